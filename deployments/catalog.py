@@ -1,0 +1,165 @@
+"""Finds the stages, builds the routeless application of a room, and hands out handles to stages.
+
+Which stage runs in which process is configuration: ``args`` of a room's application name the stages that get a
+deployment of their own and the packs that share one.
+"""
+
+import importlib
+import pkgutil
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+import deployments
+from deployments.errors import InvalidInput
+from deployments.handle import StageHandle
+from deployments.metrics import StageMetrics
+from deployments.stage import Stage, StageRunner
+
+AnyStage = type[Stage[Any, Any, Any, Any]]
+
+
+def find_stage(key: str) -> AnyStage:
+    """The stage class behind ``room/name``. Raises LookupError with what is wrong."""
+    room, _, name = key.partition("/")
+    if not (room.isidentifier() and name.isidentifier()):
+        raise LookupError(f"{key!r} is no stage key; a key is room/name")
+    try:
+        module = importlib.import_module(f"deployments.{room}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("deployments"):
+            raise
+        raise LookupError(f"no stage {key!r}: there is no deployments/{room}/{name}.py") from None
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Stage) and value.__module__ == module.__name__:
+            if value.key != key:
+                raise LookupError(f"deployments/{room}/{name}.py defines the key {value.key!r}, not {key!r}")
+            return value
+    raise LookupError(f"deployments/{room}/{name}.py defines no stage")
+
+
+def find_stages() -> dict[str, AnyStage]:
+    """Every stage of every room by key. A module of a room that defines no stage is a part of one."""
+    stages: dict[str, AnyStage] = {}
+    for room in pkgutil.iter_modules(deployments.__path__):
+        if not room.ispkg:
+            continue
+        package = importlib.import_module(f"deployments.{room.name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            key = f"{room.name}/{module.name}"
+            try:
+                stages[key] = find_stage(key)
+            except LookupError as error:
+                if "defines no stage" not in str(error):
+                    raise
+    return stages
+
+
+class StageHost:
+    """The deployment class: one process that runs one stage, or a pack of them."""
+
+    def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
+        # Siblings are bound only because an application has one root; a stage never calls another.
+        metrics = StageMetrics()
+        self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}
+
+    async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
+        """``{stage key: its config}``; Serve calls this before the replica is ready, so it loads the stages too."""
+        unknown = sorted(set(user_config) - set(self._runners))
+        if unknown:
+            raise ValueError(f"user_config names stages that are not here: {', '.join(unknown)}")
+        for key, runner in self._runners.items():
+            await runner.configure(user_config.get(key, {}))
+
+    async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
+        """Results of one stage in order; failed items come back as StageErrors, not as exceptions."""
+        return await self._runner(key).run(items, deadline)
+
+    async def info(self, key: str) -> dict[str, Any]:
+        """What the stage says of itself."""
+        return self._runner(key).info()
+
+    def check_health(self) -> None:
+        """Called by Serve; an exception has the replica replaced."""
+        for runner in self._runners.values():
+            runner.check_health()
+
+    def _runner(self, key: str) -> StageRunner:
+        if key not in self._runners:
+            raise InvalidInput(f"{key} does not run here.")
+        return self._runners[key]
+
+
+class RoomArgs(BaseModel):
+    """``args`` of a room's application."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stages: list[str] = Field(default_factory=list, description="stages with a deployment of their own")
+    packs: dict[str, list[str]] = Field(default_factory=dict, description="deployment name → stages that share it")
+
+    @model_validator(mode="after")
+    def _something_once(self) -> "RoomArgs":
+        keys = [key for keys in self.deployments().values() for key in keys]
+        if not keys:
+            raise ValueError("a room needs stages or packs")
+        if len(keys) != len(set(keys)):
+            raise ValueError("a stage is named twice")
+        return self
+
+    def deployments(self) -> dict[str, list[str]]:
+        """Deployment name → stage keys."""
+        return {key.partition("/")[2]: [key] for key in self.stages} | self.packs
+
+
+def room(args: dict[str, Any]) -> Application:
+    """Serve's builder for a routeless application (``import_path: deployments.catalog:room``)."""
+    nodes: list[Application] = []
+    for name, keys in RoomArgs.model_validate(args).deployments().items():
+        for key in keys:
+            find_stage(key)
+        deployment = serve.deployment(StageHost).options(name=name, user_config={})
+        nodes.append(deployment.bind(keys, *nodes))
+    return nodes[-1]
+
+
+def address_of(key: str, places: dict[str, str]) -> tuple[str, str]:
+    """(application, deployment) of a stage: as ``places`` says, else its room's application and its own name."""
+    app, _, deployment = places.get(key, key.replace("/", ".", 1)).partition(".")
+    return app, deployment
+
+
+def remote_handle(key: str, places: dict[str, str]) -> StageHandle:
+    """A handle to a stage of another application; found by name at the first call."""
+    app, deployment = address_of(key, places)
+    remote: DeploymentHandle | None = None
+
+    def handle() -> DeploymentHandle:
+        nonlocal remote
+        if remote is None:
+            remote = serve.get_deployment_handle(deployment, app)
+        return remote
+
+    async def call(items: list[Any], deadline: float | None) -> list[Any]:
+        results: list[Any] = await handle().run.remote(key, items, deadline)
+        return results
+
+    async def info() -> dict[str, Any]:
+        answer: dict[str, Any] = await handle().info.remote(key)
+        return answer
+
+    return StageHandle(key, call, info)
+
+
+async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:
+    """A handle to a stage that runs in this process, for tests and tools; needs no Ray cluster."""
+    runner = StageRunner(stage_class, in_replica=False)
+    await runner.configure(config or {})
+
+    async def info() -> dict[str, Any]:
+        return runner.info()
+
+    return StageHandle(stage_class.key, runner.run, info)

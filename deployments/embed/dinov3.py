@@ -1,0 +1,95 @@
+"""embed/dinov3: one 384-d feature vector per image.
+
+DINOv3 ViT-S/16 (Siméoni et al. 2025, https://arxiv.org/abs/2508.10104); where its weights cannot be had, the next
+model of the configured chain serves, under its own name. Features are the CLS token of the last layer after the
+final norm, as the model gives it (float32[384], unbounded); ``unit`` is the same minus the model's reference mean
+where it has one, divided by its length, and is what similarities are taken on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs.settings import settings
+from deployments.embed.backbones import Backbone, load_backbone
+from deployments.engines import Engine, EngineName, build_engine
+from deployments.errors import StageError
+from deployments.images import decode
+from deployments.stage import Stage, StageConfig
+from deployments.weights import resolve_first
+
+CHAIN = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
+DIMENSIONS = 384
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """``raw`` and ``unit``: float32[384]; ``model_version`` names the weights that made them."""
+
+    raw: NDArray[np.float32]
+    unit: NDArray[np.float32]
+    model_version: str
+
+
+class Config(StageConfig):
+    """``user_config`` of embed/dinov3; models and engine are read at load, the rest changes in place."""
+
+    max_batch_size: int = Field(16, ge=1)
+    models: list[str] = Field(default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had")
+    engine: EngineName = "auto"
+    cuda_memory_fraction: float | None = Field(None, gt=0, le=1, description="share of a GPU this process may take")
+
+
+class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
+    """Encoded image → Embedding."""
+
+    key = "embed/dinov3"
+    config_class = Config
+    prepare_threads = 2
+
+    _backbone: Backbone
+    _engine: Engine
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
+        weights = resolve_first(self.config.models)
+        self._backbone = load_backbone(weights)
+        self._engine = build_engine(
+            self.config.engine,
+            self._backbone.make_module,
+            version=weights.version,
+            input_size=self._backbone.preprocess.size,
+            cache=settings().models_cache.expanduser(),
+            cuda_memory_fraction=self.config.cuda_memory_fraction,
+        )
+
+    def warm_up(self) -> None:
+        height, width = self._backbone.preprocess.size
+        for size in (1, self.config.max_batch_size):
+            self._engine(np.zeros((size, 3, height, width), np.float32))
+
+    def prepare(self, item: bytes) -> NDArray[np.float32]:
+        """float32[3, H, W], the model's own preprocessing. Raises InvalidMedia or MediaTooLarge."""
+        preprocess = self._backbone.preprocess
+        return preprocess(decode(item, max_pixels=settings().max_image_pixels, shrink_to=min(preprocess.size)))
+
+    def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:
+        raw = self._backbone.project(self._engine(np.stack(items)))
+        centred = raw - self._backbone.mean
+        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        version = self._backbone.version
+        return [Embedding(r, u, version) for r, u in zip(raw, unit, strict=True)]
+
+    def info(self) -> dict[str, Any]:
+        return {
+            **self._backbone.info(),
+            "engine": self._engine.name,
+            "device": self._engine.device,
+            "max_batch_size": self.config.max_batch_size,
+            "embedding_dim": DIMENSIONS,
+            "score": "cosine of the centred unit vectors, -1 to 1, higher is more alike",
+        }

@@ -1,0 +1,1 @@
+"""The asset API: upload, features, similarity, search, clusters and anomalies (``asset-api.md``)."""

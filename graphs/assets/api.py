@@ -1,0 +1,45 @@
+"""Mounts the asset API, under /api/v1 and without that prefix."""
+
+from fastapi import APIRouter, FastAPI
+
+from graphs.assets.analytics import ANOMALIES, CLUSTERS, analytics_router
+from graphs.assets.configuration import Configuration, configuration_router
+from graphs.assets.features import EMBED, FeatureSource
+from graphs.assets.info import info_router
+from graphs.assets.library import Library
+from graphs.assets.matching import matching_router
+from graphs.assets.media import media_router
+from graphs.assets.models import ErrorBody
+from graphs.assets.nearest import NEAREST
+from graphs.context import Context
+
+STAGES = (EMBED, NEAREST, CLUSTERS, ANOMALIES)
+ERRORS = {
+    400: "the request or the file is not what the route takes",
+    404: "unknown asset id",
+    413: "file or picture over the limits",
+    422: "malformed request",
+    429: "too many requests; Retry-After says when to come back",
+    503: "a model or a store is not ready",
+}
+
+
+def mount(app: FastAPI, context: Context) -> None:
+    """Add the asset routes to the application."""
+    library = Library(context)
+    features = FeatureSource(context, library)
+    configuration = Configuration(context)
+    router = APIRouter(
+        responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()}
+    )
+    for part in (
+        media_router(context, library, features),
+        matching_router(context, library, features, configuration),
+        analytics_router(context, library, features),
+        configuration_router(context, configuration),
+        info_router(context),
+    ):
+        router.include_router(part)
+    app.include_router(router, prefix="/api/v1")
+    # The same routes where older clients look for them; documented once.
+    app.include_router(router, include_in_schema=False)

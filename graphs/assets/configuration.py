@@ -1,0 +1,84 @@
+"""The thresholds that clients may change: kept in the document store, seen by every gateway."""
+
+from fastapi import APIRouter
+
+from graphs.assets.models import (
+    ConfigAnswer,
+    QualityThreshold,
+    QualityThresholdAnswer,
+    SimilarityThreshold,
+    SimilarityThresholdAnswer,
+)
+from graphs.context import Context, Timer
+
+DEFAULTS = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
+MIB = 2**20
+FORMATS = (
+    *("JPG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"),
+    *("MP4", "MOV", "AVI", "WEBM", "MKV"),
+    *("WAV", "MP3", "M4A", "FLAC", "OGG"),
+)
+
+
+class Configuration:
+    """Reads at every request, so that a change counts everywhere at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def read(self) -> dict[str, float]:
+        """All values, defaults where nothing was set."""
+        return DEFAULTS | await self._context.documents.get_config()
+
+    async def change(self, key: str, value: float) -> float:
+        """Set one value; the one before it."""
+        previous = (await self.read())[key]
+        await self._context.documents.set_config({key: value})
+        return previous
+
+
+def configuration_router(context: Context, configuration: Configuration) -> APIRouter:
+    """config, config/quality-threshold, config/similarity-threshold."""
+    router = APIRouter(tags=["assets: configuration"])
+
+    @router.get("/config")
+    async def get_config(clock: Timer) -> ConfigAnswer:
+        """Thresholds and limits in force."""
+        values = await configuration.read()
+        settings = context.settings
+        return ConfigAnswer(
+            quality_threshold=values["quality_threshold"],
+            similarity_threshold=values["similarity_threshold"],
+            max_file_size_mb=settings.max_image_bytes / MIB,
+            max_video_size_mb=settings.max_video_bytes / MIB,
+            max_audio_size_mb=settings.max_audio_bytes / MIB,
+            max_image_megapixels=settings.max_image_pixels / 1e6,
+            max_batch_size=settings.max_batch_assets,
+            request_timeout_seconds=settings.request_timeout_s,
+            supported_formats=list(FORMATS),
+            processing_time=clock.seconds,
+        )
+
+    @router.put("/config/quality-threshold")
+    async def put_quality_threshold(request: QualityThreshold, clock: Timer) -> QualityThresholdAnswer:
+        """Set the quality below which an image counts as poor (0-1)."""
+        previous = await configuration.change("quality_threshold", request.threshold)
+        return QualityThresholdAnswer(
+            quality_threshold=request.threshold,
+            previous_threshold=previous,
+            updated=True,
+            processing_time=clock.seconds,
+        )
+
+    @router.put("/config/similarity-threshold")
+    async def put_similarity_threshold(request: SimilarityThreshold, clock: Timer) -> SimilarityThresholdAnswer:
+        """Set the percentage from which two assets count as a match (0-100)."""
+        previous = await configuration.change("similarity_threshold", request.threshold)
+        return SimilarityThresholdAnswer(
+            similarity_threshold=request.threshold,
+            previous_threshold=previous,
+            updated=True,
+            processing_time=clock.seconds,
+        )
+
+    return router

@@ -1,0 +1,170 @@
+"""Features of assets on demand: from the cache, the document store, or the embedding stage, in this order."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from deployments.errors import InvalidMedia, ModelNotLoaded, StageError
+from deployments.handle import StageHandle
+from graphs.assets.library import Library
+from graphs.context import Context
+from graphs.errors import AssetNotFound
+from ops.stores.objects import ObjectNotFound
+from ops.stores.records import Asset, Features
+
+EMBED = "embed/dinov3"
+INFO_TTL_S = 15.0
+_HEADER = np.dtype([("created_at", "<f8"), ("kind", "S5"), ("dimensions", "<u2")])
+
+
+class FeatureSource:
+    """Gets features of any number of assets, computing each at most once at a time in this process."""
+
+    def __init__(self, context: Context, library: Library) -> None:
+        self._context = context
+        self._library = library
+        self._stage: StageHandle = context.stages[EMBED]
+        self._computing: dict[str, asyncio.Task[Features]] = {}
+        self._info: dict[str, Any] = {}
+        self._info_at = 0.0
+
+    async def model(self) -> dict[str, Any]:
+        """What the embedding stage says of itself; kept for some seconds, and for as long as the stage is away."""
+        if time.monotonic() - self._info_at > INFO_TTL_S:
+            try:
+                info = await asyncio.wait_for(self._stage.info(), 5 if self._info else None)
+                self._info, self._info_at = info, time.monotonic()
+            except Exception:
+                if not self._info:
+                    raise
+                self._info_at = time.monotonic()
+        return self._info
+
+    async def model_version(self) -> str:
+        """Version of the model that serves now. Raises ModelNotLoaded through a stage call when none does."""
+        return str((await self.model()).get("model_version", ""))
+
+    async def ready_model(self) -> dict[str, Any]:
+        """As ``model``, for callers that need a loaded one. Raises ModelNotLoaded with the stage's reason."""
+        model = await self.model()
+        if not model.get("loaded"):
+            raise ModelNotLoaded(str(model.get("error", "The embedding model is not loaded.")))
+        return model
+
+    async def one(self, asset: Asset) -> tuple[Features, bool]:
+        """(features, were they stored already). Raises the StageError of this asset."""
+        stored = await self._stored([asset.asset_id])
+        if asset.asset_id in stored:
+            return stored[asset.asset_id], True
+        return await self._compute_once(asset), False
+
+    async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
+        """Features by id, and the error of each asset that has none. Errors that pass by themselves are raised."""
+        wanted = {asset.asset_id: asset for asset in assets}
+        features = await self._stored(list(wanted))
+        missing = [asset for asset_id, asset in wanted.items() if asset_id not in features]
+        failures: dict[str, StageError] = {}
+        results = await asyncio.gather(*(self._compute_once(asset) for asset in missing), return_exceptions=True)
+        for asset, result in zip(missing, results, strict=True):
+            if isinstance(result, Features):
+                features[asset.asset_id] = result
+            elif isinstance(result, StageError) and result.status < 429:
+                failures[asset.asset_id] = result
+            else:
+                raise result
+        return features, failures
+
+    async def stored(self, asset_id: str) -> Features | None:
+        """The features of the model that serves now, if they were computed."""
+        return (await self._stored([asset_id])).get(asset_id)
+
+    async def forget(self, asset_id: str) -> None:
+        """Drop an asset's cached features, after its record is gone."""
+        await self._context.cache.delete([self._cache_key(await self.model_version(), asset_id)])
+
+    async def _stored(self, asset_ids: list[str]) -> dict[str, Features]:
+        version = await self.model_version()
+        if not version:
+            return {}
+        keys = [self._cache_key(version, asset_id) for asset_id in asset_ids]
+        cached = await self._context.cache.get_many(keys)
+        found = {
+            asset_id: _unpack(asset_id, version, value)
+            for asset_id, value in zip(asset_ids, cached, strict=True)
+            if value is not None
+        }
+        uncached = [asset_id for asset_id in asset_ids if asset_id not in found]
+        if uncached:
+            stored = await self._context.documents.get_features(version, uncached)
+            if stored:
+                await self._remember(stored.values())
+            found |= stored
+        return found
+
+    async def _compute_once(self, asset: Asset) -> Features:
+        task = self._computing.get(asset.asset_id)
+        if task is None:
+            task = asyncio.create_task(self._compute(asset))
+            self._computing[asset.asset_id] = task
+            task.add_done_callback(lambda done: self._computed(asset.asset_id, done))
+        # Shielded: one caller that leaves must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    def _computed(self, asset_id: str, task: asyncio.Task[Features]) -> None:
+        self._computing.pop(asset_id, None)
+        if not task.cancelled():
+            # Looked at here because every caller may have left; asyncio would report it as lost.
+            task.exception()
+
+    async def _compute(self, asset: Asset) -> Features:
+        try:
+            picture = await self._library.picture(asset)
+        except ObjectNotFound:
+            raise AssetNotFound([asset.asset_id]) from None
+        try:
+            embedding = await self._stage(picture)
+        except InvalidMedia as error:
+            await self._context.documents.set_asset_error(asset.asset_id, error.message)
+            raise
+        features = Features(
+            asset_id=asset.asset_id,
+            model_version=embedding.model_version,
+            kind=asset.kind,
+            raw=embedding.raw,
+            unit=embedding.unit,
+            created_at=datetime.now(UTC),
+        )
+        if not await self._context.documents.put_features(features):
+            raise AssetNotFound([asset.asset_id])
+        return features
+
+    async def _remember(self, features: Iterable[Features]) -> None:
+        packed = {self._cache_key(f.model_version, f.asset_id): _pack(f) for f in features}
+        await self._context.cache.set_many(packed, self._context.settings.feature_cache_ttl_s)
+
+    @staticmethod
+    def _cache_key(model_version: str, asset_id: str) -> str:
+        return f"features:{model_version}:{asset_id}"
+
+
+def _pack(features: Features) -> bytes:
+    header = np.array([(features.created_at.timestamp(), features.kind.encode(), len(features.raw))], _HEADER)
+    return header.tobytes() + features.raw.tobytes() + features.unit.tobytes()
+
+
+def _unpack(asset_id: str, model_version: str, data: bytes) -> Features:
+    header = np.frombuffer(data, _HEADER, 1)[0]
+    vectors = np.frombuffer(data, "<f4", offset=_HEADER.itemsize)
+    dimensions = int(header["dimensions"])
+    return Features(
+        asset_id=asset_id,
+        model_version=model_version,
+        kind=header["kind"].decode(),
+        raw=vectors[:dimensions],
+        unit=vectors[dimensions:],
+        created_at=datetime.fromtimestamp(float(header["created_at"]), UTC),
+    )

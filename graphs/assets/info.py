@@ -1,0 +1,88 @@
+"""model-info: which model serves, how, and what its numbers mean."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.assets.features import EMBED
+from graphs.context import Context, Timer
+from graphs.health import stage_infos
+
+
+class ServingModel(BaseModel):
+    """The embedding model in service; None where it is not known because none is loaded."""
+
+    model_name: str | None
+    model_version: str | None
+    architecture: str | None
+    patch_size: int | None
+    embedding_dim: int
+    device: str | None
+    engine: str | None
+    batch_size: int | None
+    weights: str | None = Field(description="where the weights came from")
+    licence: str | None
+    centred: bool | None = Field(description="whether a reference mean is subtracted before cosines are taken")
+
+
+class ModelInfo(BaseModel):
+    """``stages`` has the words of every stage of the graph about itself."""
+
+    # "model_config" is the contract's name and pydantic's own; hence the alias.
+    model_config = ConfigDict(populate_by_name=True)
+
+    serving: ServingModel = Field(alias="model_config")
+    capabilities: dict[str, bool]
+    limits: dict[str, float]
+    status: str
+    stages: dict[str, dict[str, Any]]
+    processing_time: float
+
+
+def info_router(context: Context) -> APIRouter:
+    """model-info."""
+    router = APIRouter(tags=["assets: configuration"])
+
+    @router.get("/model-info", response_model=ModelInfo)
+    async def model_info(clock: Timer) -> Response:
+        """The model that serves, what it can do, and its limits."""
+        infos = await stage_infos(context)
+        embed = infos[EMBED]
+        settings = context.settings
+        loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
+        answer = ModelInfo(
+            serving=ServingModel(
+                model_name=embed.get("model"),
+                model_version=embed.get("model_version"),
+                architecture=embed.get("architecture"),
+                patch_size=embed.get("patch_size"),
+                embedding_dim=384,
+                device=embed.get("device"),
+                engine=embed.get("engine"),
+                batch_size=embed.get("max_batch_size"),
+                weights=embed.get("weights"),
+                licence=embed.get("licence"),
+                centred=embed.get("centred"),
+            ),
+            capabilities={
+                "feature_extraction": loaded[EMBED],
+                "similarity": loaded[EMBED],
+                "semantic_search": loaded[EMBED] and loaded["analysis/nearest"],
+                "clustering": loaded[EMBED] and loaded["analysis/clusters"],
+                "anomaly_detection": loaded[EMBED] and loaded["analysis/anomalies"],
+            },
+            limits={
+                "max_batch_assets": settings.max_batch_assets,
+                "max_image_bytes": settings.max_image_bytes,
+                "max_image_pixels": settings.max_image_pixels,
+                "max_video_bytes": settings.max_video_bytes,
+            },
+            status="ready" if all(loaded.values()) else "degraded" if loaded[EMBED] else "not_loaded",
+            stages=infos,
+            processing_time=clock.seconds,
+        )
+        return JSONResponse(answer.model_dump(by_alias=True))
+
+    return router

@@ -1,0 +1,117 @@
+"""The asset library: what was uploaded, in the object store and the document store together.
+
+An upload puts the object first and the record after it; a delete flags the record, removes the object, then the
+record. So a crash leaves either an object without a record, which the next upload of the same bytes or
+``visiongraph check --repair`` heals, or a flagged record, which both of them finish deleting. It never leaves a
+record that was acknowledged without its bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from deployments.errors import InvalidInput
+from graphs.context import Context
+from graphs.errors import AssetNotFound, BatchTooLarge
+from graphs.intake.poster import poster_of
+from graphs.intake.probe import Limits, probe
+from graphs.intake.spool import spool_upload
+from ops.stores.records import Asset
+
+ID_LENGTH = 32
+
+
+def poster_key(asset_id: str) -> str:
+    """Object key of the still picture that stands for a video."""
+    return f"posters/{asset_id}"
+
+
+class Library:
+    """Upload, look-up and delete of assets."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._limits = Limits.of(context.settings)
+        self._uploads = asyncio.Semaphore(context.settings.max_uploads_at_once)
+
+    async def get(self, asset_id: str) -> Asset:
+        """Raises AssetNotFound."""
+        return (await self.get_all([asset_id]))[asset_id]
+
+    async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Every asset asked for. Raises AssetNotFound with all unknown ids, BatchTooLarge above the limit."""
+        wanted = list(dict.fromkeys(asset_ids))
+        if len(wanted) > self._context.settings.max_batch_assets:
+            raise BatchTooLarge(len(wanted), self._context.settings.max_batch_assets)
+        assets = await self.known(wanted)
+        missing = [asset_id for asset_id in wanted if asset_id not in assets]
+        if missing:
+            raise AssetNotFound(missing)
+        return assets
+
+    async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Those of the ids that are assets and are not being deleted."""
+        found = await self._context.documents.get_assets(asset_ids)
+        return {asset_id: asset for asset_id, asset in found.items() if not asset.deleting}
+
+    async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
+        """Store one multipart upload; (asset, was known already). Durable when this returns."""
+        limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
+        async with (
+            self._uploads,
+            spool_upload(body, content_type, self._context.settings.spool, limit) as upload,
+        ):
+            asset_id = upload.sha256_hex[:ID_LENGTH]
+            stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
+            if stored is not None and stored.deleting:
+                await self._finish_delete(asset_id)
+                stored = None
+            if stored is not None and await self._context.objects.head(asset_id) is not None:
+                return stored, True
+            found = await asyncio.to_thread(probe, upload.path, self._limits)
+            if found.kind == "video":
+                await self._store_poster(asset_id, upload.path)
+            await self._context.objects.put_file(asset_id, upload.path, found.content_type)
+            asset = Asset(
+                asset_id=asset_id,
+                filename=upload.filename,
+                kind=found.kind,
+                format=found.format,
+                content_type=found.content_type,
+                file_size=upload.size,
+                uploaded_at=datetime.now(UTC),
+                width=found.width,
+                height=found.height,
+                duration=found.duration,
+                fps=found.fps,
+                frame_count=found.frame_count,
+                rotation=found.rotation,
+                has_audio=found.has_audio,
+            )
+            if await self._context.documents.insert_asset(asset):
+                return asset, False
+            # The same bytes came by another request at the same time; its record is the one that counts.
+            return await self.get(asset_id), True
+
+    async def delete(self, asset_id: str) -> bool:
+        """Remove an asset everywhere; True when its bytes were there. Raises AssetNotFound."""
+        await self.get(asset_id)
+        await self._context.documents.mark_deleting(asset_id)
+        return await self._finish_delete(asset_id)
+
+    async def picture(self, asset: Asset) -> bytes:
+        """The encoded image of an asset: its own bytes, or the poster of a video. Raises InvalidInput for audio."""
+        if asset.kind == "audio":
+            raise InvalidInput(f"{asset.asset_id} is audio and has no picture to look at.")
+        return await self._context.objects.get(asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id))
+
+    async def _store_poster(self, asset_id: str, path: Any) -> None:
+        poster = await asyncio.to_thread(poster_of, path, self._context.settings.spool)
+        await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+
+    async def _finish_delete(self, asset_id: str) -> bool:
+        existed = await self._context.objects.delete(asset_id)
+        await self._context.objects.delete(poster_key(asset_id))
+        await self._context.documents.delete_asset(asset_id)
+        return existed

@@ -1,0 +1,201 @@
+"""Routes that bring assets in, show them and remove them, and those that give their features."""
+
+import asyncio
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from deployments.errors import InvalidInput, StageError
+from deployments.images import decode
+from deployments.preprocess import Preprocess
+from graphs.assets.features import FeatureSource
+from graphs.assets.library import Library, poster_key
+from graphs.assets.models import (
+    AssetId,
+    AssetRef,
+    DeleteAnswer,
+    FeaturesAnswer,
+    MediaAnswer,
+    MediaDetails,
+    PreprocessAnswer,
+    UploadAnswer,
+)
+from graphs.assets.nearest import forget
+from graphs.context import Clock, Context, Timer
+from graphs.errors import AssetNotFound
+from graphs.json import JsonResponse
+from ops.stores.records import Asset
+
+UPLOAD_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+def asset_id_of(
+    body: Annotated[AssetRef | None, Body()] = None,
+    asset_id: Annotated[AssetId | None, Query(description="in place of the body")] = None,
+) -> str:
+    """The asset id of a request that gives it in the body or in the query."""
+    if body is not None:
+        return body.asset_id
+    if asset_id is not None:
+        return asset_id
+    raise InvalidInput('Name the asset, as {"asset_id": …} in the body or ?asset_id=… in the URL.')
+
+
+OneAsset = Annotated[str, Depends(asset_id_of)]
+
+
+def media_router(context: Context, library: Library, features: FeatureSource) -> APIRouter:
+    """upload-media, media, extract-features, preprocess-image."""
+    router = APIRouter(tags=["assets: media"])
+
+    async def public_url(request: Request, asset: Asset) -> str:
+        presigned = await context.objects.presign_get(asset.asset_id, context.settings.presign_ttl_s)
+        return presigned or str(request.url_for("media_content", asset_id=asset.asset_id))
+
+    async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> MediaAnswer:
+        return MediaAnswer.model_validate(
+            {
+                "asset_id": asset.asset_id,
+                "filename": asset.filename,
+                "content_type": asset.content_type,
+                "file_size": asset.file_size,
+                "public_url": await public_url(request, asset),
+                "width": asset.width,
+                "height": asset.height,
+                "format": asset.format,
+                "upload_timestamp": asset.uploaded_at,
+                "processing_status": status,
+                "duration": asset.duration,
+                "fps": asset.fps,
+                "frame_count": asset.frame_count,
+                "rotation": asset.rotation,
+                "processing_time": clock.seconds,
+            }
+        )
+
+    async def status_of(asset: Asset) -> tuple[str, list[float] | None, object]:
+        try:
+            found = await features.stored(asset.asset_id)
+        except StageError:
+            # Without a serving model nobody knows whose features to look for; the asset itself is still told.
+            found = None
+        if found is not None:
+            return "processed", found.raw.tolist(), found.created_at
+        return ("failed" if asset.error_message else "uploaded"), None, None
+
+    @router.post("/upload-media", openapi_extra=UPLOAD_BODY)
+    async def upload_media(request: Request, clock: Timer) -> UploadAnswer:
+        """Store a file; the same bytes give the same id. Everything else works on the id."""
+        asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))
+        status = (await status_of(asset))[0] if duplicate else "uploaded"
+        answer = await describe(request, asset, status, clock)
+        return UploadAnswer(**answer.model_dump(), duplicate=duplicate)
+
+    @router.get("/media/{asset_id}")
+    async def get_media(asset_id: AssetId, request: Request, clock: Timer) -> MediaDetails:
+        """Metadata, URL and, once computed, features of an asset."""
+        asset = await library.get(asset_id)
+        status, raw, computed_at = await status_of(asset)
+        answer = await describe(request, asset, status, clock)
+        return MediaDetails.model_validate(
+            {
+                **answer.model_dump(),
+                "features_extracted": raw is not None,
+                "features_timestamp": computed_at,
+                "error_message": asset.error_message,
+                "features": raw,
+            }
+        )
+
+    @router.delete("/media/{asset_id}")
+    async def delete_media(asset_id: AssetId, clock: Timer) -> DeleteAnswer:
+        """Remove an asset, its bytes and its features."""
+        existed = await library.delete(asset_id)
+        await forget(context, features, asset_id)
+        message = "The asset, its file and its features are gone."
+        if not existed:
+            message = "The asset's record and features are gone; its file was missing already."
+        return DeleteAnswer(
+            asset_id=asset_id, deleted=True, storage_deleted=existed, message=message, processing_time=clock.seconds
+        )
+
+    @router.get("/media/{asset_id}/content", response_class=Response)
+    async def media_content(asset_id: AssetId) -> Response:
+        """The file itself, where the object store has no public URLs of its own."""
+        return await _stream(context, await library.get(asset_id), asset_id)
+
+    @router.get("/media/{asset_id}/poster", response_class=Response)
+    async def media_poster(asset_id: AssetId) -> Response:
+        """The still picture that stands for a video: JPEG, the key frame before its middle."""
+        asset = await library.get(asset_id)
+        if asset.kind != "video":
+            raise InvalidInput(f"{asset_id} is no video; only videos have a poster.")
+        return await _stream(context, asset, poster_key(asset_id))
+
+    @router.post("/extract-features", response_model=FeaturesAnswer)
+    async def extract_features(asset_id: OneAsset, clock: Timer) -> Response:
+        """The 384 raw features of an asset; computed once, then read from the store."""
+        found, cached = await features.one(await library.get(asset_id))
+        return JsonResponse(
+            {
+                "asset_id": asset_id,
+                "features": found.raw,
+                "features_extracted": True,
+                "features_timestamp": found.created_at,
+                "cached": cached,
+                "model_version": found.model_version,
+                "processing_time": clock.seconds,
+            }
+        )
+
+    @router.post("/preprocess-image")
+    async def preprocess_image(asset_id: OneAsset, clock: Timer) -> PreprocessAnswer:
+        """Run the model's own preprocessing, and say what tensor comes out of it."""
+        picture = await library.picture(await library.get(asset_id))
+        model = await features.ready_model()
+        preprocess = Preprocess.from_config(model["preprocess"])
+
+        def run() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return preprocess(decode(picture, max_pixels=context.settings.max_image_pixels))
+
+        tensor = await asyncio.to_thread(run)
+        return PreprocessAnswer(
+            asset_id=asset_id,
+            preprocessed=True,
+            tensor_shape=[1, *tensor.shape],
+            device=str(model["device"]),
+            dtype=str(tensor.dtype),
+            value_range=[float(tensor.min()), float(tensor.max())],
+            processing_time=clock.seconds,
+        )
+
+    return router
+
+
+async def _stream(context: Context, asset: Asset, key: str) -> Response:
+    info = await context.objects.head(key)
+    if info is None:
+        raise AssetNotFound([asset.asset_id])
+    headers = {
+        "content-length": str(info.size),
+        "etag": f'"{info.etag}"',
+        "cache-control": "private, max-age=3600",
+        # The bytes are a stranger's: a browser may show them as what they are, and run nothing in them.
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    return StreamingResponse(context.objects.stream(key), media_type=info.content_type, headers=headers)

@@ -1,0 +1,46 @@
+"""Whole-library search through analysis/nearest, checked against the documents."""
+
+import logging
+
+from deployments.analysis.nearest import Forget, Found, NearestQuery
+from deployments.errors import StageError
+from graphs.assets.features import FeatureSource
+from graphs.assets.library import Library
+from graphs.assets.similarity import Similarity, of_cosine
+from graphs.context import Context
+from ops.stores.records import Asset, Features
+
+logger = logging.getLogger("ray.serve")
+
+NEAREST = "analysis/nearest"
+SPARE = 16
+
+
+async def search(context: Context, library: Library, query: Features, k: int) -> tuple[list[tuple[Asset, Similarity]], int]:
+    """(the k assets most similar to the query, best first; how many were searched); the query itself left out."""
+    answer: Found = await context.stages[NEAREST](NearestQuery(query.model_version, query.unit, k + SPARE))
+    hits = answer.neighbours
+    assets = await library.known(hit.asset_id for hit in hits)
+    stale = tuple(hit.asset_id for hit in hits if hit.asset_id not in assets)
+    if stale:
+        await _forget(context, Forget(query.model_version, stale))
+    found = [
+        (assets[hit.asset_id], of_cosine(hit.cosine))
+        for hit in hits
+        if hit.asset_id in assets and hit.asset_id != query.asset_id
+    ]
+    return found[:k], max(0, answer.searched - 1 - len(stale))
+
+
+async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:
+    """Take a deleted asset out of the index; a search that still meets it drops it, so failing here is harmless."""
+    version = await features.model_version()
+    if version:
+        await _forget(context, Forget(version, (asset_id,)))
+
+
+async def _forget(context: Context, request: Forget) -> None:
+    try:
+        await context.stages[NEAREST](request)
+    except StageError as error:
+        logger.warning("index keeps %d deleted assets: %s", len(request.asset_ids), error.code)

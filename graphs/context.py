@@ -1,0 +1,48 @@
+"""What every graph is built with: settings, stores and stage handles. No globals, so tests build their own."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends
+
+from configs.settings import Settings
+from deployments.handle import StageHandle
+from ops.stores.cache import Cache
+from ops.stores.documents import Documents
+from ops.stores.objects import Objects
+
+
+@dataclass(frozen=True)
+class Context:
+    """The outside world of the graphs in one gateway process."""
+
+    settings: Settings
+    stages: dict[str, StageHandle]
+    objects: Objects
+    documents: Documents
+    cache: Cache
+    started_at: float = field(default_factory=time.monotonic)
+
+    async def close(self) -> None:
+        """Close the stores."""
+        await self.objects.close()
+        await self.documents.close()
+        await self.cache.close()
+
+
+class Clock:
+    """Time since a request's handler began, as a FastAPI dependency."""
+
+    __slots__ = ("_started",)
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Elapsed seconds, to a tenth of a millisecond."""
+        return round(time.perf_counter() - self._started, 4)
+
+
+Timer = Annotated[Clock, Depends(Clock)]

@@ -1,0 +1,91 @@
+"""The ingress: one FastAPI application over all graphs, built inside the replica."""
+
+import logging
+from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.serve import Application
+
+from configs.settings import Settings, settings
+from deployments.catalog import remote_handle
+from graphs.apis import APIS
+from graphs.context import Context
+from graphs.failures import install_error_handlers
+from graphs.health import health_router
+from graphs.limits import RequestLimits
+from ops.stores.open import open_cache, open_documents, open_objects
+
+logger = logging.getLogger("ray.serve")
+
+DESCRIPTION = "Vision APIs over one graph of Ray Serve deployments: upload an asset once, then work on its id."
+
+
+class GatewayArgs(BaseModel):
+    """``args`` of the gateway application."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    apis: list[str] = Field(default_factory=lambda: list(APIS), description="which APIs this gateway serves")
+    stages: dict[str, str] = Field(
+        default_factory=dict,
+        description="stage key → application.deployment, where that is not room.name",
+    )
+
+    def needed(self) -> list[str]:
+        """Keys of every stage that the APIs call."""
+        unknown = sorted(set(self.apis) - set(APIS))
+        if unknown:
+            raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(APIS)}")
+        return list(dict.fromkeys(key for name in self.apis for key in APIS[name].stages))
+
+
+def open_context(config: Settings, stages: dict[str, Any]) -> Context:
+    """Stores as the settings name them, and the given stage handles."""
+    return Context(
+        settings=config,
+        stages=stages,
+        objects=open_objects(config.objects),
+        documents=open_documents(config.documents),
+        cache=open_cache(config.cache_url.get_secret_value()),
+    )
+
+
+def build_app(context: Context, apis: list[str]) -> FastAPI:
+    """The whole HTTP application over a context; needs no Ray."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await context.close()
+
+    app = FastAPI(
+        title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan
+    )
+    app.include_router(health_router(context))
+    for name in apis:
+        APIS[name].mount(app, context)
+    install_error_handlers(app)
+    app.add_middleware(RequestLimits, settings=context.settings)
+    return app
+
+
+class Gateway:
+    """Serve's ingress deployment class."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = GatewayArgs.model_validate(args)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        handles = {key: remote_handle(key, self._args.stages) for key in self._args.needed()}
+        return build_app(open_context(settings(), handles), self._args.apis)
+
+
+def gateway(args: dict[str, Any]) -> Application:
+    """Serve's builder for the ingress application (``import_path: graphs.gateway:gateway``)."""
+    GatewayArgs.model_validate(args).needed()
+    return serve.deployment(serve.ingress(None)(Gateway)).options(name="gateway").bind(args)

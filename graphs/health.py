@@ -1,0 +1,164 @@
+"""Health of the whole service: one body that the clients of every API can read."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+
+from graphs.context import Context, Timer
+from ops.stores.documents import StoreError
+
+PATIENCE_S = 5.0
+
+
+class Gpu(BaseModel):
+    """GPU of the embedding stage; memory in bytes, None without one."""
+
+    available: bool
+    device_name: str | None
+    memory_total: int | None
+    memory_used: int | None
+    memory_free: int | None
+
+
+class ModelState(BaseModel):
+    """The embedding model."""
+
+    loaded: bool
+    name: str | None
+    device: str | None
+
+
+class StoreState(BaseModel):
+    """Whether a store answers."""
+
+    connected: bool
+    type: str
+
+
+class StageState(BaseModel):
+    """One stage of the graph."""
+
+    name: str
+    loaded: bool
+    load_time_ms: float | None
+    error: str | None
+
+
+class Health(BaseModel):
+    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not."""
+
+    status: Literal["ok", "degraded", "unhealthy"]
+    timestamp: datetime
+    version: str
+    uptime_seconds: float
+    gpu: Gpu
+    model: ModelState
+    database: StoreState
+    storage: StoreState
+    cache: StoreState
+    models: list[StageState]
+    processing_time: float
+
+
+async def stage_infos(context: Context) -> dict[str, dict[str, Any]]:
+    """What every stage says of itself; one that does not answer in time is not loaded, with that as its error."""
+
+    async def ask(key: str) -> dict[str, Any]:
+        try:
+            return await asyncio.wait_for(context.stages[key].info(), PATIENCE_S)
+        except Exception as error:
+            # Health tells what is wrong rather than failing with it; the class is enough, its text may be internal.
+            return {"stage": key, "loaded": False, "error": f"no answer ({type(error).__name__})"}
+
+    keys = list(context.stages)
+    return dict(zip(keys, await asyncio.gather(*(ask(key) for key in keys)), strict=True))
+
+
+async def answers(store: Any) -> bool:
+    """Whether a store's ping comes back in time."""
+    try:
+        # The cache, which nothing depends on, answers with a bool; the others raise.
+        return await asyncio.wait_for(store.ping(), PATIENCE_S) is not False
+    except (StoreError, TimeoutError):
+        return False
+
+
+def health_router(context: Context) -> APIRouter:
+    """/health for people and clients, /livez and /readyz for schedulers."""
+    router = APIRouter(tags=["service"])
+
+    async def health(clock: Timer) -> Health:
+        """State of the models, the stores and the device."""
+        infos, documents, objects, cache = await asyncio.gather(
+            stage_infos(context), answers(context.documents), answers(context.objects), answers(context.cache)
+        )
+        embed = infos.get("embed/dinov3", {})
+        everything = documents and objects and (cache or context.cache.type == "none")
+        loaded = all(info.get("loaded") for info in infos.values())
+        return Health(
+            status="unhealthy" if not (documents and objects) else "ok" if everything and loaded else "degraded",
+            timestamp=datetime.now(UTC),
+            version=version("visiongraph"),
+            uptime_seconds=round(time.monotonic() - context.started_at, 1),
+            gpu=Gpu.model_validate(
+                embed.get("gpu")
+                or {
+                    "available": False,
+                    "device_name": None,
+                    "memory_total": None,
+                    "memory_used": None,
+                    "memory_free": None,
+                }
+            ),
+            model=ModelState(
+                loaded=bool(embed.get("loaded")), name=embed.get("model_version"), device=embed.get("device")
+            ),
+            database=StoreState(connected=documents, type=context.documents.type),
+            storage=StoreState(connected=objects, type=context.objects.type),
+            cache=StoreState(connected=cache, type=context.cache.type),
+            models=[
+                StageState(
+                    name=key,
+                    loaded=bool(info.get("loaded")),
+                    load_time_ms=None if info.get("load_s") is None else info["load_s"] * 1000,
+                    error=info.get("error"),
+                )
+                for key, info in infos.items()
+            ],
+            processing_time=clock.seconds,
+        )
+
+    for path in ("/health", "/api/v1/health"):
+        router.add_api_route(path, health, methods=["GET"], response_model=Health, include_in_schema=path == "/health")
+
+    @router.get("/livez", response_class=JSONResponse)
+    async def livez() -> Response:
+        """200 while this process answers."""
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/readyz", response_class=JSONResponse)
+    async def readyz() -> Response:
+        """200 when requests can be served: documents and objects answer and the embedding model is loaded."""
+        documents, objects, infos = await asyncio.gather(
+            answers(context.documents), answers(context.objects), stage_infos(context)
+        )
+        waiting = [
+            name
+            for name, ready in [
+                ("documents", documents),
+                ("objects", objects),
+                ("embed/dinov3", bool(infos.get("embed/dinov3", {}).get("loaded"))),
+            ]
+            if not ready
+        ]
+        if waiting:
+            return JSONResponse({"status": "waiting", "for": waiting}, status_code=503, headers={"retry-after": "2"})
+        return JSONResponse({"status": "ready"})
+
+    return router

@@ -1,0 +1,47 @@
+"""The still picture that stands for a video: the key frame at or before its middle."""
+
+import tempfile
+from pathlib import Path
+
+import av
+
+from deployments.errors import InvalidMedia
+
+QUALITY = 90
+MAX_SIDE = 1280
+
+
+def poster_of(video: Path, directory: Path) -> Path:
+    """Write the poster of a probed video to a JPEG file in ``directory``; rotated upright, at most 1280 pixels wide
+    or high. Raises InvalidMedia when no frame can be decoded."""
+    with video.open("rb") as file, av.open(file, mode="r", metadata_errors="replace") as container:
+        stream = container.streams.video[0]
+        if container.duration:
+            container.seek(container.duration // 2, backward=True)
+        frame = _first_frame(container, stream)
+        if frame is None:
+            container.seek(0)
+            frame = _first_frame(container, stream)
+        if frame is None:
+            raise InvalidMedia(
+                "No frame of this video can be decoded; export it again and upload the new file."
+            )
+        image = frame.to_image()
+        if frame.rotation:
+            image = image.rotate(frame.rotation, expand=True)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".jpg", delete=False) as target:
+        image.save(target, "JPEG", quality=QUALITY)
+    return Path(target.name)
+
+
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    for packet in container.demux(stream):
+        try:
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
+                    return frame
+        except av.FFmpegError:
+            # One damaged packet; a later one may still be whole.
+            continue
+    return None

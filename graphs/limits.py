@@ -1,0 +1,61 @@
+"""Limits of every request, before any route sees it: a body cap, a deadline, a request id."""
+
+import time
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from configs.settings import Settings
+from deployments.handle import request_deadline
+from graphs.errors import RequestTooLarge
+from graphs.failures import error_response
+
+UPLOAD_ROUTES = ("/upload-media",)
+
+
+class RequestLimits:
+    """ASGI middleware. Serve and its proxy have no body limit, so the cap is here, while the body is read."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._upload_limit = 65536 + max(
+            settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        uploads = scope["path"].endswith(UPLOAD_ROUTES)
+        limit = self._upload_limit if uploads else self._settings.max_body_bytes
+        length = _content_length(scope)
+        if length > limit:
+            await error_response(413, "FILE_TOO_LARGE", _too_large(length, limit))(scope, receive, send)
+            return
+        # An upload takes as long as its sender's line needs; what is done with it is counted from then.
+        request_deadline.set(None if uploads else time.time() + self._settings.request_timeout_s)
+        seen = 0
+
+        async def capped() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise RequestTooLarge(_too_large(seen, limit))
+            return message
+
+        await self._app(scope, capped, send)
+
+
+def _content_length(scope: MutableMapping[str, Any]) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value) if value.isdigit() else 0
+    return 0
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"The request has {size:,} bytes or more; this route takes at most {limit:,}."

@@ -1,0 +1,33 @@
+"""visiongraph: the command line of the service."""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from ops.cli.check import check
+from ops.cli.graph import graph
+from ops.cli.models import app as models
+from ops.cli.serve import serve
+from ops.cluster import ClusterError
+from ops.stores.documents import StoreError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.command()(serve)
+app.command()(check)
+app.command()(graph)
+app.add_typer(models, name="models")
+
+
+def main() -> None:
+    """Entry point: expected failures become one line, not a traceback."""
+    try:
+        app()
+    except (ClusterError, StoreError, ValidationError) as error:
+        Console(stderr=True).print(f"[red]{error}[/]")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""``models``: what weights there are, fetch them, verify them."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from deployments.weights import Model, Weights, WeightsUnavailable, store, verify, whereabouts
+
+app = typer.Typer(help="Model weights: list, pull, verify.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models() -> None:
+    """List every registered model, its licence, and where it is or would come from."""
+    table = Table("name", "task", "licence", "commercial", "size", "here", "where from", box=None)
+    for name, model in store().models.root.items():
+        here, where = whereabouts(store(), name)
+        table.add_row(
+            *map(Text, (name, model.task, model.licence, "yes" if model.commercial else "no", _size(model))),
+            Text("yes", "green") if here else Text("no", "yellow"),
+            Text(where),
+        )
+    Console().print(table)
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Models to fetch.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Fetch every registered model.")] = False,
+) -> None:
+    """Fetch and verify models. A broken download goes on where it stopped. Exit code 1: some are missing."""
+    known = store().models.root
+    if bool(names) == everything:
+        raise typer.BadParameter("give names of models, or --all")
+    chosen = list(known) if everything else names or []
+    if unknown := [name for name in chosen if name not in known]:
+        raise typer.BadParameter(f"not registered: {', '.join(unknown)}; `models list` shows the names")
+    console, failures = Console(), 0
+    for name in chosen:
+        model = known[name]
+        terms = f" ({model.licence_url})" if model.licence_url else ""
+        limit = "" if model.commercial else ", not for commercial use"
+        console.print(Text(f"{name}: licence {model.licence}{terms}{limit}"), soft_wrap=True)
+        try:
+            weights = _pull(console, name)
+        except WeightsUnavailable as error:
+            failures += 1
+            console.print(Text(error.message, "red"), soft_wrap=True)
+        else:
+            console.print(Text(f"{weights.version} in {weights.path}, from {weights.source}"), soft_wrap=True)
+    raise typer.Exit(1 if failures else 0)
+
+
+@app.command("verify")
+def verify_models() -> None:
+    """Hash every weight that is here. Exit code 1: at least one is not as registered."""
+    console = Console()
+    checked = [file for name in store().models.root for file in verify(store(), name)]
+    faults = [file for file in checked if file.fault]
+    for file in faults:
+        console.print(Text(f"{file.name}, {file.place}: {file.fault}", "red"), soft_wrap=True)
+    console.print(f"{len(checked)} files, {len(faults)} faults")
+    raise typer.Exit(1 if faults else 0)
+
+
+def _pull(console: Console, name: str) -> Weights:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(name, total=None)
+
+        def show(file: str, done: int, total: int) -> None:
+            bars.update(task, description=f"{name} {file}", completed=done, total=total or None)
+
+        return store().resolve(name, progress=show)
+
+
+def _size(model: Model) -> str:
+    sizes = [spec.size for spec in model.files.values()]
+    total = sum(size or 0 for size in sizes) / 1e6
+    return f"{total:.1f} MB" if None not in sizes else f"over {total:.1f} MB"

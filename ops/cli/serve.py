@@ -1,0 +1,133 @@
+"""visiongraph serve: the whole service on this machine, from nothing to ready, and back."""
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from configs.settings import Settings, settings
+from ops.cluster import METRICS_PORT, ApplicationStatus, Cluster, ClusterError, default_config, read_config
+from ops.stores.valkey import start as start_valkey
+
+console = Console()
+READY_WITHIN_S = 600
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="Serve configuration; by default the one for this machine.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
+    dashboard_port: Annotated[int, typer.Option(help="Port of the Ray dashboard.")] = 8265,
+) -> None:
+    """Start everything that is not running yet, deploy, and serve until Ctrl-C."""
+    started = time.monotonic()
+    stop = Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    path = config or default_config()
+    serve_config = read_config(path, host=host, port=port)
+    address = serve_config["http_options"]
+    _refuse_taken_port(address["host"], address["port"])
+    with ExitStack() as running:
+        _start_stores(settings(), running)
+        cluster = Cluster(dashboard_port)
+        console.print(f"[bold]visiongraph[/] with [cyan]{path.name}[/]; state in {settings().home.resolve()}")
+        running.callback(cluster.close)
+        with console.status("Ray …"):
+            cluster.connect()
+        console.print(f"Ray {'started' if cluster.started_here else 'joined'} in {time.monotonic() - started:.1f} s")
+        cluster.deploy(serve_config)
+        _show_progress(cluster, stop)
+        shown = "127.0.0.1" if address["host"] == "0.0.0.0" else address["host"]  # noqa: S104
+        base = f"http://{shown}:{address['port']}"
+        _await_ready(base, stop)
+        if not stop.is_set():
+            _print_addresses(base, cluster, time.monotonic() - started)
+            stop.wait()
+        console.print("stopping …")
+    console.print("stopped")
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            console.print(f"[red]Port {port} on {host} is taken ({error.strerror}); choose another with --port.[/]")
+            raise typer.Exit(1) from None
+
+
+def _start_stores(config: Settings, running: ExitStack) -> None:
+    home = config.home.resolve()
+    config.spool.mkdir(parents=True, exist_ok=True)
+    for leftover in config.spool.iterdir():
+        # Uploads that were on their way when the last run ended; nobody was told that they arrived.
+        leftover.unlink()
+    os.environ["VISION_HOME"] = str(home)
+    if not config.cache_url.get_secret_value():
+        cache = running.enter_context(start_valkey(home / "cache"))
+        os.environ["VISION_CACHE_URL"] = cache.url
+
+
+def _show_progress(cluster: Cluster, stop: Event) -> None:
+    statuses: list[ApplicationStatus] = []
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        for statuses in cluster.progress():
+            live.update(_table(statuses))
+            if stop.is_set():
+                return
+    console.print(_table(statuses))
+    failed = [status for status in statuses if status.status != "RUNNING"]
+    if failed:
+        for status in failed:
+            console.print(f"[red]{status.name}: {status.message or status.status}[/]")
+        raise typer.Exit(1)
+
+
+def _table(statuses: list[ApplicationStatus]) -> Table:
+    table = Table("application", "state", "replicas", box=None, pad_edge=False)
+    for status in statuses:
+        colour = {"RUNNING": "green", "DEPLOY_FAILED": "red", "UNHEALTHY": "red"}.get(status.status, "yellow")
+        count = f"{status.running}/{status.wanted}" if status.wanted else "on demand"
+        table.add_row(status.name, f"[{colour}]{status.status.lower()}[/]", count)
+    return table
+
+
+def _await_ready(base: str, stop: Event) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    reason = "no answer"
+    while not stop.is_set():
+        try:
+            answer = httpx.get(f"{base}/readyz", timeout=10)
+            if answer.status_code == 200:
+                return
+            reason = answer.text[:300]
+        except httpx.HTTPError as error:
+            reason = type(error).__name__
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{base}/readyz is not ready after {READY_WITHIN_S} s: {reason}")
+        stop.wait(0.2)
+
+
+def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
+    health: dict[str, Any] = httpx.get(f"{base}/health", timeout=30).json()
+    console.print(f"[green]ready[/] in {seconds:.1f} s, features by [cyan]{health['model']['name']}[/]")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("API", f"{base}/api/v1")
+    table.add_row("docs", f"{base}/docs")
+    table.add_row("dashboard", f"{cluster.dashboard_url}  (token: `ray get-auth-token`)")
+    if cluster.started_here:
+        table.add_row("metrics", f"http://127.0.0.1:{METRICS_PORT}/metrics")
+    console.print(table)
+    console.print("Ctrl-C stops it.")

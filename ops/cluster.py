@@ -1,0 +1,153 @@
+"""A Ray cluster with this service on it: started here when none runs, and taken down as it was found."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.settings import PREFIX
+
+# Serve on its defaults spends more on hops and logging than these models take: see ops/bench/reports.
+THROUGHPUT = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+OBJECT_STORE_BYTES = 512 * 2**20
+METRICS_PORT = 8090
+DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
+
+
+class ClusterError(Exception):
+    """The cluster could not be started or reached; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class ApplicationStatus:
+    """Progress of one application: running replicas of those wanted, and what is wrong, if anything."""
+
+    name: str
+    status: str
+    message: str
+    running: int
+    wanted: int
+
+
+class Cluster:
+    """The Ray cluster that the applications are deployed to."""
+
+    def __init__(self, dashboard_port: int = 8265) -> None:
+        self._dashboard_port = dashboard_port
+        self.started_here = False
+        self.dashboard_url = ""
+        self._client: Any = None
+        self._deployed: list[str] = []
+
+    def connect(self) -> None:
+        """Connect to the Ray that runs here, or start one that lives as long as this process."""
+        for name, value in THROUGHPUT.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "serve"}
+        try:
+            context = ray.init(address="auto", **options)
+        except ConnectionError:
+            context = ray.init(
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=self._dashboard_port,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _metrics_export_port=METRICS_PORT,
+                **options,
+            )
+            self.started_here = True
+        if not context.dashboard_url:
+            raise ClusterError("This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`.")
+        self.dashboard_url = f"http://{context.dashboard_url}"
+        from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+
+        self._client = ServeSubmissionClient(self.dashboard_url)
+
+    def deploy(self, config: dict[str, Any]) -> None:
+        """Deploy the applications of a configuration; those of others on the same cluster stay as they are."""
+        if not self.started_here:
+            config = self._beside_others(config)
+        self._client.deploy_applications(config)
+        self._deployed = [app["name"] for app in config["applications"]]
+
+    def progress(self) -> Iterator[list[ApplicationStatus]]:
+        """The state of every application, every half second, until all are running or one has failed."""
+        while True:
+            statuses = self.statuses()
+            yield statuses
+            if len(statuses) >= len(self._deployed) and all(s.status in DONE for s in statuses):
+                return
+            time.sleep(0.5)
+
+    def statuses(self) -> list[ApplicationStatus]:
+        """The state of every application that was deployed from here."""
+        details = self._client.get_serve_details()
+        return [_status(name, app) for name, app in details["applications"].items() if name in self._deployed]
+
+    def close(self) -> None:
+        """Stop what was started here: the whole cluster, or only the applications on somebody else's."""
+        import ray
+
+        if not ray.is_initialized():
+            return
+        from ray import serve
+
+        if self.started_here:
+            serve.shutdown()
+        else:
+            for name in self._deployed:
+                serve.delete(name, _blocking=True)
+        ray.shutdown()
+
+    def _beside_others(self, config: dict[str, Any]) -> dict[str, Any]:
+        ours = {app["name"] for app in config["applications"]}
+        others = [
+            app["deployed_app_config"]
+            for name, app in self._client.get_serve_details()["applications"].items()
+            if name not in ours and app.get("deployed_app_config")
+        ]
+        # Replicas of a cluster started elsewhere do not inherit this process's environment.
+        inherited = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+        inherited["PYTHONPATH"] = str(Path(__file__).parents[1])
+        apps = [{**app, "runtime_env": {"env_vars": inherited}} for app in config["applications"]]
+        return {**config, "applications": others + apps}
+
+
+def _status(name: str, app: dict[str, Any]) -> ApplicationStatus:
+    running = wanted = 0
+    messages = [app.get("message") or ""]
+    for deployment in app.get("deployments", {}).values():
+        wanted += deployment.get("target_num_replicas") or 0
+        running += sum(replica["state"] == "RUNNING" for replica in deployment.get("replicas", []))
+        messages.append(deployment.get("message") or "")
+    return ApplicationStatus(name, app["status"], next((m for m in messages if m), ""), running, wanted)
+
+
+def default_config() -> Path:
+    """serve_config.yaml where there is an NVIDIA GPU, configs/laptop.yaml elsewhere."""
+    root = Path(__file__).parents[1]
+    has_gpu = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
+    return root / "serve_config.yaml" if has_gpu else root / "configs" / "laptop.yaml"
+
+
+def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
+    """A Serve configuration, with another address for its HTTP endpoint where one is given."""
+    config: dict[str, Any] = yaml.safe_load(path.read_text())
+    http = config.setdefault("http_options", {})
+    if host is not None:
+        http["host"] = host
+    if port is not None:
+        http["port"] = port
+    return config

@@ -1,0 +1,49 @@
+"""Opens the stores that the settings name, by the scheme of their URL.
+
+The client libraries are imported here only when their scheme is used.
+"""
+
+from ops.stores.cache import Cache
+from ops.stores.documents import Documents
+from ops.stores.objects import Objects
+from ops.stores.vectors import Vectors
+
+
+def open_documents(url: str) -> Documents:
+    """:raises ValueError: the URL has another scheme than ``sqlite:///`` or ``mongodb://``."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_documents import SqliteDocuments
+
+        return SqliteDocuments(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_documents import MongoDocuments
+
+        return MongoDocuments(url)
+    raise ValueError("a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://")
+
+
+def open_objects(url: str) -> Objects:
+    """:raises ValueError: the URL has another scheme than ``file:///`` or ``s3://``."""
+    if url.startswith("file:///"):
+        from ops.stores.file_objects import FileObjects
+
+        return FileObjects(url)
+    if url.startswith("s3://"):
+        from ops.stores.s3_objects import S3Objects
+
+        return S3Objects(url)
+    raise ValueError("an object store URL starts with file:/// or s3://")
+
+
+def open_vectors(url: str) -> Vectors:
+    """:raises ValueError: the URL has another scheme than ``file:///`` or ``s3://``."""
+    if url.startswith(("file:///", "s3://")):
+        from ops.stores.lance_vectors import LanceVectors
+
+        return LanceVectors(url)
+    raise ValueError("a vector store URL starts with file:/// or s3://")
+
+
+def open_cache(url: str) -> Cache:
+    """:raises ValueError: the URL is not empty and has another scheme than ``redis://``, ``rediss://``, ``unix://``."""
+    return Cache(url)

@@ -1,0 +1,79 @@
+"""What the document store keeps: plain records, the same for every backend."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+MediaKind = Literal["image", "video", "audio"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One uploaded file.
+
+    ``asset_id`` is the first 32 hex digits of the SHA-256 of its bytes and its object key.
+    """
+
+    asset_id: str
+    filename: str
+    kind: MediaKind
+    format: str
+    content_type: str
+    file_size: int
+    uploaded_at: datetime
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    fps: float | None = None
+    frame_count: int | None = None
+    rotation: int | None = None
+    has_audio: bool | None = None
+    deleting: bool = False
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Features of one asset by one model version.
+
+    ``raw`` is what the model gave (float32[d]); ``unit`` is the same centred where the model needs
+    it and L2-normalised (float32[d]), the space in which all similarities are taken.
+    """
+
+    asset_id: str
+    model_version: str
+    kind: MediaKind
+    raw: Vector
+    unit: Vector
+    created_at: datetime = field(compare=False)
+
+
+def to_micros(moment: datetime) -> int:
+    """Microseconds since 1970, the lossless and sortable form of a time in every backend.
+
+    :raises ValueError: the time has no zone.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a stored time needs a time zone")
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The UTC time of ``to_micros``."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def to_blob(vector: Vector) -> bytes:
+    """A vector as little-endian float32."""
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def from_blob(blob: bytes) -> Vector:
+    """The vector of ``to_blob``; read-only, as it shares the bytes."""
+    return np.frombuffer(blob, "<f4")

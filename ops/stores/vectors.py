@@ -1,0 +1,53 @@
+"""The vector store: nearest neighbours over the whole library, one space per model version."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ops.stores.records import Features, MediaKind, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One hit; ``cosine`` in -1..1, higher is nearer."""
+
+    asset_id: str
+    cosine: float
+
+
+class Vectors(Protocol):
+    """Approximate nearest neighbours by cosine. A derived store: it can be rebuilt from the documents."""
+
+    type: str
+
+    async def add(self, features: Sequence[Features]) -> None:
+        """Insert or replace the unit vectors of features of one model version."""
+        ...
+
+    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
+        """Forget assets; unknown ids are no error."""
+        ...
+
+    async def search(
+        self,
+        model_version: str,
+        unit: Vector,
+        k: int,
+        *,
+        kind: MediaKind | None = None,
+    ) -> list[Neighbour]:
+        """The ``k`` nearest by cosine, best first, of one media kind when given.
+
+        [] for an unknown model version.
+        """
+        ...
+
+    async def count(self, model_version: str) -> int:
+        """Number of vectors held."""
+        ...
+
+    async def maintain(self, model_version: str) -> None:
+        """Compact fragments and bring the index up to date where that pays; safe to call at any time."""
+        ...
+
+    async def close(self) -> None: ...

@@ -19,20 +19,20 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    home: Path = Field(Path(".visiongraph"), description="state of the embedded stores")
-    objects_url: str = Field("", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
-    documents_url: str = Field("", description="sqlite:///file or mongodb://…; empty: under home")
-    vectors_url: str = Field("", description="file:///dir or s3://bucket/prefix?…; empty: under home")
-    cache_url: SecretStr = Field(SecretStr(""), description="redis://… or unix://…; empty: no cache")
+    home: Path = Field(default=Path(".visiongraph"), description="state of the embedded stores")
+    objects_url: str = Field(default="", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
+    documents_url: str = Field(default="", description="sqlite:///file or mongodb://…; empty: under home")
+    vectors_url: str = Field(default="", description="file:///dir or s3://bucket/prefix?…; empty: under home")
+    cache_url: SecretStr = Field(default=SecretStr(""), description="redis://… or unix://…; empty: no cache")
 
-    models_dir: Path | None = Field(None, description="folder of weights looked at before any download")
-    models_cache: Path = Field(Path("~/.cache/visiongraph"), description="downloaded weights and compiled engines")
-    hf_token: SecretStr = Field(SecretStr(""), validation_alias="HF_TOKEN")
+    models_dir: Path | None = Field(default=None, description="folder of weights looked at before any download")
+    models_cache: Path = Field(default=Path("~/.cache/visiongraph"), description="downloaded weights and compiled engines")
+    hf_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")
 
     max_image_bytes: PositiveInt = 50 * 2**20
     max_video_bytes: PositiveInt = 4 * 2**30
     max_audio_bytes: PositiveInt = 100 * 2**20
-    max_body_bytes: PositiveInt = Field(1 * 2**20, description="body of any route that takes no upload")
+    max_body_bytes: PositiveInt = Field(default=1 * 2**20, description="body of any route that takes no upload")
     max_image_pixels: PositiveInt = 80_000_000
     max_batch_assets: PositiveInt = 100
     max_uploads_at_once: PositiveInt = 16

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
@@ -85,7 +85,9 @@ class StageHandle:
                 if not waiting[2].done():
                     batch.append(waiting)
             if batch:
-                task = asyncio.create_task(self._run(batch))
+                # In a context of its own: Serve cancels what a request started when its client leaves, and this
+                # call is for the others in the batch as well.
+                task = asyncio.create_task(self._run(batch), context=Context())
                 self._in_flight.add(task)
                 task.add_done_callback(self._sent)
 
@@ -101,7 +103,9 @@ class StageHandle:
             results = await self._with_retry([item for item, _, _ in batch], latest)
         except StageError as error:
             results = [error] * len(batch)
-        except Exception:
+        except asyncio.CancelledError:
+            results = [StageUnavailable(f"The call to {self.key} was cancelled; try again.")] * len(batch)
+        except BaseException:  # a panic in Rust is no Exception, and the callers wait
             logger.exception("call to %s failed", self.key)
             results = [ProcessingFailed(f"{self.key} failed on this input.")] * len(batch)
         for (_, _, future), result in zip(batch, results, strict=True):

@@ -73,7 +73,7 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check(image, max_pixels)
             yield image
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         # Pillow's own ceiling (179 MP) lies far above ours; it answers first only for sizes beyond both.
         message = f"This image has more than {_mega(max_pixels)} pixels. Send it smaller."
         raise MediaTooLarge(message) from None

@@ -28,8 +28,8 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_batch_size: PositiveInt = Field(1, description="items in one predict_batch call")
-    batch_wait_s: NonNegativeFloat = Field(0.0, description="how long an incomplete batch waits for more items")
+    max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
+    batch_wait_s: NonNegativeFloat = Field(default=0.0, description="how long an incomplete batch waits for more items")
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -220,7 +220,9 @@ class StageRunner:
         except StageError as error:
             self._count(error)
             return error
-        except Exception:
+        except asyncio.CancelledError:
+            raise
+        except BaseException:  # a panic in Rust is no Exception
             logger.exception("%s failed on an item", self.key)
             return self._count(ProcessingFailed(f"{self.key} failed on this input."))
 

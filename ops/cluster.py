@@ -1,6 +1,7 @@
 """A Ray cluster with this service on it: started here when none runs, and taken down as it was found."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ THROUGHPUT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -46,6 +48,7 @@ class Cluster:
         self._dashboard_port = dashboard_port
         self.started_here = False
         self.dashboard_url = ""
+        self.metrics_url = ""
         self._client: Any = None
         self._deployed: list[str] = []
 
@@ -59,14 +62,16 @@ class Cluster:
         try:
             context = ray.init(address="auto", **options)
         except ConnectionError:
+            port = free_port(METRICS_PORT)
             context = ray.init(
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 dashboard_port=self._dashboard_port,
                 object_store_memory=OBJECT_STORE_BYTES,
-                _metrics_export_port=METRICS_PORT,
+                _metrics_export_port=port,
                 **options,
             )
+            self.metrics_url = f"http://127.0.0.1:{port}/metrics"
             self.started_here = True
         if not context.dashboard_url:
             raise ClusterError("This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`.")
@@ -104,9 +109,7 @@ class Cluster:
             return
         from ray import serve
 
-        if self.started_here:
-            serve.shutdown()
-        else:
+        if not self.started_here:
             for name in self._deployed:
                 serve.delete(name, _blocking=True)
         ray.shutdown()
@@ -133,6 +136,18 @@ def _status(name: str, app: dict[str, Any]) -> ApplicationStatus:
         running += sum(replica["state"] == "RUNNING" for replica in deployment.get("replicas", []))
         messages.append(deployment.get("message") or "")
     return ApplicationStatus(name, app["status"], next((m for m in messages if m), ""), running, wanted)
+
+
+def free_port(wanted: int) -> int:
+    """The wanted TCP port where it is free, else one that the system picks."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ClusterError("No TCP port is free.")
 
 
 def default_config() -> Path:

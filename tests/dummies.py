@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from deployments.analysis.nearest import Nearest
 from deployments.embed.dinov3 import Embedding
 from deployments.errors import InvalidMedia, StageError
 from deployments.images import decode
@@ -22,32 +24,36 @@ PREPROCESS = {
 
 
 class DummyEmbed(Stage[StageConfig, bytes, NDArray[np.float32], Embedding]):
-    """384 numbers of a picture: its 8 x 16 thumbnail in three colours, less grey. Alike pictures are near."""
+    """384 numbers of a picture: its 8 x 16 thumbnail in three colours, less grey. Alike pictures are near.
+
+    A black picture is an error of its own, a white one a bug.
+    """
 
     key = "embed/dinov3"
     prepare_threads = 1
-    version = "dummy@00000000"
-    calls: list[int]
+    running: ClassVar["DummyEmbed"]
+    """The one loaded last."""
 
     def load(self) -> None:
-        self.calls = []
+        self.version = "dummy@00000000"
+        self.calls: list[int] = []
+        DummyEmbed.running = self
 
     def prepare(self, item: bytes) -> NDArray[np.float32]:
-        from PIL import Image
-
         small = Image.fromarray(decode(item, max_pixels=10**7)).resize((16, 8), Image.Resampling.BOX)
         return np.asarray(small, np.float32).reshape(-1) / 255
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:
         self.calls.append(len(items))
-        results: list[Embedding | StageError] = []
-        for raw in items:
-            if raw.max() == 0:
-                results.append(InvalidMedia("This dummy cannot see in the dark."))
-                continue
-            centred = raw - 0.5
-            results.append(Embedding(raw, centred / max(np.linalg.norm(centred), 1e-9), self.version))
-        return results
+        return [self._embed(raw) for raw in items]
+
+    def _embed(self, raw: NDArray[np.float32]) -> Embedding | StageError:
+        if raw.max() == 0:
+            return InvalidMedia("This dummy cannot see in the dark.")
+        if raw.min() == 1:
+            raise RuntimeError("a bug in /srv/secret.py that no client may read of")
+        centred = raw - 0.5
+        return Embedding(raw, centred / np.linalg.norm(centred), self.version)
 
     def info(self) -> dict[str, Any]:
         return {
@@ -59,6 +65,24 @@ class DummyEmbed(Stage[StageConfig, bytes, NDArray[np.float32], Embedding]):
             "preprocess": PREPROCESS,
             "centred": True,
         }
+
+
+class LocalNearest(Nearest):
+    """analysis/nearest that can be closed, as a test has many of them in one process."""
+
+    tick_s = None
+    running: ClassVar["LocalNearest"]
+    """The one loaded last."""
+
+    def load(self) -> None:
+        super().load()
+        LocalNearest.running = self
+
+    def close(self) -> None:
+        """Close its stores and its event loop; not to be called on a thread that runs another loop."""
+        self._loop.run(self._documents.close())
+        self._loop.run(self._vectors.close())
+        self._loop.close()
 
 
 def digest(data: bytes) -> str:

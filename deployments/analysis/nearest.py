@@ -52,7 +52,7 @@ class Forget:
 class Config(StageConfig):
     """``user_config`` of analysis/nearest."""
 
-    index_chunk: int = Field(2000, ge=1, description="features carried into the vector store at a time")
+    index_chunk: int = Field(default=2000, ge=1, description="features carried into the vector store at a time")
 
 
 class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]):
@@ -60,7 +60,7 @@ class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]
 
     key = "analysis/nearest"
     config_class = Config
-    tick_s = 2.0
+    tick_s = 10.0
 
     _documents: Documents
     _vectors: Vectors

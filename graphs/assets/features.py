@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from deployments.errors import InvalidMedia, ModelNotLoaded, StageError
-from deployments.handle import StageHandle
+from deployments.errors import InvalidMedia, ModelNotLoaded, StageError, StageUnavailable
+from deployments.handle import StageHandle, request_deadline
 from graphs.assets.library import Library
 from graphs.context import Context
 from graphs.errors import AssetNotFound
-from ops.stores.objects import ObjectNotFound
 from ops.stores.records import Asset, Features
 
 EMBED = "embed/dinov3"
@@ -33,19 +32,23 @@ class FeatureSource:
         self._info_at = 0.0
 
     async def model(self) -> dict[str, Any]:
-        """What the embedding stage says of itself; kept for some seconds, and for as long as the stage is away."""
+        """What the embedding stage says of itself; kept for some seconds, and for as long as the stage is away.
+
+        Raises StageUnavailable when it never answered.
+        """
         if time.monotonic() - self._info_at > INFO_TTL_S:
+            deadline = request_deadline.get()
+            patience = 5.0 if self._info else None if deadline is None else deadline - time.time()
             try:
-                info = await asyncio.wait_for(self._stage.info(), 5 if self._info else None)
-                self._info, self._info_at = info, time.monotonic()
-            except Exception:
+                self._info = await asyncio.wait_for(self._stage.info(), patience)
+            except Exception as error:
                 if not self._info:
-                    raise
-                self._info_at = time.monotonic()
+                    raise StageUnavailable(f"{EMBED} does not answer yet; try again in a few seconds.") from error
+            self._info_at = time.monotonic()
         return self._info
 
     async def model_version(self) -> str:
-        """Version of the model that serves now. Raises ModelNotLoaded through a stage call when none does."""
+        """Version of the model that serves now; empty when none is loaded."""
         return str((await self.model()).get("model_version", ""))
 
     async def ready_model(self) -> dict[str, Any]:
@@ -63,8 +66,29 @@ class FeatureSource:
         return await self._compute_once(asset), False
 
     async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
-        """Features by id, and the error of each asset that has none. Errors that pass by themselves are raised."""
+        """Features by id, all of one model, and the error of each asset that has none.
+
+        Errors of the stage or a store, which pass by themselves, are raised.
+        """
         wanted = {asset.asset_id: asset for asset in assets}
+        for _ in range(2):
+            features, failures = await self._any(wanted)
+            if len({found.model_version for found in features.values()}) < 2:
+                return features, failures
+            self._info_at = 0.0  # another model serves since we asked
+        raise StageUnavailable("The embedding model is being changed; try again in a few seconds.")
+
+    async def against(
+        self, reference: Asset, others: Iterable[Asset]
+    ) -> tuple[Features, dict[str, Features], dict[str, StageError]]:
+        """Features of a reference, whose StageError is raised, and of others as by ``many``; all of one model."""
+        wanted = {asset.asset_id: asset for asset in others}
+        features, failures = await self.many([reference, *wanted.values()])
+        if reference.asset_id in failures:
+            raise failures[reference.asset_id]
+        return features[reference.asset_id], {key: features[key] for key in wanted if key in features}, failures
+
+    async def _any(self, wanted: dict[str, Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
         features = await self._stored(list(wanted))
         missing = [asset for asset_id, asset in wanted.items() if asset_id not in features]
         failures: dict[str, StageError] = {}
@@ -72,7 +96,7 @@ class FeatureSource:
         for asset, result in zip(missing, results, strict=True):
             if isinstance(result, Features):
                 features[asset.asset_id] = result
-            elif isinstance(result, StageError) and result.status < 429:
+            elif isinstance(result, StageError) and not (result.retryable or isinstance(result, ModelNotLoaded)):
                 failures[asset.asset_id] = result
             else:
                 raise result
@@ -121,10 +145,7 @@ class FeatureSource:
             task.exception()
 
     async def _compute(self, asset: Asset) -> Features:
-        try:
-            picture = await self._library.picture(asset)
-        except ObjectNotFound:
-            raise AssetNotFound([asset.asset_id]) from None
+        picture = await self._library.picture(asset)
         try:
             embedding = await self._stage(picture)
         except InvalidMedia as error:
@@ -158,7 +179,8 @@ def _pack(features: Features) -> bytes:
 
 def _unpack(asset_id: str, model_version: str, data: bytes) -> Features:
     header = np.frombuffer(data, _HEADER, 1)[0]
-    vectors = np.frombuffer(data, "<f4", offset=_HEADER.itemsize)
+    # Copied, as a view behind the header would not be aligned, which LanceDB refuses by a panic.
+    vectors = np.frombuffer(data, "<f4", offset=_HEADER.itemsize).copy()
     dimensions = int(header["dimensions"])
     return Features(
         asset_id=asset_id,

@@ -17,6 +17,7 @@ from graphs.errors import AssetNotFound, BatchTooLarge
 from graphs.intake.poster import poster_of
 from graphs.intake.probe import Limits, probe
 from graphs.intake.spool import spool_upload
+from ops.stores.objects import ObjectNotFound
 from ops.stores.records import Asset
 
 ID_LENGTH = 32
@@ -33,6 +34,7 @@ class Library:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._limits = Limits.of(context.settings)
+        self._spool = context.settings.spool
         self._uploads = asyncio.Semaphore(context.settings.max_uploads_at_once)
 
     async def get(self, asset_id: str) -> Asset:
@@ -40,7 +42,8 @@ class Library:
         return (await self.get_all([asset_id]))[asset_id]
 
     async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Every asset asked for. Raises AssetNotFound with all unknown ids, BatchTooLarge above the limit."""
+        """Every asset asked for, in that order. Raises AssetNotFound with all unknown ids, BatchTooLarge above the
+        limit."""
         wanted = list(dict.fromkeys(asset_ids))
         if len(wanted) > self._context.settings.max_batch_assets:
             raise BatchTooLarge(len(wanted), self._context.settings.max_batch_assets)
@@ -48,7 +51,7 @@ class Library:
         missing = [asset_id for asset_id in wanted if asset_id not in assets]
         if missing:
             raise AssetNotFound(missing)
-        return assets
+        return {asset_id: assets[asset_id] for asset_id in wanted}
 
     async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         """Those of the ids that are assets and are not being deleted."""
@@ -60,14 +63,14 @@ class Library:
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
             self._uploads,
-            spool_upload(body, content_type, self._context.settings.spool, limit) as upload,
+            spool_upload(body, content_type, self._spool, limit) as upload,
         ):
             asset_id = upload.sha256_hex[:ID_LENGTH]
             stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
             if stored is not None and stored.deleting:
                 await self._finish_delete(asset_id)
                 stored = None
-            if stored is not None and await self._context.objects.head(asset_id) is not None:
+            if stored is not None and await self._is_whole(stored):
                 return stored, True
             found = await asyncio.to_thread(probe, upload.path, self._limits)
             if found.kind == "video":
@@ -101,14 +104,29 @@ class Library:
         return await self._finish_delete(asset_id)
 
     async def picture(self, asset: Asset) -> bytes:
-        """The encoded image of an asset: its own bytes, or the poster of a video. Raises InvalidInput for audio."""
+        """The encoded image of an asset: its own bytes, or the poster of a video.
+
+        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are just being deleted.
+        """
         if asset.kind == "audio":
             raise InvalidInput(f"{asset.asset_id} is audio and has no picture to look at.")
-        return await self._context.objects.get(asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id))
+        try:
+            return await self._context.objects.get(
+                asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id)
+            )
+        except ObjectNotFound:
+            raise AssetNotFound([asset.asset_id]) from None
+
+    async def _is_whole(self, asset: Asset) -> bool:
+        keys = [asset.asset_id] if asset.kind != "video" else [asset.asset_id, poster_key(asset.asset_id)]
+        return all([await self._context.objects.head(key) is not None for key in keys])
 
     async def _store_poster(self, asset_id: str, path: Any) -> None:
-        poster = await asyncio.to_thread(poster_of, path, self._context.settings.spool)
-        await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+        poster = await asyncio.to_thread(poster_of, path, self._spool, self._limits.max_image_pixels)
+        try:
+            await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+        finally:
+            poster.unlink(missing_ok=True)  # a bucket copies what a folder takes
 
     async def _finish_delete(self, asset_id: str) -> bool:
         existed = await self._context.objects.delete(asset_id)

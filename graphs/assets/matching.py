@@ -64,9 +64,10 @@ def matching_router(
     async def find_best_match(request: BestMatchRequest, clock: Timer) -> BestMatchAnswer:
         """Candidates ranked by similarity to a reference."""
         assets = await library.get_all([request.reference_asset_id, *request.candidate_asset_ids])
-        reference, _ = await features.one(assets[request.reference_asset_id])
         wanted = dict.fromkeys(request.candidate_asset_ids)
-        found, failures = await features.many(assets[asset_id] for asset_id in wanted)
+        reference, found, failures = await features.against(
+            assets[request.reference_asset_id], (assets[asset_id] for asset_id in wanted)
+        )
         ranked = [
             Match(
                 asset_id=asset_id,
@@ -117,14 +118,14 @@ def matching_router(
         dataset = dict.fromkeys(request.dataset_asset_ids or [])
         assets = await library.get_all([request.query_asset_id, *dataset])
         query = assets[request.query_asset_id]
-        reference, _ = await features.one(query)
         failures: dict[str, StageError] = {}
         if dataset:
             dataset.pop(request.query_asset_id, None)
-            found, failures = await features.many(assets[asset_id] for asset_id in dataset)
+            reference, found, failures = await features.against(query, (assets[asset_id] for asset_id in dataset))
             size = len(dataset)
             ranked = [(assets[asset_id], similarity) for asset_id, similarity in rank(reference, found)]
         else:
+            reference, _ = await features.one(query)
             ranked, size = await search(context, library, reference, request.top_k)
         hits = _hits(ranked[: request.top_k])
         return SearchAnswer(

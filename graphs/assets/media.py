@@ -43,7 +43,7 @@ UPLOAD_BODY = {
     }
 }
 
-def asset_id_of(
+async def asset_id_of(
     body: Annotated[AssetRef | None, Body()] = None,
     asset_id: Annotated[AssetId | None, Query(description="in place of the body")] = None,
 ) -> str:

@@ -83,7 +83,7 @@ class SearchRequest(BaseModel):
     model_config = _example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
     dataset_asset_ids: list[AssetId] | None = None
-    top_k: int = Field(10, ge=1, le=1000)
+    top_k: int = Field(default=10, ge=1, le=1000)
 
 
 class AnomalyRequest(BaseModel):
@@ -92,7 +92,7 @@ class AnomalyRequest(BaseModel):
     model_config = _example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
     reference_asset_ids: list[AssetId] = Field(min_length=2)
     test_asset_ids: list[AssetId] = Field(min_length=1)
-    anomaly_threshold: FiniteFloat = Field(2.0, ge=0, le=100)
+    anomaly_threshold: FiniteFloat = Field(default=2.0, ge=0, le=100)
 
 
 class ClusteringRequest(BaseModel):
@@ -100,10 +100,10 @@ class ClusteringRequest(BaseModel):
 
     model_config = _example(asset_ids=[ID_1, ID_2, ID_3], n_clusters=2, cluster_method="kmeans")
     asset_ids: list[AssetId] = Field(min_length=2)
-    n_clusters: int | None = Field(None, ge=1, le=100)
+    n_clusters: int | None = Field(default=None, ge=1, le=100)
     cluster_method: Literal["kmeans", "dbscan", "agglomerative", "hdbscan"] = "kmeans"
-    eps: float = Field(0.35, gt=0, le=2, description="dbscan: largest cosine distance of neighbours")
-    min_samples: int = Field(2, ge=1, le=50, description="dbscan and hdbscan: smallest neighbourhood")
+    eps: float = Field(default=0.35, gt=0, le=2, description="dbscan: largest cosine distance of neighbours")
+    min_samples: int = Field(default=2, ge=1, le=50, description="dbscan and hdbscan: smallest neighbourhood")
 
 
 class QualityThreshold(BaseModel):
@@ -133,10 +133,10 @@ class MediaAnswer(Answer):
     format: str
     upload_timestamp: datetime
     processing_status: Literal["uploaded", "processed", "failed"]
-    duration: float | None = Field(None, description="seconds, for video and audio")
+    duration: float | None = Field(default=None, description="seconds, for video and audio")
     fps: float | None = None
     frame_count: int | None = None
-    rotation: int | None = Field(None, description="degrees, already applied to width and height")
+    rotation: int | None = Field(default=None, description="degrees, already applied to width and height")
 
 
 class UploadAnswer(MediaAnswer):

@@ -33,8 +33,13 @@ async def search(context: Context, library: Library, query: Features, k: int) ->
 
 
 async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:
-    """Take a deleted asset out of the index; a search that still meets it drops it, so failing here is harmless."""
-    version = await features.model_version()
+    """Take a deleted asset out of the cache and the index; a search that still meets it drops it."""
+    try:
+        await features.forget(asset_id)
+        version = await features.model_version()
+    except StageError as error:
+        logger.warning("cache and index keep a deleted asset: %s", error.code)
+        return
     if version:
         await _forget(context, Forget(version, (asset_id,)))
 

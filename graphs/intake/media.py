@@ -1,34 +1,23 @@
-"""Probes video and audio with FFmpeg, which is given one open file and no way to reach another."""
+"""Facts of video and audio files."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
-import av
 from av.stream import Disposition
 
 from deployments.errors import InvalidMedia, MediaTooLarge
+from graphs.intake.container import BROKEN, armed, opened_media
 from graphs.intake.facts import Limits, Probe
 from graphs.intake.sniff import Guess, is_webm
 from ops.stores.records import MediaKind
 
-_TIMEOUT_S: Final = 20.0
 _MAX_PACKETS: Final = 1_000_000  # counted; ten hours of 25 fps video
+_MAX_COUNTING_S: Final = 10.0  # well inside the time after which the file seems to end
 _MAX_TRIES: Final = 300  # packets without a decodable frame
-_BROKEN: Final = (av.FFmpegError, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError)
-
 _COVERS: Final = int(Disposition.attached_pic | Disposition.timed_thumbnails)
-
-# The decoders worth trusting with a stranger's bytes, out of FFmpeg's five hundred.
-CODECS: Final = (
-    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,msmpeg4,msmpeg4v2,mpeg1video,mpeg2video,h263,mjpeg,prores,dnxhd,"
-    "rawvideo,dvvideo,ffv1,huffyuv,aac,alac,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,libopus,vorbis,libvorbis,"
-    "flac,amrnb,amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,"
-    "pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
-)
 
 # (container, kind) -> (format, content type); a pair that is not here is refused.
 _TYPES: Final[dict[tuple[str, MediaKind], tuple[str, str]]] = {
@@ -48,23 +37,6 @@ _TYPES: Final[dict[tuple[str, MediaKind], tuple[str, str]]] = {
 }
 
 
-class _Source:
-    """A file for FFmpeg that ends when the time is up: whatever FFmpeg is doing then stops by itself."""
-
-    def __init__(self, file: BinaryIO, seconds: float) -> None:
-        self._file = file
-        self._until = time.monotonic() + seconds
-
-    def read(self, size: int) -> bytes:
-        return self._file.read(size) if time.monotonic() < self._until else b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return -1 if whence == 0 and offset < 0 else self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-
 @dataclass(slots=True)
 class _Reading:
     """One pass over a stream: its first frame, how many packets came, and the time in s at which they end."""
@@ -78,7 +50,7 @@ class _Reading:
 def probe_media(path: Path, guess: Guess, head: bytes, limits: Limits) -> Probe:
     """See ``graphs.intake.probe.probe``."""
     with opened_media(path, guess, limits.max_image_pixels) as container:
-        stream = _main_stream(container)
+        stream = _main_stream(container, limits.max_image_pixels)
         kind: MediaKind = stream.type if stream else "video"
         types = _TYPES.get((_flavour(container, guess, head), kind))
         if stream is None or types is None:
@@ -126,63 +98,26 @@ def _probe_video(container: Any, stream: Any, facts: Probe, size: int) -> Probe:
     )
 
 
-@contextmanager
-def opened_media(path: Path, guess: Guess, max_pixels: int) -> Iterator[Any]:
-    """The container, read through one file object: its demuxer forced, nothing else to be opened."""
-    options = {
-        "format_whitelist": guess.demuxer,
-        "codec_whitelist": CODECS,
-        "protocol_whitelist": "none",
-        "probesize": "5000000",  # bytes
-        "analyzeduration": "5000000",  # microseconds
-        "max_streams": "64",
-        "max_pixels": str(max_pixels),
-    }
-    with path.open("rb") as file:
-        try:
-            with av.open(
-                _Source(file, _TIMEOUT_S),
-                "r",
-                format=guess.demuxer,
-                options=options,
-                metadata_errors="replace",
-                timeout=_TIMEOUT_S,
-                io_open=_refuse,
-            ) as container:
-                yield container
-        except _BROKEN as error:
-            raise InvalidMedia(
-                f"This {guess.name} is damaged, cut short or only named like one; upload the original file."
-            ) from error
-
-
-def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
-    raise PermissionError("an upload may not open other files")
-
-
 def _flavour(container: Any, guess: Guess, head: bytes) -> str:
     if guess.demuxer == "mov" and container.metadata.get("major_brand", "qt  ") == "qt  ":
         return "qt"  # QuickTime files from before the ftyp box have no brand
     return "webm" if guess.demuxer == "matroska" and is_webm(head) else guess.demuxer
 
 
-def _main_stream(container: Any) -> Any:
+def _main_stream(container: Any, max_pixels: int) -> Any:
     """The first stream of moving pictures, else of sound; cover art is neither."""
     pictures = [stream for stream in container.streams.video if not int(stream.disposition) & _COVERS]
     decodable = [stream for stream in (*pictures, *container.streams.audio) if stream.codec_context]
-    return decodable[0] if decodable else None
+    return armed(decodable[0], max_pixels) if decodable else None
 
 
 def _read(container: Any, stream: Any, facts: Probe, *, to_the_end: bool) -> _Reading:
     """Raises ``InvalidMedia`` if none of the first packets gives a frame; later damage is tolerated."""
-    reading = _Reading()
-    codec = stream.codec_context
-    codec.thread_count = 1
-    codec.options = {"codec_whitelist": CODECS, "max_pixels": container.options["max_pixels"]}
-    with suppress(*_BROKEN):
+    reading, until = _Reading(), time.monotonic() + _MAX_COUNTING_S
+    with suppress(*BROKEN):
         for packet in container.demux(stream):
             if reading.frame is None:
-                with suppress(*_BROKEN):
+                with suppress(*BROKEN):
                     reading.frame = next(iter(packet.decode()), None)
             if packet.size and not packet.is_discard:
                 reading.packets += 1
@@ -190,13 +125,17 @@ def _read(container: Any, stream: Any, facts: Probe, *, to_the_end: bool) -> _Re
                 reading.end = max(reading.end, float(end * packet.time_base))
             if reading.packets >= (_MAX_TRIES if reading.frame is None else _MAX_PACKETS):
                 break
-            if reading.frame is not None and not to_the_end:
+            if reading.frame is not None and (not to_the_end or time.monotonic() > until):
                 break
         else:
             reading.complete = True
+    if reading.frame is None:  # a damaged end keeps the demuxer from flushing what the decoder holds back
+        with suppress(*BROKEN):
+            reading.frame = next(iter(stream.decode(None)), None)
     if reading.frame is None:
         raise InvalidMedia(
-            f"Nothing in this {facts.format} can be decoded (codec {codec.name}); export it as H.264 and AAC."
+            f"Nothing in this {facts.format} can be decoded (codec {stream.codec_context.name}); "
+            "export it as H.264 and AAC."
         )
     return reading
 

@@ -2,20 +2,27 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 
 from deployments.errors import InvalidMedia
+from graphs.intake.container import armed, opened_media
+from graphs.intake.sniff import HEAD, sniff
 
 QUALITY = 90
 MAX_SIDE = 1280
 
 
-def poster_of(video: Path, directory: Path) -> Path:
-    """Write the poster of a probed video to a JPEG file in ``directory``; rotated upright, at most 1280 pixels wide
-    or high. Raises InvalidMedia when no frame can be decoded."""
-    with video.open("rb") as file, av.open(file, mode="r", metadata_errors="replace") as container:
-        stream = container.streams.video[0]
+def poster_of(video: Path, directory: Path, max_pixels: int) -> Path:
+    """Write the poster of a probed video to a JPEG file in ``directory``; upright, no side over 1280 pixels.
+
+    ``max_pixels`` bounds a frame. Raises InvalidMedia when no frame can be decoded.
+    """
+    with video.open("rb") as file:
+        guess = sniff(file.read(HEAD))
+    with opened_media(video, guess, max_pixels) as container:
+        stream = armed(container.streams.video[0], max_pixels)
         if container.duration:
             container.seek(container.duration // 2, backward=True)
         frame = _first_frame(container, stream)
@@ -23,9 +30,7 @@ def poster_of(video: Path, directory: Path) -> Path:
             container.seek(0)
             frame = _first_frame(container, stream)
         if frame is None:
-            raise InvalidMedia(
-                "No frame of this video can be decoded; export it again and upload the new file."
-            )
+            raise InvalidMedia("No frame of this video can be decoded; export it again and upload the new file.")
         image = frame.to_image()
         if frame.rotation:
             image = image.rotate(frame.rotation, expand=True)
@@ -35,12 +40,11 @@ def poster_of(video: Path, directory: Path) -> Path:
     return Path(target.name)
 
 
-def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+def _first_frame(container: Any, stream: Any) -> Any:
     for packet in container.demux(stream):
         try:
             for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    return frame
+                return frame
         except av.FFmpegError:
             # One damaged packet; a later one may still be whole.
             continue

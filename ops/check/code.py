@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,88 +12,105 @@ import deployments
 from configs.settings import PREFIX, Settings
 from deployments.catalog import AnyStage, find_stage
 from deployments.stage import StageConfig
-from deployments.weights import validate_registry
-from ops.check.fault import Fault, from_pydantic
+from deployments.weights import load_registry, validate_registry
+from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
 
 GATEWAY_MODULE = "graphs.gateway"
 
 
 @dataclass
-class Stages:
-    """``found`` by key; ``broken``: keys of modules that do not import, so nothing more is known of them."""
+class Code:
+    """What configurations can name; ``broken`` are keys of modules that do not import."""
 
-    found: dict[str, AnyStage] = field(default_factory=dict)
+    stages: dict[str, AnyStage] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    models: set[str] | None = None
+    """Names in the registry; None when that is at fault itself."""
+
+    def default_configs(self) -> Iterator[tuple[str, StageConfig]]:
+        """The configuration of each stage without any user_config, where it has a valid one."""
+        for key, stage in self.stages.items():
+            try:
+                yield key, stage.config_class.model_validate({})
+            except ValidationError:
+                continue  # is a fault of its class
 
 
 def environment_faults() -> list[Fault]:
-    """Faults of the VISION_ variables."""
+    """Faults of the VISION_ variables. Their values are never shown: some are secrets."""
+    report = Report("environment")
     try:
         Settings()
     except ValidationError as error:
-        faults = from_pydantic(error, "environment", fix="correct or unset the variable; see configs/settings.py")
-        return [Fault(f.where, f"{PREFIX}{f.place.upper()}" if f.place else PREFIX + "*", f.what, f.fix) for f in faults]
-    return []
+        for entry in error.errors(include_url=False, include_input=False):
+            variable = PREFIX + "_".join(str(step) for step in entry["loc"]).upper()
+            what = entry["msg"].removeprefix("Value error, ")
+            report.at(variable).add(what, "correct or unset it; configs/settings.py has all of them")
+    return report.faults
 
 
-def load_stages() -> tuple[Stages, list[Fault]]:
-    """Imports every module of every room, and goes on where one fails."""
-    stages, faults = Stages(), []
+def stage_faults(code: Code) -> list[Fault]:
+    """Imports every module of every room into ``code``, and goes on where one fails."""
+    faults = []
     for key in _keys():
-        room, _, name = key.partition("/")
-        where = f"deployments/{key}.py"
+        report = Report(f"deployments/{key}.py")
         try:
-            importlib.import_module(f"deployments.{room}.{name}")
-            stage = find_stage(key)
+            importlib.import_module(f"deployments.{key.replace('/', '.')}")
+            code.stages[key] = find_stage(key)
         except LookupError as error:
             if "defines no stage" in str(error):
                 continue  # a part of a stage
-            faults.append(Fault(where, "", _reason(error), "correct the module"))
-            stages.broken.add(key)
+            report.add(_reason(error), "correct the module")
         except Exception as error:
-            faults.append(Fault(where, "", f"does not import: {_reason(error)}", "correct the module"))
-            stages.broken.add(key)
+            report.add(f"does not import: {_reason(error)}", "correct the module")
         else:
-            stages.found[key] = stage
-            faults += _class_faults(stage, where)
-    return stages, faults
+            _check_class(code.stages[key], report)
+        if key not in code.stages:
+            code.broken.add(key)
+        faults += report.faults
+    return faults
 
 
-def import_faults(stages: Stages) -> list[Fault]:
+def import_faults(code: Code) -> list[Fault]:
     """Stages, and the gateway with its graphs, that import a heavy library at module level."""
-    places = {f"deployments.{key.replace('/', '.')}": f"deployments/{key}.py" for key in sorted(stages.found)}
+    keys = sorted(code.stages)
+    places = {f"deployments.{key.replace('/', '.')}": f"deployments/{key}.py" for key in keys}
     places[GATEWAY_MODULE] = "graphs/gateway.py"
     fix = "import it inside load, so that the command line and the gateway start without it"
     try:
         found = heavy_imports(places)
     except RuntimeError as error:
-        return [Fault("deployments", "", f"importing the stages ends the interpreter: {error}", "import them one by one")]
+        what = f"importing the stages ends the interpreter: {error}"
+        return [Fault("deployments", "", what, "import them one by one")]
     return [
-        Fault(places[module], importer, f"imports {heavy} at module level", fix)
+        Fault(places[module], f"by {importer}", f"imports {heavy} at module level", fix)
         for module, seen in found.items()
         for heavy, importer in seen
     ]
 
 
-def model_faults(stages: Stages, registry: Path) -> list[Fault]:
+def model_faults(code: Code, registry: Path) -> list[Fault]:
     """Faults of the registry, and default models that are not in it or not free for commercial use."""
-    where = f"{registry.parent.name}/{registry.name}"
+    report = Report(f"{registry.parent.name}/{registry.name}")
     try:
-        if faults := validate_registry(registry, ()):
-            return [Fault(where, "", fault, "complete the entry; the head of the file explains the keys") for fault in faults]
+        for fault in validate_registry(registry, ()):
+            report.add(fault, "correct the entry; the head of the file explains its keys")
     except OSError as error:
-        return [Fault(where, "", f"cannot be read: {error.strerror}", "restore the file")]
-    fix = f"register the model in {where}, or choose one that is free for commercial use"
+        report.add(f"cannot be read: {error.strerror}", "restore the file")
+    if report.faults:
+        return report.faults
+    code.models = set(load_registry(registry).root)
+    fix = f"register it in {report.where}, or choose a model that is free for commercial use"
     return [
         Fault(f"deployments/{key}.py", "default models", fault, fix)
-        for key, config in _default_configs(stages)
+        for key, config in code.default_configs()
         for fault in validate_registry(registry, models_of(config))
     ]
 
 
 def models_of(config: StageConfig) -> list[str]:
-    """The models a stage with this configuration may load, by its ``model`` and ``models``."""
+    """The models that a stage with this configuration may load, by its ``model`` and ``models``."""
     named = [getattr(config, "model", None), *(getattr(config, "models", None) or ())]
     return [name for name in named if isinstance(name, str)]
 
@@ -109,24 +126,14 @@ def _keys() -> list[str]:
     ]
 
 
-def _class_faults(stage: AnyStage, where: str) -> list[Fault]:
-    faults = []
+def _check_class(stage: AnyStage, report: Report) -> None:
     if missing := sorted(getattr(stage, "__abstractmethods__", ())):
-        faults.append(Fault(where, stage.__name__, f"has no {', '.join(missing)}", "define it"))
+        report.at(stage.__name__).add(f"has no {', '.join(missing)}", "define it")
     try:
-        stage.config_class()
+        stage.config_class.model_validate({})
     except ValidationError as error:
-        fix = "give it a default; a stage must start without user_config"
-        faults += from_pydantic(error, where, [stage.config_class.__name__], fix=fix)
-    return faults
-
-
-def _default_configs(stages: Stages) -> Iterable[tuple[str, StageConfig]]:
-    for key, stage in stages.found.items():
-        try:
-            yield key, stage.config_class()
-        except ValidationError:
-            continue  # is a fault of its class already
+        fix = "give it a valid default: a stage must start without user_config"
+        report.at(stage.config_class.__name__).add_invalid(error, fix=fix)
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """What a check finds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,25 +17,30 @@ class Fault:
     fix: str
 
 
-def from_pydantic(
-    error: ValidationError, where: str, place: Sequence[str] = (), data: Any = None, fix: str = ""
-) -> list[Fault]:
-    """One fault per error. ``data`` is what was validated: its list items are called by their names."""
-    faults = []
-    for entry in error.errors(include_url=False, include_input=False):
-        message = entry["msg"].removeprefix("Value error, ")
-        advice = fix or "correct the value"
-        if entry["type"] == "extra_forbidden":
-            message, advice = "unknown key", "correct its spelling or remove it; it would have no effect"
-        elif entry["type"] == "missing":
-            message, advice = "missing", "add it"
-        faults.append(Fault(where, join(*place, *_names(entry["loc"], data)), message, advice))
-    return faults
+@dataclass
+class Report:
+    """Collects the faults of one file, or of a place in it; places are written from the outside inwards."""
 
+    where: str
+    faults: list[Fault] = field(default_factory=list)
+    place: tuple[str, ...] = ()
 
-def join(*parts: str) -> str:
-    """A place in a file, outermost part first."""
-    return " › ".join(parts)
+    def at(self, *place: str) -> "Report":
+        """The same report for a place further in."""
+        return Report(self.where, self.faults, (*self.place, *place))
+
+    def add(self, what: str, fix: str) -> None:
+        """One more fault of this place."""
+        self.faults.append(Fault(self.where, " › ".join(self.place), what, fix))
+
+    def add_invalid(self, error: ValidationError, data: Any = None, fix: str = "correct the value") -> None:
+        """One fault per error. ``data`` is what was validated: its list items are called by their names."""
+        for entry in error.errors(include_url=False, include_input=False):
+            spot = self.at(*_names(entry["loc"], data))
+            if entry["type"] == "extra_forbidden":
+                spot.add("unknown key", "correct its spelling or remove it; it has no effect")
+            else:
+                spot.add(entry["msg"].removeprefix("Value error, "), fix)
 
 
 def _names(loc: Sequence[int | str], data: Any) -> list[str]:
@@ -47,6 +52,8 @@ def _names(loc: Sequence[int | str], data: Any) -> list[str]:
             data = data[step]
         else:
             data = None
-        named = isinstance(step, int) and isinstance(data, Mapping) and "name" in data
-        names.append(str(data["name"]) if named else str(step))
-    return [name for name in names if name not in ("applications", "deployments")]
+        if isinstance(step, int) and isinstance(data, Mapping) and "name" in data:
+            names[-1:] = [str(data["name"])]  # in place of the word "applications" or "deployments"
+        else:
+            names.append(str(step))
+    return names

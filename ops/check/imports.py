@@ -1,7 +1,7 @@
 """Finds modules that import a heavy library as soon as they are imported.
 
-Runs itself in an interpreter of its own, where each heavy library is refused at the moment somebody asks for it:
-so the answer says who asked, does not depend on what is loaded already, and comes without the time torch takes.
+Runs itself in an interpreter of its own, where each heavy library is refused at the moment somebody asks
+for it. So the answer says who asked, does not depend on what is loaded already, and needs no time for torch.
 """
 
 import importlib
@@ -10,11 +10,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-HEAVY = frozenset({"torch", "torchvision", "transformers", "openvino", "onnxruntime", "sklearn", "lancedb", "decord"})
+HEAVY = {"torch", "torchvision", "transformers", "openvino", "onnxruntime", "sklearn", "lancedb", "decord"}
 TIMEOUT_S = 120
 
 
@@ -67,10 +68,8 @@ def _main(modules: Iterable[str]) -> None:
     found = {}
     for module in modules:
         guard.seen = []
-        try:
+        with suppress(BaseException):  # broken modules are reported elsewhere, with their reasons
             importlib.import_module(module)
-        except BaseException:  # noqa: S110 (the check reports broken modules elsewhere, with their reasons)
-            pass
         if guard.seen:
             found[module] = guard.seen
     print(json.dumps(found))

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 
 from configs.settings import Settings, settings
-from ops.cluster import METRICS_PORT, ApplicationStatus, Cluster, ClusterError, default_config, read_config
+from ops.cluster import ApplicationStatus, Cluster, ClusterError, default_config, read_config
 from ops.stores.valkey import start as start_valkey
 
 console = Console()
@@ -31,31 +31,35 @@ def serve(
 ) -> None:
     """Start everything that is not running yet, deploy, and serve until Ctrl-C."""
     started = time.monotonic()
-    stop = Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
     path = config or default_config()
     serve_config = read_config(path, host=host, port=port)
     address = serve_config["http_options"]
     _refuse_taken_port(address["host"], address["port"])
-    with ExitStack() as running:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as running, suppress(KeyboardInterrupt):
+        running.callback(lambda: console.print("stopped"))
         _start_stores(settings(), running)
         cluster = Cluster(dashboard_port)
         console.print(f"[bold]visiongraph[/] with [cyan]{path.name}[/]; state in {settings().home.resolve()}")
-        running.callback(cluster.close)
+        running.callback(_close, cluster)
         with console.status("Ray …"):
             cluster.connect()
         console.print(f"Ray {'started' if cluster.started_here else 'joined'} in {time.monotonic() - started:.1f} s")
         cluster.deploy(serve_config)
-        _show_progress(cluster, stop)
+        _show_progress(cluster)
         shown = "127.0.0.1" if address["host"] == "0.0.0.0" else address["host"]  # noqa: S104
         base = f"http://{shown}:{address['port']}"
-        _await_ready(base, stop)
-        if not stop.is_set():
-            _print_addresses(base, cluster, time.monotonic() - started)
-            stop.wait()
-        console.print("stopping …")
-    console.print("stopped")
+        _await_ready(base)
+        _print_addresses(base, cluster, time.monotonic() - started)
+        Event().wait()
+
+
+def _close(cluster: Cluster) -> None:
+    # A second Ctrl-C must not leave half of it running.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    console.print("stopping …")
+    cluster.close()
 
 
 def _refuse_taken_port(host: str, port: int) -> None:
@@ -80,13 +84,11 @@ def _start_stores(config: Settings, running: ExitStack) -> None:
         os.environ["VISION_CACHE_URL"] = cache.url
 
 
-def _show_progress(cluster: Cluster, stop: Event) -> None:
+def _show_progress(cluster: Cluster) -> None:
     statuses: list[ApplicationStatus] = []
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         for statuses in cluster.progress():
             live.update(_table(statuses))
-            if stop.is_set():
-                return
     console.print(_table(statuses))
     failed = [status for status in statuses if status.status != "RUNNING"]
     if failed:
@@ -104,10 +106,10 @@ def _table(statuses: list[ApplicationStatus]) -> Table:
     return table
 
 
-def _await_ready(base: str, stop: Event) -> None:
+def _await_ready(base: str) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     reason = "no answer"
-    while not stop.is_set():
+    while True:
         try:
             answer = httpx.get(f"{base}/readyz", timeout=10)
             if answer.status_code == 200:
@@ -117,7 +119,7 @@ def _await_ready(base: str, stop: Event) -> None:
             reason = type(error).__name__
         if time.monotonic() > deadline:
             raise ClusterError(f"{base}/readyz is not ready after {READY_WITHIN_S} s: {reason}")
-        stop.wait(0.2)
+        time.sleep(0.2)
 
 
 def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
@@ -127,7 +129,7 @@ def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
     table.add_row("API", f"{base}/api/v1")
     table.add_row("docs", f"{base}/docs")
     table.add_row("dashboard", f"{cluster.dashboard_url}  (token: `ray get-auth-token`)")
-    if cluster.started_here:
-        table.add_row("metrics", f"http://127.0.0.1:{METRICS_PORT}/metrics")
+    if cluster.metrics_url:
+        table.add_row("metrics", cluster.metrics_url)
     console.print(table)
     console.print("Ctrl-C stops it.")

@@ -71,6 +71,7 @@ class FileObjects:
                 yield info
 
     async def presign_get(self, key: str, ttl_s: int) -> str | None:
+        check_key(key)
         return None
 
     async def ping(self) -> None:

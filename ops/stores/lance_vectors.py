@@ -127,7 +127,8 @@ class LanceVectors:
                 lancedb.connect_async(
                     self._uri,
                     storage_options=self._options,
-                    # Every read looks for a newer version, so that it sees what other processes wrote.
+                    # Every read looks for a newer version, so that it sees what other processes wrote; the
+                    # cost was too small to measure, in a folder as in a bucket.
                     read_consistency_interval=timedelta(0),
                 )
             )

@@ -39,8 +39,11 @@ class MongoDocuments:
                 read_preference=ReadPreference.PRIMARY,  # a secondary may not have seen an older write yet
                 write_concern=WriteConcern("majority", j=True),
             )
-        except (PyMongoError, ValueError) as error:
-            raise ValueError(f"not a MongoDB URL: {error}") from None
+        except (PyMongoError, ValueError):  # whose texts may quote a piece of the password
+            raise ValueError(
+                "not a MongoDB URL: expected mongodb://user:password@host/database, "
+                "the password percent-encoded where it has special characters"
+            ) from None
         self._assets: Collection = database["assets"]
         self._features: Collection = database["features"]
         self._config: Collection = database["config"]
@@ -87,7 +90,7 @@ class MongoDocuments:
             if await self._assets.find_one(alive, {"_id": 1}) is None:
                 return False
             key = {"_id": _features_id(features.model_version, features.asset_id)}
-            await self._features.replace_one(key, _features_document(features), upsert=True)
+            await self._features.update_one(key, {"$set": _features_document(features)}, upsert=True)
         # Looking again after the write closes the race with a delete, without a transaction: whoever comes
         # second sees the other and removes the features.
         if await self._set_asset(alive, {"error_message": None}):

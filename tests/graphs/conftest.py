@@ -1,47 +1,52 @@
-"""The whole HTTP application in this process: real stores on disk, dummy stages, no Ray and no weights."""
+"""The whole HTTP application in this process: real stores on disk, a dummy model, no Ray and no weights."""
 
-import io
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
+from redis import Redis
 
+from configs import settings as settings_module
 from configs.settings import Settings
 from deployments.analysis.anomalies import AnomalyDetector
 from deployments.analysis.clusters import Clusters
-from deployments.analysis.nearest import Nearest
 from deployments.catalog import local_handle
 from deployments.handle import StageHandle
 from graphs.context import Context
 from graphs.gateway import build_app, open_context
 from ops.stores import valkey
-from tests.dummies import DummyEmbed
+from tests.dummies import DummyEmbed, LocalNearest
+
+MakeSettings = Callable[..., Settings]
 
 
 @pytest.fixture(scope="session")
-def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with valkey.start(tmp_path_factory.mktemp("cache")) as server:
         yield server.url
 
 
 @pytest.fixture
-def settings_for(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
-    def make(**values: object) -> Settings:
-        from configs import settings as module
+def settings_for(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSettings]:
+    """Makes the settings of this process: empty stores of this test, and the values given."""
+    with Redis.from_url(valkey_url) as cache:
+        cache.flushall()
 
+    def make(**values: object) -> Settings:
         monkeypatch.setenv("VISION_HOME", str(tmp_path))
         monkeypatch.setenv("VISION_CACHE_URL", valkey_url)
         for name, value in values.items():
             monkeypatch.setenv(f"VISION_{name.upper()}", str(value))
-        module.settings.cache_clear()
-        (tmp_path / "spool").mkdir(exist_ok=True)
-        return module.settings()
+        settings_module.settings.cache_clear()
+        return settings_module.settings()
 
-    return make
+    yield make
+    settings_module.settings.cache_clear()
 
 
 @dataclass
@@ -50,47 +55,79 @@ class Service:
 
     client: httpx.AsyncClient
     context: Context
+    embed: DummyEmbed
 
     async def upload(self, data: bytes, name: str = "photo.png") -> str:
         """The asset id of an upload that must succeed."""
-        answer = await self.client.post("/api/v1/upload-media", files={"file": (name, data)})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["asset_id"])
+        return str((await self.uploaded(data, name))["asset_id"])
+
+    async def uploaded(self, data: bytes, name: str = "photo.png") -> dict[str, Any]:
+        """The answer to an upload that must succeed."""
+        return _ok(await self.send(data, name))
+
+    async def send(self, data: bytes, name: str = "photo.png") -> httpx.Response:
+        """The answer to any upload."""
+        return await self.client.post("/api/v1/upload-media", files={"file": (name, data)})
+
+    async def post(self, route: str, **body: Any) -> dict[str, Any]:
+        """The answer to a request that must succeed."""
+        return _ok(await self.try_post(route, **body))
+
+    async def try_post(self, route: str, **body: Any) -> httpx.Response:
+        """The answer to any request."""
+        return await self.client.post(f"/api/v1/{route}", json=body)
+
+    async def get(self, route: str) -> dict[str, Any]:
+        """The answer to a request that must succeed."""
+        return _ok(await self.client.get(f"/api/v1/{route}"))
+
+    async def delete(self, asset_id: str) -> dict[str, Any]:
+        """The answer to a delete that must succeed."""
+        return _ok(await self.client.delete(f"/api/v1/media/{asset_id}"))
+
+    @property
+    def spooled(self) -> list[Path]:
+        """Files that uploads left behind."""
+        spool = self.context.settings.spool
+        return sorted(spool.rglob("*")) if spool.exists() else []
 
 
-async def stage_handles() -> dict[str, StageHandle]:
-    """Every stage of the asset API in this process, the model replaced by a dummy."""
-    handles = [
-        await local_handle(DummyEmbed, {"max_batch_size": 8}),
-        await local_handle(Nearest),
-        await local_handle(Clusters),
-        await local_handle(AnomalyDetector),
-    ]
-    return {handle.key: handle for handle in handles}
+def _ok(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    assert 0 <= body["processing_time"] < 60
+    return body
+
+
+Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture(scope="session")
+async def analytics() -> dict[str, StageHandle]:
+    """The stages that keep nothing, shared by all tests."""
+    return {cls.key: await local_handle(cls) for cls in (Clusters, AnomalyDetector)}
 
 
 @pytest.fixture
-async def service(settings_for: Callable[..., Settings]) -> AsyncIterator[Service]:
-    async for made in serve(settings_for()):
+def serve(analytics: dict[str, StageHandle]) -> Serve:
+    """Serves with given settings; may be used several times over the same stores."""
+
+    @asynccontextmanager
+    async def serve(config: Settings) -> AsyncIterator[Service]:
+        embed, nearest = await local_handle(DummyEmbed), await local_handle(LocalNearest)
+        running = LocalNearest.running
+        context = open_context(config, {embed.key: embed, nearest.key: nearest, **analytics})
+        transport = httpx.ASGITransport(build_app(context, ["assets"]), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield Service(client, context, DummyEmbed.running)
+        await context.close()
+        await asyncio.to_thread(running.close)
+
+    return serve
+
+
+@pytest.fixture
+async def service(settings_for: MakeSettings, serve: Serve) -> AsyncIterator[Service]:
+    async with serve(settings_for()) as made:
         yield made
-
-
-async def serve(config: Settings) -> AsyncIterator[Service]:
-    """A service over fresh stores."""
-    context = open_context(config, await stage_handles())
-    app = build_app(context, ["assets"])
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield Service(client, context)
-    await context.close()
-
-
-def picture(seed: int, *, size: tuple[int, int] = (64, 48), noise: float = 0.0, fmt: str = "PNG") -> bytes:
-    """An encoded picture of smooth random colours; the same seed with some noise is a near-duplicate."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (4, 6, 3), dtype=np.uint8))
-    pixels = np.asarray(small.resize(size, Image.Resampling.BICUBIC), np.float32)
-    pixels = pixels + np.random.default_rng(seed + 1).normal(0, 255 * noise, pixels.shape) if noise else pixels
-    file = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, fmt)
-    return file.getvalue()
+        assert made.spooled == []

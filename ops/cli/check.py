@@ -1,0 +1,92 @@
+"""visiongraph check: what is wrong, before anything is deployed; and the stores put right."""
+
+import asyncio
+from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from configs.settings import settings
+from ops.check import CONFIGS, Fault, check_all
+from ops.repair import Repaired, repair
+from ops.stores.open import open_documents, open_objects
+
+
+def check(
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="Serve configuration to check; by default those of this repository."),
+    ] = None,
+    repair_stores: Annotated[
+        bool, typer.Option("--repair", help="Also bring object store and document store into line.")
+    ] = False,
+    min_age: Annotated[
+        float,
+        typer.Option(min=0, help="Minutes after which bytes without a record are no upload on its way."),
+    ] = 60.0,
+) -> None:
+    """List every fault of settings, stages, models and Serve configurations. Exit code 1: there is one."""
+    console, paths = Console(), config or list(CONFIGS)
+    with console.status("checking …"):
+        code, found = check_all(paths)
+    healthy = _show(console, found)
+    if healthy:
+        console.print(
+            f"{_count(len(code.stages), 'stage')}, {_count(len(paths), 'configuration')}, "
+            f"{_count(len(code.models or ()), 'model')}: no faults"
+        )
+    if repair_stores:
+        healthy &= asyncio.run(_repair(console, timedelta(minutes=min_age)))
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _show(console: Console, found: list[Fault]) -> bool:
+    by_file = attrgetter("where")
+    for where, faults in groupby(sorted(found, key=by_file), by_file):
+        console.print(Text(where, "bold"))
+        for fault in faults:
+            line = Text.assemble((f"{fault.place}: " if fault.place else "", "cyan"), (fault.what, "red"))
+            console.print(Padding(line, (0, 0, 0, 2)))
+            console.print(Padding(Text(f"→ {fault.fix}", "dim"), (0, 0, 0, 4)))
+    if found:
+        console.print(Text(_count(len(found), "fault"), "bold red"))
+    return not found
+
+
+async def _repair(console: Console, min_age: timedelta) -> bool:
+    objects, documents = open_objects(settings().objects), open_documents(settings().documents)
+    try:
+        with console.status("comparing the stores …"):
+            done = await repair(objects, documents, min_age)
+    finally:
+        await objects.close()
+        await documents.close()
+    return _show_repaired(console, done)
+
+
+def _show_repaired(console: Console, done: Repaired) -> bool:
+    for asset_id in done.finished:
+        console.print(f"finished the delete of {asset_id}")
+    for key in done.removed:
+        console.print(f"removed {key}, which has no record")
+    for asset in done.without_bytes:
+        line = f"{asset.asset_id} has no bytes; upload {asset.filename} again to heal it"
+        console.print(Text(line, "red"), soft_wrap=True)
+    counts = [
+        f"{_count(len(done.finished), 'delete')} finished",
+        f"{_count(len(done.removed), 'object')} without a record removed",
+        f"{done.young} too young to say",
+        f"{_count(len(done.without_bytes), 'record')} without bytes",
+    ]
+    console.print(", ".join(counts), soft_wrap=True)
+    return not done.without_bytes
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

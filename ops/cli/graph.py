@@ -1,0 +1,31 @@
+"""visiongraph graph: the graph as a picture, from the code and a configuration."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ops.check import CONFIGS
+from ops.diagram import draw_svg, draw_text, load_graph, render_png
+
+
+def graph(
+    config: Annotated[Path, typer.Option(help="Serve configuration to draw.")] = CONFIGS[0],
+    output: Annotated[
+        Path | None, typer.Option(help="File to write, .svg or .png; without it the terminal.")
+    ] = None,
+) -> None:
+    """Draw the APIs, the gateway, the stages in their processes, and the stores."""
+    if output is not None and output.suffix not in (".svg", ".png"):
+        raise typer.BadParameter(f"{output.name} ends neither with .svg nor with .png")
+    try:
+        drawn = load_graph(config)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    if output is None:
+        Console().print(draw_text(drawn))
+    elif output.suffix == ".svg":
+        output.write_text(draw_svg(drawn), encoding="utf-8")
+    else:
+        output.write_bytes(render_png(draw_svg(drawn)))

@@ -1,0 +1,192 @@
+"""What a picture of the graph shows, read from the code and from one Serve configuration."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from fastapi import FastAPI
+
+import graphs.gateway
+from configs.settings import Settings
+from deployments.catalog import RoomArgs, find_stage
+from deployments.handle import StageHandle
+from graphs.apis import APIS
+from graphs.context import Context
+from graphs.gateway import GatewayArgs
+from ops.check.serving import GATEWAY, ROOM
+
+API_COLORS = ("#4f46e5", "#0d9467", "#d97706", "#e11d48", "#0284c7", "#7c3aed", "#65a30d", "#be185d")
+STORES = {
+    "objects": "folder or S3",
+    "documents": "SQLite or MongoDB",
+    "vectors": "LanceDB on disk or S3",
+    "cache": "Valkey or Redis",
+}
+
+
+@dataclass(frozen=True)
+class Api:
+    """One API; ``routes`` as its OpenAPI page counts them."""
+
+    name: str
+    title: str
+    routes: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A stage in its process, its batch size, and the names of the APIs that call it."""
+
+    key: str
+    batch: int
+    apis: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A deployment; CPU and GPU shares of one replica, ``replicas`` as ``1`` or ``0-8``."""
+
+    name: str
+    stages: tuple[StageRow, ...]
+    cpus: float
+    gpus: float
+    replicas: str
+
+    @property
+    def share(self) -> str:
+        """CPUs and GPUs of a replica in words."""
+        return f"{self.cpus:g} CPU" + (f" · {self.gpus:g} GPU" if self.gpus else "")
+
+    @property
+    def count(self) -> str:
+        """Replicas in words."""
+        return "1 replica" if self.replicas == "1" else f"{self.replicas} replicas"
+
+    @property
+    def is_pack(self) -> bool:
+        """Whether its name says more than that of its only stage."""
+        return [row.key.partition("/")[2] for row in self.stages] != [self.name]
+
+    @property
+    def called(self) -> bool:
+        """Whether an API calls a stage of it."""
+        return any(row.apis for row in self.stages)
+
+
+@dataclass(frozen=True)
+class Room:
+    """An application without a route."""
+
+    name: str
+    processes: tuple[Process, ...]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store and who opens it: the gateway, or keys of stages."""
+
+    name: str
+    backends: str
+    users: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Everything in the picture."""
+
+    source: str
+    apis: tuple[Api, ...]
+    gateway: Process
+    rooms: tuple[Room, ...]
+    stores: tuple[Store, ...]
+
+
+def api_colors(graph: Graph) -> dict[str, str]:
+    """The colour of each API by its name."""
+    return {api.name: API_COLORS[number % len(API_COLORS)] for number, api in enumerate(graph.apis)}
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 stage``, ``2 stages``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def load_graph(path: Path) -> Graph:
+    """The graph as ``path`` deploys it.
+
+    :raises ValueError: the file has faults; ``visiongraph check`` lists them.
+    """
+    try:
+        return _graph(path)
+    except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be drawn; see `visiongraph check --config {path}`: {error}"
+        ) from error
+
+
+def _graph(path: Path) -> Graph:
+    applications = yaml.safe_load(path.read_text(encoding="utf-8"))["applications"]
+    [front] = [raw for raw in applications if raw["import_path"] == GATEWAY]
+    names = GatewayArgs.model_validate(front.get("args") or {}).apis
+    apis = tuple(_api(name) for name in names)
+    rooms = tuple(_room(raw, apis) for raw in applications if raw["import_path"] == ROOM)
+    gateway = _process("gateway", [], front["deployments"][0], apis)
+    return Graph(path.name, apis, gateway, rooms, _stores(rooms))
+
+
+def _api(name: str) -> Api:
+    async def nothing(*_: Any) -> Any:
+        raise NotImplementedError
+
+    api = APIS[name]
+    absent = cast(Any, _Absent())
+    handles = {key: StageHandle(key, nothing, nothing) for key in api.stages}
+    app = FastAPI()
+    api.mount(app, Context(Settings.model_construct(), handles, absent, absent, absent))
+    routes = sum(len(methods) for methods in app.openapi()["paths"].values())
+    return Api(name, api.title, routes, api.stages)
+
+
+def _room(raw: Mapping[str, Any], apis: tuple[Api, ...]) -> Room:
+    lines = {line["name"]: line for line in raw["deployments"]}
+    hosts = RoomArgs.model_validate(raw["args"]).deployments()
+    return Room(raw["name"], tuple(_process(name, keys, lines[name], apis) for name, keys in hosts.items()))
+
+
+def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Api, ...]) -> Process:
+    user_config, options = line.get("user_config") or {}, line.get("ray_actor_options") or {}
+    scaling = line.get("autoscaling_config")
+    replicas = str(line.get("num_replicas") or 1)
+    if scaling:
+        replicas = f"{scaling.get('min_replicas', 1)}-{scaling.get('max_replicas', 1)}"
+    rows = tuple(
+        StageRow(
+            key,
+            find_stage(key).config_class.model_validate(user_config.get(key, {})).max_batch_size,
+            tuple(api.name for api in apis if key in api.stages),
+        )
+        for key in keys
+    )
+    return Process(name, rows, options.get("num_cpus", 1), options.get("num_gpus", 0), replicas)
+
+
+def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
+    """Who imports the function that opens a store uses that store."""
+    modules = {"gateway": vars(graphs.gateway)}
+    for key in (row.key for room in rooms for process in room.processes for row in process.stages):
+        modules[key] = vars(importlib.import_module(f"deployments.{key.replace('/', '.')}"))
+    return tuple(
+        Store(name, backends, tuple(user for user, names in modules.items() if f"open_{name}" in names))
+        for name, backends in STORES.items()
+    )
+
+
+class _Absent:
+    """Stands for a store; an API only keeps it while its routes are made."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self

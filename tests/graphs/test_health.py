@@ -1,0 +1,141 @@
+"""health, model-info, livez and readyz: what is told when all is well, and when something is not."""
+
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from deployments.errors import ModelNotLoaded
+from graphs.gateway import GatewayArgs, gateway
+from ops.stores.documents import StoreError
+from tests.dummies import PREPROCESS, DummyEmbed
+from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.samples import error_of, picture
+
+
+async def test_all_is_well(service: Service) -> None:
+    health = await service.get("health")
+    assert health == {**(await service.client.get("/health")).json(), **_moving(health)}
+    assert (health["status"], health["version"]) == ("ok", version("visiongraph"))
+    assert health["model"] == {"loaded": True, "name": "dummy@00000000", "device": "cpu"}
+    assert health["database"] == {"connected": True, "type": "sqlite"}
+    assert health["storage"] == {"connected": True, "type": "file"}
+    assert health["cache"] == {"connected": True, "type": "redis"}
+    assert health["gpu"]["available"] is False
+    stages = {stage["name"]: (stage["loaded"], stage["error"]) for stage in health["models"]}
+    assert stages == {
+        key: (True, None)
+        for key in ("embed/dinov3", "analysis/nearest", "analysis/clusters", "analysis/anomalies")
+    }
+    assert (await service.client.get("/livez")).json() == {"status": "ok"}
+    assert (await service.client.get("/readyz")).json() == {"status": "ready"}
+
+
+def _moving(health: dict[str, Any]) -> dict[str, Any]:
+    return {name: health[name] for name in ("timestamp", "uptime_seconds", "processing_time")}
+
+
+async def test_the_model_says_what_it_is(service: Service) -> None:
+    info = await service.get("model-info")
+    config = info["model_config"]
+    assert (config["model_name"], config["model_version"]) == ("dummy", "dummy@00000000")
+    assert (config["embedding_dim"], config["device"], config["centred"]) == (384, "cpu", True)
+    assert (config["architecture"], config["engine"]) == ("thumbnail", "numpy")
+    assert set(info["capabilities"].values()) == {True}
+    assert info["limits"]["max_batch_assets"] == 100
+    assert info["status"] == "ready"
+    assert info["stages"]["embed/dinov3"]["preprocess"] == PREPROCESS
+    assert info["stages"]["analysis/clusters"]["methods"] == ["kmeans", "dbscan", "agglomerative", "hdbscan"]
+    assert info["stages"]["analysis/anomalies"]["min_reference_assets"] == 2
+    assert info["stages"]["analysis/nearest"]["store"] == "lance"
+
+
+async def test_nothing_tells_where_things_are(service: Service) -> None:
+    place = str(service.context.settings.home)
+    for route in ("health", "model-info", "config"):
+        answer = await service.client.get(f"/{route}")
+        for secret in (place, "/tmp", "unix://", "sqlite://", "file://", "@/"):
+            assert secret not in answer.text
+
+
+class Unloaded(DummyEmbed):
+    def load(self) -> None:
+        raise ModelNotLoaded("no verified weights for dummy\n- dummy, folder here: not there")
+
+
+async def test_without_weights_there_is_no_answer(
+    settings_for: MakeSettings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings_for()
+    monkeypatch.setattr(DummyEmbed, "load", Unloaded.load)
+    DummyEmbed.running = DummyEmbed(DummyEmbed.config_class())
+    async with serve(config) as service:
+        health = await service.get("health")
+        assert (health["status"], health["model"]["loaded"]) == ("degraded", False)
+        (embed,) = [stage for stage in health["models"] if stage["name"] == "embed/dinov3"]
+        assert (embed["loaded"], "no verified weights" in embed["error"]) == (False, True)
+        waiting = await service.client.get("/readyz")
+        assert (waiting.status_code, waiting.json()["for"]) == (503, ["embed/dinov3"])
+        assert waiting.headers["retry-after"] == "2"
+        assert (await service.client.get("/livez")).status_code == 200
+        info = await service.get("model-info")
+        assert (info["status"], info["model_config"]["model_name"]) == ("not_loaded", None)
+        assert set(info["capabilities"].values()) == {False}
+
+        asset_id = await service.upload(picture(1))
+        assert (await service.get(f"media/{asset_id}"))["processing_status"] == "uploaded"
+        for route in ("extract-features", "preprocess-image"):
+            refused = await service.try_post(route, asset_id=asset_id)
+            assert "no verified weights" in error_of(refused, 503, "MODEL_NOT_LOADED")["message"]
+        refused = await service.try_post("batch-similarity", asset_ids=[asset_id])
+        error_of(refused, 503, "MODEL_NOT_LOADED")
+        await service.delete(asset_id)
+
+
+async def _unreachable(*_: Any) -> None:
+    raise StoreError("mongodb db.internal.example:27017: refused")
+
+
+@pytest.mark.parametrize(("store", "name"), [("documents", "database"), ("objects", "storage")])
+async def test_a_store_that_is_away_makes_it_unhealthy(service: Service, store: str, name: str) -> None:
+    getattr(service.context, store).ping = _unreachable
+    answer = await service.client.get("/health")
+    assert "internal" not in answer.text
+    assert (answer.json()["status"], answer.json()[name]["connected"]) == ("unhealthy", False)
+    ready = await service.client.get("/readyz")
+    assert (ready.status_code, ready.json()["for"]) == (503, [store])
+
+
+async def test_a_cache_that_is_away_degrades_and_fails_nothing(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(cache_url="unix:///nowhere/valkey.sock")) as service:
+        health = await service.get("health")
+        assert (health["status"], health["cache"]["connected"]) == ("degraded", False)
+        assert (await service.client.get("/readyz")).status_code == 200
+        asset_id = await service.upload(picture(1))
+        for cached in (False, True):
+            assert (await service.post("extract-features", asset_id=asset_id))["cached"] is cached
+        await service.delete(asset_id)
+
+
+async def test_no_cache_is_no_fault(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(cache_url="")) as service:
+        health = await service.get("health")
+        assert (health["status"], health["cache"]) == ("ok", {"connected": True, "type": "none"})
+
+
+def test_a_gateway_refuses_apis_and_settings_that_do_not_exist(
+    settings_for: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert GatewayArgs(apis=["assets"]).needed()[0] == "embed/dinov3"
+    with pytest.raises(ValueError, match="no such API: asssets"):
+        gateway({"apis": ["asssets"]})
+    with pytest.raises(ValueError, match="Extra inputs"):
+        gateway({"api": []})
+    monkeypatch.setenv("VISION_MAX_IMAGE_BITES", "1")
+    with pytest.raises(ValueError, match="VISION_MAX_IMAGE_BITES"):
+        Settings()
+
+
+async def test_a_health_answer_is_no_error_body(service: Service) -> None:
+    error_of(await service.client.post("/health"), 405, "METHOD_NOT_ALLOWED")

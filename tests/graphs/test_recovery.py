@@ -1,0 +1,147 @@
+"""What a crash can leave behind, each healed by sending the same bytes once more."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dummies import digest
+from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.samples import error_of, picture, video
+
+SAMPLES = {"picture": (picture(1), "a.png"), "video": (video(1), "a.mp4")}
+
+
+@pytest.fixture(params=list(SAMPLES))
+def sample(request: pytest.FixtureRequest) -> tuple[bytes, str]:
+    return SAMPLES[request.param]
+
+
+async def assert_whole(service: Service, data: bytes) -> None:
+    """The asset of these bytes is there in every respect, and nothing else is."""
+    asset_id = digest(data)
+    assert [asset.asset_id for asset in await service.context.documents.list_assets()] == [asset_id]
+    assert (await service.client.get(f"/media/{asset_id}/content")).content == data
+    assert len((await service.post("extract-features", asset_id=asset_id))["features"]) == 384
+    assert (await service.uploaded(data))["duplicate"] is True
+    assert service.spooled == []
+
+
+async def test_an_object_without_a_record(service: Service, sample: tuple[bytes, str]) -> None:
+    data, name = sample
+    await service.upload(data, name)
+    await service.context.documents.delete_asset(digest(data))
+    error_of(await service.client.get(f"/media/{digest(data)}"), 404, "ASSET_NOT_FOUND")
+    assert (await service.uploaded(data, name))["duplicate"] is False
+    await assert_whole(service, data)
+
+
+async def test_a_record_in_the_middle_of_its_delete(service: Service, sample: tuple[bytes, str]) -> None:
+    data, name = sample
+    asset_id = await service.upload(data, name)
+    await service.post("extract-features", asset_id=asset_id)
+    await service.context.documents.mark_deleting(asset_id)
+    error_of(await service.client.get(f"/media/{asset_id}"), 404, "ASSET_NOT_FOUND")
+    error_of(await service.try_post("extract-features", asset_id=asset_id), 404, "ASSET_NOT_FOUND")
+    assert (await service.uploaded(data, name))["duplicate"] is False
+    await assert_whole(service, data)
+
+
+async def test_a_record_whose_object_was_lost(service: Service, sample: tuple[bytes, str]) -> None:
+    data, name = sample
+    asset_id = await service.upload(data, name)
+    for key in (asset_id, f"posters/{asset_id}"):
+        await service.context.objects.delete(key)
+    error_of(await service.client.get(f"/media/{asset_id}/content"), 404, "ASSET_NOT_FOUND")
+    for route in ("extract-features", "preprocess-image"):
+        error_of(await service.try_post(route, asset_id=asset_id), 404, "ASSET_NOT_FOUND")
+    await service.uploaded(data, name)
+    await assert_whole(service, data)
+
+
+async def test_a_video_whose_poster_was_lost(service: Service) -> None:
+    asset_id = await service.upload(video(1), "a.mp4")
+    await service.context.objects.delete(f"posters/{asset_id}")
+    error_of(await service.client.get(f"/media/{asset_id}/poster"), 404, "ASSET_NOT_FOUND")
+    await service.uploaded(video(1), "a.mp4")
+    assert (await service.client.get(f"/media/{asset_id}/poster")).status_code == 200
+    await assert_whole(service, video(1))
+
+
+async def test_features_computed_before_a_delete_are_searchable_after_a_new_upload(service: Service) -> None:
+    query, other = await service.upload(picture(1)), await service.upload(picture(2))
+    for asset_id in (query, other, other):  # the last one comes through the cache
+        await service.post("extract-features", asset_id=asset_id)
+    await service.delete(other)
+    assert (await service.post("semantic-search", query_asset_id=query))["search_results"] == []
+    await service.upload(picture(2))
+    assert (await service.post("extract-features", asset_id=other))["cached"] is False
+    found = await service.post("semantic-search", query_asset_id=query)
+    assert [hit["asset_id"] for hit in found["search_results"]] == [other]
+
+
+class FailsOnce:
+    """An object store whose next write fails, as on a full disk; everything else goes to the real one."""
+
+    def __init__(self, store: Any) -> None:
+        self._store, self.failing = store, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        from ops.stores.documents import StoreError
+
+        if self.failing:
+            self.failing = False
+            raise StoreError(f"file store {path}: No space left on device")
+        await self._store.put_file(key, path, content_type)
+
+
+async def test_a_store_that_fails_once(settings_for: MakeSettings, serve: Serve, sample: tuple[bytes, str]) -> None:
+    data, name = sample
+    config = settings_for()
+    async with serve(config) as service:
+        object.__setattr__(service.context, "objects", FailsOnce(service.context.objects))
+        error_of(await service.send(data, name), 503, "STORAGE_ERROR")
+        assert await service.context.documents.list_assets() == []
+        assert service.spooled == []
+        assert (await service.uploaded(data, name))["duplicate"] is False
+        await assert_whole(service, data)
+
+
+async def test_a_client_that_hangs_up(service: Service) -> None:
+    started = asyncio.Event()
+
+    async def body() -> Any:
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + picture(1)
+        started.set()
+        await asyncio.Event().wait()
+
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    sending = asyncio.create_task(service.client.post("/upload-media", content=body(), headers=headers))
+    await started.wait()
+    assert len(service.spooled) == 1
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert service.spooled == []
+    await service.upload(picture(1))
+    await assert_whole(service, picture(1))
+
+
+async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -> None:
+    data = picture(1)
+    asset_id = await service.upload(data)
+    for _ in range(8):
+        delete = service.client.delete
+        tasks = [service.send(data), delete(f"/media/{asset_id}"), service.send(data), delete(f"/media/{asset_id}")]
+        for answer in await asyncio.gather(*tasks):
+            assert answer.status_code in (200, 404), answer.text
+        records = await service.context.documents.get_assets([asset_id])
+        if asset_id in records:
+            assert not records[asset_id].deleting
+            assert await service.context.objects.head(asset_id) is not None
+    await service.upload(data)
+    await assert_whole(service, data)

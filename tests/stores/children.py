@@ -1,0 +1,80 @@
+"""Programs that the store tests run as processes of their own."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from ops.stores.open import open_documents, open_objects, open_vectors
+from ops.stores.valkey import start
+from tests.stores.samples import asset_id, make_asset, make_features, unit_vector, write_file
+
+
+def spawn(program: str, *args: str) -> "subprocess.Popen[str]":
+    """Start one of the functions below in a new process."""
+    argv = [sys.executable, "-m", "tests.stores.children", program, *args]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+
+
+def exit_codes(children: "list[subprocess.Popen[str]]") -> list[int]:
+    """Wait for all of them."""
+    for child in children:
+        child.communicate(timeout=120)
+    return [child.returncode for child in children]
+
+
+async def write_documents(url: str, first: str, count: str) -> None:
+    """Insert assets and features, 8 at a time."""
+    documents = open_documents(url)
+    places = asyncio.Semaphore(8)
+
+    async def write(number: int) -> None:
+        async with places:
+            assert await documents.insert_asset(make_asset(number))
+            assert await documents.put_features(make_features(number))
+
+    await asyncio.gather(*(write(number) for number in range(int(first), int(first) + int(count))))
+    await documents.close()
+
+
+async def acknowledge_for_ever(documents_url: str, objects_url: str, folder: str) -> None:
+    """Print the number of every asset whose record and bytes were acknowledged."""
+    documents, objects = open_documents(documents_url), open_objects(objects_url)
+
+    async def write(first: int) -> None:
+        for number in range(first, 10**9, 4):
+            source = write_file(Path(folder), content_of(number), f"upload-{first}")
+            await objects.put_file(asset_id(number), source, "image/jpeg")
+            assert await documents.insert_asset(make_asset(number))
+            print(number, flush=True)
+
+    await asyncio.gather(*(write(first) for first in range(4)))
+
+
+def content_of(number: int) -> bytes:
+    return f"content of {number} ".encode() * 5000
+
+
+async def add_vectors(url: str, first: str, batches: str) -> None:
+    """Add batches of 20 vectors, each asset twice; maintain in between."""
+    vectors = open_vectors(url)
+    for start_at in range(int(first), int(first) + 20 * int(batches), 20):
+        batch = [
+            make_features(number, unit=unit_vector(number, 32)) for number in range(start_at, start_at + 20)
+        ]
+        await vectors.add(batch)
+        await vectors.add(batch)
+        await vectors.maintain(batch[0].model_version)
+    await vectors.close()
+
+
+async def hold_valkey(directory: str) -> None:
+    """Start a cache server, print its process id and URL, and wait to be killed."""
+    server = start(Path(directory))
+    print(server.pid, server.url, flush=True)
+    await asyncio.sleep(600)
+
+
+if __name__ == "__main__":
+    program = globals()[sys.argv[1]]
+    asyncio.run(program(*sys.argv[2:]))

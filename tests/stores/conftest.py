@@ -1,0 +1,91 @@
+"""Every backend over a real server or folder; a test that asks for ``documents`` runs once per backend."""
+
+import os
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+
+from ops.stores.documents import Documents
+from ops.stores.mongo_documents import MongoDocuments
+from ops.stores.objects import Objects
+from ops.stores.open import open_documents, open_objects, open_vectors
+from ops.stores.valkey import ValkeyServer
+from ops.stores.valkey import start as start_valkey
+from ops.stores.vectors import Vectors
+from tests.stores.seaweed import seaweedfs
+
+VECTOR_BUCKET = "vectors"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running S3 server; the credentials for it are in the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", secrets.token_hex(8))
+        patch.setenv("AWS_SECRET_ACCESS_KEY", secrets.token_hex(16))
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        keys = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+        with seaweedfs(tmp_path_factory.mktemp("weed"), *keys) as endpoint:
+            boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=VECTOR_BUCKET)
+            yield endpoint
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str) -> str:
+    """URL of a new bucket."""
+    return f"s3://test-{uuid.uuid4().hex}?endpoint_url={s3_endpoint}&region=us-east-1&create=1"
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
+    if request.param == "sqlite":
+        store = open_documents(f"sqlite:///{tmp_path}/documents.sqlite")
+        yield store
+    else:
+        server = os.environ.get("TEST_MONGODB_URL", "")
+        if not server:
+            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
+        name = f"test_{uuid.uuid4().hex}"
+        store = open_documents(urlsplit(server)._replace(path=f"/{name}").geturl())
+        assert isinstance(store, MongoDocuments)
+        yield store
+        await store._client.drop_database(name)
+    await store.close()
+
+
+@pytest.fixture(params=["file", "s3"])
+async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Objects]:
+    if request.param == "file":
+        store = open_objects(f"file://{tmp_path}/objects")
+    else:
+        store = open_objects(request.getfixturevalue("s3_url"))
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=["file", "s3"])
+def vectors_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty vector store."""
+    if request.param == "file":
+        return f"file://{tmp_path}/vectors"
+    endpoint = request.getfixturevalue("s3_endpoint")
+    return f"s3://{VECTOR_BUCKET}/{uuid.uuid4().hex}?endpoint_url={endpoint}&region=us-east-1"
+
+
+@pytest.fixture
+async def vectors(vectors_url: str) -> AsyncIterator[Vectors]:
+    store = open_vectors(vectors_url)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    with start_valkey(tmp_path / "valkey") as server:
+        yield server

@@ -1,0 +1,54 @@
+"""Records and bytes for the store tests."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ops.stores.records import Asset, Features, MediaKind, Vector
+
+MODEL = "dinov3-vits16/1"
+MOMENT = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)
+
+
+def asset_id(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()[:32]
+
+
+def make_asset(number: int) -> Asset:
+    return Asset(
+        asset_id=asset_id(number),
+        filename=f"photo {number} – ä.jpg",
+        kind="image",
+        format="jpeg",
+        content_type="image/jpeg",
+        file_size=5_000_000_000 + number,
+        uploaded_at=MOMENT,
+        width=640,
+        height=480,
+    )
+
+
+def unit_vector(seed: int, dimension: int = 8) -> Vector:
+    vector = np.random.default_rng(seed).standard_normal(dimension, dtype=np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
+
+
+def make_features(
+    number: int,
+    *,
+    model: str = MODEL,
+    kind: MediaKind = "image",
+    unit: Vector | None = None,
+    created_at: datetime = MOMENT,
+) -> Features:
+    unit = unit_vector(number) if unit is None else unit
+    return Features(asset_id(number), model, kind, unit * 3, unit, created_at)
+
+
+def write_file(folder: Path, content: bytes, name: str = "upload") -> Path:
+    """A file for ``put_file``, which may consume it."""
+    path = folder / name
+    path.write_bytes(content)
+    return path

@@ -1,0 +1,201 @@
+"""What every document store has to do."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from ops.stores.documents import Documents
+from ops.stores.records import Asset
+from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_features
+
+
+async def test_assets_come_back_as_they_were(documents: Documents) -> None:
+    image = make_asset(1)
+    video = Asset(
+        asset_id=asset_id(2),
+        filename="v.mp4",
+        kind="video",
+        format="mp4",
+        content_type="video/mp4",
+        file_size=1,
+        uploaded_at=MOMENT + timedelta(microseconds=1),
+        duration=0.1 + 0.2,
+        fps=30000 / 1001,
+        frame_count=12,
+        rotation=90,
+        has_audio=False,
+        error_message="x",
+    )
+    assert await documents.insert_asset(image)
+    assert await documents.insert_asset(video)
+    found = await documents.get_assets([video.asset_id, asset_id(3), image.asset_id])
+    assert found == {image.asset_id: image, video.asset_id: video}
+    assert found[video.asset_id].has_audio is False
+
+
+async def test_a_known_id_is_not_inserted_again(documents: Documents) -> None:
+    first = make_asset(1)
+    assert await documents.insert_asset(first)
+    assert not await documents.insert_asset(replace(first, filename="other"))
+    assert await documents.get_assets([first.asset_id]) == {first.asset_id: first}
+
+
+async def test_one_of_many_simultaneous_inserts_wins(documents: Documents) -> None:
+    won = await asyncio.gather(*(documents.insert_asset(make_asset(1)) for _ in range(16)))
+    assert sorted(won) == [False] * 15 + [True]
+
+
+async def test_any_number_of_ids_can_be_asked_for(documents: Documents) -> None:
+    await asyncio.gather(*(documents.insert_asset(make_asset(number)) for number in range(100)))
+    assert await documents.get_assets([]) == {}
+    asked = [asset_id(number) for number in range(40_000)]
+    assert set(await documents.get_assets(asked)) == set(asked[:100])
+
+
+async def test_listing_pages_through_all_assets_in_id_order(documents: Documents) -> None:
+    await asyncio.gather(*(documents.insert_asset(make_asset(number)) for number in range(25)))
+    seen: list[str] = []
+    sizes = []
+    while page := await documents.list_assets(after=seen[-1] if seen else "", limit=10):
+        seen += [asset.asset_id for asset in page]
+        sizes.append(len(page))
+    assert sizes == [10, 10, 5]
+    assert seen == sorted(asset_id(number) for number in range(25))
+
+
+async def test_deleting_is_flagged_and_stays_visible(documents: Documents) -> None:
+    asset = make_asset(1)
+    await documents.insert_asset(asset)
+    assert await documents.mark_deleting(asset.asset_id)
+    assert await documents.mark_deleting(asset.asset_id)
+    assert not await documents.mark_deleting(asset_id(2))
+    assert await documents.get_assets([asset.asset_id]) == {asset.asset_id: replace(asset, deleting=True)}
+    assert not await documents.insert_asset(asset)
+
+
+async def test_errors_are_kept_until_cleared(documents: Documents) -> None:
+    asset = make_asset(1)
+    await documents.insert_asset(asset)
+    await documents.set_asset_error(asset.asset_id, "no frame decodes")
+    assert (await documents.get_assets([asset.asset_id]))[asset.asset_id].error_message == "no frame decodes"
+    await documents.set_asset_error(asset.asset_id, None)
+    await documents.set_asset_error(asset_id(2), "unknown asset, no error")
+    assert (await documents.get_assets([asset.asset_id]))[asset.asset_id].error_message is None
+
+
+async def test_features_come_back_bit_by_bit(documents: Documents) -> None:
+    await documents.insert_asset(make_asset(1))
+    await documents.set_asset_error(asset_id(1), "earlier failure")
+    awkward = np.array([np.finfo(np.float32).smallest_subnormal, -0.0, 1 / 3, 3e38], np.float32)
+    given = replace(make_features(1), raw=awkward)
+    assert await documents.put_features(given)
+    (found,) = (await documents.get_features(MODEL, [asset_id(1), asset_id(2)])).values()
+    assert found.raw.dtype == np.float32
+    assert found.raw.tobytes() == awkward.tobytes()
+    assert found.unit.tobytes() == given.unit.tobytes()
+    assert (found.asset_id, found.model_version, found.kind) == (asset_id(1), MODEL, "image")
+    assert found.created_at == MOMENT
+    assert (await documents.get_assets([asset_id(1)]))[asset_id(1)].error_message is None
+    assert await documents.get_features("other/1", [asset_id(1)]) == {}
+
+
+async def test_features_need_a_living_asset(documents: Documents) -> None:
+    assert not await documents.put_features(make_features(1))
+    await documents.insert_asset(make_asset(1))
+    assert await documents.get_features(MODEL, [asset_id(1)]) == {}
+    assert await documents.put_features(make_features(1))
+    await documents.mark_deleting(asset_id(1))
+    changed = replace(make_features(1), unit=make_features(2).unit)
+    assert not await documents.put_features(changed)
+    kept = (await documents.get_features(MODEL, [asset_id(1)]))[asset_id(1)]
+    assert kept.unit.tobytes() == make_features(1).unit.tobytes()
+
+
+async def test_deleting_an_asset_takes_its_features_along(documents: Documents) -> None:
+    for number in (1, 2):
+        await documents.insert_asset(make_asset(number))
+        await documents.put_features(make_features(number))
+        await documents.put_features(make_features(number, model="other/1"))
+    assert await documents.delete_asset(asset_id(1))
+    assert not await documents.delete_asset(asset_id(1))
+    assert set(await documents.get_assets([asset_id(1), asset_id(2)])) == {asset_id(2)}
+    for model in (MODEL, "other/1"):
+        assert set(await documents.get_features(model, [asset_id(1), asset_id(2)])) == {asset_id(2)}
+    await documents.insert_asset(make_asset(1))
+    assert await documents.get_features(MODEL, [asset_id(1)]) == {}
+
+
+async def test_a_delete_leaves_no_features_of_a_simultaneous_put(documents: Documents) -> None:
+    outcomes = set()
+    for number in range(60):
+        await documents.insert_asset(make_asset(number))
+        calls = [documents.put_features(make_features(number)), documents.delete_asset(asset_id(number))]
+        if number % 2:
+            calls.reverse()
+        done = await asyncio.gather(*calls)
+        outcomes.add(done[0 if number % 2 == 0 else 1])
+        assert done[1 if number % 2 == 0 else 0]
+        assert await documents.get_features(MODEL, [asset_id(number)]) == {}
+        assert await documents.get_assets([asset_id(number)]) == {}
+    if documents.type == "sqlite":  # one queue, so the order of the calls decides
+        assert outcomes == {True, False}
+
+
+async def test_features_wait_oldest_first_until_marked_as_indexed(documents: Documents) -> None:
+    given = [make_features(number, created_at=MOMENT - timedelta(seconds=number)) for number in range(5)]
+    for number, features in enumerate(given):
+        await documents.insert_asset(make_asset(number))
+        await documents.put_features(features)
+    await documents.insert_asset(make_asset(9))
+    await documents.put_features(make_features(9, model="other/1"))
+    waiting = await documents.unindexed_features(MODEL, 3)
+    assert [item.asset_id for item in waiting] == [asset_id(4), asset_id(3), asset_id(2)]
+    assert sorted(await documents.unindexed_models()) == [MODEL, "other/1"]
+
+    await documents.mark_indexed(waiting)
+    assert [item.asset_id for item in await documents.unindexed_features(MODEL, 9)] == [
+        asset_id(1),
+        asset_id(0),
+    ]
+    await documents.mark_indexed([])
+    await documents.mark_indexed(given)
+    assert await documents.unindexed_features(MODEL, 9) == []
+    assert await documents.unindexed_models() == ["other/1"]
+
+    await documents.mark_unindexed(MODEL)
+    assert len(await documents.unindexed_features(MODEL, 9)) == 5
+
+
+async def test_features_replaced_meanwhile_are_not_marked_as_indexed(documents: Documents) -> None:
+    await documents.insert_asset(make_asset(1))
+    old, new = make_features(1), make_features(1, created_at=MOMENT + timedelta(microseconds=1))
+    await documents.put_features(old)
+    await documents.mark_indexed([old])
+    await documents.put_features(new)
+    await documents.mark_indexed([old])
+    (waiting,) = await documents.unindexed_features(MODEL, 9)
+    assert waiting.created_at == new.created_at
+    await documents.mark_indexed([new])
+    assert await documents.unindexed_features(MODEL, 9) == []
+
+
+async def test_configuration_is_merged(documents: Documents) -> None:
+    assert await documents.get_config() == {}
+    await documents.set_config({"sharpness": 0.1, "similar": 1})
+    await documents.set_config({"similar": 0.75})
+    await documents.set_config({})
+    assert await documents.get_config() == {"sharpness": 0.1, "similar": 0.75}
+
+
+async def test_times_without_a_zone_are_refused(documents: Documents) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        await documents.insert_asset(replace(make_asset(1), uploaded_at=datetime(2026, 1, 1)))
+    assert await documents.list_assets() == []
+
+
+async def test_it_answers(documents: Documents) -> None:
+    await documents.ping()
+    assert documents.type in {"sqlite", "mongodb"}

@@ -1,0 +1,128 @@
+"""The embedded Valkey server: its data, its neighbours and its end."""
+
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError
+from redis.retry import Retry
+
+from ops.stores.documents import StoreError
+from ops.stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
+from tests.stores.children import spawn
+
+
+def ends(pid: int) -> bool:
+    """Whether the process ends within ten seconds; a zombie has ended."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_values_survive_a_restart(tmp_path: Path) -> None:
+    with start(tmp_path) as first, Redis.from_url(first.url) as redis:
+        redis.set("key", "value")
+    assert ends(first.pid)
+    with start(tmp_path) as second, Redis.from_url(second.url) as redis:
+        assert redis.get("key") == b"value"
+        assert redis.config_get("appendfsync", "maxmemory", "maxmemory-policy") == {
+            "appendfsync": "everysec",
+            "maxmemory": str(256 * 2**20),
+            "maxmemory-policy": "allkeys-lru",
+        }
+    assert second.url == first.url
+
+
+def test_values_survive_kill_9_of_the_server(tmp_path: Path) -> None:
+    with start(tmp_path) as server, Redis.from_url(server.url) as redis:
+        for number in range(1000):
+            redis.set(f"key-{number}", number)
+        os.kill(server.pid, signal.SIGKILL)
+        assert ends(server.pid)
+    with start(tmp_path) as server, Redis.from_url(server.url) as redis:
+        assert redis.dbsize() == 1000
+
+
+def test_only_its_owner_gets_in(valkey: ValkeyServer, tmp_path: Path) -> None:
+    assert valkey.url.startswith("unix://:")
+    config = tmp_path / "valkey" / "valkey.conf"
+    assert stat.S_IMODE(config.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "valkey" / "valkey.sock").stat().st_mode) == 0o700
+    assert "port 0\n" in config.read_text()
+    with pytest.raises(AuthenticationError):
+        Redis(unix_socket_path=str(tmp_path / "valkey" / "valkey.sock"), retry=Retry(NoBackoff(), 0)).ping()
+    command_line = Path(f"/proc/{valkey.pid}/cmdline").read_text()
+    assert valkey.url.split("@")[0].removeprefix("unix://:") not in command_line
+
+
+def test_a_second_server_in_the_same_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.stores.valkey.LOCK_WAIT_S", 0.0)
+    with start(tmp_path) as server, Redis.from_url(server.url) as redis:
+        with pytest.raises(StoreError, match="another server uses"):
+            start(tmp_path)
+        assert redis.ping()
+    with start(tmp_path):
+        pass
+
+
+def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    with start(deep) as server, Redis.from_url(server.url) as redis:
+        assert redis.ping()
+        socket = Path(server.url.split("@")[1])
+        assert len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES
+        assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+        assert (deep / "appendonlydir").is_dir()
+    other = tmp_path / ("d" * 60) / ("f" * 60)
+    with start(deep) as first, start(other) as second:
+        assert first.url.split("@")[1] != second.url.split("@")[1]
+
+
+def test_stopping_twice_is_fine(tmp_path: Path) -> None:
+    server = start(tmp_path)
+    server.stop()
+    server.stop()
+    assert ends(server.pid)
+
+
+def test_the_thread_that_started_it_may_end(tmp_path: Path) -> None:
+    servers: list[ValkeyServer] = []
+    thread = Thread(target=lambda: servers.append(start(tmp_path)))
+    thread.start()
+    thread.join()
+    with servers[0], Redis.from_url(servers[0].url) as redis:
+        time.sleep(0.2)  # the death signal, were it bound to the thread, needs a moment to act
+        assert redis.ping()
+
+
+def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with spawn("hold_valkey", str(tmp_path)) as parent:
+        assert parent.stdout is not None
+        pid, url = parent.stdout.readline().split()
+        with Redis.from_url(url) as redis:
+            redis.set("key", "value")
+        parent.kill()
+    assert ends(int(pid))
+    with start(tmp_path) as server, Redis.from_url(server.url) as redis:
+        assert redis.get("key") == b"value"
+
+
+def test_a_server_that_does_not_start_tells_why(tmp_path: Path) -> None:
+    (tmp_path / "appendonlydir").write_text("in the way")
+    with pytest.raises(StoreError, match="appendonly"):
+        start(tmp_path)

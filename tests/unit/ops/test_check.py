@@ -1,0 +1,416 @@
+"""Every kind of fault, provoked by one change to a good file, and found with nothing else beside it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+import deployments
+import ops.check
+from deployments.weights.registry import MODELS_YAML
+from ops.check import CONFIGS, Fault, faults
+from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
+from ops.check.fault import Report
+from ops.check.imports import heavy_imports
+from ops.check.serving import check_application, dicts, read
+from ops.check.wiring import check_wiring
+from ops.cli.check import check
+
+Data = dict[str, Any]
+Change = Callable[[Data], Any]
+
+
+@pytest.fixture(scope="module")
+def code() -> Code:
+    found = Code()
+    stage_faults(found)
+    model_faults(found, MODELS_YAML)
+    return found
+
+
+@pytest.fixture
+def faults_after(code: Code, tmp_path: Path) -> Callable[..., list[str]]:
+    """The faults of a changed copy of a configuration, as ``place: what``."""
+
+    def of(change: Change, source: Path = CONFIGS[0]) -> list[str]:
+        data = yaml.safe_load(source.read_text())
+        change(data)
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return [f"{fault.place}: {fault.what}" for fault in _faults_of(path, code)]
+
+    return of
+
+
+def _faults_of(path: Path, code: Code) -> list[Fault]:
+    report = Report(path.name)
+    if (data := read(path, report)) is not None:
+        check_wiring(
+            [check_application(raw, code, report) for raw in dicts(data["applications"])], code, report
+        )
+    assert all(fault.fix for fault in report.faults)
+    return report.faults
+
+
+def app(data: Data, name: str) -> Data:
+    return next(entry for entry in data["applications"] if entry["name"] == name)
+
+
+def line(data: Data, place: str) -> Data:
+    name, _, deployment = place.partition(".")
+    return next(entry for entry in app(data, name)["deployments"] if entry["name"] == deployment)
+
+
+def test_the_repository_has_no_faults() -> None:
+    assert faults() == []
+
+
+def set_in(place: str, **values: Any) -> Change:
+    return lambda data: line(data, place).update(values)
+
+
+def set_config(**values: Any) -> Change:
+    return lambda data: line(data, "embed.dinov3")["user_config"]["embed/dinov3"].update(values)
+
+
+def both(first: Change, second: Change) -> Change:
+    return lambda data: (first(data), second(data))
+
+
+def set_app(which: str, **values: Any) -> Change:
+    return lambda data: app(data, which).update(values)
+
+
+def set_args(name: str, **values: Any) -> Change:
+    return lambda data: app(data, name)["args"].update(values)
+
+
+EMBED = "embed › dinov3"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # Ray's schema
+        (
+            set_in("embed.dinov3", max_ongoing_requests=0),
+            f"{EMBED} › max_ongoing_requests: Input should be greater",
+        ),
+        (set_in("embed.dinov3", max_queud_requests=1), f"{EMBED} › max_queud_requests: unknown key"),
+        (
+            set_in("embed.dinov3", ray_actor_options={"num_gpu": 1}),
+            f"{EMBED} › ray_actor_options › num_gpu: unknown",
+        ),
+        (lambda data: data.update(htp_options={}), "htp_options: unknown key"),
+        # limits
+        (
+            lambda data: line(data, "embed.dinov3").pop("max_queued_requests"),
+            "max_queued_requests: nothing limits",
+        ),
+        (
+            set_in("gateway.gateway", max_queued_requests=-1),
+            "gateway › gateway › max_queued_requests: nothing limits",
+        ),
+        (
+            lambda data: line(data, "embed.dinov3").pop("backpressure_config"),
+            "must answer 429 with Retry-After",
+        ),
+        (
+            set_in("embed.dinov3", backpressure_config={"status_code": 503, "retry_after_s": 1}),
+            "must answer 429",
+        ),
+        (
+            set_in("embed.dinov3", backpressure_config={"status_code": 429}),
+            "must answer 429 with Retry-After",
+        ),
+        (
+            lambda data: line(data, "embed.dinov3")["autoscaling_config"].update(min_replica=1),
+            f"{EMBED} › autoscaling_config › min_replica: unknown key",
+        ),
+        (
+            lambda data: line(data, "embed.dinov3")["autoscaling_config"].update(min_replicas=9),
+            f"{EMBED} › autoscaling_config: ",
+        ),
+        # user_config
+        (set_config(engin="torch"), f"{EMBED} › user_config › embed/dinov3 › engin: unknown key"),
+        (set_config(engine="abacus"), f"{EMBED} › user_config › embed/dinov3 › engine: Input should be"),
+        (
+            set_config(models=["resnet"]),
+            f"{EMBED} › user_config › embed/dinov3: no model resnet is registered",
+        ),
+        (
+            both(set_in("embed.dinov3", max_ongoing_requests=2), set_config(max_batch_size=33)),
+            "a batch of 33 never fills",
+        ),
+        (
+            set_config(max_batch_size=0),
+            f"{EMBED} › user_config › embed/dinov3 › max_batch_size: Input should be",
+        ),
+        (set_config(batch_wait_s=5), "has a request wait 5 s for others"),
+        (
+            lambda data: line(data, "embed.dinov3")["user_config"].update({"embed/dino": {}}),
+            f"{EMBED} › user_config: embed/dino does not run here",
+        ),
+        (
+            set_in("gateway.gateway", user_config={"x": {}}),
+            "gateway › gateway › user_config: x does not run here",
+        ),
+        # applications
+        (
+            set_app("embed", import_path="deployments.catalog:rom"),
+            "embed › import_path: deployments.catalog:rom cannot",
+        ),
+        (set_app("embed", import_path="nowhere:room"), "No module named 'nowhere'"),
+        (
+            set_app("embed", route_prefix="/embed"),
+            "embed › route_prefix: a room must not be reachable over HTTP",
+        ),
+        (set_args("embed", stage=[]), "embed › args › stage: unknown key"),
+        (
+            set_args("embed", packs={"dinov3": ["analysis/nearest"]}),
+            "embed › args: two deployments would be called dinov3",
+        ),
+        (set_args("embed", packs={"spare": []}), "embed › args › packs › spare: is empty"),
+        (set_args("gateway", api=[]), "gateway › args › api: unknown key"),
+        (lambda data: app(data, "analysis")["deployments"].pop(0), "analysis › nearest: has no lines under"),
+        (
+            lambda data: app(data, "embed")["deployments"].append(
+                {**line(data, "embed.dinov3"), "name": "dino"}
+            ),
+            "embed › dino: is no deployment of this application",
+        ),
+        # names across applications
+        (
+            set_args("embed", stages=["embed/dinov3", "embed/dino"]),
+            "embed › dino: there is no stage embed/dino",
+        ),
+        (set_args("gateway", apis=["asets"]), "gateway › args › apis: no such API: asets"),
+        (
+            set_args("gateway", stages={"embed/dinov3": "embed.dino"}),
+            "gateway › args › stages: embed/dinov3 is looked for at embed.dino; it runs in embed.dinov3",
+        ),
+        (
+            set_args("gateway", stages={"embed/dinov3": "models"}),
+            "gateway › args › stages: embed/dinov3 is looked for at models.; it runs in embed.dinov3",
+        ),
+        (set_args("gateway", stages={"embed/dino": "a.b"}), "no API of this gateway calls embed/dino"),
+        (
+            lambda data: data["applications"].append({**app(data, "embed"), "name": "again"}),
+            "embed/dinov3: runs in embed.dinov3 and in again.dinov3",
+        ),
+        (lambda data: data["applications"].remove(app(data, "embed")), "embed/dinov3: runs nowhere"),
+        (lambda data: data["applications"].remove(app(data, "gateway")), ": no application is the gateway"),
+    ],
+)
+def test_fault(faults_after: Callable[..., list[str]], change: Change, expected: str) -> None:
+    found = faults_after(change)
+    assert any(expected in fault for fault in found), found
+
+
+def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
+    found = faults_after(set_app("models", name="vision"), CONFIGS[1])
+    assert found == [
+        f"gateway › args › stages: {key} is looked for at models.models; it runs in vision.models"
+        for key in ("embed/dinov3", "analysis/nearest")
+    ]
+
+
+def test_the_first_fault_hides_no_other(faults_after: Callable[..., list[str]]) -> None:
+    def change(data: Data) -> None:
+        set_in("embed.dinov3", max_ongoing_requests="many")(data)
+        set_config(engine="abacus")(data)
+        set_in("analysis.clusters", max_queued_requests=-1)(data)
+        set_args("gateway", stages={"analysis/nearest": "embed.dinov3"})(data)
+
+    assert len(faults_after(change)) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("applications: [", "no YAML: "),
+        ("applications: []\napplications: []\n", "'applications' is written twice"),
+        ("just words", "is no mapping"),
+        ("applications: 7", "Input should be a valid list"),
+        (
+            "applications: [{name: a, import_path: 3, deployments: 4}]",
+            "a › deployments: Input should be a valid list",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_understood(code: Code, tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert any(expected in f"{fault.place}: {fault.what}" for fault in _faults_of(path, code))
+
+
+def test_a_missing_file(code: Code, tmp_path: Path) -> None:
+    [fault] = _faults_of(tmp_path / "absent.yaml", code)
+    assert "No such file" in fault.what
+
+
+def test_unknown_and_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISION_MAX_IMAGE_BYTE", "1")
+    assert "VISION_MAX_IMAGE_BYTE" in environment_faults()[0].what
+    monkeypatch.setenv("VISION_MAX_IMAGE_BYTES", "s3cret")
+    [fault] = environment_faults()
+    assert fault.place == "VISION_MAX_IMAGE_BYTES"
+    assert "s3cret" not in str(fault)
+
+
+STAGE = """
+from deployments.stage import Stage, StageConfig
+{imports}
+
+class Config(StageConfig):
+    models: list[str] = {models}
+    {extra}
+
+class Found(Stage):
+    key = "testroom/{key}"
+    config_class = Config
+    def load(self): ...
+    {method}
+"""
+PREDICT = "def predict_batch(self, items): return items"
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Writes modules of a room of its own."""
+    folder = tmp_path / "testroom"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.setattr(deployments, "__path__", [str(tmp_path)])
+
+    def write(name: str, text: str = STAGE, **values: str) -> None:
+        blanks = {"imports": "", "models": "[]", "extra": "", "method": PREDICT, "key": name}
+        (folder / f"{name}.py").write_text(text.format(**{**blanks, **values}))
+
+    yield write
+    import sys
+
+    for module in [name for name in sys.modules if name.startswith("deployments.testroom")]:
+        del sys.modules[module]
+
+
+def test_broken_stages(room: Callable[..., None]) -> None:
+    room("good")
+    room("helper", "THRESHOLD = 1")
+    room("gone", imports="import nowhere_to_be_found")
+    room("typo", "def f(:")
+    room("named", key="other")
+    room("bare", method="pass")
+    room("demanding", extra="threshold: float")
+    code = Code()
+    found = {fault.where.rpartition("/")[2]: fault.what for fault in stage_faults(code)}
+    assert (
+        found.pop("gone.py") == "does not import: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+    )
+    assert found.pop("typo.py").startswith("does not import: SyntaxError")
+    assert "defines the key 'testroom/other'" in found.pop("named.py")
+    assert found.pop("bare.py") == "has no predict_batch"
+    assert found.pop("demanding.py") == "Field required"
+    assert found == {}
+    assert code.stages.keys() == {"testroom/good", "testroom/bare", "testroom/demanding"}
+    assert code.broken == {"testroom/gone", "testroom/typo", "testroom/named"}
+
+
+def test_default_models_must_be_registered_and_free(room: Callable[..., None], tmp_path: Path) -> None:
+    models = yaml.safe_load(MODELS_YAML.read_text())
+    models["dinov2-small"]["commercial"] = False
+    registry = tmp_path / "models.yaml"
+    registry.write_text(yaml.safe_dump(models))
+    room("modest", models="['dinov3-vits16']")
+    room("greedy", models="['dinov2-small', 'unheard-of']")
+    code = Code()
+    stage_faults(code)
+    found = model_faults(code, registry)
+    assert {fault.where for fault in found} == {"deployments/testroom/greedy.py"}
+    assert "dinov2-small: used as a default but not free for commercial use" in found[0].what
+    assert "unheard-of: used as a default but not registered" in found[1].what
+
+
+def test_a_registry_without_licences(tmp_path: Path) -> None:
+    models = yaml.safe_load(MODELS_YAML.read_text())
+    for model in models.values():
+        del model["licence"]
+    registry = tmp_path / "models.yaml"
+    registry.write_text(yaml.safe_dump(models))
+    found = {fault.what for fault in model_faults(Code(), registry)}
+    assert found == {f"{name}.licence: Field required" for name in models}
+
+
+def test_heavy_imports_are_found_with_the_module_that_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "by_itself.py").write_text("import torch.nn")
+    (tmp_path / "through_helper.py").write_text("print('hello')\nfrom helping import load")
+    (tmp_path / "helping.py").write_text("try:\n    import sklearn\nexcept ImportError:\n    pass\n")
+    (tmp_path / "late.py").write_text("def load():\n    import torch\n")
+    (tmp_path / "broken.py").write_text("import nowhere_to_be_found")
+    assert heavy_imports(["by_itself", "through_helper", "late", "broken"]) == {
+        "by_itself": [["torch", "by_itself"]],
+        "through_helper": [["sklearn", "helping"]],
+    }
+    (tmp_path / "deadly.py").write_text("import os\nprint('bye', flush=True)\nos._exit(3)")
+    with pytest.raises(RuntimeError, match="exit status 3"):
+        heavy_imports(["deadly"])
+
+
+def test_heavy_stages_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ops.check.code.heavy_imports", lambda modules: {"graphs.gateway": [("torch", "graphs.x")]}
+    )
+    assert import_faults(Code()) == [
+        Fault(
+            "graphs/gateway.py",
+            "by graphs.x",
+            "imports torch at module level",
+            "import it inside load, so that the command line and the gateway start without it",
+        )
+    ]
+
+
+@pytest.fixture
+def cli() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(check)
+    return app
+
+
+def test_command_line_without_faults(cli: typer.Typer, code: Code, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, []))
+    result = CliRunner().invoke(cli, [])
+    assert result.exit_code == 0
+    stages, models = len(code.stages), len(code.models or ())
+    assert result.output.strip() == f"{stages} stages, 2 configurations, {models} models: no faults"
+
+
+def test_command_line_with_faults(
+    cli: typer.Typer, code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIGS[0].read_text().replace("engine: auto", "engine: abacus"))
+    monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, _faults_of(paths[0], code)))
+    result = CliRunner().invoke(cli, ["--config", str(path)])
+    assert result.exit_code == 1
+    assert "embed/dinov3 › engine: Input should be" in result.output
+    assert "→ see deployments.embed.dinov3.Config" in result.output
+    assert result.output.strip().endswith("1 fault")
+
+
+def test_command_line_repairs(
+    cli: typer.Typer, code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISION_HOME", str(tmp_path))
+    monkeypatch.setattr("ops.cli.check.settings", ops.check.code.Settings)
+    monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, []))
+    result = CliRunner().invoke(cli, ["--repair"])
+    assert result.exit_code == 0
+    assert "0 deletes finished" in result.output

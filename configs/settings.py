@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     max_body_bytes: PositiveInt = Field(default=1 * 2**20, description="body of any route that takes no upload")
     max_image_pixels: PositiveInt = 80_000_000
     max_batch_assets: PositiveInt = 100
+    max_requests_at_once: PositiveInt = Field(default=512, description="requests in one gateway; more get a 429")
     max_uploads_at_once: PositiveInt = 16
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: PositiveInt = 3600

@@ -41,10 +41,3 @@ class StorageUnavailable(StageError):
     code = "STORAGE_UNAVAILABLE"
     status = 503
     retryable = True
-
-
-class RequestTooLarge(StageError):
-    """A request body over the limit of its route."""
-
-    code = "FILE_TOO_LARGE"
-    status = 413

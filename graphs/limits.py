@@ -1,17 +1,18 @@
-"""Limits of every request, before any route sees it: a body cap, a deadline, a request id."""
+"""Limits of every request, before any route sees it: a cap on requests at once, a body cap, a deadline."""
 
 import time
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import Settings
 from deployments.handle import request_deadline
-from graphs.errors import RequestTooLarge
 from graphs.failures import error_response
 
 UPLOAD_ROUTES = ("/upload-media",)
+ALWAYS_ANSWERED = {"/livez", "/readyz", "/health", "/api/v1/health"}
 
 
 class RequestLimits:
@@ -20,6 +21,7 @@ class RequestLimits:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
+        self._active = 0
         self._upload_limit = 65536 + max(
             settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes
         )
@@ -28,6 +30,17 @@ class RequestLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._active >= self._settings.max_requests_at_once and scope["path"] not in ALWAYS_ANSWERED:
+            message = f"This gateway has {self._active} requests at hand; try again in a moment."
+            await error_response(429, "OVERLOADED", message)(scope, receive, send)
+            return
+        self._active += 1
+        try:
+            await self._limited(scope, receive, send)
+        finally:
+            self._active -= 1
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         uploads = scope["path"].endswith(UPLOAD_ROUTES)
         limit = self._upload_limit if uploads else self._settings.max_body_bytes
         length = _content_length(scope)
@@ -44,7 +57,8 @@ class RequestLimits:
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > limit:
-                    raise RequestTooLarge(_too_large(seen, limit))
+                    # The one class that FastAPI lets through while it reads a body.
+                    raise HTTPException(413, _too_large(seen, limit))
             return message
 
         await self._app(scope, capped, send)

@@ -17,10 +17,13 @@ THROUGHPUT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    # Ray runs its workers at nice 15; these answer people.
+    "RAY_worker_niceness": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT = 8090
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
@@ -56,6 +59,8 @@ class Cluster:
         """Connect to the Ray that runs here, or start one that lives as long as this process."""
         for name, value in THROUGHPUT.items():
             os.environ.setdefault(name, value)
+        for name, port in HAPROXY_PORTS.items():
+            os.environ.setdefault(name, str(free_port(port)))
         import ray
 
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "serve"}

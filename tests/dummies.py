@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.analysis.nearest import Nearest
-from deployments.embed.dinov3 import Embedding
+from deployments.embed.embedding import Embedding
 from deployments.errors import InvalidMedia, StageError
 from deployments.images import decode
 from deployments.stage import Stage, StageConfig

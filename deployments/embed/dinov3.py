@@ -7,7 +7,6 @@ where it has one, divided by its length, and is what similarities are taken on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from configs.settings import settings
 from deployments.embed.backbones import Backbone, load_backbone
+from deployments.embed.embedding import Embedding
 from deployments.engines import Engine, EngineName, build_engine
 from deployments.errors import StageError
 from deployments.images import decode
@@ -24,15 +24,6 @@ from deployments.weights import resolve_first
 
 CHAIN = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
 DIMENSIONS = 384
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedding:
-    """``raw`` and ``unit``: float32[384]; ``model_version`` names the weights that made them."""
-
-    raw: NDArray[np.float32]
-    unit: NDArray[np.float32]
-    model_version: str
 
 
 class Config(StageConfig):

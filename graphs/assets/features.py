@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from deployments.embed.embedding import Embedding
 from deployments.errors import InvalidMedia, ModelNotLoaded, StageError, StageUnavailable
 from deployments.handle import StageHandle, request_deadline
 from graphs.assets.library import Library
@@ -147,7 +148,7 @@ class FeatureSource:
     async def _compute(self, asset: Asset) -> Features:
         picture = await self._library.picture(asset)
         try:
-            embedding = await self._stage(picture)
+            embedding: Embedding = await self._stage(picture)
         except InvalidMedia as error:
             await self._context.documents.set_asset_error(asset.asset_id, error.message)
             raise

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ops.check import CONFIGS
 from ops.diagram import draw_svg, draw_text, load_graph, render_png
@@ -22,7 +23,8 @@ def graph(
     try:
         drawn = load_graph(config)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from None
+        Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
+        raise typer.Exit(1) from None
     if output is None:
         Console().print(draw_text(drawn))
     elif output.suffix == ".svg":

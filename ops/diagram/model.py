@@ -123,9 +123,9 @@ def load_graph(path: Path) -> Graph:
     try:
         return _graph(path)
     except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be drawn; see `visiongraph check --config {path}`: {error}"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        see = f"see `visiongraph check --config {path}`"
+        raise ValueError(f"{path} cannot be drawn ({reason}); {see}") from error
 
 
 def _graph(path: Path) -> Graph:

@@ -12,7 +12,7 @@ GATEWAY_X, GATEWAY_W = 224, 104
 ROOMS_X = 362
 TITLE_Y, HEADING_Y, TOP = 36, 70, 84
 SMALLEST_GATEWAY = 170
-DUTIES = ("body cap", "deadline", "request id", "errors to HTTP")
+DUTIES = ("429 when full", "body cap", "deadline", "errors to HTTP")
 
 
 def draw_svg(graph: Graph) -> str:

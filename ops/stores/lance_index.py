@@ -30,8 +30,8 @@ _NAME = re.compile(r"unit_ivf(\d+)")
 T = TypeVar("T")
 
 
-class Conflict(Exception):  # noqa: N818 (caught, never shown)
-    """Other writers were faster every time."""
+class Conflict(StoreError):
+    """Another writer's commit came first."""
 
 
 async def translated(operation: Awaitable[T]) -> T:

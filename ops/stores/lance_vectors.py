@@ -140,10 +140,12 @@ class LanceVectors:
             connection = await self._connect()
             try:
                 handle = await connection.open_table(_table_name(model_version))
-            except ValueError as error:
+            except (RuntimeError, OSError, ValueError) as error:
                 if "was not found" in str(error):
                     return None
-                raise StoreError("vector store: the table cannot be opened") from error
+                raise StoreError(
+                    f"vector store: {type(error).__name__}, the table cannot be opened"
+                ) from error
             self._tables[model_version] = await _opened(handle)
         return self._tables[model_version]
 

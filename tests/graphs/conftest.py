@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from graphs.context import Context
 from graphs.gateway import build_app, open_context
 from ops.stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
+from tests.graphs.samples import picture
 
 MakeSettings = Callable[..., Settings]
 
@@ -31,21 +33,20 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+def configured(patch: pytest.MonkeyPatch, home: Path, cache_url: str, **values: object) -> Settings:
+    """The settings of this process from an environment that has these values."""
+    for name, value in {"home": home, "cache_url": cache_url, **values}.items():
+        patch.setenv(f"VISION_{name.upper()}", str(value))
+    settings_module.settings.cache_clear()
+    return settings_module.settings()
+
+
 @pytest.fixture
 def settings_for(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeSettings]:
-    """Makes the settings of this process: empty stores of this test, and the values given."""
+    """Makes settings with empty stores of this test."""
     with Redis.from_url(valkey_url) as cache:
         cache.flushall()
-
-    def make(**values: object) -> Settings:
-        monkeypatch.setenv("VISION_HOME", str(tmp_path))
-        monkeypatch.setenv("VISION_CACHE_URL", valkey_url)
-        for name, value in values.items():
-            monkeypatch.setenv(f"VISION_{name.upper()}", str(value))
-        settings_module.settings.cache_clear()
-        return settings_module.settings()
-
-    yield make
+    yield lambda **values: configured(monkeypatch, tmp_path, **{"cache_url": valkey_url, **values})
     settings_module.settings.cache_clear()
 
 
@@ -108,26 +109,46 @@ async def analytics() -> dict[str, StageHandle]:
     return {cls.key: await local_handle(cls) for cls in (Clusters, AnomalyDetector)}
 
 
+@asynccontextmanager
+async def serving(config: Settings, analytics: dict[str, StageHandle]) -> AsyncIterator[Service]:
+    """A service over the stores of the settings; there may be several over the same ones."""
+    embed, nearest = await local_handle(DummyEmbed), await local_handle(LocalNearest)
+    running = LocalNearest.running
+    context = open_context(config, {embed.key: embed, nearest.key: nearest, **analytics})
+    transport = httpx.ASGITransport(build_app(context, ["assets"]), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield Service(client, context, DummyEmbed.running)
+    await context.close()
+    await asyncio.to_thread(running.close)
+
+
 @pytest.fixture
 def serve(analytics: dict[str, StageHandle]) -> Serve:
-    """Serves with given settings; may be used several times over the same stores."""
-
-    @asynccontextmanager
-    async def serve(config: Settings) -> AsyncIterator[Service]:
-        embed, nearest = await local_handle(DummyEmbed), await local_handle(LocalNearest)
-        running = LocalNearest.running
-        context = open_context(config, {embed.key: embed, nearest.key: nearest, **analytics})
-        transport = httpx.ASGITransport(build_app(context, ["assets"]), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield Service(client, context, DummyEmbed.running)
-        await context.close()
-        await asyncio.to_thread(running.close)
-
-    return serve
+    """Serves with the settings given."""
+    return partial(serving, analytics=analytics)
 
 
 @pytest.fixture
 async def service(settings_for: MakeSettings, serve: Serve) -> AsyncIterator[Service]:
+    """A service with empty stores; no upload may leave anything in its spool."""
     async with serve(settings_for()) as made:
         yield made
         assert made.spooled == []
+
+
+@pytest.fixture(scope="session")
+async def refusing(
+    analytics: dict[str, StageHandle], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Service]:
+    """One service for all requests that must change nothing; it has one asset."""
+    with pytest.MonkeyPatch.context() as patch:
+        config = configured(patch, tmp_path_factory.mktemp("refusing"), cache_url="")
+        started = serving(config, analytics)
+        made = await started.__aenter__()
+        settings_module.settings.cache_clear()
+    only = await made.upload(picture(1))
+    yield made
+    assert [asset.asset_id for asset in await made.context.documents.list_assets()] == [only]
+    assert [info.key async for info in made.context.objects.list()] == [only]
+    assert (made.spooled, made.embed.calls) == ([], [])
+    await started.__aexit__(None, None, None)

@@ -99,7 +99,7 @@ async def test_what_fits_nowhere_is_noise(service: Service) -> None:
     answer = await service.post("feature-clustering", **body)
     assert (answer["total_assets"], answer["assets_clustered"], answer["noise"]) == (5, 4, [stranger])
     assert answer["clusters"][0]["assets"] == siblings
-    every = await service.post("feature-clustering", **body | {"eps": 0.0001})
+    every = await service.post("feature-clustering", **body | {"eps": 1e-9})
     assert (every["n_clusters"], every["clusters"], len(every["noise"])) == (0, [], 5)
     assert (every["total_inertia"], every["silhouette_score"]) == (0, None)
 

@@ -61,20 +61,20 @@ async def test_a_threshold_is_changed(service: Service, name: str, default: floa
         ("quality", {}),
     ],
 )
-async def test_a_threshold_out_of_range_changes_nothing(service: Service, name: str, body: dict[str, object]) -> None:
-    answer = await service.client.put(f"/config/{name}-threshold", json=body)
+async def test_a_threshold_out_of_range_changes_nothing(refusing: Service, name: str, body: dict[str, object]) -> None:
+    answer = await refusing.client.put(f"/config/{name}-threshold", json=body)
     error = error_of(answer, 422, "VALIDATION_ERROR")
     assert error["details"][0]["field"] == "body.threshold"
-    config = await service.get("config")
+    config = await refusing.get("config")
     assert (config["quality_threshold"], config["similarity_threshold"]) == (0.5, 75)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
-async def test_a_threshold_is_a_number(service: Service, number: str) -> None:
+async def test_a_threshold_is_a_number(refusing: Service, number: str) -> None:
     for name in ("quality", "similarity"):
         headers = {"content-type": "application/json"}
         body = f'{{"threshold": {number}}}'.encode()
-        answer = await service.client.put(f"/config/{name}-threshold", content=body, headers=headers)
+        answer = await refusing.client.put(f"/config/{name}-threshold", content=body, headers=headers)
         error_of(answer, 422, "VALIDATION_ERROR")
 
 

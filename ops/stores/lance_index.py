@@ -30,18 +30,18 @@ _NAME = re.compile(r"unit_ivf(\d+)")
 T = TypeVar("T")
 
 
-class Conflict(StoreError):
+class ConflictError(StoreError):
     """Another writer's commit came first."""
 
 
 async def translated(operation: Awaitable[T]) -> T:
-    """:raises Conflict: another writer's commit came first. :raises StoreError: any other failure."""
+    """:raises ConflictError: another writer's commit came first. :raises StoreError: any other failure."""
     try:
         return await operation
     except (RuntimeError, OSError, ValueError) as error:  # all that LanceDB raises, for lost connections too
         text = str(error).lower()
         if "conflict" in text or "concurrent" in text:
-            raise Conflict from error
+            raise ConflictError("vector store: another writer was faster") from error
         raise StoreError(f"vector store: {type(error).__name__}") from error
 
 
@@ -53,7 +53,7 @@ async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
     for attempt in range(ATTEMPTS):
         try:
             return await translated(operation())
-        except Conflict:
+        except ConflictError:
             await asyncio.sleep(FIRST_PAUSE_S * 2**attempt * random.random())  # noqa: S311 (no secret)
     raise StoreError("vector store: other writers were faster every time")
 
@@ -61,7 +61,7 @@ async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
 async def maintain(table: Any) -> None:
     """Build, extend or rebuild the index and compact the table, where the rules above say so.
 
-    :raises Conflict: other writers changed the table meanwhile; nothing is lost.
+    :raises ConflictError: other writers changed the table meanwhile; nothing is lost.
     :raises StoreError: the store failed.
     """
     rows = await translated(table.count_rows())

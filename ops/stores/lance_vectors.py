@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ops.stores import lance_index
 from ops.stores.documents import StoreError
-from ops.stores.lance_index import Conflict, retrying, translated
+from ops.stores.lance_index import ConflictError, retrying, translated
 from ops.stores.records import Features, MediaKind, Vector
 from ops.stores.s3_url import S3Location
 from ops.stores.vectors import Neighbour
@@ -112,7 +112,7 @@ class LanceVectors:
             return
         try:
             await lance_index.maintain(table.handle)
-        except Conflict:
+        except ConflictError:
             log.info("the vectors of %s are being changed; they are maintained next time", model_version)
 
     async def close(self) -> None:

@@ -42,14 +42,14 @@ def failing(key: str, error: Exception) -> StageHandle:
     async def call(*_: Any) -> Any:
         raise error
 
-    return StageHandle(key, call, call, attempts=2)
+    return StageHandle(key, call, call, attempts=1)
 
 
 def break_stage(service: Service, key: str, error: Exception) -> None:
     """Have every call to a stage fail, as the ones on their way would."""
     handle = service.context.stages[key]
     broken = failing(key, error)
-    handle._call, handle.info = broken._call, broken.info
+    handle._call, handle.info, handle._attempts = broken._call, broken.info, broken._attempts
 
 
 @pytest.fixture

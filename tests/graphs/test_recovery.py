@@ -154,8 +154,8 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -
 @pytest.mark.xfail(strict=True, reason="a delete that is between its two steps takes the bytes of a new upload")
 async def test_an_upload_between_the_two_steps_of_a_delete(service: Service) -> None:
     asset_id = await service.upload(picture(1))
-    store, put, insert = service.context, service.context.objects.put_file, service.context.documents.insert_asset
-    delete, marked, stored, removed = store.objects.delete, asyncio.Event(), asyncio.Event(), asyncio.Event()
+    store, marked, stored, removed = service.context, asyncio.Event(), asyncio.Event(), asyncio.Event()
+    delete, put = store.objects.delete, store.objects.put_file
 
     async def late_delete(key: str) -> bool:
         store.objects.delete = delete  # type: ignore[method-assign]

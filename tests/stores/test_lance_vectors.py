@@ -9,7 +9,7 @@ import pytest
 
 from ops.stores import lance_index
 from ops.stores.documents import StoreError
-from ops.stores.lance_index import Conflict, retrying
+from ops.stores.lance_index import ConflictError, retrying
 from ops.stores.lance_vectors import LanceVectors
 from ops.stores.records import Features, Vector
 from tests.stores.children import exit_codes, spawn
@@ -175,7 +175,7 @@ async def test_maintenance_gives_way_to_writers(
     await vectors.add([make_features(1)])
 
     async def lose(table: Any) -> None:
-        raise Conflict
+        raise ConflictError
 
     monkeypatch.setattr(lance_index, "maintain", lose)
     await vectors.maintain(MODEL)

@@ -1,0 +1,105 @@
+"""Every error class of the product → code and status, as clients of the asset API were promised."""
+
+import importlib
+import pickle
+import pkgutil
+
+import deployments
+import graphs
+import httpx
+import pytest
+from deployments.errors import StageError
+from fastapi import FastAPI
+from graphs import errors as graph_errors
+from graphs.failures import RETRY_AFTER_S, install_error_handlers
+from ops.stores.documents import StoreError
+from tests.graphs.samples import error_of
+
+TABLE = {
+    "StageError": ("PROCESSING_FAILED", 500),
+    "ProcessingFailed": ("PROCESSING_FAILED", 500),
+    "InvalidInput": ("INVALID_INPUT", 400),
+    "InvalidMedia": ("INVALID_FILE_FORMAT", 400),
+    "MediaTooLarge": ("FILE_TOO_LARGE", 413),
+    "ModelNotLoaded": ("MODEL_NOT_LOADED", 503),
+    "WeightsUnavailable": ("MODEL_NOT_LOADED", 503),
+    "StageUnavailable": ("STAGE_UNAVAILABLE", 503),
+    "StageOverloaded": ("OVERLOADED", 429),
+    "DeadlineExceeded": ("DEADLINE_EXCEEDED", 504),
+    "AssetNotFound": ("ASSET_NOT_FOUND", 404),
+    "BatchTooLarge": ("BATCH_TOO_LARGE", 400),
+    "StorageError": ("STORAGE_ERROR", 500),
+    "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
+}
+ARGUMENTS = {"AssetNotFound": (["a" * 32],), "BatchTooLarge": (101, 100)}
+
+
+def error_classes() -> dict[str, type[StageError]]:
+    """Every StageError of the product by name."""
+    for package in (deployments, graphs):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    found, todo = {}, [StageError]
+    while todo:
+        cls = todo.pop()
+        found[cls.__name__] = cls
+        todo += cls.__subclasses__()
+    return {name: cls for name, cls in found.items() if not cls.__module__.startswith("tests.")}
+
+
+CLASSES = error_classes()
+
+
+def test_the_table_is_complete() -> None:
+    assert set(CLASSES) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+async def test_an_error_keeps_its_promise(name: str) -> None:
+    error = CLASSES[name](*ARGUMENTS.get(name, ("what was wrong, and what to do",)))
+    code, status = TABLE[name]
+    assert (error.code, error.status) == (code, status)
+    assert not error.retryable or status in (429, 503, 504)
+
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise error
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/")
+    body = error_of(answer, status, code)
+    assert body["message"] == error.message
+    if error.retryable and status != 504:
+        assert answer.headers["retry-after"] == str(RETRY_AFTER_S)
+    assert body["details"] == getattr(error, "details", None)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if not hasattr(graph_errors, name) or name == "StageError"])
+def test_an_error_of_a_stage_survives_the_way_between_processes(name: str) -> None:
+    error = CLASSES[name]("what was wrong")
+    error.__cause__ = OSError("not for clients")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.message, str(copy)) == (type(error), "what was wrong", "what was wrong")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "code"),
+    [(StoreError("mongodb db.internal: refused"), 503, "STORAGE_ERROR"), (KeyError("secret"), 500, "PROCESSING_FAILED")],
+)
+async def test_other_errors_say_nothing_of_their_cause(raised: Exception, status: int, code: str) -> None:
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/")
+    async def route() -> None:
+        raise raised
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        answer = await client.get("/")
+    error_of(answer, status, code)
+    assert "secret" not in answer.text
+    assert "internal" not in answer.text

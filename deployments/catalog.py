@@ -103,11 +103,13 @@ class RoomArgs(BaseModel):
 
     @model_validator(mode="after")
     def _something_once(self) -> "RoomArgs":
-        keys = [key for keys in self.deployments().values() for key in keys]
+        keys = [*self.stages, *(key for pack in self.packs.values() for key in pack)]
         if not keys:
             raise ValueError("a room needs stages or packs")
         if len(keys) != len(set(keys)):
             raise ValueError("a stage is named twice")
+        if len(self.deployments()) != len(self.stages) + len(self.packs):
+            raise ValueError("two deployments of a room have the same name")
         return self
 
     def deployments(self) -> dict[str, list[str]]:
@@ -156,7 +158,7 @@ def remote_handle(key: str, places: dict[str, str]) -> StageHandle:
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:
     """A handle to a stage that runs in this process, for tests and tools; needs no Ray cluster."""
-    runner = StageRunner(stage_class, in_replica=False)
+    runner = StageRunner(stage_class)
     await runner.configure(config or {})
 
     async def info() -> dict[str, Any]:

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
-from ray import serve
 
+from deployments.batching import Batcher
 from deployments.errors import DeadlineExceeded, ModelNotLoaded, ProcessingFailed, StageError
 from deployments.metrics import StageMetrics
 
@@ -29,7 +29,9 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
-    batch_wait_s: NonNegativeFloat = Field(default=0.0, description="how long an incomplete batch waits for more items")
+    batch_wait_s: NonNegativeFloat = Field(
+        default=0.0, description="how long an incomplete batch waits for more items"
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -93,13 +95,10 @@ class StageRunner:
         self,
         stage_class: type[Stage[Any, Any, Any, Any]],
         metrics: StageMetrics | None = None,
-        *,
-        in_replica: bool = True,
     ) -> None:
         self.key = stage_class.key
         self._stage_class = stage_class
         self._metrics = metrics
-        self._in_replica = in_replica
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=self.key)
         self._preparers = (
             ThreadPoolExecutor(stage_class.prepare_threads, thread_name_prefix=f"{self.key}-prepare")
@@ -108,22 +107,20 @@ class StageRunner:
         )
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
+        self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
         self._not_loaded = ModelNotLoaded(f"{self.key} is still loading; try again in a few seconds.")
         self._tried_at = 0.0
         self._load_s: float | None = None
-        self._submit: Callable[[Any, float], Any] | None = None
+        self._configured = False
         self._upkeep: asyncio.Task[None] | None = None
 
     async def configure(self, values: dict[str, Any]) -> None:
         """Load with this configuration, or apply it in place when loaded. Raises pydantic.ValidationError."""
         config = self._stage_class.config_class.model_validate(values)
-        batching_changed = (config.max_batch_size, config.batch_wait_s) != (
-            self._config.max_batch_size,
-            self._config.batch_wait_s,
-        )
         self._config = config
-        if self._submit is None or batching_changed:
-            self._submit = self._batched(config)
+        self._batcher.max_size = config.max_batch_size
+        self._batcher.wait_s = config.batch_wait_s
+        self._configured = True
         if self._stage is None:
             await self._load()
         else:
@@ -133,7 +130,7 @@ class StageRunner:
         """Results in order, StageErrors in the places of failed items. ``deadline`` is in epoch seconds."""
         if self._stage is None:
             await self._reload_when_due()
-        if self._stage is None or self._submit is None:
+        if self._stage is None:
             return [self._not_loaded] * len(items)
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
@@ -178,7 +175,7 @@ class StageRunner:
             self._upkeep = asyncio.create_task(self._tick(stage.tick_s))
 
     async def _reload_when_due(self) -> None:
-        if self._submit is not None and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
+        if self._configured and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
             await self._load()
 
     async def _tick(self, every_s: float) -> None:
@@ -190,33 +187,13 @@ class StageRunner:
                 except Exception:
                     logger.exception("%s upkeep failed", self.key)
 
-    def _batched(self, config: StageConfig) -> Callable[[Any, float], Any]:
-        # serve.batch asks the replica for its limits, so it works nowhere else.
-        if config.max_batch_size == 1 or not self._in_replica:
-            return self._single
-        # Wrapped per instance: as a decorator it would make one queue for all stages of a process.
-        wrap = serve.batch(
-            max_batch_size=config.max_batch_size,
-            batch_wait_timeout_s=config.batch_wait_s,
-        )
-
-        async def batch(items: list[Any], deadlines: list[float]) -> list[Any]:
-            return await self._predict(items, deadlines)
-
-        wrapped: Callable[[Any, float], Any] = wrap(batch)
-        return wrapped
-
-    async def _single(self, item: Any, deadline: float) -> Any:
-        return (await self._predict([item], [deadline]))[0]
-
     async def _one(self, item: Any, deadline: float) -> Any:
         assert self._stage is not None
-        assert self._submit is not None
         try:
             if self._preparers is not None:
                 loop = asyncio.get_running_loop()
                 item = await loop.run_in_executor(self._preparers, self._stage.prepare, item)
-            return await self._submit(item, deadline)
+            return await self._batcher.submit(item, deadline)
         except StageError as error:
             self._count(error)
             return error
@@ -230,12 +207,16 @@ class StageRunner:
         assert self._stage is not None
         now = time.time()
         live = [index for index, deadline in enumerate(deadlines) if deadline > now]
-        results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(items)
+        results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(
+            items
+        )
         if live:
             started = time.perf_counter()
             outputs = await self._on_worker(self._stage.predict_batch, [items[index] for index in live])
             if self._metrics is not None:
-                self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
+                self._metrics.batch(
+                    self.key, len(live), self._config.max_batch_size, time.perf_counter() - started
+                )
             for index, output in zip(live, outputs, strict=True):
                 results[index] = output
         for result in results:

@@ -28,7 +28,7 @@ def error_response(status: int, code: str, message: str, details: Any = None) ->
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         }
     }
-    headers = {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    headers = {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503, 504) else None
     return JSONResponse(body, status_code=status, headers=headers)
 
 

@@ -67,7 +67,8 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
 
     def warm_up(self) -> None:
         height, width = self._backbone.preprocess.size
-        for size in (1, self.config.max_batch_size):
+        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
+        for size in range(1, self.config.max_batch_size + 1):
             self._engine(np.zeros((size, 3, height, width), np.float32))
 
     def prepare(self, item: bytes) -> NDArray[np.float32]:

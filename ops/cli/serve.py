@@ -35,7 +35,8 @@ def serve(
     serve_config = read_config(path, host=host, port=port)
     address = serve_config["http_options"]
     _refuse_taken_port(address["host"], address["port"])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)
     with ExitStack() as running, suppress(KeyboardInterrupt):
         running.callback(lambda: console.print("stopped"))
         _start_stores(settings(), running)

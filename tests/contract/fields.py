@@ -21,7 +21,8 @@ def _fields(request: str, response: str, **parts: str) -> Fields:
 
 
 MEDIA = (
-    "asset_id filename content_type file_size public_url width height format upload_timestamp processing_status"
+    "asset_id filename content_type file_size public_url width height format "
+    "upload_timestamp processing_status"
 )
 DISTANCES = "cosine_similarity euclidean_distance"
 
@@ -56,8 +57,8 @@ CONTRACT: dict[tuple[str, str], Fields] = {
     ),
     ("POST", "anomaly-detection"): _fields(
         "reference_asset_ids test_asset_ids anomaly_threshold",
-        "reference_assets test_assets anomaly_threshold anomalies_detected anomaly_rate average_anomaly_score "
-        "anomaly_results",
+        "reference_assets test_assets anomaly_threshold anomalies_detected anomaly_rate "
+        "average_anomaly_score anomaly_results",
         anomaly_results="asset_id filename anomaly_score centroid_similarity is_anomaly confidence",
     ),
     ("POST", "feature-clustering"): _fields(

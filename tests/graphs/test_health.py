@@ -13,6 +13,8 @@ from tests.dummies import PREPROCESS, DummyEmbed
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
 
+STAGES = ("embed/dinov3", "analysis/nearest", "analysis/clusters", "analysis/anomalies")
+
 
 async def test_all_is_well(service: Service) -> None:
     health = await service.get("health")
@@ -24,10 +26,7 @@ async def test_all_is_well(service: Service) -> None:
     assert health["cache"] == {"connected": True, "type": "redis"}
     assert health["gpu"]["available"] is False
     stages = {stage["name"]: (stage["loaded"], stage["error"]) for stage in health["models"]}
-    assert stages == {
-        key: (True, None)
-        for key in ("embed/dinov3", "analysis/nearest", "analysis/clusters", "analysis/anomalies")
-    }
+    assert stages == dict.fromkeys(STAGES, (True, None))
     assert (await service.client.get("/livez")).json() == {"status": "ok"}
     assert (await service.client.get("/readyz")).json() == {"status": "ready"}
 
@@ -107,7 +106,9 @@ async def test_a_store_that_is_away_makes_it_unhealthy(service: Service, store: 
     assert (ready.status_code, ready.json()["for"]) == (503, [store])
 
 
-async def test_a_cache_that_is_away_degrades_and_fails_nothing(settings_for: MakeSettings, serve: Serve) -> None:
+async def test_a_cache_that_is_away_degrades_and_fails_nothing(
+    settings_for: MakeSettings, serve: Serve
+) -> None:
     async with serve(settings_for(cache_url="unix:///nowhere/valkey.sock")) as service:
         health = await service.get("health")
         assert (health["status"], health["cache"]["connected"]) == ("degraded", False)

@@ -140,7 +140,12 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -
     asset_id = await service.upload(data)
     for _ in range(8):
         delete = service.client.delete
-        tasks = [service.send(data), delete(f"/media/{asset_id}"), service.send(data), delete(f"/media/{asset_id}")]
+        tasks = [
+            service.send(data),
+            delete(f"/media/{asset_id}"),
+            service.send(data),
+            delete(f"/media/{asset_id}"),
+        ]
         for answer in await asyncio.gather(*tasks):
             assert answer.status_code in (200, 404), answer.text
         records = await service.context.documents.get_assets([asset_id])
@@ -151,7 +156,9 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -
     await assert_whole(service, data)
 
 
-@pytest.mark.xfail(strict=True, reason="a delete that is between its two steps takes the bytes of a new upload")
+@pytest.mark.xfail(
+    strict=True, reason="a delete that is between its two steps takes the bytes of a new upload"
+)
 async def test_an_upload_between_the_two_steps_of_a_delete(service: Service) -> None:
     asset_id = await service.upload(picture(1))
     store, marked, stored, removed = service.context, asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -53,7 +53,10 @@ async def test_confidence_is_the_distance_to_the_configured_threshold(service: S
 
 
 async def test_the_best_match_is_the_near_duplicate(service: Service) -> None:
-    reference, copy = await service.upload(picture(1)), await service.upload(picture(1, noise=0.05), "copy.png")
+    reference, copy = (
+        await service.upload(picture(1)),
+        await service.upload(picture(1, noise=0.05), "copy.png"),
+    )
     others = [await service.upload(picture(seed)) for seed in (2, 3, 4)]
     wanted = [*others, copy, others[0]]  # one twice
     answer = await service.post("find-best-match", reference_asset_id=reference, candidate_asset_ids=wanted)
@@ -85,7 +88,11 @@ async def test_a_candidate_that_fails_is_told_and_the_others_ranked(service: Ser
     assert "audio" in reasons[sound]
     assert "secret" not in reasons[bug]
     nothing = await service.post("find-best-match", reference_asset_id=reference, candidate_asset_ids=[dark])
-    assert (nothing["best_match"], nothing["ranked_results"], nothing["candidates_processed"]) == (None, [], 0)
+    assert (nothing["best_match"], nothing["ranked_results"], nothing["candidates_processed"]) == (
+        None,
+        [],
+        0,
+    )
 
 
 async def test_a_reference_or_pair_that_fails_is_an_error(service: Service) -> None:

@@ -17,7 +17,11 @@ async def test_a_picture_is_told_and_given_back(service: Service) -> None:
     data = picture(1, size=(70, 50))
     answer = await service.uploaded(data, "holiday.png")
     assert answer["asset_id"] == digest(data)
-    assert (answer["filename"], answer["content_type"], answer["format"]) == ("holiday.png", "image/png", "PNG")
+    assert (answer["filename"], answer["content_type"], answer["format"]) == (
+        "holiday.png",
+        "image/png",
+        "PNG",
+    )
     assert (answer["file_size"], answer["width"], answer["height"]) == (len(data), 70, 50)
     assert (answer["processing_status"], answer["duplicate"]) == ("uploaded", False)
     uploaded = datetime.fromisoformat(answer["upload_timestamp"])
@@ -33,7 +37,11 @@ async def test_a_picture_is_told_and_given_back(service: Service) -> None:
     shown = await service.get(f"media/{answer['asset_id']}")
     kept = set(answer) - {"duplicate", "processing_time"}
     assert {name: shown[name] for name in kept} == {name: answer[name] for name in kept}
-    assert (shown["features_extracted"], shown["features"], shown["features_timestamp"]) == (False, None, None)
+    assert (shown["features_extracted"], shown["features"], shown["features_timestamp"]) == (
+        False,
+        None,
+        None,
+    )
 
 
 async def test_the_same_bytes_are_the_same_asset_under_any_name(service: Service) -> None:

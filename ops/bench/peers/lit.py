@@ -31,13 +31,13 @@ class FeatureApi(litserve.LitAPI):  # type: ignore[misc]
         return list(self.preparers.map(self.stage.prepare, inputs))
 
     def predict(self, batch: list[Any]) -> list[Any]:
-        return [result.raw for result in self.stage.predict_batch(batch)]
+        return list(self.stage.predict_batch(batch))
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         return output
 
     def encode_response(self, output: Any) -> Response:
-        return JsonResponse({"features": output})
+        return JsonResponse({"features": output.raw})
 
 
 if __name__ == "__main__":

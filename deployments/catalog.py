@@ -108,8 +108,10 @@ class RoomArgs(BaseModel):
             raise ValueError("a room needs stages or packs")
         if len(keys) != len(set(keys)):
             raise ValueError("a stage is named twice")
-        if len(self.deployments()) != len(self.stages) + len(self.packs):
-            raise ValueError("two deployments of a room have the same name")
+        names = [*(key.partition("/")[2] for key in self.stages), *self.packs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two deployments would be called {name}")
         return self
 
     def deployments(self) -> dict[str, list[str]]:

@@ -121,11 +121,14 @@ class Cluster:
 
     def _beside_others(self, config: dict[str, Any]) -> dict[str, Any]:
         ours = {app["name"] for app in config["applications"]}
-        others = [
-            app["deployed_app_config"]
-            for name, app in self._client.get_serve_details()["applications"].items()
-            if name not in ours and app.get("deployed_app_config")
-        ]
+        there = self._client.get_serve_details()["applications"]
+        taken = sorted(ours & set(there))
+        if taken:
+            raise ClusterError(
+                f"The Ray cluster at {self.dashboard_url} already serves {', '.join(taken)}; "
+                "stop that service first, or update it with `serve deploy`."
+            )
+        others = [app["deployed_app_config"] for app in there.values() if app.get("deployed_app_config")]
         # Replicas of a cluster started elsewhere do not inherit this process's environment.
         inherited = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
         inherited["PYTHONPATH"] = str(Path(__file__).parents[1])

@@ -1,0 +1,109 @@
+"""The real service on a real Ray cluster, started by the command line as a newcomer starts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from ops.cluster import free_port
+from tests.graphs.conftest import picture
+
+READY_WITHIN_S = 240
+
+
+@dataclass
+class RunningService:
+    """A service started by ``visiongraph serve``; ``home`` holds its stores."""
+
+    home: Path
+    port: int
+    dashboard_port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    def client(self, timeout: float = 60) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=timeout)
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """Live processes below the service whose command line has this title."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if title in " ".join(child.cmdline()):
+                    found.append(child)
+            except psutil.Error:
+                continue
+        return found
+
+    def stop(self) -> int:
+        """Ctrl-C; the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(90)
+
+
+def start(home: Path, log: Path) -> RunningService:
+    """Start it on free ports and wait until it is ready."""
+    port, dashboard_port = free_port(8300), free_port(8365)
+    command = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*command, "--dashboard-port", str(dashboard_port)],
+            env=os.environ | {"VISION_HOME": str(home)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    service = RunningService(home, port, dashboard_port, process, log)
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200:
+                return service
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    text = log.read_text()
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail(f"the service is not ready after {READY_WITHIN_S} s:\n{text}")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("cluster")
+    service = start(folder / "home", folder / "serve.log")
+    yield service
+    assert service.stop() == 0, service.log.read_text()
+
+
+@pytest.fixture
+def client(running: RunningService) -> Iterator[httpx.Client]:
+    with running.client() as made:
+        yield made
+
+
+def upload(client: httpx.Client, data: bytes, name: str = "photo.jpg") -> str:
+    """The asset id of an upload that must succeed."""
+    answer = client.post("/api/v1/upload-media", files={"file": (name, data)})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["asset_id"])
+
+
+def photo(seed: int) -> bytes:
+    """A 320×240 JPEG."""
+    return picture(seed, size=(320, 240), fmt="JPEG")

@@ -1,0 +1,32 @@
+"""kill -9 of everything at once loses no acknowledged upload."""
+
+import os
+import signal
+
+import pytest
+
+from tests.cluster.conftest import start
+from tests.cluster.load import Load, all_there, wait_for
+
+
+def test_killing_every_process_costs_no_acknowledged_upload(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("killed")
+    service = start(folder / "home", folder / "serve.log")
+    with Load(service, 400_000, threads=2) as load:
+        wait_for(lambda: len(load.acknowledged) >= 20)
+        everything = [*service.processes(""), service.process]
+        for process in everything:
+            try:
+                os.kill(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+    service.process.wait()
+    again = start(folder / "home", folder / "again.log")
+    try:
+        with again.client() as client:
+            assert all_there(client, load.acknowledged)
+            picture = client.get(f"/api/v1/media/{load.acknowledged[-1]}/content")
+            assert picture.status_code == 200
+            assert picture.headers["content-type"] == "image/jpeg"
+    finally:
+        assert again.stop() == 0

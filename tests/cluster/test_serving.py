@@ -1,0 +1,78 @@
+"""The deployed service: every route answers, under the names that the design gives them."""
+
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.cluster.conftest import RunningService, photo, upload
+
+
+def test_features_are_computed_once_and_then_read(client: httpx.Client) -> None:
+    asset_id = upload(client, photo(1))
+    first = client.post("/api/v1/extract-features", json={"asset_id": asset_id}).json()
+    second = client.post("/api/v1/extract-features", json={"asset_id": asset_id}).json()
+    assert (first["cached"], second["cached"]) == (False, True)
+    assert len(first["features"]) == 384
+    assert first["features"] == second["features"]
+    assert first["model_version"] == client.get("/health").json()["model"]["name"]
+
+
+def test_a_near_duplicate_is_found_first_in_the_whole_library(client: httpx.Client) -> None:
+    from tests.graphs.conftest import picture
+
+    ids = [upload(client, photo(seed)) for seed in range(10, 16)]
+    copy = upload(client, picture(10, size=(256, 192), noise=0.01, fmt="PNG"), "copy.png")
+    for asset_id in [*ids, copy]:
+        client.post("/api/v1/extract-features", json={"asset_id": asset_id}).raise_for_status()
+    found = client.post("/api/v1/semantic-search", json={"query_asset_id": copy, "top_k": 3}).json()
+    assert found["search_results"][0]["asset_id"] == ids[0]
+    assert len(found["search_results"]) == 3
+    pair = client.post("/api/v1/calculate-similarity", json={"asset_id_1": copy, "asset_id_2": ids[0]}).json()
+    assert found["search_results"][0]["cosine_similarity"] == pytest.approx(pair["cosine_similarity"], abs=0.01)
+
+
+def test_stages_on_demand_start_with_their_first_request(client: httpx.Client) -> None:
+    ids = [upload(client, photo(seed)) for seed in range(20, 25)]
+    clusters = client.post("/api/v1/feature-clustering", json={"asset_ids": ids, "n_clusters": 2}, timeout=120)
+    assert clusters.status_code == 200, clusters.text
+    assert clusters.json()["n_clusters"] == 2
+    request = {"reference_asset_ids": ids[:4], "test_asset_ids": ids[4:]}
+    anomalies = client.post("/api/v1/anomaly-detection", json=request).json()
+    assert np.isfinite(anomalies["anomaly_results"][0]["anomaly_score"])
+
+
+def test_the_dashboard_knows_applications_and_deployments_by_name(running: RunningService) -> None:
+    url = f"{running.dashboard}/api/serve/applications/"
+    assert httpx.get(url).status_code == 401
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    details = httpx.get(url, headers={"authorization": f"Bearer {token}"}).json()["applications"]
+    names = {name: sorted(app["deployments"]) for name, app in details.items()}
+    assert names == {"gateway": ["gateway"], "models": ["models"], "analytics": ["analytics"]}
+
+
+def test_the_metrics_agent_carries_every_stage(running: RunningService, client: httpx.Client) -> None:
+    asset_id = upload(client, photo(30))
+    client.post("/api/v1/extract-features", json={"asset_id": asset_id}).raise_for_status()
+    address = next(line.split()[-1] for line in running.log.read_text().splitlines() if line.startswith("metrics"))
+    wanted = {
+        f"ray_visiongraph_stage_{name}"
+        for name in ("batch_latency_ms_count", "batch_fill_sum", "items_total", "errors_total")
+    }
+    bad = client.post("/api/v1/anomaly-detection", json={"reference_asset_ids": [asset_id] * 2, "test_asset_ids": [asset_id]})
+    assert bad.status_code == 400
+    for _ in range(40):
+        lines = [line for line in httpx.get(address).text.splitlines() if 'stage="' in line]
+        seen = {line.partition("{")[0] for line in lines}
+        if wanted <= seen and any('stage="embed/dinov3"' in line for line in lines):
+            return
+        time.sleep(0.5)
+    pytest.fail(f"missing from {address}: {sorted(wanted - seen)}")
+
+
+def test_nothing_listens_to_the_world_but_ray(running: RunningService) -> None:
+    address = {process.laddr.ip for child in running.processes("haproxy") for process in child.net_connections("tcp")
+               if process.status == "LISTEN" and process.laddr.port == running.port}
+    assert address == {"127.0.0.1"}

@@ -1,0 +1,53 @@
+"""The README's commands, run as they stand against the real service."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import RunningService, photo
+from tests.graphs.conftest import picture
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def run(script: str, folder: Path, service: RunningService) -> str:
+    script = script.replace("http://127.0.0.1:8000", service.url)
+    done = subprocess.run(["bash", "-euc", script], cwd=folder, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "a.jpg").write_bytes(photo(700))
+    (tmp_path / "b.jpg").write_bytes(picture(700, size=(320, 240), noise=0.02, fmt="JPEG"))
+    (tmp_path / "c.jpg").write_bytes(photo(701))
+    return tmp_path
+
+
+def test_the_first_curl_gives_the_answer_that_is_shown(running: RunningService, photos: Path) -> None:
+    answer = json.loads(run(blocks("bash")[0], photos, running))
+    shown = json.loads(blocks("json")[0])
+    assert set(shown) <= set(answer)
+    assert {key: type(answer[key]) for key in shown} == {key: type(value) for key, value in shown.items()}
+
+
+def test_the_walk_gives_sensible_answers(running: RunningService, photos: Path) -> None:
+    answers = [json.loads(line) for line in run(blocks("bash")[1], photos, running).replace("}{", "}\n{").splitlines()]
+    features, pair, best, matrix, search, clusters, anomalies, details, deleted = answers
+    assert len(features["features"]) == 384
+    assert best["best_match"]["asset_id"] == pair["asset_id_2"]
+    assert pair["similarity_percentage"] > best["ranked_results"][1]["similarity_percentage"]
+    assert matrix["matrix_shape"] == [3, 3]
+    assert search["search_results"][0]["asset_id"] == pair["asset_id_2"]
+    assert sorted(cluster["size"] for cluster in clusters["clusters"]) == [1, 2]
+    assert anomalies["test_assets"] == 1
+    assert details["processing_status"] == "processed"
+    assert deleted["deleted"] is True

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     cache_url: SecretStr = Field(default=SecretStr(""), description="redis://… or unix://…; empty: no cache")
 
     models_dir: Path | None = Field(default=None, description="folder of weights looked at before any download")
-    models_cache: Path = Field(default=Path("~/.cache/visiongraph"), description="downloaded weights and compiled engines")
+    models_cache: Path = Field(
+        default=Path("~/.cache/visiongraph"), description="downloaded weights and compiled engines"
+    )
     hf_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")
 
     max_image_bytes: PositiveInt = 50 * 2**20

@@ -5,7 +5,6 @@ built: the cosine of every output must reach ``MIN_COSINE``, or the engine is re
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -190,8 +189,8 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, int], target: Pat
     # The .bin goes with the .xml: the .xml is renamed last, so that it only exists when both are whole.
     partial = target.with_name("partial.xml")
     openvino.save_model(converted, partial, compress_to_fp16=False)
-    os.replace(partial.with_suffix(".bin"), target.with_suffix(".bin"))
-    os.replace(partial, target)
+    partial.with_suffix(".bin").replace(target.with_suffix(".bin"))
+    partial.replace(target)
 
 
 def _check(engine: Engine, reference: Engine, input_size: tuple[int, int]) -> None:

@@ -127,5 +127,6 @@ class StageHandle:
             except (RayActorError, RayServeException) as error:
                 # A replica died under the call. Stages are pure, so another replica may do it again.
                 logger.warning("%s unreachable (%s), attempt %d", self.key, type(error).__name__, attempt)
-            await asyncio.sleep(0.1 * attempt)
+            if attempt < self._attempts:
+                await asyncio.sleep(0.1 * attempt)
         raise StageUnavailable(f"{self.key} is restarting; try again in a few seconds.")

@@ -29,9 +29,7 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
-    batch_wait_s: NonNegativeFloat = Field(
-        default=0.0, description="how long an incomplete batch waits for more items"
-    )
+    batch_wait_s: NonNegativeFloat = Field(default=0.0, description="how long an incomplete batch waits for more items")
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -108,7 +106,7 @@ class StageRunner:
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
-        self._not_loaded = ModelNotLoaded(f"{self.key} is still loading; try again in a few seconds.")
+        self._not_loaded = f"{self.key} is still loading; try again in a few seconds."
         self._tried_at = 0.0
         self._load_s: float | None = None
         self._configured = False
@@ -131,14 +129,14 @@ class StageRunner:
         if self._stage is None:
             await self._reload_when_due()
         if self._stage is None:
-            return [self._not_loaded] * len(items)
+            return [ModelNotLoaded(self._not_loaded) for _ in items]
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
     def info(self) -> dict[str, Any]:
         """State of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
         if self._stage is None:
-            return {**state, "error": self._not_loaded.message}
+            return {**state, "error": self._not_loaded}
         return {**state, **self._stage.info()}
 
     def check_health(self) -> None:
@@ -165,7 +163,7 @@ class StageRunner:
         try:
             await self._on_worker(load)
         except StageError as error:
-            self._not_loaded = ModelNotLoaded(error.message)
+            self._not_loaded = error.message
             logger.warning("%s not loaded: %s", self.key, error.message)
             return
         self._stage = stage
@@ -207,16 +205,12 @@ class StageRunner:
         assert self._stage is not None
         now = time.time()
         live = [index for index, deadline in enumerate(deadlines) if deadline > now]
-        results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(
-            items
-        )
+        results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(items)
         if live:
             started = time.perf_counter()
             outputs = await self._on_worker(self._stage.predict_batch, [items[index] for index in live])
             if self._metrics is not None:
-                self._metrics.batch(
-                    self.key, len(live), self._config.max_batch_size, time.perf_counter() - started
-                )
+                self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
             for index, output in zip(live, outputs, strict=True):
                 results[index] = output
         for result in results:

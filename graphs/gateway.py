@@ -1,8 +1,8 @@
 """The ingress: one FastAPI application over all graphs, built inside the replica."""
 
 import logging
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -63,9 +63,7 @@ def build_app(context: Context, apis: list[str]) -> FastAPI:
         yield
         await context.close()
 
-    app = FastAPI(
-        title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan
-    )
+    app = FastAPI(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
     app.include_router(health_router(context))
     for name in apis:
         APIS[name].mount(app, context)

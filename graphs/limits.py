@@ -22,9 +22,7 @@ class RequestLimits:
         self._app = app
         self._settings = settings
         self._active = 0
-        self._upload_limit = 65536 + max(
-            settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes
-        )
+        self._upload_limit = 65536 + max(settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

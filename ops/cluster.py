@@ -79,7 +79,9 @@ class Cluster:
             self.metrics_url = f"http://127.0.0.1:{port}/metrics"
             self.started_here = True
         if not context.dashboard_url:
-            raise ClusterError("This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`.")
+            raise ClusterError(
+                "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
+            )
         self.dashboard_url = f"http://{context.dashboard_url}"
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 

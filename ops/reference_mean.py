@@ -47,7 +47,10 @@ def main() -> None:
     means: dict[str, NDArray[np.float32]] = dict(np.load(MEANS)) if MEANS.exists() else {}
     means[arguments.model] = mean.astype(np.float32)
     np.savez(MEANS, allow_pickle=False, **means)
-    print(f"{len(features)} images: mean cosine {mean_cosine(features):.3f} raw, {mean_cosine(features - mean):.3f} centred")
+    print(
+        f"{len(features)} images: mean cosine {mean_cosine(features):.3f} raw, "
+        f"{mean_cosine(features - mean):.3f} centred"
+    )
 
 
 if __name__ == "__main__":

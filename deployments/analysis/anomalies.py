@@ -31,7 +31,7 @@ class AnomalyQuery:
 @dataclass(frozen=True, slots=True, eq=False)
 class Anomalies:
     """``scores``: float[n], standard deviations above the references' mean distance (negative: nearer than most);
-    ``centroid_similarities``: float[n], cosine to the centroid, −1..1; ``reference_scores``: float[m], leave-one-out."""
+    ``centroid_similarities``: float[n], cosine to the centroid, −1..1; ``reference_scores``: float[m], left one out."""
 
     scores: NDArray[np.float64]
     centroid_similarities: NDArray[np.float64]

@@ -60,7 +60,9 @@ class Clusters(Stage[StageConfig, ClusterQuery, ClusterQuery, Clustering]):
         if n < 2:
             return InvalidInput(f"Clustering needs at least 2 vectors, got {n}.")
         if query.n_clusters is not None and not 1 <= query.n_clusters <= n:
-            return InvalidInput(f"n_clusters must be between 1 and the number of vectors ({n}), got {query.n_clusters}.")
+            return InvalidInput(
+                f"n_clusters must be between 1 and the number of vectors ({n}), got {query.n_clusters}."
+            )
         vectors = query.vectors.astype(np.float64)
         labels = _density(vectors, query) if query.method in ("dbscan", "hdbscan") else _partition(vectors, query)
         return _describe(vectors, labels)
@@ -77,7 +79,9 @@ def _density(vectors: NDArray[np.float64], query: ClusterQuery) -> NDArray[np.in
         model = DBSCAN(eps=float(np.sqrt(2 * query.eps)), min_samples=query.min_samples)
     else:
         size = max(query.min_samples, 2)
-        model = HDBSCAN(min_cluster_size=size, min_samples=min(size, len(vectors)), allow_single_cluster=True, copy=True)
+        model = HDBSCAN(
+            min_cluster_size=size, min_samples=min(size, len(vectors)), allow_single_cluster=True, copy=True
+        )
     labels: NDArray[np.int64] = model.fit_predict(vectors).astype(np.int64)
     return labels
 

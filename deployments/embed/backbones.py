@@ -50,7 +50,7 @@ class Backbone:
     def mean(self) -> Array:
         """float32[384], subtracted before cosines are taken; zeros where the model needs no centring."""
         with np.load(MEANS, allow_pickle=False) as means:
-            found: Array | None = means[self.weights.name] if self.weights.name in means else None
+            found: Array | None = means.get(self.weights.name)
         return np.zeros(384, np.float32) if found is None else found.astype(np.float32)
 
     def make_module(self) -> "torch.nn.Module":
@@ -86,18 +86,18 @@ class EfficientNetBackbone(Backbone):
 
     @cached_property
     def preprocess_config(self) -> dict[str, Any]:
-        from deployments.embed.efficientnet_lite import PREPROCESS
+        from deployments.embed.networks.efficientnet_lite import PREPROCESS
 
         return PREPROCESS
 
     def make_module(self) -> "torch.nn.Module":
-        from deployments.embed.efficientnet_lite import load
+        from deployments.embed.networks.efficientnet_lite import load
 
         return load(self.weights.path)
 
     @cached_property
     def _projection(self) -> Array:
-        from deployments.embed.efficientnet_lite import projection
+        from deployments.embed.networks.efficientnet_lite import projection
 
         return projection()
 

@@ -30,10 +30,16 @@ class Config(StageConfig):
     """``user_config`` of embed/dinov3; models and engine are read at load, the rest changes in place."""
 
     max_batch_size: int = Field(default=16, ge=1)
-    models: list[str] = Field(default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had")
+    models: list[str] = Field(
+        default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
+    )
     engine: EngineName = "auto"
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there")
-    cuda_memory_fraction: float | None = Field(default=None, gt=0, le=1, description="share of a GPU this process may take")
+    torch_threads: int = Field(
+        default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there"
+    )
+    cuda_memory_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="share of a GPU this process may take"
+    )
 
 
 class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
@@ -74,7 +80,9 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
     def prepare(self, item: bytes) -> NDArray[np.float32]:
         """float32[3, H, W], the model's own preprocessing. Raises InvalidMedia or MediaTooLarge."""
         preprocess = self._backbone.preprocess
-        return preprocess(decode(item, max_pixels=settings().max_image_pixels, shrink_to=self.shrink * min(preprocess.size)))
+        return preprocess(
+            decode(item, max_pixels=settings().max_image_pixels, shrink_to=self.shrink * min(preprocess.size))
+        )
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:
         raw = self._backbone.project(self._engine(np.stack(items)))

@@ -43,9 +43,7 @@ class Hub:
             return "the hub could not be reached a moment ago"
         return ""
 
-    def fetch(
-        self, source: HubSource, wanted: Mapping[str, FileSpec], parts: Path, progress: Progress
-    ) -> None:
+    def fetch(self, source: HubSource, wanted: Mapping[str, FileSpec], parts: Path, progress: Progress) -> None:
         """Download the wanted files into ``parts``.
 
         A file without a registered sha256 is checked with what the hub states for this commit: the

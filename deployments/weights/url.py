@@ -61,9 +61,7 @@ def _fetch(
             return
 
 
-def _stream(
-    client: httpx.Client, url: str, name: str, spec: FileSpec, part: Path, progress: Progress
-) -> None:
+def _stream(client: httpx.Client, url: str, name: str, spec: FileSpec, part: Path, progress: Progress) -> None:
     size = spec.size or 0
     tag = part.with_name(part.name + ".etag")
     have = _size(part)

@@ -31,8 +31,8 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
     @router.post("/anomaly-detection")
     async def anomaly_detection(request: AnomalyRequest, clock: Timer) -> AnomalyAnswer:
         """Which test assets do not fit a set of references, by z-score of their distance to its centroid."""
-        reference_ids = list(dict.fromkeys(request.reference_asset_ids))
-        test_ids = list(dict.fromkeys(request.test_asset_ids))
+        reference_ids = library.batch(request.reference_asset_ids)
+        test_ids = library.batch(request.test_asset_ids)
         assets = await library.get_all([*reference_ids, *test_ids])
         found, failures = await features.many(assets.values())
         references = [found[asset_id].unit for asset_id in reference_ids if asset_id in found]
@@ -72,11 +72,13 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
     @router.post("/feature-clustering")
     async def feature_clustering(request: ClusteringRequest, clock: Timer) -> ClusteringAnswer:
         """Group assets that look alike."""
-        assets = await library.get_all(request.asset_ids)
+        assets = await library.get_all(library.batch(request.asset_ids))
         found, failures = await features.many(assets.values())
         ids = [asset_id for asset_id in assets if asset_id in found]
         if len(ids) < 2:
-            raise InvalidInput(f"Clustering needs at least 2 different assets with features; {len(ids)} of these have them.")
+            raise InvalidInput(
+                f"Clustering needs at least 2 different assets with features; {len(ids)} of these have them."
+            )
         answer: Clustering = await context.stages[CLUSTERS](
             ClusterQuery(
                 np.stack([found[asset_id].unit for asset_id in ids]),

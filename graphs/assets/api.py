@@ -29,9 +29,7 @@ def mount(app: FastAPI, context: Context) -> None:
     library = Library(context)
     features = FeatureSource(context, library)
     configuration = Configuration(context)
-    router = APIRouter(
-        responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()}
-    )
+    router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
     for part in (
         media_router(context, library, features),
         matching_router(context, library, features, configuration),

@@ -87,7 +87,11 @@ class FeatureSource:
         features, failures = await self.many([reference, *wanted.values()])
         if reference.asset_id in failures:
             raise failures[reference.asset_id]
-        return features[reference.asset_id], {key: features[key] for key in wanted if key in features}, failures
+        return (
+            features[reference.asset_id],
+            {key: features[key] for key in wanted if key in features},
+            failures,
+        )
 
     async def _any(self, wanted: dict[str, Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
         features = await self._stored(list(wanted))

@@ -13,7 +13,7 @@ from typing import Any
 
 from deployments.errors import InvalidInput
 from graphs.context import Context
-from graphs.errors import AssetNotFound, BatchTooLarge
+from graphs.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
 from graphs.intake.poster import poster_of
 from graphs.intake.probe import Limits, probe
 from graphs.intake.spool import spool_upload
@@ -41,12 +41,16 @@ class Library:
         """Raises AssetNotFound."""
         return (await self.get_all([asset_id]))[asset_id]
 
-    async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Every asset asked for, in that order. Raises AssetNotFound with all unknown ids, BatchTooLarge above the
-        limit."""
+    def batch(self, asset_ids: Iterable[str]) -> list[str]:
+        """The different ids of one list of a request, in its order. Raises BatchTooLarge above the limit."""
         wanted = list(dict.fromkeys(asset_ids))
         if len(wanted) > self._context.settings.max_batch_assets:
             raise BatchTooLarge(len(wanted), self._context.settings.max_batch_assets)
+        return wanted
+
+    async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Every asset asked for, in that order. Raises AssetNotFound with all unknown ids."""
+        wanted = list(dict.fromkeys(asset_ids))
         assets = await self.known(wanted)
         missing = [asset_id for asset_id in wanted if asset_id not in assets]
         if missing:
@@ -93,6 +97,10 @@ class Library:
                 has_audio=found.has_audio,
             )
             if await self._context.documents.insert_asset(asset):
+                if not await self._is_whole(asset):
+                    # A delete of the same bytes was between its steps and took the object that was just put.
+                    await self._context.documents.delete_asset(asset_id)
+                    raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
                 return asset, False
             # The same bytes came by another request at the same time; its record is the one that counts.
             return await self.get(asset_id), True

@@ -63,10 +63,10 @@ def matching_router(
     @router.post("/find-best-match")
     async def find_best_match(request: BestMatchRequest, clock: Timer) -> BestMatchAnswer:
         """Candidates ranked by similarity to a reference."""
-        assets = await library.get_all([request.reference_asset_id, *request.candidate_asset_ids])
-        wanted = dict.fromkeys(request.candidate_asset_ids)
+        candidates = library.batch(request.candidate_asset_ids)
+        assets = await library.get_all([request.reference_asset_id, *candidates])
         reference, found, failures = await features.against(
-            assets[request.reference_asset_id], (assets[asset_id] for asset_id in wanted)
+            assets[request.reference_asset_id], (assets[asset_id] for asset_id in candidates)
         )
         ranked = [
             Match(
@@ -90,7 +90,7 @@ def matching_router(
     @router.post("/batch-similarity")
     async def batch_similarity(request: BatchRequest, clock: Timer) -> MatrixAnswer:
         """Similarities of all pairs."""
-        assets = await library.get_all(request.asset_ids)
+        assets = await library.get_all(library.batch(request.asset_ids))
         found, failures = await features.many(assets.values())
         ids = [asset_id for asset_id in assets if asset_id in found]
         percentages = matrix([found[asset_id] for asset_id in ids]).tolist() if ids else []
@@ -115,7 +115,7 @@ def matching_router(
     @router.post("/semantic-search")
     async def semantic_search(request: SearchRequest, clock: Timer) -> SearchAnswer:
         """The assets most like a query, among given ones or in the whole library."""
-        dataset = dict.fromkeys(request.dataset_asset_ids or [])
+        dataset = dict.fromkeys(library.batch(request.dataset_asset_ids or []))
         assets = await library.get_all([request.query_asset_id, *dataset])
         query = assets[request.query_asset_id]
         failures: dict[str, StageError] = {}

@@ -43,6 +43,7 @@ UPLOAD_BODY = {
     }
 }
 
+
 async def asset_id_of(
     body: Annotated[AssetRef | None, Body()] = None,
     asset_id: Annotated[AssetId | None, Query(description="in place of the body")] = None,
@@ -130,7 +131,11 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         if not existed:
             message = "The asset's record and features are gone; its file was missing already."
         return DeleteAnswer(
-            asset_id=asset_id, deleted=True, storage_deleted=existed, message=message, processing_time=clock.seconds
+            asset_id=asset_id,
+            deleted=True,
+            storage_deleted=existed,
+            message=message,
+            processing_time=clock.seconds,
         )
 
     @router.get("/media/{asset_id}/content", response_class=Response)

@@ -16,7 +16,9 @@ NEAREST = "analysis/nearest"
 SPARE = 16
 
 
-async def search(context: Context, library: Library, query: Features, k: int) -> tuple[list[tuple[Asset, Similarity]], int]:
+async def search(
+    context: Context, library: Library, query: Features, k: int
+) -> tuple[list[tuple[Asset, Similarity]], int]:
     """(the k assets most similar to the query, best first; how many were searched); the query itself left out."""
     answer: Found = await context.stages[NEAREST](NearestQuery(query.model_version, query.unit, k + SPARE))
     hits = answer.neighbours

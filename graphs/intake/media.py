@@ -58,8 +58,7 @@ def probe_media(path: Path, guess: Guess, head: bytes, limits: Limits) -> Probe:
         facts, size = Probe(kind, *types), path.stat().st_size
         if size > limits.bytes_of(kind):
             raise MediaTooLarge(
-                f"This {facts.format} has {size / 2**20:.1f} MB; "
-                f"{kind} may have {limits.bytes_of(kind) / 2**20:g} MB."
+                f"This {facts.format} has {size / 2**20:.1f} MB; {kind} may have {limits.bytes_of(kind) / 2**20:g} MB."
             )
         if kind == "audio":
             return _probe_audio(container, stream, facts)

@@ -107,9 +107,7 @@ class Parts:
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._text is not None:
             if len(self._text) + end - start > MAX_FIELD_BYTES:
-                raise InvalidInput(
-                    f"The text field {self._name[:100]!r} has more than {MAX_FIELD_BYTES} bytes."
-                )
+                raise InvalidInput(f"The text field {self._name[:100]!r} has more than {MAX_FIELD_BYTES} bytes.")
             self._text += data[start:end]
             return
         file, piece = self._files[-1], memoryview(data)[start:end]

@@ -32,8 +32,7 @@ def probe(path: Path, limits: Limits) -> Probe:
     size = path.stat().st_size
     if size > limits.max_image_bytes:
         raise MediaTooLarge(
-            f"This {guess.name} has {size / 2**20:.1f} MB; "
-            f"an image may have {limits.max_image_bytes / 2**20:g} MB."
+            f"This {guess.name} has {size / 2**20:.1f} MB; an image may have {limits.max_image_bytes / 2**20:g} MB."
         )
     return _probe_image(path.read_bytes(), limits.max_image_pixels)
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 HEAD: Final = 4096  # bytes of a file that ``sniff`` wants
-SUPPORTED: Final = (
-    "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, WebM, MKV, WAV, MP3, M4A, FLAC or OGG"
-)
+SUPPORTED: Final = "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, WebM, MKV, WAV, MP3, M4A, FLAC or OGG"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,7 @@ async def spool_upload(
     field: str = "file",
 ) -> AsyncIterator[SpooledUpload]:
     """The one file of a form; see ``spool_uploads``."""
-    async with spool_uploads(
-        stream, content_type_header, directory, max_bytes, field, max_files=1
-    ) as uploads:
+    async with spool_uploads(stream, content_type_header, directory, max_bytes, field, max_files=1) as uploads:
         yield uploads[0]
 
 
@@ -98,8 +96,6 @@ async def _feed(parts: Parts, stream: AsyncIterator[bytes], content_type: str, m
                 if len(chunk) > _SLICE:
                     await asyncio.sleep(0)
     except FormParserError as error:
-        raise InvalidInput(
-            "The multipart body is broken; build it with an HTTP library's form upload."
-        ) from error
+        raise InvalidInput("The multipart body is broken; build it with an HTTP library's form upload.") from error
     if not parts.ended:
         raise InvalidInput("The multipart body ends before its last boundary; send the whole request.")

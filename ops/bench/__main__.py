@@ -84,7 +84,16 @@ def measure(images_each: int, rounds: int) -> list[Round]:
     done: list[Round] = []
     with ExitStack() as servers:
         home = servers.enter_context(tempfile.TemporaryDirectory())
-        serve = [python, "-m", "ops.cli.main", "serve", "--port", str(api), "--dashboard-port", str(free_port(8266))]
+        serve = [
+            python,
+            "-m",
+            "ops.cli.main",
+            "serve",
+            "--port",
+            str(api),
+            "--dashboard-port",
+            str(free_port(8266)),
+        ]
         for argv, port, path, environment in (
             (serve, api, "/readyz", {"VISION_HOME": home}),
             ([python, "-m", "ops.bench.peers.lit", str(lit)], lit, "/health", {}),
@@ -100,7 +109,9 @@ def measure(images_each: int, rounds: int) -> list[Round]:
             images = jpegs(images_each, seed)
             done.append(
                 Round(
-                    ceiling=statistics.median([ceiling(stage, images[:160]), ceiling(stage, images[160:320] or images)]),
+                    ceiling=statistics.median(
+                        [ceiling(stage, images[:160]), ceiling(stage, images[160:320] or images)]
+                    ),
                     service=asyncio.run(service_round(images, api, seed)),
                     litserve=asyncio.run(peer_round(images, lit, as_form=True)),
                     fastapi=asyncio.run(peer_round(images, bare, as_form=False)),

@@ -37,7 +37,9 @@ class Round:
 def processor() -> str:
     """Model name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+    ]
     return f"{os.cpu_count()} x {names[0] if names else platform.processor()}"
 
 
@@ -63,7 +65,7 @@ def write(rounds: list[Round], out: Path | None, arguments: str) -> None:
         f"`python -m ops.bench {arguments}`, {date.today().isoformat()}; {processor()}; "
         f"ray {version('ray')}, openvino {version('openvino')}, python {platform.python_version()}.",
         "",
-        "16 closed-loop clients on the same machine, 640×480 JPEGs of about 75 kB, every picture different. The ceiling is "
+        "16 closed-loop clients on the same machine, 640×480 JPEGs of about 75 kB, all different. The ceiling is "
         "the bare loop of the fastest engine, JPEG decoding and resizing included, measured in the same round: "
         f"{ceilings} images/s. The service also reads the stored asset and writes the features durably; the two others "
         "are handed the bytes and keep nothing.",

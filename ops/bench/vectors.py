@@ -51,9 +51,7 @@ def clustered(rows: int, dimension: int, rng: np.random.Generator) -> Vector:
     centres = rng.standard_normal((CLUSTERS, INTRINSIC), dtype=np.float32)
     inner = centres[rng.integers(CLUSTERS, size=rows)]
     inner = inner + 0.5 * rng.standard_normal(inner.shape, dtype=np.float32)
-    outer = np.tanh(
-        inner @ np.random.default_rng(7).standard_normal((INTRINSIC, dimension), dtype=np.float32)
-    )
+    outer = np.tanh(inner @ np.random.default_rng(7).standard_normal((INTRINSIC, dimension), dtype=np.float32))
     return _unit(outer + 0.05 * rng.standard_normal(outer.shape, dtype=np.float32))
 
 
@@ -72,9 +70,7 @@ def exact(units: Vector, query: Vector, k: int) -> Rows:
     return np.asarray(nearest[np.argsort(-cosines[nearest])], np.int64)
 
 
-async def measure(
-    dataset: str, engine: str, build_s: float, search: Search, queries: Vector, truth: Rows
-) -> Measured:
+async def measure(dataset: str, engine: str, build_s: float, search: Search, queries: Vector, truth: Rows) -> Measured:
     for query in queries[:10]:
         await search(query)
     times, hits = [], 0
@@ -88,9 +84,7 @@ async def measure(
     return Measured(dataset, engine, build_s, float(p50), float(p99), hits / truth.size)
 
 
-async def bench_lance(
-    dataset: str, units: Vector, queries: Vector, truths: dict[str, Rows], k: int
-) -> list[Measured]:
+async def bench_lance(dataset: str, units: Vector, queries: Vector, truths: dict[str, Rows], k: int) -> list[Measured]:
     with tempfile.TemporaryDirectory(prefix="bench-vectors-") as folder:
         store, now = LanceVectors(f"file://{folder}"), datetime.now(UTC)
         videos = len(units) * VIDEO_SHARE
@@ -115,9 +109,7 @@ async def bench_lance(
         print(f"{dataset}: added in {added - start:.1f} s", file=sys.stderr)
         build_s = indexed - start
         every = await measure(dataset, "LanceVectors", build_s, search, queries, truths["all"])
-        some = await measure(
-            dataset, "LanceVectors, one kind (5 %)", build_s, search_videos, queries, truths["video"]
-        )
+        some = await measure(dataset, "LanceVectors, one kind (5 %)", build_s, search_videos, queries, truths["video"])
         await store.close()
         return [every, some]
 

@@ -59,9 +59,7 @@ def check_stages(line: Mapping[str, Any], keys: list[str], code: Code, report: R
         if key in user_config and code.models is not None:
             for name in models_of(config):
                 if name not in code.models:
-                    here.add(
-                        f"no model {name} is registered", "register it in configs/models.yaml or correct it"
-                    )
+                    here.add(f"no model {name} is registered", "register it in configs/models.yaml or correct it")
 
 
 def _check_batches(config: StageConfig, ongoing: Any, report: Report) -> None:

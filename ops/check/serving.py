@@ -107,9 +107,7 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
 def _check_names(args: RoomArgs, report: Report) -> None:
     names = [key.partition("/")[2] for key in args.stages] + list(args.packs)
     for name in sorted({name for name in names if names.count(name) > 1}):
-        report.add(
-            f"two deployments would be called {name}", "give the pack another name, or make one of them"
-        )
+        report.add(f"two deployments would be called {name}", "give the pack another name, or make one of them")
     for pack, keys in args.packs.items():
         if not keys:
             report.at("packs", pack).add("is empty", "name its stages or remove it")

@@ -13,9 +13,7 @@ from ops.diagram import draw_svg, draw_text, load_graph, render_png
 
 def graph(
     config: Annotated[Path, typer.Option(help="Serve configuration to draw.")] = CONFIGS[0],
-    output: Annotated[
-        Path | None, typer.Option(help="File to write, .svg or .png; without it the terminal.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write, .svg or .png; without it the terminal.")] = None,
 ) -> None:
     """Draw the APIs, the gateway, the stages in their processes, and the stores."""
     if output is not None and output.suffix not in (".svg", ".png"):

@@ -24,7 +24,9 @@ READY_WITHIN_S = 600
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="Serve configuration; by default the one for this machine.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Serve configuration; by default the one for this machine.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the API.")] = None,
     dashboard_port: Annotated[int, typer.Option(help="Port of the Ray dashboard.")] = 8265,

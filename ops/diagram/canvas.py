@@ -97,9 +97,7 @@ class Canvas:
         rx, ry = width / 2, height / 6
         side = f"M{x:g} {y + ry:g}v{height - 2 * ry:g}a{rx:g} {ry:g} 0 0 0 {width:g} 0v{2 * ry - height:g}"
         top = f'<ellipse cx="{x + rx:g}" cy="{y + ry:g}" rx="{rx:g}" ry="{ry:g}"/>'
-        self._elements.append(
-            f'<g fill="#ffffff" stroke="{color}" stroke-width="1.3"><path d="{side}"/>{top}</g>'
-        )
+        self._elements.append(f'<g fill="#ffffff" stroke="{color}" stroke-width="1.3"><path d="{side}"/>{top}</g>')
 
     def svg(self, height: float, title: str) -> str:
         """The whole document, ``height`` high."""

@@ -15,9 +15,7 @@ def width(text: str, size: float, *, bold: bool = False) -> float:
     return sum(map(_em, text)) * size * (BOLD if bold else 1)
 
 
-def fit(
-    text: str, room: float, size: float, *, smallest: float = 9.5, bold: bool = False
-) -> tuple[str, float]:
+def fit(text: str, room: float, size: float, *, smallest: float = 9.5, bold: bool = False) -> tuple[str, float]:
     """The text and the size, ``size`` at most, in which it fits into ``room``; cut where no size will do."""
     while size > smallest and width(text, size, bold=bold) > room:
         size = max(size - STEP, smallest)

@@ -83,9 +83,7 @@ class RoomsArea:
             y += ROW
         share = width(process.share, SMALL)
         canvas.text(x, y + 12, process.share, room=share, size=SMALL, fill=MUTED)
-        canvas.text(
-            x + room, y + 12, process.count, room=room - share - 6, size=SMALL, fill=MUTED, anchor="end"
-        )
+        canvas.text(x + room, y + 12, process.count, room=room - share - 6, size=SMALL, fill=MUTED, anchor="end")
 
     def _draw_stage(self, canvas: Canvas, row: StageRow, x: float, y: float, room: float) -> None:
         part = (ROW - 6) / max(len(row.apis), 1)

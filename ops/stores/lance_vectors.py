@@ -50,9 +50,7 @@ class LanceVectors:
         if url.startswith("s3://"):
             location = S3Location.parse(url)
             if location.create:
-                raise ValueError(
-                    "create=1 is for the object store; the vector store needs a bucket that exists"
-                )
+                raise ValueError("create=1 is for the object store; the vector store needs a bucket that exists")
             self._uri = f"s3://{location.bucket}/{location.prefix}"
             self._options = _storage_options(location)
         else:
@@ -143,9 +141,7 @@ class LanceVectors:
             except (RuntimeError, OSError, ValueError) as error:
                 if "was not found" in str(error):
                     return None
-                raise StoreError(
-                    f"vector store: {type(error).__name__}, the table cannot be opened"
-                ) from error
+                raise StoreError(f"vector store: {type(error).__name__}, the table cannot be opened") from error
             self._tables[model_version] = await _opened(handle)
         return self._tables[model_version]
 

@@ -140,8 +140,7 @@ class MongoDocuments:
 
     async def set_config(self, values: Mapping[str, float]) -> None:
         changes = [
-            UpdateOne({"_id": name}, {"$set": {"value": float(value)}}, upsert=True)
-            for name, value in values.items()
+            UpdateOne({"_id": name}, {"$set": {"value": float(value)}}, upsert=True) for name, value in values.items()
         ]
         await self._bulk(self._config, changes)
 

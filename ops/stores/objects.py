@@ -31,7 +31,7 @@ class ObjectInfo:
     modified: datetime
 
 
-class ObjectNotFound(KeyError):  # noqa: N818
+class ObjectNotFound(KeyError):
     """No object has this key."""
 
 

@@ -68,9 +68,7 @@ class S3Objects:
 
     async def put_file(self, key: str, path: Path, content_type: str) -> None:
         upload = S3Transfer(manager=self._transfers).upload_file
-        await self._in_thread(
-            key, upload, str(path), self._bucket, check_key(key), None, {"ContentType": content_type}
-        )
+        await self._in_thread(key, upload, str(path), self._bucket, check_key(key), None, {"ContentType": content_type})
 
     async def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -113,9 +111,7 @@ class S3Objects:
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         pages = iter(
-            self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=check_prefix(prefix)
-            )
+            self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
         )
         while page := await self._in_thread("", next, pages, None):
             for found in page.get("Contents", []):
@@ -123,9 +119,7 @@ class S3Objects:
 
     async def presign_get(self, key: str, ttl_s: int) -> str | None:
         sign = self._client.generate_presigned_url  # may fetch credentials, so it needs a thread too
-        return await self._in_thread(
-            key, sign, "get_object", Params=self._at(key), ExpiresIn=min(ttl_s, MAX_PRESIGN_S)
-        )
+        return await self._in_thread(key, sign, "get_object", Params=self._at(key), ExpiresIn=min(ttl_s, MAX_PRESIGN_S))
 
     async def ping(self) -> None:
         try:

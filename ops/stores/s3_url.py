@@ -21,9 +21,7 @@ class S3Location:
         if parts.scheme != "s3" or not parts.hostname:
             raise ValueError("expected s3://bucket?endpoint_url=…&region=…")
         if "@" in parts.netloc:
-            raise ValueError(
-                "an s3:// URL carries no credentials; set AWS_ACCESS_KEY_ID and the like instead"
-            )
+            raise ValueError("an s3:// URL carries no credentials; set AWS_ACCESS_KEY_ID and the like instead")
         query = dict(parse_qsl(parts.query))
         if unknown := sorted(set(query) - {"endpoint_url", "region", "create"}):
             raise ValueError(f"unknown parameters in the s3:// URL: {', '.join(unknown)}")

@@ -138,9 +138,7 @@ class SqliteDocuments:
         )
 
     async def mark_unindexed(self, model_version: str) -> None:
-        await self._changed(
-            "UPDATE features SET indexed = 0 WHERE model_version = ? AND indexed = 1", model_version
-        )
+        await self._changed("UPDATE features SET indexed = 0 WHERE model_version = ? AND indexed = 1", model_version)
 
     async def get_config(self) -> dict[str, float]:
         return dict(await self._read("SELECT name, value FROM config", inline=True))

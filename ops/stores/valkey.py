@@ -145,9 +145,7 @@ def _write_config(directory: Path, socket: Path) -> str:
     path = directory / "valkey.conf"
     kept = re.search(r"^requirepass (\w+)$", path.read_text(), re.MULTILINE) if path.exists() else None
     password = kept[1] if kept else secrets.token_hex(24)
-    text = CONFIG.format(
-        password=password, socket=json.dumps(str(socket)), directory=json.dumps(str(directory))
-    )
+    text = CONFIG.format(password=password, socket=json.dumps(str(socket)), directory=json.dumps(str(directory)))
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
         os.fchmod(file.fileno(), 0o600)
         file.write(text)

@@ -9,7 +9,9 @@ from tests.cluster.conftest import RunningService, photo, upload
 from tests.cluster.load import Load, all_there, wait_for
 
 
-def test_a_killed_stage_replica_costs_no_upload_and_only_503_or_429(running: RunningService, client: httpx.Client) -> None:
+def test_a_killed_stage_replica_costs_no_upload_and_only_503_or_429(
+    running: RunningService, client: httpx.Client
+) -> None:
     with Load(running, 10_000) as load:
         wait_for(lambda: len(load.acknowledged) >= 10)
         for replica in running.processes("ray::ServeReplica:models"):

@@ -61,7 +61,10 @@ def test_the_metrics_agent_carries_every_stage(running: RunningService, client: 
         f"ray_visiongraph_stage_{name}"
         for name in ("batch_latency_ms_count", "batch_fill_sum", "items_total", "errors_total")
     }
-    bad = client.post("/api/v1/anomaly-detection", json={"reference_asset_ids": [asset_id] * 2, "test_asset_ids": [asset_id]})
+    bad = client.post(
+        "/api/v1/anomaly-detection",
+        json={"reference_asset_ids": [asset_id] * 2, "test_asset_ids": [asset_id]},
+    )
     assert bad.status_code == 400
     for _ in range(40):
         lines = [line for line in httpx.get(address).text.splitlines() if 'stage="' in line]
@@ -73,6 +76,10 @@ def test_the_metrics_agent_carries_every_stage(running: RunningService, client: 
 
 
 def test_nothing_listens_to_the_world_but_ray(running: RunningService) -> None:
-    address = {process.laddr.ip for child in running.processes("haproxy") for process in child.net_connections("tcp")
-               if process.status == "LISTEN" and process.laddr.port == running.port}
+    address = {
+        process.laddr.ip
+        for child in running.processes("haproxy")
+        for process in child.net_connections("tcp")
+        if process.status == "LISTEN" and process.laddr.port == running.port
+    }
     assert address == {"127.0.0.1"}

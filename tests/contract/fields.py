@@ -20,10 +20,7 @@ def _fields(request: str, response: str, **parts: str) -> Fields:
     )
 
 
-MEDIA = (
-    "asset_id filename content_type file_size public_url width height format "
-    "upload_timestamp processing_status"
-)
+MEDIA = "asset_id filename content_type file_size public_url width height format upload_timestamp processing_status"
 DISTANCES = "cosine_similarity euclidean_distance"
 
 CONTRACT: dict[tuple[str, str], Fields] = {
@@ -70,9 +67,7 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         "", "quality_threshold similarity_threshold max_file_size_mb max_batch_size request_timeout_seconds"
     ),
     ("PUT", "config/quality-threshold"): _fields("threshold", "quality_threshold previous_threshold updated"),
-    ("PUT", "config/similarity-threshold"): _fields(
-        "threshold", "similarity_threshold previous_threshold updated"
-    ),
+    ("PUT", "config/similarity-threshold"): _fields("threshold", "similarity_threshold previous_threshold updated"),
     ("GET", "health"): _fields(
         "",
         "status timestamp version gpu model database cache",

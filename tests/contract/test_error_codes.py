@@ -78,9 +78,7 @@ async def test_an_error_keeps_its_promise(name: str) -> None:
     assert body["details"] == getattr(error, "details", None)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in TABLE if not hasattr(graph_errors, name) or name == "StageError"]
-)
+@pytest.mark.parametrize("name", [name for name in TABLE if not hasattr(graph_errors, name) or name == "StageError"])
 def test_an_error_of_a_stage_survives_the_way_between_processes(name: str) -> None:
     error = CLASSES[name]("what was wrong")
     error.__cause__ = OSError("not for clients")

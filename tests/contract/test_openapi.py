@@ -39,13 +39,9 @@ def test_the_api_is_what_it_was(schema: dict[str, Any]) -> None:
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
         SNAPSHOT.write_text(now, encoding="utf-8")
     before = SNAPSHOT.read_text(encoding="utf-8")
-    changes = difflib.unified_diff(
-        before.splitlines(), now.splitlines(), "openapi.json", "now", lineterm="", n=4
-    )
+    changes = difflib.unified_diff(before.splitlines(), now.splitlines(), "openapi.json", "now", lineterm="", n=4)
     shown = "\n".join(changes)
-    assert not shown, (
-        f"The API changed. If it should have: UPDATE_SNAPSHOTS=1 pytest {Path(__file__).parent}\n{shown}"
-    )
+    assert not shown, f"The API changed. If it should have: UPDATE_SNAPSHOTS=1 pytest {Path(__file__).parent}\n{shown}"
 
 
 def resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
@@ -77,9 +73,7 @@ def test_every_field_that_clients_know_is_there(schema: dict[str, Any], method: 
             if owner == path:
                 assert properties[name]["default"] == default
     if path in ("extract-features", "preprocess-image"):
-        assert [(p["in"], p["name"], p["required"]) for p in operation["parameters"]] == [
-            ("query", "asset_id", False)
-        ]
+        assert [(p["in"], p["name"], p["required"]) for p in operation["parameters"]] == [("query", "asset_id", False)]
 
 
 @pytest.mark.parametrize(("method", "path"), [route for route in CONTRACT if route[1] != "health"])

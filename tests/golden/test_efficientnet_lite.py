@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deployments.embed.efficientnet_lite import (
+from deployments.embed.networks.efficientnet_lite import (
     FEATURES,
     PREPROCESS,
     WEIGHT_FILE,

@@ -11,9 +11,7 @@ from tests.graphs.samples import error_of, picture, plain
 
 async def family(service: Service, seed: int, count: int) -> list[str]:
     """Near-duplicates of one picture."""
-    return [
-        await service.upload(picture(seed, noise=0.01 * (n + 1)), f"{seed}-{n}.png") for n in range(count)
-    ]
+    return [await service.upload(picture(seed, noise=0.01 * (n + 1)), f"{seed}-{n}.png") for n in range(count)]
 
 
 async def test_a_stranger_is_an_anomaly_and_a_sibling_is_not(service: Service) -> None:
@@ -59,9 +57,7 @@ async def test_anomalies_without_the_assets_that_fail(service: Service) -> None:
         ([siblings[0], siblings[0]], [siblings[2]], "at least 2 reference"),
         (siblings[:2], [dark], "None of the test assets"),
     ):
-        refused = await service.try_post(
-            "anomaly-detection", reference_asset_ids=references, test_asset_ids=tests
-        )
+        refused = await service.try_post("anomaly-detection", reference_asset_ids=references, test_asset_ids=tests)
         assert word in error_of(refused, 400, "INVALID_INPUT")["message"]
 
 

@@ -38,9 +38,7 @@ async def test_assets_in_a_bucket(bucket: str, settings_for: MakeSettings, serve
             assert content.content == data
             assert (await service.uploaded(data))["duplicate"] is True
             assert service.spooled == []
-        alike = await service.post(
-            "calculate-similarity", asset_id_1=digest(picture(1)), asset_id_2=digest(video(1))
-        )
+        alike = await service.post("calculate-similarity", asset_id_1=digest(picture(1)), asset_id_2=digest(video(1)))
         assert alike["similarity_percentage"] > 99
         assert (await service.get("health"))["storage"] == {"connected": True, "type": "s3"}
         for data in (picture(1), video(1)):

@@ -36,12 +36,8 @@ async def test_the_limits_in_force_are_told(settings_for: MakeSettings, serve: S
 @pytest.mark.parametrize(
     ("name", "default", "values"), [("quality", 0.5, (0, 1, 0.25)), ("similarity", 75, (0, 100, 62.5))]
 )
-async def test_a_threshold_is_changed(
-    service: Service, name: str, default: float, values: tuple[float]
-) -> None:
-    field, other = (
-        f"{kind}_threshold" for kind in ((name, "similarity") if name == "quality" else (name, "quality"))
-    )
+async def test_a_threshold_is_changed(service: Service, name: str, default: float, values: tuple[float]) -> None:
+    field, other = (f"{kind}_threshold" for kind in ((name, "similarity") if name == "quality" else (name, "quality")))
     untouched = (await service.get("config"))[other]
     for value in values:
         answer = await service.client.put(f"/api/v1/config/{name}-threshold", json={"threshold": value})
@@ -68,9 +64,7 @@ async def test_a_threshold_is_changed(
         ("quality", {}),
     ],
 )
-async def test_a_threshold_out_of_range_changes_nothing(
-    refusing: Service, name: str, body: dict[str, object]
-) -> None:
+async def test_a_threshold_out_of_range_changes_nothing(refusing: Service, name: str, body: dict[str, object]) -> None:
     answer = await refusing.client.put(f"/config/{name}-threshold", json=body)
     error = error_of(answer, 422, "VALIDATION_ERROR")
     assert error["details"][0]["field"] == "body.threshold"

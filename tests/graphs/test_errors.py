@@ -55,9 +55,7 @@ async def test_a_media_id_may_be_any_text(refusing: Service, method: str, asset_
 
 
 @pytest.mark.parametrize("route", ONE_UNKNOWN)
-@pytest.mark.parametrize(
-    "body", [b"{", b"", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"asset_ids": [[[[', b"{}"]
-)
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"asset_ids": [[[[', b"{}"])
 async def test_a_body_that_is_no_such_object(refusing: Service, route: str, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = await refusing.client.post(f"/{route}", content=body, headers=headers)

@@ -61,9 +61,7 @@ async def ids(service: Service) -> list[str]:
 
 
 @pytest.mark.parametrize(("error", "status", "code"), FAILURES)
-async def test_a_model_that_fails(
-    service: Service, ids: list[str], error: Exception, status: int, code: str
-) -> None:
+async def test_a_model_that_fails(service: Service, ids: list[str], error: Exception, status: int, code: str) -> None:
     break_stage(service, "embed/dinov3", error)
     for route, body in BODIES.items():
         answer = await service.try_post(route, **body([ids[3], ids[0], ids[1]]))
@@ -100,9 +98,7 @@ async def test_a_step_that_fails(service: Service, ids: list[str], route: str, k
 
 
 @pytest.mark.parametrize("error", [DEAD, FULL, BROKEN])
-async def test_a_model_that_was_never_seen(
-    settings_for: MakeSettings, serve: Serve, error: Exception
-) -> None:
+async def test_a_model_that_was_never_seen(settings_for: MakeSettings, serve: Serve, error: Exception) -> None:
     """A gateway that starts while the model is away."""
     async with serve(settings_for()) as service:
         break_stage(service, "embed/dinov3", error)

@@ -58,9 +58,7 @@ async def test_one_caller_that_leaves_takes_nothing_from_the_others(service: Ser
         return await call(items, deadline)
 
     handle._call = slow
-    leaving, *staying = [
-        asyncio.create_task(service.post("extract-features", asset_id=asset_id)) for _ in range(3)
-    ]
+    leaving, *staying = [asyncio.create_task(service.post("extract-features", asset_id=asset_id)) for _ in range(3)]
     await started.wait()
     leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -112,9 +110,7 @@ async def test_sound_has_no_picture(service: Service, route: str) -> None:
 
 async def test_what_the_model_cannot_use_is_remembered_as_failed(service: Service) -> None:
     asset_id = await service.upload(plain("black"))
-    error = error_of(
-        await service.try_post("extract-features", asset_id=asset_id), 400, "INVALID_FILE_FORMAT"
-    )
+    error = error_of(await service.try_post("extract-features", asset_id=asset_id), 400, "INVALID_FILE_FORMAT")
     assert error["message"] == "This dummy cannot see in the dark."
     shown = await service.get(f"media/{asset_id}")
     assert (shown["processing_status"], shown["error_message"]) == ("failed", error["message"])
@@ -147,9 +143,7 @@ async def test_features_of_another_model_are_never_used(settings_for: MakeSettin
         assert [hit["asset_id"] for hit in found["search_results"]] == [old]
 
 
-@pytest.mark.parametrize(
-    "route", ["calculate-similarity", "find-best-match", "semantic-search", "anomaly-detection"]
-)
+@pytest.mark.parametrize("route", ["calculate-similarity", "find-best-match", "semantic-search", "anomaly-detection"])
 async def test_a_model_that_changes_while_it_serves(service: Service, route: str) -> None:
     old, new, third = [await service.upload(picture(seed)) for seed in (1, 2, 3)]
     for asset_id in (old, third):

@@ -106,9 +106,7 @@ async def test_a_store_that_is_away_makes_it_unhealthy(service: Service, store: 
     assert (ready.status_code, ready.json()["for"]) == (503, [store])
 
 
-async def test_a_cache_that_is_away_degrades_and_fails_nothing(
-    settings_for: MakeSettings, serve: Serve
-) -> None:
+async def test_a_cache_that_is_away_degrades_and_fails_nothing(settings_for: MakeSettings, serve: Serve) -> None:
     async with serve(settings_for(cache_url="unix:///nowhere/valkey.sock")) as service:
         health = await service.get("health")
         assert (health["status"], health["cache"]["connected"]) == ("degraded", False)

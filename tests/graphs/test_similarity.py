@@ -130,9 +130,9 @@ async def test_a_batch_is_computed_in_one_go_per_asset(service: Service) -> None
     ("route", "body"),
     [
         ("batch-similarity", lambda ids: {"asset_ids": ids}),
-        ("find-best-match", lambda ids: {"reference_asset_id": ids[0], "candidate_asset_ids": ids[1:]}),
-        ("semantic-search", lambda ids: {"query_asset_id": ids[0], "dataset_asset_ids": ids[1:]}),
-        ("anomaly-detection", lambda ids: {"reference_asset_ids": ids[:2], "test_asset_ids": ids[2:]}),
+        ("find-best-match", lambda ids: {"reference_asset_id": ids[0], "candidate_asset_ids": ids}),
+        ("semantic-search", lambda ids: {"query_asset_id": ids[0], "dataset_asset_ids": ids}),
+        ("anomaly-detection", lambda ids: {"reference_asset_ids": ids[:2], "test_asset_ids": ids}),
         ("feature-clustering", lambda ids: {"asset_ids": ids}),
     ],
 )

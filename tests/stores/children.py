@@ -59,9 +59,7 @@ async def add_vectors(url: str, first: str, batches: str) -> None:
     """Add batches of 20 vectors, each asset twice; maintain in between."""
     vectors = open_vectors(url)
     for start_at in range(int(first), int(first) + 20 * int(batches), 20):
-        batch = [
-            make_features(number, unit=unit_vector(number, 32)) for number in range(start_at, start_at + 20)
-        ]
+        batch = [make_features(number, unit=unit_vector(number, 32)) for number in range(start_at, start_at + 20)]
         await vectors.add(batch)
         await vectors.add(batch)
         await vectors.maintain(batch[0].model_version)

@@ -66,9 +66,7 @@ async def test_a_source_on_the_same_volume_is_moved(objects: FileObjects, root: 
     assert info.modified.year > 2000
 
 
-async def test_a_source_on_another_volume_is_copied(
-    objects: FileObjects, root: Path, far_source: Path
-) -> None:
+async def test_a_source_on_another_volume_is_copied(objects: FileObjects, root: Path, far_source: Path) -> None:
     await objects.put_file("key", far_source, "image/png")
     assert await objects.get("key") == b"far away"
     assert list((root / "@tmp").iterdir()) == []

@@ -81,8 +81,7 @@ async def test_the_index_follows_the_table(vectors: LanceVectors, monkeypatch: p
         await vectors.add(features_of(units[first:last], first))
         await vectors.maintain(MODEL)
         return {
-            name: (index.num_indexed_rows, index.num_unindexed_rows)
-            for name, index in (await indices(vectors)).items()
+            name: (index.num_indexed_rows, index.num_unindexed_rows) for name, index in (await indices(vectors)).items()
         }
 
     assert await grow(0, 399) == {}
@@ -95,9 +94,7 @@ async def test_the_index_follows_the_table(vectors: LanceVectors, monkeypatch: p
     assert await recall(vectors, units, isotropic(20, 32, seed=1)) >= 0.98
 
 
-async def test_an_index_in_too_many_pieces_is_rebuilt(
-    vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_in_too_many_pieces_is_rebuilt(vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lance_index, "INDEX_FROM_ROWS", 300)
     monkeypatch.setattr(lance_index, "FOLD_ROWS", 10)
     monkeypatch.setattr(lance_index, "FOLD_SHARE", 0.0)
@@ -169,9 +166,7 @@ async def test_lost_commits_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert (attempts, "secret" in str(caught.value)) == (1, False)
 
 
-async def test_maintenance_gives_way_to_writers(
-    vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_maintenance_gives_way_to_writers(vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     await vectors.add([make_features(1)])
 
     async def lose(table: Any) -> None:

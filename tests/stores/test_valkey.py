@@ -68,9 +68,7 @@ def test_only_its_owner_gets_in(valkey: ValkeyServer, tmp_path: Path) -> None:
     assert valkey.url.split("@")[0].removeprefix("unix://:") not in command_line
 
 
-def test_a_second_server_in_the_same_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.stores.valkey.LOCK_WAIT_S", 0.0)
     with start(tmp_path) as server, Redis.from_url(server.url) as redis:
         with pytest.raises(StoreError, match="another server uses"):

@@ -35,9 +35,7 @@ async def test_the_nearest_come_first_with_their_cosine(vectors: Vectors) -> Non
 
 
 async def test_one_kind_can_be_asked_for(vectors: Vectors) -> None:
-    await vectors.add(
-        [make_features(number, kind="video" if number % 5 == 0 else "image") for number in range(20)]
-    )
+    await vectors.add([make_features(number, kind="video" if number % 5 == 0 else "image") for number in range(20)])
     videos = {hit.asset_id for hit in await vectors.search(MODEL, unit_vector(1), 10, kind="video")}
     assert videos == {asset_id(number) for number in (0, 5, 10, 15)}
     assert len(await vectors.search(MODEL, unit_vector(1), 10, kind="image")) == 10

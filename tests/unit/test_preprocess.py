@@ -66,9 +66,7 @@ CONFIGS = {
 
 def picture(height: int, width: int) -> NDArray[np.uint8]:
     """A smooth image with full contrast."""
-    small = np.random.default_rng(height).integers(
-        0, 256, (max(height // 8, 2), max(width // 8, 2), 3), np.uint8
-    )
+    small = np.random.default_rng(height).integers(0, 256, (max(height // 8, 2), max(width // 8, 2), 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 

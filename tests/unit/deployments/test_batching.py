@@ -86,9 +86,7 @@ async def test_a_caller_that_left_takes_no_place() -> None:
     assert worker.batches == [[0], [2, 3]]
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("a bug"), type("PanicException", (BaseException,), {})("in Rust")]
-)
+@pytest.mark.parametrize("error", [ValueError("a bug"), type("PanicException", (BaseException,), {})("in Rust")])
 async def test_a_batch_that_fails_answers_its_callers_and_no_others(error: BaseException) -> None:
     worker = Worker()
     batcher = Batcher(worker, 2, 0)

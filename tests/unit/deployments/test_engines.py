@@ -87,9 +87,7 @@ def test_a_result_does_not_depend_on_its_batch(build: Callable[..., Any], name: 
 
 
 def test_bf16_that_differs_too_much_is_refused(build: Callable[..., Any]) -> None:
-    with pytest.raises(
-        ModelNotLoaded, match=r"torch-bf16 differs from torch fp32 here \(cosine .*engine: torch-fp32"
-    ):
+    with pytest.raises(ModelNotLoaded, match=r"torch-bf16 differs from torch fp32 here \(cosine .*engine: torch-fp32"):
         build("torch-bf16", lambda: Tiny(offset=100))  # bf16 has a step of 0.5 there
     assert build("torch-fp32", lambda: Tiny(offset=100)).name == "torch-fp32"
 
@@ -106,9 +104,7 @@ def test_numbers_that_are_none_are_refused(build: Callable[..., Any]) -> None:
         build("torch-bf16", lambda: Tiny(offset=float("inf")))
 
 
-def test_a_conversion_is_made_once_and_reused(
-    build: Callable[..., Any], made: list[Tiny], tmp_path: Path
-) -> None:
+def test_a_conversion_is_made_once_and_reused(build: Callable[..., Any], made: list[Tiny], tmp_path: Path) -> None:
     expected = build("openvino-fp32")(pictures(3))
     assert len(made) == 2  # one to convert, one to compare with
     np.testing.assert_array_equal(build("openvino-fp32")(pictures(3)), expected)
@@ -120,9 +116,7 @@ def test_a_conversion_is_made_once_and_reused(
     assert len(list(tmp_path.glob("engines/*/model.xml"))) == 2
 
 
-@pytest.mark.parametrize(
-    "leftovers", [["partial.xml"], ["partial.xml", "partial.bin"], ["partial.xml", "model.bin"]]
-)
+@pytest.mark.parametrize("leftovers", [["partial.xml"], ["partial.xml", "partial.bin"], ["partial.xml", "model.bin"]])
 def test_what_a_killed_conversion_left_is_not_used(
     build: Callable[..., Any], made: list[Tiny], tmp_path: Path, leftovers: list[str]
 ) -> None:
@@ -137,9 +131,7 @@ def test_what_a_killed_conversion_left_is_not_used(
     assert (folder / "model.xml").exists()
 
 
-def test_a_conversion_that_breaks_off_is_made_again(
-    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_conversion_that_breaks_off_is_made_again(build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def break_off(_: Any, path: Path, **__: Any) -> None:
         for name in (path, path.with_suffix(".bin")):
             name.write_bytes(b"<net half writ")
@@ -154,9 +146,7 @@ def test_a_conversion_that_breaks_off_is_made_again(
 
 def test_two_replicas_that_start_together_convert_once(build: Callable[..., Any], made: list[Tiny]) -> None:
     results: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(build("openvino-fp32")(pictures(2)))) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(build("openvino-fp32")(pictures(2)))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

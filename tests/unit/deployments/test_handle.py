@@ -170,9 +170,7 @@ async def test_a_stage_that_stays_away_is_unavailable() -> None:
         (type("PanicException", (BaseException,), {})("secret"), ProcessingFailed),
     ],
 )
-async def test_any_other_failure_is_told_to_every_caller_once(
-    error: BaseException, kind: type[StageError]
-) -> None:
+async def test_any_other_failure_is_told_to_every_caller_once(error: BaseException, kind: type[StageError]) -> None:
     remote = Remote()
     handle = remote.handle(max_in_flight=1)
 

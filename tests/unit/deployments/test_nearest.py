@@ -58,9 +58,7 @@ class Library:
 
         return asyncio.run(run())
 
-    def add(
-        self, *numbers: int, model: str = MODEL, kind: MediaKind = "image", unit: Vector | None = None
-    ) -> None:
+    def add(self, *numbers: int, model: str = MODEL, kind: MediaKind = "image", unit: Vector | None = None) -> None:
         async def work(documents: Documents) -> None:
             for n in numbers:
                 now = datetime.now(UTC)

@@ -132,9 +132,7 @@ async def test_without_weights_it_says_why_and_loads_later(
     assert (len(Doubler.made), runner.info()["loaded"]) == (2, True)
 
 
-async def test_many_callers_have_it_loaded_again_once(
-    runner: StageRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_callers_have_it_loaded_again_once(runner: StageRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Doubler, "missing", "nothing there")
     await runner.configure({})
     runner._tried_at -= stage_module.RELOAD_AFTER_S + 1
@@ -167,9 +165,7 @@ async def test_only_the_late_ones_of_a_batch_are_left_out(runner: StageRunner) -
     assert Doubler.made[0].batches == [[1, 3]]
 
 
-async def test_a_stage_that_loses_items_is_a_bug(
-    runner: StageRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stage_that_loses_items_is_a_bug(runner: StageRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     await runner.configure({})
     monkeypatch.setattr(Doubler, "predict_batch", lambda *_: [])
     (result,) = await runner.run([1], None)

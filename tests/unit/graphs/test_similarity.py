@@ -12,9 +12,7 @@ from ops.stores.records import Features
 
 def features(asset_id: str, *unit: float) -> Features:
     vector = np.array(unit, np.float32)
-    return Features(
-        asset_id, "m@1", "image", vector * 3, vector, datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    )
+    return Features(asset_id, "m@1", "image", vector * 3, vector, datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +54,7 @@ def test_equal_candidates_are_ranked_by_id() -> None:
         (40, 0, 0.4),
     ],
 )
-def test_certainty_is_the_share_of_the_room_on_its_side(
-    value: float, threshold: float, expected: float
-) -> None:
+def test_certainty_is_the_share_of_the_room_on_its_side(value: float, threshold: float, expected: float) -> None:
     assert certainty(value, threshold, 0, 100) == expected
 
 

@@ -47,9 +47,7 @@ def faults_after(code: Code, tmp_path: Path) -> Callable[..., list[str]]:
 def _faults_of(path: Path, code: Code) -> list[Fault]:
     report = Report(path.name)
     if (data := read(path, report)) is not None:
-        check_wiring(
-            [check_application(raw, code, report) for raw in dicts(data["applications"])], code, report
-        )
+        check_wiring([check_application(raw, code, report) for raw in dicts(data["applications"])], code, report)
     assert all(fault.fix for fault in report.faults)
     return report.faults
 
@@ -176,9 +174,7 @@ EMBED = "embed › dinov3"
         (set_args("gateway", api=[]), "gateway › args › api: unknown key"),
         (lambda data: app(data, "analysis")["deployments"].pop(0), "analysis › nearest: has no lines under"),
         (
-            lambda data: app(data, "embed")["deployments"].append(
-                {**line(data, "embed.dinov3"), "name": "dino"}
-            ),
+            lambda data: app(data, "embed")["deployments"].append({**line(data, "embed.dinov3"), "name": "dino"}),
             "embed › dino: is no deployment of this application",
         ),
         # names across applications
@@ -279,9 +275,7 @@ def test_command_line_with_faults(
     assert result.output.strip().endswith("1 fault")
 
 
-def test_command_line_repairs(
-    cli: typer.Typer, code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_line_repairs(cli: typer.Typer, code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISION_HOME", str(tmp_path))
     monkeypatch.setattr("ops.cli.check.settings", ops.check.code.Settings)
     monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, []))

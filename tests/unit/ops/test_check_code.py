@@ -67,9 +67,7 @@ def test_broken_stages(room: Callable[..., None]) -> None:
     room("demanding", extra="threshold: float")
     code = Code()
     found = {fault.where.rpartition("/")[2]: fault.what for fault in stage_faults(code)}
-    assert (
-        found.pop("gone.py") == "does not import: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
-    )
+    assert found.pop("gone.py") == "does not import: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
     assert found.pop("typo.py").startswith("does not import: SyntaxError")
     assert "defines the key 'testroom/other'" in found.pop("named.py")
     assert found.pop("bare.py") == "has no predict_batch"
@@ -104,9 +102,7 @@ def test_a_registry_without_licences(tmp_path: Path) -> None:
     assert found == {f"{name}.licence: Field required" for name in models}
 
 
-def test_heavy_imports_are_found_with_the_module_that_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heavy_imports_are_found_with_the_module_that_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "by_itself.py").write_text("import torch.nn")
     (tmp_path / "through_helper.py").write_text("print('hello')\nfrom helping import load")
@@ -123,9 +119,7 @@ def test_heavy_imports_are_found_with_the_module_that_asks(
 
 
 def test_heavy_stages_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ops.check.code.heavy_imports", lambda modules: {"graphs.gateway": [("torch", "graphs.x")]}
-    )
+    monkeypatch.setattr("ops.check.code.heavy_imports", lambda modules: {"graphs.gateway": [("torch", "graphs.x")]})
     assert import_faults(Code()) == [
         Fault(
             "graphs/gateway.py",

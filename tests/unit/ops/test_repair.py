@@ -88,18 +88,14 @@ async def test_old_bytes_without_a_record_are_removed_and_young_ones_left(
 
 
 async def test_objects_of_others_are_never_touched(objects: Objects, documents: Documents, put: Put) -> None:
-    others = sorted(
-        ["clips/7", "readme", f"faces/{asset_id(1)}", asset_id(1)[:31], asset_id(1).upper() + "x"]
-    )
+    others = sorted(["clips/7", "readme", f"faces/{asset_id(1)}", asset_id(1)[:31], asset_id(1).upper() + "x"])
     for key in others:
         await put(key)
     assert await repair(objects, documents) == Repaired()
     assert sorted(await keys_of(objects)) == others
 
 
-async def test_records_without_bytes_are_reported_and_kept(
-    objects: Objects, documents: Documents, put: Put
-) -> None:
+async def test_records_without_bytes_are_reported_and_kept(objects: Objects, documents: Documents, put: Put) -> None:
     for number in range(1200):  # more than a page
         await documents.insert_asset(make_asset(number))
     for number in range(0, 1200, 100):

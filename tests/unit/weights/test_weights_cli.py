@@ -23,9 +23,7 @@ def use(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
     (tmp_path / "folder" / "local" / "w.bin").write_bytes(CONTENT)
     server.add("w.bin", CONTENT)
     models = registry(
-        tiny=model(
-            {"w.bin": CONTENT}, plain_url(server.base, "w.bin"), licence_url="https://example.org/mit"
-        ),
+        tiny=model({"w.bin": CONTENT}, plain_url(server.base, "w.bin"), licence_url="https://example.org/mit"),
         gated=model({"g.bin": b"g"}, hub_source(gated=True), commercial=False),
         local=model({"w.bin": CONTENT}, {"folder": {"path": "local"}}),
     )

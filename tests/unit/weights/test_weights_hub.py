@@ -56,9 +56,7 @@ def test_a_checkpoint_is_downloaded_at_its_commit(hub: Server, tmp_path: Path) -
 
 def test_names_may_differ_on_the_hub(hub: Server, tmp_path: Path) -> None:
     models = tiny({"main.bin": CHECKPOINT}, files={"main.bin": "model.safetensors"})
-    assert hub_store(hub.base, tmp_path, models).resolve("tiny").files == {
-        "main.bin": tmp_path / "tiny" / "main.bin"
-    }
+    assert hub_store(hub.base, tmp_path, models).resolve("tiny").files == {"main.bin": tmp_path / "tiny" / "main.bin"}
 
 
 def test_a_gated_model_without_a_token_is_not_asked_for(hub: Server, tmp_path: Path) -> None:
@@ -136,9 +134,7 @@ def test_a_hub_that_states_no_hash_is_not_believed(hub: Server, tmp_path: Path) 
     assert hub.gets() == []
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"), [(404, "no such commit or file"), (503, "the hub answered 503")]
-)
+@pytest.mark.parametrize(("status", "expected"), [(404, "no such commit or file"), (503, "the hub answered 503")])
 def test_what_the_hub_answers_is_the_reason(hub: Server, tmp_path: Path, status: int, expected: str) -> None:
     if status == 404:
         hub.files.clear()

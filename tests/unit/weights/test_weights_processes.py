@@ -26,9 +26,7 @@ print(store.resolve("tiny").version, flush=True)
 def resolving(server: Server, cache: Path) -> "subprocess.Popen[str]":
     arguments = [str(Path(__file__).parent), server.base, str(cache)]
     root = Path(__file__).parents[3]
-    return subprocess.Popen(
-        [sys.executable, "-c", RESOLVE, *arguments], cwd=root, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", RESOLVE, *arguments], cwd=root, stdout=subprocess.PIPE, text=True)
 
 
 def test_two_processes_download_once(server: Server, tmp_path: Path) -> None:

@@ -54,9 +54,7 @@ def test_a_folder_may_have_other_names(folder: Path) -> None:
         (None, "w.bin is missing"),
     ],
 )
-def test_a_damaged_folder_is_passed_over(
-    folder: Path, server: Server, damage: bytes | None, reason: str
-) -> None:
+def test_a_damaged_folder_is_passed_over(folder: Path, server: Server, damage: bytes | None, reason: str) -> None:
     path = folder / "w.bin"
     path.unlink() if damage is None else path.write_bytes(damage)
     server.add("w.bin", CONTENT)
@@ -84,9 +82,7 @@ def test_a_download_is_reused_and_hashed_only_when_it_changed(
 ) -> None:
     hashed: list[str] = []
     real = deployments.weights.lock.digest
-    monkeypatch.setattr(
-        deployments.weights.lock, "digest", lambda path: hashed.append(path.name) or real(path)
-    )
+    monkeypatch.setattr(deployments.weights.lock, "digest", lambda path: hashed.append(path.name) or real(path))
     server.add("w.bin", CONTENT)
     use = url_store(server.base, tmp_path, CONTENT)
     first = use.resolve("tiny")
@@ -123,9 +119,7 @@ def test_a_damaged_download_is_removed_even_if_nothing_replaces_it(server: Serve
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"files": {"w.bin": {"sha256": 1}}}'])
-def test_an_unreadable_lock_costs_a_hash_and_nothing_else(
-    server: Server, tmp_path: Path, content: str
-) -> None:
+def test_an_unreadable_lock_costs_a_hash_and_nothing_else(server: Server, tmp_path: Path, content: str) -> None:
     server.add("w.bin", CONTENT)
     use = url_store(server.base, tmp_path, CONTENT)
     first = use.resolve("tiny")

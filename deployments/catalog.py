@@ -136,7 +136,17 @@ def address_of(key: str, places: dict[str, str]) -> tuple[str, str]:
     return app, deployment
 
 
-def remote_handle(key: str, places: dict[str, str]) -> StageHandle:
+class CallLimits(BaseModel):
+    """How a gateway calls a stage. Few and large calls cost less; many in flight keep more replicas busy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_batch: int = Field(default=16, ge=1, le=256, description="items of one call")
+    max_in_flight: int = Field(default=16, ge=1, le=256, description="calls to one stage at a time")
+    max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
+
+
+def remote_handle(key: str, places: dict[str, str], limits: CallLimits) -> StageHandle:
     """A handle to a stage of another application; found by name at the first call."""
     app, deployment = address_of(key, places)
     remote: DeploymentHandle | None = None
@@ -155,7 +165,7 @@ def remote_handle(key: str, places: dict[str, str]) -> StageHandle:
         answer: dict[str, Any] = await handle().info.remote(key)
         return answer
 
-    return StageHandle(key, call, info)
+    return StageHandle(key, call, info, **limits.model_dump())
 
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:

@@ -46,8 +46,8 @@ class StageHandle:
         call: Call,
         info: Callable[[], Awaitable[dict[str, Any]]],
         *,
-        max_batch: int = 4,
-        max_in_flight: int = 8,
+        max_batch: int = 16,
+        max_in_flight: int = 16,
         max_pending: int = 512,
         attempts: int = 3,
     ) -> None:

@@ -29,7 +29,9 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
-    batch_wait_s: NonNegativeFloat = Field(default=0.0, description="how long an incomplete batch waits for more items")
+    batch_wait_s: NonNegativeFloat = Field(
+        default=0.0, description="how long an incomplete batch waits for items being prepared"
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -190,7 +192,8 @@ class StageRunner:
         try:
             if self._preparers is not None:
                 loop = asyncio.get_running_loop()
-                item = await loop.run_in_executor(self._preparers, self._stage.prepare, item)
+                with self._batcher.announced():
+                    item = await loop.run_in_executor(self._preparers, self._stage.prepare, item)
             return await self._batcher.submit(item, deadline)
         except StageError as error:
             self._count(error)

@@ -12,7 +12,7 @@ from ray import serve
 from ray.serve import Application
 
 from configs.settings import Settings, settings
-from deployments.catalog import remote_handle
+from deployments.catalog import CallLimits, remote_handle
 from graphs.apis import APIS
 from graphs.context import Context
 from graphs.failures import install_error_handlers
@@ -35,6 +35,8 @@ class GatewayArgs(BaseModel):
         default_factory=dict,
         description="stage key → application.deployment, where that is not room.name",
     )
+
+    calls: CallLimits = Field(default_factory=CallLimits, description="how many items and calls go to a stage at once")
 
     def needed(self) -> list[str]:
         """Keys of every stage that the APIs call."""
@@ -79,7 +81,7 @@ class Gateway:
         self._args = GatewayArgs.model_validate(args)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        handles = {key: remote_handle(key, self._args.stages) for key in self._args.needed()}
+        handles = {key: remote_handle(key, self._args.stages, self._args.calls) for key in self._args.needed()}
         return build_app(open_context(settings(), handles), self._args.apis)
 
 

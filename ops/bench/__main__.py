@@ -23,7 +23,7 @@ import httpx
 
 from ops.bench.client import Result, bytes_request, closed_loop, json_request, upload_request
 from ops.bench.images import jpegs
-from ops.bench.raw import ceiling, load_stage
+from ops.bench.raw import fastest_batch, load_stage, loop
 from ops.bench.report import Round, write
 from ops.cluster import free_port
 
@@ -100,23 +100,22 @@ def measure(images_each: int, rounds: int) -> list[Round]:
             ([python, "-m", "ops.bench.peers.bare_fastapi", str(bare)], bare, "/docs", {}),
         ):
             servers.enter_context(running(argv, f"http://127.0.0.1:{port}{path}", environment))
-        warm = jpegs(32, 10**6)
+        warm = jpegs(160, 10**6)
         asyncio.run(service_round(warm, api, 10**6))
         asyncio.run(peer_round(warm, lit, as_form=True))
         asyncio.run(peer_round(warm, bare, as_form=False))
+        batch = fastest_batch(stage, warm)
         for index in range(rounds):
             seed = index * images_each
             images = jpegs(images_each, seed)
-            done.append(
-                Round(
-                    ceiling=statistics.median(
-                        [ceiling(stage, images[:160]), ceiling(stage, images[160:320] or images)]
-                    ),
-                    service=asyncio.run(service_round(images, api, seed)),
-                    litserve=asyncio.run(peer_round(images, lit, as_form=True)),
-                    fastapi=asyncio.run(peer_round(images, bare, as_form=False)),
-                )
-            )
+            # The bare loop runs before, between and after the others: the machine is not equally fast all the time.
+            ceilings = [loop(stage, images, batch)]
+            service = asyncio.run(service_round(images, api, seed))
+            ceilings.append(loop(stage, images, batch))
+            litserve = asyncio.run(peer_round(images, lit, as_form=True))
+            fastapi = asyncio.run(peer_round(images, bare, as_form=False))
+            ceilings.append(loop(stage, images, batch))
+            done.append(Round(statistics.mean(ceilings), service, litserve, fastapi))
             print(f"round {index + 1}: {done[-1].summary()}", flush=True)
     return done
 

@@ -58,17 +58,27 @@ async def test_what_arrives_while_a_batch_runs_is_the_next_one() -> None:
     assert await batcher.submit(7, 7.0) == 14  # it starts again after a rest
 
 
-async def test_a_batch_waits_for_more_only_when_told_to() -> None:
+async def test_a_batch_waits_only_for_items_that_were_announced() -> None:
     worker = Worker()
     worker.gate.set()
-    batcher = Batcher(worker, 3, 0.3)
-    first = submit(batcher, 1)
-    await settle()
-    second = submit(batcher, 2)
+    batcher = Batcher(worker, 4, 60)
+    assert await batcher.submit(0, 0.0) == 0  # at once, though it may wait a minute
+    with batcher.announced():
+        first = submit(batcher, 1)
+        await settle()
+        assert worker.batches == [[0]]
+        second = submit(batcher, 2)
     assert await asyncio.gather(*first, *second) == [2, 4]
-    assert worker.batches == [[1, 2]]
-    await asyncio.gather(*submit(batcher, 1, 2, 3))
-    assert worker.batches[1:] == [[1, 2, 3]]
+    assert worker.batches == [[0], [1, 2]]
+
+
+async def test_a_full_batch_and_a_batch_out_of_time_wait_for_nothing() -> None:
+    worker = Worker()
+    worker.gate.set()
+    full, hurried = Batcher(worker, 2, 60), Batcher(worker, 2, 0.001)
+    with full.announced(), hurried.announced():
+        assert await asyncio.gather(*submit(full, 1, 2)) == [2, 4]
+        assert await asyncio.gather(*submit(hurried, 3)) == [6]
 
 
 async def test_a_caller_that_left_takes_no_place() -> None:

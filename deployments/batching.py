@@ -15,7 +15,7 @@ Run = Callable[[list[Any], list[float]], Awaitable[list[Any]]]
 
 
 class Batcher:
-    """Feeds ``run(items, deadlines)`` one batch at a time, in order of arrival.
+    """Feeds ``run(items, deadlines)`` batches in order of arrival, ``at_once`` of them at a time.
 
     ``max_size`` items at most; a batch that is not full waits up to ``wait_s`` seconds for items that were announced,
     and for nothing else: those keep the processor busy meanwhile, and a fuller batch costs less per item.
@@ -24,9 +24,10 @@ class Batcher:
     def __init__(self, run: Run, max_size: int, wait_s: float) -> None:
         self.max_size = max_size
         self.wait_s = wait_s
+        self.at_once = 1
         self._run = run
         self._waiting: deque[tuple[Any, float, asyncio.Future[Any]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers: set[asyncio.Task[None]] = set()
         self._announced = 0
         self._arrival = asyncio.Event()
 
@@ -44,8 +45,11 @@ class Batcher:
         """The result of one item. Raises what ``run`` raised for its batch."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, deadline, future))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._drain())
+        if len(self._workers) < self.at_once:
+            worker = asyncio.create_task(self._drain())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        self._arrival.set()
         return await future
 
     async def _drain(self) -> None:

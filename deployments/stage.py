@@ -44,7 +44,8 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     """One model or analytic step.
 
     ``prepare`` runs per item on a small thread pool, beside the batch before it; ``load``, ``warm_up``,
-    ``predict_batch``, ``reconfigure`` and ``tick`` all run on one thread, one call at a time.
+    ``predict_batch``, ``reconfigure`` and ``tick`` all run on one thread, one call at a time, unless the stage says by
+    ``batches_at_once`` that its device takes more: then ``predict_batch`` runs on that many threads.
     """
 
     key: ClassVar[str]
@@ -72,6 +73,10 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     @abstractmethod
     def predict_batch(self, items: list[ReadyT]) -> Sequence[OutT | StageError]:
         """One result per item, in order; a StageError in the place of an item that failed."""
+
+    def batches_at_once(self) -> int:
+        """How many ``predict_batch`` calls keep the device busy; asked once, after ``load``."""
+        return 1
 
     def reconfigure(self, config: ConfigT) -> None:
         """Apply a changed configuration in place."""
@@ -105,6 +110,7 @@ class StageRunner:
             if stage_class.prepare_threads
             else None
         )
+        self._predictors: ThreadPoolExecutor | None = None
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
@@ -150,7 +156,7 @@ class StageRunner:
         """Stop the upkeep and the threads."""
         if self._upkeep is not None:
             self._upkeep.cancel()
-        for pool in (self._worker, self._preparers):
+        for pool in (self._worker, self._preparers, self._predictors):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -168,6 +174,10 @@ class StageRunner:
             self._not_loaded = error.message
             logger.warning("%s not loaded: %s", self.key, error.message)
             return
+        at_once = stage.batches_at_once()
+        if at_once > 1:
+            self._predictors = ThreadPoolExecutor(at_once, thread_name_prefix=f"{self.key}-predict")
+            self._batcher.at_once = at_once
         self._stage = stage
         self._load_s = round(time.monotonic() - self._tried_at, 3)
         logger.info("%s loaded in %.1f s", self.key, self._load_s)
@@ -211,7 +221,9 @@ class StageRunner:
         results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(items)
         if live:
             started = time.perf_counter()
-            outputs = await self._on_worker(self._stage.predict_batch, [items[index] for index in live])
+            outputs = await asyncio.get_running_loop().run_in_executor(
+                self._predictors or self._worker, self._stage.predict_batch, [items[index] for index in live]
+            )
             if self._metrics is not None:
                 self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
             for index, output in zip(live, outputs, strict=True):

@@ -77,6 +77,9 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
         for size in range(1, self.config.max_batch_size + 1):
             self._engine(np.zeros((size, 3, height, width), np.float32))
 
+    def batches_at_once(self) -> int:
+        return self._engine.streams
+
     def prepare(self, item: bytes) -> NDArray[np.float32]:
         """float32[3, H, W], the model's own preprocessing. Raises InvalidMedia or MediaTooLarge."""
         preprocess = self._backbone.preprocess

@@ -1,8 +1,8 @@
 """End-to-end benchmark of the asset API: ``make bench`` or ``python -m ops.bench [--out FILE]``.
 
-Starts the service on fresh stores, and beside it LitServe and a bare FastAPI application around the same stage; sends
-640×480 JPEGs from 16 closed-loop clients to one after the other, in several rounds, and compares each with the bare
-loop of the engine measured in the same round.
+Starts the service on fresh stores, and after it LitServe and a bare FastAPI application around the same stage; sends
+640×480 JPEGs from 16 closed-loop clients to each, and compares them with the bare loop of the engine, which has the
+machine to itself before and after each of them.
 """
 
 import argparse
@@ -10,13 +10,12 @@ import asyncio
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,7 +23,7 @@ import httpx
 from ops.bench.client import Result, bytes_request, closed_loop, json_request, upload_request
 from ops.bench.images import jpegs
 from ops.bench.raw import fastest_batch, load_stage, loop
-from ops.bench.report import Round, write
+from ops.bench.report import UNCACHED, Measured, write
 from ops.cluster import free_port
 
 CLIENTS = 16
@@ -37,7 +36,7 @@ def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Ite
     try:
         for _ in range(600):
             try:
-                if httpx.get(ready_url, timeout=2).status_code < 500:
+                if httpx.get(ready_url, timeout=2).status_code == 200:
                     break
             except httpx.HTTPError:
                 pass
@@ -57,7 +56,7 @@ async def service_round(images: list[bytes], port: int, seed: int) -> dict[str, 
     results["upload"], bodies = await closed_loop(uploads, port=port, clients=CLIENTS)
     ids = [json.loads(body)["asset_id"] for body in bodies]
     extracts = [json_request("/api/v1/extract-features", {"asset_id": asset_id}, port) for asset_id in ids]
-    results["features, uncached"], _ = await closed_loop(extracts, port=port, clients=CLIENTS)
+    results[UNCACHED], _ = await closed_loop(extracts, port=port, clients=CLIENTS)
     results["features, cached"], _ = await closed_loop(extracts * 3, port=port, clients=CLIENTS)
     pairs = [
         json_request("/api/v1/calculate-similarity", {"asset_id_1": a, "asset_id_2": b}, port)
@@ -76,48 +75,37 @@ async def peer_round(images: list[bytes], port: int, *, as_form: bool) -> Result
     return (await closed_loop(requests, port=port, clients=CLIENTS))[0]
 
 
-def measure(images_each: int, rounds: int) -> list[Round]:
-    """Every contestant in every round, in turns, so that a slow minute of the machine meets all of them."""
+def measure(count: int, rounds: int) -> Measured:
+    """Each contestant alone on the machine, the bare loop before and after each of them."""
     stage = load_stage()
-    api, lit, bare = free_port(8100), free_port(8101), free_port(8102)
-    python = sys.executable
-    done: list[Round] = []
-    with ExitStack() as servers:
-        home = servers.enter_context(tempfile.TemporaryDirectory())
-        serve = [
-            python,
-            "-m",
-            "ops.cli.main",
-            "serve",
-            "--port",
-            str(api),
-            "--dashboard-port",
-            str(free_port(8266)),
-        ]
-        for argv, port, path, environment in (
-            (serve, api, "/readyz", {"VISION_HOME": home}),
-            ([python, "-m", "ops.bench.peers.lit", str(lit)], lit, "/health", {}),
-            ([python, "-m", "ops.bench.peers.bare_fastapi", str(bare)], bare, "/docs", {}),
-        ):
-            servers.enter_context(running(argv, f"http://127.0.0.1:{port}{path}", environment))
-        warm = jpegs(160, 10**6)
-        asyncio.run(service_round(warm, api, 10**6))
-        asyncio.run(peer_round(warm, lit, as_form=True))
-        asyncio.run(peer_round(warm, bare, as_form=False))
-        batch = fastest_batch(stage, warm)
-        for index in range(rounds):
-            seed = index * images_each
-            images = jpegs(images_each, seed)
-            # The bare loop runs before, between and after the others: the machine is not equally fast all the time.
-            ceilings = [loop(stage, images, batch)]
-            service = asyncio.run(service_round(images, api, seed))
-            ceilings.append(loop(stage, images, batch))
-            litserve = asyncio.run(peer_round(images, lit, as_form=True))
-            fastapi = asyncio.run(peer_round(images, bare, as_form=False))
-            ceilings.append(loop(stage, images, batch))
-            done.append(Round(statistics.mean(ceilings), service, litserve, fastapi))
-            print(f"round {index + 1}: {done[-1].summary()}", flush=True)
-    return done
+    warm = jpegs(160, 10**6)
+    batch = fastest_batch(stage, warm)
+    python, measured = sys.executable, Measured()
+
+    def bare_loop(seed: int) -> None:
+        measured.ceilings.append(loop(stage, jpegs(count, seed), batch))
+        print(f"ceiling {measured.ceilings[-1]:.1f}/s", flush=True)
+
+    bare_loop(2 * 10**6)
+    with tempfile.TemporaryDirectory() as home:
+        port = free_port(8100)
+        serve = [python, "-m", "ops.cli.main", "serve", "--port", str(port), "--dashboard-port", str(free_port(8266))]
+        with running(serve, f"http://127.0.0.1:{port}/readyz", {"VISION_HOME": home}):
+            asyncio.run(service_round(warm, port, 10**6))
+            for index in range(rounds):
+                images = jpegs(count, index * count)
+                measured.service.append(asyncio.run(service_round(images, port, index * count)))
+                print(f"service {measured.service[-1][UNCACHED].rate:.1f}/s", flush=True)
+    bare_loop(3 * 10**6)
+    for name, results, as_form in (("lit", measured.litserve, True), ("bare_fastapi", measured.fastapi, False)):
+        port = free_port(8101)
+        with running([python, "-m", f"ops.bench.peers.{name}", str(port)], f"http://127.0.0.1:{port}/docs", {}):
+            asyncio.run(peer_round(warm, port, as_form=as_form))
+            for index in range(rounds):
+                results.append(asyncio.run(peer_round(jpegs(count, index * count), port, as_form=as_form)))
+                print(f"{name} {results[-1].rate:.1f}/s", flush=True)
+        bare_loop(4 * 10**6)
+    return measured
 
 
 def main() -> None:

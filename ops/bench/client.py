@@ -66,6 +66,8 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: asyncio.Future[tuple[int, bytes]] | None = None
         self._transport: asyncio.Transport | None = None
+        self.closing = False
+        """The server has said that this was the last answer on this connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -86,6 +88,7 @@ class _Connection(asyncio.Protocol):
         if len(self._buffer) >= end + 4 + length:
             body = bytes(self._buffer[end + 4 : end + 4 + length])
             del self._buffer[: end + 4 + length]
+            self.closing = b"connection: close" in head
             self._waiting.set_result((int(head[9:12]), body))
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
@@ -107,6 +110,8 @@ async def closed_loop(requests: Sequence[bytes], *, port: int, clients: int) -> 
     async def client() -> None:
         transport, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
         for index, request in queue:
+            if connection.closing:
+                transport, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
             started = time.perf_counter()
             status, bodies[index] = await connection.ask(request)
             latencies.append(time.perf_counter() - started)

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 Run = Callable[[list[Any], list[float]], Awaitable[list[Any]]]
 
@@ -46,11 +46,16 @@ class Batcher:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, deadline, future))
         if len(self._workers) < self.at_once:
-            worker = asyncio.create_task(self._drain())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         self._arrival.set()
         return await future
+
+    async def _work(self) -> None:
+        try:
+            await self._drain()
+        finally:
+            # Here and not in a callback: an item that came between the two would find a worker that has gone.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _drain(self) -> None:
         while self._waiting:

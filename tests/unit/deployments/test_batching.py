@@ -119,3 +119,31 @@ async def test_sizes_change_in_place() -> None:
     worker.gate.set()
     assert await asyncio.gather(*calls) == [0, 2, 4, 6]
     assert worker.batches == [[0], [1, 2], [3]]
+
+
+async def test_no_item_is_lost_between_two_workers() -> None:
+    worker = Worker()
+    worker.gate.set()
+    batcher = Batcher(worker, 1, 0)
+    for number in range(200):
+        # Each comes in the very turn of the loop in which the answer to the one before was given.
+        assert await asyncio.wait_for(batcher.submit(number, 0.0), 5) == 2 * number
+
+
+async def test_several_batches_at_once() -> None:
+    running: list[int] = []
+    gate = asyncio.Event()
+
+    async def run(items: list[int], _: list[float]) -> list[int]:
+        running.append(len(items))
+        await gate.wait()
+        return items
+
+    batcher = Batcher(run, 2, 0)
+    batcher.at_once = 2
+    calls = [asyncio.create_task(batcher.submit(item, 0.0)) for item in range(6)]
+    await settle()
+    assert running == [2, 2]
+    gate.set()
+    assert await asyncio.gather(*calls) == list(range(6))
+    assert running == [2, 2, 2]

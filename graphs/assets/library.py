@@ -8,6 +8,7 @@ record that was acknowledged without its bytes.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,18 +84,9 @@ class Library:
             asset = Asset(
                 asset_id=asset_id,
                 filename=upload.filename,
-                kind=found.kind,
-                format=found.format,
-                content_type=found.content_type,
                 file_size=upload.size,
                 uploaded_at=datetime.now(UTC),
-                width=found.width,
-                height=found.height,
-                duration=found.duration,
-                fps=found.fps,
-                frame_count=found.frame_count,
-                rotation=found.rotation,
-                has_audio=found.has_audio,
+                **asdict(found),
             )
             if await self._context.documents.insert_asset(asset):
                 if not await self._is_whole(asset):

@@ -6,6 +6,7 @@ deployment of their own and the packs that share one.
 
 import importlib
 import pkgutil
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,10 @@ from deployments.metrics import StageMetrics
 from deployments.stage import Stage, StageRunner
 
 AnyStage = type[Stage[Any, Any, Any, Any]]
+
+
+class NoStageError(LookupError):
+    """A module of a room that defines no stage; it is a part of one."""
 
 
 def find_stage(key: str) -> AnyStage:
@@ -38,7 +43,7 @@ def find_stage(key: str) -> AnyStage:
             if value.key != key:
                 raise LookupError(f"deployments/{room}/{name}.py defines the key {value.key!r}, not {key!r}")
             return value
-    raise LookupError(f"deployments/{room}/{name}.py defines no stage")
+    raise NoStageError(f"deployments/{room}/{name}.py defines no stage")
 
 
 def find_stages() -> dict[str, AnyStage]:
@@ -50,11 +55,8 @@ def find_stages() -> dict[str, AnyStage]:
         package = importlib.import_module(f"deployments.{room.name}")
         for module in pkgutil.iter_modules(package.__path__):
             key = f"{room.name}/{module.name}"
-            try:
+            with suppress(NoStageError):
                 stages[key] = find_stage(key)
-            except LookupError as error:
-                if "defines no stage" not in str(error):
-                    raise
     return stages
 
 

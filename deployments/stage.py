@@ -115,9 +115,8 @@ class StageRunner:
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
         self._not_loaded = f"{self.key} is still loading; try again in a few seconds."
-        self._tried_at = 0.0
+        self._tried_at: float | None = None
         self._load_s: float | None = None
-        self._configured = False
         self._upkeep: asyncio.Task[None] | None = None
 
     async def configure(self, values: dict[str, Any]) -> None:
@@ -126,7 +125,6 @@ class StageRunner:
         self._config = config
         self._batcher.max_size = config.max_batch_size
         self._batcher.wait_s = config.batch_wait_s
-        self._configured = True
         if self._stage is None:
             await self._load()
         else:
@@ -161,7 +159,7 @@ class StageRunner:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     async def _load(self) -> None:
-        self._tried_at = time.monotonic()
+        started = self._tried_at = time.monotonic()
         stage = self._stage_class(self._config)
 
         def load() -> None:
@@ -179,13 +177,13 @@ class StageRunner:
             self._predictors = ThreadPoolExecutor(at_once, thread_name_prefix=f"{self.key}-predict")
             self._batcher.at_once = at_once
         self._stage = stage
-        self._load_s = round(time.monotonic() - self._tried_at, 3)
+        self._load_s = round(time.monotonic() - started, 3)
         logger.info("%s loaded in %.1f s", self.key, self._load_s)
         if stage.tick_s is not None and self._upkeep is None:
             self._upkeep = asyncio.create_task(self._tick(stage.tick_s))
 
     async def _reload_when_due(self) -> None:
-        if self._configured and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
+        if self._tried_at is not None and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
             await self._load()
 
     async def _tick(self, every_s: float) -> None:

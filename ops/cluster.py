@@ -90,10 +90,12 @@ class Cluster:
 
     def deploy(self, config: dict[str, Any]) -> None:
         """Deploy the applications of a configuration; those of others on the same cluster stay as they are."""
+        # Before the others join them: what is deployed from here is what close takes down.
+        deployed = [app["name"] for app in config["applications"]]
         if not self.started_here:
             config = self._beside_others(config)
         self._client.deploy_applications(config)
-        self._deployed = [app["name"] for app in config["applications"]]
+        self._deployed = deployed
 
     def progress(self) -> Iterator[list[ApplicationStatus]]:
         """The state of every application, every half second, until all are running or one has failed."""

@@ -17,7 +17,6 @@ from graphs.assets.models import (
     AssetRef,
     DeleteAnswer,
     FeaturesAnswer,
-    MediaAnswer,
     MediaDetails,
     PreprocessAnswer,
     UploadAnswer,
@@ -67,26 +66,25 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         presigned = await context.objects.presign_get(asset.asset_id, context.settings.presign_ttl_s)
         return presigned or str(request.url_for("media_content", asset_id=asset.asset_id))
 
-    async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> MediaAnswer:
-        return MediaAnswer.model_validate(
-            {
-                "asset_id": asset.asset_id,
-                "filename": asset.filename,
-                "content_type": asset.content_type,
-                "file_size": asset.file_size,
-                "public_url": await public_url(request, asset),
-                "width": asset.width,
-                "height": asset.height,
-                "format": asset.format,
-                "upload_timestamp": asset.uploaded_at,
-                "processing_status": status,
-                "duration": asset.duration,
-                "fps": asset.fps,
-                "frame_count": asset.frame_count,
-                "rotation": asset.rotation,
-                "processing_time": clock.seconds,
-            }
-        )
+    async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> dict[str, object]:
+        """The fields of a MediaAnswer."""
+        return {
+            "asset_id": asset.asset_id,
+            "filename": asset.filename,
+            "content_type": asset.content_type,
+            "file_size": asset.file_size,
+            "public_url": await public_url(request, asset),
+            "width": asset.width,
+            "height": asset.height,
+            "format": asset.format,
+            "upload_timestamp": asset.uploaded_at,
+            "processing_status": status,
+            "duration": asset.duration,
+            "fps": asset.fps,
+            "frame_count": asset.frame_count,
+            "rotation": asset.rotation,
+            "processing_time": clock.seconds,
+        }
 
     async def status_of(asset: Asset) -> tuple[str, list[float] | None, object]:
         try:
@@ -103,18 +101,18 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         """Store a file; the same bytes give the same id. Everything else works on the id."""
         asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))
         status = (await status_of(asset))[0] if duplicate else "uploaded"
-        answer = await describe(request, asset, status, clock)
-        return UploadAnswer(**answer.model_dump(), duplicate=duplicate)
+        fields = await describe(request, asset, status, clock)
+        return UploadAnswer.model_validate({**fields, "duplicate": duplicate})
 
     @router.get("/media/{asset_id}")
     async def get_media(asset_id: AssetId, request: Request, clock: Timer) -> MediaDetails:
         """Metadata, URL and, once computed, features of an asset."""
         asset = await library.get(asset_id)
         status, raw, computed_at = await status_of(asset)
-        answer = await describe(request, asset, status, clock)
+        fields = await describe(request, asset, status, clock)
         return MediaDetails.model_validate(
             {
-                **answer.model_dump(),
+                **fields,
                 "features_extracted": raw is not None,
                 "features_timestamp": computed_at,
                 "error_message": asset.error_message,

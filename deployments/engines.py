@@ -85,23 +85,13 @@ def build_engine(
     ``version`` names the weights and keys the compiled form in ``cache``; ``input_size`` is (height, width) in
     pixels. Raises ModelNotLoaded when the engine's numbers differ from torch fp32.
     """
-    name, device = _choice_without_torch(wanted)
+    name, device = choose_engine(wanted)
     if name.startswith("openvino"):
         return _openvino(name, make_module, version, input_size, cache)
     engine = TorchEngine(make_module(), name, device, cuda_memory_fraction)
     if name != "torch-fp32" or device != "cpu":
         _check(engine, TorchEngine(make_module(), "torch-fp32", device, None), input_size)
     return engine
-
-
-def _choice_without_torch(wanted: EngineName) -> tuple[EngineName, str]:
-    if wanted == "openvino-bf16":
-        return wanted, "cpu"
-    # Importing torch costs a second and 200 MB; a machine without NVIDIA's driver needs no torch to know its answer.
-    if wanted in ("auto", "openvino-fp32") and not Path("/proc/driver/nvidia").exists():
-        bf16 = {"amx_bf16", "avx512_bf16"} & cpu_flags()
-        return ("openvino-bf16" if wanted == "auto" and bf16 else "openvino-fp32"), "cpu"
-    return choose_engine(wanted)
 
 
 class TorchEngine:

@@ -43,6 +43,13 @@ class MediaTooLarge(StageError):
     status = 413
 
 
+class MediaNotFound(StageError):
+    """The object store has nothing under the key."""
+
+    code = "ASSET_NOT_FOUND"
+    status = 404
+
+
 class ModelNotLoaded(StageError):
     """The stage has no verified weights, so it gives no answer."""
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from deployments.batching import Batcher
 from deployments.errors import DeadlineExceeded, ModelNotLoaded, ProcessingFailed, StageError
 from deployments.metrics import StageMetrics
+from deployments.shared import resolved
 
 logger = logging.getLogger("ray.serve")
 
@@ -198,6 +199,7 @@ class StageRunner:
     async def _one(self, item: Any, deadline: float) -> Any:
         assert self._stage is not None
         try:
+            item = await resolved(item)
             if self._preparers is not None:
                 loop = asyncio.get_running_loop()
                 with self._batcher.announced():

@@ -1,5 +1,6 @@
 """The ingress: one FastAPI application over all graphs, built inside the replica."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -82,7 +83,10 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         handles = {key: remote_handle(key, self._args.stages, self._args.calls) for key in self._args.needed()}
-        return build_app(open_context(settings(), handles), self._args.apis)
+        app = build_app(open_context(settings(), handles), self._args.apis)
+        # What stays for good need not be walked through again at every collection.
+        gc.freeze()
+        return app
 
 
 def gateway(args: dict[str, Any]) -> Application:

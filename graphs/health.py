@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
@@ -66,8 +67,8 @@ class Health(BaseModel):
     processing_time: float
 
 
-async def stage_infos(context: Context) -> dict[str, dict[str, Any]]:
-    """What every stage says of itself; one that does not answer in time is not loaded, with that as its error."""
+async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """What stages say of themselves; one that does not answer in time is not loaded, with that as its error."""
 
     async def ask(key: str) -> dict[str, Any]:
         try:
@@ -76,7 +77,7 @@ async def stage_infos(context: Context) -> dict[str, dict[str, Any]]:
             # Health tells what is wrong rather than failing with it; the class is enough, its text may be internal.
             return {"stage": key, "loaded": False, "error": f"no answer ({type(error).__name__})"}
 
-    keys = list(context.stages)
+    keys = list(context.stages if keys is None else keys)
     return dict(zip(keys, await asyncio.gather(*(ask(key) for key in keys)), strict=True))
 
 
@@ -146,7 +147,7 @@ def health_router(context: Context) -> APIRouter:
     async def readyz() -> Response:
         """200 when requests can be served: documents and objects answer and the embedding model is loaded."""
         documents, objects, infos = await asyncio.gather(
-            answers(context.documents), answers(context.objects), stage_infos(context)
+            answers(context.documents), answers(context.objects), stage_infos(context, ["embed/dinov3"])
         )
         waiting = [
             name

@@ -13,6 +13,7 @@ from deployments.embed.embedding import Embedding
 from deployments.errors import InvalidMedia, StageError
 from deployments.images import decode
 from deployments.stage import Stage, StageConfig
+from deployments.stored import StoredPictures
 
 PREPROCESS = {
     "image_processor_type": "BitImageProcessor",
@@ -23,7 +24,7 @@ PREPROCESS = {
 }
 
 
-class DummyEmbed(Stage[StageConfig, bytes, NDArray[np.float32], Embedding]):
+class DummyEmbed(Stage[StageConfig, str | bytes, NDArray[np.float32], Embedding]):
     """384 numbers of a picture: its 8 x 16 thumbnail in three colours, less grey. Alike pictures are near.
 
     A black picture is an error of its own, a white one a bug.
@@ -37,10 +38,13 @@ class DummyEmbed(Stage[StageConfig, bytes, NDArray[np.float32], Embedding]):
     def load(self) -> None:
         self.version = "dummy@00000000"
         self.calls: list[int] = []
+        self._pictures = StoredPictures()
         DummyEmbed.running = self
 
-    def prepare(self, item: bytes) -> NDArray[np.float32]:
-        small = Image.fromarray(decode(item, max_pixels=10**7)).resize((16, 8), Image.Resampling.BOX)
+    def prepare(self, item: str | bytes) -> NDArray[np.float32]:
+        small = Image.fromarray(decode(self._pictures.encoded(item), max_pixels=10**7)).resize(
+            (16, 8), Image.Resampling.BOX
+        )
         return np.asarray(small, np.float32).reshape(-1) / 255
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:

@@ -20,6 +20,7 @@ from deployments.engines import Engine, EngineName, build_engine
 from deployments.errors import StageError
 from deployments.images import decode
 from deployments.stage import Stage, StageConfig
+from deployments.stored import StoredPictures
 from deployments.weights import resolve_first
 
 CHAIN = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
@@ -42,8 +43,8 @@ class Config(StageConfig):
     )
 
 
-class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
-    """Encoded image → Embedding."""
+class Dinov3(Stage[Config, str | bytes, NDArray[np.float32], Embedding]):
+    """Encoded image, or its key in the object store, → Embedding."""
 
     key = "embed/dinov3"
     config_class = Config
@@ -51,6 +52,7 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
     shrink = 2
     """A JPEG may be decoded smaller than it is, but to no less than twice this many times the model's input."""
 
+    _pictures: StoredPictures
     _backbone: Backbone
     _engine: Engine
 
@@ -60,6 +62,7 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
 
         # The resize kernel runs in the preparing threads; threads of its own would only fight them.
         torch.set_num_threads(self.config.torch_threads)
+        self._pictures = StoredPictures()
         weights = resolve_first(self.config.models)
         self._backbone = load_backbone(weights)
         self._engine = build_engine(
@@ -80,11 +83,12 @@ class Dinov3(Stage[Config, bytes, NDArray[np.float32], Embedding]):
     def batches_at_once(self) -> int:
         return self._engine.streams
 
-    def prepare(self, item: bytes) -> NDArray[np.float32]:
-        """float32[3, H, W], the model's own preprocessing. Raises InvalidMedia or MediaTooLarge."""
+    def prepare(self, item: str | bytes) -> NDArray[np.float32]:
+        """float32[3, H, W], the model's own preprocessing. Raises as ``encoded`` and ``decode``."""
         preprocess = self._backbone.preprocess
+        data = self._pictures.encoded(item)
         return preprocess(
-            decode(item, max_pixels=settings().max_image_pixels, shrink_to=self.shrink * min(preprocess.size))
+            decode(data, max_pixels=settings().max_image_pixels, shrink_to=self.shrink * min(preprocess.size))
         )
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:

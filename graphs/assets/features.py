@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from deployments.embed.embedding import Embedding
-from deployments.errors import InvalidMedia, ModelNotLoaded, StageError, StageUnavailable
+from deployments.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 from deployments.handle import StageHandle, request_deadline
 from graphs.assets.library import Library
 from graphs.context import Context
 from graphs.errors import AssetNotFound
+from ops.stores.cache import Cache
 from ops.stores.records import Asset, Features
 
 EMBED = "embed/dinov3"
@@ -28,6 +29,8 @@ class FeatureSource:
         self._context = context
         self._library = library
         self._stage: StageHandle = context.stages[EMBED]
+        # A keyed read of an embedded document store is cheaper than the way to the cache and back.
+        self._cache = context.cache if context.documents.remote else Cache("")
         self._computing: dict[str, asyncio.Task[Features]] = {}
         self._info: dict[str, Any] = {}
         self._info_at = 0.0
@@ -113,14 +116,14 @@ class FeatureSource:
 
     async def forget(self, asset_id: str) -> None:
         """Drop an asset's cached features, after its record is gone."""
-        await self._context.cache.delete([self._cache_key(await self.model_version(), asset_id)])
+        await self._cache.delete([self._cache_key(await self.model_version(), asset_id)])
 
     async def _stored(self, asset_ids: list[str]) -> dict[str, Features]:
         version = await self.model_version()
         if not version:
             return {}
         keys = [self._cache_key(version, asset_id) for asset_id in asset_ids]
-        cached = await self._context.cache.get_many(keys)
+        cached = await self._cache.get_many(keys)
         found = {
             asset_id: _unpack(asset_id, version, value)
             for asset_id, value in zip(asset_ids, cached, strict=True)
@@ -150,9 +153,10 @@ class FeatureSource:
             task.exception()
 
     async def _compute(self, asset: Asset) -> Features:
-        picture = await self._library.picture(asset)
         try:
-            embedding: Embedding = await self._stage(picture)
+            embedding: Embedding = await self._stage(self._library.picture_key(asset))
+        except MediaNotFound:
+            raise AssetNotFound([asset.asset_id]) from None
         except InvalidMedia as error:
             await self._context.documents.set_asset_error(asset.asset_id, error.message)
             raise
@@ -170,7 +174,7 @@ class FeatureSource:
 
     async def _remember(self, features: Iterable[Features]) -> None:
         packed = {self._cache_key(f.model_version, f.asset_id): _pack(f) for f in features}
-        await self._context.cache.set_many(packed, self._context.settings.feature_cache_ttl_s)
+        await self._cache.set_many(packed, self._context.settings.feature_cache_ttl_s)
 
     @staticmethod
     def _cache_key(model_version: str, asset_id: str) -> str:

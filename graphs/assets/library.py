@@ -103,17 +103,23 @@ class Library:
         await self._context.documents.mark_deleting(asset_id)
         return await self._finish_delete(asset_id)
 
-    async def picture(self, asset: Asset) -> bytes:
-        """The encoded image of an asset: its own bytes, or the poster of a video.
+    @staticmethod
+    def picture_key(asset: Asset) -> str:
+        """Object key of the encoded image of an asset: its own, or that of a video's poster.
 
-        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are just being deleted.
+        Raises InvalidInput for audio.
         """
         if asset.kind == "audio":
             raise InvalidInput(f"{asset.asset_id} is audio and has no picture to look at.")
+        return asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id)
+
+    async def picture(self, asset: Asset) -> bytes:
+        """The encoded image of an asset, as by ``picture_key``.
+
+        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are just being deleted.
+        """
         try:
-            return await self._context.objects.get(
-                asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id)
-            )
+            return await self._context.objects.get(self.picture_key(asset))
         except ObjectNotFound:
             raise AssetNotFound([asset.asset_id]) from None
 

@@ -18,6 +18,8 @@ class Documents(Protocol):
 
     type: str
     """Backend name for health answers: ``sqlite`` or ``mongodb``."""
+    remote: bool
+    """Whether a keyed read goes over a network, so that a cache before it pays."""
 
     async def insert_asset(self, asset: Asset) -> bool:
         """Store a new asset; False, changing nothing, when the id is known already."""

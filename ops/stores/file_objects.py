@@ -46,7 +46,10 @@ class FileObjects:
         return await self._in_thread(_head, self._path(key), key)
 
     async def get(self, key: str) -> bytes:
-        return await self._in_thread(_get, self._path(key), key)
+        return await asyncio.to_thread(self.read, key)
+
+    def read(self, key: str) -> bytes:
+        return self._translate(_get, self._path(key), key)
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         check_range(start, end)

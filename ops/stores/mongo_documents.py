@@ -29,6 +29,7 @@ class MongoDocuments:
     """
 
     type = "mongodb"
+    remote = True
 
     def __init__(self, url: str) -> None:
         options: Document = {k: v for k, v in TIMEOUTS_MS.items() if f"{k}=".lower() not in url.lower()}

@@ -86,6 +86,10 @@ class Objects(Protocol):
         """The whole object, for images and other small things; ObjectNotFound when there is none."""
         ...
 
+    def read(self, key: str) -> bytes:
+        """``get`` for code that has a thread of its own."""
+        ...
+
     def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """Bytes ``start`` to ``end`` (exclusive; None: to the end) in chunks of at most 1 MiB.
 

@@ -78,11 +78,14 @@ class S3Objects:
         return _info(key, found["ContentLength"], found, found.get("ContentType", ""))
 
     async def get(self, key: str) -> bytes:
-        def read() -> bytes:
+        return await asyncio.wrap_future(self._pool.submit(self.read, key))
+
+    def read(self, key: str) -> bytes:
+        def whole() -> bytes:
             with closing(self._client.get_object(**self._at(key))["Body"]) as body:
                 return body.read()
 
-        return await self._in_thread(key, read)
+        return self._translate(key, whole)
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         check_range(start, end)

@@ -47,6 +47,7 @@ class SqliteDocuments:
     """
 
     type = "sqlite"
+    remote = False
 
     def __init__(self, url: str) -> None:
         path = Path(url.removeprefix("sqlite:///"))

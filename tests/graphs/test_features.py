@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ops.stores.sqlite_documents import SqliteDocuments
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video
@@ -175,3 +176,22 @@ async def test_the_tensor_of_a_picture_is_described(service: Service) -> None:
         assert (answer["device"], answer["dtype"]) == ("cpu", "float32")
     low, high = (await service.post("preprocess-image", asset_id=digest(plain("white"))))["value_range"]
     assert (low, high) == (pytest.approx(1.0, abs=1e-6), pytest.approx(1.0, abs=1e-6))  # (1 - 0.5) / 0.5
+
+
+async def test_a_remote_document_store_is_read_through_the_cache(
+    settings_for: MakeSettings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SqliteDocuments, "remote", True)
+    async with serve(settings_for()) as service:
+        asset_id = await service.upload(picture(1))
+        first = await service.post("extract-features", asset_id=asset_id)
+        again = await service.post("extract-features", asset_id=asset_id)
+        assert (again["features"], again["cached"]) == (first["features"], True)
+        assert (await service.context.cache.get_many([f"features:dummy@00000000:{asset_id}"]))[0] is not None
+
+
+async def test_an_embedded_document_store_needs_no_cache(service: Service) -> None:
+    asset_id = await service.upload(picture(1))
+    for _ in range(2):
+        await service.post("extract-features", asset_id=asset_id)
+    assert await service.context.cache.get_many([f"features:dummy@00000000:{asset_id}"]) == [None]

@@ -1,9 +1,10 @@
 """Pictures for benchmarks: 640×480 JPEGs of about 70 kB, each different, made from nothing but a seed."""
 
 import io
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def jpeg(seed: int, size: tuple[int, int] = (640, 480)) -> bytes:
@@ -20,3 +21,18 @@ def jpeg(seed: int, size: tuple[int, int] = (640, 480)) -> bytes:
 def jpegs(count: int, first_seed: int = 0) -> list[bytes]:
     """``count`` different pictures."""
     return [jpeg(first_seed + index) for index in range(count)]
+
+
+def resized(folder: Path, count: int, size: tuple[int, int] = (640, 480)) -> list[bytes]:
+    """``count`` JPEGs from the photos of a folder, over and over, each with other grain; read by name."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    rng = np.random.default_rng(0)
+    made = []
+    for index in range(count):
+        with Image.open(paths[index % len(paths)]) as image:
+            pixels = np.asarray(ImageOps.fit(image.convert("RGB"), size), np.float32)
+        file = io.BytesIO()
+        grained = (pixels + rng.normal(0, 2, (size[1], size[0], 1))).clip(0, 255).astype(np.uint8)
+        Image.fromarray(grained).save(file, "JPEG", quality=85)
+        made.append(file.getvalue())
+    return made

@@ -54,7 +54,7 @@ def write(measured: Measured, out: Path | None, arguments: str) -> None:
     lines = [
         "# Asset API, end to end",
         "",
-        f"`python -m ops.bench {arguments}`, {date.today().isoformat()}; {processor()}; "
+        f"`python -m ops.bench.assets {arguments}`, {date.today().isoformat()}; {processor()}; "
         f"ray {version('ray')}, openvino {version('openvino')}, python {platform.python_version()}.",
         "",
         "16 closed-loop clients on the same machine, 640×480 JPEGs of about 75 kB, all different. The ceiling is "

@@ -1,4 +1,4 @@
-"""End-to-end benchmark of the asset API: ``make bench`` or ``python -m ops.bench [--out FILE]``.
+"""End-to-end benchmark of the asset API: ``python -m ops.bench.assets [--out FILE]``.
 
 Starts the service on fresh stores, and after it LitServe and a bare FastAPI application around the same stage; sends
 640×480 JPEGs from 16 closed-loop clients to each, and compares them with the bare loop of the engine, which has the
@@ -7,51 +7,19 @@ machine to itself before and after each of them.
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import uvloop
 
 from ops.bench.client import Result, bytes_request, closed_loop, json_request, upload_request
 from ops.bench.images import jpegs
 from ops.bench.raw import fastest_batch, load_stage, loop
 from ops.bench.report import UNCACHED, Measured, write
+from ops.bench.server import running, service
 from ops.cluster import free_port
 
 CLIENTS = 16
-
-
-@contextmanager
-def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Iterator[None]:
-    """A server process from its first answer to the end of the block."""
-    process = subprocess.Popen(argv, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        for _ in range(600):
-            try:
-                if httpx.get(ready_url, timeout=2).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            if process.poll() is not None:
-                raise SystemExit(f"{argv} ended with {process.returncode}")
-            time.sleep(0.2)
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            # LitServe's workers do not always hear it; the session is the process's own.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 async def service_round(images: list[bytes], port: int, seed: int) -> dict[str, Result]:
@@ -92,15 +60,12 @@ def measure(count: int, rounds: int) -> Measured:
         print(f"ceiling {measured.ceilings[-1]:.1f}/s", flush=True)
 
     bare_loop(2 * 10**6)
-    with tempfile.TemporaryDirectory() as home:
-        port = free_port(8100)
-        serve = [python, "-m", "ops.cli.main", "serve", "--port", str(port), "--dashboard-port", str(free_port(8266))]
-        with running(serve, f"http://127.0.0.1:{port}/readyz", {"VISION_HOME": home}):
-            uvloop.run(service_round(warm, port, 10**6))
-            for index in range(rounds):
-                images = jpegs(count, index * count)
-                measured.service.append(uvloop.run(service_round(images, port, index * count)))
-                print(f"service {measured.service[-1][UNCACHED].rate:.1f}/s", flush=True)
+    with service() as port:
+        uvloop.run(service_round(warm, port, 10**6))
+        for index in range(rounds):
+            images = jpegs(count, index * count)
+            measured.service.append(uvloop.run(service_round(images, port, index * count)))
+            print(f"service {measured.service[-1][UNCACHED].rate:.1f}/s", flush=True)
     bare_loop(3 * 10**6)
     for name, results, as_form in (("lit", measured.litserve, True), ("bare_fastapi", measured.fastapi, False)):
         port = free_port(8101)

@@ -1,0 +1,130 @@
+"""End-to-end benchmark of the photo API: ``python -m ops.bench.photos [--photos DIR] [--out FILE]``.
+
+The ceiling is what the stages of one request cost by themselves: each is run in a bare loop in this process, decoding
+too, and the CPU seconds of one photo are added up; that many fit into a second of all cores. Then the service answers
+/v1/analyze with all flags, from closed-loop clients that send their pictures as base64.
+"""
+
+import argparse
+import base64
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from deployments.catalog import find_stage
+from deployments.images import Pixels, decode
+from deployments.people.face import Face
+from ops.bench.client import Result, closed_loop, json_request
+from ops.bench.images import jpegs, resized
+from ops.bench.report import processor
+from ops.bench.server import service
+
+STAGES = ("quality/blur", "quality/brisque", "quality/nima", "people/faces", "people/emotion", "embed/clip")
+CLIENTS = 16
+BATCH = 4
+
+
+def cpu_seconds(work: Callable[[], object], count: int) -> float:
+    """CPU time of all threads of this process, per picture."""
+    started = time.process_time()
+    work()
+    return (time.process_time() - started) / count
+
+
+def stage_cost(key: str, items: Sequence[Any]) -> tuple[float, list[Any]]:
+    """(CPU seconds an item, results) of a stage in a bare loop, prepared by two threads, in batches of four."""
+    stage = find_stage(key)(find_stage(key).config_class(max_batch_size=BATCH))
+    stage.load()
+    stage.warm_up()
+    results: list[Any] = []
+
+    def loop() -> None:
+        results.clear()
+        with ThreadPoolExecutor(2) as pool:
+            ready = list(pool.map(stage.prepare, items)) if stage.prepare_threads else list(items)
+        for start in range(0, len(ready), BATCH):
+            results.extend(stage.predict_batch(ready[start : start + BATCH]))
+
+    loop()
+    return min(cpu_seconds(loop, len(items)) for _ in range(2)), results
+
+
+def ceilings(jpegs_: list[bytes]) -> dict[str, float]:
+    """CPU seconds a photo: decoding, and each stage."""
+    pixels: list[Pixels] = []
+
+    def decode_all() -> None:
+        pixels[:] = [decode(data, max_pixels=10**8) for data in jpegs_]
+
+    costs = {"decode": min(cpu_seconds(decode_all, len(jpegs_)) for _ in range(2))}
+    faces: list[tuple[Face, ...]] = []
+    for key in STAGES:
+        items: list[Any] = list(zip(pixels, faces, strict=True)) if key == "people/emotion" else pixels
+        costs[key], results = stage_cost(key, items)
+        if key == "people/faces":
+            faces = results
+    return costs
+
+
+async def analyze(photos: list[bytes], port: int) -> Result:
+    """One closed loop over /v1/analyze."""
+    requests = [
+        json_request("/v1/analyze", {"image": {"data": base64.b64encode(data).decode()}}, port) for data in photos
+    ]
+    return (await closed_loop(requests, port=port, clients=CLIENTS))[0]
+
+
+def write(costs: dict[str, float], rounds: list[Result], out: Path | None, arguments: str) -> None:
+    """Print the report, and write it where asked to."""
+    cores = os.cpu_count() or 1
+    ceiling = cores / sum(costs.values())
+    rate = statistics.median(result.rate for result in rounds)
+    errors = sum(sum(result.statuses.values()) - result.statuses[200] for result in rounds)
+    lines = [
+        "# Photo API, end to end",
+        "",
+        f"`python -m ops.bench.photos {arguments}`; {processor()}; "
+        f"{CLIENTS} clients, 640×480 JPEGs as base64, all flags.",
+        "",
+        "| part, by itself | CPU ms a photo | photos/s on all cores |",
+        "|---|---|---|",
+        *(f"| {name} | {cost * 1000:.1f} | {cores / cost:.0f} |" for name, cost in costs.items()),
+        f"| sum: the ceiling | {sum(costs.values()) * 1000:.1f} | **{ceiling:.1f}** |",
+        "",
+        "| /v1/analyze | photos/s | of the ceiling | p50 ms | p99 ms | errors |",
+        "|---|---|---|---|---|---|",
+        f"| visiongraph | {rate:.1f} | **{rate / ceiling:.2f}** "
+        f"| {statistics.median(result.percentile(0.5) for result in rounds):.0f} "
+        f"| {statistics.median(result.percentile(0.99) for result in rounds):.0f} | {errors} |",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if out is not None:
+        out.write_text(text)
+
+
+def main() -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=Path, help="folder of photos with faces; by default pictures made from noise")
+    parser.add_argument("--count", type=int, default=96, help="photos a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="Markdown file; by default only printed")
+    arguments = parser.parse_args()
+    photos = resized(arguments.photos, arguments.count) if arguments.photos else jpegs(arguments.count)
+    costs = ceilings(photos)
+    with service() as port:
+        uvloop.run(analyze(photos[:48], port))
+        rounds = [uvloop.run(analyze(photos, port)) for _ in range(arguments.rounds)]
+    write(costs, rounds, arguments.out, " ".join(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

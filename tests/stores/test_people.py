@@ -1,0 +1,159 @@
+"""Traces and identities: one contract, over every backend."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from ops.stores.mongo_people import MongoPeople
+from ops.stores.open import open_people
+from ops.stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
+FILM = "a" * 32
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def people(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[People]:
+    if request.param == "sqlite":
+        store = open_people(f"sqlite:///{tmp_path}/documents.sqlite")
+        yield store
+    else:
+        server = os.environ.get("TEST_MONGODB_URL", "")
+        if not server:
+            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
+        name = f"test_{uuid.uuid4().hex}"
+        store = open_people(urlsplit(server)._replace(path=f"/{name}").geturl())
+        assert isinstance(store, MongoPeople)
+        yield store
+        await store._client.drop_database(name)
+    await store.close()
+
+
+def index(asset_id: str = FILM, traces: int = 3) -> VideoIndex:
+    return VideoIndex(asset_id, "yunet@1 sface@2", 640, 360, 25.0, 500, 20.0, 2, (100, 250), traces, NOW)
+
+
+def vector(seed: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    made = np.random.default_rng(seed).normal(size=128).astype(np.float32)
+    return made / np.float32(np.linalg.norm(made))
+
+
+def trace(trace_id: int, identity: str | None = None, asset_id: str = FILM) -> tuple[TraceRecord, TraceBoxes]:
+    frames = np.arange(trace_id * 100, trace_id * 100 + 50)
+    boxes = np.random.default_rng(trace_id).uniform(0, 300, (50, 4)).astype(np.float32)
+    first, last = int(frames[0]), int(frames[-1])
+    record = TraceRecord(asset_id, trace_id, first, last, first / 25, last / 25, 25, identity, vector(trace_id))
+    return record, TraceBoxes(frames, boxes, np.linspace(0, 1, 50, dtype=np.float32), frames % 2 == 0)
+
+
+def identity(number: int, name: str | None = None) -> Identity:
+    return Identity(f"{number:08d}", name, "sface@2", vector(number), 12.5, ("b" * 32,), NOW)
+
+
+def ids(traces: list[TraceRecord]) -> list[int]:
+    return [found.trace_id for found in traces]
+
+
+async def test_an_index_comes_back_as_it_was_stored(people: People) -> None:
+    made = [trace(1), trace(2, "someone"), trace(3)]
+    await people.put_index(index(), made)
+    assert await people.get_index(FILM) == index()
+    assert ids(await people.list_traces(FILM)) == [1, 2, 3]
+    found = await people.get_trace(FILM, 2)
+    assert found is not None
+    record, boxes = found
+    assert (record.first_frame, record.last_frame, record.first_time, record.face_count) == (200, 249, 8.0, 25)
+    assert record.identity_uuid == "someone"
+    np.testing.assert_array_equal(record.vector, made[1][0].vector)
+    for name in ("frames", "boxes", "confidences", "detected"):
+        np.testing.assert_array_equal(getattr(boxes, name), getattr(made[1][1], name))
+
+
+async def test_what_is_not_there(people: People) -> None:
+    assert await people.get_index(FILM) is None
+    assert await people.list_traces(FILM) == []
+    assert await people.get_trace(FILM, 1) is None
+    assert await people.delete_index(FILM) is False
+    assert await people.get_identities(["nobody"]) == {}
+    assert await people.delete_identity("nobody") is False
+
+
+async def test_a_new_index_replaces_the_old_one(people: People) -> None:
+    await people.put_index(index(), [trace(1), trace(2), trace(3)])
+    await people.put_index(index(traces=1), [trace(7)])
+    assert ids(await people.list_traces(FILM)) == [7]
+    assert await people.get_trace(FILM, 1) is None
+    assert (await people.get_index(FILM)) == index(traces=1)
+
+
+async def test_videos_do_not_mix(people: People) -> None:
+    other = "b" * 32
+    await people.put_index(index(), [trace(1)])
+    await people.put_index(index(other), [trace(1, asset_id=other), trace(2, asset_id=other)])
+    assert await people.delete_index(FILM) is True
+    assert await people.list_traces(FILM) == []
+    assert ids(await people.list_traces(other)) == [1, 2]
+
+
+async def test_traces_come_in_pages_and_by_identity(people: People) -> None:
+    await people.put_index(index(), [trace(n, "x" if n % 2 else None) for n in range(6)])
+    assert ids(await people.list_traces(FILM, limit=2)) == [0, 1]
+    assert ids(await people.list_traces(FILM, after=1, limit=2)) == [2, 3]
+    assert ids(await people.list_traces(FILM, identity_uuid="x")) == [1, 3, 5]
+    await people.set_identities(FILM, {0: "x", 1: None})
+    assert ids(await people.list_traces(FILM, identity_uuid="x")) == [0, 3, 5]
+
+
+async def test_identities_are_stored_renamed_and_paged(people: People) -> None:
+    for number in (3, 1, 2):
+        await people.put_identity(identity(number))
+    await people.put_identity(replace(identity(2), name="Ada"))
+    listed = await people.list_identities()
+    assert [(found.identity_uuid, found.name) for found in listed] == [
+        ("00000001", None),
+        ("00000002", "Ada"),
+        ("00000003", None),
+    ]
+    found = (await people.get_identities(["00000002", "nobody"]))["00000002"]
+    assert (found.models, found.weight, found.references, found.created_at) == ("sface@2", 12.5, ("b" * 32,), NOW)
+    np.testing.assert_array_equal(found.vector, vector(2))
+    assert [x.identity_uuid for x in await people.list_identities(after="00000001", limit=1)] == ["00000002"]
+
+
+async def test_merging_moves_every_trace(people: People) -> None:
+    other = "b" * 32
+    a, b = identity(1, "Ada"), identity(2)
+    await people.put_identity(a)
+    await people.put_identity(b)
+    await people.put_index(index(), [trace(1, a.identity_uuid), trace(2, b.identity_uuid)])
+    await people.put_index(index(other), [trace(5, b.identity_uuid, other)])
+    await people.merge_identities(replace(a, weight=99.0), b.identity_uuid)
+    assert ids(await people.list_traces(FILM, identity_uuid=a.identity_uuid)) == [1, 2]
+    assert ids(await people.list_traces(other, identity_uuid=a.identity_uuid)) == [5]
+    assert [(x.identity_uuid, x.weight) for x in await people.list_identities()] == [(a.identity_uuid, 99.0)]
+
+
+async def test_a_deleted_identity_leaves_its_traces(people: People) -> None:
+    await people.put_identity(identity(1))
+    await people.put_index(index(), [trace(1, "00000001")])
+    assert await people.delete_identity("00000001") is True
+    (left,) = await people.list_traces(FILM)
+    assert left.identity_uuid is None
+    assert await people.list_identities() == []
+
+
+async def test_everything_survives_a_restart(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/documents.sqlite"
+    first = open_people(url)
+    await first.put_index(index(), [trace(1)])
+    await first.close()
+    again = open_people(url)
+    assert ids(await again.list_traces(FILM)) == [1]
+    await again.close()

@@ -1,0 +1,71 @@
+"""quality/blur: sharpness as the variance of the Laplacian.
+
+The measure is LAPV of Pech-Pacheco et al. 2000 (Diatom autofocusing in brightfield microscopy), one of the focus
+measures that Pertuz et al. 2013 compare (https://doi.org/10.1016/j.patcog.2012.11.011): the variance of the 3x3
+Laplacian of the grey picture, the numbers of the usual ``cv2.Laplacian(gray, cv2.CV_64F).var()``.
+
+It measures fine detail, whatever that comes from: noise and the block edges of strong compression raise it, and a sharp
+picture of fog has little of it. It is taken at the picture's own resolution; the same scene at another size has
+another value, and so would want another threshold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from deployments.errors import StageError
+from deployments.images import Pixels
+from deployments.stage import Stage, StageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Sharpness:
+    """``laplacian_variance``: squared grey levels of 0-255, from 0, higher is sharper; ``is_blurry``: it is below
+    ``threshold``."""
+
+    laplacian_variance: float
+    is_blurry: bool
+    threshold: float
+
+
+class Config(StageConfig):
+    """``user_config`` of quality/blur; all of it changes in place."""
+
+    threshold: float = Field(default=100.0, ge=0, description="Laplacian variance below which a picture is blurry")
+
+
+class Blur(Stage[Config, Pixels, float, Sharpness]):
+    """Image, uint8 (H, W, 3) RGB → Sharpness."""
+
+    key = "quality/blur"
+    config_class = Config
+    prepare_threads = 2
+
+    def load(self) -> None:
+        import cv2  # noqa: F401 - paid here and not by the first caller
+
+    def prepare(self, item: Pixels) -> float:
+        return laplacian_variance(item)
+
+    def predict_batch(self, items: list[float]) -> Sequence[Sharpness | StageError]:
+        threshold = self.config.threshold
+        return [Sharpness(variance, variance < threshold, threshold) for variance in items]
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "method": "variance of the Laplacian (Pech-Pacheco et al. 2000; Pertuz et al. 2013)",
+            "range": "from 0, higher is sharper; depends on resolution and content, and rises with noise",
+            "threshold": self.config.threshold,
+        }
+
+
+def laplacian_variance(image: Pixels) -> float:
+    """Variance of the 3x3 Laplacian of an RGB picture's grey values."""
+    import cv2
+
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    # The values are whole numbers within ±1020, so 16 bits hold them exactly, in a quarter of the memory.
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return float(deviation[0, 0]) ** 2

@@ -1,0 +1,84 @@
+"""quality/brisque: how unnatural a picture's local statistics are, as blur, noise and compression make them.
+
+BRISQUE (Mittal, Moorthy and Bovik 2012, https://doi.org/10.1109/TIP.2012.2214050) with the support vector regression
+of its release, trained on the LIVE database: scores are differences of mean opinion, 0 best to 100 worst; the
+regression may go somewhat beyond both ends. Taken at the picture's own resolution, which is what published values
+mean. Other implementations differ by several points on strongly distorted pictures, OpenCV's among them, whose
+model is trained on features of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deployments.errors import ModelNotLoaded, StageError
+from deployments.images import Pixels
+from deployments.quality.brisque_features import features
+from deployments.quality.brisque_svm import Svr, load_svr
+from deployments.stage import Stage, StageConfig
+from deployments.weights import Weights, resolve_first
+
+Features = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """``score``: 0-100, lower is better, ``raw`` clipped; ``raw``: as the regression says."""
+
+    score: float
+    raw: float
+
+
+class Config(StageConfig):
+    """``user_config`` of quality/brisque; the model is read at load."""
+
+    max_batch_size: int = Field(default=16, ge=1)
+    model: str = Field(default="brisque-live", description="a name of models.yaml")
+
+
+class Brisque(Stage[Config, Pixels, Features, Distortion]):
+    """Image, uint8 (H, W, 3) RGB → Distortion."""
+
+    key = "quality/brisque"
+    config_class = Config
+    prepare_threads = 2
+
+    _weights: Weights
+    _svr: Svr
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded when the model cannot be had."""
+        import cv2  # noqa: F401 - paid here and not by the first caller
+
+        self._weights = resolve_first([self.config.model])
+        (path,) = self._weights.files.values()
+        try:
+            self._svr = load_svr(path)
+        except ValueError as error:
+            raise ModelNotLoaded(f"{self.config.model}: {error}") from error
+
+    def warm_up(self) -> None:
+        self.predict_batch([self.prepare(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))])
+
+    def prepare(self, item: Pixels) -> Features:
+        """float64[36]. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
+        return features(item)
+
+    def predict_batch(self, items: list[Features]) -> Sequence[Distortion | StageError]:
+        return [Distortion(min(max(raw, 0.0), 100.0), raw) for raw in self._svr(np.stack(items)).tolist()]
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "method": "BRISQUE (Mittal, Moorthy and Bovik 2012), at the picture's own resolution",
+            "model": self._weights.name,
+            "model_version": self._weights.version,
+            "weights": self._weights.source,
+            "licence": self._weights.licence,
+            "range": "0 to 100, lower is better; raw may go beyond",
+            "accuracy": "rank correlation 0.84 with the opinions of TID2008, trained on LIVE",
+            "max_batch_size": self.config.max_batch_size,
+        }

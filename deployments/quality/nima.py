@@ -1,0 +1,190 @@
+"""quality/nima: the ratings from 1 to 10 that people would give a picture, for its technical quality and its beauty.
+
+NIMA (Talebi and Milanfar 2018, https://arxiv.org/abs/1709.05424) with the MobileNetV1 weights of idealo: *technical*
+is trained on TID2013, *aesthetic* on AVA. Each is a network of its own, backbone included; both are run on one
+prepared batch. A head whose weights cannot be had is None in every answer.
+
+The whole picture is resized to 224x224 by nearest neighbour, whatever its shape, as the networks were trained with
+(the default of Keras, by Pillow). The filter matters: another moves a mean by up to 0.9.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs.settings import settings
+from deployments.engines import Engine, EngineName, build_engine
+from deployments.errors import ModelNotLoaded, StageError
+from deployments.images import Pixels
+from deployments.quality.nima_weights import read_layers
+from deployments.stage import Stage, StageConfig
+from deployments.weights import Weights, WeightsUnavailable, registry, resolve_first
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("ray.serve")
+
+SIDE = 224
+RATINGS = np.arange(1, 11)
+HEADS = {"technical-quality": "technical", "aesthetic-quality": "aesthetic"}
+"""The task of a model in models.yaml, and what the head with its weights is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """``mean``: 1-10, higher is better; ``std``: standard deviation of the ratings; ``distribution``: the chances of
+    the ratings 1, 2 … 10, which sum to 1."""
+
+    mean: float
+    std: float
+    distribution: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """None for a head whose weights could not be had."""
+
+    technical: Rating | None
+    aesthetic: Rating | None
+
+
+class Config(StageConfig):
+    """``user_config`` of quality/nima; models and engine are read at load, the rest changes in place."""
+
+    max_batch_size: int = Field(default=16, ge=1)
+    models: list[str] = Field(
+        min_length=1,
+        default_factory=lambda: ["nima-technical-int8", "nima-aesthetic"],
+        description="names of models.yaml; of each task the first that can be had",
+    )
+    engine: Literal["auto", "torch-fp32", "openvino-fp32"] = Field(
+        default="auto", description="in fp32 only: bf16 moves the mean of a rating by up to 0.2"
+    )
+    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine")
+
+
+class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
+    """Image, uint8 (H, W, 3) RGB → Ratings."""
+
+    key = "quality/nima"
+    config_class = Config
+    prepare_threads = 2
+
+    _weights: dict[str, Weights]
+    _missing: dict[str, str]
+    _engine: Engine
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded with the reason of every model when neither head can be had."""
+        import torch
+
+        torch.set_num_threads(self.config.torch_threads)
+        # TF32 has 10 bits of mantissa, too few for the second decimal of a mean.
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+        self._resolve()
+        if not self._weights:
+            raise ModelNotLoaded("\n".join(self._missing.values()))
+        engine: EngineName = self.config.engine
+        if engine == "auto":
+            engine = "torch-fp32" if torch.cuda.is_available() else "openvino-fp32"
+        self._engine = build_engine(
+            engine,
+            self._make_module,
+            version="+".join(weights.version for weights in self._weights.values()),
+            input_size=(SIDE, SIDE),
+            cache=settings().models_cache.expanduser(),
+        )
+
+    def warm_up(self) -> None:
+        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
+        for size in range(1, self.config.max_batch_size + 1):
+            self._engine(np.zeros((size, 3, SIDE, SIDE), np.float32))
+
+    def batches_at_once(self) -> int:
+        return self._engine.streams
+
+    def prepare(self, item: Pixels) -> NDArray[np.float32]:
+        """float32[3, 224, 224] in -1..1."""
+        small = item[nearest(item.shape[0])[:, None], nearest(item.shape[1])]
+        return np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / 127.5 - 1
+
+    def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Ratings | StageError]:
+        chances = self._engine(np.stack(items)).reshape(len(items), len(self._weights), len(RATINGS))
+        results = []
+        for heads in chances:
+            found = {head: rating(distribution) for head, distribution in zip(self._weights, heads, strict=True)}
+            results.append(Ratings(found.get("technical"), found.get("aesthetic")))
+        return results
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "method": "NIMA (Talebi and Milanfar 2018), MobileNetV1",
+            **{head: self._head_info(head) for head in HEADS.values()},
+            "backbones": "one for each head, run on one prepared batch",
+            "input_size": [SIDE, SIDE],
+            "resize": "nearest neighbour, as trained; another filter moves a mean by up to 0.9",
+            "range": "mean of the ratings 1 to 10, higher is better",
+            "engine": self._engine.name,
+            "device": self._engine.device,
+            "max_batch_size": self.config.max_batch_size,
+        }
+
+    def _resolve(self) -> None:
+        models = registry().root
+        chains: dict[str, list[str]] = {}
+        for name in self.config.models:
+            head = HEADS.get(models[name].task) if name in models else None
+            if head is None:
+                raise ModelNotLoaded(f"{name} is no model of {self.key}; its task is one of {', '.join(HEADS)}.")
+            chains.setdefault(head, []).append(name)
+        self._weights, self._missing = {}, {}
+        for head, names in chains.items():
+            try:
+                self._weights[head] = resolve_first(names)
+            except WeightsUnavailable as error:
+                self._missing[head] = error.message
+                logger.warning("%s goes without the %s head: %s", self.key, head, error.message)
+
+    def _make_module(self) -> "torch.nn.Module":
+        from deployments.quality.networks.mobilenet_v1 import Heads, build
+
+        try:
+            return Heads([build(read_layers(path)) for path in self._paths()]).eval()
+        except ValueError as error:
+            raise ModelNotLoaded(f"{self.key}: {error}") from error
+
+    def _paths(self) -> list[Path]:
+        return [weights.files[registry().root[weights.name].main] for weights in self._weights.values()]
+
+    def _head_info(self, head: str) -> dict[str, Any]:
+        weights = self._weights.get(head)
+        if weights is None:
+            return {"error": self._missing.get(head, "not configured")}
+        return {
+            "model": weights.name,
+            "model_version": weights.version,
+            "weights": weights.source,
+            "licence": weights.licence,
+            "notes": registry().root[weights.name].notes,
+        }
+
+
+def nearest(length: int) -> NDArray[np.intp]:
+    """Which of ``length`` rows or columns the 224 of Pillow's nearest neighbour resize are."""
+    step = length / SIDE
+    # Summed up step by step, as Pillow does it: where a position is a whole number, rounding decides.
+    return np.cumsum([step * 0.5, *[step] * (SIDE - 1)]).astype(np.intp)
+
+
+def rating(distribution: NDArray[np.float32]) -> Rating:
+    """The rating with these chances, float32[10]."""
+    chances = distribution.astype(np.float64) / distribution.sum(dtype=np.float64)
+    mean = float(chances @ RATINGS)
+    return Rating(mean, float(np.sqrt(chances @ (RATINGS - mean) ** 2)), tuple(chances.tolist()))

@@ -1,0 +1,264 @@
+"""people/identity with real weights: 300 labelled pairs, vectors, batches, engines, quality.
+
+Pictures come from the folder ``media`` beside VISION_MODELS_DIR.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from configs import settings as settings_module
+from deployments.analysis.groups import Grouper, GroupQuery, Groups
+from deployments.errors import InvalidInput, ModelNotLoaded
+from deployments.images import Pixels, decode
+from deployments.people import faces, identity
+from deployments.people.alignment import align, similarity_transform
+from deployments.people.calibration import face_cosine, similarity_percentage
+from deployments.people.face import Face
+from deployments.people.identity import FaceVector
+from deployments.stage import StageConfig
+from deployments.weights.store import store
+from ops.calibrate_faces import read_pairs
+from ops.error_rates import Verification
+
+Photos = dict[str, tuple[Pixels, tuple[Face, ...]]]
+EYES_NOSE_MOUTH = {
+    "img1.jpg": ((251.0, 222.0), (375.0, 225.0), (316.0, 297.0), (251.0, 340.0), (370.0, 341.0)),
+    "img20.jpg": ((349.0, 229.0), (462.0, 225.0), (415.0, 296.0), (356.0, 343.0), (459.0, 340.0)),
+}
+GOLDEN = {
+    # First five numbers of the vectors at these landmarks, by OpenCV's classic engine; and the quality.
+    "img1.jpg": ([-0.02663, -0.08903, -0.15898, 0.01751, 0.06037], 0.8519),
+    "img20.jpg": ([-0.07287, 0.07520, 0.15861, 0.07562, 0.13155], 0.8975),
+}
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[dict[str, identity.FaceRecognizer]]:
+    """The recognizer by both engines."""
+    if not os.environ.get("VISION_MODELS_DIR"):
+        pytest.skip("VISION_MODELS_DIR is not set")
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    loaded = {}
+    for engine in ("openvino-fp32", "auto"):
+        loaded[engine] = identity.FaceRecognizer(identity.Config(models=["sface-2021dec-int8bq"], engine=engine))
+        try:
+            loaded[engine].load()
+        except ModelNotLoaded as error:
+            pytest.skip(error.message)
+        loaded[engine].warm_up()
+    yield loaded
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    path = Path(os.environ.get("VISION_MODELS_DIR", "")).parent / "media"
+    if not (path / "face_pairs_deepface").is_dir():
+        pytest.skip("no folder media beside VISION_MODELS_DIR")
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector() -> faces.FaceDetector:
+    stage = faces.FaceDetector(faces.Config())
+    try:
+        stage.load()
+    except ModelNotLoaded as error:
+        pytest.skip(error.message)
+    return stage
+
+
+def looked_at(detector: faces.FaceDetector, path: Path) -> tuple[Pixels, tuple[Face, ...]]:
+    image = decode(path.read_bytes(), max_pixels=10**8)
+    (found,) = detector.predict_batch([detector.prepare(image)])
+    assert isinstance(found, tuple)
+    return image, found
+
+
+@pytest.fixture(scope="module")
+def photos(stages: object, detector: faces.FaceDetector, folder: Path) -> Photos:
+    """The labelled photos with their faces; there is one in each."""
+    paths = sorted((folder / "face_pairs_deepface").glob("*.jpg"))
+    made = {path.name: looked_at(detector, path) for path in paths}
+    assert len(made) == 25
+    assert {len(found) for _, found in made.values()} == {1}
+    return made
+
+
+def embedded(stage: identity.FaceRecognizer, *items: tuple[Pixels, tuple[Face, ...]]) -> list[tuple[FaceVector, ...]]:
+    """Results of one batch that must succeed."""
+    results = stage.predict_batch([stage.prepare(item) for item in items])
+    assert all(isinstance(result, tuple) for result in results)
+    return list(results)  # type: ignore[arg-type]
+
+
+def labelled(folder: Path) -> list[tuple[str, str, bool]]:
+    """(photo, photo, same person) of all pairs."""
+    pairs = read_pairs(folder / "face_pairs_deepface" / "master.csv")
+    assert (len(pairs), sum(same for *_, same in pairs)) == (300, 38)
+    return pairs
+
+
+def cosines(folder: Path, vectors: dict[str, NDArray[np.float32]]) -> Verification:
+    pairs = labelled(folder)
+    by_kind = {kind: [float(vectors[a] @ vectors[b]) for a, b, same in pairs if same is kind] for kind in (True, False)}
+    return Verification(np.array(by_kind[True]), np.array(by_kind[False]))
+
+
+@pytest.mark.parametrize("engine", ["openvino-fp32", "auto"])
+def test_300_pairs_are_told_apart(
+    stages: dict[str, identity.FaceRecognizer], photos: Photos, folder: Path, engine: str
+) -> None:
+    found = embedded(stages[engine], *photos.values())
+    measured = cosines(folder, {name: vectors[0].vector for name, vectors in zip(photos, found, strict=True)})
+    assert (measured.auc, measured.eer) == (1.0, 0.0)
+    assert measured.matching.min() > 0.53
+    assert measured.other.max() < 0.37
+    assert measured.matching.mean() > 0.75
+    assert measured.other.mean() == pytest.approx(0.14, abs=0.02)
+    percentages = {
+        kind: [similarity_percentage(value) for value in scores]
+        for kind, scores in (("same", measured.matching), ("other", measured.other))
+    }
+    assert min(percentages["same"]) >= 80  # the default of reference-enforcement
+    assert max(percentages["other"]) < 65  # below acceptable
+    assert np.mean(np.array(percentages["other"]) < 50) > 0.9
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_vectors_are_known(stages: dict[str, identity.FaceRecognizer], folder: Path, name: str) -> None:
+    image = decode((folder / "face_pairs_deepface" / name).read_bytes(), max_pixels=10**8)
+    face = Face(0, 0, 1, 1, 1, EYES_NOSE_MOUTH[name])
+    ((found,),) = embedded(stages["openvino-fp32"], (image, (face,)))
+    numbers, quality = GOLDEN[name]
+    assert (found.vector.dtype, found.vector.shape) == (np.float32, (128,))
+    assert np.linalg.norm(found.vector) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(found.vector[:5], numbers, atol=1e-4)
+    assert found.quality == pytest.approx(quality, abs=1e-3)
+
+
+def test_engines_agree(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
+    results = [embedded(stage, *photos.values()) for stage in stages.values()]
+    for one, other in zip(*results, strict=True):
+        assert float(one[0].vector @ other[0].vector) > 0.9995
+        assert one[0].quality == other[0].quality
+
+
+def test_it_is_what_opencv_computes(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
+    """Against OpenCV's classic engine, which reads the block-quantised file by itself."""
+    stage = stages["openvino-fp32"]
+    (path,) = stage._weights.files.values()
+    net = cv2.dnn.readNet(str(path), "", "", cv2.dnn.ENGINE_CLASSIC)
+    items = list(photos.values())[:8]
+    crops = [align(image, similarity_transform(found[0].landmarks)) for image, found in items]
+    net.setInput(cv2.dnn.blobFromImages(crops), "data")
+    reference = net.forward()
+    reference /= np.linalg.norm(reference, axis=1, keepdims=True)
+    ours = np.stack([vectors[0].vector for vectors in embedded(stage, *items)])
+    assert (ours * reference).sum(1).min() > 0.99999
+
+
+@pytest.mark.parametrize("engine", ["openvino-fp32", "auto"])
+def test_a_batch_of_one_is_a_batch_of_many(
+    stages: dict[str, identity.FaceRecognizer],
+    photos: Photos,
+    detector: faces.FaceDetector,
+    folder: Path,
+    engine: str,
+) -> None:
+    items = [*list(photos.values())[:5], looked_at(detector, folder / "faces" / "multiface.jpg")]
+    items.insert(2, (items[0][0], ()))
+    together = embedded(stages[engine], *items)
+    assert [len(vectors) for vectors in together] == [1, 1, 0, 1, 1, 1, 6]
+    for item, vectors in zip(items, together, strict=True):
+        (alone,) = embedded(stages[engine], item)
+        for one, other in zip(alone, vectors, strict=True):
+            np.testing.assert_array_equal(one.vector, other.vector)
+            assert one.quality == other.quality
+    assert embedded(stages[engine], (items[0][0], ())) == [()]
+
+
+def test_faces_come_back_in_order(
+    stages: dict[str, identity.FaceRecognizer], detector: faces.FaceDetector, folder: Path
+) -> None:
+    image, found = looked_at(detector, folder / "faces" / "two_people.jpg")
+    assert len(found) == 2
+    ((left, right), (swapped_left, swapped_right)) = embedded(stages["auto"], (image, found), (image, found[::-1]))
+    np.testing.assert_array_equal(left.vector, swapped_right.vector)
+    np.testing.assert_array_equal(right.vector, swapped_left.vector)
+    assert similarity_percentage(float(left.vector @ right.vector)) < 50
+
+
+@pytest.mark.parametrize("threshold", [65.0, 75.0, 85.0])
+def test_photos_are_grouped_by_person(
+    stages: dict[str, identity.FaceRecognizer], photos: Photos, folder: Path, threshold: float
+) -> None:
+    vectors = np.stack([vectors[0].vector for vectors in embedded(stages["auto"], *photos.values())])
+    grouper = Grouper(StageConfig())
+    grouper.load()
+    (found,) = grouper.predict_batch([GroupQuery(vectors, np.arange(len(vectors)), face_cosine(threshold))])
+    assert isinstance(found, Groups)
+    label = dict(zip(photos, found.labels.tolist(), strict=True))
+    assert all((label[a] == label[b]) is same for a, b, same in labelled(folder))
+
+
+def test_six_people_in_one_picture_are_six(
+    stages: dict[str, identity.FaceRecognizer], detector: faces.FaceDetector, folder: Path
+) -> None:
+    (people,) = embedded(stages["auto"], looked_at(detector, folder / "faces" / "multiface.jpg"))
+    vectors = np.stack([face.vector for face in people])
+    others = (vectors @ vectors.T)[np.triu_indices(6, 1)]
+    assert max(similarity_percentage(float(value)) for value in others) < 65
+
+
+def test_quality_falls_with_what_hides_a_face(
+    stages: dict[str, identity.FaceRecognizer], photos: Photos, detector: faces.FaceDetector
+) -> None:
+    stage = stages["auto"]
+    image, found = photos["img14.jpg"]
+    ((sharp,), (blurred,)) = embedded(stage, (image, found), (cv2.GaussianBlur(image, (0, 0), 6), found))
+    assert 0.85 < sharp.quality <= 1
+    assert blurred.quality < 0.6 * sharp.quality
+    small = cv2.resize(image, None, fx=0.15, fy=0.15, interpolation=cv2.INTER_AREA)
+    (tiny_faces,) = detector.predict_batch([detector.prepare(small)])
+    assert isinstance(tiny_faces, tuple)
+    ((tiny,),) = embedded(stage, (small, tiny_faces))
+    assert tiny.quality < 0.8 * sharp.quality
+    for changed in (blurred, tiny):  # and the face is still known
+        assert float(changed.vector @ sharp.vector) > 0.4
+
+
+def test_landmarks_on_one_point_fail_alone(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
+    image, (face,) = photos["img1.jpg"]
+    point = Face(face.x, face.y, face.width, face.height, 0.9, ((5.0, 5.0),) * 5)
+    with pytest.raises(InvalidInput, match="one point"):
+        stages["auto"].prepare((image, (point,)))
+
+
+def test_info_says_what_it_is(stages: dict[str, identity.FaceRecognizer]) -> None:
+    info = stages["openvino-fp32"].info()
+    assert info["model_version"] == "sface-2021dec-int8bq@fb143eea"
+    assert (info["licence"], info["dimensions"], info["engine"]) == ("Apache-2.0", 128, "openvino-fp32")
+    assert stages["auto"].info()["engine"] in ("openvino-fp32", "openvino-bf16")
+
+
+def test_a_file_of_another_network_is_refused(stages: object, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, save
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["data"], ["out"])],
+        "relu",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 3, 112, 112])],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "relu.onnx")
+    with pytest.raises(ValueError, match="no network from one picture to 128 numbers"):
+        identity.SFace(tmp_path / "relu.onnx", "openvino-fp32")

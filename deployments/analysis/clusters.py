@@ -1,6 +1,6 @@
 """analysis/clusters: groups feature vectors with scikit-learn's kmeans, dbscan, agglomerative or hdbscan.
 
-Vectors are unit vectors, on which squared euclidean distance is 2 − 2·cosine: all four methods group by cosine.
+Vectors are brought to unit length, where squared euclidean distance is 2 − 2·cosine: all four methods group by cosine.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ MAX_AUTO_CLUSTERS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterQuery:
-    """``vectors``: float32[n, d] unit vectors, n ≥ 2. ``n_clusters``: None has k chosen by silhouette.
+    """``vectors``: float32[n, d] of any length but 0, n ≥ 2. ``n_clusters``: None has k chosen by silhouette.
 
-    ``eps`` (cosine distance, dbscan only) and ``min_samples`` (dbscan and hdbscan) shape the density methods,
+    ``eps`` (cosine distance, 0-2, dbscan only) and ``min_samples`` (dbscan and hdbscan) shape the density methods,
     which find their own number of clusters and may leave points out as noise.
     """
 
@@ -35,8 +35,9 @@ class ClusterQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clustering:
-    """``labels``: int[n], −1 is noise; ``centroids``: float32[k, d] means of the members; ``inertia``: float[k],
-    summed squared distances of the members to their centroid; ``silhouette``: −1..1, None below 2 clusters."""
+    """``labels``: int[n], −1 is noise; ``centroids``: float32[k, d] means of the members at unit length; ``inertia``:
+    float[k], summed squared distances of the members to their centroid; ``silhouette``: −1..1, None below 2 clusters.
+    """
 
     labels: NDArray[np.int64]
     centroids: NDArray[np.float32]
@@ -64,6 +65,13 @@ class Clusters(Stage[StageConfig, ClusterQuery, ClusterQuery, Clustering]):
                 f"n_clusters must be between 1 and the number of vectors ({n}), got {query.n_clusters}."
             )
         vectors = query.vectors.astype(np.float64)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unusable = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+        if unusable.size:
+            return InvalidInput(
+                f"Vector {unusable[0]} (counted from 0) has no direction: its numbers are all 0, or one is not finite."
+            )
+        vectors /= lengths
         labels = _density(vectors, query) if query.method in ("dbscan", "hdbscan") else _partition(vectors, query)
         return _describe(vectors, labels)
 
@@ -75,8 +83,9 @@ def _density(vectors: NDArray[np.float64], query: ClusterQuery) -> NDArray[np.in
     from sklearn.cluster import DBSCAN, HDBSCAN
 
     if query.method == "dbscan":
-        # Cosine distance e on unit vectors is euclidean distance sqrt(2e), which lets scikit-learn use a tree.
-        model = DBSCAN(eps=float(np.sqrt(2 * query.eps)), min_samples=query.min_samples)
+        # Cosine distance e on unit vectors is euclidean distance sqrt(2e), which lets scikit-learn use a tree. The
+        # little more is for rounding: eps 2 reaches the very opposite.
+        model = DBSCAN(eps=float(np.sqrt(2 * query.eps)) * (1 + 1e-9), min_samples=query.min_samples)
     else:
         size = max(query.min_samples, 2)
         model = HDBSCAN(

@@ -1,9 +1,11 @@
-"""What an embedding stage gives; apart from the stages, so that a gateway can read it without their imports."""
+"""What the embedding stages give; apart from the stages, so that a gateway can read it without their imports."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from deployments.errors import ModelNotLoaded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,3 +15,15 @@ class Embedding:
     raw: NDArray[np.float32]
     unit: NDArray[np.float32]
     model_version: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipEmbedding:
+    """``vector``: float32[512] of length 1; ``model`` names what made it. Vectors of different models never compare."""
+
+    vector: NDArray[np.float32]
+    model: str
+
+
+class TextNotSupported(ModelNotLoaded):
+    """A text was to be embedded, and the model that serves has no text tower."""

@@ -96,6 +96,39 @@ def test_eps_is_a_cosine_distance(stage: Clusters) -> None:
     assert run(stage, ClusterQuery(vectors, "dbscan", eps=limit * 0.99)).labels.tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize("dims", [2, 3, 512])
+def test_eps_reaches_the_very_opposite(stage: Clusters, dims: int) -> None:
+    vectors = np.random.default_rng(dims).standard_normal((20, dims)).astype(np.float32)
+    for vector in vectors:
+        pair = np.stack([vector, -vector])
+        assert run(stage, ClusterQuery(pair, "dbscan", eps=2)).labels.tolist() == [0, 0]
+        assert run(stage, ClusterQuery(pair, "dbscan", eps=1.999)).labels.tolist() == [-1, -1]
+
+
+def test_one_sample_makes_a_neighbourhood(stage: Clusters) -> None:
+    result = run(stage, ClusterQuery(on_circle(0, 90, 180), "dbscan", eps=0.5, min_samples=1))
+    assert result.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_length_of_a_vector_does_not_matter(stage: Clusters, method: Method) -> None:
+    vectors = blobs(3, 8)
+    lengths = np.random.default_rng(0).uniform(1e-3, 1e3, (24, 1)).astype(np.float32)
+    unit, scaled = (run(stage, ClusterQuery(given, method)) for given in (vectors, vectors * lengths))
+    assert unit.labels.tolist() == scaled.labels.tolist()
+    np.testing.assert_allclose(unit.centroids, scaled.centroids, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("fault", [0.0, float("nan"), float("inf")])
+def test_a_vector_without_direction_is_refused(stage: Clusters, method: Method, fault: float) -> None:
+    vectors = blobs(3, 8)
+    vectors[5] = fault
+    (result,) = stage.predict_batch([ClusterQuery(vectors, method)])
+    assert isinstance(result, InvalidInput)
+    assert "Vector 5 " in result.message
+
+
 def test_min_samples_is_the_smallest_neighbourhood(stage: Clusters) -> None:
     vectors = np.concatenate([blobs(2, 6, 0.01), blobs(3, 1, 0.01)[2:]])
     loose = run(stage, ClusterQuery(vectors, "dbscan", min_samples=6)).labels

@@ -1,0 +1,167 @@
+"""embed/clip: one 512-d unit vector per picture or text, for semantic likeness, clusters and search by words.
+
+CLIP ViT-B/32 (Radford et al. 2021, https://arxiv.org/abs/2103.00020). Where its weights cannot be had, a backbone of
+embed/dinov3 serves pictures under its own name, and a text is answered with ``TextNotSupported``.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs.settings import settings
+from deployments.embed.backbones import load_backbone
+from deployments.embed.embedding import ClipEmbedding, TextNotSupported
+from deployments.embed.projected import ProjectedBackbone
+from deployments.embed.towers import Array, ClipTowers, TextTower
+from deployments.engines import Engine, EngineName, build_engine
+from deployments.errors import InvalidInput, StageError
+from deployments.images import Pixels
+from deployments.preprocess import Preprocess
+from deployments.stage import Stage, StageConfig
+from deployments.weights import Weights, resolve_first
+
+if TYPE_CHECKING:
+    import torch
+
+Ready = NDArray[Any]
+"""float32[3, H, W] of a picture, int64[n] of a text."""
+
+CLIP = "clip-vit-base-patch32"
+CHAIN = [CLIP, "dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
+DIMENSIONS = 512
+NO_TEXT = (
+    f"Texts need the model {CLIP}, which is not here. Get it with `visiongraph models pull {CLIP}` where a model hub "
+    f"can be reached, or put its files under VISION_MODELS_DIR/{CLIP}; then restart the stage."
+)
+
+
+class Config(StageConfig):
+    """``user_config`` of embed/clip; models and engine are read at load, the rest changes in place."""
+
+    max_batch_size: int = Field(default=16, ge=1)
+    models: list[str] = Field(
+        default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
+    )
+    engine: EngineName = Field(default="auto", description="what runs the image tower; texts run in torch fp32")
+    torch_threads: int = Field(
+        default=1, ge=1, description="threads of torch on the CPU; raise for texts or a torch engine"
+    )
+    cuda_memory_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="share of a GPU this process may take"
+    )
+
+
+class Encoder(Protocol):
+    """What turns pictures, and perhaps texts, into vectors: ClipTowers or ProjectedBackbone."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def preprocess(self) -> Preprocess: ...
+    def make_image_module(self) -> "torch.nn.Module": ...
+    def make_text_tower(self, device: str) -> TextTower | None: ...
+    def finish(self, output: Array) -> Array: ...
+    def info(self) -> dict[str, Any]: ...
+
+
+def load_encoder(weights: Weights) -> Encoder:
+    """The encoder for a model of models.yaml."""
+    return ClipTowers(weights) if "CLIPModel" in weights.architecture else ProjectedBackbone(load_backbone(weights))
+
+
+class Clip(Stage[Config, Pixels | str, Ready, ClipEmbedding]):
+    """Image or text → ClipEmbedding."""
+
+    # Where CLIP is missing and embed/dinov3 shares the process, both run the same backbone on the same picture: one
+    # forward pass could serve them.
+    key = "embed/clip"
+    config_class = Config
+    prepare_threads = 2
+    shrink = 2
+    """A picture is averaged down first, to no less than this many times the model's input."""
+
+    _encoder: Encoder
+    _engine: Engine
+    _texts: TextTower | None
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
+        import cv2  # noqa: F401 - loaded here and not by the first caller
+        import torch
+
+        # The resize kernel runs in the preparing threads; threads of its own would only fight them.
+        torch.set_num_threads(self.config.torch_threads)
+        self._encoder = load_encoder(resolve_first(self.config.models))
+        self._engine = build_engine(
+            self.config.engine,
+            self._encoder.make_image_module,
+            version=self._encoder.version,
+            input_size=self._encoder.preprocess.size,
+            cache=settings().models_cache.expanduser(),
+            cuda_memory_fraction=self.config.cuda_memory_fraction,
+        )
+        self._texts = self._encoder.make_text_tower(self._engine.device)
+
+    def warm_up(self) -> None:
+        height, width = self._encoder.preprocess.size
+        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
+        for size in range(1, self.config.max_batch_size + 1):
+            self._engine(np.zeros((size, 3, height, width), np.float32))
+        if self._texts is not None:
+            self._texts([self._texts.tokenize("a photo")])
+
+    def batches_at_once(self) -> int:
+        return self._engine.streams
+
+    def prepare(self, item: Pixels | str) -> Ready:
+        """float32[3, H, W] of an image by the model's own preprocessing; int64[n] of a text.
+
+        Raises TextNotSupported, and InvalidInput for a blank text or an image too elongated.
+        """
+        if not isinstance(item, str):
+            return self._encoder.preprocess(shrunk(item, self.shrink * max(self._encoder.preprocess.size)))
+        if self._texts is None:
+            raise TextNotSupported(NO_TEXT)
+        if not item.strip():
+            raise InvalidInput("The text is blank; send a few words.")
+        return self._texts.tokenize(item)
+
+    def predict_batch(self, items: list[Ready]) -> Sequence[ClipEmbedding | StageError]:
+        vectors = np.empty((len(items), DIMENSIONS), np.float32)
+        is_image = np.array([item.ndim == 3 for item in items])
+        if images := [item for item in items if item.ndim == 3]:
+            vectors[is_image] = self._encoder.finish(self._engine(np.stack(images)))
+        if texts := [item for item in items if item.ndim == 1]:
+            assert self._texts is not None
+            vectors[~is_image] = self._texts(texts)
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return [ClipEmbedding(vector, self._encoder.model) for vector in vectors]
+
+    def info(self) -> dict[str, Any]:
+        return {
+            **self._encoder.info(),
+            "text": self._texts is not None,
+            "engine": self._engine.name,
+            "device": self._engine.device,
+            "max_batch_size": self.config.max_batch_size,
+            "embedding_dim": DIMENSIONS,
+            "score": "cosine of unit vectors, -1 to 1, higher is more alike",
+        }
+
+
+def shrunk(image: Pixels, side: int) -> Pixels:
+    """The image with whole blocks of pixels averaged, its short side still ``side`` pixels or more."""
+    import cv2
+
+    height, width = image.shape[:2]
+    block = min(height, width) // side
+    if block < 2:
+        return image
+    size = (round(width / block), round(height / block))
+    averaged: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return averaged

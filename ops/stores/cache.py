@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Cache:
             raise ValueError(f"a cache URL starts with one of {', '.join(SCHEMES)}")
         self.type = "redis" if url else "none"
         self._redis = _connect(url) if url else None
+        self._scripts: dict[str, AsyncScript] = {}
         self._place = _place(url)
         self._down = False
         self._rest_until = 0.0
@@ -64,6 +66,16 @@ class Cache:
         if redis is None or not keys:
             return True
         return await self._attempt(lambda: redis.delete(*keys)) is not None
+
+    async def run(self, script: str, keys: Sequence[str], args: Sequence[int]) -> Any:
+        """What a Lua script answers, atomic and in one round trip; None when there is no server to answer."""
+        redis = self._redis
+        if redis is None:
+            return None
+        known = self._scripts.get(script)
+        if known is None:
+            known = self._scripts[script] = redis.register_script(script)
+        return await self._attempt(lambda: cast(Awaitable[Any], known(keys, args)))
 
     async def ping(self) -> bool:
         """True when the server answers, and when there is none to ask."""

@@ -1,4 +1,4 @@
-"""The document store: assets, features and configuration, behind one protocol with two backends.
+"""The document store: assets, features, faces and configuration, behind one protocol with two backends.
 
 ``sqlite:///file`` is embedded; ``mongodb://…`` serves many machines. ``open_documents`` picks by URL.
 """
@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ops.stores.records import Asset, Features
+from ops.stores.records import Asset, Features, PictureFaces
 
 
 class StoreError(Exception):
@@ -38,7 +38,7 @@ class Documents(Protocol):
         ...
 
     async def delete_asset(self, asset_id: str) -> bool:
-        """Remove an asset and all its features; False when the id is unknown."""
+        """Remove an asset, its features and its faces; False when the id is unknown."""
         ...
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
@@ -70,6 +70,17 @@ class Documents(Protocol):
 
     async def mark_unindexed(self, model_version: str) -> None:
         """Have every feature of one model indexed again, after the vector store was lost."""
+        ...
+
+    async def put_faces(self, faces: PictureFaces) -> bool:
+        """Store the faces of an asset, replacing those of the same asset and models.
+
+        False, changing nothing, when the asset is unknown or being deleted. Clears the asset's error.
+        """
+        ...
+
+    async def get_faces(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, PictureFaces]:
+        """The stored faces of one pair of models among the ids; an asset without faces is among them too."""
         ...
 
     async def get_config(self) -> dict[str, float]:

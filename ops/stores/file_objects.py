@@ -51,6 +51,9 @@ class FileObjects:
     def read(self, key: str) -> bytes:
         return self._translate(_get, self._path(key), key)
 
+    def open(self, key: str) -> BinaryIO:
+        return self._translate(_open, self._path(key), key)
+
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         check_range(start, end)
         # The open file keeps its bytes when the object is replaced or deleted meanwhile.

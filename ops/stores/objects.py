@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 2**20
 MAX_KEY_CHARS = 200
@@ -88,6 +88,14 @@ class Objects(Protocol):
 
     def read(self, key: str) -> bytes:
         """``get`` for code that has a thread of its own."""
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file to read and seek in, for code that has a thread of its own; close it.
+
+        A folder's is the real file, a bucket's is read in ranges. ObjectNotFound when there is none; a read raises
+        StoreError when the store does not answer, or holds another object under the key by now.
+        """
         ...
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:

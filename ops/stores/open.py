@@ -5,8 +5,12 @@ The client libraries are imported here only when their scheme is used.
 
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
+from ops.stores.jobs import JobStore
 from ops.stores.objects import Objects
+from ops.stores.people import People
 from ops.stores.vectors import Vectors
+
+NO_DOCUMENTS = "a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://"
 
 
 def open_documents(url: str) -> Documents:
@@ -19,7 +23,33 @@ def open_documents(url: str) -> Documents:
         from ops.stores.mongo_documents import MongoDocuments
 
         return MongoDocuments(url)
-    raise ValueError("a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://")
+    raise ValueError(NO_DOCUMENTS)
+
+
+def open_jobs(url: str) -> JobStore:
+    """Jobs live where the documents do. Raises ValueError as ``open_documents`` does."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_jobs import SqliteJobs
+
+        return SqliteJobs(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_jobs import MongoJobs
+
+        return MongoJobs(url)
+    raise ValueError(NO_DOCUMENTS)
+
+
+def open_people(url: str) -> People:
+    """Traces and identities live where the documents do. Raises ValueError as ``open_documents`` does."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_people import SqlitePeople
+
+        return SqlitePeople(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_people import MongoPeople
+
+        return MongoPeople(url)
+    raise ValueError(NO_DOCUMENTS)
 
 
 def open_objects(url: str) -> Objects:

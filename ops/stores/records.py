@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float32]
 MediaKind = Literal["image", "video", "audio"]
 
+PLACE_COLUMNS = 16
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,6 +56,21 @@ class Features:
     created_at: datetime = field(compare=False)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureFaces:
+    """Faces of the picture of one asset, found and embedded by one pair of models; there may be none.
+
+    ``places`` is float32[n, 16]: x, y, width, height in pixels of the picture, confidence 0-1, five landmarks x, y,
+    quality 0-1. ``vectors`` is float32[n, d], each row of length 1.
+    """
+
+    asset_id: str
+    model_version: str
+    places: Vector
+    vectors: Vector
+    created_at: datetime
+
+
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970, the lossless and sortable form of a time in every backend.
 
@@ -77,3 +94,9 @@ def to_blob(vector: Vector) -> bytes:
 def from_blob(blob: bytes) -> Vector:
     """The vector of ``to_blob``; read-only, as it shares the bytes."""
     return np.frombuffer(blob, "<f4")
+
+
+def from_face_blobs(places: bytes, vectors: bytes) -> tuple[Vector, Vector]:
+    """``places`` and ``vectors`` of PictureFaces, read-only, from the ``to_blob`` of each."""
+    rows, flat = from_blob(places).reshape(-1, PLACE_COLUMNS), from_blob(vectors)
+    return rows, flat.reshape(len(rows), flat.size // max(1, len(rows)))

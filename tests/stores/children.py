@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ops.stores.open import open_documents, open_objects, open_vectors
+from ops.stores.open import open_documents, open_jobs, open_objects, open_vectors
 from ops.stores.valkey import start
 from tests.stores.samples import asset_id, make_asset, make_features, unit_vector, write_file
 
@@ -13,7 +13,7 @@ from tests.stores.samples import asset_id, make_asset, make_features, unit_vecto
 def spawn(program: str, *args: str) -> "subprocess.Popen[str]":
     """Start one of the functions below in a new process."""
     argv = [sys.executable, "-m", "tests.stores.children", program, *args]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def exit_codes(children: "list[subprocess.Popen[str]]") -> list[int]:
@@ -64,6 +64,31 @@ async def add_vectors(url: str, first: str, batches: str) -> None:
         await vectors.add(batch)
         await vectors.maintain(batch[0].model_version)
     await vectors.close()
+
+
+async def claim_jobs(url: str, name: str) -> None:
+    """Claim jobs until none is due; print the id of each, and finish it."""
+    jobs = open_jobs(url)
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    number = 0
+    while job := await jobs.claim(f"{name}-{number}", ["index"], 60):
+        print(job.job_id, flush=True)
+        assert await jobs.succeed(job.job_id, f"{name}-{number}", {"by": name})
+        number += 1
+    await jobs.close()
+
+
+async def hold_job(url: str, worker: str, lease_s: str) -> None:
+    """Claim a job, save where it is, print its id, and keep it until killed."""
+    jobs = open_jobs(url)
+    job = await jobs.claim(worker, ["index"], float(lease_s))
+    assert job is not None
+    assert await jobs.save_checkpoint(job.job_id, worker, {"frame": 100 * job.attempts})
+    print(job.job_id, flush=True)
+    while True:
+        await asyncio.sleep(float(lease_s) / 3)
+        assert await jobs.heartbeat(job.job_id, worker, 0.5, "working", float(lease_s))
 
 
 async def hold_valkey(directory: str) -> None:

@@ -11,9 +11,11 @@ import boto3
 import pytest
 
 from ops.stores.documents import Documents
+from ops.stores.jobs import JobStore
 from ops.stores.mongo_documents import MongoDocuments
+from ops.stores.mongo_jobs import MongoJobs
 from ops.stores.objects import Objects
-from ops.stores.open import open_documents, open_objects, open_vectors
+from ops.stores.open import open_documents, open_jobs, open_objects, open_vectors
 from ops.stores.valkey import ValkeyServer
 from ops.stores.valkey import start as start_valkey
 from ops.stores.vectors import Vectors
@@ -56,6 +58,30 @@ async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
         assert isinstance(store, MongoDocuments)
         yield store
         await store._client.drop_database(name)
+    await store.close()
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def jobs_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """URL of an empty store."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/documents.sqlite"
+        return
+    server = os.environ.get("TEST_MONGODB_URL", "")
+    if not server:
+        pytest.skip("TEST_MONGODB_URL names no MongoDB server")
+    name = f"test_{uuid.uuid4().hex}"
+    url = urlsplit(server)._replace(path=f"/{name}").geturl()
+    yield url
+    store = MongoJobs(url)
+    await store._client.drop_database(name)
+    await store.close()
+
+
+@pytest.fixture
+async def jobs(jobs_url: str) -> AsyncIterator[JobStore]:
+    store = open_jobs(jobs_url)
+    yield store
     await store.close()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ops.stores.records import Asset, Features, MediaKind, Vector
+from ops.stores.records import PLACE_COLUMNS, Asset, Features, MediaKind, PictureFaces, Vector
 
 MODEL = "dinov3-vits16/1"
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)
@@ -45,6 +45,12 @@ def make_features(
 ) -> Features:
     unit = unit_vector(number) if unit is None else unit
     return Features(asset_id(number), model, kind, unit * 3, unit, created_at)
+
+
+def make_faces(number: int, *, count: int = 2, model: str = MODEL, created_at: datetime = MOMENT) -> PictureFaces:
+    rng = np.random.default_rng(number)
+    places = rng.standard_normal((count, PLACE_COLUMNS), dtype=np.float32)
+    return PictureFaces(asset_id(number), model, places, rng.standard_normal((count, 8), dtype=np.float32), created_at)
 
 
 def write_file(folder: Path, content: bytes, name: str = "upload") -> Path:

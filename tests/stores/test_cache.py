@@ -123,3 +123,12 @@ def test_other_schemes_are_refused_without_telling_the_url() -> None:
     with pytest.raises(ValueError, match="redis://") as caught:
         Cache("memcached://:secret@host")
     assert "secret" not in str(caught.value)
+
+
+async def test_a_script_runs_on_the_server_even_after_that_forgot_it(cache: Cache, valkey: ValkeyServer) -> None:
+    script = "return {redis.call('INCRBY', KEYS[1], ARGV[1]), #ARGV}"
+    assert await cache.run(script, ["counter"], [2, 0]) == [2, 2]
+    async with Redis.from_url(valkey.url) as redis:
+        await redis.script_flush()
+    assert await cache.run(script, ["counter"], [3]) == [5, 1]
+    assert await Cache("").run(script, ["counter"], [3]) is None

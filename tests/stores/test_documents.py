@@ -9,7 +9,7 @@ import pytest
 
 from ops.stores.documents import Documents
 from ops.stores.records import Asset
-from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_features
+from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features
 
 
 async def test_assets_come_back_as_they_were(documents: Documents) -> None:
@@ -180,6 +180,57 @@ async def test_features_replaced_meanwhile_are_not_marked_as_indexed(documents: 
     assert waiting.created_at == new.created_at
     await documents.mark_indexed([new])
     assert await documents.unindexed_features(MODEL, 9) == []
+
+
+async def test_faces_come_back_bit_by_bit(documents: Documents) -> None:
+    for number, count in ((1, 3), (2, 0), (3, 1)):
+        await documents.insert_asset(make_asset(number))
+        await documents.set_asset_error(asset_id(number), "earlier failure")
+        assert await documents.put_faces(make_faces(number, count=count))
+    given = {asset_id(number): make_faces(number, count=count) for number, count in ((1, 3), (2, 0))}
+    found = await documents.get_faces(MODEL, [asset_id(1), asset_id(2), asset_id(4)])
+    assert set(found) == set(given)
+    for key, faces in found.items():
+        assert (faces.asset_id, faces.model_version, faces.created_at) == (key, MODEL, MOMENT)
+        for stored, expected in ((faces.places, given[key].places), (faces.vectors, given[key].vectors)):
+            assert stored.dtype == np.float32
+            assert len(stored) == len(expected)
+            assert stored.tobytes() == expected.tobytes()
+    assert found[asset_id(1)].vectors.shape == (3, 8)
+    assert (await documents.get_assets([asset_id(1)]))[asset_id(1)].error_message is None
+    assert await documents.get_faces("other/1", [asset_id(1)]) == {}
+    assert await documents.get_faces(MODEL, []) == {}
+
+
+async def test_faces_are_replaced_and_need_a_living_asset(documents: Documents) -> None:
+    assert not await documents.put_faces(make_faces(1))
+    await documents.insert_asset(make_asset(1))
+    assert await documents.get_faces(MODEL, [asset_id(1)]) == {}
+    for faces in (make_faces(1), make_faces(1, count=4, created_at=MOMENT + timedelta(seconds=1))):
+        assert await documents.put_faces(faces)
+    await documents.mark_deleting(asset_id(1))
+    assert not await documents.put_faces(make_faces(1, count=1))
+    (kept,) = (await documents.get_faces(MODEL, [asset_id(1)])).values()
+    assert len(kept.places) == 4
+    assert kept.created_at == MOMENT + timedelta(seconds=1)
+
+
+async def test_deleting_an_asset_takes_its_faces_along(documents: Documents) -> None:
+    for number in (1, 2):
+        await documents.insert_asset(make_asset(number))
+        for model in (MODEL, "other/1"):
+            await documents.put_faces(make_faces(number, model=model))
+    assert await documents.delete_asset(asset_id(1))
+    await documents.insert_asset(make_asset(1))
+    for model in (MODEL, "other/1"):
+        assert set(await documents.get_faces(model, [asset_id(1), asset_id(2)])) == {asset_id(2)}
+
+
+async def test_a_delete_leaves_no_faces_of_a_simultaneous_put(documents: Documents) -> None:
+    for number in range(30):
+        await documents.insert_asset(make_asset(number))
+        await asyncio.gather(documents.put_faces(make_faces(number)), documents.delete_asset(asset_id(number)))
+        assert await documents.get_faces(MODEL, [asset_id(number)]) == {}
 
 
 async def test_configuration_is_merged(documents: Documents) -> None:

@@ -7,16 +7,19 @@ import pytest
 
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
+from ops.stores.jobs import JobStore
 from ops.stores.objects import Objects
-from ops.stores.open import open_cache, open_documents, open_objects, open_vectors
+from ops.stores.open import open_cache, open_documents, open_jobs, open_objects, open_vectors
 from ops.stores.s3_url import S3Location
 from ops.stores.vectors import Vectors
 
 
 async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:
-    stores: list[Documents | Objects | Vectors | Cache] = [
+    stores: list[Documents | JobStore | Objects | Vectors | Cache] = [
         open_documents(f"sqlite:///{tmp_path}/d.sqlite"),
         open_documents("mongodb://user:secret@localhost:1/db"),
+        open_jobs(f"sqlite:///{tmp_path}/d.sqlite"),
+        open_jobs("mongodb://user:secret@localhost:1/db"),
         open_objects(f"file://{tmp_path}/objects"),
         open_objects("s3://bucket?endpoint_url=http://127.0.0.1:1&region=auto"),
         open_vectors(f"file://{tmp_path}/vectors"),
@@ -27,7 +30,7 @@ async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:
         open_cache(""),
     ]
     assert [store.type for store in stores] == [
-        *("sqlite", "mongodb", "file", "s3", "lance", "lance", "redis", "redis", "redis", "none")
+        *("sqlite", "mongodb", "sqlite", "mongodb", "file", "s3", "lance", "lance", "redis", "redis", "redis", "none")
     ]
     for store in stores:
         await store.close()
@@ -37,6 +40,7 @@ async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:
     ("opener", "accepted"),
     [
         (open_documents, "sqlite:///, mongodb:// or mongodb+srv://"),
+        (open_jobs, "sqlite:///, mongodb:// or mongodb+srv://"),
         (open_objects, "file:/// or s3://"),
         (open_vectors, "file:/// or s3://"),
         (open_cache, "redis://, rediss://, unix://"),

@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -12,7 +14,7 @@ from ops.stores.documents import StoreError
 from ops.stores.file_objects import FileObjects
 from ops.stores.sqlite_documents import SqliteDocuments
 from tests.stores.children import content_of, exit_codes, spawn
-from tests.stores.samples import MODEL, asset_id, make_asset, make_features
+from tests.stores.samples import MODEL, asset_id, make_asset, make_faces, make_features
 
 SET = "INSERT INTO config VALUES (?, ?)"
 
@@ -145,6 +147,71 @@ def test_a_file_of_another_version_is_refused(url: str, tmp_path: Path) -> None:
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
         SqliteDocuments(f"sqlite:///{path}")
+
+
+VERSION_1 = """
+    CREATE TABLE assets (
+        asset_id TEXT PRIMARY KEY, filename TEXT NOT NULL, kind TEXT NOT NULL, format TEXT NOT NULL,
+        content_type TEXT NOT NULL, file_size INTEGER NOT NULL, uploaded_at INTEGER NOT NULL,
+        width INTEGER, height INTEGER, duration REAL, fps REAL, frame_count INTEGER, rotation INTEGER,
+        has_audio INTEGER, deleting INTEGER NOT NULL, error_message TEXT) WITHOUT ROWID;
+    CREATE TABLE features (
+        asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL,
+        kind TEXT NOT NULL, raw BLOB NOT NULL, unit BLOB NOT NULL, created_at INTEGER NOT NULL,
+        indexed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (asset_id, model_version));
+    CREATE INDEX features_unindexed ON features (model_version, created_at) WHERE indexed = 0;
+    CREATE TABLE config (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+    INSERT INTO config VALUES ('similarity_threshold', 80);
+    INSERT INTO assets VALUES ('one', 'one.jpg', 'image', 'jpeg', 'image/jpeg', 9, 1772600767123457,
+                               4, 3, NULL, NULL, NULL, NULL, NULL, 0, NULL);
+    INSERT INTO features VALUES ('one', 'dinov3-vits16/1', 'image', x'0000803f', x'0000803f', 1772600767123457, 1);
+    PRAGMA user_version = 1;
+"""
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+
+async def test_a_file_of_version_1_is_brought_to_this_one(url: str, tmp_path: Path) -> None:
+    old = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(old)) as connection:
+        connection.executescript(VERSION_1)
+    for _ in range(2):  # the second time there is nothing left to do
+        documents = SqliteDocuments(f"sqlite:///{old}")
+        assert await documents.get_config() == {"similarity_threshold": 80}
+        assert [asset.filename for asset in await documents.list_assets()] == ["one.jpg"]
+        (features,) = (await documents.get_features(MODEL, ["one"])).values()
+        assert features.raw.tolist() == [1.0]
+        assert await documents.unindexed_features(MODEL, 9) == []
+        assert await documents.put_faces(replace(make_faces(1), asset_id="one"))
+        assert set(await documents.get_faces(MODEL, ["one"])) == {"one"}
+        await documents.close()
+    await SqliteDocuments(url).close()
+    new = Path(url.removeprefix("sqlite:///"))
+    plain = {name: "".join(sql.split()) for name, sql in schema_of(new).items()}
+    assert {name: "".join(sql.split()) for name, sql in schema_of(old).items()} == plain
+
+
+async def test_several_processes_may_bring_one_file_to_this_version(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+    stores = await asyncio.gather(*(asyncio.to_thread(SqliteDocuments, f"sqlite:///{path}") for _ in range(6)))
+    assert [len(await store.list_assets()) for store in stores] == [1] * 6
+    for store in stores:
+        await store.close()
+
+
+def test_a_file_that_is_refused_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "newer.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="schema 99"):
+            SqliteDocuments(f"sqlite:///{path}")
+    assert schema_of(path) == {}
 
 
 async def test_every_write_is_synced(documents: SqliteDocuments) -> None:

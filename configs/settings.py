@@ -1,23 +1,53 @@
 """Addresses, secrets and limits, read from the environment once per process.
 
-Every variable of this project starts with ``VISION_``; a ``VISION_`` variable that no setting
-owns is a typing mistake and is refused at start.
+Variables of this project start with ``VISION_``; a ``VISION_`` variable that no setting owns is a typing
+mistake and is refused at start. Those that clients and operators of the APIs know under a plain name keep it.
 """
 
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "VISION_"
 
 
-class Settings(BaseSettings):
-    """Process settings; sizes in bytes, times in seconds."""
+def _items(value: Any) -> Any:
+    return [item for part in value.split(",") if (item := part.strip())] if isinstance(value, str) else value
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+CommaSeparated = (NoDecode, BeforeValidator(_items))
+Names = Annotated[tuple[str, ...], *CommaSeparated]
+Numbers = Annotated[tuple[PositiveInt, ...], *CommaSeparated]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], *CommaSeparated]
+
+
+class Settings(BaseSettings):
+    """Process settings; sizes in bytes, times in seconds. An empty variable is as good as none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    environment: str = Field(default="development", validation_alias="ENVIRONMENT", description="as /health shows it")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = Field(
+        default=None, validation_alias="LOG_LEVEL", description="in place of that of the Serve configuration"
+    )
+    log_json: bool | None = Field(
+        default=None, validation_alias="LOG_JSON", description="JSON or text, in place of the Serve configuration"
+    )
 
     home: Path = Field(default=Path(".visiongraph"), description="state of the embedded stores")
     objects_url: str = Field(default="", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
@@ -31,6 +61,20 @@ class Settings(BaseSettings):
     )
     hf_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")
 
+    api_key: SecretStr = Field(
+        default=SecretStr(""), validation_alias="API_KEY", description="comma-separated; empty: anyone may call"
+    )
+    rate_limit_enabled: bool = Field(default=True, validation_alias="RATE_LIMIT_ENABLED")
+    rate_limit_per_minute: PositiveInt = Field(
+        default=60, validation_alias="RATE_LIMIT_PER_MINUTE", description="of one client of the photo API"
+    )
+    rate_limit_burst: PositiveInt = Field(
+        default=10, validation_alias="RATE_LIMIT_BURST", description="of those, how many may come at once"
+    )
+    trusted_proxies: Networks = Field(
+        default=(), description="addresses or CIDRs, comma-separated, whose X-Forwarded-For is believed"
+    )
+
     max_image_bytes: PositiveInt = 50 * 2**20
     max_video_bytes: PositiveInt = 4 * 2**30
     max_audio_bytes: PositiveInt = 100 * 2**20
@@ -39,17 +83,53 @@ class Settings(BaseSettings):
     max_batch_assets: PositiveInt = 100
     max_requests_at_once: PositiveInt = Field(default=512, description="requests in one gateway; more get a 429")
     max_uploads_at_once: PositiveInt = 16
+    jobs_at_once: PositiveInt = Field(default=1, description="durable jobs that one worker runs at a time")
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: PositiveInt = 3600
     feature_cache_ttl_s: PositiveInt = 3600
 
+    max_batch_size: PositiveInt = Field(
+        default=20, validation_alias="MAX_BATCH_SIZE", description="pictures in one request of the photo API"
+    )
+    max_image_size_bytes: PositiveInt = Field(
+        default=30 * 2**20, validation_alias="MAX_IMAGE_SIZE_BYTES", description="picture of the photo API"
+    )
+    max_image_fetch_timeout_seconds: PositiveFloat = Field(
+        default=15.0, validation_alias="MAX_IMAGE_FETCH_TIMEOUT_SECONDS", description="redirects included"
+    )
+    fetch_allowed_hosts: Names = Field(
+        default=(), description="host names or CIDRs, comma-separated, fetched from though they are not public"
+    )
+    fetch_ports: Numbers = Field(default=(80, 443), description="ports, comma-separated, that pictures may come from")
+    dbscan_eps_default: float = Field(default=0.35, ge=0.01, le=2, validation_alias="DBSCAN_EPS_DEFAULT")
+    dbscan_min_samples_default: int = Field(default=2, ge=1, le=50, validation_alias="DBSCAN_MIN_SAMPLES_DEFAULT")
+    llm_default_model: str = Field(default="anthropic/claude-opus-4-6", validation_alias="LLM_DEFAULT_MODEL")
+    llm_max_tokens: int = Field(default=500, ge=100, le=2000, validation_alias="LLM_MAX_TOKENS")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, level: Any) -> Any:
+        return level.upper() if isinstance(level, str) else level
+
+    @field_validator("api_key")
+    @classmethod
+    def _refuse_no_key(cls, given: SecretStr) -> SecretStr:
+        # Commas alone would open every route to anyone who meant to close them.
+        if given.get_secret_value() and not _items(given.get_secret_value()):
+            raise ValueError("there is no key in it; unset it to serve without keys")
+        return given
+
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> "Settings":
-        known = {PREFIX + name.upper() for name in type(self).model_fields}
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in variables())
         if unknown:
             raise ValueError(f"unknown settings in the environment: {', '.join(unknown)}")
         return self
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The keys of which a request must have one; without any it needs none."""
+        return tuple(_items(self.api_key.get_secret_value()))
 
     @property
     def objects(self) -> str:
@@ -70,6 +150,13 @@ class Settings(BaseSettings):
     def spool(self) -> Path:
         """Folder of uploads on their way in; on the volume of the embedded object store."""
         return self.home.resolve() / "spool"
+
+
+@lru_cache
+def variables() -> dict[str, str]:
+    """Every environment variable that is a setting → the name of its field."""
+    fields = Settings.model_fields.items()
+    return {str(field.validation_alias or PREFIX + name.upper()): name for name, field in fields}
 
 
 @lru_cache

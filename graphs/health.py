@@ -15,6 +15,9 @@ from graphs.context import Context, Timer
 from ops.stores.documents import StoreError
 
 PATIENCE_S = 5.0
+ALIASES = ("/api/v1/health", "/v1/health")
+HEALTH_PATHS = frozenset({"/health", *ALIASES, "/livez", "/readyz"})
+"""Answered without a key, and however much there is to do."""
 
 
 class Gpu(BaseModel):
@@ -43,10 +46,11 @@ class StoreState(BaseModel):
 
 
 class StageState(BaseModel):
-    """One stage of the graph."""
+    """One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request."""
 
     name: str
     loaded: bool
+    on_demand: bool
     load_time_ms: float | None
     error: str | None
 
@@ -57,6 +61,7 @@ class Health(BaseModel):
     status: Literal["ok", "degraded", "unhealthy"]
     timestamp: datetime
     version: str
+    environment: str
     uptime_seconds: float
     gpu: Gpu
     model: ModelState
@@ -101,11 +106,12 @@ def health_router(context: Context) -> APIRouter:
         )
         embed = infos.get("embed/dinov3", {})
         everything = documents and objects and (cache or context.cache.type == "none")
-        loaded = all(info.get("loaded") for info in infos.values())
+        loaded = all(info.get("loaded") or info.get("on_demand") for info in infos.values())
         return Health(
             status="unhealthy" if not (documents and objects) else "ok" if everything and loaded else "degraded",
             timestamp=datetime.now(UTC),
             version=version("visiongraph"),
+            environment=context.settings.environment,
             uptime_seconds=round(time.monotonic() - context.started_at, 1),
             gpu=Gpu.model_validate(
                 embed.get("gpu")
@@ -127,6 +133,7 @@ def health_router(context: Context) -> APIRouter:
                 StageState(
                     name=key,
                     loaded=bool(info.get("loaded")),
+                    on_demand=bool(info.get("on_demand")),
                     load_time_ms=None if info.get("load_s") is None else info["load_s"] * 1000,
                     error=info.get("error"),
                 )
@@ -135,7 +142,7 @@ def health_router(context: Context) -> APIRouter:
             processing_time=clock.seconds,
         )
 
-    for path in ("/health", "/api/v1/health"):
+    for path in ("/health", *ALIASES):
         router.add_api_route(path, health, methods=["GET"], response_model=Health, include_in_schema=path == "/health")
 
     @router.get("/livez", response_class=JSONResponse)

@@ -1,7 +1,7 @@
 """Limits of every request, before any route sees it: a cap on requests at once, a body cap, a deadline."""
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,18 +9,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import Settings
 from deployments.handle import request_deadline
-from graphs.failures import error_response
+from graphs.contracts import Contracts
+from graphs.failures import Failure
+from graphs.health import HEALTH_PATHS
 
 UPLOAD_ROUTES = ("/upload-media",)
-ALWAYS_ANSWERED = {"/livez", "/readyz", "/health", "/api/v1/health"}
 
 
 class RequestLimits:
     """ASGI middleware. Serve and its proxy have no body limit, so the cap is here, while the body is read."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts, body_limits: Mapping[str, int]) -> None:
         self._app = app
         self._settings = settings
+        self._contracts = contracts
+        self._body_limits = body_limits
         self._active = 0
         self._upload_limit = 65536 + max(settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes)
 
@@ -28,9 +31,9 @@ class RequestLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._active >= self._settings.max_requests_at_once and scope["path"] not in ALWAYS_ANSWERED:
+        if self._active >= self._settings.max_requests_at_once and scope["path"] not in HEALTH_PATHS:
             message = f"This gateway has {self._active} requests at hand; try again in a moment."
-            await error_response(429, "OVERLOADED", message)(scope, receive, send)
+            await self._refuse(Failure(429, "OVERLOADED", message), scope, receive, send)
             return
         self._active += 1
         try:
@@ -40,10 +43,10 @@ class RequestLimits:
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
         uploads = scope["path"].endswith(UPLOAD_ROUTES)
-        limit = self._upload_limit if uploads else self._settings.max_body_bytes
+        limit = self._upload_limit if uploads else self._body_limits.get(scope["path"], self._settings.max_body_bytes)
         length = _content_length(scope)
         if length > limit:
-            await error_response(413, "FILE_TOO_LARGE", _too_large(length, limit))(scope, receive, send)
+            await self._refuse(Failure(413, "FILE_TOO_LARGE", _too_large(length, limit)), scope, receive, send)
             return
         # An upload takes as long as its sender's line needs; what is done with it is counted from then.
         request_deadline.set(None if uploads else time.time() + self._settings.request_timeout_s)
@@ -60,6 +63,9 @@ class RequestLimits:
             return message
 
         await self._app(scope, capped, send)
+
+    async def _refuse(self, failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._contracts.errors(scope["path"]).response(failure)(scope, receive, send)
 
 
 def _content_length(scope: MutableMapping[str, Any]) -> int:

@@ -1,23 +1,48 @@
-"""The APIs by name: what mounts each, and the stages it calls."""
+"""The APIs by name: what mounts each, the stages it calls, and what it promises of all its routes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from configs.settings import Settings
+from graphs import contracts, jobs
 from graphs.assets import api as assets
 from graphs.context import Context
+from graphs.contracts import Contract
+from graphs.media import api as media
+from graphs.photos import api as photos
+
+
+def _no_body_limits(_: Settings) -> Mapping[str, int]:
+    return {}
 
 
 @dataclass(frozen=True)
 class Api:
-    """``mount`` adds the routes of the API to an application; ``stages`` are the keys it needs in the context."""
+    """``mount`` adds the routes of the API to an application; ``stages`` are the keys it needs in the context.
+
+    ``body_limits`` are bytes by path, for routes whose body may be larger than ``max_body_bytes``.
+    """
 
     title: str
     mount: Callable[[FastAPI, Context], None]
     stages: tuple[str, ...]
+    contract: Contract
+    body_limits: Callable[[Settings], Mapping[str, int]] = _no_body_limits
 
 
 APIS: dict[str, Api] = {
-    "assets": Api("Assets: upload, features, similarity, search", assets.mount, assets.STAGES),
+    "assets": Api(
+        "Assets: upload, features, similarity, search, quality", assets.mount, assets.STAGES, contracts.ASSETS
+    ),
+    "photos": Api(
+        "Photos: quality, emotion, embedding, clusters, reviews",
+        photos.mount,
+        photos.STAGES,
+        contracts.PHOTOS,
+        photos.body_limits,
+    ),
+    "media": Api("Media: video streams, clips, frames, face traces", media.mount, media.STAGES, contracts.MEDIA),
+    "jobs": Api("Jobs: progress and cancelling of long work", jobs.mount, (), contracts.JOBS),
 }

@@ -8,9 +8,12 @@ from fastapi import Depends
 
 from configs.settings import Settings
 from deployments.handle import StageHandle
+from ops.fetch import Fetcher
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
+from ops.stores.jobs import JobStore
 from ops.stores.objects import Objects
+from ops.stores.people import People
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,20 @@ class Context:
     stages: dict[str, StageHandle]
     objects: Objects
     documents: Documents
+    jobs: JobStore
+    people: People
     cache: Cache
+    fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
 
     async def close(self) -> None:
-        """Close the stores."""
+        """Close the stores and connections."""
         await self.objects.close()
         await self.documents.close()
+        await self.jobs.close()
+        await self.people.close()
         await self.cache.close()
+        await self.fetcher.close()
 
 
 class Clock:
@@ -43,6 +52,11 @@ class Clock:
     def seconds(self) -> float:
         """Elapsed seconds, to a tenth of a millisecond."""
         return round(time.perf_counter() - self._started, 4)
+
+    @property
+    def milliseconds(self) -> float:
+        """Elapsed milliseconds, to a tenth."""
+        return round((time.perf_counter() - self._started) * 1000, 1)
 
 
 async def _clock() -> Clock:

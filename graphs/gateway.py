@@ -14,12 +14,17 @@ from ray.serve import Application
 
 from configs.settings import Settings, settings
 from deployments.catalog import CallLimits, remote_handle
+from deployments.handle import StageHandle
+from graphs.access import KeyCheck
 from graphs.apis import APIS
 from graphs.context import Context
+from graphs.contracts import Contracts
 from graphs.failures import install_error_handlers
 from graphs.health import health_router
 from graphs.limits import RequestLimits
-from ops.stores.open import open_cache, open_documents, open_objects
+from graphs.rates import RateLimits
+from ops.fetch import open_fetcher
+from ops.stores.open import open_cache, open_documents, open_jobs, open_objects, open_people
 
 logger = logging.getLogger("ray.serve")
 
@@ -36,7 +41,9 @@ class GatewayArgs(BaseModel):
         default_factory=dict,
         description="stage key → application.deployment, where that is not room.name",
     )
-
+    on_demand: list[str] = Field(
+        default_factory=list, description="stage keys whose deployment may have no replica; health does not wake them"
+    )
     calls: CallLimits = Field(default_factory=CallLimits, description="how many items and calls go to a stage at once")
 
     def needed(self) -> list[str]:
@@ -46,6 +53,12 @@ class GatewayArgs(BaseModel):
             raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(APIS)}")
         return list(dict.fromkeys(key for name in self.apis for key in APIS[name].stages))
 
+    def handles(self) -> dict[str, StageHandle]:
+        """A handle to each of them, found by name at its first call."""
+        return {
+            key: remote_handle(key, self.stages, self.calls, on_demand=key in self.on_demand) for key in self.needed()
+        }
+
 
 def open_context(config: Settings, stages: dict[str, Any]) -> Context:
     """Stores as the settings name them, and the given stage handles."""
@@ -54,7 +67,10 @@ def open_context(config: Settings, stages: dict[str, Any]) -> Context:
         stages=stages,
         objects=open_objects(config.objects),
         documents=open_documents(config.documents),
+        jobs=open_jobs(config.documents),
+        people=open_people(config.documents),
         cache=open_cache(config.cache_url.get_secret_value()),
+        fetcher=open_fetcher(config),
     )
 
 
@@ -70,9 +86,21 @@ def build_app(context: Context, apis: list[str]) -> FastAPI:
     app.include_router(health_router(context))
     for name in apis:
         APIS[name].mount(app, context)
-    install_error_handlers(app)
-    app.add_middleware(RequestLimits, settings=context.settings)
+    contracts = Contracts(APIS[name].contract for name in apis)
+    install_error_handlers(app, contracts.errors)
+    _add_fences(app, context, contracts, apis)
     return app
+
+
+def _add_fences(app: FastAPI, context: Context, contracts: Contracts, apis: list[str]) -> None:
+    """What a request passes before any route sees it; the last one added is the first one met."""
+    config = context.settings
+    if config.rate_limit_enabled:
+        app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
+    body_limits = {path: size for name in apis for path, size in APIS[name].body_limits(config).items()}
+    app.add_middleware(RequestLimits, settings=config, contracts=contracts, body_limits=body_limits)
+    if config.api_keys:
+        app.add_middleware(KeyCheck, settings=config, contracts=contracts)
 
 
 class Gateway:
@@ -82,8 +110,8 @@ class Gateway:
         self._args = GatewayArgs.model_validate(args)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        handles = {key: remote_handle(key, self._args.stages, self._args.calls) for key in self._args.needed()}
-        app = build_app(open_context(settings(), handles), self._args.apis)
+        args = self._args
+        app = build_app(open_context(settings(), args.handles()), args.apis)
         # What stays for good need not be walked through again at every collection.
         gc.freeze()
         return app

@@ -3,17 +3,28 @@
 from fastapi import APIRouter, FastAPI
 
 from graphs.assets.analytics import ANOMALIES, CLUSTERS, analytics_router
+from graphs.assets.characters import characters_router
+from graphs.assets.composition import composition_router
 from graphs.assets.configuration import Configuration, configuration_router
+from graphs.assets.continuity import continuity_router
+from graphs.assets.faces import IDENTITY, FaceSource
 from graphs.assets.features import EMBED, FeatureSource
+from graphs.assets.grouping import GROUPS, Grouping
 from graphs.assets.info import info_router
 from graphs.assets.library import Library
+from graphs.assets.likeness import Comparison
 from graphs.assets.matching import matching_router
+from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, EXPOSURE, FACES, NIMA, Measures
 from graphs.assets.media import media_router
 from graphs.assets.models import ErrorBody
 from graphs.assets.nearest import NEAREST
+from graphs.assets.quality import quality_router
 from graphs.context import Context
 
-STAGES = (EMBED, NEAREST, CLUSTERS, ANOMALIES)
+STAGES = (
+    *(EMBED, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
+    *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
+)
 ERRORS = {
     400: "the request or the file is not what the route takes",
     404: "unknown asset id",
@@ -29,13 +40,20 @@ def mount(app: FastAPI, context: Context) -> None:
     library = Library(context)
     features = FeatureSource(context, library)
     configuration = Configuration(context)
+    measures = Measures(context, library)
+    faces = FaceSource(context, library)
+    comparison = Comparison(features, faces)
     router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
     for part in (
         media_router(context, library, features),
         matching_router(context, library, features, configuration),
+        quality_router(library, features, measures, configuration),
+        composition_router(library, features, measures),
         analytics_router(context, library, features),
+        characters_router(library, comparison, Grouping(context, features, faces), configuration),
+        continuity_router(library, comparison, configuration),
         configuration_router(context, configuration),
-        info_router(context),
+        info_router(context, STAGES),
     ):
         router.include_router(part)
     app.include_router(router, prefix="/api/v1")

@@ -1,12 +1,17 @@
 """model-info: which model serves, how, and what its numbers mean."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.assets.faces import IDENTITY
 from graphs.assets.features import EMBED
+from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, FACES, NIMA
+from graphs.assets.scores import EXPLAINED
+from graphs.assets.verdicts import EXPLAINED as VERDICTS
 from graphs.context import Context, Timer
 from graphs.health import stage_infos
 
@@ -28,27 +33,28 @@ class ServingModel(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """``stages`` has the words of every stage of the graph about itself."""
+    """``scores``: how each is formed; ``stages`` has the words of every stage of the graph about itself."""
 
     # "model_config" is the contract's name and pydantic's own; hence the alias.
     model_config = ConfigDict(populate_by_name=True)
 
     serving: ServingModel = Field(alias="model_config")
     capabilities: dict[str, bool]
+    scores: dict[str, dict[str, Any]]
     limits: dict[str, float]
     status: str
     stages: dict[str, dict[str, Any]]
     processing_time: float
 
 
-def info_router(context: Context) -> APIRouter:
+def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
     """model-info."""
     router = APIRouter(tags=["assets: configuration"])
 
     @router.get("/model-info", response_model=ModelInfo)
     async def model_info(clock: Timer) -> Response:
         """The model that serves, what it can do, and its limits."""
-        infos = await stage_infos(context)
+        infos = await stage_infos(context, stages)
         embed = infos[EMBED]
         settings = context.settings
         loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
@@ -72,7 +78,11 @@ def info_router(context: Context) -> APIRouter:
                 "semantic_search": loaded[EMBED] and loaded["analysis/nearest"],
                 "clustering": loaded[EMBED] and loaded["analysis/clusters"],
                 "anomaly_detection": loaded[EMBED] and loaded["analysis/anomalies"],
+                "quality_analysis": loaded[EMBED] and all(loaded[key] for key in (BLUR, BRISQUE, NIMA)),
+                "composition_analysis": loaded[COMPOSITION] and loaded[FACES],
+                "character_analysis": loaded[EMBED] and all(loaded[key] for key in (FACES, IDENTITY)),
             },
+            scores=EXPLAINED | VERDICTS,
             limits={
                 "max_batch_assets": settings.max_batch_assets,
                 "max_image_bytes": settings.max_image_bytes,

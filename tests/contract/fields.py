@@ -63,6 +63,60 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         "total_assets assets_clustered n_clusters total_inertia cluster_method clusters",
         clusters="cluster_id size inertia centroid assets",
     ),
+    ("POST", "analyze-quality"): _fields(
+        "asset_id",
+        "asset_id quality_score diversity_score feature_statistics",
+        feature_statistics="mean std max min",
+    ),
+    ("POST", "analyze-image-metrics"): _fields(
+        "asset_id",
+        "asset_id sharpness_score lighting_quality composition_score overall_quality dinov3_quality",
+    ),
+    ("POST", "analyze-image-composition"): _fields(
+        "asset_id extract_features",
+        "asset_id filename image_dimensions composition_analysis enhanced_analysis features composition_tags",
+        image_dimensions="width height",
+        composition_analysis="shot_size shot_angle framing aspect_ratio",
+        enhanced_analysis="rule_of_thirds_score symmetry_score depth_of_field color_analysis edge_density "
+        "composition_balance",
+    ),
+    ("POST", "batch-quality-check"): _fields(
+        "asset_ids",
+        "total_assets processed_successfully failed_assets quality_results batch_statistics",
+        quality_results="asset_id filename quality_score diversity_score feature_statistics error",
+        batch_statistics="mean_quality std_quality min_quality max_quality median_quality",
+    ),
+    ("POST", "validate-consistency"): _fields(
+        "asset_id_1 asset_id_2",
+        f"asset_id_1 asset_id_2 same_character similarity_score confidence_level explanation basis {DISTANCES}",
+    ),
+    ("POST", "character-matching"): _fields(
+        "reference_asset_id test_asset_ids",
+        "reference_asset_id reference_filename total_tested processed_successfully same_character_count "
+        "average_similarity consistency_results",
+        consistency_results="test_asset_id filename same_character similarity_score confidence_level "
+        f"confidence_score explanation error basis {DISTANCES}",
+    ),
+    ("POST", "group-by-character"): _fields(
+        "asset_ids similarity_threshold",
+        "total_assets assets_with_features similarity_threshold groups_found character_groups",
+        character_groups="group_id character_count assets representative_asset basis",
+    ),
+    ("POST", "validate-shot-consistency"): _fields(
+        "shot_asset_ids character_reference_asset_id",
+        "character_reference_asset_id reference_filename total_shots processed_shots consistent_shots "
+        "consistency_rate average_similarity sequence_status sequence_recommendation shot_validations",
+        shot_validations="shot_index shot_asset_id filename consistent similarity_score validation_status "
+        f"recommendation error basis {DISTANCES}",
+    ),
+    ("POST", "reference-enforcement"): _fields(
+        "master_reference_asset_id generated_asset_ids compliance_threshold",
+        "master_reference_asset_id master_filename compliance_threshold total_generated processed_successfully "
+        "compliant_count compliance_rate average_compliance_score action_summary compliance_results",
+        action_summary="approve review regenerate",
+        compliance_results="generated_asset_id filename compliant compliance_score recommendation action error basis "
+        f"{DISTANCES}",
+    ),
     ("GET", "config"): _fields(
         "", "quality_threshold similarity_threshold max_file_size_mb max_batch_size request_timeout_seconds"
     ),
@@ -87,4 +141,7 @@ DEFAULTS = {
     ("semantic-search", "top_k"): 10,
     ("anomaly-detection", "anomaly_threshold"): 2.0,
     ("feature-clustering", "cluster_method"): "kmeans",
+    ("analyze-image-composition", "extract_features"): True,
+    ("group-by-character", "similarity_threshold"): 75,
+    ("reference-enforcement", "compliance_threshold"): 80,
 }

@@ -16,12 +16,18 @@ from configs import settings as settings_module
 from configs.settings import Settings
 from deployments.analysis.anomalies import AnomalyDetector
 from deployments.analysis.clusters import Clusters
+from deployments.analysis.groups import Grouper
 from deployments.catalog import local_handle
 from deployments.handle import StageHandle
+from deployments.quality.blur import Blur
+from deployments.quality.composition import CompositionAnalyzer
+from deployments.quality.exposure import Exposure
 from graphs.context import Context
 from graphs.gateway import build_app, open_context
 from ops.stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
+from tests.dummies.people import DummyIdentity
+from tests.dummies.photos import STATELESS, DummyDescribe, DummyNima
 from tests.graphs.samples import picture
 
 MakeSettings = Callable[..., Settings]
@@ -35,8 +41,9 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def configured(patch: pytest.MonkeyPatch, home: Path, cache_url: str, **values: object) -> Settings:
     """The settings of this process from an environment that has these values."""
-    for name, value in {"home": home, "cache_url": cache_url, **values}.items():
-        patch.setenv(f"VISION_{name.upper()}", str(value))
+    variable = {name: variable for variable, name in settings_module.variables().items()}
+    for name, value in {"home": home, "cache_url": cache_url, "rate_limit_enabled": False, **values}.items():
+        patch.setenv(variable[name], str(value))
     settings_module.settings.cache_clear()
     return settings_module.settings()
 
@@ -57,6 +64,8 @@ class Service:
     client: httpx.AsyncClient
     context: Context
     embed: DummyEmbed
+    nima: DummyNima
+    describe: DummyDescribe
 
     async def upload(self, data: bytes, name: str = "photo.png") -> str:
         """The asset id of an upload that must succeed."""
@@ -77,6 +86,17 @@ class Service:
     async def try_post(self, route: str, **body: Any) -> httpx.Response:
         """The answer to any request."""
         return await self.client.post(f"/api/v1/{route}", json=body)
+
+    async def photo(self, route: str, **body: Any) -> dict[str, Any]:
+        """The answer of the photo API to a request that must succeed."""
+        answer = await self.try_photo(route, **body)
+        assert answer.status_code == 200, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    async def try_photo(self, route: str, **body: Any) -> httpx.Response:
+        """The answer of the photo API to any request."""
+        return await self.client.post(f"/v1/{route}", json=body)
 
     async def get(self, route: str) -> dict[str, Any]:
         """The answer to a request that must succeed."""
@@ -106,18 +126,20 @@ Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
 @pytest.fixture(scope="session")
 async def analytics() -> dict[str, StageHandle]:
     """The stages that keep nothing, shared by all tests."""
-    return {cls.key: await local_handle(cls) for cls in (Clusters, AnomalyDetector)}
+    stateless = (Clusters, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
+    return {cls.key: await local_handle(cls) for cls in stateless}
 
 
 @asynccontextmanager
 async def serving(config: Settings, analytics: dict[str, StageHandle]) -> AsyncIterator[Service]:
     """A service over the stores of the settings; there may be several over the same ones."""
-    embed, nearest = await local_handle(DummyEmbed), await local_handle(LocalNearest)
+    stateful = (DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity)
+    own = {cls.key: await local_handle(cls) for cls in stateful}
     running = LocalNearest.running
-    context = open_context(config, {embed.key: embed, nearest.key: nearest, **analytics})
-    transport = httpx.ASGITransport(build_app(context, ["assets"]), raise_app_exceptions=False)
+    context = open_context(config, {**own, **analytics})
+    transport = httpx.ASGITransport(build_app(context, ["assets", "photos"]), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield Service(client, context, DummyEmbed.running)
+        yield Service(client, context, DummyEmbed.running, DummyNima.running, DummyDescribe.running)
     await context.close()
     await asyncio.to_thread(running.close)
 

@@ -19,6 +19,9 @@ ONE_UNKNOWN: dict[str, dict[str, Any]] = {
     "find-best-match": {"reference_asset_id": KNOWN, "candidate_asset_ids": [KNOWN, UNKNOWN]},
     "batch-similarity": {"asset_ids": [KNOWN, UNKNOWN]},
     "semantic-search": {"query_asset_id": UNKNOWN},
+    "analyze-quality": {"asset_id": UNKNOWN},
+    "analyze-image-metrics": {"asset_id": UNKNOWN},
+    "analyze-image-composition": {"asset_id": UNKNOWN},
     "anomaly-detection": {"reference_asset_ids": [KNOWN, UNKNOWN], "test_asset_ids": [KNOWN]},
     "feature-clustering": {"asset_ids": [KNOWN, UNKNOWN]},
 }

@@ -22,6 +22,9 @@ BODIES: dict[str, Callable[[list[str]], dict[str, Any]]] = {
     "semantic-search": lambda ids: {"query_asset_id": ids[0]},
     "anomaly-detection": lambda ids: {"reference_asset_ids": ids, "test_asset_ids": ids},
     "feature-clustering": lambda ids: {"asset_ids": ids},
+    "analyze-quality": lambda ids: {"asset_id": ids[0]},
+    "analyze-image-metrics": lambda ids: {"asset_id": ids[0]},
+    "analyze-image-composition": lambda ids: {"asset_id": ids[0]},
 }
 DEAD = ActorUnavailableError("node 10.1.2.3 of host gpu-7.internal is gone", None)
 AWAY = DeploymentUnavailableError(DeploymentID("dinov3", "embed"))
@@ -82,6 +85,9 @@ async def test_a_model_that_fails(service: Service, ids: list[str], error: Excep
         ("semantic-search", "analysis/nearest"),
         ("anomaly-detection", "analysis/anomalies"),
         ("feature-clustering", "analysis/clusters"),
+        ("analyze-quality", "quality/nima"),
+        ("analyze-image-metrics", "quality/exposure"),
+        ("analyze-image-composition", "quality/composition"),
     ],
 )
 async def test_a_step_that_fails(service: Service, ids: list[str], route: str, key: str) -> None:

@@ -7,13 +7,14 @@ import pytest
 
 from configs.settings import Settings
 from deployments.errors import ModelNotLoaded
+from graphs.apis import APIS
 from graphs.gateway import GatewayArgs, gateway
 from ops.stores.documents import StoreError
 from tests.dummies import PREPROCESS, DummyEmbed
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
 
-STAGES = ("embed/dinov3", "analysis/nearest", "analysis/clusters", "analysis/anomalies")
+STAGES = {key for api in APIS.values() for key in api.stages}
 
 
 async def test_all_is_well(service: Service) -> None:
@@ -80,7 +81,7 @@ async def test_without_weights_there_is_no_answer(
         assert (await service.client.get("/livez")).status_code == 200
         info = await service.get("model-info")
         assert (info["status"], info["model_config"]["model_name"]) == ("not_loaded", None)
-        assert set(info["capabilities"].values()) == {False}
+        assert [name for name, there in info["capabilities"].items() if there] == ["composition_analysis"]
 
         asset_id = await service.upload(picture(1))
         assert (await service.get(f"media/{asset_id}"))["processing_status"] == "uploaded"
@@ -138,3 +139,9 @@ def test_a_gateway_refuses_apis_and_settings_that_do_not_exist(
 
 async def test_a_health_answer_is_no_error_body(service: Service) -> None:
     error_of(await service.client.post("/health"), 405, "METHOD_NOT_ALLOWED")
+
+
+async def test_it_says_what_it_runs_for_under_every_name(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(environment="staging")) as service:
+        for path in ("/health", "/api/v1/health", "/v1/health"):
+            assert (await service.client.get(path)).json()["environment"] == "staging"

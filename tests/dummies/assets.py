@@ -1,4 +1,4 @@
-"""A stand-in for every stage that needs weights: real numbers from real pictures, no torch."""
+"""Stages of the asset API without weights, and the id of a file."""
 
 import hashlib
 from collections.abc import Sequence

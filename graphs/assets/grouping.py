@@ -1,0 +1,105 @@
+"""Assets by who is in them.
+
+Every face of an asset that is at least half as high as its largest one counts as a person, so an asset may be in
+several groups; smaller faces are taken for passers-by. Assets without a face are grouped among themselves, by their
+whole pictures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.analysis.groups import GroupQuery, Groups
+from deployments.errors import StageError
+from deployments.people.calibration import face_cosine, image_cosine
+from deployments.people.face import Face
+from graphs.assets.character_models import Basis, CharacterGroup, FaceBox, GroupedAsset
+from graphs.assets.faces import FaceSource, SeenFace
+from graphs.assets.features import FeatureSource
+from graphs.context import Context
+from ops.stores.records import Asset
+
+GROUPS = "analysis/groups"
+PROMINENT: Final = 0.5
+"""Height of a face, relative to the largest one of its picture, from which on it is a person of its own."""
+PEOPLE_OF_ONE: Final = 10
+"""People of one asset that are grouped, the largest faces."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One vector to be grouped, and whose it is."""
+
+    asset: Asset
+    vector: NDArray[np.float32]
+    face: Face | None
+    quality: float
+
+
+class Grouping:
+    """Groups assets by face, and those without one by their whole pictures."""
+
+    def __init__(self, context: Context, features: FeatureSource, faces: FaceSource) -> None:
+        self._stages = context.stages
+        self._features = features
+        self._faces = faces
+
+    async def of(
+        self, assets: Mapping[str, Asset], threshold: float
+    ) -> tuple[list[CharacterGroup], dict[str, StageError]]:
+        """Groups, the largest first, and the error of each asset that is in none; ``threshold`` in per cent."""
+        faces, failures = await self._faces.many(assets.values())
+        features, more = await self._features.many(assets[asset_id] for asset_id in faces if not faces[asset_id])
+        people = [
+            _Member(assets[asset_id], vector.vector, face, vector.quality)
+            for asset_id in assets
+            for face, vector in _prominent(faces.get(asset_id, ()))
+        ]
+        scenes = [
+            _Member(assets[asset_id], features[asset_id].unit, None, 1.0) for asset_id in assets if asset_id in features
+        ]
+        found = await self._grouped(people, face_cosine(threshold), "face")
+        found += await self._grouped(scenes, image_cosine(threshold), "image")
+        found.sort(key=lambda group: -group.character_count)
+        numbered = [group.model_copy(update={"group_id": number}) for number, group in enumerate(found)]
+        return numbered, failures | more
+
+    async def _grouped(self, members: list[_Member], least_cosine: float, basis: Basis) -> list[CharacterGroup]:
+        if not members:
+            return []
+        ids = list(dict.fromkeys(member.asset.asset_id for member in members))
+        owners = np.array([ids.index(member.asset.asset_id) for member in members])
+        vectors = np.stack([member.vector for member in members])
+        groups: Groups = await self._stages[GROUPS](GroupQuery(vectors, owners, least_cosine))
+        return [
+            _group([members[index] for index in own], groups.centrality[own], basis)
+            for own in (np.flatnonzero(groups.labels == label) for label in range(int(groups.labels.max()) + 1))
+        ]
+
+
+def _prominent(faces: tuple[SeenFace, ...]) -> tuple[SeenFace, ...]:
+    highest = max((face.height for face, _ in faces), default=0.0)
+    return tuple(seen for seen in faces if seen[0].height >= PROMINENT * highest)[:PEOPLE_OF_ONE]
+
+
+def _group(members: list[_Member], centrality: NDArray[np.float64], basis: Basis) -> CharacterGroup:
+    order = np.argsort(-centrality, kind="stable")
+    clearest = max(range(len(members)), key=lambda index: centrality[index] * members[index].quality)
+    return CharacterGroup(
+        group_id=0,
+        character_count=len(members),
+        assets=[_grouped_asset(members[index]) for index in order],
+        representative_asset=members[clearest].asset.asset_id,
+        basis=basis,
+    )
+
+
+def _grouped_asset(member: _Member) -> GroupedAsset:
+    face = member.face
+    box = face and FaceBox(
+        x=round(face.x, 2), y=round(face.y, 2), width=round(face.width, 2), height=round(face.height, 2)
+    )
+    return GroupedAsset(asset_id=member.asset.asset_id, filename=member.asset.filename, face=box)

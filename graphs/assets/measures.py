@@ -1,0 +1,126 @@
+"""What the quality stages measure of an asset's picture; of a video's poster."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from deployments.errors import ModelNotLoaded, StageError
+from deployments.people.face import Face
+from deployments.quality.blur import Sharpness
+from deployments.quality.brisque import Distortion
+from deployments.quality.composition import Composition
+from deployments.quality.exposure import Lighting
+from deployments.quality.nima import Ratings
+from graphs.assets.library import Library
+from graphs.assets.scores import quality_score, sharpness_score
+from graphs.concurrent import task_group
+from graphs.context import Context
+from graphs.pictures import Picture, Pictures
+from ops.stores.records import Asset
+
+BLUR = "quality/blur"
+BRISQUE = "quality/brisque"
+NIMA = "quality/nima"
+EXPOSURE = "quality/exposure"
+COMPOSITION = "quality/composition"
+FACES = "people/faces"
+
+ASSETS_AT_ONCE: Final = 4
+"""Pictures of one batch at hand: half of what the gateway holds for all requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """``technical`` 1-10; ``brisque`` 0-100, lower is better; ``sharpness`` and ``score`` 0-1."""
+
+    technical: float
+    brisque: float
+    sharpness: float
+
+    @property
+    def score(self) -> float:
+        """The quality score of the asset API."""
+        return quality_score(self.technical, self.brisque, self.sharpness)
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """A picture's composition, its size in pixels and how many faces it has."""
+
+    composition: Composition
+    width: int
+    height: int
+    faces: int
+
+
+class Measures:
+    """Runs the quality stages on assets; each asset is read and decoded once a call."""
+
+    def __init__(self, context: Context, library: Library) -> None:
+        self._stages = context.stages
+        self._library = library
+        self._pictures = Pictures(context.settings.max_image_pixels)
+
+    async def quality(self, asset: Asset) -> Quality:
+        """Raises the StageError of this asset."""
+        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+            return await self._quality(picture)
+
+    async def framing(self, asset: Asset) -> Framing:
+        """Raises the StageError of this asset."""
+        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+            return await self._framing(picture)
+
+    async def everything(self, asset: Asset) -> tuple[Quality, Lighting, Framing]:
+        """Raises the StageError of this asset."""
+        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+            async with task_group() as group:
+                quality = group.create_task(self._quality(picture))
+                lighting = group.create_task(self._stages[EXPOSURE](picture.image))
+                framing = group.create_task(self._framing(picture))
+            return quality.result(), lighting.result(), framing.result()
+
+    async def qualities(self, assets: Iterable[Asset]) -> tuple[dict[str, Quality], dict[str, StageError]]:
+        """Quality by asset id, and the error of each asset that has none.
+
+        Errors of a stage or a store, which pass by themselves, are raised.
+        """
+        found: dict[str, Quality] = {}
+        failures: dict[str, StageError] = {}
+
+        room = asyncio.Semaphore(ASSETS_AT_ONCE)
+
+        async def one(asset: Asset) -> None:
+            async with room:
+                try:
+                    found[asset.asset_id] = await self.quality(asset)
+                except StageError as error:
+                    if error.retryable or isinstance(error, ModelNotLoaded):
+                        raise
+                    failures[asset.asset_id] = error
+
+        async with task_group() as group:
+            for asset in assets:
+                group.create_task(one(asset))
+        return found, failures
+
+    async def _quality(self, picture: Picture) -> Quality:
+        async with task_group() as group:
+            calls = [group.create_task(self._stages[key](picture.image)) for key in (BLUR, BRISQUE, NIMA)]
+        sharpness: Sharpness
+        distortion: Distortion
+        ratings: Ratings
+        sharpness, distortion, ratings = (call.result() for call in calls)
+        if ratings.technical is None:
+            raise ModelNotLoaded(f"{NIMA} has no technical weights, so there is no quality score.")
+        return Quality(
+            technical=round(ratings.technical.mean, 4),
+            brisque=round(distortion.score, 4),
+            sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
+        )
+
+    async def _framing(self, picture: Picture) -> Framing:
+        faces: tuple[Face, ...] = await self._stages[FACES](picture.image)
+        composition: Composition = await self._stages[COMPOSITION]((picture.image, faces))
+        return Framing(composition, picture.width, picture.height, len(faces))

@@ -1,0 +1,1 @@
+"""The media API: videos and their parts as streams, face traces, identities (``media-api.md``)."""

@@ -1,0 +1,67 @@
+"""Errors of the media API beside those of stages and assets."""
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from deployments.errors import StageError
+
+Responses = dict[int | str, dict[str, Any]]
+"""What OpenAPI says of the answers of a route, by status."""
+
+
+class NotIndexed(StageError):
+    """Nobody has looked for people in this video yet."""
+
+    code = "NOT_INDEXED"
+    status = 409
+
+    def __init__(self, file_uuid: str) -> None:
+        super().__init__(
+            f"{file_uuid} is not indexed yet; POST /api/v1/file/{file_uuid}/index does it, and its job says when."
+        )
+
+
+class TraceNotFound(StageError):
+    """The index of this video has no such trace."""
+
+    code = "TRACE_NOT_FOUND"
+    status = 404
+
+    def __init__(self, file_uuid: str, trace_id: int) -> None:
+        super().__init__(
+            f"{file_uuid} has no trace {trace_id}; GET /api/v1/file/{file_uuid}/traces lists those it has."
+        )
+
+
+class MediaError(BaseModel):
+    """Every failure of a route of this API; ``error`` says what was wrong and what to do."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "success": False,
+                    "error": "There is no frame 5000; the last frame of this video is 1499.",
+                    "code": "FRAME_OUT_OF_RANGE",
+                }
+            ]
+        }
+    )
+    success: Literal[False]
+    error: str
+    code: str
+
+
+ERRORS: Final[Responses] = {
+    status: {"model": MediaError, "description": text}
+    for status, text in {
+        400: "missing or impossible parameters, or a file that is no video",
+        404: "unknown file",
+        409: "the video is not indexed yet, where a route needs that",
+        429: "too many requests, or too many streams being encoded; Retry-After says when to come back",
+        500: "the video could not be processed",
+        503: "a stage or a store is not ready; Retry-After says when to come back",
+        504: "nothing came out in the time that a request has",
+    }.items()
+}

@@ -1,0 +1,36 @@
+"""What is kept of a video in the object store beside its file: parts of a running index, faces that stand for traces.
+
+All of it lies under ``index/<asset>/`` and goes with the asset.
+"""
+
+import asyncio
+import uuid
+from pathlib import Path
+
+from ops.stores.objects import Objects
+
+
+def folder(asset_id: str) -> str:
+    """Prefix of all keys of a video."""
+    return f"index/{asset_id}/"
+
+
+async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type: str) -> None:
+    """Store an object durably."""
+    path = spool / uuid.uuid4().hex
+    try:
+        await asyncio.to_thread(_write, path, data)
+        await objects.put_file(key, path, content_type)
+    finally:
+        path.unlink(missing_ok=True)  # a bucket copies what a folder takes
+
+
+async def remove(objects: Objects, prefix: str) -> None:
+    """Remove all objects whose key starts so."""
+    for key in [info.key async for info in objects.list(prefix)]:
+        await objects.delete(key)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

@@ -1,0 +1,263 @@
+"""Requests and responses of the photo API, as ``photo-api-fields.md`` names them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from deployments.language.review import Review
+from graphs.photos.labels import Label
+
+API_VERSION = "1.0"
+
+ImageId = Annotated[str, StringConstraints(max_length=128)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
+Percentage = Annotated[float, Field(ge=0, le=100)]
+Rating = Annotated[float, Field(ge=1, le=10)]
+
+URL = "https://example.com/photos/beach.jpg"
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class PhotoError(BaseModel):
+    """Body of every error of the photo API; ``detail`` only where there is more to say."""
+
+    model_config = _example(error="image_fetch_error", message="example.com did not answer within 15 s; try again.")
+    error: str
+    message: str
+    detail: Any = None
+
+
+class ImageInput(BaseModel):
+    """One picture, by address or as bytes."""
+
+    model_config = _example(url=URL, image_id="beach")
+    url: Url | None = Field(default=None, description="http or https")
+    data: str | None = Field(default=None, min_length=1, description="standard base64, without a data-URI prefix")
+    image_id: ImageId | None = Field(default=None, description="comes back with the result")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ImageInput":
+        if (self.url is None) == (self.data is None):
+            raise ValueError("give either url or data")
+        if self.data is not None and self.data[:5].lower() == "data:":
+            raise ValueError("data is plain base64: leave out the prefix up to and including 'base64,'")
+        return self
+
+
+class Flags(BaseModel):
+    """Which parts to compute; what is switched off is null in the result."""
+
+    run_blur: bool = True
+    run_quality: bool = Field(default=True, description="quality and aesthetic")
+    run_emotion: bool = True
+    run_embedding: bool = True
+
+
+class AnalyzeRequest(Flags):
+    """One picture."""
+
+    model_config = _example(image={"url": URL, "image_id": "beach"}, run_emotion=False)
+    image: ImageInput
+
+
+class BatchAnalyzeRequest(Flags):
+    """Several pictures: no more than MAX_BATCH_SIZE, and as many bytes as four of the largest may have."""
+
+    model_config = _example(images=[{"url": URL, "image_id": "beach"}, {"url": "https://example.com/photos/hut.jpg"}])
+    images: list[ImageInput] = Field(min_length=1)
+
+
+class Blur(BaseModel):
+    """Variance of the Laplacian: the higher, the sharper."""
+
+    laplacian_variance: float = Field(ge=0)
+    is_blurry: bool = Field(description="the variance is below blur_threshold")
+    blur_threshold: float
+
+
+class Quality(BaseModel):
+    """``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low."""
+
+    brisque_score: Percentage = Field(description="0-100, lower is better")
+    nima_technical_score: Rating = Field(description="1-10, higher is better")
+    overall_quality: Label
+
+
+class Aesthetic(BaseModel):
+    """``aesthetic_label``: high from 6.5, medium from 5."""
+
+    nima_aesthetic_score: Rating = Field(description="1-10, higher is better")
+    aesthetic_label: Label
+
+
+class EmotionScores(BaseModel):
+    """Per cent; together 100."""
+
+    angry: Percentage
+    disgust: Percentage
+    fear: Percentage
+    happy: Percentage
+    sad: Percentage
+    surprise: Percentage
+    neutral: Percentage
+
+
+class Region(BaseModel):
+    """Where a face is, in pixels of the upright picture and inside it."""
+
+    x: int = Field(ge=0)
+    y: int = Field(ge=0)
+    w: int = Field(ge=0)
+    h: int = Field(ge=0)
+
+
+class FaceEmotion(BaseModel):
+    """One face."""
+
+    dominant_emotion: str
+    scores: EmotionScores
+    face_confidence: float = Field(ge=0, le=1)
+    region: Region
+
+
+class EmotionResult(BaseModel):
+    """Faces, most certain first."""
+
+    faces_detected: int
+    faces: list[FaceEmotion]
+
+
+class EmbeddingResult(BaseModel):
+    """CLIP's image vector, of length 1."""
+
+    model: str
+    dimensions: int
+    vector: list[float]
+
+
+class PhotoResult(BaseModel):
+    """One picture. A part that was not asked for is null; ``emotion`` is null too where no face was found."""
+
+    image_id: str | None
+    source_url: str | None
+    width_px: int | None = Field(description="null where the picture could not be read")
+    height_px: int | None
+    blur: Blur | None = None
+    quality: Quality | None = None
+    aesthetic: Aesthetic | None = None
+    emotion: EmotionResult | None = None
+    embedding: EmbeddingResult | None = None
+    processing_time_ms: float
+    error: str | None = Field(default=None, description="in a batch: why this picture has no result, as code: message")
+
+
+class AnalyzeAnswer(BaseModel):
+    """The result of one picture."""
+
+    api_version: str
+    result: PhotoResult
+
+
+class BatchAnalyzeAnswer(BaseModel):
+    """Results in the order of the request."""
+
+    api_version: str
+    total: int
+    succeeded: int
+    failed: int
+    results: list[PhotoResult]
+    total_processing_time_ms: float
+
+
+class ClusterRequest(BaseModel):
+    """Vectors and their names, in the same order; at most 5,000 vectors of 512 numbers fit into a request."""
+
+    model_config = _example(
+        embeddings=[[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.0, 0.1, 0.9]], image_ids=["p1", "p2", "p3"], eps=0.35
+    )
+    # Looked at number by number elsewhere, in a thread.
+    embeddings: list[Annotated[Any, Field(json_schema_extra={"type": "array", "items": {"type": "number"}})]] = Field(
+        min_length=2, description="all of one dimension"
+    )
+    image_ids: list[ImageId] = Field(min_length=2)
+    eps: float | None = Field(
+        default=None,
+        ge=0.01,
+        le=2,
+        description="largest cosine distance of neighbours; without it DBSCAN_EPS_DEFAULT (0.35)",
+    )
+    min_samples: int | None = Field(
+        default=None,
+        ge=1,
+        le=50,
+        description="smallest neighbourhood, the picture itself counted; without it DBSCAN_MIN_SAMPLES_DEFAULT (2)",
+    )
+
+    @model_validator(mode="after")
+    def _one_id_each(self) -> "ClusterRequest":
+        if len(self.embeddings) != len(self.image_ids):
+            raise ValueError(f"{len(self.embeddings)} embeddings and {len(self.image_ids)} image_ids; give one id each")
+        return self
+
+
+class Assignment(BaseModel):
+    """Where one picture belongs; ``cluster_id`` is -1 for noise."""
+
+    image_id: str
+    cluster_id: int
+    is_noise: bool
+
+
+class PhotoCluster(BaseModel):
+    """One cluster."""
+
+    cluster_id: int
+    size: int
+    image_ids: list[str]
+
+
+class ClusterAnswer(BaseModel):
+    """Clusters by cosine distance."""
+
+    api_version: str
+    algorithm: Literal["DBSCAN"]
+    eps_used: float
+    min_samples_used: int
+    total_images: int
+    num_clusters: int
+    num_noise: int
+    assignments: list[Assignment]
+    clusters: list[PhotoCluster]
+    processing_time_ms: float
+
+
+class ReviewRequest(BaseModel):
+    """A picture for a vision language model."""
+
+    model_config = _example(image_url=URL, ref_id="photo_abc123", model="anthropic/claude-opus-4-6")
+    image_url: Url = Field(description="http or https; or a stored asset, by its id or public_url")
+    ref_id: ImageId | None = Field(default=None, description="comes back with the answer")
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="provider/model as LiteLLM names it; without it LLM_DEFAULT_MODEL (anthropic/claude-opus-4-6)",
+    )
+    custom_prompt: str | None = Field(default=None, min_length=1, max_length=8000, description="in place of our own")
+    max_tokens: int | None = Field(
+        default=None, ge=100, le=2000, description="of the answer; without it LLM_MAX_TOKENS (500)"
+    )
+
+
+class ReviewAnswer(BaseModel):
+    """What the model said. A model that fails makes the request fail, so ``error`` is null here."""
+
+    ref_id: str | None
+    analysis: Review
+    model_used: str
+    tokens_used: int = Field(description="of the question and the answer")
+    processing_ms: float
+    error: str | None

@@ -1,0 +1,185 @@
+"""The media API over real stores and stages, by HTTP: in this process, or on a socket of its own."""
+
+import asyncio
+import hashlib
+import io
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from configs import settings as settings_module
+from configs.settings import Settings
+from deployments.catalog import find_stage, local_handle
+from deployments.handle import StageHandle
+from deployments.images import Pixels
+from graphs.context import Context
+from graphs.gateway import build_app, open_context
+from graphs.intake.probe import Limits, probe
+from ops.stores.records import Asset
+from tests.graphs.conftest import configured
+from tests.graphs.samples import ROOT
+from tests.unit.media.samples import RECIPES, number_in, write
+
+
+@dataclass
+class MediaService:
+    """A client of a running media API, and what it is made of."""
+
+    client: httpx.AsyncClient
+    context: Context
+    app: FastAPI
+
+    async def add(self, data: bytes, filename: str = "film.mp4") -> Asset:
+        """Store a file as an upload does; the one that is there already, if it is."""
+        asset_id = hashlib.sha256(data).hexdigest()[:32]
+        known = (await self.context.documents.get_assets([asset_id])).get(asset_id)
+        if known is not None:
+            return known
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "upload"
+            path.write_bytes(data)
+            facts = probe(path, Limits.of(self.context.settings))
+            await self.context.objects.put_file(asset_id, path, facts.content_type)
+        asset = Asset(asset_id, filename, file_size=len(data), uploaded_at=datetime.now(UTC), **asdict(facts))
+        assert await self.context.documents.insert_asset(asset)
+        return asset
+
+    async def get(
+        self, asset: Asset, route: str, headers: dict[str, str] | None = None, **query: Any
+    ) -> httpx.Response:
+        """The answer to a GET of a route of this file."""
+        return await self.client.get(url(asset, route), params=query, headers=headers)
+
+    async def head(self, asset: Asset, route: str, **query: Any) -> httpx.Response:
+        """The answer to a HEAD."""
+        return await self.client.head(url(asset, route), params=query)
+
+
+def url(asset: Asset, route: str) -> str:
+    """Path of a route of a file."""
+    return f"/api/v1/file/{asset.asset_id}/{route}"
+
+
+@asynccontextmanager
+async def serving_media(
+    config: Settings, stages: Mapping[str, StageHandle | dict[str, Any]] | None = None
+) -> AsyncIterator[MediaService]:
+    """A service over the stores of the settings; ``stages`` by key are handles, or configurations of the real ones."""
+    chosen: dict[str, Any] = {"media/clips": {}, "media/frames": {}} | dict(stages or {})
+    handles = {
+        key: stage if isinstance(stage, StageHandle) else await local_handle(find_stage(key), stage)
+        for key, stage in chosen.items()
+    }
+    context = open_context(config, handles)
+    app = build_app(context, ["media"])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield MediaService(client, context, app)
+    await context.close()
+
+
+@contextmanager
+def media_settings(home: Path, **values: object) -> Iterator[Settings]:
+    """The settings of this process, with stores in a folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield configured(patch, home, cache_url="", **values)
+    settings_module.settings.cache_clear()
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[int]:
+    """The port of a server of this application on this machine."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+@cache
+def film(recipe: str, **changes: Any) -> bytes:
+    """The file of one of ``RECIPES``, with changes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write(replace(RECIPES[recipe], **changes), Path(folder) / "film").read_bytes()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file decoded from beginning to end: times in seconds from the first frame, pictures upright, and the numbers
+    that they show."""
+
+    format: str
+    codecs: dict[str, str]
+    times: list[float]
+    pictures: list[Pixels]
+    numbers: list[int | None]
+
+    def most_like(self, picture: Pixels) -> tuple[int, float]:
+        """The frame that is most like a picture of the same size, and how far a colour is off on average."""
+        off = [float(np.abs(own.astype(np.int16) - picture).mean()) for own in self.pictures]
+        return int(np.argmin(off)), min(off)
+
+
+def decoded(data: bytes) -> Decoded:
+    """What a player makes of a file, without any code of this project."""
+    with av.open(io.BytesIO(data)) as container:
+        codecs = {stream.type: stream.codec_context.codec.canonical_name for stream in container.streams}
+        frames = list(container.decode(video=0))
+        pictures = [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
+        return Decoded(
+            format=container.format.name,
+            codecs=codecs,
+            times=[float(frame.time - frames[0].time) for frame in frames],
+            pictures=pictures,
+            numbers=[number_in(picture) for picture in pictures],
+        )
+
+
+def sound(data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The left channel, at 48 kHz, from the beginning of the pictures on."""
+    with av.open(io.BytesIO(data)) as container:
+        first = next(container.decode(video=0)).time
+    with av.open(io.BytesIO(data)) as container:
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=48_000)
+        frames = list(container.decode(audio=0))
+        samples = [block.to_ndarray()[0] for frame in frames for block in resampler.resample(frame)]
+        lead = round((float(frames[0].time) - float(first)) * 48_000)
+    joined = np.concatenate(samples)
+    return np.concatenate([np.zeros(lead, np.float32), joined]) if lead > 0 else joined[-lead:]
+
+
+def beeps(samples: np.ndarray[Any, np.dtype[np.float32]]) -> list[float]:
+    """When it beeps, in seconds."""
+    loud = np.abs(samples) > 0.1
+    starts = np.flatnonzero(loud)
+    return [float(at) / 48_000 for at, gap in zip(starts, np.diff(starts, prepend=-48_000), strict=True) if gap > 4800]
+
+
+def media_error(answer: httpx.Response, status: int, code: str) -> str:
+    """The message of an answer that must have this status and code, and tell nothing of the machine."""
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert set(body) == {"success", "error", "code"}
+    assert (body["success"], body["code"]) == (False, code)
+    for leak in ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey"):
+        assert leak not in answer.text
+    assert ("retry-after" in answer.headers) == (status in (429, 503, 504))
+    message: str = body["error"]
+    assert message
+    return message

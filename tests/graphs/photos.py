@@ -1,0 +1,70 @@
+"""Pictures in photo requests, and what an error of the photo API must look like."""
+
+import base64
+import io
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+from PIL import Image, ImageDraw
+
+from deployments.handle import StageHandle
+from deployments.images import Pixels
+from tests.graphs.samples import ROOT, encoded
+
+if TYPE_CHECKING:
+    from tests.graphs.conftest import Service
+
+HAPPY, SAD = (255, 0, 255), (0, 255, 255)
+
+
+def data_of(data: bytes, image_id: str | None = None) -> dict[str, Any]:
+    """The image input that holds these bytes."""
+    return {"data": base64.b64encode(data).decode(), "image_id": image_id}
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """What a stage sees of an encoded picture."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def textured(level: int, noise: int = 8, size: tuple[int, int] = (64, 48)) -> bytes:
+    """A grey picture of this brightness, 0-255, with the texture that quality models want."""
+    rng = np.random.default_rng(level)
+    grey = rng.integers(level - noise, level + noise + 1, (size[1], size[0], 1)).clip(0, 255)
+    return encoded(Image.fromarray(np.repeat(grey, 3, 2).astype(np.uint8)), "PNG")
+
+
+def faces(*boxes: tuple[tuple[int, int, int], tuple[int, int, int, int]], size: tuple[int, int] = (100, 80)) -> bytes:
+    """A picture with faces that the dummies see: (colour, (left, top, right, bottom)), the last pixels included."""
+    image = Image.new("RGB", size, (40, 60, 50))
+    for colour, box in boxes:
+        ImageDraw.Draw(image).rectangle(box, colour)
+    return encoded(image, "PNG")
+
+
+def photo_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The body of an answer that must have this status and code, and tell nothing of the machine."""
+    assert answer.status_code == status, answer.text
+    body: dict[str, Any] = answer.json()
+    assert {"error", "message"} <= set(body) <= {"error", "message", "detail"}
+    assert body["error"] == code
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    for leak in ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey"):
+        assert leak not in answer.text
+    assert ("retry-after" in answer.headers) == (status in (429, 503, 504))
+    return body
+
+
+def replace_stage(service: "Service", key: str, answer: Callable[[Any], Any]) -> None:
+    """Have this service's stage answer every item so; an awaitable is waited for. Other services keep theirs."""
+    original = service.context.stages[key]
+
+    async def call(items: list[Any], _: float | None) -> list[Any]:
+        answers = [answer(item) for item in items]
+        return [await given if isinstance(given, Awaitable) else given for given in answers]
+
+    service.context.stages[key] = StageHandle(key, call, original.info)

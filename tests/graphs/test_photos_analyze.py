@@ -1,0 +1,310 @@
+"""One photo: every part of its result, what flags leave out, and what goes wrong with it."""
+
+import asyncio
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deployments.errors import ModelNotLoaded
+from deployments.images import Pixels
+from deployments.quality.blur import Sharpness
+from deployments.quality.nima import Rating, Ratings
+from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, pixels_of, replace_stage, textured
+from tests.graphs.samples import encoded, picture, plain
+
+PARTS = {
+    "run_blur": ("blur",),
+    "run_quality": ("quality", "aesthetic"),
+    "run_emotion": ("emotion",),
+    "run_embedding": ("embedding",),
+}
+NOTHING = dict.fromkeys(PARTS, False)
+
+
+async def analyzed(service: Service, data: bytes, **flags: Any) -> dict[str, Any]:
+    """The result of a picture that must have one."""
+    answer = await service.photo("analyze", image=data_of(data, "it"), **flags)
+    assert answer["api_version"] == "1.0"
+    result: dict[str, Any] = answer["result"]
+    assert set(result) == {
+        *("image_id", "source_url", "width_px", "height_px", "blur", "quality", "aesthetic", "emotion", "embedding"),
+        *("processing_time_ms", "error"),
+    }
+    assert (result["image_id"], result["source_url"], result["error"]) == ("it", None, None)
+    assert 0 < result["processing_time_ms"] < 60_000
+    return result
+
+
+async def test_every_part_of_a_photo(service: Service) -> None:
+    data = faces((HAPPY, (10, 20, 39, 59)), (SAD, (60, 20, 79, 49)))
+    image = pixels_of(data)
+    result = await analyzed(service, data)
+    assert (result["width_px"], result["height_px"]) == (100, 80)
+
+    blur = result["blur"]
+    assert blur["blur_threshold"] == 100
+    assert blur["laplacian_variance"] == pytest.approx(laplacian_variance(image), rel=1e-6)
+    assert blur["is_blurry"] is False
+
+    bright = float(image.mean()) / 255
+    assert result["quality"]["brisque_score"] == pytest.approx(100 * bright, abs=1e-3)
+    assert result["quality"]["nima_technical_score"] == pytest.approx(10 - 9 * bright, abs=1e-3)
+    assert result["aesthetic"]["nima_aesthetic_score"] == pytest.approx(1 + 9 * bright, abs=1e-3)
+
+    emotion = result["emotion"]
+    assert emotion["faces_detected"] == 2
+    happy, sad = emotion["faces"]
+    assert (happy["dominant_emotion"], happy["face_confidence"]) == ("happy", 0.9)
+    assert (sad["dominant_emotion"], sad["face_confidence"]) == ("sad", 0.8)
+    assert set(happy["scores"]) == {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
+    assert sum(happy["scores"].values()) == pytest.approx(100)
+    # The detector's boxes reach 1.2 pixels over the rectangles.
+    assert happy["region"] == {"x": 9, "y": 19, "w": 32, "h": 42}
+
+    embedding = result["embedding"]
+    assert (embedding["model"], embedding["dimensions"], len(embedding["vector"])) == ("dummy/clip", 512, 512)
+    assert np.linalg.norm(embedding["vector"]) == pytest.approx(1, abs=1e-6)
+
+
+def laplacian_variance(image: Any) -> float:
+    """By hand, mirrored at the edges as OpenCV does."""
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64)
+    padded = np.pad(grey, 1, mode="reflect")
+    neighbours = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    return float((neighbours - 4 * grey).var())
+
+
+@pytest.mark.parametrize(
+    ("level", "quality", "aesthetic"),
+    [(30, "high", "low"), (90, "medium", "low"), (140, "low", "medium"), (200, "low", "high")],
+)
+async def test_labels(service: Service, level: int, quality: str, aesthetic: str) -> None:
+    result = await analyzed(service, textured(level), run_emotion=False, run_embedding=False)
+    assert (result["quality"]["overall_quality"], result["aesthetic"]["aesthetic_label"]) == (quality, aesthetic)
+
+
+async def test_a_smooth_picture_is_blurry(service: Service) -> None:
+    result = await analyzed(service, picture(1, size=(320, 240)), run_emotion=False)
+    assert result["blur"]["is_blurry"] is True
+    assert result["blur"]["laplacian_variance"] < 100
+
+
+@pytest.mark.parametrize("only", [*PARTS, None])
+async def test_what_is_not_asked_for_is_null_and_not_computed(service: Service, only: str | None) -> None:
+    service.nima.calls.clear()
+    flags = NOTHING | ({only: True} if only else {})
+    result = await analyzed(service, faces((HAPPY, (10, 10, 40, 40))), **flags)
+    given = PARTS[only] if only else ()
+    for names in PARTS.values():
+        for name in names:
+            assert (result[name] is not None) == (name in given)
+    assert (result["width_px"], result["height_px"]) == (100, 80)
+    assert bool(service.nima.calls) == (only == "run_quality")
+
+
+async def test_a_photo_without_faces_has_no_emotion(service: Service) -> None:
+    assert (await analyzed(service, textured(100)))["emotion"] is None
+
+
+async def test_a_face_at_the_edge_stays_inside_the_picture(service: Service) -> None:
+    result = await analyzed(service, faces((HAPPY, (0, 0, 99, 79))), run_quality=False)
+    assert result["emotion"]["faces"][0]["region"] == {"x": 0, "y": 0, "w": 100, "h": 80}
+
+
+async def test_a_turned_photo_is_upright(service: Service) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    turned = encoded(Image.open(io.BytesIO(textured(90))), "JPEG", exif=exif)
+    result = await analyzed(service, turned, run_embedding=False)
+    assert (result["width_px"], result["height_px"]) == (48, 64)
+
+
+async def test_the_same_photo_has_the_same_result(service: Service) -> None:
+    data = textured(120)
+    results = await asyncio.gather(*(analyzed(service, data) for _ in range(6)))
+    for result in results:
+        result.pop("processing_time_ms")
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ({}, "either url or data"),
+        ({"url": "https://example.com/a.jpg", "data": "abcd"}, "either url or data"),
+        ({"data": "data:image/png;base64,abcd"}, "leave out the prefix"),
+        ({"data": ""}, "data"),
+        ({"url": ""}, "url"),
+        ({"url": 5}, "url"),
+        ({"data": "abcd", "image_id": "x" * 129}, "image_id"),
+        ("https://example.com/a.jpg", "image"),
+        (None, "image"),
+    ],
+)
+async def test_an_image_that_is_none(refusing: Service, image: Any, words: str) -> None:
+    body = photo_error(await refusing.try_photo("analyze", image=image), 422, "validation_error")
+    assert words in body["message"]
+    assert body["detail"]
+
+
+@pytest.mark.parametrize("flag", PARTS)
+async def test_a_flag_is_yes_or_no(refusing: Service, flag: str) -> None:
+    answer = await refusing.try_photo("analyze", image=data_of(plain("red")), **{flag: "perhaps"})
+    assert flag in photo_error(answer, 422, "validation_error")["message"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b"null", b"\xff\xfe", b'{"image": [[[['])
+async def test_a_body_that_is_no_such_object(refusing: Service, body: bytes) -> None:
+    for route in ("analyze", "analyze/batch", "cluster", "analyze/llm"):
+        headers = {"content-type": "application/json"}
+        answer = await refusing.client.post(f"/v1/{route}", content=body, headers=headers)
+        photo_error(answer, 422, "validation_error")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"This is no picture.", b"\xff\xd8\xff\xe0" + bytes(500), picture(1, size=(200, 150))[:2000], b"<svg/>"],
+)
+async def test_bytes_that_are_no_picture(refusing: Service, data: bytes) -> None:
+    photo_error(await refusing.try_photo("analyze", image=data_of(data)), 422, "image_decode_error")
+
+
+@pytest.mark.parametrize("text", ["not base64!", "abc", "ab-_", "aGVs\nbG8="])
+async def test_text_that_is_no_base64(refusing: Service, text: str) -> None:
+    body = photo_error(await refusing.try_photo("analyze", image={"data": text}), 422, "image_decode_error")
+    assert "base64" in body["message"]
+
+
+async def test_a_photo_over_the_limits(settings_for: MakeSettings, serve: Serve) -> None:
+    data = textured(100, noise=60)
+    async with serve(settings_for(max_image_size_bytes=len(data), max_image_pixels=64 * 48)) as service:
+        await analyzed(service, data)
+    async with serve(settings_for(max_image_size_bytes=len(data) - 1)) as service:
+        body = photo_error(await service.try_photo("analyze", image=data_of(data)), 413, "image_too_large")
+        assert f"{len(data):,} bytes" in body["message"]
+        # So much that it is not even read.
+        huge = {"data": "A" * (200_000 + 4 * len(data))}
+        photo_error(await service.try_photo("analyze", image=huge), 413, "image_too_large")
+    async with serve(settings_for(max_image_size_bytes=len(data), max_image_pixels=64 * 48 - 1)) as service:
+        body = photo_error(await service.try_photo("analyze", image=data_of(data)), 413, "image_too_large")
+        assert "64 x 48" in body["message"]
+
+
+async def test_bodies_may_be_larger_than_those_of_other_routes(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(max_body_bytes=1000)) as service:
+        data = textured(100, noise=60, size=(300, 200))
+        assert len(data) > 50_000
+        assert (await analyzed(service, data))["width_px"] == 300
+        padded = await service.client.post("/v1/analyze/llm", content=b"x" * 2000)
+        photo_error(padded, 413, "image_too_large")
+
+
+NOT_LOADED = ModelNotLoaded("no verified weights")
+EVEN = Rating(5, 1, (0.1,) * 10)
+
+
+@pytest.mark.parametrize(
+    ("key", "answer", "flag"),
+    [
+        ("quality/blur", NOT_LOADED, "run_blur"),
+        ("quality/brisque", NOT_LOADED, "run_quality"),
+        ("quality/nima", NOT_LOADED, "run_quality"),
+        ("quality/nima", Ratings(None, EVEN), "run_quality"),
+        ("quality/nima", Ratings(EVEN, None), "run_quality"),
+        ("people/faces", NOT_LOADED, "run_emotion"),
+        ("people/emotion", NOT_LOADED, "run_emotion"),
+        ("embed/clip", NOT_LOADED, "run_embedding"),
+    ],
+)
+async def test_without_its_model_a_part_is_not_made_up(service: Service, key: str, answer: Any, flag: str) -> None:
+    replace_stage(service, key, lambda _: answer)
+    data = faces((HAPPY, (10, 10, 40, 40)))
+    body = photo_error(await service.try_photo("analyze", image=data_of(data)), 503, "model_not_ready")
+    assert "weights" in body["message"]
+    rest = await analyzed(service, data, **{flag: False})
+    assert {name for names in PARTS.values() for name in names if rest[name] is None} == set(PARTS[flag])
+
+
+async def test_a_part_that_fails_ends_the_others(service: Service) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: Any) -> Any:
+        started.set()
+        await asyncio.Event().wait()
+
+    async def fail(_: Any) -> Any:
+        await started.wait()
+        return NOT_LOADED
+
+    replace_stage(service, "embed/clip", hang)
+    replace_stage(service, "quality/nima", fail)
+    handle = service.context.stages["embed/clip"]
+
+    async def watched(item: Any) -> Any:
+        try:
+            return await handle(item)
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    service.context.stages["embed/clip"] = watched  # type: ignore[assignment]
+    photo_error(await service.try_photo("analyze", image=data_of(textured(90))), 503, "model_not_ready")
+    assert ended.is_set()
+
+
+async def test_a_client_that_leaves_ends_everything(service: Service) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def watched(_: Any) -> Any:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.set()
+            raise
+
+    service.context.stages["embed/clip"] = watched  # type: ignore[assignment]
+    for route, body in (
+        ("analyze", {"image": data_of(textured(90))}),
+        ("analyze/batch", {"images": [data_of(textured(90))]}),
+    ):
+        started.clear()
+        ended.clear()
+        leaving = asyncio.create_task(service.try_photo(route, **body))
+        await started.wait()
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert ended.is_set()
+
+
+async def test_one_picture_is_decoded_once_for_all_parts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphs import pictures
+
+    calls: list[int] = []
+
+    def counted(data: bytes, **options: Any) -> Any:
+        calls.append(len(data))
+        return decode(data, **options)
+
+    decode = pictures.decode
+    monkeypatch.setattr(pictures, "decode", counted)
+    data = faces((HAPPY, (10, 10, 40, 40)))
+    await analyzed(service, data)
+    assert calls == [len(data)]
+
+
+async def test_no_stage_can_change_what_the_others_see(service: Service) -> None:
+    seen: list[Pixels] = []
+
+    def look(image: Pixels) -> Sharpness:
+        seen.append(image)
+        return Sharpness(1.0, True, 100.0)
+
+    replace_stage(service, "quality/blur", look)
+    await analyzed(service, textured(90))
+    assert [image.flags.writeable for image in seen] == [False]

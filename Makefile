@@ -18,7 +18,8 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet -e '.[bench]'
-	$(BIN)/python -m ops.bench $(ARGS)
+	$(BIN)/python -m ops.bench.assets $(ARGS)
+	$(BIN)/python -m ops.bench.photos
 
 # torch first and alone, so that a machine set up for CPU builds keeps its CPU build.
 $(VENV)/.installed: pyproject.toml

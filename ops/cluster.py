@@ -1,5 +1,7 @@
 """A Ray cluster with this service on it: started here when none runs, and taken down as it was found."""
 
+import asyncio
+import logging
 import os
 import socket
 import time
@@ -10,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from configs.settings import PREFIX
+from configs.settings import settings, variables
+
+log = logging.getLogger(__name__)
 
 # Serve on its defaults spends more on hops and logging than these models take: see ops/bench/reports.
 THROUGHPUT = {
@@ -24,9 +28,15 @@ THROUGHPUT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+# Serve's HAProxy does not tell the gateway who its client is, and lets through what clients say of themselves, which
+# uvicorn would believe. The one setting that goes into its configuration word for word makes it append the address.
+FORWARDING = {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor"}
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT = 8090
+WORKER = "graphs.worker:worker"
+"""``import_path`` of applications that run durable jobs."""
+GIVE_BACK_WITHIN_S = 10
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -55,10 +65,11 @@ class Cluster:
         self.metrics_url = ""
         self._client: Any = None
         self._deployed: list[str] = []
+        self._workers: list[str] = []
 
     def connect(self) -> None:
         """Connect to the Ray that runs here, or start one that lives as long as this process."""
-        for name, value in THROUGHPUT.items():
+        for name, value in (THROUGHPUT | FORWARDING).items():
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))
@@ -92,10 +103,11 @@ class Cluster:
         """Deploy the applications of a configuration; those of others on the same cluster stay as they are."""
         # Before the others join them: what is deployed from here is what close takes down.
         deployed = [app["name"] for app in config["applications"]]
+        workers = [app["name"] for app in config["applications"] if app.get("import_path") == WORKER]
         if not self.started_here:
             config = self._beside_others(config)
         self._client.deploy_applications(config)
-        self._deployed = deployed
+        self._deployed, self._workers = deployed, workers
 
     def progress(self) -> Iterator[list[ApplicationStatus]]:
         """The state of every application, every half second, until all are running or one has failed."""
@@ -119,10 +131,28 @@ class Cluster:
             return
         from ray import serve
 
+        self._stop_workers()
         if not self.started_here:
             for name in self._deployed:
                 serve.delete(name, _blocking=True)
         ray.shutdown()
+
+    def _stop_workers(self) -> None:
+        """Have them give back the jobs that they run: killed with their cluster, they would cost each an attempt."""
+        from ray import serve
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        async def stop(name: str) -> None:
+            # On an event loop, which the throughput settings have handles need.
+            worker = serve.get_deployment_handle(WORKER.rpartition(":")[2], name)
+            await worker.broadcast("stop").results_async(timeout_s=GIVE_BACK_WITHIN_S)
+
+        for name in self._workers:
+            try:
+                asyncio.run(stop(name))
+            except (RayError, RayServeException, TimeoutError) as error:
+                log.warning("%s does not give its jobs back (%s)", name, type(error).__name__)
 
     def _beside_others(self, config: dict[str, Any]) -> dict[str, Any]:
         ours = {app["name"] for app in config["applications"]}
@@ -135,7 +165,7 @@ class Cluster:
             )
         others = [app["deployed_app_config"] for app in there.values() if app.get("deployed_app_config")]
         # Replicas of a cluster started elsewhere do not inherit this process's environment.
-        inherited = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+        inherited = {name: value for name, value in os.environ.items() if name in variables()}
         inherited["PYTHONPATH"] = str(Path(__file__).parents[1])
         apps = [{**app, "runtime_env": {"env_vars": inherited}} for app in config["applications"]]
         return {**config, "applications": others + apps}
@@ -171,11 +201,16 @@ def default_config() -> Path:
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
-    """A Serve configuration, with another address for its HTTP endpoint where one is given."""
+    """A Serve configuration, with another HTTP address where one is given, and logs as the settings want them."""
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     http = config.setdefault("http_options", {})
     if host is not None:
         http["host"] = host
     if port is not None:
         http["port"] = port
+    logs = config.setdefault("logging_config", {})
+    if settings().log_level is not None:
+        logs["log_level"] = settings().log_level
+    if settings().log_json is not None:
+        logs["encoding"] = "JSON" if settings().log_json else "TEXT"
     return config

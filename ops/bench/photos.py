@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from threadpoolctl import threadpool_limits
 
 from deployments.catalog import find_stage
 from deployments.images import Pixels, decode
@@ -58,6 +59,8 @@ def stage_cost(key: str, items: Sequence[Any]) -> tuple[float, list[Any]]:
 
 def ceilings(jpegs_: list[bytes]) -> dict[str, float]:
     """CPU seconds a photo: decoding, and each stage."""
+    # As in a replica, where Ray sees to it: threads of BLAS that wait for work would be counted as working.
+    threadpool_limits(1)
     pixels: list[Pixels] = []
 
     def decode_all() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 import deployments
-from configs.settings import PREFIX, Settings
+from configs.settings import PREFIX, Settings, variables
 from deployments.catalog import AnyStage, find_stage
 from deployments.stage import StageConfig
 from deployments.weights import load_registry, validate_registry
 from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
 
-GATEWAY_MODULE = "graphs.gateway"
+GRAPH_MODULES = {"graphs.gateway": "graphs/gateway.py", "graphs.worker": "graphs/worker.py"}
 
 
 @dataclass
@@ -38,13 +38,14 @@ class Code:
 
 
 def environment_faults() -> list[Fault]:
-    """Faults of the VISION_ variables. Their values are never shown: some are secrets."""
+    """Faults of the settings. Their values are never shown: some are secrets."""
     report = Report("environment")
     try:
         Settings()
     except ValidationError as error:
         for entry in error.errors(include_url=False, include_input=False):
-            variable = PREFIX + "_".join(str(step) for step in entry["loc"]).upper()
+            setting = str(next(iter(entry["loc"]), ""))
+            variable = setting if setting in variables() else PREFIX + setting.upper()
             what = entry["msg"].removeprefix("Value error, ")
             report.at(variable).add(what, "correct or unset it; configs/settings.py has all of them")
     return report.faults
@@ -73,10 +74,10 @@ def stage_faults(code: Code) -> list[Fault]:
 
 
 def import_faults(code: Code) -> list[Fault]:
-    """Stages, and the gateway with its graphs, that import a heavy library at module level."""
+    """Stages, and the gateway and the worker with their graphs, that import a heavy library at module level."""
     keys = sorted(code.stages)
     places = {f"deployments.{key.replace('/', '.')}": f"deployments/{key}.py" for key in keys}
-    places[GATEWAY_MODULE] = "graphs/gateway.py"
+    places |= GRAPH_MODULES
     fix = "import it inside load, so that the command line and the gateway start without it"
     try:
         found = heavy_imports(places)

@@ -29,6 +29,18 @@ def check_limits(line: Mapping[str, Any], report: Report) -> None:
     if answer.get("status_code") != 429 or not answer.get("retry_after_s"):
         fix = "set it to {status_code: 429, retry_after_s: 1}"
         report.at("backpressure_config").add("overload must answer 429 with Retry-After", fix)
+    _check_autoscaling(line, report)
+
+
+def check_worker(line: Mapping[str, Any], report: Report) -> None:
+    """Of the worker, which gets no requests: neither a queue to limit nor anything to scale by."""
+    _check_autoscaling(line, report)
+    if line.get("autoscaling_config") is not None:
+        what = "scales by requests, of which the worker gets none"
+        report.at("autoscaling_config").add(what, "set num_replicas instead")
+
+
+def _check_autoscaling(line: Mapping[str, Any], report: Report) -> None:
     if isinstance(line.get("autoscaling_config"), dict):
         try:
             AutoscalingConfig.model_validate(line["autoscaling_config"], extra="forbid")

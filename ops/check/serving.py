@@ -17,7 +17,8 @@ from ray.serve.schema import ServeDeploySchema
 from deployments.catalog import RoomArgs
 from ops.check.code import Code
 from ops.check.fault import Report
-from ops.check.process import check_limits, check_stages
+from ops.check.process import check_limits, check_stages, check_worker
+from ops.cluster import WORKER
 
 ROOM = "deployments.catalog:room"
 GATEWAY = "graphs.gateway:gateway"
@@ -63,8 +64,9 @@ def check_application(raw: Mapping[str, Any], code: Code, report: Report) -> App
     app.lines = {str(line.get("name")): line for line in dicts(raw.get("deployments"))}
     report = report.at(app.name)
     _check_builder(raw, app, report)
+    check = check_worker if app.import_path == WORKER else check_limits
     for name, line in app.lines.items():
-        check_limits(line, report.at(name))
+        check(line, report.at(name))
     if app.hosts is not None:
         _check_hosts(app.hosts, app.lines, code, report)
     return app
@@ -82,11 +84,12 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
         getattr(importlib.import_module(module), attribute)
     except Exception as error:
         what = f"{path} cannot be imported: {type(error).__name__}: {error}"
-        report.at("import_path").add(what, f"rooms are {ROOM}, the gateway is {GATEWAY}")
+        report.at("import_path").add(what, f"rooms are {ROOM}, the gateway is {GATEWAY}, the worker is {WORKER}")
         return
     route = raw.get("route_prefix", "/")
-    if path == ROOM and route is not None:
-        report.at("route_prefix").add("a room must not be reachable over HTTP", "set it to null")
+    if path in (ROOM, WORKER) and route is not None:
+        who = "a room" if path == ROOM else "the worker"
+        report.at("route_prefix").add(f"{who} must not be reachable over HTTP", "set it to null")
     if path == GATEWAY and route is None:
         report.at("route_prefix").add("the gateway has no route", "set it to /")
     try:
@@ -94,12 +97,12 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
             app.args = RoomArgs.model_validate(args)
             app.hosts = app.args.deployments()
             _check_names(app.args, report.at("args"))
-        elif path == GATEWAY:
+        elif path in (GATEWAY, WORKER):
             # Here, because a graph that does not import must leave the rest of the check alive.
             from graphs.gateway import GatewayArgs
 
             app.args = GatewayArgs.model_validate(args)
-            app.hosts = {"gateway": []}
+            app.hosts = {path.rpartition(":")[2]: []}
     except ValidationError as error:
         report.at("args").add_invalid(error, args)
 

@@ -7,13 +7,16 @@ from deployments.catalog import address_of
 from ops.check.code import Code
 from ops.check.fault import Report
 from ops.check.serving import GATEWAY, App
+from ops.cluster import WORKER
 
+JOBS = "jobs"
+"""The API whose requests need a worker."""
 Places = Mapping[str, Sequence[str]]
 """Stage key → every ``application.deployment`` it runs in."""
 
 
 def check_wiring(apps: Sequence[App], code: Code, report: Report) -> None:
-    """Every stage in one place, and every gateway looks for it there."""
+    """Every stage in one place, every gateway and worker looks for it there, and somebody runs the jobs."""
     places = _places(apps)
     for key, addresses in places.items():
         if len(addresses) > 1:
@@ -25,16 +28,20 @@ def check_wiring(apps: Sequence[App], code: Code, report: Report) -> None:
     # What is missing can be said only once every application is understood.
     unclear = {app.name for app in apps if app.args is None}
     served: set[str] = set()
-    for gateway in gateways:
-        if gateway.args is not None:
+    workers = [app for app in apps if app.import_path == WORKER]
+    for caller in (*gateways, *workers):
+        if caller.args is not None:
             try:
-                needed = gateway.args.needed()
+                needed = caller.args.needed()
             except ValueError as error:
-                report.at(gateway.name, "args", "apis").add(str(error), "correct the name")
-                unclear.add(gateway.name)
+                report.at(caller.name, "args", "apis").add(str(error), "correct the name")
+                unclear.add(caller.name)
             else:
-                served.update(gateway.args.apis)
-                _check_addresses(gateway.args.stages, needed, places, unclear, code, report.at(gateway.name))
+                served.update(caller.args.apis if caller in gateways else ())
+                _check_addresses(caller.args.stages, needed, places, unclear, code, report.at(caller.name))
+                _check_on_demand(caller.args.on_demand, needed, _asleep(apps), report.at(caller.name))
+    if JOBS in served and not workers:
+        report.add("jobs are taken, and no application runs them", f"add one with import_path: {WORKER}")
     if not unclear:
         for key in sorted((code.stages.keys() | code.broken) - places.keys() - _unserved(served)):
             report.at(key).add("runs nowhere", "add it to an application: to its args and its deployments")
@@ -47,6 +54,25 @@ def _places(apps: Sequence[App]) -> Places:
             for key in keys:
                 places[key].append(f"{app.name}.{deployment}")
     return dict(places)
+
+
+def _asleep(apps: Sequence[App]) -> set[str]:
+    """Stages whose deployment may have no replica."""
+    return {
+        key
+        for app in apps
+        for name, keys in (app.hosts or {}).items()
+        if (app.lines.get(name, {}).get("autoscaling_config") or {}).get("min_replicas") == 0
+        for key in keys
+    }
+
+
+def _check_on_demand(named: Collection[str], needed: Sequence[str], asleep: set[str], report: Report) -> None:
+    for key in sorted(asleep & set(needed) - set(named)):
+        what = f"{key} may have no replica, and every health answer would start one"
+        report.at("args", "on_demand").add(what, f"add {key}")
+    for key in sorted(set(named) - asleep):
+        report.at("args", "on_demand").add(f"{key} has min_replicas above 0, or is not here", "remove it")
 
 
 def _check_addresses(
@@ -66,7 +92,7 @@ def _check_addresses(
             what = f"{key} is looked for at {address}; it runs in {' and in '.join(found)}"
             report.at("args", "stages").add(what, f"write `{key}: {found[0]}`")
     for key in sorted(named.keys() - set(needed)):
-        report.at("args", "stages").add(f"no API of this gateway calls {key}", "remove the line")
+        report.at("args", "stages").add(f"none of its APIs calls {key}", "remove the line")
 
 
 def _unserved(served: set[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +16,16 @@ from deployments.handle import StageHandle
 from graphs.apis import APIS
 from graphs.context import Context
 from graphs.gateway import GatewayArgs
+from graphs.job_kinds import JOB_KINDS
 from ops.check.serving import GATEWAY, ROOM
+from ops.cluster import WORKER
 
 API_COLORS = ("#4f46e5", "#0d9467", "#d97706", "#e11d48", "#0284c7", "#7c3aed", "#65a30d", "#be185d")
 STORES = {
     "objects": "folder or S3",
     "documents": "SQLite or MongoDB",
-    "vectors": "LanceDB on disk or S3",
+    "jobs": "SQLite or MongoDB",
+    "vectors": "LanceDB, disk or S3",
     "cache": "Valkey or Redis",
 }
 
@@ -48,13 +51,17 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Process:
-    """A deployment; CPU and GPU shares of one replica, ``replicas`` as ``1`` or ``0-8``."""
+    """A deployment; CPU and GPU shares of one replica, ``replicas`` as ``1`` or ``0-8``.
+
+    ``jobs`` are the kinds of durable jobs that it runs; None for all but workers.
+    """
 
     name: str
     stages: tuple[StageRow, ...]
     cpus: float
     gpus: float
     replicas: str
+    jobs: tuple[str, ...] | None = None
 
     @property
     def share(self) -> str:
@@ -67,9 +74,12 @@ class Process:
         return "1 replica" if self.replicas == "1" else f"{self.replicas} replicas"
 
     @property
-    def is_pack(self) -> bool:
-        """Whether its name says more than that of its only stage."""
-        return [row.key.partition("/")[2] for row in self.stages] != [self.name]
+    def head(self) -> str:
+        """What it is beside its stages; empty for a stage on its own."""
+        if self.jobs is not None:
+            return ": ".join(("durable jobs", *filter(None, [", ".join(self.jobs)])))
+        alone = [row.key.partition("/")[2] for row in self.stages] == [self.name]
+        return "" if alone else f"{counted(len(self.stages), 'stage')} in one process"
 
     @property
     def called(self) -> bool:
@@ -87,7 +97,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Store:
-    """A store and who opens it: the gateway, or keys of stages."""
+    """A store and who opens it: the gateway, the worker, or keys of stages."""
 
     name: str
     backends: str
@@ -133,7 +143,7 @@ def _graph(path: Path) -> Graph:
     [front] = [raw for raw in applications if raw["import_path"] == GATEWAY]
     names = GatewayArgs.model_validate(front.get("args") or {}).apis
     apis = tuple(_api(name) for name in names)
-    rooms = tuple(_room(raw, apis) for raw in applications if raw["import_path"] == ROOM)
+    rooms = tuple(_room(raw, apis) for raw in applications if raw["import_path"] in (ROOM, WORKER))
     gateway = _process("gateway", [], front["deployments"][0], apis)
     return Graph(path.name, apis, gateway, rooms, _stores(rooms))
 
@@ -146,13 +156,16 @@ def _api(name: str) -> Api:
     absent = cast(Any, _Absent())
     handles = {key: StageHandle(key, nothing, nothing) for key in api.stages}
     app = FastAPI()
-    api.mount(app, Context(Settings.model_construct(), handles, absent, absent, absent))
+    api.mount(app, Context(Settings.model_construct(), handles, absent, absent, absent, absent, absent, absent))
     routes = sum(len(methods) for methods in app.openapi()["paths"].values())
     return Api(name, api.title, routes, api.stages)
 
 
 def _room(raw: Mapping[str, Any], apis: tuple[Api, ...]) -> Room:
     lines = {line["name"]: line for line in raw["deployments"]}
+    if raw["import_path"] == WORKER:
+        worker = replace(_process("worker", [], lines["worker"], apis), jobs=tuple(JOB_KINDS))
+        return Room(raw["name"], (worker,))
     hosts = RoomArgs.model_validate(raw["args"]).deployments()
     return Room(raw["name"], tuple(_process(name, keys, lines[name], apis) for name, keys in hosts.items()))
 
@@ -177,8 +190,11 @@ def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Ap
 def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
     """Who imports the function that opens a store uses that store."""
     modules = {"gateway": vars(graphs.gateway)}
-    for key in (row.key for room in rooms for process in room.processes for row in process.stages):
-        modules[key] = vars(importlib.import_module(f"deployments.{key.replace('/', '.')}"))
+    for process in (process for room in rooms for process in room.processes):
+        if process.jobs is not None:
+            modules[process.name] = vars(graphs.gateway)  # the same context
+        for row in process.stages:
+            modules[row.key] = vars(importlib.import_module(f"deployments.{row.key.replace('/', '.')}"))
     return tuple(
         Store(name, backends, tuple(user for user, names in modules.items() if f"open_{name}" in names))
         for name, backends in STORES.items()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ops.diagram.canvas import CHIP, FRAME, GAP, MUTED, Canvas
 from ops.diagram.measure import width
-from ops.diagram.model import Process, Room, StageRow, counted
+from ops.diagram.model import Process, Room, StageRow
 
 GUTTER, PAD, LEFT, RIGHT = 30, 10, 14, 10
 CORRIDOR = 18
@@ -74,9 +74,8 @@ class RoomsArea:
         process, room = box.process, box.width - LEFT - RIGHT
         canvas.rect(box.x, box.y, box.width, _process_height(process))
         x, y = box.x + LEFT, box.y + 6
-        if process.is_pack:
-            head = f"{process.name} · {counted(len(process.stages), 'stage')} in one process"
-            canvas.text(x, y + 12, head, room=room, size=SMALL, fill=MUTED)
+        if process.head:
+            canvas.text(x, y + 12, f"{process.name} · {process.head}", room=room, size=SMALL, fill=MUTED)
             y += PACK_HEAD
         for row in process.stages:
             self._draw_stage(canvas, row, x, y, room)
@@ -123,7 +122,7 @@ def _room_height(room: Room) -> float:
 
 
 def _process_height(process: Process) -> float:
-    return 12 + (PACK_HEAD if process.is_pack else 0) + ROW * len(process.stages) + FOOT
+    return 12 + (PACK_HEAD if process.head else 0) + ROW * len(process.stages) + FOOT
 
 
 def _row_width(row: StageRow) -> float:

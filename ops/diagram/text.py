@@ -52,8 +52,8 @@ def _room(room: Room, colors: dict[str, str]) -> Panel:
 def _process(process: Process, colors: dict[str, str]) -> list[Text]:
     rows = [_stage(row, colors) for row in process.stages]
     share = Text(f"{process.share}  {process.count}", "dim")
-    if process.is_pack:
-        rows.insert(0, Text.assemble((process.name, "cyan"), (" in one process", "dim")))
+    if process.head:
+        rows.insert(0, Text.assemble((process.name, "cyan"), (f" {process.head}", "dim")))
     return [*rows, Text.assemble("  ", share)]
 
 

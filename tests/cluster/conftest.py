@@ -64,7 +64,7 @@ def start(home: Path, log: Path) -> RunningService:
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "--dashboard-port", str(dashboard_port)],
-            env=os.environ | {"VISION_HOME": str(home)},
+            env=os.environ | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false"},
             stdout=output,
             stderr=output,
             start_new_session=True,

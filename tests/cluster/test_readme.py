@@ -51,3 +51,17 @@ def test_the_walk_gives_sensible_answers(running: RunningService, photos: Path) 
     assert anomalies["test_assets"] == 1
     assert details["processing_status"] == "processed"
     assert deleted["deleted"] is True
+
+
+def test_the_photo_has_the_fields_that_are_shown(running: RunningService, photos: Path) -> None:
+    with running.client() as client:
+        models = {model["name"]: model for model in client.get("/health").json()["models"]}
+    missing = [models[key]["error"] for key in ("quality/brisque", "quality/nima") if not models[key]["loaded"]]
+    if missing:
+        pytest.skip(f"needs weights: {missing[0]}")
+    result = json.loads(run(blocks("bash")[2], photos, running))["result"]
+    shown = json.loads(blocks("json")[1])["result"]
+    assert set(result) == set(shown)
+    for part in ("blur", "quality", "aesthetic"):
+        assert set(result[part]) == set(shown[part])
+    assert (result["image_id"], result["embedding"], result["error"]) == ("a", None, None)

@@ -191,13 +191,35 @@ EMBED = "embed › dinov3"
             set_args("gateway", stages={"embed/dinov3": "models"}),
             "gateway › args › stages: embed/dinov3 is looked for at models.; it runs in embed.dinov3",
         ),
-        (set_args("gateway", stages={"embed/dino": "a.b"}), "no API of this gateway calls embed/dino"),
+        (
+            set_args("gateway", stages={"embed/dino": "a.b"}),
+            "gateway › args › stages: none of its APIs calls embed/dino",
+        ),
         (
             lambda data: data["applications"].append({**app(data, "embed"), "name": "again"}),
             "embed/dinov3: runs in embed.dinov3 and in again.dinov3",
         ),
         (lambda data: data["applications"].remove(app(data, "embed")), "embed/dinov3: runs nowhere"),
         (lambda data: data["applications"].remove(app(data, "gateway")), ": no application is the gateway"),
+        # the worker
+        (set_app("jobs", route_prefix="/jobs"), "jobs › route_prefix: the worker must not be reachable over HTTP"),
+        (set_args("jobs", kinds=["index"]), "jobs › args › kinds: unknown key"),
+        (set_args("jobs", apis=["asets"]), "jobs › args › apis: no such API: asets"),
+        (
+            set_args("jobs", apis=["assets"], stages={"embed/dinov3": "embed.dino"}),
+            "jobs › args › stages: embed/dinov3 is looked for at embed.dino; it runs in embed.dinov3",
+        ),
+        (set_args("jobs", stages={"embed/dinov3": "embed.dinov3"}), "none of its APIs calls embed/dinov3"),
+        (
+            set_in("jobs.worker", autoscaling_config={"min_replicas": 1, "max_replicas": 4}),
+            "jobs › worker › autoscaling_config: scales by requests, of which the worker gets none",
+        ),
+        (set_in("jobs.worker", user_config={"x": {}}), "jobs › worker › user_config: x does not run here"),
+        (set_in("jobs.worker", name="runner"), "jobs › worker: has no lines under deployments"),
+        (
+            lambda data: data["applications"].remove(app(data, "jobs")),
+            ": jobs are taken, and no application runs them",
+        ),
     ],
 )
 def test_fault(faults_after: Callable[..., list[str]], change: Change, expected: str) -> None:
@@ -209,7 +231,7 @@ def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_app("models", name="vision"), CONFIGS[1])
     assert found == [
         f"gateway › args › stages: {key} is looked for at models.models; it runs in vision.models"
-        for key in ("embed/dinov3", "analysis/nearest")
+        for key in ("embed/dinov3", "analysis/nearest", "quality/nima", "people/emotion", "embed/clip")
     ]
 
 
@@ -282,3 +304,14 @@ def test_command_line_repairs(cli: typer.Typer, code: Code, tmp_path: Path, monk
     result = CliRunner().invoke(cli, ["--repair"])
     assert result.exit_code == 0
     assert "0 deletes finished" in result.output
+
+
+def test_a_stage_that_may_sleep_is_named_as_such(faults_after: Callable[..., list[str]]) -> None:
+    found = faults_after(set_args("gateway", on_demand=[]), CONFIGS[1])
+    what = "analysis/clusters may have no replica, and every health answer would start one"
+    assert f"gateway › args › on_demand: {what}" in found
+
+
+def test_a_stage_that_never_sleeps_is_not_on_demand(faults_after: Callable[..., list[str]]) -> None:
+    found = faults_after(set_args("gateway", on_demand=["embed/dinov3"]), CONFIGS[0])
+    assert found == ["gateway › args › on_demand: embed/dinov3 has min_replicas above 0, or is not here"]

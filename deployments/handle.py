@@ -9,9 +9,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -23,13 +24,16 @@ from deployments.errors import (
     StageOverloaded,
     StageUnavailable,
 )
+from deployments.streams import StreamedBytes
 
 logger = logging.getLogger("ray.serve")
 
 request_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
 """When the present request ends, in epoch seconds; set by the gateway, sent along with every stage call."""
 
+T = TypeVar("T")
 Call = Callable[[list[Any], float | None], Awaitable[list[Any]]]
+OpenStream = Callable[[Any, float | None], StreamedBytes]
 Waiting = tuple[Any, float | None, asyncio.Future[Any]]
 
 
@@ -37,7 +41,7 @@ class StageHandle:
     """Calls one stage, remote or in this process.
 
     ``call(items, deadline)`` does one call; ``max_batch`` items go in it, ``max_in_flight`` calls run at
-    once, and ``max_pending`` items may wait.
+    once, and ``max_pending`` items may wait. ``open_stream(item, deadline)`` begins a stream.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class StageHandle:
         key: str,
         call: Call,
         info: Callable[[], Awaitable[dict[str, Any]]],
+        open_stream: OpenStream | None = None,
         *,
         max_batch: int = 16,
         max_in_flight: int = 16,
@@ -54,6 +59,7 @@ class StageHandle:
         self.key = key
         self.info = info
         self._call = call
+        self._open_stream = open_stream
         self._max_batch = max_batch
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
@@ -75,6 +81,44 @@ class StageHandle:
             return await asyncio.wait_for(future, max(deadline - time.time(), 0.001))
         except TimeoutError:
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+
+    async def stream(self, item: Any) -> AsyncGenerator[bytes, None]:
+        """Bytes of one item as the stage makes them; close it to leave early.
+
+        What keeps the stage from beginning is raised by the first step, before there are any bytes; a StageError of a
+        later step ends them.
+        """
+        if self._open_stream is None:
+            raise StageUnavailable(f"{self.key} cannot be streamed from here.")
+        deadline, open_stream = request_deadline.get(), self._open_stream
+
+        async def begin() -> tuple[StreamedBytes, bytes | None]:
+            chunks = open_stream(item, deadline)
+            return chunks, await self._next(chunks, deadline)
+
+        try:
+            chunks, chunk = await self._with_retry(begin)
+            async with aclosing(chunks):
+                while chunk is not None:
+                    yield chunk
+                    chunk = await self._next(chunks, deadline)
+        except StageError:
+            raise
+        except Exception as error:
+            if isinstance(error, (RayActorError, RayServeException)) and not isinstance(error, RayTaskError):
+                raise StageUnavailable(f"{self.key} broke off; try again in a few seconds.") from None
+            logger.exception("stream of %s failed", self.key)
+            raise ProcessingFailed(f"{self.key} failed on this input.") from None
+
+    async def _next(self, chunks: StreamedBytes, deadline: float | None) -> bytes | None:
+        left = None if deadline is None else max(deadline - time.time(), 0.001)
+        try:
+            chunk = await asyncio.wait_for(anext(chunks, None), left)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+        if isinstance(chunk, StageError):
+            raise chunk
+        return chunk
 
     def _send(self) -> None:
         while self._pending and len(self._in_flight) < self._max_in_flight:
@@ -100,7 +144,8 @@ class StageHandle:
         # The latest one: an item that is over its own time is dropped by its caller.
         latest = None if None in deadlines else max(d for d in deadlines if d is not None)
         try:
-            results = await self._with_retry([item for item, _, _ in batch], latest)
+            items = [item for item, _, _ in batch]
+            results = await self._with_retry(lambda: self._call(items, latest))
         except StageError as error:
             results = [error] * len(batch)
         except asyncio.CancelledError:
@@ -116,10 +161,10 @@ class StageHandle:
             else:
                 future.set_result(result)
 
-    async def _with_retry(self, items: list[Any], deadline: float | None) -> list[Any]:
+    async def _with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, self._attempts + 1):
             try:
-                return await self._call(items, deadline)
+                return await call()
             except BackPressureError:
                 raise StageOverloaded(f"{self.key} is at its queue limit; try again in a second.") from None
             except RayTaskError:

@@ -10,14 +10,23 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
 from deployments.batching import Batcher
-from deployments.errors import DeadlineExceeded, ModelNotLoaded, ProcessingFailed, StageError
+from deployments.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    ModelNotLoaded,
+    ProcessingFailed,
+    StageError,
+    StageOverloaded,
+)
 from deployments.metrics import StageMetrics
 from deployments.shared import resolved
+from deployments.streams import ByteGenerator, ByteStream, StreamedBytes
 
 logger = logging.getLogger("ray.serve")
 
@@ -33,6 +42,7 @@ class StageConfig(BaseModel):
     batch_wait_s: NonNegativeFloat = Field(
         default=0.0, description="how long an incomplete batch waits for items being prepared"
     )
+    max_streams: PositiveInt = Field(default=4, description="streams at a time, of a stage that has them")
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -75,6 +85,14 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     def predict_batch(self, items: list[ReadyT]) -> Sequence[OutT | StageError]:
         """One result per item, in order; a StageError in the place of an item that failed."""
 
+    def stream(self, item: ReadyT) -> ByteGenerator:
+        """The bytes of one item as they are made, on a thread of its own; may raise StageError at any step.
+
+        It is closed when its reader leaves, which it learns at a ``yield``; so give what there is every few
+        milliseconds, and ``b""`` when there is nothing.
+        """
+        raise InvalidInput(f"{self.key} has no streams.")
+
     def batches_at_once(self) -> int:
         """How many ``predict_batch`` calls keep the device busy; asked once, after ``load``."""
         return 1
@@ -112,6 +130,7 @@ class StageRunner:
             else None
         )
         self._predictors: ThreadPoolExecutor | None = None
+        self._streams: list[ByteStream] = []
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
@@ -139,6 +158,24 @@ class StageRunner:
             return [ModelNotLoaded(self._not_loaded) for _ in items]
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
+    async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
+        """Bytes of one item as the stage makes them."""
+        if self._stage is None:
+            await self._reload_when_due()
+        stage, item = self._stage, await resolved(item)
+        self._streams = [stream for stream in self._streams if stream.running]
+        if stage is None:
+            yield self._count(ModelNotLoaded(self._not_loaded))
+        elif len(self._streams) >= self._config.max_streams:
+            message = f"{self.key} has {len(self._streams)} streams running; try again in a few seconds."
+            yield self._count(StageOverloaded(message))
+        else:
+            stream = ByteStream(self.key, lambda: stage.stream(stage.prepare(item)), deadline or float("inf"))
+            self._streams.append(stream)
+            async with aclosing(stream.read()) as chunks:
+                async for chunk in chunks:
+                    yield self._count(chunk) if isinstance(chunk, StageError) else chunk
+
     def info(self) -> dict[str, Any]:
         """State of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
@@ -152,9 +189,11 @@ class StageRunner:
             self._stage.check_health()
 
     async def close(self) -> None:
-        """Stop the upkeep and the threads."""
+        """Stop the upkeep, the streams and the threads."""
         if self._upkeep is not None:
             self._upkeep.cancel()
+        for stream in self._streams:
+            stream.leave()
         for pool in (self._worker, self._preparers, self._predictors):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)

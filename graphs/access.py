@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.settings import Settings
@@ -14,6 +15,11 @@ from graphs.health import HEALTH_PATHS
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 CLIENT: Final = "visiongraph.client"
 """Name in the scope of what tells clients with keys apart: a digest, never the key."""
+SCHEMES: Final = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+"""How a key is sent, in the words of OpenAPI; either will do."""
 REFUSED: Final = Failure(
     401, "UNAUTHORIZED", "A valid API key is needed, as the header X-API-Key or as Authorization: Bearer."
 )
@@ -49,6 +55,22 @@ class KeyCheck:
             if sum(hmac.compare_digest(given, key) for key in self._keys):
                 return given.hex()
         return None
+
+
+def document_keys(app: FastAPI) -> None:
+    """Have the OpenAPI document say where a key is needed, so that /docs asks for one."""
+    without = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        document = without()
+        document.setdefault("components", {})["securitySchemes"] = SCHEMES
+        document["security"] = [{name: []} for name in SCHEMES]
+        for path in OPEN_PATHS & document["paths"].keys():
+            for operation in document["paths"][path].values():
+                operation["security"] = []
+        return document
+
+    app.openapi = with_keys  # type: ignore[method-assign]
 
 
 def _digest(key: bytes) -> bytes:

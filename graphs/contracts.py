@@ -83,7 +83,7 @@ AUTHENTICITY = Contract(
     ),
 )
 MEDIA = Contract(
-    paths="/api/v1/file/",
+    paths="/api/v1/(?:file/|identities(?:/|$))",
     errors=ErrorStyle(_media, {"VALIDATION_ERROR": (400, "INVALID_INPUT")}),
     limits=lambda _: (RateLimit("media", 600, ".*"),),  # a player asks for many ranges
 )

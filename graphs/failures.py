@@ -17,6 +17,8 @@ from ops.stores.documents import StoreError
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER_S: Final = 2
+MOST_FAULTS: Final = 20
+"""Of one request that are told."""
 CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE"}
 
 
@@ -63,7 +65,8 @@ def failure_of(error: Exception) -> Failure:
         message = "The storage behind this service does not answer; try again soon."
         return Failure(503, "STORAGE_ERROR", message)
     if isinstance(error, RequestValidationError):
-        faults = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in error.errors()]
+        first = error.errors()[:MOST_FAULTS]
+        faults = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in first]
         message = f"{faults[0]['field']}: {faults[0]['problem']}" if faults else "The request is malformed."
         return Failure(422, "VALIDATION_ERROR", message, faults)
     if isinstance(error, HTTPException):

@@ -15,7 +15,7 @@ from ray.serve import Application
 from configs.settings import Settings, settings
 from deployments.catalog import CallLimits, remote_handle
 from deployments.handle import StageHandle
-from graphs.access import KeyCheck
+from graphs.access import KeyCheck, document_keys
 from graphs.apis import APIS
 from graphs.context import Context
 from graphs.contracts import Contracts
@@ -101,6 +101,7 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts, apis: list
     app.add_middleware(RequestLimits, settings=config, contracts=contracts, body_limits=body_limits)
     if config.api_keys:
         app.add_middleware(KeyCheck, settings=config, contracts=contracts)
+        document_keys(app)
 
 
 class Gateway:

@@ -71,7 +71,8 @@ class RequestLimits:
 def _content_length(scope: MutableMapping[str, Any]) -> int:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
+            # A number of a thousand digits is no length, and int() refuses it.
+            return int(value[:19]) if value.isdigit() else 0
     return 0
 
 

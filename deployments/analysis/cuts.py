@@ -35,7 +35,12 @@ Changes = NDArray[np.float32]
 class ChangeMeter:
     """Changes of frames that come in order: give it thumbnails by ``see``."""
 
+    sudden: bool
+    """Whether the last frame may be the first of a shot, as far as that can be told before the next ones are seen."""
+
     def __init__(self) -> None:
+        self.sudden = False
+        self._changes: deque[float] = deque([0.0], maxlen=REACH)
         self._before: deque[tuple[NDArray[np.int16], NDArray[np.float32]]] = deque(maxlen=LASTING)
 
     def see(self, thumbnail: Pixels) -> tuple[float, float]:
@@ -47,7 +52,9 @@ class ChangeMeter:
         if not self._before:
             self._before.append(now)
         changes = _change(now, self._before[-1]), _change(now, self._before[0])
+        self.sudden = changes[0] >= max(LEAST, RATIO * sum(self._changes) / len(self._changes))
         self._before.append(now)
+        self._changes.append(changes[0])
         return changes
 
 

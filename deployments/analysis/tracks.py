@@ -59,7 +59,7 @@ class Trace:
 class Config(StageConfig):
     """``user_config`` of analysis/tracks; everything changes in place."""
 
-    confident: float = Field(default=0.8, ge=0, le=1, description="only detections from here on start a trace")
+    confident: float = Field(default=0.87, ge=0, le=1, description="only detections from here on start a trace")
     same_cosine: float = Field(default=0.45, ge=-1, le=1, description="vectors of one person, for joining pieces")
     other_cosine: float = Field(default=0.15, ge=-1, le=1, description="below it two detections are never linked")
     lost_s: float = Field(default=0.6, gt=0, description="a track that is not seen for longer ends")

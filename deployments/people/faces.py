@@ -128,7 +128,10 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         }
 
     def _scales(self, height: int, width: int) -> list[float]:
-        scales = [min(ENLARGE, sqrt(self.config.fine_megapixels * 1e6 / (height * width)))]
+        pixels = self.config.fine_megapixels * 1e6
+        # A strip a few pixels high is padded to MULTIPLE, so its length alone sets its size.
+        strip = pixels / (MULTIPLE * max(height, width))
+        scales = [min(ENLARGE, sqrt(pixels / (height * width)), strip)]
         while min(height, width) * scales[-1] > COARSE:
             scales.append(scales[-1] / STEP)
         return scales

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.models import ID_1, ID_2, ID_3, Answer, AssetId, Cosine, FailedAsset, Percentage
+from graphs.assets.models import ID_1, ID_2, ID_3, Answer, AssetId, AssetIds, Cosine, FailedAsset, Percentage
 
 Basis = Annotated[
     Literal["face", "image"],
@@ -21,7 +21,7 @@ class MatchingRequest(BaseModel):
         json_schema_extra={"examples": [{"reference_asset_id": ID_1, "test_asset_ids": [ID_2, ID_3]}]}
     )
     reference_asset_id: AssetId
-    test_asset_ids: list[AssetId] = Field(min_length=1)
+    test_asset_ids: AssetIds = Field(min_length=1)
 
 
 class GroupingRequest(BaseModel):
@@ -30,7 +30,7 @@ class GroupingRequest(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"asset_ids": [ID_1, ID_2, ID_3], "similarity_threshold": 75}]}
     )
-    asset_ids: list[AssetId] = Field(min_length=1)
+    asset_ids: AssetIds = Field(min_length=1)
     similarity_threshold: Percentage = 75.0
 
 
@@ -40,7 +40,7 @@ class ShotsRequest(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"shot_asset_ids": [ID_2, ID_3], "character_reference_asset_id": ID_1}]}
     )
-    shot_asset_ids: list[AssetId] = Field(min_length=1)
+    shot_asset_ids: AssetIds = Field(min_length=1)
     character_reference_asset_id: AssetId
 
 
@@ -55,7 +55,7 @@ class EnforcementRequest(BaseModel):
         }
     )
     master_reference_asset_id: AssetId
-    generated_asset_ids: list[AssetId] = Field(min_length=1)
+    generated_asset_ids: AssetIds = Field(min_length=1)
     compliance_threshold: Percentage = 80.0
 
 

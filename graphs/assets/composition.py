@@ -39,7 +39,7 @@ def composition_router(library: Library, features: FeatureSource, measures: Meas
                 shot_size=found.shot_size,
                 shot_angle=found.shot_angle,
                 framing=found.framing,
-                aspect_ratio=round(found.aspect_ratio, 4),
+                aspect_ratio=round(found.aspect_ratio, 4) or found.aspect_ratio,  # of a strip, rounding leaves nothing
             ),
             enhanced_analysis=EnhancedAnalysis(
                 rule_of_thirds_score=round(found.rule_of_thirds, 4),

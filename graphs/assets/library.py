@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployments.errors import InvalidInput
+from graphs import belongings
 from graphs.context import Context
 from graphs.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
 from graphs.intake.poster import poster_of
@@ -135,6 +136,9 @@ class Library:
             poster.unlink(missing_ok=True)  # a bucket copies what a folder takes
 
     async def _finish_delete(self, asset_id: str) -> bool:
+        await self._context.jobs.forget(asset_id)
+        await self._context.people.delete_index(asset_id)
+        await belongings.remove(self._context.objects, belongings.folder(asset_id))
         existed = await self._context.objects.delete(asset_id)
         await self._context.objects.delete(poster_key(asset_id))
         await self._context.documents.delete_asset(asset_id)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 AssetId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+AssetIds = Annotated[list[AssetId], Field(fail_fast=True)]
+"""Told of its first fault only: a body of a megabyte has room for half a million of them."""
 Percentage = Annotated[float, Field(ge=0, le=100)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
@@ -67,14 +69,14 @@ class BestMatchRequest(BaseModel):
 
     model_config = _example(reference_asset_id=ID_1, candidate_asset_ids=[ID_2, ID_3])
     reference_asset_id: AssetId
-    candidate_asset_ids: list[AssetId] = Field(min_length=1)
+    candidate_asset_ids: AssetIds = Field(min_length=1)
 
 
 class BatchRequest(BaseModel):
     """A set of assets."""
 
     model_config = _example(asset_ids=[ID_1, ID_2, ID_3])
-    asset_ids: list[AssetId] = Field(min_length=1)
+    asset_ids: AssetIds = Field(min_length=1)
 
 
 class SearchRequest(BaseModel):
@@ -82,7 +84,7 @@ class SearchRequest(BaseModel):
 
     model_config = _example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
-    dataset_asset_ids: list[AssetId] | None = None
+    dataset_asset_ids: AssetIds | None = None
     top_k: int = Field(default=10, ge=1, le=1000)
 
 
@@ -90,8 +92,8 @@ class AnomalyRequest(BaseModel):
     """References that show what is normal, and the assets to test."""
 
     model_config = _example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
-    reference_asset_ids: list[AssetId] = Field(min_length=2)
-    test_asset_ids: list[AssetId] = Field(min_length=1)
+    reference_asset_ids: AssetIds = Field(min_length=2)
+    test_asset_ids: AssetIds = Field(min_length=1)
     anomaly_threshold: FiniteFloat = Field(default=2.0, ge=0, le=100)
 
 
@@ -99,7 +101,7 @@ class ClusteringRequest(BaseModel):
     """Assets to group; without n_clusters the number is chosen by silhouette."""
 
     model_config = _example(asset_ids=[ID_1, ID_2, ID_3], n_clusters=2, cluster_method="kmeans")
-    asset_ids: list[AssetId] = Field(min_length=2)
+    asset_ids: AssetIds = Field(min_length=2)
     n_clusters: int | None = Field(default=None, ge=1, le=100)
     cluster_method: Literal["kmeans", "dbscan", "agglomerative", "hdbscan"] = "kmeans"
     eps: float = Field(default=0.35, gt=0, le=2, description="dbscan: largest cosine distance of neighbours")

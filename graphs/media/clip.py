@@ -6,17 +6,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from deployments.errors import InvalidInput
-from graphs.assets.models import AssetId
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import Responses
+from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import Audio, Mode, SpanOf
-from graphs.media.videos import Videos
+from graphs.media.videos import FileUuid, Videos
 
 CACHE = "public, max-age=86400"
 CAPTION = "CLIP"
 MPEG_TS: Final[Responses] = {
-    200: {"content": {"video/mp2t": {}}, "description": "MPEG-TS (H.264, AAC), sent while it is encoded"}
+    200: {"content": {"video/mp2t": BINARY}, "description": "MPEG-TS (H.264, AAC), sent while it is encoded"}
 }
 
 
@@ -27,7 +26,7 @@ def clip_router(videos: Videos, clips: Clips, boxes: Boxes) -> APIRouter:
     @router.head("/file/{file_uuid}/clip", include_in_schema=False)
     @router.get("/file/{file_uuid}/clip", response_class=Response, responses=MPEG_TS)
     async def clip(
-        file_uuid: AssetId, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
+        file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
     ) -> Response:
         """A part of the video, exactly from its first to its last frame, encoded anew."""
         video = await videos.get(file_uuid)

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from deployments.media.plan import BoxTrack, ClipFacts, ClipPlan, ClipRequest
 from graphs.context import Context
-from graphs.media.streams import stream
+from graphs.media.streams import Stream
 from ops.stores.records import Asset
 
 CLIPS: Final = "media/clips"
@@ -39,4 +39,4 @@ class Clips:
             response = Response(media_type=media_type, headers=headers)
             del response.headers["content-length"]  # nobody knows it before it is made
             return response
-        return await stream(self._stage.stream(ClipRequest(video.asset_id, plan, boxes)), media_type, headers)
+        return Stream(self._stage.stream(ClipRequest(video.asset_id, plan, boxes)), media_type, headers)

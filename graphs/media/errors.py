@@ -8,6 +8,7 @@ from deployments.errors import StageError
 
 Responses = dict[int | str, dict[str, Any]]
 """What OpenAPI says of the answers of a route, by status."""
+BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
 class NotIndexed(StageError):
@@ -34,6 +35,23 @@ class TraceNotFound(StageError):
         )
 
 
+class IdentityNotFound(StageError):
+    """An identity that was never made, or was deleted or merged into another one."""
+
+    code = "IDENTITY_NOT_FOUND"
+    status = 404
+
+    def __init__(self, identity_uuid: str) -> None:
+        super().__init__(f"There is no identity {identity_uuid}; GET /api/v1/identities lists those there are.")
+
+
+class NeverTogether(StageError):
+    """Two people who share no frame of a video."""
+
+    code = "NO_COOCCURRENCE"
+    status = 404
+
+
 class MediaError(BaseModel):
     """Every failure of a route of this API; ``error`` says what was wrong and what to do."""
 
@@ -53,15 +71,14 @@ class MediaError(BaseModel):
     code: str
 
 
-ERRORS: Final[Responses] = {
-    status: {"model": MediaError, "description": text}
-    for status, text in {
-        400: "missing or impossible parameters, or a file that is no video",
-        404: "unknown file",
-        409: "the video is not indexed yet, where a route needs that",
-        429: "too many requests, or too many streams being encoded; Retry-After says when to come back",
-        500: "the video could not be processed",
-        503: "a stage or a store is not ready; Retry-After says when to come back",
-        504: "nothing came out in the time that a request has",
-    }.items()
+_WHEN: Final[dict[int | str, str]] = {
+    400: "missing or impossible parameters, or a file that is no video",
+    404: "unknown file",
+    409: "the video is not indexed yet, where a route needs that",
+    429: "too many requests, or too many streams being encoded; Retry-After says when to come back",
+    500: "the video could not be processed",
+    503: "a stage or a store is not ready; Retry-After says when to come back",
+    504: "nothing came out in the time that a request has",
+    "default": "any other failure",
 }
+ERRORS: Final[Responses] = {status: {"model": MediaError, "description": text} for status, text in _WHEN.items()}

@@ -10,9 +10,11 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -22,20 +24,25 @@ from deployments.errors import InvalidInput, MediaNotFound, ModelNotLoaded, Stag
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
 from deployments.shared import share
+from graphs import belongings
 from graphs.assets.library import Library
 from graphs.concurrent import task_group
 from graphs.context import Context
 from graphs.media.assigning import Assigned, assign
 from graphs.media.looks import LONG_SIDE, Look, Watch
+from graphs.media.representatives import faces_folder
 from graphs.media.serving import FACES, IDENTITY, Models
 from graphs.media.sightings import Parts, Seen, detections, stretch
 from ops.jobs import JobContext
+from ops.stores.documents import StoreError
 from ops.stores.jobs import Job, Json
 from ops.stores.objects import ObjectNotFound
 from ops.stores.people import VideoIndex
 from ops.stores.records import Asset
 
 logger = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
 
 KIND: Final = "index-video"
 VERSION: Final = 1
@@ -66,10 +73,17 @@ async def index_video(context: Context, job: JobContext) -> Json:
     parts = Parts(context.objects, context.settings.spool, job.subject, job.job_id)
     try:
         return await _index(context, job, parts)
-    except StageError as error:
-        if not error.retryable:
-            await parts.forget()
+    except BaseException as error:
+        # What will not be gone on with leaves nothing behind.
+        with suppress(StoreError):
+            if (isinstance(error, StageError) and not error.retryable) or await _given_up(context, job):
+                await parts.forget()
         raise
+
+
+async def _given_up(context: Context, job: JobContext) -> bool:
+    record = await context.jobs.get(job.job_id)
+    return record is None or record.cancel_requested
 
 
 async def _index(context: Context, job: JobContext, parts: Parts) -> Json:
@@ -132,9 +146,8 @@ async def _traces(context: Context, found: Detections, first_frames: Sequence[in
     async def shot(start: int, end: int) -> tuple[Trace, ...]:
         part = stretch(found, start, end)
         async with room:
-            traces: tuple[Trace, ...] = await _patiently(
-                context, TRACKS, TrackRequest(part, cuts=(), fps=watch.facts.fps, step=watch.step)
-            )
+            request = TrackRequest(part, cuts=(), fps=watch.facts.fps, step=watch.step)
+            traces: tuple[Trace, ...] = await _patiently(partial(context.stages[TRACKS], request))
         return traces
 
     async with task_group() as group:
@@ -146,6 +159,7 @@ async def _store(context: Context, index: VideoIndex, assigned: Assigned) -> Non
     for identity in assigned.new:
         await context.people.put_identity(identity)
     await context.people.put_index(index, assigned.traces)
+    await belongings.remove(context.objects, faces_folder(index.asset_id))  # those of the index before
     try:
         await _check_asset(context, index.asset_id)
     except MediaNotFound:
@@ -186,13 +200,13 @@ class Watching:
         return self._done
 
     async def _see(self, look: Look) -> Seen:
-        image = await share(look.image)
         faces: tuple[Face, ...] = ()
         vectors: tuple[FaceVector, ...] = ()
         try:
-            faces = await _patiently(self._context, FACES, image)
+            image = await _patiently(partial(share, look.image))
+            faces = await _patiently(partial(self._context.stages[FACES], image))
             if faces:
-                vectors = await _patiently(self._context, IDENTITY, (image, faces))
+                vectors = await _patiently(partial(self._context.stages[IDENTITY], (image, faces)))
         except StageError as error:
             self._failed += 1
             if error.retryable or isinstance(error, ModelNotLoaded) or self._failed > MAX_FAILED:
@@ -218,14 +232,14 @@ class Watching:
         await self._job.save({"parts": self._done, "next_frame": self._done * self._span})
 
 
-async def _patiently(context: Context, key: str, item: Any) -> Any:
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
     """What a stage answers, asked again while it is full or away. Raises its last StageError."""
     for pause in PAUSES_S:
         try:
-            return await context.stages[key](item)
+            return await call()
         except StageError as error:
             if not error.retryable:
                 raise
-            logger.info("%s: %s", key, error.message)
+            logger.info("waiting %g s: %s", pause, error.message)
         await asyncio.sleep(pause)
-    return await context.stages[key](item)
+    return await call()

@@ -62,7 +62,7 @@ class Watch:
 
     @property
     def step(self) -> int:
-        """Frames from one look to the next: about 0.08 s, at most three."""
+        """Frames from one look to the next: about 0.08 s, at most three. The first frame of a shot is looked at too."""
         return max(1, min(MOST_APART, round(APART_S * self.facts.fps)))
 
     def start(self, frame: int) -> None:
@@ -110,5 +110,5 @@ class Watch:
             if frame < start:
                 continue
             self.changes[frame] = change
-            if frame % self.step == 0:
+            if frame % self.step == 0 or meter.sudden:
                 yield Look(frame, self._reader.pixels(picture, size), scale)

@@ -5,18 +5,17 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from graphs.assets.models import AssetId
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import NotIndexed, Responses
+from graphs.media.errors import BINARY, NotIndexed, Responses
 from graphs.media.spans import Audio, Mode, Span, SpanOf
-from graphs.media.videos import Videos
+from graphs.media.videos import FileUuid, Videos
 
 CACHE = "private, no-cache"
 """Names and traces change."""
 CAPTION = "DEBUG"
 MP4: Final[Responses] = {
-    200: {"content": {"video/mp4": {}}, "description": "fragmented MP4 (H.264, AAC), sent while it is encoded"}
+    200: {"content": {"video/mp4": BINARY}, "description": "fragmented MP4 (H.264, AAC), sent while it is encoded"}
 }
 
 
@@ -27,7 +26,7 @@ def overlay_router(videos: Videos, clips: Clips, boxes: Boxes) -> APIRouter:
     @router.head("/file/{file_uuid}/video/bbox", include_in_schema=False)
     @router.get("/file/{file_uuid}/video/bbox", response_class=Response, responses=MP4)
     async def video_with_boxes(
-        file_uuid: AssetId, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
+        file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
     ) -> Response:
         """The video, or a part of it, with a labelled box around everybody who was found."""
         video = await videos.get(file_uuid)
@@ -40,7 +39,7 @@ def overlay_router(videos: Videos, clips: Clips, boxes: Boxes) -> APIRouter:
     @router.head("/file/{file_uuid}/trace/{trace_id}/video", include_in_schema=False)
     @router.get("/file/{file_uuid}/trace/{trace_id}/video", response_class=Response, responses=MP4)
     async def trace_video(
-        file_uuid: AssetId,
+        file_uuid: FileUuid,
         trace_id: Annotated[int, Path(ge=0, le=2**31 - 1)],
         request: Request,
         span: SpanOf,

@@ -14,7 +14,7 @@ from deployments.analysis.cuts import Changes
 from deployments.analysis.tracks import Detections
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from graphs.media import kept
+from graphs import belongings
 from ops.stores.objects import Objects
 
 DIMENSIONS: Final = 128
@@ -56,12 +56,12 @@ def stretch(found: Detections, start: int, end: int) -> Detections:
 
 
 class Parts:
-    """The parts of one job: ``index/<asset>/<job>/<number>``."""
+    """The parts of one job: ``<asset>/index/<job>/<number>``."""
 
     def __init__(self, objects: Objects, spool: Path, asset_id: str, job_id: str) -> None:
         self._objects = objects
         self._spool = spool
-        self._prefix = f"{kept.folder(asset_id)}{job_id}/"
+        self._prefix = f"{belongings.folder(asset_id)}index/{job_id}/"
 
     async def whole(self) -> int:
         """How many parts are there without a gap, from the first one on."""
@@ -71,7 +71,7 @@ class Parts:
     async def put(self, number: int, found: Detections, changes: Changes) -> None:
         """Store a part durably."""
         data = await asyncio.to_thread(_packed, found, changes)
-        await kept.put(self._objects, self._spool, self._key(number), data, "application/octet-stream")
+        await belongings.put(self._objects, self._spool, self._key(number), data, "application/octet-stream")
 
     async def all(self, count: int) -> tuple[Detections, Changes]:
         """All detections and changes of the first ``count`` parts. Raises ObjectNotFound when one was lost."""
@@ -79,7 +79,7 @@ class Parts:
 
     async def forget(self) -> None:
         """Remove them."""
-        await kept.remove(self._objects, self._prefix)
+        await belongings.remove(self._objects, self._prefix)
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}{number:06d}"

@@ -19,10 +19,12 @@ Mode = Annotated[
     Query(description="debug: what was found, and the number and time of each frame, are drawn on the picture"),
 ]
 Audio = Annotated[Literal["on", "off"], Query(description="off: without sound")]
-StartFrame = Annotated[FrameNumber | None, Query(description="zero-based; needs end_frame")]
-EndFrame = Annotated[FrameNumber | None, Query(description="the last frame of the part")]
-StartTime = Annotated[Moment | None, Query(description="seconds from the first frame; needs end_time")]
-EndTime = Annotated[Moment | None, Query(description="seconds; the part ends before it, or with the video")]
+StartFrame = Annotated[FrameNumber | None, Query(description="zero-based; needs end_frame", examples=[0])]
+EndFrame = Annotated[FrameNumber | None, Query(description="the last frame of the part", examples=[47])]
+StartTime = Annotated[Moment | None, Query(description="seconds from the first frame; needs end_time", examples=[30])]
+EndTime = Annotated[
+    Moment | None, Query(description="seconds; the part ends before it, or with the video", examples=[45])
+]
 Fps = Annotated[
     float | None,
     Query(
@@ -30,6 +32,7 @@ Fps = Annotated[
         le=1000,
         description="turns start_time and end_time into frame numbers at this rate, in place of the frames' time "
         "stamps; frame numbers need no rate",
+        examples=[25],
     ),
 ]
 

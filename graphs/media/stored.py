@@ -1,6 +1,7 @@
 """A stored file, bit by bit: all of it, or the range that a player asks for."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -10,7 +11,7 @@ from graphs.contracts import MEDIA
 from graphs.errors import AssetNotFound
 from graphs.failures import Failure
 from graphs.media.ranges import StoredFile, select
-from graphs.media.streams import stream
+from graphs.media.streams import Stream
 from ops.stores.objects import ObjectNotFound
 from ops.stores.records import Asset
 
@@ -40,9 +41,16 @@ async def stored_video(context: Context, request: Request, asset: Asset) -> Resp
         if await context.objects.head(asset.asset_id) is None:
             raise AssetNotFound([asset.asset_id])
         return Response(headers=headers, media_type=asset.content_type)
-    source = context.objects.stream(asset.asset_id, wanted.start, wanted.end)
+    source = _bytes(context, asset.asset_id, wanted.start, wanted.end)
+    return Stream(source, asset.content_type, headers, wanted.status)
+
+
+async def _bytes(context: Context, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    source = context.objects.stream(key, start, end)
     assert isinstance(source, AsyncGenerator)
-    try:
-        return await stream(source, asset.content_type, headers, wanted.status)
-    except ObjectNotFound:
-        raise AssetNotFound([asset.asset_id]) from None
+    async with aclosing(source) as chunks:
+        try:
+            async for chunk in chunks:
+                yield chunk
+        except ObjectNotFound:
+            raise AssetNotFound([key]) from None

@@ -21,54 +21,47 @@ IDLE_S: Final = 120.0
 
 
 class Stream(StreamingResponse):
-    """The first chunk of a source and what comes after it; the source is closed in any case.
+    """What a source gives, from its first chunk on; the source is closed when the reader leaves, and in any case.
 
-    A source that fails in the middle has the connection cut, so that nobody takes the beginning for the whole.
+    What the source fails with before its first chunk is raised, so that it becomes an answer of its own, and so is
+    DeadlineExceeded. From then on the request has no deadline: a film is watched for as long as it runs. A source that
+    fails later has the connection cut, so that nobody takes the beginning for the whole.
     """
 
     def __init__(
-        self,
-        first: bytes,
-        rest: AsyncGenerator[bytes, None],
-        media_type: str,
-        headers: Mapping[str, str],
-        status: int,
+        self, source: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str], status: int = 200
     ) -> None:
-        super().__init__(rest, status, headers, media_type)
-        self._first = first
-        self._rest = rest
+        super().__init__(source, status, headers, media_type)
+        self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Called by Starlette beside the task that waits for the reader to leave."""
+        """Called by Starlette, beside the task that waits for the reader to leave."""
         try:
+            chunk = await self._first()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            chunk = self._first
+            await self._pass_on(chunk, send)
+        finally:
+            with CancelScope(shield=True):
+                await self._source.aclose()
+
+    async def _first(self) -> bytes:
+        deadline = request_deadline.get()
+        request_deadline.set(None)
+        try:
+            async with asyncio.timeout(None if deadline is None else deadline - time.time()):
+                return await anext(self._source, b"")
+        except TimeoutError:
+            raise DeadlineExceeded("The time ran out before this stream could begin.") from None
+
+    async def _pass_on(self, chunk: bytes, send: Send) -> None:
+        try:
             while chunk:
                 async with asyncio.timeout(IDLE_S):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                chunk = await anext(self._rest, b"")
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                chunk = await anext(self._source, b"")
         except TimeoutError:
-            logger.info("stream cut: its reader took nothing for %.0f s", IDLE_S)
+            logger.info("stream cut: its reader took nothing for %g s", IDLE_S)
         except (StageError, StoreError) as error:
             logger.warning("stream cut: %s", error)
-        finally:
-            with CancelScope(shield=True):
-                await self._rest.aclose()
-
-
-async def stream(
-    source: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str], status: int = 200
-) -> Stream:
-    """A response whose first chunk is there. Raises what the source fails with before it, and DeadlineExceeded.
-
-    From then on the request has no deadline: a film is watched for as long as it runs.
-    """
-    deadline = request_deadline.get()
-    request_deadline.set(None)
-    try:
-        async with asyncio.timeout(None if deadline is None else deadline - time.time()):
-            first = await anext(source, b"")
-    except TimeoutError:
-        raise DeadlineExceeded("The time ran out before this stream could begin.") from None
-    return Stream(first, source, media_type, headers, status)
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -7,19 +7,18 @@ from fastapi.responses import Response
 
 from deployments.errors import InvalidInput
 from deployments.media.frames import FramePicture, FrameRequest
-from graphs.assets.models import AssetId
 from graphs.context import Context
-from graphs.media.errors import Responses
+from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import FrameNumber
-from graphs.media.videos import Videos
+from graphs.media.videos import FileUuid, Videos
 
 FRAMES = "media/frames"
 CACHED = {"cache-control": "public, max-age=86400"}
 MAX_SIDE = 2**16
 
-Place = Annotated[int | None, Query(ge=0, le=MAX_SIDE, description="pixels of the upright picture; needs all four")]
-Side = Annotated[int | None, Query(ge=1, le=MAX_SIDE, description="pixels; needs all four")]
-JPEG: Final[Responses] = {200: {"content": {"image/jpeg": {}}, "description": "the frame, or the part of it"}}
+Place = Annotated[int | None, Query(ge=0, le=MAX_SIDE, description="pixels; a crop needs all four", examples=[160])]
+Side = Annotated[int | None, Query(ge=1, le=MAX_SIDE, description="pixels; a crop needs all four", examples=[160])]
+JPEG: Final[Responses] = {200: {"content": {"image/jpeg": BINARY}, "description": "the frame, or the part of it"}}
 
 
 def thumbnail_router(context: Context, videos: Videos) -> APIRouter:
@@ -29,7 +28,7 @@ def thumbnail_router(context: Context, videos: Videos) -> APIRouter:
     @router.head("/file/{file_uuid}/thumbnail", include_in_schema=False)
     @router.get("/file/{file_uuid}/thumbnail", response_class=Response, responses=JPEG)
     async def thumbnail(
-        file_uuid: AssetId,
+        file_uuid: FileUuid,
         frame: Annotated[FrameNumber, Query(description="zero-based, in order of presentation", examples=[1000])],
         x: Place = None,
         y: Place = None,

@@ -5,24 +5,23 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from graphs.assets.models import AssetId
 from graphs.context import Context
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import NotIndexed, Responses
+from graphs.media.errors import BINARY, NotIndexed, Responses
 from graphs.media.spans import Audio, Mode, SpanOf
 from graphs.media.stored import stored_video
-from graphs.media.videos import Videos
+from graphs.media.videos import FileUuid, Videos
 
 CACHE = "private, max-age=86400"
 NO_CACHE = "private, no-cache"
 CAPTION = "DEBUG"
 VIDEO: Final[Responses] = {
     200: {
-        "content": {"video/mp4": {}, "video/quicktime": {}, "video/webm": {}, "video/x-matroska": {}},
-        "description": "the file, or a part of it",
+        "content": {"video/mp4": BINARY, "video/quicktime": BINARY, "video/webm": BINARY, "video/x-matroska": BINARY},
+        "description": "the file, or a part of it: as fragmented MP4 or WebM if those hold its codecs, else Matroska",
     },
-    206: {"content": {"video/mp4": {}}, "description": "the bytes that Range asks for"},
+    206: {"content": {"video/mp4": BINARY}, "description": "the bytes that Range asks for"},
     304: {"description": "the client has this version already"},
     412: {"description": "not the version that the client wants"},
     416: {"description": "there are no bytes in this range; Content-Range says how many there are"},
@@ -36,7 +35,7 @@ def video_router(context: Context, videos: Videos, clips: Clips, boxes: Boxes) -
     @router.head("/file/{file_uuid}/video", include_in_schema=False)
     @router.get("/file/{file_uuid}/video", response_class=Response, responses=VIDEO)
     async def video(
-        file_uuid: AssetId, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
+        file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
     ) -> Response:
         """The stored file, bit by bit, with ranges to seek in; several ranges at once are answered with all of it.
 

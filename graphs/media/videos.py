@@ -1,9 +1,16 @@
 """Which asset a ``file_uuid`` is, for routes that need a video."""
 
+from typing import Annotated
+
+from fastapi import Path
+
 from deployments.errors import InvalidInput
 from graphs.assets.library import Library
+from graphs.assets.models import ID_1, AssetId
 from graphs.context import Context
 from ops.stores.records import Asset
+
+FileUuid = Annotated[AssetId, Path(description="the asset id that the upload gave", examples=[ID_1])]
 
 
 class Videos:

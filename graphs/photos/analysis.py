@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from deployments.embed.embedding import ClipEmbedding
-from deployments.errors import ModelNotLoaded
+from deployments.errors import InvalidInput, ModelNotLoaded
 from deployments.people.emotion import Emotion
 from deployments.people.face import Face
 from deployments.quality.blur import Sharpness
@@ -85,9 +85,9 @@ class PhotoAnalysis:
 
     async def _rated(self, picture: Picture) -> tuple[Quality, Aesthetic]:
         async with task_group() as group:
-            distortion_task = group.create_task(self._stages[BRISQUE](picture.image))
+            distortion_task = group.create_task(self._distortion(picture))
             ratings_task = group.create_task(self._stages[NIMA](picture.image))
-        distortion: Distortion = distortion_task.result()
+        distortion = distortion_task.result()
         ratings: Ratings = ratings_task.result()
         if ratings.technical is None or ratings.aesthetic is None:
             missing = "technical" if ratings.technical is None else "aesthetic"
@@ -103,6 +103,14 @@ class PhotoAnalysis:
             ),
             Aesthetic(nima_aesthetic_score=aesthetic, aesthetic_label=aesthetic_label(aesthetic)),
         )
+
+    async def _distortion(self, picture: Picture) -> Distortion:
+        try:
+            found: Distortion = await self._stages[BRISQUE](picture.image)
+        except InvalidInput as error:
+            # Too small or of one shade: the picture is fine, and the other parts of it can be had.
+            raise InvalidInput(f"{error.message} run_quality=false leaves its quality out.") from None
+        return found
 
     async def _emotion(self, picture: Picture) -> EmotionResult | None:
         faces: tuple[Face, ...] = await self._stages[FACES](picture.image)

@@ -68,11 +68,8 @@ def matrix_of(embeddings: Sequence[Any]) -> NDArray[np.float32]:
 
 
 def _row(number: int, values: Any) -> NDArray[np.float32]:
-    try:
-        row = np.array(values)
-    except ValueError:  # lists of different lengths inside
-        row = np.array(None)
-    if row.ndim != 1 or row.dtype.kind not in "iuf" or not row.size:
+    # Looked at before numpy does: one long text would make it take as much memory for every number beside it.
+    if not isinstance(values, list) or not values or not {*map(type, values)} <= {int, float}:
         raise ClusteringError(f"embeddings[{number}] is no list of numbers.")
     with np.errstate(over="ignore"):  # the stage refuses what is not finite
-        return row.astype(np.float32)
+        return np.array(values, np.float64).astype(np.float32)

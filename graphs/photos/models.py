@@ -2,12 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
 from deployments.language.review import Review
 from graphs.photos.labels import Label
 
 API_VERSION = "1.0"
+MAX_IMAGES = 1000
+"""Read of one request, whatever MAX_BATCH_SIZE says."""
+MAX_EMBEDDINGS = 5000
+"""Vectors that are all alike have as many neighbours each, and all of these are held at once: 200 MB."""
 
 ImageId = Annotated[str, StringConstraints(max_length=128)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
@@ -67,7 +71,8 @@ class BatchAnalyzeRequest(Flags):
     """Several pictures: no more than MAX_BATCH_SIZE, and as many bytes as four of the largest may have."""
 
     model_config = _example(images=[{"url": URL, "image_id": "beach"}, {"url": "https://example.com/photos/hut.jpg"}])
-    images: list[ImageInput] = Field(min_length=1)
+    # A fault in each of a million entries would be a million messages.
+    images: Annotated[list[ImageInput], FailFast()] = Field(min_length=1, max_length=MAX_IMAGES)
 
 
 class Blur(BaseModel):
@@ -173,16 +178,16 @@ class BatchAnalyzeAnswer(BaseModel):
 
 
 class ClusterRequest(BaseModel):
-    """Vectors and their names, in the same order; at most 5,000 vectors of 512 numbers fit into a request."""
+    """Vectors and their names, in the same order; 5,000 vectors of 512 numbers fit into a request."""
 
     model_config = _example(
         embeddings=[[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.0, 0.1, 0.9]], image_ids=["p1", "p2", "p3"], eps=0.35
     )
     # Looked at number by number elsewhere, in a thread.
     embeddings: list[Annotated[Any, Field(json_schema_extra={"type": "array", "items": {"type": "number"}})]] = Field(
-        min_length=2, description="all of one dimension"
+        min_length=2, max_length=MAX_EMBEDDINGS, description="all of one dimension"
     )
-    image_ids: list[ImageId] = Field(min_length=2)
+    image_ids: Annotated[list[ImageId], FailFast()] = Field(min_length=2, max_length=MAX_EMBEDDINGS)
     eps: float | None = Field(
         default=None,
         ge=0.01,

@@ -78,9 +78,10 @@ class Fetcher:
     def _checked(self, url: str, base: httpx.URL | None = None) -> httpx.URL:
         try:
             at = base.join(url) if base else httpx.URL(url)
+            host = at.host  # a name that only looks like one in punycode is found out here
         except (httpx.InvalidURL, UnicodeError):
             raise ImageFetchError("This is no URL that can be read.") from None
-        if at.scheme not in ("http", "https") or not at.host:
+        if at.scheme not in ("http", "https") or not host:
             raise ImageFetchError("Pictures are fetched from http:// and https:// URLs only.")
         if at.userinfo:
             raise ImageFetchError("A user or password in the URL is not sent on; leave it out.")

@@ -39,10 +39,23 @@ TABLE = {
     "AnswerUnusable": ("PROVIDER_ANSWER_UNUSABLE", 502),
     "JobNotFound": ("JOB_NOT_FOUND", 404),
     "JobFinished": ("JOB_FINISHED", 409),
+    "FrameOutOfRange": ("FRAME_OUT_OF_RANGE", 400),
+    "UnsafeForDecord": ("INVALID_INPUT", 400),
+    "NotIndexed": ("NOT_INDEXED", 409),
+    "TraceNotFound": ("TRACE_NOT_FOUND", 404),
+    "IdentityNotFound": ("IDENTITY_NOT_FOUND", 404),
+    "NeverTogether": ("NO_COOCCURRENCE", 404),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }
-ARGUMENTS = {"AssetNotFound": (["a" * 32],), "BatchTooLarge": (101, 100), "PhotoBatchTooLarge": (21, 20)}
+ARGUMENTS = {
+    "AssetNotFound": (["a" * 32],),
+    "BatchTooLarge": (101, 100),
+    "PhotoBatchTooLarge": (21, 20),
+    "NotIndexed": ("a" * 32,),
+    "TraceNotFound": ("a" * 32, 7),
+    "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
+}
 
 
 def error_classes() -> dict[str, type[StageError]]:

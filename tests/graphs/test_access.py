@@ -10,7 +10,7 @@ from configs.settings import Settings
 from graphs import contracts
 from graphs.access import KeyCheck
 from graphs.contracts import Contracts
-from tests.graphs.conftest import MakeSettings, Serve
+from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
 
 KEYS = "first-key, second key,"
@@ -63,6 +63,27 @@ async def test_health_and_documentation_are_open(settings_for: MakeSettings, ser
             assert (await service.client.get(path)).status_code == 200, path
         for path in ("/model-info", "/health/", "//health", "/HEALTH", "/docs/../config", "/livez/x"):
             assert (await service.client.get(path)).status_code == 401, path
+
+
+async def test_the_documentation_asks_for_a_key(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(api_key=KEYS)) as service:
+        document = (await service.client.get("/openapi.json")).json()
+        assert (await service.client.get("/openapi.json")).json() == document
+    assert document["components"]["securitySchemes"] == {
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    assert document["security"] == [{"key": []}, {"bearer": []}]
+    operations = {path: [*methods.values()] for path, methods in document["paths"].items()}
+    opened = {path for path, found in operations.items() if any("security" in operation for operation in found)}
+    assert opened == {"/health", "/livez", "/readyz"}
+    assert all(operation["security"] == [] for path in opened for operation in operations[path])
+
+
+async def test_without_keys_the_documentation_asks_for_none(refusing: Service) -> None:
+    document = (await refusing.client.get("/openapi.json")).json()
+    assert "security" not in document
+    assert "securitySchemes" not in document["components"]
 
 
 async def test_without_keys_anyone_may_call(settings_for: MakeSettings, serve: Serve) -> None:

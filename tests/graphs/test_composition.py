@@ -78,6 +78,12 @@ async def test_a_video_is_described_by_its_poster(service: Service) -> None:
     assert answer["image_dimensions"] == {"width": 64, "height": 48}
 
 
+async def test_a_strip_has_an_aspect_ratio(service: Service) -> None:
+    asset_id = await service.upload(picture(1, size=(1, 30_000)))
+    answer = await service.post("analyze-image-composition", asset_id=asset_id, extract_features=False)
+    assert answer["composition_analysis"]["aspect_ratio"] == pytest.approx(1 / 30_000)
+
+
 async def test_extract_features_is_yes_or_no(refusing: Service) -> None:
     answer = await refusing.try_post("analyze-image-composition", asset_id="a" * 32, extract_features="perhaps")
     assert error_of(answer, 422, "VALIDATION_ERROR")["details"][0]["field"] == "body.extract_features"

@@ -144,7 +144,7 @@ async def test_an_endless_body_is_not_read_to_its_end(settings_for: MakeSettings
         assert sent <= 1200
 
 
-@pytest.mark.parametrize("length", ["-5", "abc", "1e9", "99999999999999999999"])
+@pytest.mark.parametrize("length", ["-5", "abc", "1e9", "99999999999999999999", pytest.param("9" * 5000, id="digits")])
 async def test_a_content_length_that_lies(refusing: Service, length: str) -> None:
     headers = {"content-type": "application/json", "content-length": length}
     answer = await refusing.client.post("/extract-features", content=b'{"asset_id": "x"}', headers=headers)
@@ -162,3 +162,9 @@ async def test_a_route_that_does_not_exist(refusing: Service) -> None:
 async def test_the_service_documents_itself(refusing: Service) -> None:
     assert (await refusing.client.get("/openapi.json")).json()["info"]["title"] == "visiongraph"
     assert (await refusing.client.get("/docs")).status_code == 200
+
+
+async def test_a_flood_of_faults_is_told_by_its_first(refusing: Service) -> None:
+    answer = await refusing.try_post("batch-similarity", asset_ids=[0] * 100_000)
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["error"]["details"]] == ["body.asset_ids.0"]

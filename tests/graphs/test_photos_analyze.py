@@ -229,6 +229,14 @@ async def test_without_its_model_a_part_is_not_made_up(service: Service, key: st
     assert {name for names in PARTS.values() for name in names if rest[name] is None} == set(PARTS[flag])
 
 
+async def test_a_picture_without_a_quality_has_the_rest(service: Service) -> None:
+    data = picture(1, size=(13, 40))
+    body = photo_error(await service.try_photo("analyze", image=data_of(data)), 422, "validation_error")
+    assert body["message"] == "This picture is too small for BRISQUE. run_quality=false leaves its quality out."
+    rest = await analyzed(service, data, run_quality=False)
+    assert (rest["blur"] is None, rest["embedding"] is None, rest["quality"]) == (False, False, None)
+
+
 async def test_a_part_that_fails_ends_the_others(service: Service) -> None:
     started, ended = asyncio.Event(), asyncio.Event()
 

@@ -124,6 +124,12 @@ async def test_a_batch_has_a_limit(settings_for: MakeSettings, serve: Serve) -> 
         assert (await service.photo("analyze/batch", images=images[:2]))["total"] == 2
 
 
+async def test_one_fault_of_many_is_told(refusing: Service) -> None:
+    body = photo_error(await refusing.try_photo("analyze/batch", images=[{}] * 2000), 422, "validation_error")
+    assert [fault["field"] for fault in body["detail"]] == ["body.images.0"]
+    photo_error(await refusing.try_photo("analyze/batch", images=[{"url": "x"}] * 1001), 422, "validation_error")
+
+
 async def test_the_limit_is_twenty(refusing: Service) -> None:
     images = [data_of(plain("red"))] * 21
     photo_error(await refusing.try_photo("analyze/batch", images=images), 422, "batch_too_large")

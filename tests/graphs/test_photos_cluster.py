@@ -79,6 +79,14 @@ async def test_a_large_request(service: Service) -> None:
     assert (answer["total_images"], answer["num_clusters"]) == (400, 3)
 
 
+async def test_vectors_have_a_limit(service: Service) -> None:
+    vectors = [[1.0, 0.0]] * 5001
+    answer = await service.try_photo("cluster", embeddings=vectors, image_ids=["a"] * 5001)
+    assert "5000" in photo_error(answer, 422, "validation_error")["message"]
+    alike = await service.photo("cluster", embeddings=vectors[1:], image_ids=["a"] * 5000)
+    assert (alike["num_clusters"], alike["clusters"][0]["size"]) == (1, 5000)
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

@@ -4,7 +4,6 @@ import io
 import os
 import random
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,8 +100,7 @@ def test_jumping_about_asks_for_single_blocks_once() -> None:
 @pytest.mark.parametrize("jumping", [False, True])
 def test_memory_does_not_grow_with_the_object(jumping: bool) -> None:
     size = 400 * BLOCK_BYTES
-    fetch: Callable[[int, int], bytes] = lambda start, end: bytes(end - start)  # noqa: E731
-    file = RangedFile(fetch, size)
+    file = RangedFile(lambda start, end: bytes(end - start), size)
     rng = random.Random(1)
     tracemalloc.start()
     for block in range(0, 400):

@@ -75,6 +75,15 @@ def test_measuring_goes_on_from_the_last_four_frames() -> None:
     assert resumed[0] == (0.0, 0.0)
 
 
+def test_the_first_frame_of_a_shot_is_sudden_at_once() -> None:
+    meter = ChangeMeter()
+    sudden = []
+    for number, frame in enumerate(np.concatenate([scene(1, 20, 1.0), scene(2, 30, 1.0), scene(3, 9, 2.0)])):
+        meter.see(frame)
+        sudden += [number] if meter.sudden else []
+    assert sudden == [20, 50]
+
+
 def test_changes_are_shares() -> None:
     meter = ChangeMeter()
     meter.see(np.zeros((18, 32, 3), np.uint8))

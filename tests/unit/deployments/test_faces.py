@@ -107,6 +107,12 @@ def test_every_level_is_a_multiple_of_32_and_the_work_is_bounded() -> None:
         assert min(size) * levels[-1][1] <= faces.COARSE
 
 
+@pytest.mark.parametrize("size", [(1, 2_000_000), (2_000_000, 1), (3, 400_000)])
+def test_a_strip_is_no_more_work_than_a_picture(size: tuple[int, int]) -> None:
+    levels = detector().prepare(np.zeros((*size, 3), np.uint8)).levels
+    assert sum(level.nbytes for level, _ in levels) <= 3 * 5.1e6
+
+
 def test_faces_come_in_the_order_of_their_confidence_and_below_the_threshold_not_at_all() -> None:
     boxes: list[tuple[Box, int]] = [((50, 50, 60, 80), 235), ((300, 60, 50, 60), 250), ((200, 300, 90, 120), 210)]
     found = find(detector(), picture((640, 480), boxes))

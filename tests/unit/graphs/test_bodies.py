@@ -49,6 +49,28 @@ async def test_a_body_that_is_no_such_object(client: httpx.AsyncClient, body: by
     assert PADDING not in answer.text
 
 
+@pytest.mark.parametrize("part", [b"[]", b"{}", b"0"])
+async def test_values_have_a_limit(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, part: bytes) -> None:
+    async def length(values: int) -> httpx.Response:
+        more = b", ".join([part] * values)
+        body = b'{"text": "%s", "more": [%s]}' % (PADDING.encode(), more)
+        return await client.post("/v1/length", content=body, headers={"content-type": "application/json"})
+
+    # The object, the comma after the text, the list, and what is in it.
+    monkeypatch.setattr(bodies, "MAX_VALUES", 3 + (1 if part == b"0" else 2) * 100 - 1)
+    assert (await length(100)).json() == len(PADDING)
+    refused = await length(101)
+    assert refused.status_code == 413
+    assert "values" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000])
+async def test_a_content_length_that_is_none(client: httpx.AsyncClient, length: str) -> None:
+    headers = {"content-length": length.encode("latin-1"), "content-type": "application/json"}
+    answer = await client.post("/v1/length", content=b'{"text": "ab"}', headers=headers)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()) == (200, 2)
+
+
 class Slow:
     """A large body that comes when it is told to; counts how many are being read."""
 

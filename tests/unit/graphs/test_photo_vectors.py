@@ -1,5 +1,6 @@
 """Embeddings of a cluster request, as one matrix."""
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ def test_rows_become_a_matrix() -> None:
         ([1, None], "no list of numbers"),
         (["1", "2"], "no list of numbers"),
         ([True, False], "no list of numbers"),
+        ([True, 2], "no list of numbers"),
+        ("ab", "no list of numbers"),
         ([[1, 2], [3, 4]], "no list of numbers"),
         ([[1], [2, 3]], "no list of numbers"),
         ({"a": 1}, "no list of numbers"),
@@ -34,3 +37,14 @@ def test_a_bad_row_is_named(second: Any, words: str) -> None:
     with pytest.raises(ClusteringError, match=words) as caught:
         matrix_of([[1, 2], second])
     assert "embeddings[1]" in caught.value.message
+
+
+def test_a_long_text_among_numbers_takes_no_memory() -> None:
+    row = [1] * 2000 + ["x" * 500_000]  # as an array of numpy's 4 GB
+    tracemalloc.start()
+    try:
+        with pytest.raises(ClusteringError, match="no list of numbers"):
+            matrix_of([row, row])
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

@@ -288,7 +288,7 @@ def test_command_line_with_faults(
     cli: typer.Typer, code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(CONFIGS[0].read_text().replace("engine: auto", "engine: abacus"))
+    path.write_text(CONFIGS[0].read_text().replace("engine: auto", "engine: abacus", 1))
     monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, _faults_of(paths[0], code)))
     result = CliRunner().invoke(cli, ["--config", str(path)])
     assert result.exit_code == 1

@@ -183,6 +183,8 @@ async def test_three_redirects_are_enough() -> None:
         ("http://example.com\n.invalid/", "no URL that can be read"),
         ("http://[::1/", "no URL that can be read"),
         ("http://example.com:port/", "no URL that can be read"),
+        ("http://xn--/", "no URL that can be read"),
+        ("http://xn--99999999999/a.jpg", "no URL that can be read"),
     ],
 )
 async def test_urls_that_are_not_fetched_from(url: str, complaint: str) -> None:

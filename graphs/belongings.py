@@ -1,7 +1,4 @@
-"""What is kept of a video in the object store beside its file: parts of a running index, faces that stand for traces.
-
-All of it lies under ``index/<asset>/`` and goes with the asset.
-"""
+"""Objects that belong to an asset beside its file and its poster: they lie under ``<asset>/`` and go with it."""
 
 import asyncio
 import uuid
@@ -11,12 +8,12 @@ from ops.stores.objects import Objects
 
 
 def folder(asset_id: str) -> str:
-    """Prefix of all keys of a video."""
-    return f"index/{asset_id}/"
+    """Prefix of their keys."""
+    return f"{asset_id}/"
 
 
 async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type: str) -> None:
-    """Store an object durably."""
+    """Store one durably."""
     path = spool / uuid.uuid4().hex
     try:
         await asyncio.to_thread(_write, path, data)
@@ -26,7 +23,7 @@ async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type
 
 
 async def remove(objects: Objects, prefix: str) -> None:
-    """Remove all objects whose key starts so."""
+    """Remove all whose key starts so."""
     for key in [info.key async for info in objects.list(prefix)]:
         await objects.delete(key)
 

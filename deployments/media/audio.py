@@ -1,0 +1,68 @@
+"""The sound of a stretch of a video, sample by sample, whatever gaps and overlaps the file has."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.media.container import MediaFile, broken
+
+RATES: Final = (48_000, 44_100)
+"""A source's own rate is kept if it is one of these."""
+EARLY_S: Final = 1.0
+"""A decoder of sound needs some packets before the first that counts."""
+
+Samples = NDArray[np.float32]
+
+
+class Sound:
+    """The first sound of a file from ``start`` to ``end``, in seconds of the container's clock.
+
+    ``take`` gives float32 (2, n), left and right, -1 to 1, at ``rate`` samples a second. What the file does not have is
+    silence, so the sound is as long as asked for.
+    """
+
+    def __init__(self, media: MediaFile, stream: Any, start: float, end: float) -> None:
+        self.rate = stream.codec_context.rate if stream.codec_context.rate in RATES else RATES[0]
+        self._start = start
+        self._left = round((end - start) * self.rate)
+        self._given = 0
+        self._blocks = self._decode(media, stream)
+        self._next: tuple[int, Samples] | None = next(self._blocks, None)
+
+    def take(self, until: float) -> Samples:
+        """The samples up to ``until``, in seconds from ``start``, that were not taken yet."""
+        wanted = min(round(until * self.rate) - self._given, self._left)
+        out = np.zeros((2, max(wanted, 0)), np.float32)
+        end = self._given + out.shape[1]
+        while self._next is not None and self._next[0] < end:
+            at, block = self._next
+            # Of two blocks for one time the later one counts, as far as it is not out already.
+            block = block[:, max(self._given - at, 0) :]
+            at = max(at, self._given)
+            part = block[:, : end - at]
+            out[:, at - self._given : at - self._given + part.shape[1]] = part
+            rest = block[:, part.shape[1] :]
+            self._next = (end, rest) if rest.shape[1] else next(self._blocks, None)
+        self._given = end
+        self._left -= out.shape[1]
+        return out
+
+    def _decode(self, media: MediaFile, stream: Any) -> Iterator[tuple[int, Samples]]:
+        """Blocks, and where they begin, in samples from the start."""
+        import av
+
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=self.rate)
+        early = int(max(self._start - EARLY_S, 0) / stream.time_base)
+        with suppress(*broken()):
+            media.container.seek(early, stream=stream)
+        for packet in media.packets(stream):
+            blocks: list[Any] = []
+            with suppress(*broken()):  # one damaged packet; a later one may be whole
+                blocks = [block for frame in packet.decode() for block in resampler.resample(frame)]
+            for block in blocks:
+                if block.pts is not None:
+                    seconds = float(block.pts * block.time_base) - self._start
+                    yield round(seconds * self.rate), block.to_ndarray()

@@ -1,0 +1,126 @@
+"""media/frames: one frame of a stored video, exact, as JPEG.
+
+Frames count from 0 in order of presentation (see ``reader``); the picture is upright, and what ``crop`` leaves of it
+is resized to ``size``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from deployments.errors import InvalidInput, StageError
+from deployments.images import Pixels
+from deployments.media.pool import ReaderPool, StoredVideos
+from deployments.media.reader import VideoReader
+from deployments.stage import Stage, StageConfig
+
+LARGEST_SIDE = 8192
+TICK_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """``key``: of the video in the object store; ``crop``: x, y, width, height in pixels of the upright frame;
+    ``size``: width, height of the result in pixels; ``quality``: of the JPEG, 1 to 95."""
+
+    key: str
+    frame: int
+    crop: tuple[int, int, int, int] | None = None
+    size: tuple[int, int] | None = None
+    quality: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class FramePicture:
+    """``width`` and ``height`` in pixels; ``time``: seconds from the first frame."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    time: float
+
+
+class Config(StageConfig):
+    """``user_config`` of media/frames; all but ``idle_s`` is read at load."""
+
+    max_batch_size: PositiveInt = 8
+    decoders: PositiveInt = Field(default=2, description="batches at a time, each with a decoder of its own")
+    decoder_threads: PositiveInt = 2
+    idle_readers: PositiveInt = Field(default=8, description="open videos that are kept for the next request")
+    idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
+
+
+class Frames(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
+    """FrameRequest → FramePicture."""
+
+    key = "media/frames"
+    config_class = Config
+    tick_s = TICK_S
+
+    _readers: ReaderPool
+
+    def load(self) -> None:
+        import av  # noqa: F401 - paid here and not by the first caller
+        import cv2  # noqa: F401
+
+        config = self.config
+        self._readers = ReaderPool(StoredVideos().open, threads=config.decoder_threads, most_idle=config.idle_readers)
+
+    def batches_at_once(self) -> int:
+        return self.config.decoders
+
+    def predict_batch(self, items: list[FrameRequest]) -> Sequence[FramePicture | StageError]:
+        results: dict[int, FramePicture | StageError] = {}
+        # In the order of the video, what one frame was decoded for serves the next one.
+        for place in sorted(range(len(items)), key=lambda place: (items[place].key, items[place].frame)):
+            try:
+                with self._readers.borrowed(items[place].key) as reader:
+                    results[place] = _picture(reader, items[place])
+            except StageError as error:
+                results[place] = error
+        return [results[place] for place in range(len(items))]
+
+    def tick(self) -> None:
+        self._readers.close_idle(self.config.idle_s)
+
+    def info(self) -> dict[str, Any]:
+        return {"method": "PyAV: frames by presentation time, checked against the index of all packets"}
+
+
+def _picture(reader: VideoReader, request: FrameRequest) -> FramePicture:
+    from PIL import Image
+
+    if not 1 <= request.quality <= 95:
+        raise InvalidInput(f"The quality of a JPEG is 1 to 95, not {request.quality}.")
+    pixels = _sized(_cropped(reader.frame(request.frame), request.crop), request.size)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=request.quality)
+    height, width = pixels.shape[:2]
+    return FramePicture(file.getvalue(), width, height, float(reader.times[request.frame]))
+
+
+def _cropped(pixels: Pixels, crop: tuple[int, int, int, int] | None) -> Pixels:
+    if crop is None:
+        return pixels
+    x, y, width, height = crop
+    whole_height, whole_width = pixels.shape[:2]
+    if min(x, y) < 0 or min(width, height) < 1 or x + width > whole_width or y + height > whole_height:
+        raise InvalidInput(
+            f"The crop of {width} x {height} at ({x}, {y}) is not inside the frame of {whole_width} x {whole_height}."
+        )
+    return pixels[y : y + height, x : x + width]
+
+
+def _sized(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:
+    import cv2
+
+    if size is None:
+        return pixels
+    if not 1 <= min(size) <= max(size) <= LARGEST_SIDE:
+        raise InvalidInput(f"A side of a picture has 1 to {LARGEST_SIDE} pixels, not {size[0]} x {size[1]}.")
+    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    resized: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return resized

@@ -1,0 +1,251 @@
+"""Requests and answers about indexes, traces and identities, as ``media-api.md`` names them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from graphs.assets.models import AssetId
+from graphs.jobs import JobAnswer
+
+FILE = "aeed71342a899fe4b4c57b7d41bcb692"
+PERSON = "c3545906-c82d-4b66-aa1d-150bc02decce"
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+IndexStatus = Literal["not_indexed", "queued", "running", "succeeded", "failed"]
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class Success(BaseModel):
+    """Every answer that is no failure."""
+
+    success: Literal[True] = True
+
+
+class FileAnswer(Success):
+    """Every answer about one file."""
+
+    file_uuid: str
+
+
+class IndexAccepted(FileAnswer):
+    """The job that indexes a video; the same one as long as file and models are the same."""
+
+    job_id: str
+    status: str
+    status_url: str
+
+
+class IndexState(BaseModel):
+    """``models``, counts and so on are of the finished index; with ``job`` running they are of the one before it."""
+
+    status: IndexStatus
+    job: JobAnswer | None = Field(description="the latest job")
+    models: str | None = None
+    indexed_at: datetime | None = None
+    frames_apart: int | None = Field(default=None, description="faces were looked for on every so many frames")
+    cuts: list[int] = Field(default_factory=list, description="first frames of all shots but the first")
+    trace_count: int = 0
+    identity_count: int = 0
+
+
+class FileDetails(FileAnswer):
+    """What is known of a video: facts of its file and the state of its index."""
+
+    filename: str
+    content_type: str
+    format: str
+    file_size: int = Field(description="bytes")
+    width: int | None = Field(description="pixels, as shown: rotation applied")
+    height: int | None
+    rotation: int | None = Field(description="degrees clockwise, already applied to width and height")
+    duration: float | None = Field(description="seconds")
+    fps: float | None = Field(description="frames a second, on average")
+    frame_count: int | None
+    has_audio: bool | None
+    uploaded_at: datetime
+    index: IndexState
+
+
+class Trace(BaseModel):
+    """One person in one stretch of the video."""
+
+    trace_id: int
+    first_frame: int
+    last_frame: int
+    first_time: float = Field(description="seconds")
+    last_time: float
+    face_count: int = Field(description="frames in which the face was detected; between them boxes are interpolated")
+    identity_uuid: str | None
+    thumbnail_url: str
+
+
+class TracesAnswer(FileAnswer):
+    """A page of traces in order of their ids, which is that of their first frames."""
+
+    traces: list[Trace]
+    total: int
+    next: int | None = Field(description="``after`` of the next page; null where there is none")
+
+
+class BBox(BaseModel):
+    """Whole pixels of the upright frame; inside it."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class TraceBox(BaseModel):
+    """Where the face is in one frame; ``detected`` is false where that was interpolated."""
+
+    frame_number: int
+    bbox: BBox
+    confidence: float
+    detected: bool
+
+
+class TraceAnswer(FileAnswer, Trace):
+    """A trace with its boxes, or some of them."""
+
+    boxes: list[TraceBox]
+    next_frame: int | None = Field(description="``start_frame`` of the boxes that follow; null where there are none")
+
+
+class Representative(BaseModel):
+    """The face that stands for a trace."""
+
+    frame_number: int
+    timestamp_secs: float
+    bbox: BBox
+    confidence: float
+    quality_score: float = Field(description="area in pixels times confidence")
+    blur_score: float | None = Field(description="FFmpeg's blurdetect on the thumbnail, lower is sharper")
+
+
+class RepresentativeAnswer(FileAnswer):
+    """Of the ten faces of the greatest quality_score the sharpest."""
+
+    trace_id: int
+    face_count: int
+    representative: Representative
+
+
+class FilePerson(BaseModel):
+    """Somebody in this video; ``trace_id``: of the trace with the most detections."""
+
+    identity_uuid: str
+    name: str | None
+    trace_ids: list[int]
+    face_count: int
+    first_frame: int
+    last_frame: int
+    first_time: float
+    last_time: float
+    thumbnail_url: str
+
+
+class FilePeopleAnswer(FileAnswer):
+    """Who is in this video, in order of appearance."""
+
+    identities: list[FilePerson]
+    unassigned_traces: int = Field(description="traces of people seen too shortly, or whose identity was deleted")
+
+
+class CooccurringPerson(BaseModel):
+    """``trace_id``: of the trace in which this person is seen in the first shared frame."""
+
+    identity_uuid: str
+    name: str | None
+    trace_id: int
+
+
+class RepresentativeFace(BaseModel):
+    """The face that stands for the trace of the first shared frame."""
+
+    frame_number: int
+    bbox: BBox
+    confidence: float
+    thumbnail_url: str
+
+
+class Cooccurrence(BaseModel):
+    """The first frame that two people share, and how many they share."""
+
+    frame_number: int
+    timestamp_secs: float
+    total_cooccurrence_frames: int
+    representative_face_a: RepresentativeFace
+    representative_face_b: RepresentativeFace
+
+
+class CooccurrenceAnswer(FileAnswer):
+    """Two people in one video."""
+
+    identity_a: CooccurringPerson
+    identity_b: CooccurringPerson
+    first_cooccurrence: Cooccurrence
+
+
+class NewIdentity(BaseModel):
+    """A person by reference photos; of each its largest face counts."""
+
+    model_config = _example(name="Audrey Hepburn", asset_ids=[FILE])
+    name: Name
+    asset_ids: list[AssetId] = Field(min_length=1, max_length=20)
+
+
+class IdentityChange(BaseModel):
+    """The new name; null takes it away."""
+
+    model_config = _example(name="Audrey Hepburn")
+    name: Name | None
+
+
+class IdentityModel(BaseModel):
+    """A person known across videos."""
+
+    identity_uuid: str
+    name: str | None
+    reference_asset_ids: list[str]
+    weight: float = Field(description="how many face vectors its own is the mean of")
+    models: str = Field(description="version of the model that made the vector; only equal ones are compared")
+    created_at: datetime
+
+
+class IdentityAnswer(Success):
+    """One identity."""
+
+    identity: IdentityModel
+
+
+class SimilarIdentity(BaseModel):
+    """Who may be the same person."""
+
+    identity_uuid: str
+    name: str | None
+    similarity_percentage: float = Field(description="0-100, from 75 on the same person")
+
+
+class NewIdentityAnswer(IdentityAnswer):
+    """A new identity, and those that may be the same person: merge them if they are."""
+
+    similar: list[SimilarIdentity]
+
+
+class IdentitiesAnswer(Success):
+    """A page of identities in order of their uuids."""
+
+    identities: list[IdentityModel]
+    next: str | None = Field(description="``after`` of the next page; null where there is none")
+
+
+class IdentityDeleted(Success):
+    """Its traces are nobody's now."""
+
+    identity_uuid: str
+    deleted: Literal[True] = True

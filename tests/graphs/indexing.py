@@ -1,0 +1,185 @@
+"""Videos of coloured rectangles that the dummies take for people, and a service that indexes them."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+from PIL import Image
+
+from configs.settings import Settings, settings
+from deployments.catalog import find_stage, local_handle
+from graphs.gateway import build_app, open_context
+from graphs.job_kinds import JOB_KINDS
+from ops.jobs import JobRunner, Timing
+from ops.stores.jobs import Job
+from ops.stores.records import Asset
+from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+from tests.graphs.media import MediaService
+from tests.graphs.samples import encoded
+
+SIZE = (192, 108)
+FPS = 25
+BACKGROUNDS = ((200, 200, 120), (90, 90, 90), (150, 120, 200))
+Walk = tuple[int, int, tuple[int, int], tuple[int, int]]
+"""First and last frame, and where the top left corner is in the first and in the last one."""
+Shot = tuple[int, Mapping[str, Walk]]
+"""How many frames, and who walks where; frames count from the first one of the shot."""
+FACE = (32, 40)
+
+# Ada is alone, Bob comes in at frame 21; after the cut at 60 Cyd is alone; after the one at 90 Ada is back.
+FILM: tuple[Shot, ...] = (
+    (60, {"ada": (0, 59, (10, 30), (60, 34)), "bob": (21, 59, (150, 50), (110, 40))}),
+    (30, {"cyd": (0, 29, (70, 20), (90, 40))}),
+    (40, {"ada": (0, 39, (120, 40), (80, 30))}),
+)
+REAL = ("media/clips", "media/frames", "media/sharpness", "analysis/tracks", "analysis/identities")
+QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
+
+
+def film(shots: Sequence[Shot] = FILM, fps: int = FPS) -> bytes:
+    """An MP4 with H.264."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=fps, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number, (frames, walks) in enumerate(shots):
+            for frame in range(frames):
+                pixels = _frame(frame, walks, BACKGROUNDS[number % len(BACKGROUNDS)])
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(stream.encode())
+    return file.getvalue()
+
+
+def long_film(seconds: int) -> bytes:
+    """Ada walks, ten frames a second; each ten seconds are a part of the index."""
+    walk: Walk = (0, 10 * seconds - 1, (10, 30), (150, 60))
+    return film(((10 * seconds, {"ada": walk}),), 10)
+
+
+def photo(*people: str) -> bytes:
+    """A picture with these people in it, side by side, the first one the largest."""
+    pixels = np.full((120, 300, 3), 128, np.uint8)
+    for place, person in enumerate(people):
+        pixels[20 : 100 - 10 * place, 20 + 90 * place : 90 + 80 * place] = PEOPLE[person]
+    return encoded(Image.fromarray(pixels), "PNG")
+
+
+def _frame(frame: int, walks: Mapping[str, Walk], background: tuple[int, int, int]) -> np.ndarray[Any, Any]:
+    width, height = SIZE
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:] = background
+    for person, (first, last, start, end) in walks.items():
+        if first <= frame <= last:
+            share = (frame - first) / max(1, last - first)
+            x, y = (round(a + share * (b - a)) for a, b in zip(start, end, strict=True))
+            pixels[y : y + FACE[1], x : x + FACE[0]] = PEOPLE[person]
+    return pixels
+
+
+@dataclass
+class IndexService(MediaService):
+    """A media API with its worker, which a test starts."""
+
+    faces: DummyVideoFaces
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[JobRunner]:
+        """While this lasts jobs are done."""
+        kinds = {kind: partial(function, self.context) for kind, function in JOB_KINDS.items()}
+        runner = JobRunner(self.context.jobs, kinds, poll_s=(0.01, 0.05), timing=QUICK)
+        runner.start()
+        try:
+            yield runner
+        finally:
+            self.faces.released.set()
+            await runner.stop()
+
+    async def post_index(self, asset: Asset) -> dict[str, Any]:
+        """The answer to a request for an index, which must be accepted."""
+        answer = await self.client.post(f"/api/v1/file/{asset.asset_id}/index")
+        assert answer.status_code == 202, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def until(self, job_id: str, reached: Callable[[Job], bool]) -> Job:
+        """The job when it has come so far."""
+        async with asyncio.timeout(60):
+            while True:
+                job = await self.context.jobs.get(job_id)
+                assert job is not None
+                if reached(job):
+                    return job
+                await asyncio.sleep(0.01)
+
+    async def ended(self, job_id: str) -> Job:
+        """The job when it has ended."""
+        return await self.until(job_id, lambda job: job.finished)
+
+    async def index(self, asset: Asset) -> Job:
+        """Have a video indexed, whatever comes of it."""
+        job_id = (await self.post_index(asset))["job_id"]
+        async with self.working():
+            return await self.ended(job_id)
+
+    async def indexed(self, data: bytes | None = None) -> Asset:
+        """A video that was indexed."""
+        asset = await self.add(film() if data is None else data)
+        job = await self.index(asset)
+        assert job.status == "succeeded", job.error
+        return asset
+
+    async def ok(self, asset: Asset, route: str, **query: Any) -> Any:
+        """The answer to a GET of a route of this file that must succeed."""
+        answer = await self.get(asset, route, **query)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["success"] is True
+        return answer.json()
+
+    async def people(self, method: str, path: str = "", status: int = 200, **body: Any) -> Any:
+        """The answer to a request about identities that must have this status."""
+        answer = await self.client.request(method, f"/api/v1/identities{path}", json=body or None)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def belongings(self, asset: Asset) -> list[str]:
+        """Keys of what is kept of a video beside its file."""
+        return [info.key async for info in self.context.objects.list(f"{asset.asset_id}/")]
+
+
+@asynccontextmanager
+async def index_service(config: Settings) -> AsyncIterator[IndexService]:
+    """A service over the stores of the settings; the models are dummies."""
+    handles = {key: await local_handle(find_stage(key)) for key in REAL}
+    handles |= {cls.key: await local_handle(cls) for cls in (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer)}
+    context = open_context(config, handles)
+    app = build_app(context, ["media", "jobs"])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield IndexService(client, context, app, DummyVideoFaces.running)
+    await context.close()
+
+
+async def _work_for_ever() -> None:
+    """A worker in a process of its own, over the stores of the environment; each look takes its time."""
+    async with index_service(settings()) as service:
+        look = service.faces._see
+
+        def slowly(image: Any) -> Any:
+            service.faces.released.wait(0.01)
+            return look(image)
+
+        service.faces._see = slowly  # type: ignore[method-assign]
+        async with service.working():
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_work_for_ever())

@@ -1,0 +1,403 @@
+"""What indexing found, over HTTP: traces, faces, people of a video, people across videos."""
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import settings as settings_module
+from deployments.errors import InvalidMedia
+from graphs.media.representatives import candidates, square_around, whole_box
+from ops.stores.people import TraceBoxes, VideoIndex
+from ops.stores.records import Asset
+from tests.dummies.video import PEOPLE
+from tests.graphs.conftest import configured
+from tests.graphs.indexing import FACE, SIZE, IndexService, film, index_service, photo
+from tests.graphs.media import media_error
+from tests.graphs.photos import replace_stage
+from tests.graphs.samples import audio, picture
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
+    async with index_service(configured(monkeypatch, tmp_path, cache_url="")) as made:
+        yield made
+    settings_module.settings.cache_clear()
+
+
+async def names(service: IndexService, asset: Asset) -> dict[str, str]:
+    """Identity uuids by the colour of the faces that stand for them."""
+    found = {}
+    for person in (await service.ok(asset, "identities"))["identities"]:
+        answer = await service.client.get(person["thumbnail_url"])
+        middle = _pixels(answer.content)[160, 160].astype(int)
+        found[min(PEOPLE, key=lambda name: np.abs(middle - PEOPLE[name]).sum())] = person["identity_uuid"]
+    return found
+
+
+async def test_traces_come_in_order_and_in_pages(service: IndexService) -> None:
+    asset = await service.indexed()
+    answer = await service.ok(asset, "traces")
+    assert (answer["file_uuid"], answer["total"], answer["next"]) == (asset.asset_id, 4, None)
+    # Frames are looked at in twos, so Bob is seen one frame after he came.
+    spans = [(t["trace_id"], t["first_frame"], t["last_frame"], t["face_count"]) for t in answer["traces"]]
+    assert spans == [(1, 0, 58, 30), (2, 22, 58, 19), (3, 60, 88, 15), (4, 90, 128, 20)]
+    times = [(t["first_time"], t["last_time"]) for t in answer["traces"]]
+    assert times == [(0.0, 2.32), (0.88, 2.32), (2.4, 3.52), (3.6, 5.12)]
+    owners = [t["identity_uuid"] for t in answer["traces"]]
+    assert owners[0] == owners[3]
+    assert len(set(owners)) == 3
+    assert answer["traces"][1]["thumbnail_url"] == f"/api/v1/file/{asset.asset_id}/trace/2/thumbnail"
+
+    first = await service.ok(asset, "traces", limit=3)
+    assert ([t["trace_id"] for t in first["traces"]], first["next"], first["total"]) == ([1, 2, 3], 3, 4)
+    second = await service.ok(asset, "traces", limit=3, after=first["next"])
+    assert ([t["trace_id"] for t in second["traces"]], second["next"]) == ([4], None)
+
+
+async def test_a_trace_has_a_box_for_each_frame(service: IndexService) -> None:
+    asset = await service.indexed()
+    trace = await service.ok(asset, "trace/1")
+    assert (trace["trace_id"], trace["first_frame"], trace["next_frame"]) == (1, 0, None)
+    boxes = trace["boxes"]
+    assert [box["frame_number"] for box in boxes] == list(range(59))
+    assert [box["detected"] for box in boxes] == [frame % 2 == 0 for frame in range(59)]
+    for box in boxes:
+        share = box["frame_number"] / 59
+        wanted = (10 + share * 50, 30 + share * 4, *FACE)
+        assert list(box["bbox"].values()) == pytest.approx(wanted, abs=2)
+        assert box["confidence"] == pytest.approx(0.9, abs=1e-3)
+
+
+async def test_boxes_come_by_frames_and_in_pages(service: IndexService) -> None:
+    asset = await service.indexed()
+
+    async def frames(**query: int) -> tuple[list[int], int | None]:
+        answer = await service.ok(asset, "trace/2", **query)
+        return [box["frame_number"] for box in answer["boxes"]], answer["next_frame"]
+
+    assert await frames(start_frame=30, end_frame=33) == ([30, 31, 32, 33], None)
+    assert await frames(start_frame=57) == ([57, 58], None)
+    assert await frames(end_frame=23) == ([22, 23], None)
+    assert await frames(limit=3) == ([22, 23, 24], 25)
+    assert await frames(start_frame=25, limit=3) == ([25, 26, 27], 28)
+    assert await frames(start_frame=500) == ([], None)
+    assert await frames(start_frame=33, end_frame=30) == ([], None)
+
+
+async def test_a_face_stands_for_a_trace(service: IndexService) -> None:
+    asset = await service.indexed()
+    answer = await service.ok(asset, "trace/3/representative-face")
+    assert (answer["file_uuid"], answer["trace_id"], answer["face_count"]) == (asset.asset_id, 3, 15)
+    assert set(answer) == {"success", "file_uuid", "trace_id", "face_count", "representative"}
+    face = answer["representative"]
+    assert set(face["bbox"]) == {"x", "y", "width", "height"}
+    assert set(face) == {
+        *("frame_number", "timestamp_secs", "bbox", "confidence", "quality_score", "blur_score"),
+    }
+    frame = face["frame_number"]
+    assert frame in range(60, 90, 2)
+    assert face["timestamp_secs"] == pytest.approx(frame / 25, abs=1e-6)
+    box = face["bbox"]
+    share = (frame - 60) / 29
+    assert list(box.values()) == pytest.approx((70 + 20 * share, 20 + 20 * share, *FACE), abs=2)
+    assert face["quality_score"] == pytest.approx(box["width"] * box["height"] * face["confidence"], rel=1e-3)
+    assert face["blur_score"] is None  # plain colours have no texture to measure
+
+
+async def test_the_sharpest_of_the_ten_best_is_taken(service: IndexService) -> None:
+    asset = await service.indexed()
+    seen: list[bytes] = []
+
+    async def blur(jpeg: bytes) -> Any:
+        seen.append(jpeg)
+        return type("Blur", (), {"blur": None if len(seen) < 4 else float((7 * len(seen)) % 10)})
+
+    replace_stage(service, "media/sharpness", blur)
+    face = (await service.ok(asset, "trace/1/representative-face"))["representative"]
+    assert len(seen) == 10
+    assert face["blur_score"] == 0.0
+    thumbnail = await service.get(asset, "trace/1/thumbnail")
+    assert thumbnail.content == seen[9]
+    assert len(seen) == 10
+
+
+async def test_damaged_frames_are_passed_over(service: IndexService) -> None:
+    asset = await service.indexed()
+    frames, asked = service.context.stages["media/frames"], []
+
+    async def mostly_damaged(request: Any) -> Any:
+        asked.append(request.frame)
+        return InvalidMedia("damaged") if len(asked) < 10 else await frames(request)
+
+    replace_stage(service, "media/frames", mostly_damaged)
+    face = (await service.ok(asset, "trace/1/representative-face"))["representative"]
+    assert face["frame_number"] == asked[9]
+    replace_stage(service, "media/frames", lambda _: InvalidMedia("damaged"))
+    media_error(await service.get(asset, "trace/2/representative-face"), 400, "INVALID_FILE_FORMAT")
+
+
+async def test_a_thumbnail_is_made_once(service: IndexService) -> None:
+    asset = await service.indexed()
+    first = await service.get(asset, "trace/2/thumbnail")
+    assert first.status_code == 200
+    assert first.headers["content-type"] == "image/jpeg"
+    assert "max-age=86400" in first.headers["cache-control"]
+    pixels = _pixels(first.content)
+    assert pixels.shape == (320, 320, 3)
+    assert np.abs(pixels[160, 160].astype(int) - PEOPLE["bob"]).sum() < 60
+
+    def refuse(_: Any) -> Any:
+        raise AssertionError("looked again")
+
+    replace_stage(service, "media/frames", refuse)
+    again = await service.get(asset, "trace/2/thumbnail")
+    assert again.content == first.content
+    head = await service.client.head(f"/api/v1/file/{asset.asset_id}/trace/2/thumbnail")
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(first.content)))
+
+
+async def test_who_is_in_a_video(service: IndexService) -> None:
+    asset = await service.indexed()
+    answer = await service.ok(asset, "identities")
+    assert answer["unassigned_traces"] == 0
+    people = answer["identities"]
+    assert [(p["trace_ids"], p["first_frame"], p["last_frame"], p["face_count"]) for p in people] == [
+        ([1, 4], 0, 128, 50),
+        ([2], 22, 58, 19),
+        ([3], 60, 88, 15),
+    ]
+    assert [(p["first_time"], p["last_time"]) for p in people] == [(0.0, 5.12), (0.88, 2.32), (2.4, 3.52)]
+    assert {p["name"] for p in people} == {None}
+    assert people[0]["thumbnail_url"].endswith("/trace/1/thumbnail")
+    assert set(await names(service, asset)) == set(PEOPLE)
+
+
+async def test_two_people_meet(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    await service.people("PATCH", f"/{who['ada']}", name="Ada")
+    answer = await service.ok(asset, f"identities/{who['bob']}/co-occur-with/{who['ada']}")
+    assert answer["identity_a"] == {"identity_uuid": who["bob"], "name": None, "trace_id": 2}
+    assert answer["identity_b"] == {"identity_uuid": who["ada"], "name": "Ada", "trace_id": 1}
+    assert set(answer) == {"success", "file_uuid", "identity_a", "identity_b", "first_cooccurrence"}
+    together = answer["first_cooccurrence"]
+    assert set(together) == {
+        *("frame_number", "timestamp_secs", "total_cooccurrence_frames"),
+        *("representative_face_a", "representative_face_b"),
+    }
+    # Bob comes in frame 21, and both are seen until frame 58.
+    assert (together["frame_number"], together["timestamp_secs"]) == (22, 0.88)
+    assert together["total_cooccurrence_frames"] == 37
+    for side, trace in (("a", 2), ("b", 1)):
+        face = together[f"representative_face_{side}"]
+        assert set(face) == {"frame_number", "bbox", "confidence", "thumbnail_url"}
+        assert face["thumbnail_url"] == f"/api/v1/file/{asset.asset_id}/trace/{trace}/thumbnail"
+        chosen = (await service.ok(asset, f"trace/{trace}/representative-face"))["representative"]
+        assert {name: face[name] for name in ("frame_number", "bbox", "confidence")} == {
+            name: chosen[name] for name in ("frame_number", "bbox", "confidence")
+        }
+
+
+async def test_people_who_never_meet(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    route = f"identities/{who['ada']}/co-occur-with"
+    media_error(await service.get(asset, f"{route}/{who['cyd']}"), 404, "NO_COOCCURRENCE")
+    media_error(await service.get(asset, f"{route}/{NOBODY}"), 404, "IDENTITY_NOT_FOUND")
+    media_error(await service.get(asset, f"{route}/{who['ada']}"), 400, "INVALID_INPUT")
+    other = await service.indexed(film(((30, {"cyd": (0, 29, (70, 20), (90, 40))}),)))
+    media_error(await service.get(other, f"{route}/{who['bob']}"), 404, "NO_COOCCURRENCE")
+
+
+ROUTES = (
+    "traces",
+    "trace/1",
+    "trace/1/representative-face",
+    "trace/1/thumbnail",
+    "identities",
+    f"identities/{NOBODY}/co-occur-with/{NOBODY[:-1]}1",
+)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_video_that_is_not_indexed_says_what_to_call(service: IndexService, route: str) -> None:
+    asset = await service.add(film())
+    message = media_error(await service.get(asset, route), 409, "NOT_INDEXED")
+    assert f"POST /api/v1/file/{asset.asset_id}/index" in message
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_unknown_files_and_other_kinds_of_files(service: IndexService, route: str) -> None:
+    media_error(await service.client.get(f"/api/v1/file/{'0' * 32}/{route}"), 404, "ASSET_NOT_FOUND")
+    asset = await service.add(picture(1), "photo.png")
+    media_error(await service.get(asset, route), 400, "INVALID_INPUT")
+
+
+async def test_unknown_traces_and_impossible_pages(service: IndexService) -> None:
+    asset = await service.indexed()
+    for route in ("trace/9", "trace/9/representative-face", "trace/9/thumbnail"):
+        media_error(await service.get(asset, route), 404, "TRACE_NOT_FOUND")
+    pages: tuple[tuple[str, dict[str, Any]], ...] = (
+        *(("trace/x", {}), ("trace/-1", {})),
+        *(("traces", {"limit": 0}), ("traces", {"after": "x"}), ("trace/1", {"start_frame": -1})),
+    )
+    for route, query in pages:
+        media_error(await service.get(asset, route, **query), 400, "INVALID_INPUT")
+
+
+async def test_somebody_is_found_again_in_a_later_video(service: IndexService) -> None:
+    first = await service.indexed()
+    who = await names(service, first)
+    await service.people("PATCH", f"/{who['ada']}", name="Ada")
+    walks = {"ada": (0, 49, (90, 20), (20, 50))}
+    second = await service.indexed(film(((50, walks),)))
+    (person,) = (await service.ok(second, "identities"))["identities"]
+    assert (person["identity_uuid"], person["name"]) == (who["ada"], "Ada")
+    assert len((await service.people("GET"))["identities"]) == 3
+
+
+async def test_reference_photos_make_an_identity_that_videos_find(service: IndexService) -> None:
+    photos = [await service.add(photo("bob", "ada"), "1.png"), await service.add(photo("bob"), "2.png")]
+    ids = [asset.asset_id for asset in photos]
+    made = await service.people("POST", status=201, name="  Bob  ", asset_ids=ids)
+    identity = made["identity"]
+    assert (identity["name"], identity["reference_asset_ids"], identity["weight"]) == ("Bob", ids, 2.0)
+    assert identity["models"] == "dummy@00000002"
+    assert made["similar"] == []
+    asset = await service.indexed()
+    people = (await service.ok(asset, "identities"))["identities"]
+    assert [(p["trace_ids"], p["name"]) for p in people] == [([1, 4], None), ([2], "Bob"), ([3], None)]
+    assert people[1]["identity_uuid"] == identity["identity_uuid"]
+    answer = await service.people("GET", f"/{identity['identity_uuid']}")
+    assert answer == {"success": True, "identity": identity}
+
+
+async def test_a_new_identity_names_those_who_may_be_the_same(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    reference = await service.add(photo("ada"), "ada.png")
+    made = await service.people("POST", status=201, name="Ada", asset_ids=[reference.asset_id])
+    (similar,) = made["similar"]
+    assert (similar["identity_uuid"], similar["name"]) == (who["ada"], None)
+    assert 75 <= similar["similarity_percentage"] <= 100
+    uuid = made["identity"]["identity_uuid"]
+    merged = await service.people("POST", f"/{uuid}/merge/{who['ada']}")
+    assert (merged["identity"]["identity_uuid"], merged["identity"]["name"]) == (uuid, "Ada")
+    assert (merged["identity"]["weight"], merged["identity"]["reference_asset_ids"]) == (51.0, [reference.asset_id])
+    people = (await service.ok(asset, "identities"))["identities"]
+    assert (people[0]["identity_uuid"], people[0]["trace_ids"]) == (uuid, [1, 4])
+    media_error(await service.client.get(f"/api/v1/identities/{who['ada']}"), 404, "IDENTITY_NOT_FOUND")
+
+
+async def test_references_without_a_face_or_of_somebody_else_are_refused(service: IndexService) -> None:
+    ada, bob = await service.add(photo("ada"), "ada.png"), await service.add(photo("bob"), "bob.png")
+    empty, sound = await service.add(photo(), "empty.png"), await service.add(audio(), "tone.wav")
+
+    async def refused(status: int, code: str, *assets: str) -> str:
+        body = {"name": "Ada", "asset_ids": list(assets)}
+        return media_error(await service.client.post("/api/v1/identities", json=body), status, code)
+
+    assert empty.asset_id in await refused(400, "INVALID_INPUT", ada.asset_id, empty.asset_id)
+    assert "not that of the other photos" in await refused(400, "INVALID_INPUT", ada.asset_id, bob.asset_id)
+    await refused(400, "INVALID_INPUT", sound.asset_id)
+    await refused(404, "ASSET_NOT_FOUND", "0" * 32)
+    await refused(400, "INVALID_INPUT")
+    assert (await service.people("GET"))["identities"] == []
+
+
+async def test_identities_are_listed_renamed_and_deleted(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    everybody = sorted(who.values())
+    page = await service.people("GET", "?limit=2")
+    assert [each["identity_uuid"] for each in page["identities"]] == everybody[:2]
+    rest = await service.people("GET", f"?limit=2&after={page['next']}")
+    assert ([each["identity_uuid"] for each in rest["identities"]], rest["next"]) == (everybody[2:], None)
+
+    renamed = await service.people("PATCH", f"/{who['bob']}", name="Bob")
+    assert renamed["identity"]["name"] == "Bob"
+    assert (await service.ok(asset, "identities"))["identities"][1]["name"] == "Bob"
+    unnamed = await service.client.patch(f"/api/v1/identities/{who['bob']}", json={"name": None})
+    assert unnamed.json()["identity"]["name"] is None
+
+    gone = await service.people("DELETE", f"/{who['bob']}")
+    assert gone == {"success": True, "identity_uuid": who["bob"], "deleted": True}
+    answer = await service.ok(asset, "identities")
+    assert [person["trace_ids"] for person in answer["identities"]] == [[1, 4], [3]]
+    assert answer["unassigned_traces"] == 1
+    assert (await service.ok(asset, "trace/2"))["identity_uuid"] is None
+
+
+async def test_two_who_are_one_are_merged(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    await service.people("PATCH", f"/{who['cyd']}", name="Cyd")
+    merged = await service.people("POST", f"/{who['bob']}/merge/{who['cyd']}")
+    assert (merged["identity"]["identity_uuid"], merged["identity"]["name"]) == (who["bob"], "Cyd")
+    assert merged["identity"]["weight"] == 34.0
+    people = (await service.ok(asset, "identities"))["identities"]
+    assert [person["trace_ids"] for person in people] == [[1, 4], [2, 3]]
+    for path in (f"/{who['bob']}/merge/{who['cyd']}", f"/{who['cyd']}/merge/{who['bob']}"):
+        media_error(await service.client.post(f"/api/v1/identities{path}"), 404, "IDENTITY_NOT_FOUND")
+    media_error(await service.client.post(f"/api/v1/identities/{who['bob']}/merge/{who['bob']}"), 400, "INVALID_INPUT")
+
+
+async def test_unknown_identities_and_impossible_bodies(service: IndexService) -> None:
+    client = service.client
+    for answer in (
+        await client.get(f"/api/v1/identities/{NOBODY}"),
+        await client.patch(f"/api/v1/identities/{NOBODY}", json={"name": "x"}),
+        await client.delete(f"/api/v1/identities/{NOBODY}"),
+        await client.post(f"/api/v1/identities/{NOBODY}/merge/{NOBODY[:-1]}1"),
+    ):
+        media_error(answer, 404, "IDENTITY_NOT_FOUND")
+    for body in ({}, {"name": "", "asset_ids": ["x"]}, {"name": "x", "asset_ids": []}, {"name": "x" * 201}):
+        media_error(await client.post("/api/v1/identities", json=body), 400, "INVALID_INPUT")
+    media_error(await client.get("/api/v1/identities?limit=0"), 400, "INVALID_INPUT")
+
+
+INDEX = VideoIndex("a" * 32, "x", *SIZE, 25.0, 100, 4.0, 2, (), 1, None)  # type: ignore[arg-type]
+
+
+def boxes_of(boxes: list[tuple[float, float, float, float]], confidences: list[float], detected: list[bool]) -> Any:
+    return TraceBoxes(
+        np.arange(len(boxes)), np.array(boxes, np.float32), np.array(confidences, np.float32), np.array(detected)
+    )
+
+
+def test_candidates_are_the_largest_and_surest_that_were_detected() -> None:
+    sizes = [(0.0, 0.0, 10.0 + n, 10.0) for n in range(6)]
+    boxes = boxes_of(sizes, [0.9, 0.9, 0.9, 0.9, 0.5, 0.9], [True, True, True, True, True, False])
+    assert candidates(boxes, 3) == [3, 2, 1]
+    assert candidates(boxes, 10) == [3, 2, 1, 0, 4]
+    assert candidates(boxes_of(sizes, [0.9] * 6, [False] * 6), 2) == [5, 4]
+
+
+def test_boxes_in_whole_pixels_stay_in_the_frame() -> None:
+    boxes = boxes_of(
+        [(10.4, 20.6, 30.2, 40.2), (-3, -2, 10, 9), (180, 100, 30, 30), (300, 200, 5, 5)], [1.0] * 4, [True] * 4
+    )
+    assert [whole_box(boxes, place, INDEX) for place in range(4)] == [
+        (10, 21, 31, 40),
+        (0, 0, 7, 7),
+        (180, 100, 12, 8),
+        (191, 107, 1, 1),
+    ]
+
+
+def test_the_square_about_a_face_is_moved_into_the_frame() -> None:
+    assert square_around((80, 40, 20, 30), INDEX) == (67, 32, 45, 45)
+    assert square_around((0, 0, 20, 30), INDEX) == (0, 0, 45, 45)
+    assert square_around((170, 80, 20, 28), INDEX) == (150, 66, 42, 42)
+    assert square_around((50, 4, 90, 100), INDEX) == (41, 0, 108, 108)
+
+
+def _pixels(jpeg: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))

@@ -3,16 +3,21 @@
 Run by ``decord_reader`` as a script of its own: it imports nothing of this project, and can be killed at any moment.
 """
 
+import ctypes
 import resource
+import signal
 import sys
 from multiprocessing.connection import Connection
 
+PR_SET_PDEATHSIG = 1
 MEMORY_BYTES = 4 * 2**30
 """Of address space. decord decodes ahead without a limit; this one ends it before the machine suffers."""
 
 
 def main(pipe: int, path: str, width: int, height: int) -> None:
     """Answer requests until the pipe is closed: first with the times of all frames, then with pixels by number."""
+    # Whoever is killed cannot kill it, and a process that stands still does not see that its pipe is closed.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     import decord
 

@@ -5,13 +5,12 @@ ends its process on some damaged files. So it gets only videos that the packet i
 that is stopped while nobody waits for it and killed when it takes too long.
 """
 
-import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Final
@@ -140,8 +139,8 @@ class _Process:
     def pixels(self, numbers: list[int]) -> Pixels:
         """uint8 (n, H, W, 3)."""
         self._popen.send_signal(signal.SIGCONT)
-        self._pipe.send(numbers)
         with self._limited():
+            self._pipe.send(numbers)
             shape = self._pipe.recv()
             return np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(shape)
 
@@ -168,5 +167,4 @@ class _Process:
         finally:
             timer.cancel()
             # While the caller looks at these frames, it would fill the memory with those that follow.
-            with suppress(ProcessLookupError):
-                os.kill(self._popen.pid, signal.SIGSTOP)
+            self._popen.send_signal(signal.SIGSTOP)

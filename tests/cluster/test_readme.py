@@ -6,9 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cluster.conftest import RunningService, photo
-from tests.graphs.conftest import picture
+from tests.graphs.samples import picture, video
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -51,6 +52,24 @@ def test_the_walk_gives_sensible_answers(running: RunningService, photos: Path) 
     assert anomalies["test_assets"] == 1
     assert details["processing_status"] == "processed"
     assert deleted["deleted"] is True
+
+
+def test_the_film_is_streamed_cut_and_indexed(running: RunningService, tmp_path: Path) -> None:
+    with running.client() as client:
+        models = {model["name"]: model for model in client.get("/health").json()["models"]}
+    missing = [models[key]["error"] for key in ("people/video_faces", "people/identity") if not models[key]["loaded"]]
+    if missing:
+        pytest.skip(f"needs weights: {missing[0]}")
+    film = video(700, size=(320, 240))
+    (tmp_path / "film.mp4").write_bytes(film)
+    said = run(blocks("bash")[3] + blocks("bash")[4], tmp_path, running)
+    assert (tmp_path / "beginning.mp4").read_bytes() == film[:65536]
+    assert (tmp_path / "clip.ts").read_bytes()[0] == 0x47
+    with Image.open(tmp_path / "frame.jpg") as frame:
+        assert (frame.format, frame.size) == ("JPEG", (320, 240))
+    job, traces, identities = [json.loads(line) for line in said.replace("}{", "}\n{").splitlines()]
+    assert job["status"] == "queued"
+    assert (traces["traces"], identities["identities"]) == ([], [])
 
 
 def test_the_photo_has_the_fields_that_are_shown(running: RunningService, photos: Path) -> None:

@@ -1,5 +1,7 @@
 """The process of decord: it ends with its reader, and is killed when it takes too long or gives up."""
 
+import subprocess
+import sys
 import time
 
 import psutil
@@ -24,6 +26,9 @@ def test_it_stands_still_between_batches_and_ends_with_its_reader(
         for _ in range(6):
             next(frames)
         (child,) = children()
+        until = time.monotonic() + 10
+        while child.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
+            time.sleep(0.005)
         assert child.status() == psutil.STATUS_STOPPED
         before = child.cpu_times()
         time.sleep(0.1)
@@ -48,6 +53,19 @@ def test_it_may_die(video: MakeVideo) -> None:
         with pytest.raises(ProcessingFailed, match="decord ended"):
             list(frames)
     assert children() == []
+
+
+def test_it_does_not_outlive_a_parent_that_is_killed(video: MakeVideo) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from deployments.media.decord_reader import DecordReader\n"
+        "frames = DecordReader(Path(sys.argv[1])).frames(); next(frames); print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(video("b-frames"))], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"\n"
+        (child,) = psutil.Process(parent.pid).children()
+        parent.kill()
+    assert psutil.wait_procs([child], timeout=10)[0] == [child]
 
 
 def test_a_video_that_changes_is_noticed(video: MakeVideo) -> None:

@@ -61,19 +61,22 @@ def encode(reader: VideoReader, reopen: Opener, plan: ClipPlan, boxes: BoxTrack 
         output = stack.enter_context(av.open(sink, "w", format=muxer, options=options))
         video = _Video(output, reader, picture, plan, boxes)
         sound = _Sound.of(output, stack, reopen, reader, times[first], end) if plan.audio else None
-        taken = 0
+        begun = False
         for number, frame in video.frames(first, last + 1):
             frame.pts = round((times[number] - times[first]) * TICKS)
             output.mux(video.encode(frame))
-            if sound is not None:
-                output.mux(sound.until(float(times[number] - times[first]) + SOUND_AHEAD_S))
-            chunk = sink.take(CHUNK_BYTES if taken else 1)
-            taken += len(chunk)
+            for packets in sound.until(float(times[number] - times[first]) + SOUND_AHEAD_S) if sound else ():
+                output.mux(packets)
+                yield sink.take(CHUNK_BYTES)
+            chunk = sink.take(CHUNK_BYTES if begun else 1)
+            begun = begun or bool(chunk)
             yield chunk
-        if sound is not None:
-            output.mux(sound.until(end - float(times[first])))
-            output.mux(sound.encode(None))
+        for packets in sound.until(end - float(times[first])) if sound else ():
+            output.mux(packets)
+            yield sink.take(CHUNK_BYTES)
         output.mux(video.encode(None))
+        if sound:
+            output.mux(sound.encode(None))
     yield sink.take()
 
 
@@ -160,17 +163,16 @@ class _Sound:
         origin = reader.index.origin
         return cls(output, Sound(media, stream, origin + start, origin + end))
 
-    def until(self, seconds: float) -> Any:
-        """Packets of the sound up to this time from the start."""
+    def until(self, seconds: float) -> Iterator[Any]:
+        """Packets of the sound up to this time from the start, a second at a time: a picture may stand for hours."""
         from av import AudioFrame
 
-        samples = self._sound.take(seconds)
-        if not samples.shape[1]:
-            return []
-        frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = self._sound.rate, self._given, Fraction(1, self._sound.rate)
-        self._given += samples.shape[1]
-        return self.encode(frame)
+        while (samples := self._sound.take(min(seconds, self._given / self._sound.rate + 1))).shape[1]:
+            frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = self._sound.rate, self._given
+            frame.time_base = Fraction(1, self._sound.rate)
+            self._given += samples.shape[1]
+            yield self.encode(frame)
 
     def encode(self, frame: Any | None) -> Any:
         return self._stream.encode(frame)

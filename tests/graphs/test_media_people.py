@@ -179,6 +179,17 @@ async def test_who_is_in_a_video(service: IndexService) -> None:
     assert set(await names(service, asset)) == set(PEOPLE)
 
 
+async def test_who_is_seen_too_shortly_is_nobody(service: IndexService) -> None:
+    walks = {"ada": (0, 39, (10, 30), (20, 30)), "bob": (20, 26, (120, 50), (120, 50))}
+    asset = await service.indexed(film(((40, walks),)))
+    traces = (await service.ok(asset, "traces"))["traces"]
+    assert [(t["first_frame"], t["last_frame"], t["face_count"]) for t in traces] == [(0, 38, 20), (20, 26, 4)]
+    assert traces[1]["identity_uuid"] is None
+    answer = await service.ok(asset, "identities")
+    assert ([person["trace_ids"] for person in answer["identities"]], answer["unassigned_traces"]) == ([[1]], 1)
+    assert len((await service.people("GET"))["identities"]) == 1
+
+
 async def test_two_people_meet(service: IndexService) -> None:
     asset = await service.indexed()
     who = await names(service, asset)

@@ -1,24 +1,20 @@
 """language/describe against a server on loopback that speaks the protocols of OpenAI, Anthropic and Google."""
 
 import asyncio
-import base64
-import io
 import json
 import logging
 import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from deployments.catalog import local_handle
 from deployments.errors import InvalidInput, ModelNotLoaded, StageError
@@ -30,104 +26,8 @@ from deployments.language.providers import (
     ProviderRejected,
     ProviderUnavailable,
 )
-from deployments.language.review import Answer, Question, read_review, review_schema
-
-KEY = "sk-test-0123456789abcdef"
-REVIEW = {
-    "overall_score": 8,
-    "discard_reason": None,
-    "best_in_group": True,
-    "composition": "rule of thirds",
-    "pose_quality": "natural and relaxed",
-    "background_quality": "soft, not distracting",
-    "highlights": ["genuine smile", "sharp eyes"],
-    "issues": [],
-    "summary": "A natural portrait.",
-}
-GOOD = json.dumps(REVIEW)
-MODELS = ["openai/gpt-4o", "anthropic/claude-opus-4-6", "gemini/gemini-2.5-flash"]
-
-
-def png() -> str:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-QUESTION = Question(png(), "openai/gpt-4o", timeout_s=20)
-
-
-class Provider:
-    """A provider on loopback; ``script`` says what it answers, in turn, the last one for ever.
-
-    A text is the model's answer; a number is an error with that status; a function is called and its text answered.
-    """
-
-    def __init__(self) -> None:
-        self.script: list[str | int | Callable[[], str]] = [GOOD]
-        self.requests: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.keys: list[str] = []
-        self.change: dict[str, Any] = {}
-        """Of the answer's body."""
-        provider = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                provider.requests.append(body)
-                provider.paths.append(self.path)
-                given = (self.headers.get(name) for name in ("authorization", "x-api-key", "x-goog-api-key"))
-                provider.keys.append(next(filter(None, given), "").removeprefix("Bearer "))
-                says = provider.script[min(len(provider.requests), len(provider.script)) - 1]
-                says = says() if callable(says) else says
-                if isinstance(says, int):
-                    self._send(says, {"error": {"message": f"the key {KEY} is not liked", "type": "x"}})
-                else:
-                    self._send(200, provider.answer(self.path, says) | provider.change)
-
-            def _send(self, status: int, body: dict[str, Any]) -> None:
-                data = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                with suppress(ConnectionError):  # who did not want to wait
-                    self.end_headers()
-                    self.wfile.write(data)
-
-            def log_message(self, *args: object) -> None:
-                """Nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, path: str, text: str) -> dict[str, Any]:
-        if "generateContent" in path:
-            return {
-                "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}],
-                "usageMetadata": {"promptTokenCount": 30, "candidatesTokenCount": 12, "totalTokenCount": 42},
-            }
-        if path.endswith("/messages"):
-            return {
-                "id": "msg_1",
-                "type": "message",
-                "role": "assistant",
-                "model": "claude-opus-4-6-20250514",
-                "content": [{"type": "text", "text": text}],
-                "stop_reason": "end_turn",
-                "usage": {"input_tokens": 30, "output_tokens": 12},
-            }
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
-        return {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 1,
-            "model": "gpt-4o-2024-08-06",
-            "choices": [choice | {"finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42},
-        }
+from deployments.language.review import Answer, Question, review_schema
+from tests.unit.deployments.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
 
 
 @pytest.fixture
@@ -479,38 +379,3 @@ def test_loading_reads_no_file_and_asks_nobody(tmp_path: Path) -> None:
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def test_the_schema_asks_for_every_field_and_no_other() -> None:
-    schema = review_schema()
-    assert schema["required"] == list(REVIEW)
-    assert schema["additionalProperties"] is False
-    assert "maximum" not in json.dumps(schema)
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ({"overall_score": 0}, "overall_score"),
-        ({"overall_score": 7.5}, "overall_score"),
-        ({"overall_score": None}, "overall_score"),
-        ({"summary": " "}, "summary"),
-        ({"highlights": "sharp"}, "highlights"),
-        ({"issues": [""]}, r"issues\.0"),
-    ],
-)
-def test_faults_are_named(change: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ValueError, match=f"^{fault}: "):
-        read_review(json.dumps(REVIEW | change))
-
-
-def test_a_blank_reason_is_none() -> None:
-    assert read_review(json.dumps(REVIEW | {"discard_reason": " "})).discard_reason is None
-    assert read_review(json.dumps(REVIEW | {"discard_reason": " blurred "})).discard_reason == "blurred"
-    without = {name: value for name, value in REVIEW.items() if name not in ("discard_reason", "best_in_group")}
-    assert read_review(json.dumps(without)).best_in_group is None
-
-
-def test_an_answer_survives_the_way_between_processes() -> None:
-    answer = Answer(read_review(GOOD), "gpt-4o", 42)
-    assert pickle.loads(pickle.dumps(answer)) == answer

@@ -50,7 +50,8 @@ def test_the_dashboard_knows_applications_and_deployments_by_name(running: Runni
     token = (Path.home() / ".ray" / "auth_token").read_text().strip()
     details = httpx.get(url, headers={"authorization": f"Bearer {token}"}).json()["applications"]
     names = {name: sorted(app["deployments"]) for name, app in details.items()}
-    assert names == {"gateway": ["gateway"], "models": ["models"], "analytics": ["analytics"]}
+    rooms = {name: [name] for name in ("gateway", "models", "pixels", "analytics")}
+    assert names == rooms | {"jobs": ["worker"]}
 
 
 def test_the_metrics_agent_carries_every_stage(running: RunningService, client: httpx.Client) -> None:

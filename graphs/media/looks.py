@@ -62,7 +62,10 @@ class Watch:
 
     @property
     def step(self) -> int:
-        """Frames from one look to the next: about 0.08 s, at most three. The first frame of a shot is looked at too."""
+        """Frames from one look to the next: about 0.08 s, at most three.
+
+        The first and the last frame of a shot are looked at too.
+        """
         return max(1, min(MOST_APART, round(APART_S * self.facts.fps)))
 
     def start(self, frame: int) -> None:
@@ -101,14 +104,22 @@ class Watch:
 
     def _watch(self, start: int) -> Iterator[Look]:
         assert self._reader is not None
-        meter = ChangeMeter()
-        scale = max(1.0, max(self.facts.width, self.facts.height) / LONG_SIDE)
-        size = round(self.facts.width / scale), round(self.facts.height / scale)
+        meter, last = ChangeMeter(), len(self.times) - 1
+        before: tuple[int, Any] | None = None
         # From a few frames before, so that the first changes have something to be measured from.
         for frame, picture in self._reader.pictures(max(0, start - LASTING)):
             change = meter.see(self._reader.pixels(picture, THUMBNAIL))
             if frame < start:
                 continue
             self.changes[frame] = change
-            if frame % self.step == 0 or meter.sudden:
-                yield Look(frame, self._reader.pixels(picture, size), scale)
+            if meter.sudden and before is not None and before[0] % self.step:
+                yield self._look(*before)
+            if frame % self.step == 0 or meter.sudden or frame == last:
+                yield self._look(frame, picture)
+            before = frame, picture
+
+    def _look(self, frame: int, picture: Any) -> Look:
+        assert self._reader is not None
+        scale = max(1.0, max(self.facts.width, self.facts.height) / LONG_SIDE)
+        size = round(self.facts.width / scale), round(self.facts.height / scale)
+        return Look(frame, self._reader.pixels(picture, size), scale)

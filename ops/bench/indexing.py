@@ -1,8 +1,8 @@
-"""How fast and how well videos are indexed: ``python -m ops.bench.indexing PHOTOS [--video FILE] [--out FOLDER]``.
+"""How fast and how well videos are indexed: ``python -m ops.bench.indexing PHOTOS [--video FILE --sheets FOLDER]``.
 
 PHOTOS is a folder of photographs of faces with ``master.csv``: two file names and whether they show the same person.
 Films are composed of them, so that everything about them is known. A ``--video`` is indexed too, and its traces are
-drawn.
+drawn into a folder.
 """
 
 import argparse
@@ -92,8 +92,8 @@ async def compose(context: Context, path: Path, cast: Cast, seconds: int, size: 
     return Film(path.stem, truth, indexed, score(indexed, truth))
 
 
-async def measure(photos: Path, videos: Sequence[Path], seconds: int, films: int, out: Path | None) -> list[str]:
-    """Lines of the report; pictures go to ``out``."""
+async def measure(photos: Path, videos: Sequence[Path], seconds: int, films: int, sheets: Path | None) -> list[str]:
+    """Lines of the report; pictures go to ``sheets``."""
     people = people_of(photos / "master.csv")
     cast = Cast(
         {chr(ord("A") + number): names for number, names in enumerate(people)},
@@ -111,7 +111,7 @@ async def measure(photos: Path, videos: Sequence[Path], seconds: int, films: int
             known = len(await context.people.list_identities())
             lines += _accuracy([long, *short], known, len(people))
             for video in videos:
-                lines += await _real(context, video, out)
+                lines += await _real(context, video, sheets)
     return lines
 
 
@@ -205,9 +205,11 @@ def _meetings(film: Film) -> str:
     return f"{max(errors)} at most, {len(errors)} pairs" + (f", {missed} not found" if missed else "")
 
 
-async def _real(context: Context, video: Path, out: Path | None) -> list[str]:
+async def _real(context: Context, video: Path, sheets: Path | None) -> list[str]:
     indexed = await index(context, video)
-    lines = [
+    if sheets is not None:
+        await asyncio.to_thread(trace_sheet.draw, video, indexed, sheets / f"{video.stem}.png")
+    return [
         f"## {video.name}",
         "",
         f"{indexed.index.duration:.1f} s, {indexed.index.width} x {indexed.index.height}: {len(indexed.traces)} traces "
@@ -215,11 +217,6 @@ async def _real(context: Context, video: Path, out: Path | None) -> list[str]:
         f"{sum(record.face_count for record, _ in indexed.traces)} detections, in {indexed.seconds:.1f} s.",
         "",
     ]
-    if out is not None:
-        name = f"people_{video.stem}.png"
-        await asyncio.to_thread(trace_sheet.draw, video, indexed, out / name)
-        lines += [f"![traces]({name})", ""]
-    return lines
 
 
 def main() -> None:
@@ -229,7 +226,8 @@ def main() -> None:
     parser.add_argument("--video", type=Path, action="append", default=[])
     parser.add_argument("--seconds", type=int, default=60, help="of the film whose indexing is timed")
     parser.add_argument("--films", type=int, default=8, help="shorter films, of 20 s")
-    parser.add_argument("--out", type=Path, help="folder of people.md and its pictures")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of the traces of videos")
+    parser.add_argument("--out", type=Path, help="file of the report")
     arguments = parser.parse_args()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     head = [
@@ -239,11 +237,11 @@ def main() -> None:
         f"av {version('av')}, python {platform.python_version()}; all stages in one process.",
         "",
     ]
-    measured = measure(arguments.photos, arguments.video, arguments.seconds, arguments.films, arguments.out)
+    measured = measure(arguments.photos, arguments.video, arguments.seconds, arguments.films, arguments.sheets)
     text = "\n".join(head + asyncio.run(measured))
     print(text)
     if arguments.out is not None:
-        (arguments.out / "people.md").write_text(text)
+        arguments.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ async def test_a_video_is_indexed_once(service: IndexService) -> None:
         "cuts": 2,
         "frames": 130,
     }
-    # 65 looks: Ada on 30 and 20 of them, Bob on 19, Cyd on 15.
-    assert (service.faces.looks, job.result["detections"]) == (65, 84)
+    # Every second frame and the last of each shot: Ada in 31 and 21 of them, Bob in 20, Cyd in 16.
+    assert (service.faces.looks, job.result["detections"]) == (68, 88)
     state = (await _details(service, asset.asset_id))["index"]
     assert (state["status"], state["cuts"], state["frames_apart"]) == ("succeeded", [60, 90], 2)
     assert (state["trace_count"], state["identity_count"]) == (4, 3)
@@ -262,9 +262,9 @@ async def test_a_frame_on_which_a_stage_fails_is_left_out(service: IndexService)
     job = await service.index(asset)
     assert job.status == "succeeded"
     assert job.result is not None
-    assert job.result["detections"] == 82
+    assert job.result["detections"] == 86
     first = (await service.ok(asset, "traces"))["traces"][0]
-    assert (first["first_frame"], first["last_frame"], first["face_count"]) == (4, 58, 28)
+    assert (first["first_frame"], first["last_frame"], first["face_count"]) == (4, 59, 29)
 
 
 async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeyp
     job = await service.index(asset)
     assert (job.status, job.attempts) == ("succeeded", 1)
     assert job.result is not None
-    assert job.result["detections"] == 84
+    assert job.result["detections"] == 88
 
 
 async def test_a_stage_that_stays_away_fails_the_job_after_its_retries(

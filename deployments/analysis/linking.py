@@ -93,7 +93,9 @@ class Linker:
         cosines = self._vectors[look] @ self._mean(track.members[-REMEMBERED:])
         alike = cosines >= self._link.same_cosine
         near = (overlaps >= MIN_OVERLAP) | ((apart < 1.5) & alike)
-        possible = near & (scale < 2) & (cosines >= self._link.other_cosine)
+        # The less they overlap, the more alike they have to be: somebody else may come to the same place.
+        needed = self._link.same_cosine - overlaps * (self._link.same_cosine - self._link.other_cosine)
+        possible = near & (scale < 2) & (cosines >= needed)
         scores: NDArray[np.float32] = np.where(possible, 1 + overlaps + 2 * cosines, 0).astype(np.float32)
         return scores
 

@@ -109,6 +109,22 @@ def test_unsure_detections_continue_a_trace_and_start_none() -> None:
     assert traces(film({1: lambda f: (50.0, 50.0)}, 100, confidence=0.6)) == ()
 
 
+def test_who_is_little_alike_and_comes_near_does_not_go_on_for_the_one_who_left() -> None:
+    first = film({1: lambda f: (50.0, 50.0) if f < 50 else None}, 80)
+    second = film({2: lambda f: (80.0, 50.0) if f >= 54 else None}, 80, confidence=0.75)
+    vectors = 0.2 * person(1) + 0.98 * person(2)
+    assert 0.15 < float(vectors @ person(1) / np.linalg.norm(vectors)) < 0.35
+    both = Detections(
+        np.concatenate([first.frames, second.frames]),
+        np.concatenate([first.boxes, second.boxes]),
+        np.concatenate([first.confidences, second.confidences]),
+        np.concatenate([first.landmarks, second.landmarks]),
+        np.concatenate([first.vectors, np.tile(vectors / np.linalg.norm(vectors), (len(second.frames), 1))]),
+    )
+    (trace,) = traces(both)
+    assert int(trace.frames[-1]) == 48
+
+
 def test_a_video_without_faces_has_no_traces() -> None:
     assert traces(film({}, 100), cuts=(10, 50)) == ()
 

@@ -1,0 +1,264 @@
+"""Requests and answers of the shot routes, as ``asset-api-fields.md`` names them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+
+from graphs.assets.models import Answer, AssetId
+
+FEATURES: Final = 384
+MOST_SHOTS: Final = 1000
+MOST_TAGS: Final = 50
+MOST_USES: Final = 20
+LAST_FRAME: Final = 2**31
+LONGEST_TEXT: Final = 4000
+
+VIDEO = "9f86d081884c7d659a2feaa0c55ad015"
+SHOT = "60303ae22b998861bce3b28f33eec1be"
+
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_TEXT)]
+Tags = Annotated[list[Word], Field(max_length=MOST_TAGS, fail_fast=True)]
+Uses = Annotated[list[Text], Field(max_length=MOST_USES, fail_fast=True)]
+FrameNumber = Annotated[int, Field(ge=0, le=LAST_FRAME)]
+Seconds = Annotated[FiniteFloat, Field(ge=0)]
+Features = Annotated[list[FiniteFloat], Field(min_length=FEATURES, max_length=FEATURES, fail_fast=True)]
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class TransitionIn(BaseModel):
+    """How a shot begins; of a cut, both frames are the shot's first one."""
+
+    kind: Label
+    first_frame: FrameNumber
+    last_frame: FrameNumber
+
+
+class ShotAnalysis(BaseModel):
+    """One shot of a video; ``start_frame`` and ``end_frame`` are its first and last frame, counted from 0."""
+
+    shot_index: int = Field(ge=0)
+    start_timestamp: Seconds = Field(description="seconds from the first frame of the video")
+    end_timestamp: Seconds = Field(description="when the last frame ends")
+    duration: Seconds
+    start_frame: FrameNumber
+    end_frame: FrameNumber
+    camera_movement: Label
+    movement_intensity: FiniteFloat = Field(ge=0, description="share of the frame's size per second")
+    shot_size: Label
+    shot_angle: Label
+    framing: Label
+    features: Features | None = Field(description="raw features of the key frame")
+    features_version: str | None = Field(default=None, description="the model of the features")
+    auto_tags: Tags
+    keyframe_time: Seconds
+    keyframe_frame: FrameNumber
+    thumbnail_url: str | None = None
+    transition_in: TransitionIn | None = None
+
+
+class ShotInput(BaseModel):
+    """A shot of analyze-video-shots as it came, edited, or with more said of it; what is unknown is left out.
+
+    A null or missing value is taken from the stored analysis of the same frames, where there is one.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    start_frame: FrameNumber
+    end_frame: FrameNumber
+    shot_index: int | None = Field(default=None, ge=0, le=LAST_FRAME)
+    start_timestamp: Seconds | None = None
+    end_timestamp: Seconds | None = None
+    camera_movement: Label | None = None
+    movement_intensity: FiniteFloat | None = Field(default=None, ge=0)
+    shot_size: Label | None = None
+    shot_angle: Label | None = None
+    framing: Label | None = None
+    features: Features | None = None
+    features_version: Label | None = None
+    auto_tags: Tags | None = None
+    keyframe_time: Seconds | None = None
+    keyframe_frame: FrameNumber | None = None
+    transition_in: TransitionIn | None = None
+    manual_tags: Tags | None = Field(default=None, description="instead of those of the request")
+    emotional_tone: Label | None = None
+    genre: Label | None = None
+    scene_description: Text | None = None
+    usage_situations: Uses | None = None
+
+
+class SceneContext(BaseModel):
+    """What is said of all shots of a request; a shot's own words come before it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: Text | None = None
+    emotional_tone: Label | None = None
+    genre: Label | None = None
+    usage_situations: Uses = Field(default_factory=list)
+
+
+class StoreShotsRequest(BaseModel):
+    """Shots of one video for the library; ``scene_context`` is a description, or an object with more."""
+
+    model_config = _example(
+        video_asset_id=VIDEO,
+        shots=[
+            {
+                "shot_index": 0,
+                "start_timestamp": 0.0,
+                "end_timestamp": 4.2,
+                "start_frame": 0,
+                "end_frame": 104,
+                "camera_movement": "pan_left",
+                "movement_intensity": 0.12,
+                "shot_size": "wide",
+                "auto_tags": ["movement:pan_left", "size:wide"],
+                "scene_description": "A car races through wet streets between neon signs",
+            }
+        ],
+        scene_context={"description": "The getaway", "emotional_tone": "tense", "genre": "thriller"},
+        manual_tags=["chase", "night", "city"],
+    )
+
+    video_asset_id: AssetId
+    shots: list[ShotInput] = Field(min_length=1, max_length=MOST_SHOTS, fail_fast=True)
+    scene_context: Text | SceneContext | None = None
+    manual_tags: Tags | None = Field(
+        default=None, description="take the place of the automatic tags, which are kept beside them"
+    )
+
+
+class StoreShotsAnswer(Answer):
+    """Ids follow from the video and the frames: storing the same shot again updates it."""
+
+    video_asset_id: str
+    shots_stored: int
+    stored_shot_ids: list[str]
+    scene_context: str | SceneContext | None
+
+
+class SuggestRequest(BaseModel):
+    """What a scene needs; with ``strict``, tone, genre and tags leave out what does not have them."""
+
+    model_config = _example(
+        scene_description="a tense chase through a city at night",
+        emotional_tone="tense",
+        genre_context="thriller",
+        desired_tags=["night"],
+        limit=10,
+    )
+
+    scene_description: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TEXT)]
+    emotional_tone: Label | None = None
+    genre_context: Label | None = None
+    desired_tags: Tags | None = None
+    limit: int = Field(default=10, ge=1, le=100)
+    strict: bool = False
+
+
+class Reason(BaseModel):
+    """One part of a score: ``score`` is how well it matched (0-1), ``weight`` what it counts for."""
+
+    part: Literal["text", "keyframe", "emotional_tone", "genre", "tags"]
+    score: float = Field(ge=0, le=1)
+    weight: float = Field(ge=0, le=1)
+    matched: list[str] = Field(description="the words, tags or labels that are in both")
+    explanation: str
+
+
+class Recommendation(BaseModel):
+    """One shot of the library, and why it was chosen."""
+
+    shot_id: str
+    video_asset_id: str
+    start_timestamp: float
+    end_timestamp: float
+    duration: float
+    camera_movement: str
+    shot_size: str
+    shot_angle: str
+    emotional_tone: str | None
+    genre: str | None
+    tags: list[str]
+    usage_situations: list[str]
+    scene_description: str | None
+    relevance_score: float = Field(ge=0, le=1)
+    reasons: list[Reason]
+    thumbnail_url: str
+
+
+class SuggestAnswer(Answer):
+    """Shots, best first; ``total_found`` is how many of the library were ranked."""
+
+    scene_description: str
+    emotional_tone: str | None
+    genre_context: str | None
+    desired_tags: list[str]
+    recommendations: list[Recommendation]
+    total_found: int
+    matched_by: list[str] = Field(description="the models that the texts were compared with")
+    not_matched_by: list[str] = Field(description="what could not be compared, and why")
+
+
+class StoredShot(BaseModel):
+    """A shot of the library; ``tags`` are the manual ones if there are any, else the automatic ones."""
+
+    shot_id: str
+    video_asset_id: str
+    shot_index: int
+    start_timestamp: float
+    end_timestamp: float
+    duration: float
+    start_frame: int
+    end_frame: int
+    keyframe_time: float
+    keyframe_frame: int
+    camera_movement: str
+    movement_intensity: float
+    shot_size: str
+    shot_angle: str
+    framing: str
+    transition_in: TransitionIn | None
+    tags: list[str]
+    auto_tags: list[str]
+    manual_tags: list[str]
+    emotional_tone: str | None
+    genre: str | None
+    scene_description: str | None
+    usage_situations: list[str]
+    features: list[float] | None
+    features_version: str | None
+    analysis_timestamp: datetime
+    stored_timestamp: datetime
+    thumbnail_url: str
+
+
+class Pagination(BaseModel):
+    """``total_pages`` is 0 where nothing was found."""
+
+    page: int
+    page_size: int
+    total_shots: int
+    total_pages: int
+
+
+class LibraryAnswer(Answer):
+    """One page of the library, latest stored first."""
+
+    shots: list[StoredShot]
+    pagination: Pagination
+    filters_applied: dict[str, str | list[str]]
+
+
+class ShotDeleted(Answer):
+    """Confirmation that a shot is no longer in the library; its video stays."""
+
+    shot_id: str
+    deleted: Literal[True] = True

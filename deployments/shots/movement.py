@@ -1,0 +1,205 @@
+"""What the camera does over one shot, from the motion of its pairs of frames. Pure numpy.
+
+The rows are split into a slow part, their mean over a second, and the shake that is left. The slow part is what the
+operator meant to do: how far it goes one way is the travel, in frame widths that the frame's points are displaced on
+average, which makes pans, tilts, zooms and rolls comparable; the longest gives the shot its label. Names are those of
+film (Thompson and Bowen, Grammar of the Shot) and from the camera's point of view: it pans right when the picture moves
+left. A camera that wanders to and fro is handheld, as is one that only shakes.
+
+How far the labels can be trusted: pan, tilt, zoom, roll and static follow from geometry. What is called a pan may be a
+camera that travels sideways past things that are all far away, and a zoom one that dollies towards a flat wall: the
+pictures are the same. dolly_in and dolly_out are said only where parallax is seen, so dollies are missed rather than
+made up; a wide lens that distorts makes parallax where there is none. Tracking needs a subject with corners that stays
+in the middle of the frame before a background that moves.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.shots.motion import Motion, Motions
+
+Label = Literal[
+    "static",
+    "pan_left",
+    "pan_right",
+    "tilt_up",
+    "tilt_down",
+    "zoom_in",
+    "zoom_out",
+    "dolly_in",
+    "dolly_out",
+    "roll",
+    "handheld",
+    "tracking",
+    "undetermined",
+]
+LABELS: Final[tuple[str, ...]] = get_args(Label)
+Direction = Literal["cw", "ccw"]
+
+RADIUS: Final = 0.29
+"""Mean distance of a frame's points from its middle, in widths, at 16:9: what a zoom or a roll by 1 moves them."""
+SLOW_S: Final = 1.0
+"""Motion that is over sooner is shake."""
+TRAVEL: Final = 0.012
+"""Frame widths that the points must travel for a movement,"""
+SPEED: Final = 0.004
+"""and widths a second, on average over the shot."""
+STRAIGHT: Final = 0.3
+"""Share of all the slow motion that the travel has to be; there and back is 0.5."""
+ALSO: Final = 0.4
+"""Share of the longest travel from which another movement is named beside it."""
+SHAKE: Final = 0.0015
+"""Root mean square of the shake, in widths, from which a camera that goes nowhere is handheld."""
+SUBJECT: Final = 0.08
+"""Share of still points in the middle from which a pan or tilt is tracking a subject."""
+DEPTH: Final = 0.12
+"""Parallax over mean displacement from which a zoom is a dolly."""
+MEASURED: Final = 0.2
+"""Inliers from which a pair counts."""
+FEWEST: Final = 3
+SHORTEST_S: Final = 0.2
+"""With fewer pairs or in less time a movement cannot be told from a jolt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What the camera does in a shot.
+
+    ``label``: see ``Label``; "undetermined" where too little could be measured. ``intensity``: mean speed of the
+    frame's points on account of the camera, shake included, in frame widths a second, from 0. ``direction``: of a
+    camera that rolls, clockwise or counter-clockwise as seen from behind it. ``also``: other movements that reach
+    ``ALSO`` of the first one's travel, and "handheld" where one shakes.
+
+    What it comes from, net over the shot: ``pan`` frame widths, to the right above 0; ``tilt`` frame heights, up above
+    0; ``zoom`` natural logarithm of the magnification, in above 0; ``roll`` radians, clockwise above 0. ``shake``: root
+    mean square distance of the frame from its slow path, in frame widths. ``still``: share of points in the middle that
+    stay while the background moves. ``parallax``: over the mean displacement, 0 for one that only turns or zooms.
+    ``measured``: share of the pairs that could be measured; ``duration``: seconds from the first frame to the last.
+    """
+
+    label: Label
+    intensity: float
+    direction: Direction | None
+    also: tuple[Label, ...]
+    pan: float
+    tilt: float
+    zoom: float
+    roll: float
+    shake: float
+    still: float
+    parallax: float
+    measured: float
+    duration: float
+
+
+def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 9) -> Movement:
+    """The movement in a shot of n frames.
+
+    ``motions``: float32 (n - 1, 8), the pairs inside the shot, so without the pair across a cut; ``times``: float64
+    (n,) of its frames in seconds; ``aspect``: width over height of the frame. Raises ValueError when they do not fit.
+    """
+    if len(motions) != max(0, len(times) - 1):
+        raise ValueError(f"{len(times)} frames have {max(0, len(times) - 1)} pairs, not {len(motions)}.")
+    duration = float(times[-1] - times[0]) if len(times) else 0.0
+    good = motions[:, Motion.INLIERS] >= MEASURED
+    measured = float(good.mean()) if len(good) else 0.0
+    if not good.any():
+        return Movement("undetermined", 0.0, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, measured, duration)
+    steps = np.diff(times)
+    rates = _rates(motions, steps, good)
+    to_widths = np.array([1.0, 1 / aspect, RADIUS, RADIUS])
+    common = rates * to_widths
+    slow = _slow(common, times)
+    shake = _shake(common - slow, times)
+    path = np.cumsum(slow * steps[:, None], 0, dtype=np.float64)
+    path = np.concatenate([np.zeros((1, 4)), path])
+    # The longest way up and the longest way down that it goes, whatever it does before and after.
+    travels = np.stack([(path - np.minimum.accumulate(path, 0)).max(0), (np.maximum.accumulate(path, 0) - path).max(0)])
+    straight = travels.max(0) >= STRAIGHT * np.abs(slow * steps[:, None]).sum(0)
+    net = (rates * steps[:, None]).sum(0)
+    still, parallax = _subject(motions[good]), _depth(motions[good], aspect)
+    intensity = float((np.sqrt((common**2).sum(1)) * steps).sum() / duration)
+    named, wanders = _named(travels, straight, duration)
+    brief = good.sum() < FEWEST or duration < SHORTEST_S
+    label: Label
+    if brief:
+        label = "undetermined" if travels.max() >= SPEED * duration else "static"
+        named = []
+    elif named:
+        label = named[0]
+    else:
+        label = "handheld" if wanders or shake >= SHAKE else "static"
+    if label in ("zoom_in", "zoom_out") and parallax >= DEPTH:
+        label = "dolly_in" if label == "zoom_in" else "dolly_out"
+    if label.startswith(("pan", "tilt")) and still >= SUBJECT:
+        label = "tracking"
+        named = [label, *named]
+    also = named[1:] + (["handheld"] if named and shake >= SHAKE else [])
+    direction: Direction | None = None
+    if "roll" in (label, *also):
+        direction = "cw" if travels[0, 3] >= travels[1, 3] else "ccw"
+    pan, tilt, zoom, roll = net.tolist()
+    return Movement(
+        label, intensity, direction, tuple(also), pan, tilt, zoom, roll, shake, still, parallax, measured, duration
+    )
+
+
+def _rates(motions: Motions, steps: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """float64 (pairs, 4): the camera's pan right, tilt up, zoom in and roll clockwise, a second; pairs that could not
+    be measured go on as their neighbours do."""
+    rows = np.flatnonzero(good)
+    columns = ((Motion.DX, -1), (Motion.DY, 1), (Motion.SCALE, 1), (Motion.ROTATION, -1))
+    known = [sign * motions[rows, column].astype(np.float64) / steps[rows] for column, sign in columns]
+    return np.stack([np.interp(np.arange(len(motions)), rows, each) for each in known], 1)
+
+
+def _slow(rates: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of the rates over the second around each pair; shots that are shorter have one mean."""
+    path = np.concatenate([np.zeros((1, rates.shape[1])), np.cumsum(rates * np.diff(times)[:, None], 0)])
+    middles = (times[:-1] + times[1:]) / 2
+    # Near its ends a shot has no second around a pair: the window is moved inside.
+    length = min(SLOW_S, float(times[-1] - times[0]))
+    start = np.clip(middles - length / 2, times[0], times[-1] - length)
+    gone = [np.interp(start + length, times, each) - np.interp(start, times, each) for each in path.T]
+    return np.stack(gone, 1) / length
+
+
+def _shake(rates: NDArray[np.float64], times: NDArray[np.float64]) -> float:
+    """Root mean square distance, in widths, that what the slow part leaves of pan, tilt and roll puts the frame off."""
+    # The mean over a second cuts the corners where a pan sets off and stops: what is slow in that is no shake either.
+    quick = (rates - _slow(rates, times)) * np.diff(times)[:, None]
+    away = np.cumsum(quick[:, [0, 1, 3]], 0)
+    away -= away.mean(0)
+    return float(np.sqrt((away**2).sum(1).mean()))
+
+
+def _named(travels: NDArray[np.float64], straight: NDArray[np.bool_], duration: float) -> tuple[list[Label], bool]:
+    """The movements that are long and fast enough, longest first; and whether others are, that go to and fro."""
+    names: tuple[tuple[Label, Label], ...] = (
+        ("pan_right", "pan_left"),
+        ("tilt_up", "tilt_down"),
+        ("zoom_in", "zoom_out"),
+        ("roll", "roll"),
+    )
+    longest, side = travels.max(0), travels.argmax(0)
+    enough = longest >= max(TRAVEL, SPEED * duration)
+    least = ALSO * float(longest[enough & straight].max(initial=0.0))
+    order = [kind for kind in np.argsort(-longest) if enough[kind] and straight[kind] and longest[kind] >= least]
+    return [names[kind][side[kind]] for kind in order], bool((enough & ~straight).any())
+
+
+def _subject(motions: Motions) -> float:
+    """Share of still points, over the faster half of the pairs: slow ones cannot tell who moves."""
+    speed = np.hypot(motions[:, Motion.DX], motions[:, Motion.DY])
+    return float(motions[speed >= np.median(speed), Motion.STILL].mean())
+
+
+def _depth(motions: Motions, aspect: float) -> float:
+    """Mean parallax over the mean displacement of the points, 0 or more."""
+    to_widths = np.array([1.0, 1 / aspect, RADIUS, RADIUS])
+    moved = np.sqrt(((motions[:, : len(to_widths)] * to_widths) ** 2).sum(1)).mean()
+    widths = float(motions[:, Motion.PARALLAX].mean()) * float(np.hypot(1, 1 / aspect))
+    return max(0.0, widths / float(moved)) if moved > 0 else 0.0

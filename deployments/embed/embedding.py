@@ -25,5 +25,13 @@ class ClipEmbedding:
     model: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SentenceEmbedding:
+    """``vector``: float32[384] of length 1; ``model_version`` names the weights that made it."""
+
+    vector: NDArray[np.float32]
+    model_version: str
+
+
 class TextNotSupported(ModelNotLoaded):
     """A text was to be embedded, and the model that serves has no text tower."""

@@ -1,0 +1,67 @@
+"""embed/sentence with its real weights: published cosines, and the pairs that a search of shots lives on."""
+
+import numpy as np
+import pytest
+
+from deployments.embed.embedding import SentenceEmbedding
+from deployments.embed.sentence import CHAIN, Config, Sentence
+from deployments.weights import WeightsUnavailable, resolve
+
+PUBLISHED = {
+    # Cosines to SOURCE as the documentation of the Hugging Face hub prints them for this model.
+    "That is a happy dog": 0.6945774,
+    "That is a very happy person": 0.9429151,
+    "Today is a sunny day": 0.2568760,
+}
+SOURCE = "That is a happy person"
+FIRST_FIVE = [-0.0339, 0.0919, 0.0487, -0.0349, -0.0648]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Sentence:
+    try:
+        resolve(CHAIN[0])
+    except WeightsUnavailable as error:
+        pytest.skip(error.message)
+    made = Sentence(Config())
+    made.load()
+    return made
+
+
+def vectors(stage: Sentence, *texts: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    results = stage.predict_batch([stage.prepare(text) for text in texts])
+    assert all(isinstance(result, SentenceEmbedding) for result in results)
+    return np.stack([result.vector for result in results if isinstance(result, SentenceEmbedding)])
+
+
+def test_published_cosines(stage: Sentence) -> None:
+    found = vectors(stage, SOURCE, *PUBLISHED)
+    assert found.shape == (4, 384)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(found[1:] @ found[0], list(PUBLISHED.values()), atol=2e-5)
+    np.testing.assert_allclose(found[0, :5], FIRST_FIVE, atol=1e-4)
+
+
+def test_a_batch_changes_nothing(stage: Sentence) -> None:
+    texts = [SOURCE, "night", "Cars race through dark streets, sirens behind them, until one of them turns over. " * 20]
+    alone = np.concatenate([vectors(stage, text) for text in texts])
+    np.testing.assert_allclose(vectors(stage, *texts), alone, atol=1e-6)
+
+
+def test_other_words_for_the_same_are_near(stage: Sentence) -> None:
+    chase, cars, meal = vectors(
+        stage,
+        "a tense chase through a city at night",
+        "Cars race through dark streets, sirens behind them",
+        "A family eats breakfast on a sunny terrace",
+    )
+    assert chase @ cars == pytest.approx(0.518, abs=0.005)
+    assert chase @ meal < 0.2
+
+
+def test_what_comes_after_256_tokens_does_not_count(stage: Sentence) -> None:
+    long = "word " * 254
+    assert len(stage.prepare(long + "elephant")) == 256
+    one, other = vectors(stage, long + "elephant", long + "submarine")
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    assert stage.info()["model_version"] == "all-minilm-l6-v2@53aa5117"

@@ -8,6 +8,7 @@ from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
 from ops.stores.objects import Objects
 from ops.stores.people import People
+from ops.stores.shots import Shots
 from ops.stores.vectors import Vectors
 
 NO_DOCUMENTS = "a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://"
@@ -49,6 +50,19 @@ def open_people(url: str) -> People:
         from ops.stores.mongo_people import MongoPeople
 
         return MongoPeople(url)
+    raise ValueError(NO_DOCUMENTS)
+
+
+def open_shots(url: str) -> Shots:
+    """Shots live where the documents do. Raises ValueError as ``open_documents`` does."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_shots import SqliteShots
+
+        return SqliteShots(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_shots import MongoShots
+
+        return MongoShots(url)
     raise ValueError(NO_DOCUMENTS)
 
 

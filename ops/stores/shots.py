@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,8 +139,6 @@ class Catalogue:
 
 class Shots(Protocol):
     """Analyses and the library; every write that returned is durable."""
-
-    type: Literal["sqlite", "mongodb"]
 
     async def put_analysis(self, analysis: Analysis) -> None:
         """Replace what is known of a video's shots. Readers see the old analysis or the new one, never a mixture."""

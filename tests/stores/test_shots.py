@@ -1,0 +1,254 @@
+"""Shots: one contract, over every backend."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from ops.stores.documents import StoreError
+from ops.stores.mongo_shots import MongoShots
+from ops.stores.open import open_shots
+from ops.stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
+from tests.stores.samples import unit_vector
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
+FILM, OTHER = "a" * 32, "b" * 32
+TEXT, CLIP = "minilm@1", "clip@1"
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def shots(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shots]:
+    if request.param == "sqlite":
+        store = open_shots(f"sqlite:///{tmp_path}/documents.sqlite")
+        yield store
+    else:
+        server = os.environ.get("TEST_MONGODB_URL", "")
+        if not server:
+            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
+        name = f"test_{uuid.uuid4().hex}"
+        store = open_shots(urlsplit(server)._replace(path=f"/{name}").geturl())
+        assert isinstance(store, MongoShots)
+        yield store
+        await store._client.drop_database(name)
+    await store.close()
+
+
+def shot(number: int = 0, asset_id: str = FILM, **changes: Any) -> Shot:
+    """One of 50 frames at 25 a second."""
+    first = number * 50
+    made = Shot(
+        video_asset_id=asset_id,
+        shot_index=number,
+        start_frame=first,
+        end_frame=first + 49,
+        start_timestamp=first / 25,
+        end_timestamp=(first + 50) / 25,
+        keyframe_frame=first + 25,
+        keyframe_time=(first + 25) / 25,
+        camera_movement="pan_left",
+        movement_intensity=0.125,
+        shot_size="wide",
+        shot_angle="eye_level",
+        framing="centered",
+        analysis_timestamp=NOW,
+        transition_in=Transition("dissolve", first, first + 5),
+        auto_tags=("movement:pan_left", "size:wide"),
+        features=unit_vector(number, 384),
+        features_version="dino@1",
+        clip=unit_vector(number, 512),
+        clip_version=CLIP,
+        text=unit_vector(number + 100, 384),
+        text_version=TEXT,
+        stored_at=NOW + timedelta(seconds=number),
+    )
+    return replace(made, **changes)
+
+
+def same(one: Shot, other: Shot) -> bool:
+    return all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        if isinstance(getattr(one, field.name), np.ndarray)
+        else getattr(one, field.name) == getattr(other, field.name)
+        for field in fields(Shot)
+    )
+
+
+async def starts(store: Shots, offset: int = 0, limit: int | None = None, **wanted: Any) -> list[int]:
+    found = await store.list_shots(ShotFilter(**wanted), offset=offset, limit=limit)
+    assert offset or limit or len(found) == await store.count_shots(ShotFilter(**wanted))
+    return [each.start_frame for each in found]
+
+
+def test_an_id_follows_from_video_and_frames() -> None:
+    assert shot().shot_id == shot(camera_movement="static", shot_index=7).shot_id == shot_id_of(FILM, 0, 49)
+    assert len({shot().shot_id, shot(1).shot_id, shot(asset_id=OTHER).shot_id, shot(end_frame=48).shot_id}) == 4
+    assert len(shot().shot_id) == 32
+
+
+def test_manual_tags_take_the_place_of_automatic_ones() -> None:
+    assert shot().tags == ("movement:pan_left", "size:wide")
+    assert shot(manual_tags=("night",)).tags == ("night",)
+
+
+async def test_what_is_put_is_got(shots: Shots) -> None:
+    full = shot(
+        manual_tags=("night", "Ünïcode"),
+        emotional_tone="tense",
+        genre="thriller",
+        scene_context='said "so"',
+        usage_situations=("opening", "chase"),
+    )
+    bare = shot(1, features=None, features_version=None, clip=None, clip_version=None, transition_in=None)
+    await shots.put_shots([full, bare])
+    found = await shots.get_shots([full.shot_id, bare.shot_id, "f" * 32])
+    assert set(found) == {full.shot_id, bare.shot_id}
+    assert same(found[full.shot_id], full)
+    assert same(found[bare.shot_id], bare)
+
+
+async def test_storing_twice_updates(shots: Shots) -> None:
+    await shots.put_shots([shot(), shot(1)])
+    await shots.put_shots([shot(genre="western")])
+    assert await shots.count_shots(ShotFilter()) == 2
+    assert (await shots.get_shots([shot().shot_id]))[shot().shot_id].genre == "western"
+    await shots.put_shots([])
+    assert await shots.count_shots(ShotFilter()) == 2
+
+
+async def test_a_shot_of_the_library_has_a_moment(shots: Shots) -> None:
+    with pytest.raises(ValueError, match="when it was stored"):
+        await shots.put_shots([shot(stored_at=None)])
+
+
+async def test_filters(shots: Shots) -> None:
+    await shots.put_shots(
+        [
+            shot(0, emotional_tone="Tense", genre="Film-Noir", manual_tags=("Night", "city")),
+            shot(1, emotional_tone="calm", genre="film noir"),
+            shot(2, camera_movement="pan_right", manual_tags=("night",)),
+            shot(3, camera_movement="panorama_100%"),
+            shot(0, OTHER, camera_movement="static", auto_tags=()),
+        ]
+    )
+    assert await starts(shots, movement="pan_left") == [50, 0]
+    assert await starts(shots, movement="Pan") == [100, 50, 0]
+    assert await starts(shots, movement="p") == []
+    assert await starts(shots, movement="%") == []
+    assert await starts(shots, emotional_tone="tense") == [0]
+    assert await starts(shots, genre="FILM NOIR") == [50, 0]
+    assert await starts(shots, tags=("night",)) == [100, 0]
+    assert await starts(shots, tags=("city", "night")) == [0]
+    assert await starts(shots, tags=("size:wide",)) == [150, 50]  # manual tags took the place of those of the others
+    assert await starts(shots, tags=("pan left", "WIDE")) == [150, 50]
+    assert await starts(shots, tags=("day",)) == []
+    assert await starts(shots, video_asset_id=OTHER) == [0]
+    assert await starts(shots, genre="film noir", emotional_tone="calm") == [50]
+
+
+async def test_pages_are_in_order_and_leave_nothing_out(shots: Shots) -> None:
+    await shots.put_shots([shot(number) for number in range(5)])
+    await shots.put_shots([shot(number, OTHER, stored_at=NOW + timedelta(seconds=2)) for number in range(2)])
+    whole = [200, 150, 100, 0, 50, 50, 0]
+    assert await starts(shots) == whole
+    assert [start for page in range(4) for start in await starts(shots, offset=page * 2, limit=2)] == whole
+    assert await starts(shots, offset=7, limit=2) == []
+    assert await shots.list_shots(ShotFilter(), limit=0) == []
+
+
+async def test_the_catalogue_has_all_shots_and_the_vectors_of_the_models_asked_for(shots: Shots) -> None:
+    stored = [
+        shot(0, emotional_tone="Tense", genre="Noir", manual_tags=("movement:static", "Night")),
+        shot(1, text_version="minilm@2", clip=None, clip_version=None),
+        shot(2, clip_version="clip@2"),
+    ]
+    await shots.put_shots(stored)
+    found = await shots.catalogue(TEXT, CLIP)
+    by_id = {each.shot_id: each for each in stored}
+    assert [label.shot_id for label in found.labels] == sorted(by_id)
+    assert (found.text.shape, found.clip.shape) == ((3, 384), (3, 512))
+    for label, text, has_text, clip, has_clip in zip(
+        found.labels, found.text, found.has_text, found.clip, found.has_clip, strict=True
+    ):
+        each = by_id[label.shot_id]
+        assert (has_text, has_clip) == (each.text_version == TEXT, each.clip_version == CLIP)
+        assert each.text is not None
+        np.testing.assert_array_equal(text, each.text if has_text else np.zeros(384))
+        np.testing.assert_array_equal(clip, each.clip if has_clip and each.clip is not None else np.zeros(512))
+    (label,) = [label for label in found.labels if label.shot_id == stored[0].shot_id]
+    assert (label.emotional_tone, label.genre) == ("tense", "noir")
+    assert label.tags == {"movement:static", "static", "night"}
+    assert not (await shots.catalogue(TEXT, None)).has_clip.any()
+
+
+async def test_an_empty_catalogue(shots: Shots) -> None:
+    found = await shots.catalogue(TEXT, CLIP)
+    assert (found.labels, found.text.shape, found.clip.shape) == ((), (0, 384), (0, 512))
+
+
+async def test_the_revision_changes_with_the_library(shots: Shots) -> None:
+    seen = [await shots.revision()]
+    await shots.put_shots([shot(), shot(1)])
+    seen.append(await shots.revision())
+    await shots.put_shots([shot()])
+    seen.append(await shots.revision())
+    assert await shots.delete_shot(shot().shot_id)
+    seen.append(await shots.revision())
+    await shots.delete_video(FILM)
+    seen.append(await shots.revision())
+    assert len(set(seen)) == 5
+    await shots.put_analysis(Analysis(FILM, "m", NOW, (shot(),)))
+    assert await shots.revision() == seen[-1]
+
+
+async def test_an_analysis_is_replaced_as_a_whole(shots: Shots) -> None:
+    assert await shots.get_analysis(FILM) is None
+    bare = [shot(number, stored_at=None, text=None, text_version=None) for number in range(3)]
+    await shots.put_analysis(Analysis(FILM, "cuts@1 dino@1", NOW, tuple(bare)))
+    await shots.put_analysis(Analysis(OTHER, "cuts@1", NOW, ()))
+    found = await shots.get_analysis(FILM)
+    assert found is not None
+    assert (found.asset_id, found.models, found.analyzed_at) == (FILM, "cuts@1 dino@1", NOW)
+    assert all(same(one, other) for one, other in zip(found.shots, bare, strict=True))
+    await shots.put_analysis(Analysis(FILM, "cuts@2", NOW, (bare[1],)))
+    found = await shots.get_analysis(FILM)
+    assert found is not None
+    assert (found.models, [each.start_frame for each in found.shots]) == ("cuts@2", [50])
+    empty = await shots.get_analysis(OTHER)
+    assert empty is not None
+    assert empty.shots == ()
+    assert await shots.count_shots(ShotFilter()) == 0
+
+
+async def test_a_video_takes_its_shots_along(shots: Shots) -> None:
+    await shots.put_shots([shot(), shot(1), shot(0, OTHER)])
+    await shots.put_analysis(Analysis(FILM, "m", NOW, (shot(),)))
+    await shots.delete_video(FILM)
+    assert await shots.get_analysis(FILM) is None
+    assert [each.video_asset_id for each in await shots.list_shots(ShotFilter())] == [OTHER]
+    await shots.delete_video(FILM)
+
+
+async def test_one_shot_is_taken_out(shots: Shots) -> None:
+    await shots.put_shots([shot(), shot(1)])
+    assert await shots.delete_shot(shot().shot_id)
+    assert not await shots.delete_shot(shot().shot_id)
+    assert await starts(shots) == [50]
+
+
+async def test_what_was_put_outlives_the_process(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/documents.sqlite"
+    first = open_shots(url)
+    await first.put_shots([shot()])
+    await first.close()
+    with pytest.raises(StoreError):
+        await first.ping()
+    again = open_shots(url)
+    assert same((await again.get_shots([shot().shot_id]))[shot().shot_id], shot())
+    await again.close()

@@ -15,9 +15,6 @@ from deployments.weights import Weights
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "city", "at", "night", "chase", "of", "two"]
 VOCABULARY = {word: code for code, word in enumerate(WORDS)}
-    word: code
-    for code, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "city", "at", "night", "chase", "of", "two"])
-}
 FILES = ("model.safetensors", "config.json", "tokenizer.json")
 
 

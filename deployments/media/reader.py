@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,11 +135,16 @@ class VideoReader:
         """When a frame makes way for the next, in seconds."""
         return float(self.times[number + 1]) if number + 1 < len(self.times) else self.facts.duration
 
-    def pixels(self, picture: Any, size: tuple[int, int] | None = None) -> Pixels:
-        """RGB of a picture of this reader, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result."""
+    def pixels(
+        self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"
+    ) -> Pixels:
+        """RGB of a picture of this reader, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
+
+        ``interpolation`` is how it is brought to that size; BICUBIC is FFmpeg's default, and takes twice as long.
+        """
         width, height = self.orientation.size(*size) if size else (picture.width, picture.height)
         rgb = self._converter.reformat(
-            picture, width, height, "rgb24", interpolation="AREA" if size else "BILINEAR", threads=1
+            picture, width, height, "rgb24", interpolation=interpolation if size else "BILINEAR", threads=1
         )
         return self.orientation.upright(np.asarray(rgb.to_ndarray(), np.uint8))
 

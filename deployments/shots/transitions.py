@@ -7,7 +7,7 @@ so a frame's probabilities do not depend on what else was asked for::
     begin, end = frames_needed(start, stop, frame_count)     # up to 74 frames before start, 74 behind stop - 1
     windows = Windows(start)
     for frame, picture in reader.pictures(begin, end):
-        for window in windows.see(frame, reader.pixels(picture, THUMBNAIL)):
+        for window in windows.see(frame, reader.pixels(picture, THUMBNAIL, "BICUBIC")):
             window.write(answer_of("shots/cuts", window.thumbnails), probabilities)
     for window in windows.end():                             # only where the video ends
         window.write(...)

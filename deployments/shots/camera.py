@@ -29,7 +29,7 @@ CELLS: Final = 20
 """Of the grid along the longer side."""
 CORNER: Final = (0.005, 2e-5)
 """Least corner measure: as a share of the frame's best, and on its own, for frames of nothing but noise."""
-WINDOW: Final = 21
+WINDOW: Final = 15
 LEVELS: Final = 3
 RETURNS: Final = 0.5
 """Pixels by which a point may miss its start after the way there and back."""
@@ -49,6 +49,8 @@ FARTHEST: Final = 0.1
 
 Points = NDArray[np.float32]
 """float32 (n, 2), x and y in pixels."""
+Strengths = NDArray[np.float32]
+"""float32 (n,): the smaller eigenvalue of the gradients around a point."""
 Matrix = NDArray[np.float64]
 """float64 (2, 3)."""
 
@@ -101,8 +103,7 @@ def motions(frames: NDArray[np.uint8]) -> Motions:
     if not len(rows):
         return rows
     for place, row in enumerate(rows):
-        start, end = _followed(frames[place], frames[place + 1])
-        row[:] = _measured(start, end, frames.shape[2], frames.shape[1])
+        row[:] = _measured(*_followed(frames[place], frames[place + 1]), frames.shape[2], frames.shape[1])
     return rows
 
 
@@ -117,8 +118,8 @@ def _fault(run: FrameRun) -> InvalidInput | None:
     return None
 
 
-def corners(frame: NDArray[np.uint8]) -> Points:
-    """The strongest corner of every cell of the grid, where there is one."""
+def corners(frame: NDArray[np.uint8]) -> tuple[Points, Strengths]:
+    """The strongest corner of every cell of the grid, where there is one, and how strong it is."""
     import cv2
 
     height, width = frame.shape
@@ -132,28 +133,28 @@ def corners(frame: NDArray[np.uint8]) -> Points:
     where = np.arange(rows * columns)
     x = left + where % columns * cell + best % cell
     y = top + where // columns * cell + best // cell
-    strong = cells[where, best] >= max(CORNER[0] * float(strength.max()), CORNER[1])
-    points: Points = np.stack([x, y], 1)[strong].astype(np.float32)
-    return points
+    strongest = cells[where, best]
+    strong = strongest >= max(CORNER[0] * float(strength.max()), CORNER[1])
+    return np.stack([x, y], 1)[strong].astype(np.float32), strongest[strong]
 
 
-def _followed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[Points, Points]:
-    """The points of a frame that are found in the next one, and where they are there."""
+def _followed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> tuple[Points, Points, Strengths]:
+    """The points of a frame that are found in the next one, where they are there, and how strong they are."""
     import cv2
 
-    start = corners(before)
+    start, strengths = corners(before)
     if len(start) < FEWEST:
-        return start[:0], start[:0]
+        return start[:0], start[:0], strengths[:0]
     window = (WINDOW, WINDOW)
     end, there, _ = cv2.calcOpticalFlowPyrLK(before, after, start, None, winSize=window, maxLevel=LEVELS)
     back, again, _ = cv2.calcOpticalFlowPyrLK(after, before, end, None, winSize=window, maxLevel=LEVELS)
     height, width = before.shape
     kept = (there & again).ravel().astype(bool) & (np.hypot(*(back - start).T) < RETURNS)
     kept &= (end >= 0).all(1) & (end[:, 0] < width) & (end[:, 1] < height)
-    return start[kept], end[kept]
+    return start[kept], end[kept], strengths[kept]
 
 
-def _measured(start: Points, end: Points, width: int, height: int) -> Motions:
+def _measured(start: Points, end: Points, strengths: Strengths, width: int, height: int) -> Motions:
     """One row."""
     row = np.zeros(len(Motion), np.float32)
     found = _background(start, end, width, height)
@@ -174,7 +175,9 @@ def _measured(start: Points, end: Points, width: int, height: int) -> Motions:
     central = (np.abs(start / (width, height) - 0.5) <= (0.5 - MIDDLE[0], MIDDLE[1] - 0.5)).all(1)
     told = central & (speed > MOVES)
     if told.any():
-        row[Motion.STILL] = (np.hypot(*(end - start).T) < STAYS * speed)[told].mean()
+        # Strong compression leaves flat parts where they were: their corners are the weakest of the frame.
+        weights = np.minimum(strengths[told] / np.median(strengths), 1)
+        row[Motion.STILL] = np.average((np.hypot(*(end - start).T) < STAYS * speed)[told], weights=weights)
     far = inlier & (speed > 0)
     if far.any():
         way = expected[far] / speed[far, None]

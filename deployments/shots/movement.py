@@ -47,6 +47,8 @@ TRAVEL: Final = 0.012
 """Frame widths that the points must travel for a movement,"""
 SPEED: Final = 0.004
 """and widths a second, on average over the shot."""
+STEADY: Final = 5.0
+"""How many times the shake the travel has to be."""
 STRAIGHT: Final = 0.3
 """Share of all the slow motion that the travel has to be; there and back is 0.5."""
 ALSO: Final = 0.4
@@ -55,7 +57,7 @@ SHAKE: Final = 0.0015
 """Root mean square of the shake, in widths, from which a camera that goes nowhere is handheld."""
 SUBJECT: Final = 0.08
 """Share of still points in the middle from which a pan or tilt is tracking a subject."""
-DEPTH: Final = 0.12
+DEPTH: Final = 0.1
 """Parallax over mean displacement from which a zoom is a dolly."""
 MEASURED: Final = 0.2
 """Inliers from which a pair counts."""
@@ -118,7 +120,7 @@ def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 
     path = np.concatenate([np.zeros((1, 4)), path])
     # The longest way up and the longest way down that it goes, whatever it does before and after.
     travels = np.stack([(path - np.minimum.accumulate(path, 0)).max(0), (np.maximum.accumulate(path, 0) - path).max(0)])
-    straight = travels.max(0) >= STRAIGHT * np.abs(slow * steps[:, None]).sum(0)
+    straight = travels.max(0) >= np.maximum(STRAIGHT * np.abs(slow * steps[:, None]).sum(0), STEADY * shake)
     net = (rates * steps[:, None]).sum(0)
     still, parallax = _subject(motions[good]), _depth(motions[good], aspect)
     intensity = float((np.sqrt((common**2).sum(1)) * steps).sum() / duration)

@@ -14,6 +14,7 @@ from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
 from ops.stores.objects import Objects
 from ops.stores.people import People
+from ops.stores.shots import Shots
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Context:
     documents: Documents
     jobs: JobStore
     people: People
+    shots: Shots
     cache: Cache
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
@@ -36,6 +38,7 @@ class Context:
         await self.documents.close()
         await self.jobs.close()
         await self.people.close()
+        await self.shots.close()
         await self.cache.close()
         await self.fetcher.close()
 

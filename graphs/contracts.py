@@ -87,6 +87,14 @@ MEDIA = Contract(
     errors=ErrorStyle(_media, {"VALIDATION_ERROR": (400, "INVALID_INPUT")}),
     limits=lambda _: (RateLimit("media", 600, ".*"),),  # a player asks for many ranges
 )
+SHOTS = Contract(
+    paths="(?:/api/v1)?/(?:(?:analyze-video-shots|store-shot-data|suggest-shots|shot-library)(?:/|$)|shots/)",
+    errors=CODED,
+    limits=lambda _: (
+        RateLimit("shots-thumbnails", 600, "(?:GET|HEAD) .*/thumbnail/?"),  # a page of the library shows many
+        RateLimit("assets", 100, ".*"),  # one bucket with the asset API, of which these routes are a part
+    ),
+)
 JOBS = Contract(
     paths="/api/v1/jobs(?:/|$)",
     errors=CODED,

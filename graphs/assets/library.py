@@ -138,6 +138,7 @@ class Library:
     async def _finish_delete(self, asset_id: str) -> bool:
         await self._context.jobs.forget(asset_id)
         await self._context.people.delete_index(asset_id)
+        await self._context.shots.delete_video(asset_id)
         await belongings.remove(self._context.objects, belongings.folder(asset_id))
         existed = await self._context.objects.delete(asset_id)
         await self._context.objects.delete(poster_key(asset_id))

@@ -42,8 +42,8 @@ def from_row(record: str, blobs: Mapping[str, bytes | None]) -> Shot:
         values[name] = tuple(values[name])
     if values["transition_in"] is not None:
         values["transition_in"] = Transition(**values["transition_in"])
-    vectors = {name: None if (blob := blobs[name]) is None else from_blob(blob) for name in VECTORS}
-    return Shot(**values, **vectors)
+    values |= {name: None if (blob := blobs[name]) is None else from_blob(blob) for name in VECTORS}
+    return Shot(**values)
 
 
 def labels_of(shot: Shot) -> ShotLabels:

@@ -23,6 +23,11 @@ def _fields(request: str, response: str, **parts: str) -> Fields:
 MEDIA = "asset_id filename content_type file_size public_url width height format upload_timestamp processing_status"
 DISTANCES = "cosine_similarity euclidean_distance"
 
+SHOT = (
+    "shot_index start_timestamp end_timestamp duration start_frame end_frame camera_movement movement_intensity "
+    "shot_size shot_angle framing features auto_tags keyframe_time"
+)
+
 CONTRACT: dict[tuple[str, str], Fields] = {
     ("POST", "upload-media"): _fields("file", MEDIA),
     ("GET", "media/{asset_id}"): _fields(
@@ -117,6 +122,23 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         compliance_results="generated_asset_id filename compliant compliance_score recommendation action error basis "
         f"{DISTANCES}",
     ),
+    ("POST", "store-shot-data"): _fields(
+        "video_asset_id shots scene_context manual_tags",
+        "video_asset_id shots_stored stored_shot_ids scene_context",
+    ),
+    ("POST", "suggest-shots"): _fields(
+        "scene_description emotional_tone genre_context desired_tags limit",
+        "scene_description emotional_tone desired_tags recommendations total_found",
+        recommendations="shot_id video_asset_id start_timestamp duration camera_movement shot_size shot_angle "
+        "emotional_tone tags usage_situations scene_description relevance_score",
+    ),
+    ("GET", "shot-library"): _fields(
+        "",
+        "shots pagination filters_applied",
+        shots=f"{SHOT} shot_id video_asset_id emotional_tone genre tags manual_tags usage_situations "
+        "analysis_timestamp thumbnail_url",
+        pagination="page page_size total_shots total_pages",
+    ),
     ("GET", "config"): _fields(
         "", "quality_threshold similarity_threshold max_file_size_mb max_batch_size request_timeout_seconds"
     ),
@@ -144,4 +166,5 @@ DEFAULTS = {
     ("analyze-image-composition", "extract_features"): True,
     ("group-by-character", "similarity_threshold"): 75,
     ("reference-enforcement", "compliance_threshold"): 80,
+    ("suggest-shots", "limit"): 10,
 }

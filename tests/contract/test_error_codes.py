@@ -45,6 +45,7 @@ TABLE = {
     "TraceNotFound": ("TRACE_NOT_FOUND", 404),
     "IdentityNotFound": ("IDENTITY_NOT_FOUND", 404),
     "NeverTogether": ("NO_COOCCURRENCE", 404),
+    "ShotNotFound": ("SHOT_NOT_FOUND", 404),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }
@@ -54,6 +55,7 @@ ARGUMENTS = {
     "PhotoBatchTooLarge": (21, 20),
     "NotIndexed": ("a" * 32,),
     "TraceNotFound": ("a" * 32, 7),
+    "ShotNotFound": ("a" * 32,),
     "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
 }
 

@@ -19,7 +19,9 @@ from graphs.photos.errors import ClusteringError, PhotoBatchTooLarge
 from ops.fetch import ImageFetchError
 from ops.stores.documents import StoreError
 
-ALL = Contracts([contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts.AUTHENTICITY, contracts.MEDIA])
+ALL = Contracts(
+    [contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts.AUTHENTICITY, contracts.MEDIA, contracts.SHOTS]
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,12 @@ ALL = Contracts([contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts
         ("/api/v1/analyze/image/", contracts.AUTHENTICITY),
         ("/api/v1/results/abc", contracts.AUTHENTICITY),
         ("/api/v1/file/abc/video", contracts.MEDIA),
+        ("/api/v1/suggest-shots", contracts.SHOTS),
+        ("/store-shot-data", contracts.SHOTS),
+        ("/api/v1/shot-library", contracts.SHOTS),
+        ("/shots/abc/thumbnail", contracts.SHOTS),
+        ("/api/v1/shot-library-of-others", contracts.ASSETS),
+        ("/api/v1/shots", contracts.ASSETS),
     ],
 )
 def test_whose_path_it_is(path: str, contract: Contract) -> None:

@@ -1,0 +1,38 @@
+"""Mounts the shot routes, a part of the asset API: under /api/v1 and without that prefix."""
+
+from fastapi import APIRouter, FastAPI
+
+from graphs.assets.models import ErrorBody
+from graphs.context import Context
+from graphs.media.videos import Videos
+from graphs.shots.browsing import browsing_router
+from graphs.shots.encoders import CLIP, SENTENCE, Encoders
+from graphs.shots.ranking import ShotIndex
+from graphs.shots.storing import storing_router
+from graphs.shots.suggesting import suggesting_router
+from graphs.shots.thumbnails import FRAMES
+
+STAGES = (SENTENCE, CLIP, FRAMES)
+ERRORS = {
+    400: "the request is not what the route takes, or the asset is no video",
+    404: "unknown asset or shot id",
+    413: "body over the limits",
+    422: "malformed request",
+    429: "too many requests; Retry-After says when to come back",
+    503: "a model or a store is not ready",
+}
+
+
+def mount(app: FastAPI, context: Context) -> None:
+    """Add the shot routes to the application."""
+    videos, encoders, index = Videos(context), Encoders(context), ShotIndex(context)
+    router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
+    for part in (
+        storing_router(context, videos, encoders),
+        suggesting_router(context, encoders, index),
+        browsing_router(context, videos),
+    ):
+        router.include_router(part)
+    app.include_router(router, prefix="/api/v1")
+    # The same routes where older clients look for them; documented once.
+    app.include_router(router, include_in_schema=False)

@@ -1,0 +1,61 @@
+"""Texts as vectors: of what they mean, and of what a picture of it would look like."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deployments.embed.embedding import ClipEmbedding, SentenceEmbedding
+from deployments.errors import ModelNotLoaded
+from graphs.context import Context
+from ops.stores.records import Vector
+
+AT_ONCE: Final = 64
+"""Texts of one request on their way to a stage, whose queue is bounded."""
+SENTENCE: Final = "embed/sentence"
+CLIP: Final = "embed/clip"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """A text as float32[384] of one model and, where a model for texts and pictures serves, float32[512] of that.
+
+    ``no_clip`` says why there is none.
+    """
+
+    text: Vector
+    text_version: str
+    clip: Vector | None
+    clip_version: str | None
+    no_clip: str | None
+
+
+class Encoders:
+    """The two stages that take texts."""
+
+    def __init__(self, context: Context) -> None:
+        self._sentence = context.stages[SENTENCE]
+        self._clip = context.stages[CLIP]
+
+    async def sentences(self, texts: Sequence[str]) -> list[SentenceEmbedding]:
+        """One vector per text; a text that is there twice is embedded once. Raises ModelNotLoaded, StageError."""
+        different = list(dict.fromkeys(texts))
+        vectors: dict[str, SentenceEmbedding] = {}
+        for start in range(0, len(different), AT_ONCE):
+            part = different[start : start + AT_ONCE]
+            vectors |= zip(part, await asyncio.gather(*map(self._sentence, part)), strict=True)
+        return [vectors[text] for text in texts]
+
+    async def query(self, text: str) -> Query:
+        """A text to search with; without CLIP's text tower by its meaning only."""
+        (meaning,), look = await asyncio.gather(self.sentences([text]), self._look(text))
+        if isinstance(look, str):
+            return Query(meaning.vector, meaning.model_version, None, None, look)
+        return Query(meaning.vector, meaning.model_version, look.vector, look.model, None)
+
+    async def _look(self, text: str) -> ClipEmbedding | str:
+        try:
+            embedding: ClipEmbedding = await self._clip(text)
+        except ModelNotLoaded as missing:
+            return missing.message
+        return embedding

@@ -1,0 +1,158 @@
+"""What a request says of a shot, what its analysis measured, and what follows of the two: a shot of the library."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+
+from deployments.errors import InvalidInput
+from deployments.quality.framing import UNDETERMINED
+from graphs.shots.models import SceneContext, ShotInput, StoreShotsRequest
+from ops.stores.records import Asset
+from ops.stores.shots import Analysis, Shot, Transition
+
+SLACK_S: Final = 1.0
+"""Seconds by which a shot may end after the duration that a container states, which is often off by some frames."""
+CATEGORIES: Final = {
+    "movement": "camera_movement",
+    "size": "shot_size",
+    "angle": "shot_angle",
+    "framing": "framing",
+    "tone": "emotional_tone",
+    "genre": "genre",
+}
+"""Manual tags of these categories (size:close_up) say what a shot is, whatever was measured."""
+MEASURED: Final = ("camera_movement", "shot_size", "shot_angle", "framing")
+TAKEN: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
+
+
+def merged(request: StoreShotsRequest, video: Asset, analysis: Analysis | None, now: datetime) -> list[Shot]:
+    """The shots to store, in the order of the request; of two with the same frames the later one.
+
+    Raises InvalidInput where a shot is not inside the video or contradicts itself.
+    """
+    known = {(shot.start_frame, shot.end_frame): shot for shot in analysis.shots} if analysis else {}
+    last = max(((video.frame_count or 0) - 1, *(shot.end_frame for shot in known.values())))
+    shots = {}
+    for place, given in enumerate(request.shots):
+        name = f"Shot {place} of the request (frames {given.start_frame} to {given.end_frame})"
+        _check_frames(name, given, last)
+        base = known.get((given.start_frame, given.end_frame)) or _blank(name, given, place, video.asset_id, now)
+        shot = _with_words(_with_measures(name, base, given), given, _scene(request), request.manual_tags)
+        _check_times(name, shot, video)
+        shots[shot.shot_id] = replace(shot, stored_at=now)
+    return list(shots.values())
+
+
+def _check_frames(name: str, given: ShotInput, last: int) -> None:
+    if given.start_frame > given.end_frame:
+        raise InvalidInput(f"{name} ends before it starts.")
+    if 0 <= last < given.end_frame:
+        raise InvalidInput(f"{name} is not in the video, whose last frame is {last}.")
+
+
+def _check_times(name: str, shot: Shot, video: Asset) -> None:
+    if shot.start_timestamp > shot.end_timestamp:
+        raise InvalidInput(f"{name} ends at {shot.end_timestamp:g} s, before it starts at {shot.start_timestamp:g} s.")
+    if video.duration is not None and shot.end_timestamp > video.duration + SLACK_S:
+        raise InvalidInput(f"{name} ends at {shot.end_timestamp:g} s; the video has {video.duration:g} s.")
+    if not shot.start_frame <= shot.keyframe_frame <= shot.end_frame:
+        raise InvalidInput(f"{name} has frame {shot.keyframe_frame} as its key frame, which is not in it.")
+
+
+def _blank(name: str, given: ShotInput, place: int, video_asset_id: str, now: datetime) -> Shot:
+    """A shot that nobody analysed. Raises InvalidInput where the request does not say when it is."""
+    if given.start_timestamp is None or given.end_timestamp is None:
+        raise InvalidInput(
+            f"{name} needs start_timestamp and end_timestamp, as no analysis of the video has a shot of these frames."
+        )
+    middle = (given.start_frame + given.end_frame) // 2
+    return Shot(
+        video_asset_id=video_asset_id,
+        shot_index=place,
+        start_frame=given.start_frame,
+        end_frame=given.end_frame,
+        start_timestamp=given.start_timestamp,
+        end_timestamp=given.end_timestamp,
+        keyframe_frame=middle,
+        keyframe_time=_time_of(middle, given.start_frame, given.end_frame, given.start_timestamp, given.end_timestamp),
+        camera_movement=UNDETERMINED,
+        movement_intensity=0.0,
+        shot_size=UNDETERMINED,
+        shot_angle=UNDETERMINED,
+        framing=UNDETERMINED,
+        analysis_timestamp=now,
+    )
+
+
+def _with_measures(name: str, base: Shot, given: ShotInput) -> Shot:
+    changes: dict[str, Any] = {field: value for field in TAKEN if (value := getattr(given, field)) is not None}
+    if given.auto_tags is not None:
+        changes["auto_tags"] = _unique(given.auto_tags)
+    if given.transition_in is not None:
+        changes["transition_in"] = Transition(**given.transition_in.model_dump())
+    if given.features is not None and not _are(given.features, base):
+        changes |= {"features": np.array(given.features, np.float32), "features_version": given.features_version}
+    return _with_keyframe(name, replace(base, **changes), given)
+
+
+def _are(features: list[float], base: Shot) -> bool:
+    """Are these the features of the analysis? They come back from JSON with fewer digits perhaps."""
+    return base.features is not None and bool(np.allclose(features, base.features, atol=1e-4))
+
+
+def _with_keyframe(name: str, shot: Shot, given: ShotInput) -> Shot:
+    frame, time = given.keyframe_frame, given.keyframe_time
+    span = (shot.start_frame, shot.end_frame, shot.start_timestamp, shot.end_timestamp)
+    if frame is None and time is not None:
+        if not shot.start_timestamp <= time <= shot.end_timestamp:
+            raise InvalidInput(f"{name} has its key frame at {time:g} s, which is not in it.")
+        frame = shot.keyframe_frame if abs(time - shot.keyframe_time) < 1e-3 else _frame_at(time, *span)
+    if frame is None or frame == shot.keyframe_frame:
+        return shot
+    # Vectors are of the key frame; those of another one would be of the wrong picture.
+    moved = replace(shot, keyframe_frame=frame, keyframe_time=_time_of(frame, *span) if time is None else time)
+    return replace(moved, clip=None, clip_version=None)
+
+
+def _time_of(frame: int, start_frame: int, end_frame: int, start: float, end: float) -> float:
+    return start + (end - start) * (frame - start_frame) / (end_frame - start_frame + 1)
+
+
+def _frame_at(time: float, start_frame: int, end_frame: int, start: float, end: float) -> int:
+    share = (time - start) / (end - start) if end > start else 0.0
+    return min(end_frame, start_frame + int(share * (end_frame - start_frame + 1)))
+
+
+def _scene(request: StoreShotsRequest) -> SceneContext:
+    context = request.scene_context
+    if isinstance(context, SceneContext):
+        return context
+    return SceneContext(description=context)
+
+
+def _with_words(shot: Shot, given: ShotInput, scene: SceneContext, manual_tags: list[str] | None) -> Shot:
+    tags = _unique(given.manual_tags if given.manual_tags is not None else manual_tags or ())
+    descriptions = _unique(text for text in (given.scene_description, scene.description) if text)
+    uses = given.usage_situations if given.usage_situations is not None else scene.usage_situations
+    said = replace(
+        shot,
+        manual_tags=tags,
+        emotional_tone=given.emotional_tone or scene.emotional_tone,
+        genre=given.genre or scene.genre,
+        scene_context="\n".join(descriptions) or None,
+        usage_situations=_unique(uses),
+    )
+    overrides: dict[str, Any] = {}
+    for tag in tags:
+        category, _, value = tag.partition(":")
+        field = CATEGORIES.get(category.strip().casefold())
+        if field is not None and value.strip():
+            overrides[field] = value.strip().casefold().replace(" ", "_") if field in MEASURED else value.strip()
+    return replace(said, **overrides)
+
+
+def _unique(words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(words))

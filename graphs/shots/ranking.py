@@ -1,0 +1,127 @@
+"""How well shots of the library fit a scene, and why.
+
+A shot's score begins with the text: the cosine of the scene's description and the shot in words, not below 0. Where
+CLIP serves and the shot has a vector of its key frame, that cosine counts too, stretched from ``CLIP_RANGE`` to 0-1,
+as CLIP's cosines of texts and pictures lie in there. What is missing to 1 is then made less by the share that each
+boost has earned: tone, genre, tags. So a score is 0 to 1, and grows with every part.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphs.context import Context
+from graphs.shots.encoders import Query
+from ops.stores.records import Vector
+from ops.stores.shots import Catalogue, ShotLabels, folded
+
+KEYFRAME_WEIGHT: Final = 0.4
+"""Of the key frame beside the text."""
+CLIP_RANGE: Final = (0.15, 0.35)
+TONE_WEIGHT: Final = 0.1
+GENRE_WEIGHT: Final = 0.1
+TAGS_WEIGHT: Final = 0.3
+CATALOGUE_TTL_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted beside the description, folded; with ``strict`` a shot must have all of it."""
+
+    emotional_tone: str | None
+    genre: str | None
+    tags: tuple[str, ...]
+    strict: bool = False
+
+    @classmethod
+    def of(cls, emotional_tone: str | None, genre: str | None, tags: list[str], *, strict: bool) -> "Wishes":
+        """From the words of a request."""
+        return cls(
+            None if emotional_tone is None else folded(emotional_tone),
+            None if genre is None else folded(genre),
+            tuple(dict.fromkeys(map(folded, tags))),
+            strict,
+        )
+
+    def met(self, labels: ShotLabels) -> tuple[float, float, float]:
+        """Shares (0-1) of tone, genre and tags that a shot has; a tone may be one of its tags, and so may a genre."""
+        return (
+            float(self.emotional_tone is not None and self.emotional_tone in (labels.emotional_tone, *labels.tags)),
+            float(self.genre is not None and self.genre in (labels.genre, *labels.tags)),
+            sum(tag in labels.tags for tag in self.tags) / len(self.tags) if self.tags else 0.0,
+        )
+
+    @property
+    def all_met(self) -> tuple[float, float, float]:
+        """``met`` of a shot that has everything."""
+        return float(self.emotional_tone is not None), float(self.genre is not None), float(bool(self.tags))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One shot: its score and the parts of it, each 0-1; ``keyframe`` is None where that could not be compared."""
+
+    shot_id: str
+    score: float
+    text: float
+    keyframe: float | None
+    emotional_tone: float
+    genre: float
+    tags: float
+
+
+class ShotIndex:
+    """The catalogue of the library, read anew when the library has changed."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reading = asyncio.Lock()
+        self._key: tuple[int, str, str | None] | None = None
+        self._read_at = 0.0
+        self._catalogue: Catalogue | None = None
+
+    async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
+        """All shots for these models. Raises StoreError."""
+        async with self._reading:
+            key = (await self._context.shots.revision(), text_version, clip_version)
+            # The age is for a writer that died between its change and the new revision.
+            if self._catalogue is None or key != self._key or time.monotonic() - self._read_at > CATALOGUE_TTL_S:
+                self._catalogue = await self._context.shots.catalogue(text_version, clip_version)
+                self._key, self._read_at = key, time.monotonic()
+            return self._catalogue
+
+
+def ranked(catalogue: Catalogue, query: Query, wishes: Wishes, limit: int) -> tuple[list[Ranked], int]:
+    """The best ``limit`` shots, best first, and how many there were to choose from; equal ones by their ids."""
+    boosts = np.array([wishes.met(labels) for labels in catalogue.labels]).reshape(-1, 3)
+    usable = catalogue.has_text.copy()
+    if wishes.strict:
+        usable &= (boosts >= wishes.all_met).all(1)
+    cosines = catalogue.text @ query.text
+    texts = np.clip(cosines, 0, 1)
+    keyframes, has_keyframe = _keyframes(catalogue, query)
+    base = np.where(has_keyframe, (1 - KEYFRAME_WEIGHT) * texts + KEYFRAME_WEIGHT * keyframes, texts)
+    scores = 1 - (1 - base) * (1 - boosts @ (TONE_WEIGHT, GENRE_WEIGHT, TAGS_WEIGHT))
+    # Where the clipped scores are equal, the cosines still tell which is farther off.
+    order = np.lexsort((np.arange(len(scores)), -cosines, -scores, ~usable))[: min(limit, int(usable.sum()))]
+    return [
+        Ranked(
+            catalogue.labels[place].shot_id,
+            float(np.clip(scores[place], 0, 1)),
+            float(texts[place]),
+            float(keyframes[place]) if has_keyframe[place] else None,
+            *map(float, boosts[place]),
+        )
+        for place in order
+    ], int(usable.sum())
+
+
+def _keyframes(catalogue: Catalogue, query: Query) -> tuple[Vector, NDArray[np.bool_]]:
+    if query.clip is None:
+        return np.zeros(len(catalogue.labels), np.float32), np.zeros(len(catalogue.labels), np.bool_)
+    low, high = CLIP_RANGE
+    return np.clip((catalogue.clip @ query.clip - low) / (high - low), 0, 1), catalogue.has_clip

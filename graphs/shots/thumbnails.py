@@ -1,0 +1,62 @@
+"""Pictures of shots: the key frame, made when it is first asked for, and kept with the video."""
+
+from typing import Final
+
+from fastapi import Request
+
+from deployments.media.frames import FramePicture, FrameRequest
+from graphs import belongings
+from graphs.context import Context
+from ops.stores.objects import ObjectNotFound
+from ops.stores.records import Asset
+from ops.stores.shots import Shot
+
+FRAMES: Final = "media/frames"
+LONGEST_SIDE: Final = 640
+ROUTE: Final = "shot_thumbnail"
+"""Name of the route that serves them."""
+
+
+def thumbnail_url(request: Request, shot_id: str) -> str:
+    """Where the picture of a shot of the library is."""
+    return str(request.url_for(ROUTE, shot_id=shot_id))
+
+
+def etag_of(shot: Shot) -> str:
+    """Changes with the key frame."""
+    return f'"{shot.shot_id}-{shot.keyframe_frame}"'
+
+
+def folder(video_asset_id: str) -> str:
+    """Prefix of the keys of all pictures of shots of a video; they go when it goes."""
+    return f"{belongings.folder(video_asset_id)}shots/"
+
+
+def key_of(video_asset_id: str, shot_id: str) -> str:
+    """Object key."""
+    return f"{folder(video_asset_id)}{shot_id}.jpg"
+
+
+async def thumbnail(context: Context, shot: Shot, video: Asset) -> bytes:
+    """JPEG of the key frame, no side longer than ``LONGEST_SIDE`` pixels. Raises StageError."""
+    try:
+        return await context.objects.get(key_of(shot.video_asset_id, shot.shot_id))
+    except ObjectNotFound:
+        request = FrameRequest(shot.video_asset_id, shot.keyframe_frame, size=_size(video))
+        picture: FramePicture = await context.stages[FRAMES](request)
+    await belongings.put(
+        context.objects, context.settings.spool, key_of(shot.video_asset_id, shot.shot_id), picture.jpeg, "image/jpeg"
+    )
+    return picture.jpeg
+
+
+async def forget(context: Context, shot: Shot) -> None:
+    """Remove it, if it was made."""
+    await context.objects.delete(key_of(shot.video_asset_id, shot.shot_id))
+
+
+def _size(video: Asset) -> tuple[int, int] | None:
+    if video.width is None or video.height is None or max(video.width, video.height) <= LONGEST_SIDE:
+        return None
+    scale = LONGEST_SIDE / max(video.width, video.height)
+    return max(1, round(video.width * scale)), max(1, round(video.height * scale))

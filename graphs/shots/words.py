@@ -1,0 +1,47 @@
+"""A shot put in words, for a model that compares meanings; and which words two texts share."""
+
+import re
+from typing import Final
+
+from deployments.quality.framing import UNDETERMINED
+from ops.stores.shots import Shot, folded
+
+_WORD: Final = re.compile(r"[^\W_]+")
+_ENDINGS: Final = ("ings", "ing", "ies", "ed", "es", "s")
+_LEAST_STEM: Final = 3
+_SAYING_LITTLE: Final = """
+    a an and are as at be been being but by for from had has have he her hers him his i in into is it its me my of off
+    on onto or our out over she so some that the their them then there these they this those to under up was we were
+    what when where which while who with you your shot shots scene camera need want
+"""
+_EMPTY: Final = frozenset(_SAYING_LITTLE.split())
+
+
+def in_words(shot: Shot) -> str:
+    """What is said of a shot and how it was filmed, as sentences; never empty."""
+    tags = [folded(tag.rpartition(":")[2]) for tag in shot.tags]
+    mood = " ".join(word for word in (shot.emotional_tone, shot.genre) if word)
+    filmed = [
+        f"{folded(value)}{noun}"
+        for value, noun in ((shot.shot_size, " shot"), (shot.shot_angle, ""), (shot.camera_movement, " camera"))
+        if value != UNDETERMINED
+    ]
+    sentences = [shot.scene_context, mood, *shot.usage_situations, ", ".join(dict.fromkeys(tags)), ", ".join(filmed)]
+    return ". ".join(sentence.strip().rstrip(".") for sentence in sentences if sentence and sentence.strip()) or "shot"
+
+
+def shared_words(wanted: str, text: str) -> list[str]:
+    """Words of ``wanted`` that ``text`` has too, in any grammatical form, without those that say nothing."""
+    there = {_stem(word) for word in _words(text)}
+    return list(dict.fromkeys(word for word in _words(wanted) if _stem(word) in there))
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.casefold()) if word not in _EMPTY and len(word) > 1]
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= _LEAST_STEM:
+            return word.removesuffix(ending).removesuffix("e")
+    return word.removesuffix("e") if len(word) > _LEAST_STEM else word

@@ -148,6 +148,11 @@ class VideoReader:
         )
         return self.orientation.upright(np.asarray(rgb.to_ndarray(), np.uint8))
 
+    def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Grey levels of a picture of this reader, uint8 (H, W), upright; ``size`` is (width, height) of the result."""
+        grey = self._converter.reformat(picture, *self.orientation.size(*size), "gray", interpolation="AREA", threads=1)
+        return self.orientation.upright(np.asarray(grey.to_ndarray(), np.uint8))
+
     def _look(self) -> Orientation:
         """Decode the first frame: without one there is no video, and what comes before it is never shown."""
         if not self.index.counted:

@@ -14,7 +14,7 @@ from graphs.media.cooccurrence import cooccurrence_router
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.identities import identities_router
-from graphs.media.indexing import TRACKS
+from graphs.indexing.people import TRACKS
 from graphs.media.overlay import overlay_router
 from graphs.media.representatives import SHARPNESS, Representatives
 from graphs.media.results import results_router

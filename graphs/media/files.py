@@ -6,7 +6,7 @@ from graphs import jobs
 from graphs.assets.models import AssetId
 from graphs.context import Context
 from graphs.jobs import JobAnswer
-from graphs.media.indexing import KIND, submit
+from graphs.indexing.video import KIND, submit
 from graphs.media.models import FileDetails, IndexAccepted, IndexState
 from graphs.media.videos import Videos
 from ops.stores.records import Asset

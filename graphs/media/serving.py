@@ -29,16 +29,20 @@ class Models:
     @classmethod
     async def of(cls, context: Context) -> "Models":
         """Those that serve now. Raises as ``identity_version`` does."""
-        detector, identity = await asyncio.gather(_info(context, FACES, BLANK), identity_version(context))
+        detector, identity = await asyncio.gather(stage_info(context, FACES, BLANK), identity_version(context))
         return cls(f"{detector['model_version']}:{detector.get('threshold', '')}", identity)
 
 
 async def identity_version(context: Context) -> str:
     """The version that vectors have to be of to be compared. Raises ModelNotLoaded and StageUnavailable."""
-    return str((await _info(context, IDENTITY, (BLANK, ())))["model_version"])
+    return str((await stage_info(context, IDENTITY, (BLANK, ())))["model_version"])
 
 
-async def _info(context: Context, key: str, blank: Any) -> dict[str, Any]:
+async def stage_info(context: Context, key: str, blank: Any) -> dict[str, Any]:
+    """What a stage says of itself, once it is loaded; ``blank`` is an input that costs little.
+
+    Raises ModelNotLoaded and StageUnavailable.
+    """
     stage = context.stages[key]
     try:
         info = await stage.info()

@@ -10,6 +10,7 @@ from deployments.errors import StageError
 from deployments.images import Pixels
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
+from deployments.shots.transitions import Probabilities
 from deployments.stage import Stage, StageConfig
 from tests.dummies.photos import LANDMARKS
 
@@ -17,6 +18,8 @@ PEOPLE = {"ada": (225, 45, 40), "bob": (40, 190, 70), "cyd": (50, 70, 225)}
 NEAR = 60
 """Sum of the differences of a pixel's colours within which it is still somebody's."""
 LEAST_PIXELS = 64
+ANOTHER = 20
+"""Mean difference of the colours of two pictures, 0-255, from which they are of two shots."""
 
 
 def seen_in(image: Pixels) -> tuple[Face, ...]:
@@ -67,6 +70,32 @@ class DummyVideoFaces(Stage[StageConfig, Pixels, Pixels, tuple[Face, ...]]):
 
     def info(self) -> dict[str, Any]:
         return {"model": "dummy", "model_version": self.version, "threshold": 0.7}
+
+
+class DummyCuts(Stage[StageConfig, Pixels, Pixels, Probabilities]):
+    """Sure of a cut where the next frame is another picture, and of nothing else."""
+
+    key = "shots/cuts"
+    running: ClassVar["DummyCuts"]
+    """The one loaded last."""
+
+    def load(self) -> None:
+        self.windows = 0
+        self.version = "dummy@00000003"
+        DummyCuts.running = self
+
+    def predict_batch(self, items: list[Pixels]) -> Sequence[Probabilities | StageError]:
+        self.windows += len(items)
+        return [self._cuts(item) for item in items]
+
+    def _cuts(self, window: Pixels) -> Probabilities:
+        changes = np.abs(np.diff(window.astype(np.int16), axis=0)).mean((1, 2, 3))
+        found = np.zeros((len(window), 2), np.float32)
+        found[:-1][changes > ANOTHER] = 0.9
+        return found
+
+    def info(self) -> dict[str, Any]:
+        return {"model": "dummy", "model_version": self.version}
 
 
 class DummyPhotoFaces(Stage[StageConfig, Pixels, Pixels, tuple[Face, ...]]):

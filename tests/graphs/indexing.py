@@ -20,7 +20,9 @@ from graphs.job_kinds import JOB_KINDS
 from ops.jobs import JobRunner, Timing
 from ops.stores.jobs import Job
 from ops.stores.records import Asset
-from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+from tests.dummies import DummyEmbed
+from tests.dummies.photos import DummyClip
+from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
 
@@ -39,7 +41,11 @@ FILM: tuple[Shot, ...] = (
     (30, {"cyd": (0, 29, (70, 20), (90, 40))}),
     (40, {"ada": (0, 39, (120, 40), (80, 30))}),
 )
-REAL = ("media/clips", "media/frames", "media/sharpness", "analysis/tracks", "analysis/identities")
+REAL = (
+    *("media/clips", "media/frames", "media/sharpness", "shots/camera"),
+    *("analysis/tracks", "analysis/identities"),
+)
+DUMMIES = (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer, DummyCuts, DummyEmbed, DummyClip)
 QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
 
 
@@ -149,15 +155,16 @@ class IndexService(MediaService):
         return answer.json()
 
     async def belongings(self, asset: Asset) -> list[str]:
-        """Keys of what is kept of a video beside its file."""
-        return [info.key async for info in self.context.objects.list(f"{asset.asset_id}/")]
+        """Keys of what is kept of a video beside its file, but for the keyframes of its shots."""
+        keys = [info.key async for info in self.context.objects.list(f"{asset.asset_id}/")]
+        return [key for key in keys if "/shots/" not in key]
 
 
 @asynccontextmanager
 async def index_service(config: Settings) -> AsyncIterator[IndexService]:
     """A service over the stores of the settings; the models are dummies."""
     handles = {key: await local_handle(find_stage(key)) for key in REAL}
-    handles |= {cls.key: await local_handle(cls) for cls in (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer)}
+    handles |= {cls.key: await local_handle(cls) for cls in DUMMIES}
     context = open_context(config, handles)
     app = build_app(context, ["media", "jobs"])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -15,7 +15,7 @@ import pytest
 from configs import settings as settings_module
 from deployments.errors import InvalidInput, ModelNotLoaded, StageUnavailable
 from graphs.assets.library import Library
-from graphs.media import indexing
+from graphs.indexing import parts, patience
 from tests.graphs.conftest import configured
 from tests.graphs.indexing import IndexService, film, index_service, long_film
 from tests.graphs.media import media_error
@@ -193,13 +193,13 @@ async def test_a_lost_part_is_looked_at_again(service: IndexService, monkeypatch
         await forget(f"{asset.asset_id}/index/{job_id}/{1:06d}")
         monkeypatch.undo()
 
-    original = indexing.Parts.all
+    original = parts.Parts.all
 
     async def lost(self: Any, count: int) -> Any:
         await lose(count, None)
         return await original(self, count)
 
-    monkeypatch.setattr(indexing.Parts, "all", lost)
+    monkeypatch.setattr(parts.Parts, "all", lost)
     async with service.working():
         job = await service.ended(job_id)
     assert (job.status, job.attempts) == ("succeeded", 2)
@@ -268,7 +268,7 @@ async def test_a_frame_on_which_a_stage_fails_is_left_out(service: IndexService)
 
 
 async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "PAUSES_S", (0.01,) * 3)
+    monkeypatch.setattr(patience, "PAUSES_S", (0.01,) * 3)
     asset = await service.add(film())
     service.faces.failing = [StageUnavailable("restarting")] * 10
     job = await service.index(asset)
@@ -280,7 +280,7 @@ async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeyp
 async def test_a_stage_that_stays_away_fails_the_job_after_its_retries(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexing, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(patience, "PAUSES_S", (0.01,))
     asset = await service.add(film())
     service.faces.failing = [StageUnavailable("It is restarting.")] * 1000
     job = await service.index(asset)

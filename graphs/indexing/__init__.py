@@ -1,0 +1,1 @@
+"""What is found in a video in one decode of it: people, shots, camera movements."""

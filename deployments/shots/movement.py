@@ -47,6 +47,8 @@ TRAVEL: Final = 0.012
 """Frame widths that the points must travel for a movement,"""
 SPEED: Final = 0.004
 """and widths a second, on average over the shot."""
+WANDERING: Final = 0.008
+"""Frame widths a second that a camera goes to and fro, from which it is handheld."""
 STEADY: Final = 5.0
 """How many times the shake the travel has to be."""
 STRAIGHT: Final = 0.3
@@ -120,11 +122,13 @@ def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 
     path = np.concatenate([np.zeros((1, 4)), path])
     # The longest way up and the longest way down that it goes, whatever it does before and after.
     travels = np.stack([(path - np.minimum.accumulate(path, 0)).max(0), (np.maximum.accumulate(path, 0) - path).max(0)])
-    straight = travels.max(0) >= np.maximum(STRAIGHT * np.abs(slow * steps[:, None]).sum(0), STEADY * shake)
+    way = np.abs(slow * steps[:, None]).sum(0)
+    straight = travels.max(0) >= np.maximum(STRAIGHT * way, STEADY * shake)
     net = (rates * steps[:, None]).sum(0)
     still, parallax = _subject(motions[good]), _depth(motions[good], aspect)
     intensity = float((np.sqrt((common**2).sum(1)) * steps).sum() / duration)
-    named, wanders = _named(travels, straight, duration)
+    named = _named(travels, straight, duration)
+    wanders = bool((~straight & (travels.max(0) >= TRAVEL) & (way >= WANDERING * duration)).any())
     brief = good.sum() < FEWEST or duration < SHORTEST_S
     label: Label
     if brief:
@@ -178,8 +182,8 @@ def _shake(rates: NDArray[np.float64], times: NDArray[np.float64]) -> float:
     return float(np.sqrt((away**2).sum(1).mean()))
 
 
-def _named(travels: NDArray[np.float64], straight: NDArray[np.bool_], duration: float) -> tuple[list[Label], bool]:
-    """The movements that are long and fast enough, longest first; and whether others are, that go to and fro."""
+def _named(travels: NDArray[np.float64], straight: NDArray[np.bool_], duration: float) -> list[Label]:
+    """The movements that are long, fast and straight enough, longest first."""
     names: tuple[tuple[Label, Label], ...] = (
         ("pan_right", "pan_left"),
         ("tilt_up", "tilt_down"),
@@ -187,10 +191,9 @@ def _named(travels: NDArray[np.float64], straight: NDArray[np.bool_], duration: 
         ("roll", "roll"),
     )
     longest, side = travels.max(0), travels.argmax(0)
-    enough = longest >= max(TRAVEL, SPEED * duration)
-    least = ALSO * float(longest[enough & straight].max(initial=0.0))
-    order = [kind for kind in np.argsort(-longest) if enough[kind] and straight[kind] and longest[kind] >= least]
-    return [names[kind][side[kind]] for kind in order], bool((enough & ~straight).any())
+    enough = straight & (longest >= max(TRAVEL, SPEED * duration))
+    enough &= longest >= ALSO * float(longest[enough].max(initial=0.0))
+    return [names[kind][side[kind]] for kind in np.argsort(-longest) if enough[kind]]
 
 
 def _subject(motions: Motions) -> float:

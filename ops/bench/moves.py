@@ -108,7 +108,7 @@ def _way(kind: str, frames: int, fps: int, rng: np.random.Generator) -> tuple[Wa
         "tracking": (0, min(max(speed, 0.06) * seconds, 1.5)),
         "tilt": (1, min(speed * seconds, 1.0)),
         "zoom": (2, min(speed * seconds, 0.9)),
-        "dolly": (2, min(speed * seconds, 0.5)),
+        "dolly": (2, min(max(speed, 0.06) * seconds, 0.5)),
         "roll": (3, min(speed * seconds, 0.9)),
     }.get(name, (0, 0.0))
     if name == "tracking":

@@ -11,7 +11,7 @@ so a frame's probabilities do not depend on what else was asked for::
             window.write(answer_of("shots/cuts", window.thumbnails), probabilities)
     for window in windows.end():                             # only where the video ends
         window.write(...)
-    changes = transitions(probabilities, threshold)
+    changes = transitions(probabilities, threshold, sudden)  # sudden: deployments.analysis.cuts of the same video
     found = shots(changes, frame_count)
 
 Only the thumbnails of one window are held, 0.4 MB.
@@ -38,6 +38,11 @@ MARGIN: Final = 25
 THRESHOLD: Final = 0.5
 LONGEST_CUT: Final = 2
 """Frames of a transition up to which it is a cut: the last of the old shot, and one that may be mixed."""
+
+TRACE: Final = 0.04
+"""Share of the threshold that confirms a cut found by another measure."""
+NEAR: Final = 2
+"""Frames that two measures may be apart about the same cut."""
 
 Probabilities = NDArray[np.float32]
 """float32[n, 2], 0 to 1: that a frame is the middle of a transition, and that it is any frame of one."""
@@ -115,7 +120,7 @@ class Transition:
 
     ``first_frame``: the last that shows the old shot alone; ``last_frame``: the first that shows the new one alone,
     which at a cut is the next frame; ``shot_start``: where the new shot begins to count, between them at a gradual
-    transition; ``probability``: the highest of its frames, 0 to 1.
+    transition; ``probability``: TransNetV2's highest, 0 to 1, below the threshold at a cut found by another measure.
     """
 
     first_frame: int
@@ -136,20 +141,31 @@ class Shot:
     steady_end: int
 
 
-def transitions(probabilities: Probabilities, threshold: float = THRESHOLD) -> list[Transition]:
+def transitions(
+    probabilities: Probabilities, threshold: float = THRESHOLD, sudden: Sequence[int] = ()
+) -> list[Transition]:
     """The transitions of a video, in order.
 
     There is one wherever the first probability is above the threshold, as in TransNetV2's own code; frames around it
-    where the second is above the threshold too, or above one half, belong to it. Raises InvalidInput unless the
-    threshold is between 0 and 1.
+    where the second is above the threshold too, or above one half, belong to it. ``sudden`` are first frames of shots
+    by another measure, such as ``deployments.analysis.cuts``: TransNetV2 often rates a cut between shots of the same
+    colours just below any useful threshold, so there a trace of it, ``TRACE`` of the threshold, is enough. Raises
+    InvalidInput unless the threshold is between 0 and 1.
     """
     if not 0 < threshold < 1:
         raise InvalidInput(f"The threshold of shot detection has to be between 0 and 1, not {threshold:g}.")
-    middles = _runs(probabilities[:, 0] > threshold)
-    extents = _runs(probabilities[:, 1] > min(threshold, THRESHOLD))
+    single, any_of_one = probabilities.T
+    middles = _runs(single > threshold)
+    taken = np.array([frame for run in middles for frame in run], np.intp)
+    for start in sudden:
+        near = single[max(0, start - NEAR) : start + NEAR - 1]
+        if near.size and near.max() >= TRACE * threshold and not (np.abs(taken - (start - 1)) <= NEAR).any():
+            middles.append((start - 1, start - 1))
+    middles.sort()
+    extents = _runs(any_of_one > min(threshold, THRESHOLD))
     found = []
     for number, (first, last) in enumerate(middles):
-        middle = first + int(probabilities[first : last + 1, 0].argmax())
+        middle = first + int(single[first : last + 1].argmax())
         # A run over several middles is shared between them.
         low = (middles[number - 1][1] + first) // 2 + 1 if number else 0
         high = (last + middles[number + 1][0]) // 2 if number + 1 < len(middles) else len(probabilities) - 1
@@ -163,7 +179,7 @@ def transitions(probabilities: Probabilities, threshold: float = THRESHOLD) -> l
                     last_frame=min(stop + 1, len(probabilities) - 1),
                     shot_start=middle + 1,
                     kind="cut" if stop - start < LONGEST_CUT else "gradual",
-                    probability=float(probabilities[middle, 0]),
+                    probability=float(single[middle]),
                 )
             )
     return found

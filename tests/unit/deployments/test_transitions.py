@@ -152,6 +152,19 @@ def test_the_threshold_decides() -> None:
     assert transitions(probabilities, 0.9) == []
 
 
+def test_a_trace_confirms_a_sudden_change() -> None:
+    probabilities = rated(100, {30: 0.05, 60: 0.8})
+    assert [change.shot_start for change in transitions(probabilities)] == [61]
+    found = transitions(probabilities, sudden=[31, 61, 62])
+    assert [(change.shot_start, change.kind) for change in found] == [(31, "cut"), (61, "cut")]
+    assert found[0].probability == pytest.approx(0.05)
+
+
+def test_a_sudden_change_without_a_trace_is_no_cut() -> None:
+    assert transitions(rated(100, {30: 0.015}), sudden=[31, 61, 0, 99]) == []
+    assert len(transitions(rated(100, {30: 0.015}), 0.3, sudden=[31])) == 1
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, 7.0, float("nan")])
 def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
     with pytest.raises(InvalidInput, match="between 0 and 1"):

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from deployments.embed.embedding import ClipEmbedding, SentenceEmbedding
-from deployments.errors import ModelNotLoaded
+from deployments.errors import ModelNotLoaded, StageUnavailable
 from graphs.context import Context
 from ops.stores.records import Vector
 
@@ -38,13 +40,20 @@ class Encoders:
         self._clip = context.stages[CLIP]
 
     async def sentences(self, texts: Sequence[str]) -> list[SentenceEmbedding]:
-        """One vector per text; a text that is there twice is embedded once. Raises ModelNotLoaded, StageError."""
+        """One vector per text; a text that is there twice is embedded once. Raises StageError, as ModelNotLoaded."""
         different = list(dict.fromkeys(texts))
         vectors: dict[str, SentenceEmbedding] = {}
         for start in range(0, len(different), AT_ONCE):
             part = different[start : start + AT_ONCE]
             vectors |= zip(part, await asyncio.gather(*map(self._sentence, part)), strict=True)
+        if len({vector.model_version for vector in vectors.values()}) > 1:
+            raise StageUnavailable(f"The model of {SENTENCE} is being changed; try again in a few seconds.")
         return [vectors[text] for text in texts]
+
+    async def means(self, things: Sequence[Sequence[tuple[str, float]]]) -> list[SentenceEmbedding]:
+        """Of each thing the weighted mean of its texts, of unit length. Raises as ``sentences`` does."""
+        found = iter(await self.sentences([text for parts in things for text, _ in parts]))
+        return [_mean([(next(found), weight) for _, weight in parts]) for parts in things]
 
     async def query(self, text: str) -> Query:
         """A text to search with; without CLIP's text tower by its meaning only."""
@@ -59,3 +68,8 @@ class Encoders:
         except ModelNotLoaded as missing:
             return missing.message
         return embedding
+
+
+def _mean(parts: Sequence[tuple[SentenceEmbedding, float]]) -> SentenceEmbedding:
+    total = np.sum([embedding.vector * np.float32(weight) for embedding, weight in parts], axis=0)
+    return SentenceEmbedding(total / np.maximum(np.linalg.norm(total), np.float32(1e-12)), parts[0][0].model_version)

@@ -14,7 +14,7 @@ from graphs.shots import thumbnails
 from graphs.shots.encoders import Encoders
 from graphs.shots.merging import merged
 from graphs.shots.models import StoreShotsAnswer, StoreShotsRequest
-from graphs.shots.words import in_words
+from graphs.shots.words import parts_of
 from ops.stores.shots import Shot
 
 
@@ -33,8 +33,9 @@ def storing_router(context: Context, videos: Videos, encoders: Encoders) -> APIR
         video = await videos.get(request.video_asset_id)
         analysis = await context.shots.get_analysis(video.asset_id)
         shots = merged(request, video, analysis, datetime.now(UTC))
-        meanings = await encoders.sentences([in_words(shot) for shot in shots])
-        before = await context.shots.get_shots([shot.shot_id for shot in shots])
+        meanings = await encoders.means([parts_of(shot) for shot in shots])
+        before = {shot.shot_id: shot for shot in analysis.shots} if analysis else {}
+        before |= await context.shots.get_shots([shot.shot_id for shot in shots])
         await context.shots.put_shots(
             [
                 replace(shot, text=meaning.vector, text_version=meaning.model_version)

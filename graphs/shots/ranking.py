@@ -8,6 +8,7 @@ boost has earned: tone, genre, tags. So a score is 0 to 1, and grows with every 
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,17 +48,21 @@ class Wishes:
             strict,
         )
 
-    def met(self, labels: ShotLabels) -> tuple[float, float, float]:
-        """Shares (0-1) of tone, genre and tags that a shot has; a tone may be one of its tags, and so may a genre."""
-        return (
-            float(self.emotional_tone is not None and self.emotional_tone in (labels.emotional_tone, *labels.tags)),
-            float(self.genre is not None and self.genre in (labels.genre, *labels.tags)),
-            sum(tag in labels.tags for tag in self.tags) / len(self.tags) if self.tags else 0.0,
-        )
+    def met(self, labels: Sequence[ShotLabels]) -> NDArray[np.float64]:
+        """float64[n, 3]: shares (0-1) of tone, genre and tags that each shot has; its tags may tell tone and genre."""
+        shares = np.zeros((len(labels), 3))
+        if self.emotional_tone is not None:
+            shares[:, 0] = [self.emotional_tone in (each.emotional_tone, *each.tags) for each in labels]
+        if self.genre is not None:
+            shares[:, 1] = [self.genre in (each.genre, *each.tags) for each in labels]
+        if self.tags:
+            wanted = frozenset(self.tags)
+            shares[:, 2] = [len(wanted & each.tags) / len(wanted) for each in labels]
+        return shares
 
     @property
     def all_met(self) -> tuple[float, float, float]:
-        """``met`` of a shot that has everything."""
+        """A row of ``met`` of a shot that has everything."""
         return float(self.emotional_tone is not None), float(self.genre is not None), float(bool(self.tags))
 
 
@@ -97,7 +102,7 @@ class ShotIndex:
 
 def ranked(catalogue: Catalogue, query: Query, wishes: Wishes, limit: int) -> tuple[list[Ranked], int]:
     """The best ``limit`` shots, best first, and how many there were to choose from; equal ones by their ids."""
-    boosts = np.array([wishes.met(labels) for labels in catalogue.labels]).reshape(-1, 3)
+    boosts = wishes.met(catalogue.labels)
     usable = catalogue.has_text.copy()
     if wishes.strict:
         usable &= (boosts >= wishes.all_met).all(1)

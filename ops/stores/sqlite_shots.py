@@ -21,7 +21,9 @@ SCHEMA = (
         movement TEXT NOT NULL, tone TEXT, genre TEXT, tags TEXT NOT NULL, text_version TEXT, clip_version TEXT,
         record TEXT NOT NULL, features BLOB, clip BLOB, text BLOB)""",
     "CREATE INDEX shots_of_asset ON shots (asset_id)",
-    "CREATE INDEX shots_by_time ON shots (stored_at DESC, asset_id, start_frame)",
+    # In the order of a page, with all that a filter looks at: rows with their vectors are read for one page only.
+    """CREATE INDEX shots_by_time ON shots
+        (stored_at DESC, asset_id, start_frame, shot_id, movement, tone, genre, tags)""",
     "CREATE TABLE library (revision INTEGER NOT NULL)",
     "INSERT INTO library VALUES (0)",
 )

@@ -71,7 +71,7 @@ class _Comparison(nn.Module):
         similar = functional.pad(x @ x.transpose(1, 2), (REACH, REACH))
         # Rows read as if they were one longer: each then begins one place further right, 50 before its own frame.
         length = WINDOW + 2 * REACH
-        skewed = functional.pad(similar.flatten(1), (0, WINDOW)).unflatten(1, (WINDOW, length + 1))
+        skewed = functional.pad(similar.flatten(1), (0, WINDOW)).reshape(-1, WINDOW, length + 1)
         return functional.relu(self.fc(skewed[:, :, : 2 * REACH + 1]))
 
 
@@ -94,7 +94,7 @@ class TransNetV2(nn.Module):
         self.heads = nn.Linear(_HIDDEN, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(2, (WINDOW, HEIGHT))
+        x = x.reshape(-1, 3, WINDOW, HEIGHT, WIDTH)
         colours = self.colours(_histograms(x))
         means = []
         for stage in self.stages:

@@ -18,11 +18,16 @@ from graphs.context import Context
 from graphs.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
 from graphs.intake.poster import poster_of
 from graphs.intake.probe import Limits, probe
-from graphs.intake.spool import spool_upload
+from graphs.intake.spool import Spooled, spool_upload
 from ops.stores.objects import ObjectNotFound
-from ops.stores.records import Asset
+from ops.stores.records import Asset, MediaKind
 
 ID_LENGTH = 32
+
+
+def asset_id_of(sha256_hex: str) -> str:
+    """The id of the file with this hash."""
+    return sha256_hex[:ID_LENGTH]
 
 
 def poster_key(asset_id: str) -> str:
@@ -71,32 +76,45 @@ class Library:
             self._uploads,
             spool_upload(body, content_type, self._spool, limit) as upload,
         ):
-            asset_id = upload.sha256_hex[:ID_LENGTH]
-            stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
-            if stored is not None and stored.deleting:
-                await self._finish_delete(asset_id)
-                stored = None
-            if stored is not None and await self._is_whole(stored):
-                return stored, True
-            found = await asyncio.to_thread(probe, upload.path, self._limits)
-            if found.kind == "video":
-                await self._store_poster(asset_id, upload.path)
-            await self._context.objects.put_file(asset_id, upload.path, found.content_type)
-            asset = Asset(
-                asset_id=asset_id,
-                filename=upload.filename,
-                file_size=upload.size,
-                uploaded_at=datetime.now(UTC),
-                **asdict(found),
-            )
-            if await self._context.documents.insert_asset(asset):
-                if not await self._is_whole(asset):
-                    # A delete of the same bytes was between its steps and took the object that was just put.
-                    await self._context.documents.delete_asset(asset_id)
-                    raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
-                return asset, False
-            # The same bytes came by another request at the same time; its record is the one that counts.
-            return await self.get(asset_id), True
+            return await self.register(upload)
+
+    async def register(self, upload: Spooled, *, only: MediaKind | None = None) -> tuple[Asset, bool]:
+        """Make an asset of a spooled file, which may be taken; (asset, was known already). Durable when this returns.
+
+        Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than ``only``.
+        """
+        asset_id = asset_id_of(upload.sha256_hex)
+        if (stored := await self.whole(asset_id)) is not None:
+            return stored, True
+        found = await asyncio.to_thread(probe, upload.path, self._limits)
+        if only is not None and found.kind != only:
+            raise InvalidInput(f"This {found.format} is {found.kind}, not {only}.")
+        if found.kind == "video":
+            await self._store_poster(asset_id, upload.path)
+        await self._context.objects.put_file(asset_id, upload.path, found.content_type)
+        asset = Asset(
+            asset_id=asset_id,
+            filename=upload.filename,
+            file_size=upload.size,
+            uploaded_at=datetime.now(UTC),
+            **asdict(found),
+        )
+        if await self._context.documents.insert_asset(asset):
+            if not await self._is_whole(asset):
+                # A delete of the same bytes was between its steps and took the object that was just put.
+                await self._context.documents.delete_asset(asset_id)
+                raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
+            return asset, False
+        # The same bytes came by another request at the same time; its record is the one that counts.
+        return await self.get(asset_id), True
+
+    async def whole(self, asset_id: str) -> Asset | None:
+        """The asset, where nothing of it is missing; one that is half deleted is deleted to its end."""
+        stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
+        if stored is not None and stored.deleting:
+            await self._finish_delete(asset_id)
+            return None
+        return stored if stored is not None and await self._is_whole(stored) else None
 
     async def delete(self, asset_id: str) -> bool:
         """Remove an asset everywhere; True when its bytes were there. Raises AssetNotFound."""

@@ -14,9 +14,9 @@ from graphs import belongings
 from graphs.concurrent import task_group
 from graphs.context import Context
 from graphs.indexing.findings import stretch
+from graphs.indexing.keeping import check_asset
 from graphs.indexing.patience import patiently
-from graphs.indexing.watch import Watch
-from graphs.indexing.watching import check_asset
+from graphs.indexing.watch import Timeline
 from graphs.media.assigning import Assigned
 from graphs.media.representatives import faces_folder
 from ops.stores.people import VideoIndex
@@ -25,9 +25,7 @@ TRACKS: Final = "analysis/tracks"
 SHOTS_AT_ONCE: Final = 16
 
 
-async def traces_of(
-    context: Context, found: Detections, first_frames: Sequence[int], watch: Watch
-) -> list[Trace]:
+async def traces_of(context: Context, found: Detections, first_frames: Sequence[int], watch: Timeline) -> list[Trace]:
     """Shot by shot, since no trace goes beyond one: the messages stay small, and shots are linked side by side."""
     bounds = [0, *np.searchsorted(found.frames, first_frames).tolist(), len(found.frames)]
     room = asyncio.Semaphore(SHOTS_AT_ONCE)

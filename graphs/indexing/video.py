@@ -7,39 +7,29 @@ are made at the end from all parts, and readers see the new results whole or not
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
-from deployments.analysis.cuts import cuts
-from deployments.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
-from deployments.shots.transitions import THRESHOLD
+from deployments.errors import InvalidInput, StageError, StageUnavailable
 from graphs.context import Context
+from graphs.indexing.finishing import VERSION, analysis_version, make, store, store_shots
+from graphs.indexing.keeping import WATCHED, Keeper, check_asset
+from graphs.indexing.models import ShotModels
 from graphs.indexing.parts import Parts
 from graphs.indexing.passes import GREY_SIDE, LONG_SIDE
-from graphs.indexing.people import store_people, traces_of
-from graphs.indexing.models import ShotModels
 from graphs.indexing.shots import ShotMaker
 from graphs.indexing.watch import Watch
-from graphs.indexing.watching import WATCHED, Watching, check_asset
-from graphs.media.assigning import assign
+from graphs.indexing.watching import watch_all
 from graphs.media.serving import Models
 from ops.jobs import JobContext
 from ops.stores.documents import StoreError
 from ops.stores.jobs import Job, Json
 from ops.stores.objects import ObjectNotFound
-from ops.stores.people import VideoIndex
 from ops.stores.records import Asset
-from ops.stores.shots import Analysis, Shot
 
 KIND: Final = "index-video"
 SHOTS_KIND: Final = "analyze-shots"
-VERSION: Final = 2
-"""Of this procedure; another one makes other traces and shots of the same video by the same models."""
-LINKED: Final = 0.97
-ASSIGNED: Final = 0.98
-"""Shares of the progress bar at which faces are linked to traces, and traces to people."""
 
 
 async def submit(context: Context, asset: Asset) -> Job:
@@ -60,57 +50,23 @@ async def submit_shots(context: Context, asset: Asset, threshold: float, models:
     return await context.jobs.submit(SHOTS_KIND, asset.asset_id, fingerprint, payload)
 
 
-def analysis_version(models: ShotModels, threshold: float) -> str:
-    """What stands for all that a shot analysis depends on, but for the video."""
-    return f"{models.version} {threshold:g} {GREY_SIDE} {VERSION}"
-
-
 async def index_video(context: Context, job: JobContext) -> Json:
     """Look for people and shots. Raises StageErrors whose message is the reason of the failure."""
+    started = time.perf_counter()
     models = await Models.of(context)
-    _same(models.version, job.payload["models"])
-    async with _watched(context, job, faces=True) as (seen, started):
-        watch = seen.watch
-        shots = await seen.shots(THRESHOLD)
-        job.progress(LINKED, "Linking faces to traces")
-        first_frames = tuple(sorted({*cuts(seen.found.changes), *(shot.start_frame for shot in shots[1:])}))
-        traces = await traces_of(context, seen.found.detections, first_frames, watch)
-        job.progress(ASSIGNED, "Telling people apart")
-        assigned = await assign(context, job.subject, traces, watch.times, models.identity)
-        index = VideoIndex(
-            asset_id=job.subject,
-            models=models.version,
-            width=watch.facts.width,
-            height=watch.facts.height,
-            fps=watch.facts.fps,
-            frame_count=len(watch.times),
-            duration=watch.facts.duration,
-            step=watch.step,
-            cuts=first_frames,
-            trace_count=len(assigned.traces),
-            indexed_at=datetime.now(UTC),
-        )
-        await store_people(context, index, assigned)
-        await _store_shots(context, job, shots, seen, THRESHOLD)
-        return {
-            "traces": len(assigned.traces),
-            "identities": len(assigned.identities),
-            "new_identities": len(assigned.new),
-            "detections": len(seen.found.frames),
-            "shots": len(shots),
-            "cuts": len(first_frames),
-            "frames": len(watch.times),
-            "models": models.version,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+    same_models(models.version, job.payload["models"])
+    async with _watched(context, job, faces=True) as seen:
+        result = await store(context, job.subject, await make(context, seen, job.progress), models)
+        return result | {"seconds": round(time.perf_counter() - started, 1)}
 
 
 async def analyze_shots(context: Context, job: JobContext) -> Json:
     """Look for shots alone. Raises as ``index_video`` does."""
+    started = time.perf_counter()
     threshold = float(job.payload["threshold"])
-    async with _watched(context, job, faces=False) as (seen, started):
+    async with _watched(context, job, faces=False) as seen:
         shots = await seen.shots(threshold)
-        await _store_shots(context, job, shots, seen, threshold)
+        await store_shots(context, job.subject, seen, shots, threshold)
         return {
             "shots": len(shots),
             "frames": len(seen.watch.times),
@@ -120,37 +76,49 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
 
 
 @asynccontextmanager
-async def _watched(context: Context, job: JobContext, *, faces: bool) -> AsyncIterator[tuple[ShotMaker, float]]:
-    """What was found in the whole video, ready to make shots of, and when this began; taken away at the end."""
-    started = time.perf_counter()
-    parts = Parts(context.objects, context.settings.spool, job.subject, job.job_id)
-    try:
+async def _watched(context: Context, job: JobContext, *, faces: bool) -> AsyncIterator[ShotMaker]:
+    """What was found in the whole video, ready to make shots of; taken away at the end."""
+    async with parts_of_job(context, job) as parts:
         await check_asset(context, job.subject)
         models = await ShotModels.of(context)
-        _same(models.version, job.payload["shot_models"])
+        same_models(models.version, job.payload["shot_models"])
         watch = await Watch.opened(context.objects, job.subject)
         try:
-            watching = Watching(context, job, watch, parts, faces=faces)
-            count = await watching.run()
+            keeper = Keeper(context, job, parts, len(watch.times), watch.facts.fps)
+            await watch_all(context, job, watch, keeper, faces=faces)
         finally:
             await watch.close()
         job.progress(WATCHED, "Choosing keyframes")
-        try:
-            found = await parts.all(count)
-            maker = ShotMaker(context, job.subject, watch, found, parts, watching.span, models, faces=faces)
-            yield maker, started
-        except ObjectNotFound:
-            raise StageUnavailable("A part of what was seen got lost; it is looked at again.") from None
+        with whole_parts():
+            found = await parts.all(keeper.done)
+            yield ShotMaker(context, job.subject, watch, found, parts, keeper.span, models, faces=faces)
+
+
+@asynccontextmanager
+async def parts_of_job(context: Context, job: JobContext) -> AsyncIterator[Parts]:
+    """What was kept of a job; removed when it is done, and when it will not be gone on with."""
+    parts = Parts(context.objects, context.settings.spool, job.subject, job.job_id)
+    try:
+        yield parts
         await parts.forget()
     except BaseException as error:
-        # What will not be gone on with leaves nothing behind.
         with suppress(StoreError):
             if (isinstance(error, StageError) and not error.retryable) or await _given_up(context, job):
                 await parts.forget()
         raise
 
 
-def _same(now: str, asked: str) -> None:
+@contextmanager
+def whole_parts() -> Iterator[None]:
+    """While parts are read: a lost one is an error that another attempt makes good."""
+    try:
+        yield
+    except ObjectNotFound:
+        raise StageUnavailable("A part of what was seen got lost; it is looked at again.") from None
+
+
+def same_models(now: str, asked: str) -> None:
+    """Raises InvalidInput unless both are the same."""
     if now != asked:
         raise InvalidInput("The models were changed since this was asked for; ask for the index again.")
 
@@ -158,18 +126,3 @@ def _same(now: str, asked: str) -> None:
 async def _given_up(context: Context, job: JobContext) -> bool:
     record = await context.jobs.get(job.job_id)
     return record is None or record.cancel_requested
-
-
-async def _store_shots(
-    context: Context, job: JobContext, shots: Sequence[Shot], seen: ShotMaker, threshold: float
-) -> None:
-    version = analysis_version(seen.models, threshold)
-    await context.shots.put_analysis(Analysis(job.subject, version, datetime.now(UTC), tuple(shots)))
-    await seen.clear(shots)
-    try:
-        await check_asset(context, job.subject)
-    except MediaNotFound:
-        # It was deleted since it was last looked for, so nobody else takes this away.
-        await context.shots.delete_video(job.subject)
-        await seen.clear(())
-        raise

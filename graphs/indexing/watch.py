@@ -15,14 +15,22 @@ from ops.stores.documents import StoreError
 from ops.stores.objects import ObjectNotFound, Objects
 
 
-class Watch:
-    """Decodes a video in order; use ``opened`` and close it."""
+class Timeline:
+    """When the frames of a video are shown."""
 
     facts: StreamFacts
     times: NDArray[np.float64]
     """Seconds of every frame."""
     step: int
     """Frames from one look to the next."""
+
+    def end_of(self, frame: int) -> float:
+        """When a frame makes way for the next, in seconds."""
+        return float(self.times[frame + 1]) if frame + 1 < len(self.times) else self.facts.duration
+
+
+class Watch(Timeline):
+    """Decodes a video in order; use ``opened`` and close it."""
 
     def __init__(self, objects: Objects, asset_id: str) -> None:
         self._objects = objects
@@ -47,10 +55,6 @@ class Watch:
         """Go on from this frame, as ``VideoPass.chunks`` does."""
         assert self._reader is not None
         self._chunks = VideoPass(self._reader).chunks(frame, faces=faces)
-
-    def end_of(self, frame: int) -> float:
-        """When a frame makes way for the next, in seconds."""
-        return float(self.times[frame + 1]) if frame + 1 < len(self.times) else self.facts.duration
 
     async def next(self) -> Chunk | None:
         """The next chunk; None behind the last. Raises as ``opened`` does."""

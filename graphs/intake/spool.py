@@ -6,24 +6,27 @@ is synced here: an upload that a crash takes was never acknowledged, and the obj
 """
 
 import asyncio
+import hashlib
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from deployments.errors import InvalidInput, MediaTooLarge
-from graphs.intake.parts import MAX_FIELD_BYTES, MAX_FIELDS, Parts
+from deployments.errors import InvalidInput, InvalidMedia, MediaTooLarge
+from graphs.intake.parts import MAX_FIELD_BYTES, MAX_FIELDS, Parts, base_name
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
+_PIECE: Final = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class SpooledUpload:
-    """One file of a form. ``fields`` are the form's text fields; ``size`` is in bytes.
+class Spooled:
+    """A file in the spool; ``size`` is in bytes.
 
     The file at ``path`` is removed when the ``async with`` block ends, unless it was moved away.
     """
@@ -32,6 +35,12 @@ class SpooledUpload:
     sha256_hex: str
     size: int
     filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledUpload(Spooled):
+    """One file of a form. ``fields`` are the form's text fields."""
+
     fields: dict[str, str]
 
 
@@ -73,6 +82,44 @@ async def spool_uploads(
         ]
     finally:
         parts.discard()
+
+
+@asynccontextmanager
+async def spool_file(source: BinaryIO, filename: str, directory: Path, max_bytes: int) -> AsyncIterator[Spooled]:
+    """A copy of a file that is elsewhere, read on a thread of its own. Raises as ``spool_uploads`` does."""
+    path = directory / f"file-{uuid.uuid4().hex}"
+    name = base_name(filename)
+    try:
+        copying = asyncio.ensure_future(asyncio.to_thread(_copy, source, path, max_bytes))
+        try:
+            sha256_hex, size = await asyncio.shield(copying)
+        except _TooLarge:
+            raise MediaTooLarge(f"The file {name!r} has more than {max_bytes / 2**20:g} MB.") from None
+        except asyncio.CancelledError:
+            await asyncio.wait({copying})  # else the thread would write on behind the removal
+            raise
+        if not size:
+            raise InvalidMedia(f"The file {name!r} is empty.")
+        yield Spooled(path, sha256_hex, size, name)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _copy(source: BinaryIO, path: Path, max_bytes: int) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as target:
+        while piece := source.read(_PIECE):
+            size += len(piece)
+            if size > max_bytes:
+                raise _TooLarge
+            digest.update(piece)
+            target.write(piece)
+    return digest.hexdigest(), size
 
 
 async def _feed(parts: Parts, stream: AsyncIterator[bytes], content_type: str, max_files_bytes: int) -> None:

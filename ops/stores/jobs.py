@@ -37,10 +37,14 @@ class JobStore(ABC):
         ``worker`` must be a name that was never used before.
         """
         for job_id in await self._due(kinds, datetime.now(UTC)):
-            job = await self._change(job_id, lambda job: states.claim(job, worker, lease_s, datetime.now(UTC)))
-            if job is not None and job.worker == worker:
+            if job := await self.claim_job(job_id, worker, lease_s):
                 return job
         return None
+
+    async def claim_job(self, job_id: str, worker: str, lease_s: float) -> Job | None:
+        """``claim`` of one certain job; None where it is unknown, has ended, is not due, or is held by somebody."""
+        job = await self._change(job_id, lambda job: states.claim(job, worker, lease_s, datetime.now(UTC)))
+        return job if job is not None and job.worker == worker else None
 
     async def heartbeat(self, job_id: str, worker: str, progress: float, message: str, lease_s: float) -> bool:
         """Begin the lease anew; False, changing nothing, when it is lost or cancelling was asked for."""

@@ -31,6 +31,34 @@ async def test_of_many_who_claim_at_once_one_gets_the_job(jobs: JobStore) -> Non
     assert len({job.worker for job in taken}) == 5
 
 
+async def test_a_certain_job_is_claimed_where_it_is_due(jobs: JobStore) -> None:
+    first, second = await submit(jobs, 1), await submit(jobs, 2)
+    job = await jobs.claim_job(second.job_id, "a", LONG)
+    assert job is not None
+    assert (job.job_id, job.status, job.worker, job.attempts) == (second.job_id, "running", "a", 1)
+    assert await jobs.claim_job(second.job_id, "b", LONG) is None
+    assert await jobs.claim_job("unknown", "b", LONG) is None
+    assert (await claim(jobs, "b")).job_id == first.job_id
+    assert await jobs.succeed(first.job_id, "b", {})
+    assert await jobs.claim_job(first.job_id, "c", LONG) is None
+    assert await jobs.retry(second.job_id, "a", "Broken.", LONG)
+    assert await jobs.claim_job(second.job_id, "c", LONG) is None
+
+
+async def test_a_certain_job_that_was_begun_too_often_ends_when_it_is_claimed(jobs: JobStore) -> None:
+    job = await submit(jobs)
+    for number in range(MAX_ATTEMPTS):
+        assert await jobs.claim_job(job.job_id, f"worker {number}", OVER) is not None
+    assert await jobs.claim_job(job.job_id, "one more", LONG) is None
+    assert (await now_of(jobs, job)).status == "failed"
+
+
+async def test_of_many_who_claim_a_certain_job_one_gets_it(jobs: JobStore) -> None:
+    job_id = (await submit(jobs)).job_id
+    claims = [jobs.claim_job(job_id, f"worker {number}", LONG) for number in range(12)]
+    assert sum(job is not None for job in await asyncio.gather(*claims)) == 1
+
+
 async def test_processes_that_claim_at_once_get_every_job_once(jobs: JobStore, jobs_url: str) -> None:
     made = {(await submit(jobs, number)).job_id for number in range(80)}
     children = [spawn("claim_jobs", jobs_url, f"process-{number}") for number in range(4)]

@@ -243,3 +243,11 @@ def test_long_key_frame_distances_are_decoded_from_where_the_reader_is(video: Ma
         assert seeks == 0
         reader.frame(88)
         assert seeks == 1
+
+
+def test_a_picture_is_shrunk_by_the_filter_that_is_asked_for(video: MakeVideo) -> None:
+    with VideoReader(video("b-frames")) as reader:
+        picture = reader.picture(7)
+        area, bicubic = (reader.pixels(picture, (48, 27), how).astype(int) for how in ("AREA", "BICUBIC"))
+    assert area.shape == bicubic.shape == (27, 48, 3)
+    assert 0 < np.abs(area - bicubic).mean() < 8

@@ -39,8 +39,6 @@ Label = Literal[
 LABELS: Final[tuple[str, ...]] = get_args(Label)
 Direction = Literal["cw", "ccw"]
 
-RADIUS: Final = 0.29
-"""Mean distance of a frame's points from its middle, in widths, at 16:9: what a zoom or a roll by 1 moves them."""
 SLOW_S: Final = 1.0
 """Motion that is over sooner is shake."""
 TRAVEL: Final = 0.012
@@ -59,10 +57,13 @@ SHAKE: Final = 0.0015
 """Root mean square of the shake, in widths, from which a camera that goes nowhere is handheld."""
 SUBJECT: Final = 0.08
 """Share of still points in the middle from which a pan or tilt is tracking a subject."""
-DEPTH: Final = 0.1
-"""Parallax over mean displacement from which a zoom is a dolly."""
+DEPTH: Final = (0.065, 1.9e-4)
+"""Parallax from which a zoom is a dolly: over the mean displacement, and in widths from one frame to the next, below
+which strong compression makes as much of nothing."""
 MEASURED: Final = 0.2
 """Inliers from which a pair counts."""
+ENOUGH: Final = 0.3
+"""Share of the pairs that must count for a label."""
 FEWEST: Final = 3
 SHORTEST_S: Final = 0.2
 """With fewer pairs or in less time a movement cannot be told from a jolt."""
@@ -72,9 +73,10 @@ SHORTEST_S: Final = 0.2
 class Movement:
     """What the camera does in a shot.
 
-    ``label``: see ``Label``; "undetermined" where too little could be measured. ``intensity``: mean speed of the
-    frame's points on account of the camera, shake included, in frame widths a second, from 0. ``direction``: of a
-    camera that rolls, clockwise or counter-clockwise as seen from behind it. ``also``: other movements that reach
+    ``label``: see ``Label``; "undetermined" where too little could be measured. ``intensity``: speed of the
+    frame's points on account of the camera, shake included, root mean square over the frame and mean over time, in
+    frame widths a second, from 0. ``direction``: of a camera that rolls, clockwise or counter-clockwise as seen from
+    behind it. ``also``: other movements that reach
     ``ALSO`` of the first one's travel, and "handheld" where one shakes.
 
     What it comes from, net over the shot: ``pan`` frame widths, to the right above 0; ``tilt`` frame heights, up above
@@ -114,8 +116,7 @@ def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 
         return Movement("undetermined", 0.0, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, measured, duration)
     steps = np.diff(times)
     rates = _rates(motions, steps, good)
-    to_widths = np.array([1.0, 1 / aspect, RADIUS, RADIUS])
-    common = rates * to_widths
+    common = rates * _to_widths(aspect)
     slow = _slow(common, times)
     shake = _shake(common - slow, times)
     path = np.cumsum(slow * steps[:, None], 0, dtype=np.float64)
@@ -125,25 +126,18 @@ def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 
     way = np.abs(slow * steps[:, None]).sum(0)
     straight = travels.max(0) >= np.maximum(STRAIGHT * way, STEADY * shake)
     net = (rates * steps[:, None]).sum(0)
-    still, parallax = _subject(motions[good]), _depth(motions[good], aspect)
+    still, (parallax, deep) = _subject(motions[good]), _depth(motions[good], aspect)
     intensity = float((np.sqrt((common**2).sum(1)) * steps).sum() / duration)
-    named = _named(travels, straight, duration)
     wanders = bool((~straight & (travels.max(0) >= TRAVEL) & (way >= WANDERING * duration)).any())
-    brief = good.sum() < FEWEST or duration < SHORTEST_S
     label: Label
-    if brief:
-        label = "undetermined" if travels.max() >= SPEED * duration else "static"
-        named = []
-    elif named:
-        label = named[0]
+    also: list[Label]
+    if measured < ENOUGH:
+        label, also = "undetermined", []
+    elif good.sum() < FEWEST or duration < SHORTEST_S:
+        label, also = ("undetermined" if travels.max() >= SPEED * duration else "static"), []
     else:
-        label = "handheld" if wanders or shake >= SHAKE else "static"
-    if label in ("zoom_in", "zoom_out") and parallax >= DEPTH:
-        label = "dolly_in" if label == "zoom_in" else "dolly_out"
-    if label.startswith(("pan", "tilt")) and still >= SUBJECT:
-        label = "tracking"
-        named = [label, *named]
-    also = named[1:] + (["handheld"] if named and shake >= SHAKE else [])
+        named = _named(travels, straight, duration)
+        label, *also = _refined(named, shaken=shake >= SHAKE, wanders=wanders, deep=deep, followed=still >= SUBJECT)
     direction: Direction | None = None
     if "roll" in (label, *also):
         direction = "cw" if travels[0, 3] >= travels[1, 3] else "ccw"
@@ -151,6 +145,12 @@ def classify(motions: Motions, times: NDArray[np.float64], aspect: float = 16 / 
     return Movement(
         label, intensity, direction, tuple(also), pan, tilt, zoom, roll, shake, still, parallax, measured, duration
     )
+
+
+def _to_widths(aspect: float) -> NDArray[np.float64]:
+    """What a pan, a tilt, a zoom and a roll by 1 displace the points of the frame, in widths, as root mean square."""
+    radius = np.sqrt((1 + aspect**-2) / 12)
+    return np.array([1.0, 1 / aspect, radius, radius])
 
 
 def _rates(motions: Motions, steps: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -196,15 +196,30 @@ def _named(travels: NDArray[np.float64], straight: NDArray[np.bool_], duration: 
     return [names[kind][side[kind]] for kind in np.argsort(-longest) if enough[kind]]
 
 
+def _refined(named: list[Label], *, shaken: bool, wanders: bool, deep: bool, followed: bool) -> list[Label]:
+    """The names of all that the camera does, with what else is known of it."""
+    if not named:
+        return ["handheld" if shaken or wanders else "static"]
+    first, *others = named
+    dollies: dict[Label, Label] = {"zoom_in": "dolly_in", "zoom_out": "dolly_out"}
+    if deep:
+        first = dollies.get(first, first)
+    hand: list[Label] = ["handheld"] if shaken else []
+    if followed and first.startswith(("pan", "tilt")):
+        return ["tracking", first, *others, *hand]
+    return [first, *others, *hand]
+
+
 def _subject(motions: Motions) -> float:
     """Share of still points, over the faster half of the pairs: slow ones cannot tell who moves."""
     speed = np.hypot(motions[:, Motion.DX], motions[:, Motion.DY])
     return float(motions[speed >= np.median(speed), Motion.STILL].mean())
 
 
-def _depth(motions: Motions, aspect: float) -> float:
-    """Mean parallax over the mean displacement of the points, 0 or more."""
-    to_widths = np.array([1.0, 1 / aspect, RADIUS, RADIUS])
-    moved = np.sqrt(((motions[:, : len(to_widths)] * to_widths) ** 2).sum(1)).mean()
+def _depth(motions: Motions, aspect: float) -> tuple[float, bool]:
+    """Mean parallax over the mean displacement of the points, 0 or more, and whether that is depth."""
+    moved = float(np.sqrt(((motions[:, :4] * _to_widths(aspect)) ** 2).sum(1)).mean())
     widths = float(motions[:, Motion.PARALLAX].mean()) * float(np.hypot(1, 1 / aspect))
-    return max(0.0, widths / float(moved)) if moved > 0 else 0.0
+    if moved == 0 or widths <= 0:
+        return 0.0, False
+    return widths / moved, widths / moved >= DEPTH[0] and widths >= DEPTH[1]

@@ -108,7 +108,7 @@ def _way(kind: str, frames: int, fps: int, rng: np.random.Generator) -> tuple[Wa
         "tracking": (0, min(max(speed, 0.06) * seconds, 1.5)),
         "tilt": (1, min(speed * seconds, 1.0)),
         "zoom": (2, min(speed * seconds, 0.9)),
-        "dolly": (2, min(max(speed, 0.06) * seconds, 0.5)),
+        "dolly": (2, min(speed * seconds, 0.25)),
         "roll": (3, min(speed * seconds, 0.9)),
     }.get(name, (0, 0.0))
     if name == "tracking":
@@ -204,12 +204,12 @@ class _Set:
 
         assert self._depth is not None
         width, height = self._size
-        forward = 1.6 * (1 - np.exp(-zoom))  # at the mean depth as far as the zoom would be
+        forward = 2.5 * (1 - np.exp(-zoom))  # things at the mean depth grow as if it zoomed
         x, y = np.meshgrid(np.arange(width, dtype=np.float32) - width / 2, np.arange(height) - height / 2)
         seen_x, seen_y = x.astype(np.float32), y.astype(np.float32)
         for _ in range(6):  # where the point that is seen here was, whose depth is known only there
             depth = cv2.remap(self._depth, seen_x + width / 2, seen_y + height / 2, 1, borderMode=cv2.BORDER_REPLICATE)
-            ratio = np.maximum(0.2, (depth - 0.5 * forward) / depth)
+            ratio = np.maximum(0.2, (depth - forward) / depth)
             seen_x, seen_y = (x * ratio).astype(np.float32), (y * ratio).astype(np.float32)
         rows, columns = self._picture.shape[:2]
         shown: Pixels = cv2.remap(

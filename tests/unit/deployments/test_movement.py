@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from deployments.shots.motion import Motion, Motions
 from deployments.shots.movement import Movement, classify
 
+RADIUS = float(np.sqrt((16**2 + 9**2) / 12) / 16)
+"""Root mean square distance of a frame's points from its middle, in widths, at 16:9."""
 Path = NDArray[np.float64]
 
 
@@ -59,7 +61,7 @@ def test_components_are_net_and_the_intensity_is_in_frame_widths_a_second() -> N
     assert found.shake == pytest.approx(0, abs=1e-6)
     zoomed = classified(rows(noise=0, scale=steady(0.3)))
     assert zoomed.zoom == pytest.approx(0.3, rel=1e-5)
-    assert zoomed.intensity == pytest.approx(0.1 * 0.29, rel=1e-4)
+    assert zoomed.intensity == pytest.approx(0.1 * RADIUS, rel=1e-4)
 
 
 def test_a_tilt_is_measured_in_heights_and_compared_in_widths() -> None:
@@ -67,6 +69,13 @@ def test_a_tilt_is_measured_in_heights_and_compared_in_widths() -> None:
     assert found.label == "pan_right"  # 0.3 heights are 0.17 widths
     assert found.also == ("tilt_up",)
     assert found.tilt == pytest.approx(0.3, rel=1e-5)
+
+
+def test_a_high_frame_is_turned_more_than_it_is_panned() -> None:
+    motions = rows(noise=0, dx=steady(-0.2), rotation=steady(-0.4))
+    times = np.linspace(0, 3, len(motions) + 1)
+    assert classify(motions, times, 16 / 9).label == "pan_right"
+    assert classify(motions, times, 9 / 16).label == "roll"
 
 
 def test_uneven_speed_and_uneven_times() -> None:
@@ -111,10 +120,12 @@ def test_tracking_needs_a_subject_that_stays() -> None:
 
 
 def test_a_dolly_shows_depth() -> None:
-    displacement = 0.29 * 0.3 / 36
+    displacement = RADIUS * 0.3 / 36
     assert classified(rows(scale=steady(0.3), parallax=0.3 * displacement)).label == "dolly_in"
     assert classified(rows(scale=steady(-0.3), parallax=0.3 * displacement)).label == "dolly_out"
     assert classified(rows(scale=steady(0.3), parallax=0.02 * displacement)).label == "zoom_in"
+    slow = RADIUS * 0.02 / 36  # a hundredth of a pixel is no depth
+    assert classified(rows(noise=0, scale=steady(0.06), parallax=0.3 * slow)).label == "zoom_in"
 
 
 def test_pairs_that_could_not_be_measured_do_not_count() -> None:
@@ -125,6 +136,14 @@ def test_pairs_that_could_not_be_measured_do_not_count() -> None:
     assert found.label == "pan_left"
     assert found.measured == pytest.approx(26 / 36)
     assert found.pan == pytest.approx(-0.3, rel=0.02)
+
+
+def test_a_little_measured_is_undetermined() -> None:
+    motions = rows(dx=steady(0.3))
+    motions[8:] = 0
+    found = classified(motions)
+    assert (found.label, found.also) == ("undetermined", ())
+    assert found.measured == pytest.approx(8 / 36)
 
 
 def test_nothing_measured_is_undetermined() -> None:

@@ -13,6 +13,7 @@ from graphs.contracts import Contract
 from graphs.media import api as media
 from graphs.photos import api as photos
 from graphs.shots import api as shots
+from graphs.shots.storing import body_limits as shot_body_limits
 
 
 def _no_body_limits(_: Settings) -> Mapping[str, int]:
@@ -45,6 +46,12 @@ APIS: dict[str, Api] = {
         photos.body_limits,
     ),
     "media": Api("Media: video streams, clips, frames, face traces", media.mount, media.STAGES, contracts.MEDIA),
-    "shots": Api("Shots: storing, suggesting and browsing shots of videos", shots.mount, shots.STAGES, contracts.SHOTS),
+    "shots": Api(
+        "Shots: storing, suggesting and browsing shots of videos",
+        shots.mount,
+        shots.STAGES,
+        contracts.SHOTS,
+        shot_body_limits,
+    ),
     "jobs": Api("Jobs: progress and cancelling of long work", jobs.mount, (), contracts.JOBS),
 }

@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 from fastapi import APIRouter
 
+from configs.settings import Settings
 from graphs.bodies import large_body_route
 from graphs.context import Context, Timer
 from graphs.errors import AssetNotFound
@@ -16,6 +18,14 @@ from graphs.shots.merging import merged
 from graphs.shots.models import StoreShotsAnswer, StoreShotsRequest
 from graphs.shots.words import parts_of
 from ops.stores.shots import Shot
+
+MAX_BODY: Final = 16 * 2**20
+"""Bytes: 1000 shots with their features as text are about 9 MB, descriptions come on top."""
+
+
+def body_limits(_: Settings) -> dict[str, int]:
+    """Bytes that the body of a route may have, where that is more than of any route."""
+    return dict.fromkeys(("/api/v1/store-shot-data", "/store-shot-data"), MAX_BODY)
 
 
 def storing_router(context: Context, videos: Videos, encoders: Encoders) -> APIRouter:

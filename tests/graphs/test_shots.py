@@ -134,6 +134,16 @@ async def test_the_answer_of_an_analysis_can_be_stored_as_it_is(service: ShotSer
     assert stored.auto_tags == ("x",)
 
 
+async def test_a_whole_film_may_be_stored_at_once(service: ShotService) -> None:
+    features = np.random.default_rng(0).normal(size=384).tolist()
+    shots = [
+        {**given(0), "start_frame": place % 60, "end_frame": place % 60, "features": features} for place in range(300)
+    ]
+    assert len(await service.store(*shots)) == 60  # 2.5 MB; of shots with the same frames the last one counts
+    too_much = {"video_asset_id": service.film, "shots": [given(0, scene_description="x" * 4000)], "more": "x" * 2**24}
+    error_of(await service.client.post("/api/v1/store-shot-data", json=too_much), 413, "FILE_TOO_LARGE")
+
+
 async def test_manual_tags_override_automatic_ones(service: ShotService) -> None:
     await service.analyse("red", "red")
     await service.store(

@@ -44,8 +44,8 @@ class Chunk:
     """Frames from ``first`` to before ``end``, ``STRIDE`` of them unless it is the last one.
 
     ``window`` is for ``shots/cuts``, None where nothing can be told; ``changes``: float32[end - first, 2], as
-    ``ChangeMeter`` says; ``run`` is for ``shots/camera``, of the frames ``sampled`` int64[n]. It begins one sample before
-    the chunk, so that every movement that ends in the chunk can be measured.
+    ``ChangeMeter`` says; ``run`` is for ``shots/camera``, of the frames ``sampled`` int64[n]. It begins one sample
+    before the chunk, so that every movement that ends in the chunk can be measured.
     """
 
     first: int

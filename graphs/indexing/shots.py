@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.analysis.cuts import cuts
 from deployments.embed.embedding import ClipEmbedding, Embedding
 from deployments.errors import ModelNotLoaded, StageError
 from deployments.images import Pixels, decode
@@ -30,10 +31,11 @@ from graphs.concurrent import task_group
 from graphs.context import Context
 from graphs.indexing import candidates
 from graphs.indexing.findings import Findings, faces_of
+from graphs.indexing.labels import Labels
 from graphs.indexing.models import CLIP, EMBED, FACES, ShotModels
 from graphs.indexing.parts import Parts
 from graphs.indexing.patience import patiently
-from graphs.indexing.watch import Watch
+from graphs.indexing.watch import Timeline
 from graphs.shots.thumbnails import FRAMES, folder, key_of
 from ops.stores.shots import Shot, Transition, shot_id_of
 
@@ -62,7 +64,7 @@ class ShotMaker:
         self,
         context: Context,
         asset_id: str,
-        watch: Watch,
+        watch: Timeline,
         found: Findings,
         parts: Parts,
         span: int,
@@ -78,12 +80,13 @@ class ShotMaker:
         self._parts = parts
         self._span = span
         self._faces = faces
+        self._labels = Labels(context.stages[CLIP])
         self._part = -1
         self._pictures: dict[int, bytes] = {}
 
     async def shots(self, threshold: float) -> list[Shot]:
         """In order. Their keyframes are stored, and are their thumbnails. Raises StageError, ObjectNotFound."""
-        changes = transitions(self.found.probabilities, threshold)
+        changes = transitions(self.found.probabilities, threshold, cuts(self.found.changes))
         spans = spans_of(changes, len(self.watch.times))
         room, now = asyncio.Semaphore(SHOTS_AT_ONCE), datetime.now(UTC)
 
@@ -123,6 +126,7 @@ class ShotMaker:
             key, spool = key_of(self._asset_id, shot_id), self._context.settings.spool
             await belongings.put(self._context.objects, spool, key, still.jpeg, "image/jpeg")
         features, clip, people = embedding.result(), likeness.result(), framing.result()
+        named = [] if clip is None else await self._labels.of(clip.vector)
         start, end = float(times[span.start_frame]), self.watch.end_of(span.end_frame)
         return Shot(
             video_asset_id=self._asset_id,
@@ -140,7 +144,7 @@ class ShotMaker:
             framing=people.framing,
             analysis_timestamp=now,
             transition_in=None if change is None else Transition(change.kind, change.first_frame, change.last_frame),
-            auto_tags=auto_tags(moved, people, appearance.result(), end - start),
+            auto_tags=tuple(dict.fromkeys([*auto_tags(moved, people, appearance.result(), end - start), *named])),
             features=None if features is None else features.raw,
             features_version=None if features is None else features.model_version,
             clip=None if clip is None else clip.vector,

@@ -6,6 +6,8 @@ from graphs.assets.faces import FaceSource
 from graphs.assets.library import Library
 from graphs.assets.measures import FACES as PHOTO_FACES
 from graphs.context import Context
+from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
+from graphs.indexing.people import TRACKS
 from graphs.media.assigning import IDENTITIES
 from graphs.media.boxes import Boxes
 from graphs.media.clip import clip_router
@@ -14,7 +16,6 @@ from graphs.media.cooccurrence import cooccurrence_router
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.identities import identities_router
-from graphs.indexing.people import TRACKS
 from graphs.media.overlay import overlay_router
 from graphs.media.representatives import SHARPNESS, Representatives
 from graphs.media.results import results_router
@@ -23,7 +24,10 @@ from graphs.media.thumbnail import FRAMES, thumbnail_router
 from graphs.media.video import video_router
 from graphs.media.videos import Videos
 
-STAGES = (CLIPS, FRAMES, SHARPNESS, FACES, IDENTITY, PHOTO_FACES, TRACKS, IDENTITIES)
+STAGES = (
+    *(CLIPS, FRAMES, SHARPNESS, FACES, IDENTITY, PHOTO_FACES, TRACKS, IDENTITIES),
+    *(CUTS, CAMERA, EMBED, CLIP),
+)
 
 
 def mount(app: FastAPI, context: Context) -> None:

@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from graphs import jobs
 from graphs.assets.models import AssetId
 from graphs.context import Context
-from graphs.jobs import JobAnswer
 from graphs.indexing.video import KIND, submit
+from graphs.jobs import JobAnswer
 from graphs.media.models import FileDetails, IndexAccepted, IndexState
 from graphs.media.videos import Videos
 from ops.stores.records import Asset

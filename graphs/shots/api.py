@@ -4,18 +4,22 @@ from fastapi import APIRouter, FastAPI
 
 from graphs.assets.models import ErrorBody
 from graphs.context import Context
+from graphs.indexing.models import CUTS, EMBED, FACES
 from graphs.media.videos import Videos
+from graphs.shots.analyze import analyze_router
 from graphs.shots.browsing import browsing_router
 from graphs.shots.encoders import CLIP, SENTENCE, Encoders
 from graphs.shots.ranking import ShotIndex
+from graphs.shots.sheet import sheet_router
 from graphs.shots.storing import storing_router
 from graphs.shots.suggesting import suggesting_router
 from graphs.shots.thumbnails import FRAMES
 
-STAGES = (SENTENCE, CLIP, FRAMES)
+STAGES = (SENTENCE, CLIP, FRAMES, CUTS, EMBED, FACES)
 ERRORS = {
     400: "the request is not what the route takes, or the asset is no video",
     404: "unknown asset or shot id",
+    409: "the shots are not known yet, or their analysis was cancelled",
     413: "body over the limits",
     422: "malformed request",
     429: "too many requests; Retry-After says when to come back",
@@ -28,6 +32,8 @@ def mount(app: FastAPI, context: Context) -> None:
     videos, encoders, index = Videos(context), Encoders(context), ShotIndex(context)
     router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
     for part in (
+        analyze_router(context, videos),
+        sheet_router(context, videos),
         storing_router(context, videos, encoders),
         suggesting_router(context, encoders, index),
         browsing_router(context, videos),

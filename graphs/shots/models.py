@@ -5,7 +5,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from deployments.shots.transitions import THRESHOLD
 from graphs.assets.models import Answer, AssetId
+from ops.stores.jobs import JobStatus
 
 FEATURES: Final = 384
 MOST_SHOTS: Final = 1000
@@ -62,6 +64,54 @@ class ShotAnalysis(BaseModel):
     keyframe_frame: FrameNumber
     thumbnail_url: str | None = None
     transition_in: TransitionIn | None = None
+
+
+class AnalyzeRequest(BaseModel):
+    """A video to look for shots in."""
+
+    model_config = _example(video_asset_id=VIDEO, shot_detection_threshold=0.5, extract_keyframes=True)
+
+    video_asset_id: AssetId
+    shot_detection_threshold: float = Field(
+        default=THRESHOLD, gt=0, lt=1, description="probability from which a frame is a transition; lower finds more"
+    )
+    extract_keyframes: bool = Field(default=True, description="false leaves out features and thumbnails")
+
+
+class AnalyzeAnswer(Answer):
+    """The shots of a video, in order and without a gap."""
+
+    video_asset_id: str
+    video_filename: str
+    video_duration: float = Field(description="seconds")
+    fps: float
+    shots_detected: int
+    shot_detection_threshold: float
+    analysis_timestamp: datetime
+    models: str = Field(description="what stands for all models that were used")
+    contact_sheet_url: str = Field(description="all keyframes with times and labels, as PNG or HTML")
+    shot_analyses: list[ShotAnalysis]
+
+
+class AnalysisPending(Answer):
+    """The analysis goes on as a job; the same request asked again when it has ended is answered with the shots."""
+
+    model_config = _example(
+        video_asset_id=VIDEO,
+        job_id="0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
+        status="running",
+        progress=0.4,
+        status_url="/api/v1/jobs/0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
+        message="Frame 5000 of 12000",
+        processing_time=58.0,
+    )
+
+    video_asset_id: str
+    job_id: str
+    status: JobStatus
+    progress: float
+    status_url: str
+    message: str
 
 
 class ShotInput(BaseModel):

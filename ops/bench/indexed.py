@@ -12,18 +12,23 @@ from pathlib import Path
 
 from configs.settings import Settings
 from deployments.catalog import find_stage, local_handle
+from graphs.assets.measures import FACES as PHOTO_FACES
 from graphs.context import Context
 from graphs.gateway import open_context
+from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
+from graphs.indexing.people import TRACKS
+from graphs.indexing.video import KIND, index_video, submit
 from graphs.intake.probe import Limits, probe
 from graphs.media.assigning import IDENTITIES
-from graphs.media.indexing import KIND, TRACKS, index_video, submit
 from graphs.media.serving import FACES, IDENTITY
+from graphs.media.thumbnail import FRAMES
 from ops.bench.film import Box, Truth
 from ops.jobs import JobContext, JobRunner
 from ops.stores.jobs import Json
 from ops.stores.people import TraceBoxes, TraceRecord, VideoIndex
 from ops.stores.records import Asset
 
+STAGES = (FACES, IDENTITY, TRACKS, IDENTITIES, CUTS, CAMERA, EMBED, CLIP, FRAMES, PHOTO_FACES)
 SAME_PLACE = 0.5
 """Intersection over union from which on a box is that of a face."""
 
@@ -57,7 +62,7 @@ class Score:
 @asynccontextmanager
 async def opened(home: Path) -> AsyncIterator[Context]:
     """Stages with real weights in this process, and empty stores."""
-    handles = {key: await local_handle(find_stage(key)) for key in (FACES, IDENTITY, TRACKS, IDENTITIES)}
+    handles = {key: await local_handle(find_stage(key)) for key in STAGES}
     context = open_context(Settings(home=home), handles)
     yield context
     await context.close()

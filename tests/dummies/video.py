@@ -20,6 +20,8 @@ NEAR = 60
 LEAST_PIXELS = 64
 ANOTHER = 20
 """Mean difference of the colours of two pictures, 0-255, from which they are of two shots."""
+SLIGHT = 3
+"""And from which they perhaps are."""
 
 
 def seen_in(image: Pixels) -> tuple[Face, ...]:
@@ -73,7 +75,7 @@ class DummyVideoFaces(Stage[StageConfig, Pixels, Pixels, tuple[Face, ...]]):
 
 
 class DummyCuts(Stage[StageConfig, Pixels, Pixels, Probabilities]):
-    """Sure of a cut where the next frame is another picture, and of nothing else."""
+    """Sure of a cut where the next frame is another picture, and not so sure where somebody comes into it."""
 
     key = "shots/cuts"
     running: ClassVar["DummyCuts"]
@@ -91,6 +93,7 @@ class DummyCuts(Stage[StageConfig, Pixels, Pixels, Probabilities]):
     def _cuts(self, window: Pixels) -> Probabilities:
         changes = np.abs(np.diff(window.astype(np.int16), axis=0)).mean((1, 2, 3))
         found = np.zeros((len(window), 2), np.float32)
+        found[:-1][changes > SLIGHT] = 0.3
         found[:-1][changes > ANOTHER] = 0.9
         return found
 

@@ -22,6 +22,7 @@ from ops.stores.jobs import Job
 from ops.stores.records import Asset
 from tests.dummies import DummyEmbed
 from tests.dummies.photos import DummyClip
+from tests.dummies.texts import DummySentence
 from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
@@ -45,7 +46,7 @@ REAL = (
     *("media/clips", "media/frames", "media/sharpness", "shots/camera"),
     *("analysis/tracks", "analysis/identities"),
 )
-DUMMIES = (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer, DummyCuts, DummyEmbed, DummyClip)
+DUMMIES = (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer, DummyCuts, DummyEmbed, DummyClip, DummySentence)
 QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
 
 
@@ -166,7 +167,7 @@ async def index_service(config: Settings) -> AsyncIterator[IndexService]:
     handles = {key: await local_handle(find_stage(key)) for key in REAL}
     handles |= {cls.key: await local_handle(cls) for cls in DUMMIES}
     context = open_context(config, handles)
-    app = build_app(context, ["media", "jobs"])
+    app = build_app(context, ["media", "shots", "jobs"])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield IndexService(client, context, app, DummyVideoFaces.running)

@@ -1,0 +1,256 @@
+"""Finding the shots of a video over HTTP, with a worker beside: the answer, the job behind it, the contact sheet."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import settings as settings_module
+from deployments.catalog import local_handle
+from deployments.embed.embedding import ClipEmbedding
+from deployments.errors import InvalidInput
+from deployments.shots.tags import ZERO_SHOT
+from graphs.assets.library import Library
+from graphs.indexing.labels import Labels
+from ops.stores.records import Asset
+from ops.stores.shots import Analysis
+from tests.dummies import DummyEmbed
+from tests.dummies.texts import DummyLook
+from tests.dummies.video import DummyCuts
+from tests.graphs.conftest import configured
+from tests.graphs.indexing import IndexService, film, index_service
+from tests.graphs.samples import picture
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
+    config = configured(monkeypatch, tmp_path, cache_url="", request_timeout_s=30)
+    async with index_service(config) as made:
+        yield made
+    settings_module.settings.cache_clear()
+
+
+async def asked(service: IndexService, asset_id: str, **more: Any) -> httpx.Response:
+    return await service.client.post("/api/v1/analyze-video-shots", json={"video_asset_id": asset_id, **more})
+
+
+async def analyzed(service: IndexService, asset: Asset, **more: Any) -> dict[str, Any]:
+    async with service.working():
+        answer = await asked(service, asset.asset_id, **more)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def test_the_shots_of_a_video(service: IndexService) -> None:
+    asset = await service.add(film())
+    found = await analyzed(service, asset)
+    assert {name: found[name] for name in ("video_asset_id", "video_filename", "video_duration", "fps")} == {
+        "video_asset_id": asset.asset_id,
+        "video_filename": "film.mp4",
+        "video_duration": 5.2,
+        "fps": 25.0,
+    }
+    assert found["shots_detected"] == 3
+    shots = found["shot_analyses"]
+    assert [(shot["start_frame"], shot["end_frame"]) for shot in shots] == [(0, 59), (60, 89), (90, 129)]
+    times = [(shot["start_timestamp"], shot["end_timestamp"], shot["duration"]) for shot in shots]
+    assert times == [(0.0, 2.4, 2.4), (2.4, 3.6, 1.2), (3.6, 5.2, 1.6)]
+    assert [shot["transition_in"] for shot in shots] == [
+        None,
+        {"kind": "cut", "first_frame": 59, "last_frame": 60},
+        {"kind": "cut", "first_frame": 89, "last_frame": 90},
+    ]
+    for index, shot in enumerate(shots):
+        assert shot["shot_index"] == index
+        assert shot["start_frame"] <= shot["keyframe_frame"] <= shot["end_frame"]
+        assert shot["keyframe_time"] == pytest.approx(shot["keyframe_frame"] / 25)
+        assert len(shot["features"]) == 384
+        assert shot["features_version"] == "dummy@00000000"
+        assert shot["camera_movement"] in shot["auto_tags"] or shot["camera_movement"] == "undetermined"
+    # Ada and Bob, then Cyd, then Ada: people by the faces of several frames, the shot of two as such.
+    assert [("two_people" in shot["auto_tags"], "one_person" in shot["auto_tags"]) for shot in shots] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+    assert {shot["shot_size"] for shot in shots} <= {"medium_close_up", "medium", "close_up"}
+    thumbnail = await service.client.get(shots[1]["thumbnail_url"])
+    assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/jpeg")
+    assert np.asarray(Image.open(io.BytesIO(thumbnail.content))).shape == (108, 192, 3)
+
+
+async def test_asked_again_it_is_known(service: IndexService) -> None:
+    asset = await service.add(film())
+    first = await analyzed(service, asset)
+    windows = DummyCuts.running.windows
+    again = (await asked(service, asset.asset_id)).json()  # nobody works now
+    assert DummyCuts.running.windows == windows == 3
+    assert again["shot_analyses"] == first["shot_analyses"]
+    without = (await asked(service, asset.asset_id, extract_keyframes=False)).json()
+    assert [shot["features"] for shot in without["shot_analyses"]] == [None] * 3
+    assert [shot["thumbnail_url"] for shot in without["shot_analyses"]] == [None] * 3
+
+
+async def test_another_threshold_is_another_analysis(service: IndexService) -> None:
+    asset = await service.add(film())
+    assert (await analyzed(service, asset))["shots_detected"] == 3
+    # Bob comes in, which the dummy gives 0.3.
+    lenient = await analyzed(service, asset, shot_detection_threshold=0.2)
+    assert [shot["start_frame"] for shot in lenient["shot_analyses"]] == [0, 21, 60, 90]
+    assert (await analyzed(service, asset))["shots_detected"] == 3
+    kinds = [job.kind for job in await service.context.jobs.list(subject=asset.asset_id)]
+    assert kinds == ["analyze-shots"] * 3
+
+
+async def test_indexing_finds_the_same_shots(service: IndexService) -> None:
+    asset = await service.add(film())
+    alone = (await analyzed(service, asset))["shot_analyses"]
+    await service.context.shots.delete_video(asset.asset_id)
+    job = await service.index(asset)
+    assert job.result is not None
+    assert job.result["shots"] == 3
+    together = (await asked(service, asset.asset_id)).json()["shot_analyses"]
+    for one, other in zip(alone, together, strict=True):
+        same = ("start_frame", "end_frame", "camera_movement", "movement_intensity", "keyframe_frame", "features")
+        assert {name: one[name] for name in same} == {name: other[name] for name in same}
+        assert (one["shot_size"], other["shot_size"]).count("undetermined") == 0
+
+
+async def test_what_takes_too_long_is_told_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configured(monkeypatch, tmp_path, cache_url="", request_timeout_s=3)
+    async with index_service(config) as service:
+        asset = await service.add(film())
+        answer = await asked(service, asset.asset_id)  # nobody works
+        assert answer.status_code == 202
+        told = answer.json()
+        assert (told["video_asset_id"], told["status"], told["progress"]) == (asset.asset_id, "queued", 0)
+        assert (await service.client.get(told["status_url"])).json()["job_id"] == told["job_id"]
+        again = (await asked(service, asset.asset_id)).json()
+        assert again["job_id"] == told["job_id"]
+        async with service.working():
+            await service.ended(told["job_id"])
+        assert (await asked(service, asset.asset_id)).status_code == 200
+    settings_module.settings.cache_clear()
+
+
+async def test_bad_input(service: IndexService) -> None:
+    def error(answer: httpx.Response) -> tuple[int, str]:
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert error(await asked(service, "0" * 32)) == (404, "ASSET_NOT_FOUND")
+    still = await service.add(picture(1), "still.png")
+    assert error(await asked(service, still.asset_id)) == (400, "INVALID_INPUT")
+    asset = await service.add(film())
+    for threshold in (0, 1, -0.1, 7, "x"):
+        answer = await asked(service, asset.asset_id, shot_detection_threshold=threshold)
+        assert error(answer) == (422, "VALIDATION_ERROR")
+    sheet = f"/api/v1/shots/sheets/{asset.asset_id}"
+    assert error(await service.client.get(f"{sheet}.png")) == (409, "NOT_ANALYZED")
+    assert error(await service.client.get(f"{sheet}.html")) == (409, "NOT_ANALYZED")
+    assert await service.context.jobs.list() == []
+
+
+async def test_a_job_that_fails_or_is_cancelled_ends_the_wait(service: IndexService, tmp_path: Path) -> None:
+    asset = await service.add(film())
+    waiting = asyncio.create_task(asked(service, asset.asset_id))
+    while not (jobs := await service.context.jobs.list()):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    await service.context.jobs.cancel(jobs[0].job_id)
+    answer = await waiting
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "ANALYSIS_CANCELLED")
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\0" * 5000)
+    await service.context.objects.put_file(asset.asset_id, broken, "video/mp4")
+    async with service.working():
+        answer = await asked(service, asset.asset_id)
+    assert answer.status_code == 500
+    assert "damaged" in answer.json()["error"]["message"]
+
+
+async def test_a_keyframe_without_features_does_not_cost_the_others(
+    service: IndexService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = await service.add(film())
+    embed, calls = DummyEmbed.running._embed, []
+
+    def second_fails(raw: Any) -> Any:
+        calls.append(raw)
+        return InvalidInput("a strange picture") if len(calls) == 2 else embed(raw)
+
+    monkeypatch.setattr(DummyEmbed.running, "_embed", second_fails)
+    shots = (await analyzed(service, asset))["shot_analyses"]
+    assert sum(shot["features"] is None for shot in shots) == 1
+
+
+async def test_the_contact_sheet(service: IndexService) -> None:
+    asset = await service.add(film(), '<b>film".mp4')
+    found = await analyzed(service, asset)
+    answer = await service.client.get(found["contact_sheet_url"])
+    assert (answer.headers["content-type"], answer.headers["x-pages"]) == ("image/png", "1")
+    sheet = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
+    # Three pictures side by side, each on the background of its shot.
+    for column, colour in enumerate(((200, 200, 120), (90, 90, 90), (150, 120, 200))):
+        left = 12 + column * 332
+        inside = sheet[44:224, left : left + 320]
+        assert (np.abs(inside - colour).sum(2) < 40).mean() > 0.3
+    page = await service.client.get(found["contact_sheet_url"].replace(".png", ".html"))
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert "&lt;b&gt;film&quot;.mp4: 3 shots" in page.text
+    assert "<b>" not in page.text
+    assert page.text.count("<figure>") == 3
+    for shot in found["shot_analyses"]:
+        assert f"thumbnail?frame={shot['keyframe_frame']}" in page.text
+
+
+async def test_keyframes_go_with_what_they_are_of(service: IndexService) -> None:
+    async def keyframes() -> int:
+        return len([info async for info in service.context.objects.list(f"{asset.asset_id}/shots/")])
+
+    asset = await service.add(film())
+    found = await analyzed(service, asset)
+    assert await keyframes() == 3
+    kept = found["shot_analyses"][1] | {"scene_description": "somebody waits"}
+    answer = await service.client.post(
+        "/api/v1/store-shot-data", json={"video_asset_id": asset.asset_id, "shots": [kept]}
+    )
+    assert answer.status_code == 200, answer.text
+    assert (await analyzed(service, asset, shot_detection_threshold=0.2))["shots_detected"] == 4
+    # The first shot became two, and those of the others are the same.
+    assert await keyframes() == 4
+    await service.context.shots.put_analysis(Analysis(asset.asset_id, "none", datetime.now(UTC), ()))
+    assert (await analyzed(service, asset))["shots_detected"] == 3
+    assert await keyframes() == 3
+    await Library(service.context).delete(asset.asset_id)
+    assert await keyframes() == 0
+    assert await service.context.shots.get_analysis(asset.asset_id) is None
+
+
+class Sentences(DummyLook):
+    """CLIP for which every sentence is a direction of its own."""
+
+    def predict_batch(self, items: list[Any]) -> list[Any]:
+        return [ClipEmbedding(direction(item), "dummy/clip") for item in items]
+
+
+def direction(sentence: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    vector = np.random.default_rng(list(sentence.encode())).normal(size=512)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+async def test_labels_are_those_that_a_keyframe_is_clearly_like() -> None:
+    labels = Labels(await local_handle(Sentences))
+    night, sea = ZERO_SHOT["time_of_day"]["night"], ZERO_SHOT["setting"]["sea"]
+    found = await labels.of(direction(night) + direction(sea))
+    assert {"night", "sea"} <= set(found)
+    assert len(found) <= len(ZERO_SHOT)
+    # Between two of one set it cannot choose.
+    day = ZERO_SHOT["time_of_day"]["day"]
+    assert not {"night", "day"} & set(await labels.of(direction(night) + direction(day)))

@@ -76,8 +76,7 @@ class Movement:
     ``label``: see ``Label``; "undetermined" where too little could be measured. ``intensity``: speed of the
     frame's points on account of the camera, shake included, root mean square over the frame and mean over time, in
     frame widths a second, from 0. ``direction``: of a camera that rolls, clockwise or counter-clockwise as seen from
-    behind it. ``also``: other movements that reach
-    ``ALSO`` of the first one's travel, and "handheld" where one shakes.
+    behind it. ``also``: other movements that reach ``ALSO`` of the first one's travel, and "handheld" where one shakes.
 
     What it comes from, net over the shot: ``pan`` frame widths, to the right above 0; ``tilt`` frame heights, up above
     0; ``zoom`` natural logarithm of the magnification, in above 0; ``roll`` radians, clockwise above 0. ``shake``: root

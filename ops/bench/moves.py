@@ -1,7 +1,7 @@
 """Shots with a known camera movement: a virtual camera moves over real pictures, through noise and H.264.
 
 The camera has a place, a magnification and an angle over a picture, which goes on mirrored beyond its edges. Speeds,
-easing, frame rates, durations, sensor noise and compression are drawn by chance; a seed gives the same shots again.
+easing, frame rates, durations, sensor noise and compression are drawn by chance; a seed gives the same movements again.
 """
 
 from collections.abc import Iterator, Sequence

@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 
 from deployments.errors import InvalidInput
-from deployments.quality.framing import UNDETERMINED
+from deployments.quality.framing import SHOT_SIZES, UNDETERMINED, WIDEST
+from deployments.shots.movement import LABELS as MOVEMENTS
 from graphs.shots.models import SceneContext, ShotInput, StoreShotsRequest
 from ops.stores.records import Asset
-from ops.stores.shots import Analysis, Shot, Transition
+from ops.stores.shots import Analysis, Shot, Transition, folded
 
 SLACK_S: Final = 1.0
 """Seconds by which a shot may end after the duration that a container states, which is often off by some frames."""
@@ -24,6 +25,12 @@ CATEGORIES: Final = {
     "genre": "genre",
 }
 """Manual tags of these categories (size:close_up) say what a shot is, whatever was measured."""
+NAMED: Final = {
+    **{folded(label): ("camera_movement", label) for label in MOVEMENTS if label != UNDETERMINED},
+    **{folded(label): ("shot_size", label) for label in (*(label for _, label in SHOT_SIZES), WIDEST)},
+    **{folded(label): ("shot_angle", label) for label in ("eye_level", "high_angle", "low_angle", "dutch")},
+}
+"""So do manual tags that are themselves what could have been measured (close_up)."""
 MEASURED: Final = ("camera_movement", "shot_size", "shot_angle", "framing")
 TAKEN: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
 
@@ -147,11 +154,19 @@ def _with_words(shot: Shot, given: ShotInput, scene: SceneContext, manual_tags: 
     )
     overrides: dict[str, Any] = {}
     for tag in tags:
-        category, _, value = tag.partition(":")
-        field = CATEGORIES.get(category.strip().casefold())
-        if field is not None and value.strip():
-            overrides[field] = value.strip().casefold().replace(" ", "_") if field in MEASURED else value.strip()
+        field, value = _meant(tag)
+        if field is not None:
+            overrides[field] = value
     return replace(said, **overrides)
+
+
+def _meant(tag: str) -> tuple[str | None, str]:
+    """Which field of a shot a manual tag sets, if any, and to what."""
+    category, _, value = tag.partition(":")
+    field = CATEGORIES.get(category.strip().casefold())
+    if field is not None and value.strip():
+        return field, folded(value).replace(" ", "_") if field in MEASURED else value.strip()
+    return NAMED.get(folded(tag), (None, ""))
 
 
 def _unique(words: Iterable[str]) -> tuple[str, ...]:

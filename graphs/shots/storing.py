@@ -37,8 +37,8 @@ def storing_router(context: Context, videos: Videos, encoders: Encoders) -> APIR
         """Keep shots of a video, as analyze-video-shots gave them or edited, with what is said of them.
 
         A shot is known by its video and frames: stored again it is updated, never doubled. Manual tags take the place
-        of the automatic ones; one that names a category (`movement:static`, `size:wide`, `angle:…`, `framing:…`,
-        `tone:…`, `genre:…`) also overrides what was measured.
+        of the automatic ones; one that is a movement, a size or an angle (`static`, `close_up`), or names its category
+        (`movement:…`, `size:…`, `angle:…`, `framing:…`, `tone:…`, `genre:…`), also overrides what was measured.
         """
         video = await videos.get(request.video_asset_id)
         analysis = await context.shots.get_analysis(video.asset_id)

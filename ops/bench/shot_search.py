@@ -150,7 +150,8 @@ async def find(client: httpx.AsyncClient, scene: Mapping[str, Any], ids: Ids) ->
 
 
 def _earned(shot: Mapping[str, Any]) -> float:
-    return round(sum(r["score"] * r["weight"] for r in shot["reasons"] if r["part"] not in ("text", "keyframe")), 6)
+    parts = (reason for reason in shot["reasons"] if reason["part"] not in ("text", "keyframe"))
+    return round(sum(float(reason["score"] * reason["weight"]) for reason in parts), 6)
 
 
 async def _suggested(client: httpx.AsyncClient, body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -145,7 +145,11 @@ async def test_a_whole_film_may_be_stored_at_once(service: ShotService) -> None:
 
 
 async def test_manual_tags_override_automatic_ones(service: ShotService) -> None:
-    await service.analyse("red", "red")
+    await service.analyse("red", "red", "red")
+    await service.store({"start_frame": 20, "end_frame": 29}, manual_tags=["Close-up", "static", "high angle", "red"])
+    plain = await only(service)
+    assert (plain["shot_size"], plain["camera_movement"], plain["shot_angle"]) == ("close_up", "static", "high_angle")
+    assert ok(await service.client.delete(f"/api/v1/shots/{plain['shot_id']}"))["deleted"]
     await service.store(
         {"start_frame": 0, "end_frame": 9},
         {"start_frame": 10, "end_frame": 19, "manual_tags": ["movement:Zoom In", "tone:calm", "dawn"]},

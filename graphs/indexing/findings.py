@@ -29,8 +29,8 @@ class Findings:
     """Of consecutive frames.
 
     ``frames`` to ``vectors``: the faces, as ``Detections`` says, in pixels of the video, in the order in which they
-    were seen. Of every frame ``changes`` float32[n, 2], as ``ChangeMeter`` says, and ``probabilities`` float32[n, 2], as
-    ``shots/cuts`` says. ``motions`` float32[m, 8], as ``shots/camera`` says, from the frames ``moved_from`` int64[m] to
+    were seen. Of every frame ``changes`` float32[n, 2], as ``ChangeMeter`` says, and ``probabilities`` float32[n, 2],
+    as ``shots/cuts`` says. ``motions`` float32[m, 8], as ``shots/camera`` says, from the frames ``moved_from`` int64[m] to
     the frames ``moved`` int64[m]. ``candidates`` int64[k] are frames of possible keyframes, and their ``sharpness``
     float64[k].
     """
@@ -73,18 +73,18 @@ class Findings:
             return cls(**arrays)
 
 
-def detections(looks: Sequence[Seen]) -> dict[str, NDArray[np.float32] | NDArray[np.int64]]:
-    """The fields of ``Detections``, in pixels of the video."""
+def detections(looks: Sequence[Seen]) -> Detections:
+    """As arrays, in pixels of the video and the order of the looks."""
     found = [(look, face, vector) for look in looks for face, vector in zip(look.faces, look.vectors, strict=True)]
     boxes = [np.multiply((face.x, face.y, face.width, face.height), look.scale) for look, face, _ in found]
     landmarks = [np.multiply(face.landmarks, look.scale) for look, face, _ in found]
-    return {
-        "frames": np.array([look.frame for look, _, _ in found], np.int64),
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "confidences": np.array([face.confidence for _, face, _ in found], np.float32),
-        "landmarks": np.array(landmarks, np.float32).reshape(-1, 5, 2),
-        "vectors": np.array([vector.vector for _, _, vector in found], np.float32).reshape(-1, DIMENSIONS),
-    }
+    return Detections(
+        frames=np.array([look.frame for look, _, _ in found], np.int64),
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        confidences=np.array([face.confidence for _, face, _ in found], np.float32),
+        landmarks=np.array(landmarks, np.float32).reshape(-1, 5, 2),
+        vectors=np.array([vector.vector for _, _, vector in found], np.float32).reshape(-1, DIMENSIONS),
+    )
 
 
 def stretch(found: Detections, start: int, end: int) -> Detections:
@@ -101,4 +101,5 @@ def faces_of(found: Detections, frames: NDArray[np.int64]) -> list[list[Face]]:
 
 def _face(found: Detections, place: int) -> Face:
     landmarks = tuple((x, y) for x, y in found.landmarks[place].tolist())
-    return Face(*found.boxes[place].tolist(), float(found.confidences[place]), landmarks)
+    x, y, width, height = found.boxes[place].tolist()
+    return Face(x, y, width, height, float(found.confidences[place]), landmarks)

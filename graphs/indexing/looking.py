@@ -108,8 +108,13 @@ class Looking:
 
 def found_in(chunk: Chunk, probabilities: Probabilities, motions: Motions, seen: list[Seen]) -> Findings:
     """All that is known of a chunk."""
+    people = detections(seen)
     return Findings(
-        **detections(seen),
+        frames=people.frames,
+        boxes=people.boxes,
+        confidences=people.confidences,
+        landmarks=people.landmarks,
+        vectors=people.vectors,
         changes=chunk.changes,
         probabilities=probabilities,
         moved_from=chunk.sampled[:-1],

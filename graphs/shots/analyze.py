@@ -11,8 +11,9 @@ from deployments.errors import ProcessingFailed, StageUnavailable
 from deployments.handle import request_deadline
 from graphs import jobs
 from graphs.context import Clock, Context, Timer
+from graphs.indexing.finishing import analysis_version
 from graphs.indexing.models import ShotModels
-from graphs.indexing.video import analysis_version, submit_shots
+from graphs.indexing.video import submit_shots
 from graphs.json import JsonResponse
 from graphs.media.videos import Videos
 from graphs.shots.errors import AnalysisCancelled

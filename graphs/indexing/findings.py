@@ -30,8 +30,8 @@ class Findings:
 
     ``frames`` to ``vectors``: the faces, as ``Detections`` says, in pixels of the video, in the order in which they
     were seen. Of every frame ``changes`` float32[n, 2], as ``ChangeMeter`` says, and ``probabilities`` float32[n, 2],
-    as ``shots/cuts`` says. ``motions`` float32[m, 8], as ``shots/camera`` says, from the frames ``moved_from`` int64[m] to
-    the frames ``moved`` int64[m]. ``candidates`` int64[k] are frames of possible keyframes, and their ``sharpness``
+    as ``shots/cuts`` says. ``motions`` float32[m, 8], as ``shots/camera`` says, from the frames ``moved_from`` int64[m]
+    to the frames ``moved`` int64[m]. ``candidates`` int64[k] are frames of possible keyframes, and their ``sharpness``
     float64[k].
     """
 

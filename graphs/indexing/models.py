@@ -21,7 +21,7 @@ STILL: Final = np.zeros((WINDOW, THUMBNAIL[1], THUMBNAIL[0], 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class ShotModels:
-    """Versions of the models. ``clip`` is empty where none is loaded that understands texts, which its vectors are for."""
+    """Versions of the models. ``clip`` is empty where none is loaded that understands texts: its vectors serve those."""
 
     cuts: str
     features: str

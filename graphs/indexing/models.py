@@ -21,7 +21,7 @@ STILL: Final = np.zeros((WINDOW, THUMBNAIL[1], THUMBNAIL[0], 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class ShotModels:
-    """Versions of the models. ``clip`` is empty where none is loaded that understands texts: its vectors serve those."""
+    """Versions of the models. ``clip`` is empty where none is loaded that understands texts: vectors are for those."""
 
     cuts: str
     features: str

@@ -164,11 +164,14 @@ class Cluster:
                 "stop that service first, or update it with `serve deploy`."
             )
         others = [app["deployed_app_config"] for app in there.values() if app.get("deployed_app_config")]
-        # Replicas of a cluster started elsewhere do not inherit this process's environment.
-        inherited = {name: value for name, value in os.environ.items() if name in variables()}
-        inherited["PYTHONPATH"] = str(Path(__file__).parents[1])
-        apps = [{**app, "runtime_env": {"env_vars": inherited}} for app in config["applications"]]
+        apps = [{**app, "runtime_env": {"env_vars": inherited_environment()}} for app in config["applications"]]
         return {**config, "applications": others + apps}
+
+
+def inherited_environment() -> dict[str, str]:
+    """Settings of this process for workers of a cluster that was started elsewhere, which do not inherit them."""
+    inherited = {name: value for name, value in os.environ.items() if name in variables()}
+    return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def _status(name: str, app: dict[str, Any]) -> ApplicationStatus:

@@ -1,6 +1,7 @@
 """visiongraph: the command line of the service."""
 
 import sys
+from collections.abc import Callable
 
 import typer
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from ops.cli.check import check
 from ops.cli.graph import graph
+from ops.cli.index import index
 from ops.cli.models import app as models
 from ops.cli.serve import serve
 from ops.cluster import ClusterError
@@ -17,13 +19,25 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.command()(serve)
 app.command()(check)
 app.command()(graph)
+app.command()(index)
 app.add_typer(models, name="models")
 
 
 def main() -> None:
     """Entry point: expected failures become one line, not a traceback."""
+    _run(app)
+
+
+def run(command: Callable[..., None]) -> None:
+    """``main`` for one command alone."""
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(command)
+    _run(alone)
+
+
+def _run(commands: typer.Typer) -> None:
     try:
-        app()
+        commands()
     except (ClusterError, StoreError, ValidationError) as error:
         Console(stderr=True).print(f"[red]{error}[/]")
         sys.exit(1)

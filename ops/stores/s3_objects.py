@@ -8,14 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import S3Transfer, TransferConfig, create_transfer_manager
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.stores.documents import StoreError
 from ops.stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
+from ops.stores.s3_client import client_of
 from ops.stores.s3_file import RangedFile
 from ops.stores.s3_url import S3Location
 
@@ -23,7 +22,6 @@ PART_BYTES = 8 * 2**20
 WORKERS = 16
 PART_WORKERS = 8
 BUFFER_BYTES = 64 * 1024
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 5, 60, 3
 MAX_PRESIGN_S = 7 * 24 * 3600
 """Signature version 4 allows no longer life."""
 
@@ -46,22 +44,7 @@ class S3Objects:
         if location.prefix:
             raise ValueError("the object store takes a whole bucket: s3://bucket has no path")
         self._bucket = location.bucket
-        self._client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=location.endpoint_url or None,
-            region_name=location.region or None,
-            config=Config(
-                signature_version="s3v4",
-                retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-                connect_timeout=CONNECT_TIMEOUT_S,
-                read_timeout=READ_TIMEOUT_S,
-                max_pool_connections=WORKERS + PART_WORKERS,
-                s3={"addressing_style": "path" if location.endpoint_url else "auto"},
-                # Servers other than AWS often refuse the newer trailing checksums.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._client = client_of(location, WORKERS + PART_WORKERS)
         # One transfer manager for all uploads bounds their threads, connections and memory together.
         transfers = TransferConfig(PART_BYTES, max_concurrency=PART_WORKERS, multipart_chunksize=PART_BYTES)
         self._transfers = create_transfer_manager(self._client, transfers)

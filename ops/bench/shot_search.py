@@ -261,7 +261,8 @@ def report(
         "",
         "![scenes and the shots found](shot_search.png)",
         "",
-        f"One request at a time, all of it in one process, load average {os.getloadavg()[0]:.0f}: p50 {statistics.median(whole):.1f} ms, "
+        f"One request at a time, all of it in one process, load average {os.getloadavg()[0]:.0f}: "
+        f"p50 {statistics.median(whole):.1f} ms, "
         f"p95 {statistics.quantiles(whole, n=20)[-1]:.1f} ms; the sentence encoder alone takes "
         f"{statistics.median(alone):.1f} ms (p50) of the same texts.",
         "",

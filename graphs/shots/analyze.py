@@ -17,7 +17,7 @@ from graphs.indexing.video import submit_shots
 from graphs.json import JsonResponse
 from graphs.media.videos import Videos
 from graphs.shots.errors import AnalysisCancelled
-from graphs.shots.models import AnalysisPending, AnalyzeAnswer, AnalyzeRequest
+from graphs.shots.models import AnalysisPending, ShotsAnalyzed, AnalyzeShotsRequest
 from graphs.shots.sheet import sheet_url
 from ops.stores.jobs import Job
 from ops.stores.records import Asset
@@ -35,10 +35,10 @@ def analyze_router(context: Context, videos: Videos) -> APIRouter:
 
     @router.post(
         "/analyze-video-shots",
-        response_model=AnalyzeAnswer,
+        response_model=ShotsAnalyzed,
         responses={202: {"model": AnalysisPending, "description": "it takes longer than a request may"}},
     )
-    async def analyze_video_shots(body: AnalyzeRequest, request: Request, clock: Timer) -> Response:
+    async def analyze_video_shots(body: AnalyzeShotsRequest, request: Request, clock: Timer) -> Response:
         """Where the shots of a video are, how the camera moves in them, how near it is to people, and what they show.
 
         The first time this is the work of a job. When that takes longer than a request may, the answer is 202 with the
@@ -96,7 +96,7 @@ def _pending(video: Asset, job: Job, clock: Clock) -> Response:
     return JsonResponse(body.model_dump(), 202)
 
 
-def _answer(request: Request, body: AnalyzeRequest, video: Asset, found: Analysis, clock: Clock) -> dict[str, Any]:
+def _answer(request: Request, body: AnalyzeShotsRequest, video: Asset, found: Analysis, clock: Clock) -> dict[str, Any]:
     keyframes = body.extract_keyframes
     return {
         "video_asset_id": video.asset_id,

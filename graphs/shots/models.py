@@ -66,7 +66,7 @@ class ShotAnalysis(BaseModel):
     transition_in: TransitionIn | None = None
 
 
-class AnalyzeRequest(BaseModel):
+class AnalyzeShotsRequest(BaseModel):
     """A video to look for shots in."""
 
     model_config = _example(video_asset_id=VIDEO, shot_detection_threshold=0.5, extract_keyframes=True)
@@ -78,7 +78,7 @@ class AnalyzeRequest(BaseModel):
     extract_keyframes: bool = Field(default=True, description="false leaves out features and thumbnails")
 
 
-class AnalyzeAnswer(Answer):
+class ShotsAnalyzed(Answer):
     """The shots of a video, in order and without a gap."""
 
     video_asset_id: str

@@ -122,6 +122,11 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         compliance_results="generated_asset_id filename compliant compliance_score recommendation action error basis "
         f"{DISTANCES}",
     ),
+    ("POST", "analyze-video-shots"): _fields(
+        "video_asset_id shot_detection_threshold extract_keyframes",
+        "video_asset_id video_filename video_duration fps shots_detected shot_analyses",
+        shot_analyses=SHOT,
+    ),
     ("POST", "store-shot-data"): _fields(
         "video_asset_id shots scene_context manual_tags",
         "video_asset_id shots_stored stored_shot_ids scene_context",

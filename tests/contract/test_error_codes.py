@@ -46,6 +46,8 @@ TABLE = {
     "IdentityNotFound": ("IDENTITY_NOT_FOUND", 404),
     "NeverTogether": ("NO_COOCCURRENCE", 404),
     "ShotNotFound": ("SHOT_NOT_FOUND", 404),
+    "NotAnalyzed": ("NOT_ANALYZED", 409),
+    "AnalysisCancelled": ("ANALYSIS_CANCELLED", 409),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }
@@ -56,6 +58,8 @@ ARGUMENTS = {
     "NotIndexed": ("a" * 32,),
     "TraceNotFound": ("a" * 32, 7),
     "ShotNotFound": ("a" * 32,),
+    "NotAnalyzed": ("a" * 32,),
+    "AnalysisCancelled": (),
     "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
 }
 

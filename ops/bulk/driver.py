@@ -21,10 +21,10 @@ from graphs.gateway import open_context
 from graphs.indexing.models import ShotModels
 from graphs.media.serving import Models as PeopleModels
 from ops.bulk.actors import Models
-from ops.bulk.plan import Options, planned, stage_configs
+from ops.bulk.plan import Options, Plan, planned, stage_configs
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, Watcher
-from ops.bulk.sources import items_of
+from ops.bulk.sources import Item, items_of
 from ops.cluster import ClusterError, default_config, free_port, inherited_environment
 from ops.job_run import JobContext, JobRun, LeaseLost, Timing
 from ops.stores.jobs import Job, Json
@@ -76,6 +76,7 @@ def index(
     *,
     config: Path | None = None,
     find: Callable[[str], AnyStage] = find_stage,
+    timing: Timing | None = None,
 ) -> Report:
     """Index what the sources name; blocks until that is done, or the process is told to stop (SIGINT, SIGTERM).
 
@@ -91,13 +92,19 @@ def index(
         plan = planned(ray.cluster_resources(), options)
         models = Models(find, stage_configs(config or default_config()))
         environment = {} if started_here else {"env_vars": inherited_environment()}
-        return asyncio.run(_run(sources, items, plan, models, environment, watcher))
+        return asyncio.run(_run(sources, items, plan, models, environment, watcher, timing))
     finally:
         ray.shutdown()
 
 
 async def _run(
-    sources: Sequence[str], items: Any, plan: Any, models: Models, environment: dict[str, Any], watcher: Watcher
+    sources: Sequence[str],
+    items: Sequence[Item],
+    plan: Plan,
+    models: Models,
+    environment: dict[str, Any],
+    watcher: Watcher,
+    timing: Timing | None,
 ) -> Report:
     from ops.bulk.pipeline import FinisherPool, RayPipeline
 
@@ -115,8 +122,8 @@ async def _run(
         await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
         versions = {key: str(info["model_version"]) for key, info in infos.items() if "model_version" in info}
         pipeline = RayPipeline(plan, replace(models, versions=versions), environment)
-        run = BulkRun(context, items, pipeline, finishers, watcher)
-        report = await recorded(context, sources, run, stopping)
+        run = BulkRun(context, items, pipeline, finishers, watcher, timing)
+        report = await recorded(context, sources, run, stopping, timing)
     return replace(report, sources=tuple(sources))
 
 

@@ -17,7 +17,7 @@ from graphs.indexing.video import submit_shots
 from graphs.json import JsonResponse
 from graphs.media.videos import Videos
 from graphs.shots.errors import AnalysisCancelled
-from graphs.shots.models import AnalysisPending, ShotsAnalyzed, AnalyzeShotsRequest
+from graphs.shots.models import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
 from graphs.shots.sheet import sheet_url
 from ops.stores.jobs import Job
 from ops.stores.records import Asset

@@ -122,6 +122,27 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         compliance_results="generated_asset_id filename compliant compliance_score recommendation action error basis "
         f"{DISTANCES}",
     ),
+    ("GET", "config"): _fields(
+        "", "quality_threshold similarity_threshold max_file_size_mb max_batch_size request_timeout_seconds"
+    ),
+    ("PUT", "config/quality-threshold"): _fields("threshold", "quality_threshold previous_threshold updated"),
+    ("PUT", "config/similarity-threshold"): _fields("threshold", "similarity_threshold previous_threshold updated"),
+    ("GET", "health"): _fields(
+        "",
+        "status timestamp version gpu model database cache",
+        gpu="available device_name memory_total memory_used memory_free",
+        model="loaded name device",
+        database="connected type",
+        cache="connected type",
+    ),
+    ("GET", "model-info"): _fields(
+        "",
+        "model_config capabilities limits status",
+        model_config="model_name architecture patch_size embedding_dim device batch_size weights",
+    ),
+}
+
+SHOT_CONTRACT: dict[tuple[str, str], Fields] = {
     ("POST", "analyze-video-shots"): _fields(
         "video_asset_id shot_detection_threshold extract_keyframes",
         "video_asset_id video_filename video_duration fps shots_detected shot_analyses",
@@ -144,25 +165,8 @@ CONTRACT: dict[tuple[str, str], Fields] = {
         "analysis_timestamp thumbnail_url",
         pagination="page page_size total_shots total_pages",
     ),
-    ("GET", "config"): _fields(
-        "", "quality_threshold similarity_threshold max_file_size_mb max_batch_size request_timeout_seconds"
-    ),
-    ("PUT", "config/quality-threshold"): _fields("threshold", "quality_threshold previous_threshold updated"),
-    ("PUT", "config/similarity-threshold"): _fields("threshold", "similarity_threshold previous_threshold updated"),
-    ("GET", "health"): _fields(
-        "",
-        "status timestamp version gpu model database cache",
-        gpu="available device_name memory_total memory_used memory_free",
-        model="loaded name device",
-        database="connected type",
-        cache="connected type",
-    ),
-    ("GET", "model-info"): _fields(
-        "",
-        "model_config capabilities limits status",
-        model_config="model_name architecture patch_size embedding_dim device batch_size weights",
-    ),
 }
+"""Of the routes that the API of shots has."""
 
 DEFAULTS = {
     ("semantic-search", "top_k"): 10,

@@ -16,8 +16,10 @@ import pytest
 from configs.settings import Settings
 from graphs.apis import APIS
 from graphs.gateway import build_app
-from tests.contract.fields import CONTRACT, DEFAULTS
+from tests.contract.fields import CONTRACT as ASSET_CONTRACT
+from tests.contract.fields import DEFAULTS, SHOT_CONTRACT
 
+CONTRACT = ASSET_CONTRACT | SHOT_CONTRACT
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
 

@@ -21,6 +21,7 @@ from graphs.assets.library import Library
 from graphs.indexing.labels import Labels
 from ops.stores.records import Asset
 from ops.stores.shots import Analysis
+from tests.contract.fields import SHOT_CONTRACT
 from tests.dummies import DummyEmbed
 from tests.dummies.texts import DummyLook
 from tests.dummies.video import DummyCuts
@@ -60,6 +61,9 @@ async def test_the_shots_of_a_video(service: IndexService) -> None:
     }
     assert found["shots_detected"] == 3
     shots = found["shot_analyses"]
+    promised = SHOT_CONTRACT["POST", "analyze-video-shots"]
+    assert {*promised.response, "processing_time"} <= set(found)
+    assert all(set(promised.parts["shot_analyses"]) <= set(shot) for shot in shots)
     assert [(shot["start_frame"], shot["end_frame"]) for shot in shots] == [(0, 59), (60, 89), (90, 129)]
     times = [(shot["start_timestamp"], shot["end_timestamp"], shot["duration"]) for shot in shots]
     assert times == [(0.0, 2.4, 2.4), (2.4, 3.6, 1.2), (3.6, 5.2, 1.6)]

@@ -1,5 +1,6 @@
 """Keeps what is found in a video part by part, with a checkpoint at each, so that a job that is killed can go on."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -59,7 +60,12 @@ class Keeper:
 
     async def _store_part(self) -> None:
         await check_asset(self._context, self._job.subject)
-        await self._parts.put(self.done, Findings.joined(self._found), self._pictures)
+        putting = asyncio.ensure_future(self._parts.put(self.done, Findings.joined(self._found), self._pictures))
+        try:
+            await asyncio.shield(putting)
+        except asyncio.CancelledError:
+            await asyncio.wait({putting})  # else a thread would store it behind the removal of all parts
+            raise
         self._found, self._pictures = [], []
         self.done += 1
         await self._job.save({"parts": self.done, "next_frame": self.done * self.span})

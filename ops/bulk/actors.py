@@ -117,6 +117,10 @@ class _StageWorker:
         self._loop = asyncio.new_event_loop()
         self._stages = self._wait(_loaded(keys, models))
 
+    def close(self) -> None:
+        """End its event loop."""
+        self._loop.close()
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
 

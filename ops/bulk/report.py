@@ -30,7 +30,7 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``took``: seconds from the first frame to the end, ``started_in`` those before it."""
+    """``took``: seconds from the first row that came through the pipeline to the end, ``started_in`` those before."""
 
     sources: Sequence[str]
     files: Sequence[FileReport] = field(default_factory=tuple)

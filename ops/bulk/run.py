@@ -176,6 +176,7 @@ class BulkRun:
     async def _feed(self, rows: AsyncGenerator[Piece, None]) -> None:
         async with aclosing(rows):
             async for piece in rows:
+                self._began = self._began or time.monotonic()  # it came through all workers, so they are all up
                 file = self._by_attempt.get(piece.attempt)
                 if file is not None:
                     file.hand_in(piece)
@@ -205,7 +206,6 @@ class BulkRun:
 
     async def _answer(self, number: int) -> Grant | None:
         """Leave to decode an item; None where there is nothing to decode."""
-        self._began = self._began or time.monotonic()
         if self._stopping.is_set() or number in self._reports:
             return None
         if (file := self._open.get(number)) is not None:

@@ -1,0 +1,294 @@
+"""Bulk runs: what becomes of each file, and of those that something goes wrong with."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from configs import settings as settings_module
+from deployments.errors import StageUnavailable
+from graphs.indexing.video import KIND, submit
+from ops.bulk import driver
+from ops.bulk.driver import AlreadyRunning, recorded
+from ops.bulk.report import Report
+from ops.bulk.run import BulkRun, PipelineBroken
+from ops.bulk.sources import items_of
+from ops.job_run import Timing
+from tests.graphs.bulk import LocalFinisher, LocalPipeline, Log
+from tests.graphs.conftest import configured
+from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
+from tests.graphs.samples import audio
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr("ops.bulk.run.POLL_S", 0.05)
+    async with index_service(configured(monkeypatch, tmp_path / "home", cache_url="")) as made:
+        yield made
+        spool = made.context.settings.spool
+        assert not spool.exists() or list(spool.iterdir()) == []
+    settings_module.settings.cache_clear()
+
+
+@pytest.fixture
+async def finisher() -> AsyncIterator[LocalFinisher]:
+    made = LocalFinisher()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    return folder
+
+
+def asset_id(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+class Bulk:
+    """A run over a folder."""
+
+    def __init__(self, service: IndexService, finisher: LocalFinisher, films: Path, pipeline: LocalPipeline) -> None:
+        self.log, self.pipeline, self.stopping = Log(), pipeline, asyncio.Event()
+        self.run_ = BulkRun(service.context, items_of([str(films)]), pipeline, finisher, self.log, QUICK)
+
+    async def run(self) -> Report:
+        async with asyncio.timeout(60):
+            return await self.run_.run(self.stopping)
+
+
+async def test_every_file_is_indexed_once_as_the_service_does_it(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    (films / "b.mp4").write_bytes(film())
+    (films / "c.mp4").write_bytes(film()[:500])
+    (films / "d.mp4").write_bytes(audio())
+    (films / "e.mov").write_bytes(long_film(12))
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    report = await bulk.run()
+    assert [file.state for file in report.files] == ["indexed", "duplicate", "failed", "failed", "indexed"]
+    a, b, c, d, e = report.files
+    assert (a.frames, a.decoded, a.shots, a.traces, a.identities, a.attempts) == (130, 130, 3, 4, 3, 1)
+    assert a.asset_id == asset_id(films / "a.mp4")
+    assert b.reason == f"The same as {films / 'a.mp4'}."
+    assert "damaged" in str(c.reason)
+    assert d.reason == "This WAV is audio, not video."
+    assert (e.frames, e.traces, e.seconds) == (120, 1, 12.0)
+    assert bulk.log.count == 5
+    assert bulk.log.reached == {"a.mp4": 130, "e.mov": 120}
+    assert (report.exit_code, report.totals["files"], report.totals["traces"]) == (1, 5, 5)
+
+    asset = (await service.context.documents.get_assets([str(a.asset_id)]))[str(a.asset_id)]
+    assert (asset.kind, asset.frame_count) == ("video", 130)
+    assert asset.filename in ("a.mp4", "b.mp4")  # both are read at the same time
+    assert await service.belongings(asset) == []
+    assert len((await service.ok(asset, "traces"))["traces"]) == 4
+    # What the service is asked for now is done already, and the other way round.
+    again = await service.post_index(asset)
+    assert (again["job_id"], again["status"]) == (a.job_id, "succeeded")
+    second = Bulk(service, finisher, films, LocalPipeline())
+    assert (await second.run()).counts == {"skipped": 2, "duplicate": 1, "failed": 2}
+    assert second.pipeline.granted == []
+
+
+async def test_it_finds_what_the_service_finds(service: IndexService, finisher: LocalFinisher, films: Path) -> None:
+    (films / "a.mp4").write_bytes(film())
+    await Bulk(service, finisher, films, LocalPipeline(shuffled=True)).run()
+    asset = asset_id(films / "a.mp4")
+    context = service.context
+    ours = await context.shots.get_analysis(asset), await context.people.list_traces(asset)
+    await context.jobs.forget(asset)
+    await service.indexed()
+    theirs = await context.shots.get_analysis(asset), await context.people.list_traces(asset)
+    assert ours[0] is not None
+    assert theirs[0] is not None
+    assert ours[0].models == theirs[0].models
+    assert [(s.start_frame, s.end_frame, s.keyframe_frame, s.auto_tags) for s in ours[0].shots] == [
+        (s.start_frame, s.end_frame, s.keyframe_frame, s.auto_tags) for s in theirs[0].shots
+    ]
+    assert [(t.first_frame, t.last_frame, t.face_count, t.identity_uuid) for t in ours[1]] == [
+        (t.first_frame, t.last_frame, t.face_count, t.identity_uuid) for t in theirs[1]
+    ]
+
+
+async def test_a_pipeline_that_breaks_is_gone_on_with_from_the_checkpoint(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(long_film(30))
+    bulk = Bulk(service, finisher, films, LocalPipeline(break_after=4))  # what it is, and 150 of 300 frames
+    (file,) = (await bulk.run()).files
+    assert [grant.start for grant in bulk.pipeline.granted] == [0, 100]
+    assert (file.state, file.attempts, file.frames, file.decoded, file.traces) == ("indexed", 2, 300, 350, 1)
+
+
+async def test_a_pipeline_that_always_breaks_ends_the_run(
+    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+
+    async def broken(_numbers: object, _answer: object) -> AsyncIterator[None]:
+        raise PipelineBroken("No GPU is left.")
+        yield
+
+    pipeline = LocalPipeline()
+    monkeypatch.setattr(pipeline, "rows", broken)
+    bulk = Bulk(service, finisher, films, pipeline)
+    with pytest.raises(PipelineBroken, match="No GPU"):
+        await bulk.run()
+    assert await service.context.jobs.list() == []
+
+
+async def test_a_failure_that_passes_is_tried_again_and_another_one_is_not(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    finisher.failing = [StageUnavailable("It is away.")]
+    (file,) = (await Bulk(service, finisher, films, LocalPipeline()).run()).files
+    assert (file.state, file.attempts, file.traces, file.decoded) == ("indexed", 2, 4, 130)
+
+
+async def test_a_decoder_that_dies_again_and_again_costs_its_file_alone(
+    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    (films / "b.mp4").write_bytes(long_film(12))
+    pipeline = LocalPipeline()
+    rows, asked = pipeline.rows, []
+
+    async def deadly(numbers, answer):  # type: ignore[no-untyped-def]
+        for _ in range(4):
+            asked.append(await answer(0))
+        async for piece in rows(numbers[1:], answer):
+            yield piece
+
+    monkeypatch.setattr(pipeline, "rows", deadly)
+    report = await Bulk(service, finisher, films, pipeline).run()
+    assert asked[0] is not None
+    assert asked == [asked[0], asked[0], asked[0], None]
+    assert [file.state for file in report.files] == ["failed", "indexed"]
+    assert "dies of it" in str(report.files[0].reason)
+
+
+async def test_a_stopped_run_gives_its_jobs_back(
+    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(long_film(30))
+    (films / "b.mp4").write_bytes(film())
+    pipeline = LocalPipeline()
+    bulk = Bulk(service, finisher, films, pipeline)
+    monkeypatch.setattr(bulk.log, "frame", lambda item, reached, frames: bulk.stopping.set() if reached > 100 else None)
+    report = await bulk.run()
+    assert [file.state for file in report.files] == ["unfinished", "unfinished"]
+    assert report.exit_code == 3
+    (job,) = await service.context.jobs.list(kind=KIND)
+    assert (job.status, job.attempts, job.checkpoint["parts"]) == ("queued", 0, 1)
+    second = Bulk(service, finisher, films, LocalPipeline())
+    report = await second.run()
+    assert [(file.state, file.attempts) for file in report.files] == [("indexed", 1), ("indexed", 1)]
+    assert report.files[0].decoded == 200
+
+
+async def test_a_job_that_somebody_holds_is_left_to_them_and_waited_for(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    (films / "b.mp4").write_bytes(long_film(12))
+    held = await service.add(film())
+    job = await submit(service.context, held)
+    jobs = service.context.jobs
+    assert await jobs.claim_job(job.job_id, "somebody", 60) is not None
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    running = asyncio.create_task(bulk.run())
+    while not bulk.log.texts:
+        assert await jobs.heartbeat(job.job_id, "somebody", 0.5, "", 60)
+        await asyncio.sleep(0.02)
+    assert bulk.log.texts == ["Waiting for 1 files that are tried again or are with another worker."]
+    assert [file.state for file in bulk.log.files] == ["indexed"]
+    assert await jobs.succeed(job.job_id, "somebody", {"frames": 130, "shots": 3, "traces": 4})
+    report = await running
+    assert [(file.state, file.traces) for file in report.files] == [("indexed", 4), ("indexed", 1)]
+    assert len(bulk.pipeline.granted) == 1
+
+
+async def test_a_lease_that_a_killed_run_left_is_waited_for(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    job = await submit(service.context, await service.add(film()))
+    assert await service.context.jobs.claim_job(job.job_id, "killed", 0.3) is not None
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    (file,) = (await bulk.run()).files
+    assert (file.state, file.attempts, bulk.log.texts) == ("indexed", 2, [])
+    assert len(bulk.pipeline.rounds) == 1
+
+
+async def test_a_cancelled_job_is_let_go(
+    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(long_film(30))
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    waiting: list[asyncio.Task[object]] = []
+
+    async def cancel() -> None:
+        (job,) = await service.context.jobs.list(kind=KIND)
+        await service.context.jobs.cancel(job.job_id)
+
+    def frame(_item: object, reached: int, _frames: int) -> None:
+        if reached == 100:
+            waiting.append(asyncio.create_task(cancel()))
+
+    monkeypatch.setattr(bulk.log, "frame", frame)
+    store = finisher.finisher.make
+
+    async def slowly(order):  # type: ignore[no-untyped-def]
+        await asyncio.sleep(5)
+        return await store(order)
+
+    monkeypatch.setattr(finisher.finisher, "make", slowly)
+    (file,) = (await bulk.run()).files
+    assert (file.state, file.reason) == ("unfinished", "The job was cancelled.")
+    assert await service.belongings(await service.add(long_film(30))) == []
+
+
+async def test_the_run_has_a_record_that_a_second_one_goes_on_with(
+    service: IndexService, finisher: LocalFinisher, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    jobs, sources = service.context.jobs, [str(films)]
+    timing = Timing(lease_s=0.5, heartbeat_s=0.05, progress_s=0.02)
+    killed, _, _ = await driver._claimed(service.context, sources, timing)
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    report = await recorded(service.context, sources, bulk.run_, bulk.stopping, timing)
+    assert report.counts == {"indexed": 1}
+    (record,) = await jobs.list(kind=driver.KIND)
+    assert (record.job_id, record.status, record.attempts) == (killed.job_id, "succeeded", 2)
+    assert record.result is not None
+    assert record.result["counts"] == {"indexed": 1}
+    assert str(films) not in str(record)
+
+    second = Bulk(service, finisher, films, LocalPipeline())
+    await recorded(service.context, sources, second.run_, second.stopping, timing)
+    assert [record.status for record in await jobs.list(kind=driver.KIND)] == ["succeeded", "succeeded"]
+
+
+async def test_two_runs_of_one_source_at_a_time_are_refused(service: IndexService, films: Path) -> None:
+    jobs, timing = service.context.jobs, Timing(lease_s=0.5, heartbeat_s=0.05)
+    job, worker, _ = await driver._claimed(service.context, ["films"], timing)
+
+    async def alive() -> None:
+        while True:
+            await jobs.heartbeat(job.job_id, worker, 0, "", 0.5)
+            await asyncio.sleep(0.02)
+
+    beating = asyncio.create_task(alive())
+    with pytest.raises(AlreadyRunning, match=job.job_id):
+        await driver._claimed(service.context, ["films"], timing)
+    beating.cancel()

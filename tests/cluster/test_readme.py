@@ -72,6 +72,24 @@ def test_the_film_is_streamed_cut_and_indexed(running: RunningService, tmp_path:
     assert (traces["traces"], identities["identities"]) == ([], [])
 
 
+def test_the_shots_are_found_stored_and_suggested(running: RunningService, tmp_path: Path) -> None:
+    needed = ("shots/cuts", "embed/dinov3", "people/faces", "embed/sentence")
+    with running.client() as client:
+        models = {model["name"]: model for model in client.get("/health").json()["models"]}
+    missing = [models[key]["error"] for key in needed if not models[key]["loaded"]]
+    if missing:
+        pytest.skip(f"needs weights: {missing[0]}")
+    (tmp_path / "film.mp4").write_bytes(video(701, size=(320, 240)))
+    said = run(blocks("bash")[5], tmp_path, running)
+    stored, suggested, library = [json.loads(line) for line in said.replace("}{", "}\n{").splitlines()]
+    found = json.loads((tmp_path / "shots.json").read_text())
+    assert found["shots_detected"] == stored["shots_stored"] >= 1
+    assert {shot["shot_id"] for shot in suggested["recommendations"]} <= set(stored["stored_shot_ids"])
+    assert library["pagination"]["total_shots"] == stored["shots_stored"]
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+
+
 def test_the_photo_has_the_fields_that_are_shown(running: RunningService, photos: Path) -> None:
     with running.client() as client:
         models = {model["name"]: model for model in client.get("/health").json()["models"]}

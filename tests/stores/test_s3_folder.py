@@ -1,0 +1,50 @@
+"""Buckets that are read from: any keys, below a prefix."""
+
+import uuid
+
+import boto3
+import pytest
+
+from ops.bulk.sources import SourceError, items_of, opened
+from ops.stores.documents import StoreError
+from ops.stores.s3_folder import S3Folder
+
+KEYS = ("films/a b.mp4", "films/deep/ü+c.MOV", "films/notes.txt", "films-of-others/d.mp4", "e.mp4")
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> str:
+    """Name of a bucket with an object under each key, which holds its key."""
+    name = f"films-{uuid.uuid4().hex}"
+    client = boto3.client("s3", endpoint_url=s3_endpoint)
+    client.create_bucket(Bucket=name)
+    for key in KEYS:
+        client.put_object(Bucket=name, Key=key, Body=key.encode())
+    return name
+
+
+def url(bucket: str, endpoint: str, prefix: str = "") -> str:
+    return f"s3://{bucket}{prefix}?endpoint_url={endpoint}&region=us-east-1"
+
+
+def test_videos_below_a_prefix_are_found_and_read(bucket: str, s3_endpoint: str) -> None:
+    items = items_of([url(bucket, s3_endpoint, "/films")])
+    assert [item.name for item in items] == [f"s3://{bucket}/films/a b.mp4", f"s3://{bucket}/films/deep/ü+c.MOV"]
+    assert [item.filename for item in items] == ["a b.mp4", "ü+c.MOV"]
+    for item in items:
+        with opened(item) as body:
+            assert body.read(5) + body.read() == item.key.encode()
+
+
+def test_a_whole_bucket_and_a_single_key(bucket: str, s3_endpoint: str) -> None:
+    assert sorted(S3Folder(url(bucket, s3_endpoint)).keys()) == sorted(KEYS)
+    assert [item.key for item in items_of([url(bucket, s3_endpoint, "/e.mp4")])] == ["e.mp4"]
+
+
+def test_what_is_not_there_is_an_error(bucket: str, s3_endpoint: str) -> None:
+    with pytest.raises(SourceError, match="has no objects"):
+        items_of([url(bucket, s3_endpoint, "/nothing")])
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        items_of([url("no-such-bucket", s3_endpoint)])
+    with pytest.raises(StoreError, match="NoSuchKey"):
+        S3Folder(url(bucket, s3_endpoint)).open("nothing")

@@ -60,7 +60,7 @@ class Run:
         command = [sys.executable, "-m", "ops.index_videos", str(films), "--share", "1", "--report", str(self._report)]
         self._started = time.perf_counter()
         # A Ray of its own, whatever else runs on this machine.
-        environment = os.environ | {"VISION_HOME": str(home), "RAY_TMPDIR": str(home.parent)}
+        environment = os.environ | {"VISION_HOME": str(home), "RAY_ADDRESS": "local"}
         with (home / "log").open("ab") as log:
             self.process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
         if cores is not None:

@@ -30,6 +30,7 @@ from ops.job_run import JobContext, JobRun, LeaseLost, Timing
 from ops.stores.jobs import Job, Json
 
 KIND: Final = "bulk-index"
+LOCAL: Final = "local"
 TELL_S: Final = 0.5
 EMBEDDED: Final = ("file:///", "sqlite:///")
 
@@ -39,7 +40,10 @@ class AlreadyRunning(Exception):
 
 
 def connect() -> bool:
-    """Connect to the Ray cluster that this process belongs to or that runs here, else start one; whether it did."""
+    """Connect to the Ray cluster that this process belongs to or that runs here, else start one; whether it did.
+
+    ``RAY_ADDRESS=local`` has one started in any case.
+    """
     import ray
 
     # Embedded stores are named by a relative path otherwise, and workers run elsewhere.
@@ -49,13 +53,16 @@ def connect() -> bool:
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    try:
-        ray.init(address="auto", **options)
-    except ConnectionError:
-        port = free_port(8265)
-        ray.init(include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port, **options)
-        return True
-    return False
+    if os.environ.get("RAY_ADDRESS") != LOCAL:
+        try:
+            ray.init(address="auto", **options)
+        except ConnectionError:
+            pass
+        else:
+            return False
+    port = free_port(8265)
+    ray.init(address=LOCAL, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port, **options)
+    return True
 
 
 def check_stores(config: Settings, nodes: int) -> None:

@@ -14,7 +14,7 @@ from tests.dummies.stages import find_slow
 from tests.graphs.indexing import QUICK
 
 if __name__ == "__main__":
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
     with Screen(Console()) as screen:
         report = index([sys.argv[1]], Options(share=1), screen, find=find_slow, timing=QUICK)
     Path(sys.argv[2]).write_text(json.dumps(report.to_json()))

@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-import pytest
 
 from graphs.indexing.video import KIND
 from ops.stores.jobs import Job
@@ -23,20 +21,14 @@ FILMS = 4
 SECONDS = 30
 
 
-@pytest.fixture
-def ray_folder() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="bulk-", ignore_cleanup_errors=True) as folder:
-        yield folder
-
-
-def test_what_a_killed_run_left_is_gone_on_with(tmp_path: Path, ray_folder: str) -> None:
+def test_what_a_killed_run_left_is_gone_on_with(tmp_path: Path) -> None:
     films, home = tmp_path / "films", tmp_path / "home"
     films.mkdir()
     for number in range(FILMS):
         (films / f"{number}.mp4").write_bytes(long_film(SECONDS + number))
     (films / "broken.mp4").write_bytes(long_film(2)[:900])
 
-    first = _start(films, home, tmp_path / "first.json", ray_folder)
+    first = _start(films, home, tmp_path / "first.json")
     _wait(first, home, lambda jobs: any(j.status == "succeeded" for j in jobs) and any(map(_begun, jobs)))
     first.kill()
     first.wait()
@@ -44,7 +36,7 @@ def test_what_a_killed_run_left_is_gone_on_with(tmp_path: Path, ray_folder: str)
     done = {asset_id for asset_id, job in left.items() if job.status == "succeeded"}
     assert 0 < len(done) < FILMS
 
-    second = _start(films, home, tmp_path / "second.json", ray_folder)
+    second = _start(films, home, tmp_path / "second.json")
     _wait(second, home, lambda jobs: sum(map(_begun, jobs)) > 0 and sum(j.attempts for j in jobs) > len(jobs))
     (decoder,) = _workers(second, "DecodeVideos")
     os.kill(decoder.pid, signal.SIGKILL)
@@ -75,10 +67,9 @@ def test_what_a_killed_run_left_is_gone_on_with(tmp_path: Path, ray_folder: str)
     assert asyncio.run(_parts(home)) == []
 
 
-def _start(films: Path, home: Path, report: Path, ray_folder: str) -> "subprocess.Popen[bytes]":
+def _start(films: Path, home: Path, report: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "tests.cluster.bulk", str(films), str(report)]
-    # A Ray of its own, in a folder whose path is short enough for sockets.
-    environment = os.environ | {"VISION_HOME": str(home), "VISION_CACHE_URL": "", "RAY_TMPDIR": ray_folder}
+    environment = os.environ | {"VISION_HOME": str(home), "VISION_CACHE_URL": ""}
     with report.with_suffix(".log").open("w") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

@@ -29,6 +29,8 @@ from ops.stores.jobs import Json
 logger = logging.getLogger("ray.serve")
 
 RESTARTS: Final = -1
+RETRIES: Final = 5
+"""Of a row whose worker died; else what kills every worker would do so for ever."""
 AT_ONCE: Final = 1000
 """Questions at the desk at a time."""
 ROWS_AHEAD: Final = 8
@@ -104,6 +106,7 @@ class RayPipeline:
         context.target_min_block_size = 0
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         plan, options = self._plan, {"batch_size": None, "num_cpus": self._plan.cpus, "runtime_env": self._runtime_env}
+        options["max_task_retries"] = RETRIES
         rows = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         rows = rows.map_batches(
             DecodeVideos,

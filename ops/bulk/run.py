@@ -24,6 +24,7 @@ from ops.bulk.report import FileReport, Report, State
 from ops.bulk.rows import Grant, Piece
 from ops.bulk.sources import Item
 from ops.job_run import JobRun, Timing
+from ops.stores.documents import StoreError
 from ops.stores.jobs import Job
 from ops.stores.records import Asset
 
@@ -185,18 +186,10 @@ class BulkRun:
         """Items that are to be gone on with, once the first of them can be."""
         told = False
         while not self._stopping.is_set():
-            left, due = [number for number in range(len(self._items)) if number not in self._reports], False
-            for number in left:
-                if number not in self._jobs:
-                    due = True
-                    continue
-                job = await self._context.jobs.get(self._jobs[number][1])
-                if job is None or job.finished:
-                    self._ended(number, job)
-                else:
-                    due = due or job.due_at <= datetime.now(UTC)
+            left = [number for number in range(len(self._items)) if number not in self._reports]
+            due = [number not in self._jobs or await self._look_at(number) for number in left]
             left = [number for number in left if number not in self._reports]
-            if due or not left:
+            if any(due) or not left:
                 return left
             if not told:
                 self._watcher.says(f"Waiting for {len(left)} files that are tried again or are with another worker.")
@@ -260,9 +253,19 @@ class BulkRun:
             del self._open[number], self._by_attempt[file.attempt], self._running[number]
             self._decoded[number] = self._decoded.get(number, 0) + file.decoded
             await self._pipeline.drop(file.attempt)
-        job = await self._context.jobs.get(self._jobs[number][1])
+        await self._look_at(number)
+
+    async def _look_at(self, number: int) -> bool:
+        """Report a job that has ended; else whether it is due."""
+        try:
+            job = await self._context.jobs.get(self._jobs[number][1])
+        except StoreError as error:
+            logger.warning("cannot look at job %s: %s", self._jobs[number][1], error)
+            return False
         if job is None or job.finished:
             self._ended(number, job)
+            return False
+        return job.due_at <= datetime.now(UTC)
 
     def _ended(self, number: int, job: Job | None, *, before: bool = False) -> None:
         asset = self._jobs[number][0]

@@ -59,8 +59,8 @@ class Run:
         home.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ops.index_videos", str(films), "--share", "1", "--report", str(self._report)]
         self._started = time.perf_counter()
-        # A Ray of its own, whatever else runs on this machine.
-        environment = os.environ | {"VISION_HOME": str(home), "RAY_ADDRESS": "local"}
+        # A Ray of its own, whatever else runs on this machine, and no nicer than what it is compared with.
+        environment = os.environ | {"VISION_HOME": str(home), "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
         with (home / "log").open("ab") as log:
             self.process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
         if cores is not None:
@@ -151,9 +151,8 @@ def _ended(jobs: Sequence[Job]) -> int:
     return sum(job.status == "succeeded" for job in jobs)
 
 
-def measure(photos: Path, videos: Sequence[Path], count: int, frames: int, home: Path) -> list[str]:
+def measure(photos: Path, videos: Sequence[Path], count: int, frames: int, home: Path, films: Path) -> list[str]:
     """Lines of the report."""
-    films = home / "films"
     total = bulk_films.make(films, photos, videos, count, frames)
     bare = bulk_bare.side_by_side(sorted(films.iterdir()), total)
     two = Run(films, home / "two", TWO).end()
@@ -262,11 +261,13 @@ def main() -> None:
     parser.add_argument("videos", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--frames", type=int, default=300, help="of each film")
+    parser.add_argument("--films", type=Path, help="folder to make the films in, or of those made before")
     parser.add_argument("--out", type=Path, help="file of the report")
     arguments = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="bulk-"))
+    films = arguments.films or home / "films"
     try:
-        measured = measure(arguments.photos, arguments.videos, arguments.count, arguments.frames, home)
+        measured = measure(arguments.photos, arguments.videos, arguments.count, arguments.frames, home, films)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     head = [

@@ -17,8 +17,13 @@ PHOTOS = 12
 
 
 def make(folder: Path, photos: Path, videos: Sequence[Path], count: int, frames: int) -> int:
-    """Write ``count`` films of about ``frames`` frames each; how many frames they have in all."""
+    """Write ``count`` films of about ``frames`` frames each; how many frames they have in all.
+
+    Those that are there already are kept.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if there := [*folder.iterdir()]:
+        return sum(map(_frames, there))
     people = [names[:3] for names in people_of(photos / "master.csv")[: PHOTOS // 3]]
     heads = portraits(photos, [name for names in people for name in names])
     cast = Cast({chr(ord("A") + number): names for number, names in enumerate(people)}, heads)

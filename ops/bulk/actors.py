@@ -46,8 +46,6 @@ logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 Row = dict[str, NDArray[Any]]
 
-NICENESS: Final = 10
-"""Added to that of the cluster's workers, so that who serves people goes first."""
 LOOKS: Final = (FACES, IDENTITY, CAMERA)
 
 
@@ -58,6 +56,8 @@ class Models:
     find: Callable[[str], AnyStage] = find_stage
     configs: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    niceness: int = 0
+    """Of the workers, added to that of the cluster's."""
 
 
 class Desk(Protocol):
@@ -75,8 +75,8 @@ class Desk(Protocol):
 class DecodeVideos:
     """The number of an item → a row for each of its chunks."""
 
-    def __init__(self, desk: Desk) -> None:
-        os.nice(NICENESS)
+    def __init__(self, desk: Desk, niceness: int = 0) -> None:
+        os.nice(niceness)
         self._desk = desk
         self._objects = open_objects(settings().objects)
 
@@ -113,7 +113,7 @@ class _StageWorker:
     """Stages in this process, called from a thread that has no event loop."""
 
     def __init__(self, keys: tuple[str, ...], models: Models) -> None:
-        os.nice(NICENESS)
+        os.nice(models.niceness)
         self._loop = asyncio.new_event_loop()
         self._stages = self._wait(_loaded(keys, models))
 

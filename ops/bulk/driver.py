@@ -31,6 +31,8 @@ from ops.stores.jobs import Job, Json
 
 KIND: Final = "bulk-index"
 LOCAL: Final = "local"
+NICENESS: Final = 10
+"""Added to that of the workers of somebody else's cluster, so that who serves people goes first."""
 TELL_S: Final = 0.5
 EMBEDDED: Final = ("file:///", "sqlite:///")
 
@@ -97,7 +99,8 @@ def index(
     try:
         check_stores(settings(), len([node for node in ray.nodes() if node["Alive"]]))
         plan = planned(ray.cluster_resources(), options)
-        models = Models(find, stage_configs(config or default_config()))
+        niceness = 0 if started_here else NICENESS
+        models = Models(find, stage_configs(config or default_config()), niceness=niceness)
         environment = {} if started_here else {"env_vars": inherited_environment()}
         return asyncio.run(_run(sources, items, plan, models, environment, watcher, timing))
     finally:

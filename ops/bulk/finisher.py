@@ -23,7 +23,7 @@ from graphs.media.assigning import IDENTITIES
 from graphs.media.serving import FACES, IDENTITY
 from graphs.media.serving import Models as PeopleModels
 from graphs.shots.thumbnails import FRAMES
-from ops.bulk.actors import NICENESS, Models
+from ops.bulk.actors import Models
 from ops.bulk.rows import Opened
 from ops.stores.jobs import Json
 
@@ -49,7 +49,7 @@ class Finisher:
     """Has its stages in its own process. Errors that are told to people are returned, so that they keep their class."""
 
     def __init__(self, models: Models) -> None:
-        os.nice(NICENESS)
+        os.nice(models.niceness)
         self._models = models
         self._loading = asyncio.Lock()
         self._context: Context | None = None

@@ -110,7 +110,7 @@ class RayPipeline:
         rows = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         rows = rows.map_batches(
             DecodeVideos,
-            fn_constructor_args=(RemoteDesk(self._mailbox),),
+            fn_constructor_args=(RemoteDesk(self._mailbox), self._models.niceness),
             # A video waits for the first decoder that is free, and not in the queue of one that is busy.
             compute=data.ActorPoolStrategy(size=plan.decoders, max_tasks_in_flight_per_actor=1),
             **options,

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from tests.graphs.samples import audio
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
-    monkeypatch.setattr(os, "nice", lambda _: 0)
     monkeypatch.setattr("ops.bulk.run.POLL_S", 0.05)
     async with index_service(configured(monkeypatch, tmp_path / "home", cache_url="")) as made:
         yield made

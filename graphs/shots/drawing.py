@@ -31,7 +31,7 @@ class Cell:
 
 def sheet(title: str, cells: Sequence[Cell]) -> bytes:
     """PNG of the keyframes in rows of five, under a title."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
 
     width = COLUMNS * (PICTURE[0] + GAP) + GAP
     cell_height = PICTURE[1] + 3 * LINE + GAP

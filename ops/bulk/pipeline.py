@@ -8,6 +8,7 @@ made again.
 import asyncio
 import logging
 import threading
+import warnings
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -33,6 +34,8 @@ RETRIES: Final = 5
 """Of a row whose worker died; else what kills every worker would do so for ever."""
 AT_ONCE: Final = 1000
 """Questions at the desk at a time."""
+LEAVE_S: Final = 20.0
+"""How long a pipeline that is left may take to end."""
 ROWS_AHEAD: Final = 8
 """That lie in the driver before they are looked at."""
 
@@ -66,7 +69,8 @@ class RayPipeline:
                 hand_over(None)
 
         # A daemon: nobody can interrupt Ray Data while it waits for a row.
-        threading.Thread(target=iterate, name="bulk-rows", daemon=True).start()
+        thread = threading.Thread(target=iterate, name="bulk-rows", daemon=True)
+        thread.start()
         try:
             while (what := await queue.get()) is not None:
                 if isinstance(what, RayError):
@@ -79,6 +83,9 @@ class RayPipeline:
             with suppress(asyncio.QueueEmpty):
                 while True:
                     queue.get_nowait()
+            # Decoders are still answered, so that they come to their end: behind a shutdown the thread would have Ray
+            # started anew.
+            await asyncio.to_thread(thread.join, LEAVE_S)
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
@@ -96,6 +103,12 @@ class RayPipeline:
             yield piece_of(batch)
 
     def _dataset(self, numbers: Sequence[int]) -> Any:
+        with warnings.catch_warnings():
+            # For the number of retries there is no parameter by name yet.
+            warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")
+            return self._steps(numbers)
+
+    def _steps(self, numbers: Sequence[int]) -> Any:
         import ray.data as data
 
         context = data.DataContext.get_current()
@@ -105,8 +118,13 @@ class RayPipeline:
         context.target_max_block_size = 1
         context.target_min_block_size = 0
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        plan, options = self._plan, {"batch_size": None, "num_cpus": self._plan.cpus, "runtime_env": self._runtime_env}
-        options["max_task_retries"] = RETRIES
+        plan = self._plan
+        options: dict[str, Any] = {
+            "batch_size": None,
+            "num_cpus": plan.cpus,
+            "runtime_env": self._runtime_env,
+            "ray_remote_args_fn": _remote_args,
+        }
         rows = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         rows = rows.map_batches(
             DecodeVideos,
@@ -145,6 +163,10 @@ class RayPipeline:
         except Exception:  # one item must not end the others
             logger.exception("item %d is left for later", number)
         await self._mailbox.answer.remote(ticket, grant)
+
+
+def _remote_args() -> dict[str, Any]:
+    return {"max_task_retries": RETRIES}
 
 
 class FinisherPool(Finishers):

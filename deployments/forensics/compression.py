@@ -68,7 +68,7 @@ def _change(luma: Luma, quality: int) -> Map:
     import cv2
 
     _, encoded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    again = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)
+    again = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.float32)
     squares = (luma.astype(np.float32) - again) ** 2
     rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
     cut = squares[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
@@ -109,7 +109,7 @@ def _apart(values: NDArray[np.float32]) -> float:
 
 
 def double_compression(luma: Luma, table: Table) -> float | None:
-    """How uneven the histograms of quantised coefficients are, beyond chance: 0 smooth, 1 full of gaps.
+    """How deep the valleys in the histograms of quantised coefficients are, beyond chance: 0 none, 1 full of gaps.
 
     ``table``: 64 steps of the quantisation, row by row. None where there are too few coefficients to tell.
     """
@@ -125,10 +125,15 @@ def double_compression(luma: Luma, table: Table) -> float | None:
 
 
 def _gaps(counts: NDArray[np.float64]) -> float:
-    inner = counts[1:-1]
-    expected = (counts[:-2] + counts[2:]) / 2
-    off = np.abs(inner - expected) - np.sqrt(inner + expected)
-    return float(min(1.0, np.maximum(off, 0).sum() / max(1.0, (inner + expected).sum() / 2)))
+    """How much lower than what is on both sides of them the values of a histogram are, over its sum.
+
+    One quantisation leaves a histogram that only falls, so it has no valleys but those of chance.
+    """
+    before = np.maximum(counts[:-4], counts[1:-3])
+    after = np.maximum(counts[3:-1], counts[4:])
+    rim, floor = np.minimum(before, after), counts[2:-2]
+    depth = np.maximum(rim - floor - 2 * np.sqrt(rim + floor), 0)
+    return float(min(1.0, depth.sum() / counts.sum()))
 
 
 def _coefficients(luma: Luma) -> NDArray[np.float32]:

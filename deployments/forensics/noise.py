@@ -45,7 +45,7 @@ def variance(luma: Grey) -> float:
     """Immerkaer's estimate, squared grey levels."""
     import cv2
 
-    kernel = np.float32([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     passed = np.abs(cv2.filter2D(luma, cv2.CV_32F, kernel)[1:-1, 1:-1])
     return float((np.sqrt(np.pi / 2) * passed.mean(dtype=np.float64) / 6) ** 2)
 

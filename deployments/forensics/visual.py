@@ -32,21 +32,22 @@ AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """``probabilities``: 0-1, higher is more likely fake: of each face in order, or one of the whole picture; none for
-    ``no_face``, when the model can say nothing. ``log_odds``: what the model gave, before calibration."""
+    """``probabilities``: 0-1, higher is more likely fake: of each face in order, None for one that is too small or too
+    blurred to be judged; or one of the whole picture; none for ``no_face``, when the model can say nothing.
+    ``log_odds``: what the model gave, before calibration."""
 
     level: Level
-    probabilities: tuple[float, ...]
-    log_odds: tuple[float, ...]
+    probabilities: tuple[float | None, ...]
+    log_odds: tuple[float | None, ...]
     model: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:
-    """What the network gets of one picture."""
+    """What the network gets of one picture; None for a face that it cannot judge."""
 
     level: Level
-    inputs: list[Array]
+    inputs: list[Array | None]
 
 
 class Config(StageConfig):
@@ -94,24 +95,32 @@ class VisualDetector(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visua
         image, faces = item
         classifier = self._classifier
         if faces:
-            cuts = (upright(image, face, classifier.size) for face in faces)
-            return Crops("face_level", [classifier.prepare(cut) for cut in cuts])
+            cuts = [upright(image, face, classifier.size) for face in faces]
+            pairs = zip(faces, cuts, strict=True)
+            return Crops(
+                "face_level", [classifier.prepare(cut) if classifier.sees(face, cut) else None for face, cut in pairs]
+            )
         if classifier.whole_pictures:
             return Crops("image_level", [classifier.prepare(image)])
         return Crops("no_face", [])
 
     def predict_batch(self, items: list[Crops]) -> Sequence[Visual | StageError]:
-        inputs = [one for item in items for one in item.inputs]
+        inputs = [one for item in items for one in item.inputs if one is not None]
         odds: list[float] = []
         for start in range(0, len(inputs), AT_ONCE):
             odds += self._classifier(np.stack(inputs[start : start + AT_ONCE])).tolist()
         found = iter(odds)
-        return [self._visual(item.level, tuple(next(found) for _ in item.inputs)) for item in items]
+        return [
+            self._visual(item.level, tuple(None if one is None else next(found) for one in item.inputs))
+            for item in items
+        ]
 
-    def _visual(self, level: Level, odds: tuple[float, ...]) -> Visual:
+    def _visual(self, level: Level, odds: tuple[float | None, ...]) -> Visual:
         calibration = self._classifier.calibration
         probability = sigmoid if calibration is None else calibration.probability
-        return Visual(level, tuple(map(probability, odds)), odds, self._weights.version)
+        return Visual(
+            level, tuple(None if one is None else probability(one) for one in odds), odds, self._weights.version
+        )
 
     def info(self) -> dict[str, Any]:
         calibration = self._classifier.calibration

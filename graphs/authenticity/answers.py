@@ -151,7 +151,7 @@ def _heatmap_url(analysis_id: str) -> str:
 
 def _common(name: str, score: float | None, verdict: Verdict, absent: Any) -> dict[str, Any]:
     return {
-        "score": None if score is None else round(score, 4),
+        "score": _rounded(score),
         "weight": WEIGHTS.get(name, REST),
         "effective_weight": round(verdict.weights.get(name, 0.0), 4),
         "unavailable": absent.reason if isinstance(absent, Absent) and score is None else None,
@@ -160,7 +160,7 @@ def _common(name: str, score: float | None, verdict: Verdict, absent: Any) -> di
 
 def _visual(found: PictureFindings, score: float | None, verdict: Verdict, faces: int) -> models.VisualSignal:
     visual = found.visual
-    absent = "unavailable" if isinstance(visual, Absent) and visual.fault else "no_face"
+    absent = "unavailable" if isinstance(visual, Absent) and visual.fault else "face_level" if faces else "no_face"
     return models.VisualSignal(
         **_common("visual", score, verdict, visual),
         faces_detected=faces,
@@ -183,7 +183,7 @@ def _forensic(found: PictureFindings, score: float | None, verdict: Verdict) -> 
             error_contrast=round(measured.error_contrast, 3),
             jpeg_ghost=round(measured.ghost, 4),
             jpeg_ghost_quality=measured.ghost_quality,
-            double_compression=None if measured.double_compression is None else round(measured.double_compression, 4),
+            double_compression=_rounded(measured.double_compression),
         )
     return models.ForensicSignal(**_common("forensic", score, verdict, found.signals), features=features)
 
@@ -248,10 +248,14 @@ def _faces(found: PictureFindings) -> list[models.FaceDetection]:
             face_id=place,
             bbox=_corners(face),
             detection_confidence=round(face.confidence, 4),
-            fake_probability=round(judged[place], 4) if place < len(judged) else None,
+            fake_probability=_rounded(judged[place]) if place < len(judged) else None,
         )
         for place, face in enumerate(found.faces)
     ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _corners(face: Face) -> tuple[int, int, int, int]:

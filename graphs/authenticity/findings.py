@@ -36,8 +36,10 @@ class PictureFindings:
     def probabilities(self) -> dict[str, float]:
         """Of the signals that exist; that of several faces is the highest of them."""
         found = {}
-        if isinstance(self.visual, Visual) and self.visual.probabilities:
-            found["visual"] = max(self.visual.probabilities)
+        if isinstance(self.visual, Visual):
+            judged = [probability for probability in self.visual.probabilities if probability is not None]
+            if judged:
+                found["visual"] = max(judged)
         if isinstance(self.signals, Signals):
             found["forensic"] = self.signals.probability
         return found

@@ -110,7 +110,7 @@ class FaceDetection(BaseModel):
     face_id: int
     bbox: tuple[int, int, int, int]
     detection_confidence: Share
-    fake_probability: Share | None = Field(description="null where the visual model did not answer")
+    fake_probability: Share | None = Field(description="null where the visual model could not judge it")
 
 
 class Explanation(BaseModel):

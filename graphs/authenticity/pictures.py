@@ -16,6 +16,7 @@ SIGNAL = "forensics/signal"
 
 Table = tuple[int, ...]
 NO_FACE = "there is no face, and the visual model judges faces only"
+UNSEEN = "no face is large and sharp enough for the visual model"
 
 
 async def look(context: Context, image: SharedImage, table: Table | None, *, detector: str = FACES) -> PictureFindings:
@@ -28,8 +29,8 @@ async def look(context: Context, image: SharedImage, table: Table | None, *, det
         except (ModelNotLoaded, StageUnavailable) as error:
             return (), Absent(error.message, fault=True)
         visual = await found(stages[VISUAL]((image, faces)), Visual)
-        if isinstance(visual, Visual) and not visual.probabilities:
-            visual = Absent(NO_FACE, fault=False)
+        if isinstance(visual, Visual) and all(probability is None for probability in visual.probabilities):
+            visual = Absent(UNSEEN if faces else NO_FACE, fault=False)
         return faces, visual
 
     async with task_group() as group:

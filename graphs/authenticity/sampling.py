@@ -38,6 +38,6 @@ def stretch(times: NDArray[np.float64]) -> tuple[int, int, int]:
     end = float(times[-1])
     start = max(0.0, end / 2 - WATCH_S / 2)
     first, behind = np.searchsorted(times, [start, start + WATCH_S], side="left")
-    seconds = max(float(times[min(int(behind), len(times) - 1)] - times[first]), 1e-9)
-    rate = (behind - first) / seconds
+    seconds = float(times[behind - 1] - times[first])
+    rate = (behind - first - 1) / seconds if seconds > 0 else 0.0
     return int(first), int(behind), max(1, round(rate / WATCH_RATE))

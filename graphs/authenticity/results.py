@@ -23,7 +23,7 @@ class Results:
     """Keeps answers for the time of the settings; now and then it removes those that have expired."""
 
     def __init__(self, context: Context) -> None:
-        self._store = context.analyses
+        self._context = context
         self._kept = timedelta(days=context.settings.analysis_keep_days)
         self._swept = time.monotonic() - SWEEP_S
 
@@ -31,16 +31,16 @@ class Results:
         """Store an answer under its id. Raises StoreError."""
         now = datetime.now(UTC)
         kept = Analysis(analysis_id, answer.model_dump_json(), picture, now, now + self._kept)
-        await self._store.put(kept)
+        await self._context.analyses.put(kept)
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             with suppress(StoreError):  # the next sweep does it
-                gone = await self._store.delete_expired(now)
+                gone = await self._context.analyses.delete_expired(now)
                 logger.info("%d analyses expired", gone)
 
     async def get(self, analysis_id: str) -> Analysis:
         """Raises AnalysisNotFound."""
-        found = await self._store.get(_canonical(analysis_id), datetime.now(UTC))
+        found = await self._context.analyses.get(_canonical(analysis_id), datetime.now(UTC))
         if found is None:
             raise AnalysisNotFound("There is no analysis with this id, or it has expired; analyze the file again.")
         return found

@@ -175,7 +175,7 @@ async def images(service: Service, media: Path) -> tuple[list[str], list[Sample]
         "without CIPLAB": [sample for sample in samples if sample.group not in ("photographs", "ciplab")],
         "all, with 25 photographs": samples,
     }
-    rows = []
+    rows: list[list[Any]] = []
     for name, some in sets.items():
         both = [sample for sample in some if sample.signal("visual") is not None]
         scores = [auc([(s.fake, s.signal(signal) or 0) for s in both]) for signal in ("visual", "forensic")]
@@ -251,17 +251,20 @@ async def voices(service: Service, media: Path) -> tuple[list[str], list[Sample]
     folder = media / "audio_spoof"
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    samples, spreads, table_rows = [], [], []
+    samples: list[Sample] = []
+    spreads: list[float] = []
+    table_rows: list[list[Any]] = []
     for row in rows:
         group = "LJSpeech" if row["file"].startswith("wavefake") else "ASVspoof and speech synthesis"
         sound = altered.heard(folder / row["file"])
         answers = {name: await service.judge("audio", altered.coded(sound, *how)) for name, how in CODECS.items()}
-        samples.append(Sample(Path(row["file"]).stem, group, row["label"] == "spoof", answers["WAV"]))
         risks = [answer["risk_score"] for answer in answers.values()]
-        spreads.append(max(risks) - min(risks))
-        table_rows.append(
-            [samples[-1].name, row["label"], *risks, f"{spreads[-1]:.1f}", answers["WAV"]["classification"]]
-        )
+        name, verdict, apart = Path(row["file"]).stem, answers["WAV"]["classification"], "-"
+        if None not in risks:
+            samples.append(Sample(name, group, row["label"] == "spoof", answers["WAV"]))
+            spreads.append(max(risks) - min(risks))
+            apart = f"{spreads[-1]:.1f}"
+        table_rows.append([name, row["label"], *risks, apart, verdict])
     lines = []
     for group in dict.fromkeys(sample.group for sample in samples):
         pairs = [(sample.fake, sample.risk) for sample in samples if sample.group == group]
@@ -319,7 +322,7 @@ class Memory:
     @property
     def grown(self) -> float:
         """MB."""
-        return self.peak - self.before
+        return float(self.peak - self.before)
 
 
 async def films(service: Service, media: Path, folder: Path) -> list[str]:

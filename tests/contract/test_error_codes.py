@@ -45,6 +45,10 @@ TABLE = {
     "TraceNotFound": ("TRACE_NOT_FOUND", 404),
     "IdentityNotFound": ("IDENTITY_NOT_FOUND", 404),
     "NeverTogether": ("NO_COOCCURRENCE", 404),
+    "UnsupportedFileType": ("UNSUPPORTED_FILE_TYPE", 400),
+    "UndecodableMedia": ("UNDECODABLE_MEDIA", 422),
+    "AnalysisNotFound": ("ANALYSIS_NOT_FOUND", 404),
+    "NoHeatMap": ("NO_HEAT_MAP", 404),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }

@@ -231,7 +231,10 @@ def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_app("models", name="vision"), CONFIGS[1])
     assert found == [
         f"gateway › args › stages: {key} is looked for at models.models; it runs in vision.models"
-        for key in ("embed/dinov3", "analysis/nearest", "quality/nima", "people/emotion", "embed/clip")
+        for key in (
+            *("embed/dinov3", "analysis/nearest", "quality/nima", "people/emotion", "embed/clip"),
+            *("forensics/visual", "forensics/speech", "forensics/voice"),
+        )
     ]
 
 

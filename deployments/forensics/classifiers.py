@@ -73,8 +73,7 @@ class MesoNet:
         "Finds the face swaps of 2018 that it was trained on (its paper: 0.917 of the pictures of its own set). Of our "
         "samples it finds both swaps of that set and is unsure of one of FaceForensics++; it sees none of 9 faces "
         "retouched by hand nor a NeuralTextures one, and of faces made whole it was never taught. A low probability "
-        "says little, "
-        "and a high one may be blur."
+        "says little, and a high one may be blur."
     )
 
     least_eyes: Final = 30.0

@@ -1,7 +1,7 @@
-"""What runs a vision backbone: torch in fp32 or bf16, or OpenVINO in bf16; chosen by config and by the processor.
+"""What runs a backbone: torch in fp32 or bf16, or OpenVINO in bf16; chosen by config and by the processor.
 
-An engine takes float32[N, 3, H, W] and gives float32[N, d]. It is checked against torch fp32 when it is
-built: the cosine of every output must reach ``MIN_COSINE``, or the engine is refused.
+An engine takes float32[N, 3, H, W], or float32[N, samples], and gives float32[N, d]. It is checked against torch fp32
+when it is built: the cosine of every output must reach ``MIN_COSINE``, or the engine is refused.
 """
 
 import logging
@@ -76,14 +76,14 @@ def build_engine(
     make_module: MakeModule,
     *,
     version: str,
-    input_size: tuple[int, int],
+    input_size: tuple[int, ...],
     cache: Path,
     cuda_memory_fraction: float | None = None,
 ) -> Engine:
     """Build and check the engine for a module.
 
-    ``version`` names the weights and keys the compiled form in ``cache``; ``input_size`` is (height, width) in
-    pixels. Raises ModelNotLoaded when the engine's numbers differ from torch fp32.
+    ``version`` names the weights and keys the compiled form in ``cache``; ``input_size`` is (height, width) of RGB
+    pictures in pixels, or (samples,) of sounds. Raises ModelNotLoaded when the engine's numbers differ from torch fp32.
     """
     name, device = choose_engine(wanted)
     if name.startswith("openvino"):
@@ -173,7 +173,7 @@ class OpenVinoEngine:
 
 
 def _openvino(
-    name: EngineName, make_module: MakeModule, version: str, input_size: tuple[int, int], cache: Path
+    name: EngineName, make_module: MakeModule, version: str, input_size: tuple[int, ...], cache: Path
 ) -> Engine:
     from importlib.metadata import version as installed
 
@@ -191,7 +191,12 @@ def _openvino(
     return engine
 
 
-def _convert(module: "torch.nn.Module", input_size: tuple[int, int], target: Path) -> None:
+def _shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
+    """Of one item."""
+    return (3, *input_size) if len(input_size) == 2 else input_size
+
+
+def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Path) -> None:
     import openvino
     import torch
 
@@ -199,8 +204,8 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, int], target: Pat
     with torch.inference_mode():
         converted = openvino.convert_model(
             module.eval(),
-            example_input=torch.zeros(2, 3, *input_size),
-            input=[(-1, 3, *input_size)],
+            example_input=torch.zeros(2, *_shape(input_size)),
+            input=[(-1, *_shape(input_size))],
         )
     # The .bin goes with the .xml: the .xml is renamed last, so that it only exists when both are whole.
     partial = target.with_name("partial.xml")
@@ -209,8 +214,8 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, int], target: Pat
     partial.replace(target)
 
 
-def _check(engine: Engine, reference: Engine, input_size: tuple[int, int]) -> None:
-    noise = np.random.default_rng(0).standard_normal((4, 3, *input_size)).astype(np.float32)
+def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, *_shape(input_size))).astype(np.float32)
     got, expected = engine(noise), reference(noise)
     cosines = (got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))
     if not cosines.min() >= MIN_COSINE:

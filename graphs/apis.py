@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from configs.settings import Settings
 from graphs import contracts, jobs
 from graphs.assets import api as assets
+from graphs.authenticity import api as authenticity
 from graphs.context import Context
 from graphs.contracts import Contract
 from graphs.media import api as media
@@ -52,6 +53,13 @@ APIS: dict[str, Api] = {
         shots.STAGES,
         contracts.SHOTS,
         shot_body_limits,
+    ),
+    "authenticity": Api(
+        "Authenticity: deepfake analysis of image, video and audio",
+        authenticity.mount,
+        authenticity.STAGES,
+        contracts.AUTHENTICITY,
+        authenticity.body_limits,
     ),
     "jobs": Api("Jobs: progress and cancelling of long work", jobs.mount, (), contracts.JOBS),
 }

@@ -9,6 +9,7 @@ from fastapi import Depends
 from configs.settings import Settings
 from deployments.handle import StageHandle
 from ops.fetch import Fetcher
+from ops.stores.analyses import Analyses
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
@@ -28,6 +29,7 @@ class Context:
     jobs: JobStore
     people: People
     shots: Shots
+    analyses: Analyses
     cache: Cache
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
@@ -39,6 +41,7 @@ class Context:
         await self.jobs.close()
         await self.people.close()
         await self.shots.close()
+        await self.analyses.close()
         await self.cache.close()
         await self.fetcher.close()
 

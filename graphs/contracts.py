@@ -37,6 +37,10 @@ def _detail(failure: Failure) -> Any:
     return {"detail": failure.message}
 
 
+def _analysis(failure: Failure) -> Any:
+    return {"detail": f"Analysis failed: {failure.message}" if failure.status == 500 else failure.message}
+
+
 def _photo(failure: Failure) -> Any:
     body = {"error": failure.code.lower(), "message": failure.message}
     return body if failure.details is None else {**body, "detail": failure.details}
@@ -73,7 +77,7 @@ MUZZLE = Contract(
 )
 AUTHENTICITY = Contract(
     paths="/api/v1/(?:analyze|results)/",
-    errors=ErrorStyle(_detail),
+    errors=ErrorStyle(_analysis),
     limits=lambda _: (
         RateLimit("authenticity-batch", 10, "POST .*/image/batch/?"),
         RateLimit("authenticity-image", 100, "POST .*/image/?"),

@@ -24,7 +24,15 @@ from graphs.health import health_router
 from graphs.limits import RequestLimits
 from graphs.rates import RateLimits
 from ops.fetch import open_fetcher
-from ops.stores.open import open_cache, open_documents, open_jobs, open_objects, open_people, open_shots
+from ops.stores.open import (
+    open_analyses,
+    open_cache,
+    open_documents,
+    open_jobs,
+    open_objects,
+    open_people,
+    open_shots,
+)
 
 logger = logging.getLogger("ray.serve")
 
@@ -70,6 +78,7 @@ def open_context(config: Settings, stages: dict[str, Any]) -> Context:
         jobs=open_jobs(config.documents),
         people=open_people(config.documents),
         shots=open_shots(config.documents),
+        analyses=open_analyses(config.documents),
         cache=open_cache(config.cache_url.get_secret_value()),
         fetcher=open_fetcher(config),
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Literal
@@ -55,10 +55,21 @@ class StageState(BaseModel):
     error: str | None
 
 
-class Health(BaseModel):
-    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not."""
+class Detectors(BaseModel):
+    """Whether the models of the authenticity API are loaded, or would be by the first request."""
 
-    status: Literal["ok", "degraded", "unhealthy"]
+    visual_detector: bool
+    forensic_analyzer: bool
+    audio_detector: bool
+
+
+class Health(BaseModel):
+    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not.
+
+    Under /api/v1 ``ok`` is ``healthy`` where the authenticity API is served, and ``models_loaded`` is of its models.
+    """
+
+    status: Literal["ok", "healthy", "degraded", "unhealthy"]
     timestamp: datetime
     version: str
     environment: str
@@ -69,6 +80,7 @@ class Health(BaseModel):
     storage: StoreState
     cache: StoreState
     models: list[StageState]
+    models_loaded: Detectors | None
     processing_time: float
 
 
@@ -93,6 +105,19 @@ async def answers(store: Any) -> bool:
         return await asyncio.wait_for(store.ping(), PATIENCE_S) is not False
     except (StoreError, TimeoutError):
         return False
+
+
+def _detectors(infos: Mapping[str, dict[str, Any]]) -> Detectors | None:
+    def ready(*keys: str) -> bool:
+        return all(infos[key].get("loaded") or infos[key].get("on_demand") for key in keys)
+
+    if "forensics/visual" not in infos:
+        return None
+    return Detectors(
+        visual_detector=ready("forensics/visual"),
+        forensic_analyzer=ready("forensics/signal"),
+        audio_detector=ready("forensics/speech", "forensics/voice"),
+    )
 
 
 def health_router(context: Context) -> APIRouter:
@@ -139,11 +164,20 @@ def health_router(context: Context) -> APIRouter:
                 )
                 for key, info in infos.items()
             ],
+            models_loaded=_detectors(infos),
             processing_time=clock.seconds,
         )
 
+    async def health_v1(clock: Timer) -> Health:
+        """State of the models, the stores and the device."""
+        found = await health(clock)
+        if found.status == "ok" and found.models_loaded is not None:
+            return found.model_copy(update={"status": "healthy"})
+        return found
+
     for path in ("/health", *ALIASES):
-        router.add_api_route(path, health, methods=["GET"], response_model=Health, include_in_schema=path == "/health")
+        handler = health_v1 if path == "/api/v1/health" else health
+        router.add_api_route(path, handler, methods=["GET"], response_model=Health, include_in_schema=path == "/health")
 
     @router.get("/livez", response_class=JSONResponse)
     async def livez() -> Response:

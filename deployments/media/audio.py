@@ -20,12 +20,17 @@ Samples = NDArray[np.float32]
 class Sound:
     """The first sound of a file from ``start`` to ``end``, in seconds of the container's clock.
 
-    ``take`` gives float32 (2, n), left and right, -1 to 1, at ``rate`` samples a second. What the file does not have is
-    silence, so the sound is as long as asked for.
+    ``take`` gives float32 (2, n), left and right, or (1, n) when ``mono``, -1 to 1, at ``rate`` samples a second: the
+    one that is asked for, else the source's own. What the file does not have is silence, so the sound is as long as
+    asked for.
     """
 
-    def __init__(self, media: MediaFile, stream: Any, start: float, end: float) -> None:
-        self.rate = stream.codec_context.rate if stream.codec_context.rate in RATES else RATES[0]
+    def __init__(
+        self, media: MediaFile, stream: Any, start: float, end: float, *, rate: int | None = None, mono: bool = False
+    ) -> None:
+        own = stream.codec_context.rate
+        self.rate: int = rate or (own if own in RATES else RATES[0])
+        self._layout, self._channels = ("mono", 1) if mono else ("stereo", 2)
         self._start = start
         self._left = round((end - start) * self.rate)
         self._given = 0
@@ -35,7 +40,7 @@ class Sound:
     def take(self, until: float) -> Samples:
         """The samples up to ``until``, in seconds from ``start``, that were not taken yet."""
         wanted = min(round(until * self.rate) - self._given, self._left)
-        out = np.zeros((2, max(wanted, 0)), np.float32)
+        out = np.zeros((self._channels, max(wanted, 0)), np.float32)
         end = self._given + out.shape[1]
         while self._next is not None and self._next[0] < end:
             at, block = self._next
@@ -54,7 +59,7 @@ class Sound:
         """Blocks, and where they begin, in samples from the start."""
         import av
 
-        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=self.rate)
+        resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.rate)
         early = int(max(self._start - EARLY_S, 0) / stream.time_base)
         with suppress(*broken()):
             media.container.seek(early, stream=stream)

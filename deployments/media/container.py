@@ -33,13 +33,15 @@ class MediaFile:
     """One file, opened by FFmpeg; ``container`` is PyAV's InputContainer.
 
     FFmpeg may read for ``timeout_s`` seconds to open the file, and again for each packet; then the file seems to end,
-    so that whatever FFmpeg is doing ends too. A file that is passed in stays open at ``close``. Raises InvalidMedia.
+    so that whatever FFmpeg is doing ends too. A file that is passed in stays open at ``close``. ``demuxers`` are those
+    that may read it, by FFmpeg's names. Raises InvalidMedia.
     """
 
     container: Any = None
 
-    def __init__(self, source: Path | BinaryIO, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, source: Path | BinaryIO, timeout_s: float = TIMEOUT_S, *, demuxers: str = DEMUXERS) -> None:
         self.timeout_s = timeout_s
+        self._demuxers = demuxers
         self._owned = source.open("rb") if isinstance(source, Path) else None
         self._source = _Source(self._owned or source)  # type: ignore[arg-type]
         try:
@@ -55,7 +57,7 @@ class MediaFile:
         self._close_container()
         _cap_allocations()
         options = {
-            "format_whitelist": DEMUXERS,
+            "format_whitelist": self._demuxers,
             "protocol_whitelist": "none",
             "probesize": "5000000",  # bytes
             "analyzeduration": "5000000",  # microseconds

@@ -3,6 +3,7 @@
 The client libraries are imported here only when their scheme is used.
 """
 
+from ops.stores.analyses import Analyses
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
@@ -63,6 +64,19 @@ def open_shots(url: str) -> Shots:
         from ops.stores.mongo_shots import MongoShots
 
         return MongoShots(url)
+    raise ValueError(NO_DOCUMENTS)
+
+
+def open_analyses(url: str) -> Analyses:
+    """Analyses live where the documents do. Raises ValueError as ``open_documents`` does."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_analyses import SqliteAnalyses
+
+        return SqliteAnalyses(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_analyses import MongoAnalyses
+
+        return MongoAnalyses(url)
     raise ValueError(NO_DOCUMENTS)
 
 

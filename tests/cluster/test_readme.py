@@ -102,3 +102,13 @@ def test_the_photo_has_the_fields_that_are_shown(running: RunningService, photos
     for part in ("blur", "quality", "aesthetic"):
         assert set(result[part]) == set(shown[part])
     assert (result["image_id"], result["embedding"], result["error"]) == ("a", None, None)
+
+
+def test_a_verdict_has_the_fields_that_are_shown(running: RunningService, photos: Path) -> None:
+    verdict = json.loads(run(blocks("bash")[5], photos, running))
+    shown = json.loads(blocks("json")[2])
+    assert set(verdict) == set(shown)
+    for signal in ("visual", "forensic"):
+        assert set(verdict["signals"][signal]) == set(shown["signals"][signal])
+    with Image.open(photos / "heatmap.png") as image:
+        assert image.format == "PNG"

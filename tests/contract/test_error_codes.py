@@ -48,6 +48,10 @@ TABLE = {
     "ShotNotFound": ("SHOT_NOT_FOUND", 404),
     "NotAnalyzed": ("NOT_ANALYZED", 409),
     "AnalysisCancelled": ("ANALYSIS_CANCELLED", 409),
+    "UnsupportedFileType": ("UNSUPPORTED_FILE_TYPE", 400),
+    "UndecodableMedia": ("UNDECODABLE_MEDIA", 422),
+    "AnalysisNotFound": ("ANALYSIS_NOT_FOUND", 404),
+    "NoHeatMap": ("NO_HEAT_MAP", 404),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }

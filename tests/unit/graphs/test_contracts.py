@@ -148,7 +148,8 @@ async def test_statuses_and_bodies_of_the_other_apis(error: Exception | None, st
     assets, authenticity, muzzle, media = bodies
     message = assets["error"]["message"]
     assert set(assets["error"]) == {"code", "message", "details", "timestamp"}
-    assert authenticity == muzzle == {"detail": message}
+    assert muzzle == {"detail": message}
+    assert authenticity == {"detail": f"Analysis failed: {message}" if statuses[1] == 500 else message}
     assert media == {"success": False, "error": message, "code": media["code"]}
 
 

@@ -1,0 +1,147 @@
+"""What JPEG compression has left in a picture, and whether it is the same everywhere.
+
+- Error level (Krawetz 2007, A picture's worth): how much a picture changes when it is saved once more; parts that were
+  saved less often change more.
+- JPEG ghosts (Farid 2009, https://doi.org/10.1109/TIFS.2008.2012215): saved again at each of some qualities, a part
+  that came from a picture of that quality changes least at that one, the rest of the picture at another.
+- Double compression (Popescu and Farid 2004, Statistical tools for digital forensics; Lukas and Fridrich 2003): a
+  second, finer quantisation leaves gaps at regular places in the histograms of DCT coefficients.
+
+All are taken on the luminance at the picture's own resolution.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.float32]
+Luma = NDArray[np.uint8]
+Map = NDArray[np.float32]
+Table = tuple[int, ...]
+
+BLOCK: Final = 16
+ERROR_QUALITY: Final = 90
+QUALITIES: Final = (40, 50, 60, 65, 70, 75, 80, 85, 90)
+LEAST_SHARE: Final = 0.02
+MOST_SHARE: Final = 0.5
+"""A ghost covers so much of a picture; a larger one is its ground."""
+MODES: Final = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
+"""Of low frequency, in which most pictures have enough."""
+LEAST_VALUES: Final = 400
+LARGEST: Final = 30
+MOST_BLOCKS: Final = 40_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compression:
+    """``error_level``: mean change by saving again, grey levels; ``error_contrast``: the highest tenth of its blocks
+    over the median of those that have as much texture, as a logarithm; ``ghost``: 0-1, how far a part of the picture
+    stands apart at some quality; ``double``: 0-1, None for what is no JPEG or too plain; ``errors`` and ``ghosts``:
+    float32 (h, w), of blocks of 16 pixels."""
+
+    error_level: float
+    error_contrast: float
+    ghost: float
+    ghost_quality: int
+    double: float | None
+    errors: Map
+    ghosts: Map
+
+
+def compression(luma: Luma, table: Table | None) -> Compression:
+    """Of a luminance picture, uint8 (H, W), of at least 32 pixels a side, and its quantisation table if it has one."""
+    differences = {quality: _change(luma, quality) for quality in QUALITIES}
+    errors = differences[ERROR_QUALITY]
+    level = np.sqrt(errors)
+    texture = np.sqrt(differences[QUALITIES[0]]) + 1
+    relative = np.log((level + 0.3) / texture)
+    contrast = float(np.percentile(relative, 95) - np.median(relative))
+    ghost, quality, ghosts = _ghost(np.stack([differences[q] for q in QUALITIES]))
+    double = None if table is None else double_compression(luma, table)
+    return Compression(float(level.mean()), contrast, ghost, quality, double, level, ghosts)
+
+
+def _change(luma: Luma, quality: int) -> Map:
+    """Mean squared change of each block of 16 pixels by saving again."""
+    import cv2
+
+    _, encoded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    again = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.float32)
+    squares = (luma.astype(np.float32) - again) ** 2
+    rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
+    cut = squares[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    blocks: Map = cut.mean((1, 3))
+    return blocks
+
+
+def _ghost(changes: NDArray[np.float32]) -> tuple[float, int, Map]:
+    """The quality at which a part of the picture stands apart most: by how much, which, and the map of it.
+
+    Each block's changes are scaled to 0-1 over the qualities, as Farid does, which takes its texture away; what sets a
+    part apart is Otsu's ratio of the variance between the two parts to all of it.
+    """
+    low, high = changes.min(0), changes.max(0)
+    scaled = (changes - low) / np.maximum(high - low, 1e-6)
+    flat = high < 1.0  # nothing there that compression could change
+    best = (0.0, QUALITIES[0], scaled[0])
+    for quality, ghost in zip(QUALITIES, scaled, strict=True):
+        values = np.sort(ghost[~flat])
+        found = _apart(values) * float(np.std(values)) if len(values) >= 16 else 0.0
+        if found > best[0]:
+            best = (found, quality, ghost)
+    strength, quality, ghost = best
+    return min(1.0, 2 * strength), quality, np.where(flat, 1.0, ghost).astype(np.float32)
+
+
+def _apart(values: NDArray[np.float32]) -> float:
+    """Otsu's separability, 0-1, of sorted values into a smaller low part and a larger high one."""
+    count = len(values)
+    sums = np.cumsum(values, dtype=np.float64)
+    places = np.arange(max(1, int(LEAST_SHARE * count)), max(2, int(MOST_SHARE * count)))
+    total = float(np.var(values, dtype=np.float64)) * count
+    if total <= 0:
+        return 0.0
+    means_low, means_high = sums[places - 1] / places, (sums[-1] - sums[places - 1]) / (count - places)
+    between = places * (count - places) / count * (means_high - means_low) ** 2
+    return float(between.max() / total)
+
+
+def double_compression(luma: Luma, table: Table) -> float | None:
+    """How deep the valleys in the histograms of quantised coefficients are, beyond chance: 0 none, 1 full of gaps.
+
+    ``table``: 64 steps of the quantisation, row by row. None where there are too few coefficients to tell.
+    """
+    blocks = _coefficients(luma)
+    steps = np.asarray(table, np.float64).reshape(8, 8)
+    found = []
+    for mode in MODES:
+        values = np.abs(np.round(blocks[:, mode[0], mode[1]] / steps[mode])).astype(int)
+        counts = np.bincount(values[(values > 0) & (values <= LARGEST)], minlength=LARGEST + 1)[1:].astype(np.float64)
+        if counts.sum() >= LEAST_VALUES:
+            found.append(_gaps(counts))
+    return float(np.mean(sorted(found)[-3:])) if found else None
+
+
+def _gaps(counts: NDArray[np.float64]) -> float:
+    """How much lower than what is on both sides of them the values of a histogram are, over its sum.
+
+    One quantisation leaves a histogram that only falls, so it has no valleys but those of chance.
+    """
+    before = np.maximum(counts[:-4], counts[1:-3])
+    after = np.maximum(counts[3:-1], counts[4:])
+    rim, floor = np.minimum(before, after), counts[2:-2]
+    depth = np.maximum(rim - floor - 2 * np.sqrt(rim + floor), 0)
+    return float(min(1.0, depth.sum() / counts.sum()))
+
+
+def _coefficients(luma: Luma) -> NDArray[np.float32]:
+    """DCT of the blocks of 8 pixels: float32 (n, 8, 8)."""
+    from scipy.fft import dctn
+
+    rows, columns = luma.shape[0] // 8, luma.shape[1] // 8
+    cut = luma[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).transpose(0, 2, 1, 3).reshape(-1, 8, 8)
+    step = max(1, len(cut) // MOST_BLOCKS)
+    coefficients: NDArray[np.float32] = dctn(cut[::step].astype(np.float32) - 128, axes=(1, 2), norm="ortho")
+    return coefficients

@@ -1,0 +1,1 @@
+"""Networks of this room in plain torch."""

@@ -1,0 +1,125 @@
+"""forensics/signal: what the pixels themselves tell of a picture's past, without any model.
+
+Measured on the luminance of ITU-R BT.601 at the picture's own resolution: how detail is spread over frequencies
+(``spectrum``), noise and whether it is even (``noise``), what compression left and whether that is even
+(``compression``), and sharpness, the variance of the Laplacian (Pech-Pacheco et al. 2000). The modules name the papers.
+
+Only the strength of a JPEG ghost goes into the probability: on pictures that were spliced on purpose it tells more than
+chance, the others do not (see the report). They are told all the same, as a person may know what to make of them. A
+picture that was saved small, or by a messenger, has lost most of what these measures look for, so a low probability is
+no proof of anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deployments.errors import InvalidInput, StageError
+from deployments.forensics.calibration import GHOSTS
+from deployments.forensics.compression import QUALITIES, compression
+from deployments.forensics.noise import noise
+from deployments.forensics.spectrum import detail
+from deployments.images import Pixels
+from deployments.stage import Stage, StageConfig
+
+Map = NDArray[np.float32]
+Table = tuple[int, ...]
+
+SMALLEST_SIDE: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Signals:
+    """``probability``: 0-1, higher is more likely changed.
+
+    ``high_freq_ratio``: share of the amplitude above half the Nyquist frequency, 0-1; ``spectral_entropy``: bits;
+    ``noise_variance``: squared grey levels; ``noise_inconsistency``: from 0, higher is more uneven; ``sharpness``:
+    squared grey levels; ``error_level``: mean change by saving again, grey levels; ``error_contrast``: how far its
+    highest blocks stand out, as a logarithm; ``ghost``: 0-1, and the JPEG quality at which it shows;
+    ``double_compression``: 0-1, or None where it cannot be told. ``errors`` (grey levels), ``ghosts`` (0-1, low stands
+    out) in blocks of 16 pixels and ``noise`` (grey levels) in blocks of 32: float32 (h, w).
+    """
+
+    probability: float
+    high_freq_ratio: float
+    spectral_entropy: float
+    noise_variance: float
+    noise_inconsistency: float
+    sharpness: float
+    error_level: float
+    error_contrast: float
+    ghost: float
+    ghost_quality: int
+    double_compression: float | None
+    errors: Map
+    ghosts: Map
+    noise: Map
+
+
+class Config(StageConfig):
+    """``user_config`` of forensics/signal."""
+
+    at_once: int = Field(default=2, ge=1, description="pictures that are measured at the same time; read at load")
+
+
+class SignalAnalyzer(Stage[Config, tuple[Pixels, Table | None], tuple[Pixels, Table | None], Signals]):
+    """(Image, uint8 (H, W, 3) RGB, the quantisation table of the JPEG it came in) → Signals."""
+
+    key = "forensics/signal"
+    config_class = Config
+
+    def load(self) -> None:
+        import cv2  # noqa: F401 - paid here and not by the first caller
+        import scipy.fft  # noqa: F401
+
+    def batches_at_once(self) -> int:
+        return self.config.at_once
+
+    def predict_batch(self, items: list[tuple[Pixels, Table | None]]) -> Sequence[Signals | StageError]:
+        return [self._measure(*item) for item in items]
+
+    def _measure(self, image: Pixels, table: Table | None) -> Signals | StageError:
+        if min(image.shape[:2]) < SMALLEST_SIDE:
+            return InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels a side is too small to be measured.")
+        return measure(image, table)
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "method": "spectrum (Welch 1967, Durall et al. 2019), noise (Immerkaer 1996; Mahdian and Saic 2009), error "
+            "level (Krawetz 2007), JPEG ghosts (Farid 2009), double compression (Popescu and Farid 2004), sharpness "
+            "(Pech-Pacheco et al. 2000)",
+            "qualities": list(QUALITIES),
+            "score": "probability of having been changed, 0 to 1, higher is more likely; from the JPEG ghost alone",
+            "worth": "AUC 0.72 on splices made for the purpose; the report has what it is on others",
+            "calibration": GHOSTS.told(),
+        }
+
+
+def measure(image: Pixels, table: Table | None) -> Signals:
+    """The signals of an RGB picture of at least 64 pixels a side."""
+    import cv2
+
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = luma.astype(np.float32)
+    frequencies, uneven, saved = detail(grey), noise(grey), compression(luma, table)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
+    return Signals(
+        probability=GHOSTS.probability(saved.ghost),
+        high_freq_ratio=frequencies.high_freq_ratio,
+        spectral_entropy=frequencies.entropy,
+        noise_variance=uneven.variance,
+        noise_inconsistency=uneven.inconsistency,
+        sharpness=float(deviation[0, 0]) ** 2,
+        error_level=saved.error_level,
+        error_contrast=saved.error_contrast,
+        ghost=saved.ghost,
+        ghost_quality=saved.ghost_quality,
+        double_compression=saved.double,
+        errors=saved.errors,
+        ghosts=saved.ghosts,
+        noise=uneven.level,
+    )

@@ -1,0 +1,78 @@
+"""forensics/speech: where in a sound somebody speaks, by Silero VAD (https://github.com/snakers4/silero-vad, MIT).
+
+It was trained to tell speech from silence, noise and music, in over six thousand languages by its authors' account.
+Singing may count as speech.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deployments.errors import InvalidInput, StageError
+from deployments.stage import Stage, StageConfig
+from deployments.weights import Weights, resolve
+
+Array = NDArray[np.float32]
+
+MODEL: Final = "silero-vad"
+RATE: Final = 16_000
+STEP_S: Final = 0.032
+LONGEST_S: Final = 60.0
+
+
+class Config(StageConfig):
+    """``user_config`` of forensics/speech; all of it is read at load."""
+
+    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
+
+
+class SpeechDetector(Stage[Config, Array, Array, Array]):
+    """Sound, float32[n] at 16 kHz, -1 to 1, up to a minute → float32[ceil(n / 512)]: chances of speech, 0-1.
+
+    What was before the sound is taken for silence; the first chances are as good as the others from 0.1 s on.
+    """
+
+    key = "forensics/speech"
+    config_class = Config
+
+    _weights: Weights
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded with the reason of every source when the weights cannot be had."""
+        import torch
+
+        from deployments.forensics.networks.silero import WEIGHT_FILE, load
+
+        torch.set_num_threads(self.config.torch_threads)
+        self._weights = resolve(MODEL)
+        self._torch = torch
+        self._network = load(self._weights.files[WEIGHT_FILE])
+
+    def warm_up(self) -> None:
+        self.predict_batch([np.zeros(RATE, np.float32)])
+
+    def predict_batch(self, items: list[Array]) -> Sequence[Array | StageError]:
+        return [self._chances(item) for item in items]
+
+    def _chances(self, sound: Array) -> Array | StageError:
+        if not 0 < len(sound) <= LONGEST_S * RATE:
+            return InvalidInput(f"A sound has up to {LONGEST_S:g} s, not {len(sound) / RATE:g} s.")
+        torch = self._torch
+        with torch.inference_mode():
+            # A copy: what came from another process is read-only.
+            chances: Array = self._network(torch.from_numpy(np.array(sound, np.float32))).numpy()
+        return chances
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "method": "Silero VAD",
+            "model": self._weights.name,
+            "model_version": self._weights.version,
+            "weights": self._weights.source,
+            "licence": self._weights.licence,
+            "device": "cpu",
+            "score": "chance of speech every 32 ms, 0 to 1; its authors count 0.5 and above as speech",
+        }

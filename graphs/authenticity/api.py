@@ -1,0 +1,45 @@
+"""Mounts the authenticity API, under /api/v1."""
+
+from fastapi import APIRouter, FastAPI
+
+from configs.settings import Settings
+from graphs.authenticity.models import Detail
+from graphs.authenticity.moving import IDENTITY, TEMPORAL
+from graphs.authenticity.pictures import FACES, SIGNAL, VIDEO_FACES, VISUAL
+from graphs.authenticity.routes import add_routes
+from graphs.authenticity.uploads import MOST_IN_BATCH
+from graphs.authenticity.voices import SPEECH, VOICE
+from graphs.context import Context
+
+PREFIX = "/api/v1"
+STAGES = (FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE)
+ERRORS = {
+    400: "not a file of the kind that the route takes, or no form with a file",
+    401: "wrong or missing API key",
+    404: "no such analysis, or it has expired",
+    413: "file or picture over the limits",
+    422: "a file that cannot be decoded, or a parameter out of its range",
+    429: "too many requests; Retry-After says when to come back",
+    500: "the analysis failed",
+    503: "no model that could judge is loaded, or a store is away",
+    504: "the time ran out",
+}
+_FRAME = 64 * 1024
+
+
+def body_limits(settings: Settings) -> dict[str, int]:
+    """Bytes that the body of a route may have, where that is more than of any route."""
+    one = settings.max_analysis_bytes + _FRAME
+    sizes = {"image": one, "image/batch": MOST_IN_BATCH * one, "video": one, "audio": one}
+    return {f"{PREFIX}/analyze/{name}{end}": size for name, size in sizes.items() for end in ("", "/")}
+
+
+def mount(app: FastAPI, context: Context) -> None:
+    """Add the authenticity routes to the application."""
+    router = APIRouter(
+        prefix=PREFIX,
+        tags=["authenticity"],
+        responses={status: {"model": Detail, "description": text} for status, text in ERRORS.items()},
+    )
+    add_routes(router, context)
+    app.include_router(router)

@@ -1,0 +1,86 @@
+"""From the probabilities of several signals to one verdict. Nothing here looks at media.
+
+Signals are pooled as log-odds, each with its weight (Genest and Zidek 1986, Combining probability distributions: the
+logarithmic opinion pool), over the signals that exist: a sure signal counts for more than an unsure one. 45 parts in a
+hundred go to the visual one, 30 to the forensic one, the rest in equal shares to motion and voice where present.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
+Confidence = Literal["LOW", "MEDIUM", "HIGH"]
+
+WEIGHTS: Final = {"visual": 0.45, "forensic": 0.30}
+REST: Final = 0.25
+"""Shared by all other signals."""
+SUSPICIOUS_FROM: Final = 40
+MANIPULATED_FROM: Final = 70
+"""Risk scores at which the bands begin."""
+NEAR: Final = 10.0
+"""Points from 50 within which no decision is clear."""
+CLEAR: Final = 25.0
+"""Points from 50 beyond which it is."""
+APART: Final = 0.5
+"""Difference of two probabilities above which signals disagree."""
+TOGETHER: Final = 0.3
+"""Difference up to which they agree strongly."""
+SURE: Final = 0.001
+"""No probability counts as nearer to 0 or 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``risk_score``: 0-100, one decimal; ``weights``: share of each signal, together 1."""
+
+    risk_score: float
+    classification: Classification
+    confidence: Confidence
+    weights: Mapping[str, float]
+
+
+def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Verdict | None:
+    """The verdict of the signals that exist, each 0-1; None when there is none.
+
+    ``missing``: signals that should exist, but whose model did not answer; then confidence is LOW.
+    """
+    if not probabilities:
+        return None
+    weights = shares(probabilities)
+    risk = round(100 * pooled((probabilities[name], weight) for name, weight in weights.items()), 1)
+    return Verdict(risk, classify(risk), confidence(risk, probabilities.values(), incomplete=any(missing)), weights)
+
+
+def shares(names: Iterable[str]) -> dict[str, float]:
+    """Weight of each signal, together 1."""
+    given = list(names)
+    others = [name for name in given if name not in WEIGHTS]
+    raw = {name: WEIGHTS.get(name) or REST / len(others) for name in given}
+    total = sum(raw.values())
+    return {name: weight / total for name, weight in raw.items()}
+
+
+def pooled(weighted: Iterable[tuple[float, float]]) -> float:
+    """One probability of (probability, weight) pairs, at least one."""
+    pairs = [(min(max(probability, SURE), 1 - SURE), weight) for probability, weight in weighted]
+    odds = sum(math.log(p / (1 - p)) * weight for p, weight in pairs) / sum(weight for _, weight in pairs)
+    return 1 / (1 + math.exp(-odds))
+
+
+def classify(risk_score: float) -> Classification:
+    """The band of a risk score; one between two bands, such as 39.6, is rounded first."""
+    whole = math.floor(risk_score + 0.5)
+    if whole >= MANIPULATED_FROM:
+        return "MANIPULATED"
+    return "SUSPICIOUS" if whole >= SUSPICIOUS_FROM else "AUTHENTIC"
+
+
+def confidence(risk_score: float, probabilities: Iterable[float], *, incomplete: bool = False) -> Confidence:
+    """LOW near 50 or where signals disagree or are missing; HIGH where at least two agree strongly, far from 50."""
+    given = list(probabilities)
+    spread, distance = max(given) - min(given), abs(risk_score - 50)
+    if incomplete or distance < NEAR or spread > APART:
+        return "LOW"
+    return "HIGH" if len(given) > 1 and spread <= TOGETHER and distance >= CLEAR else "MEDIUM"

@@ -1,0 +1,240 @@
+"""Responses of the authenticity API, as ``authenticity-api.md`` names them, and what it says beyond that."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Risk = Annotated[float, Field(ge=0, le=100)]
+Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
+Confidence = Literal["LOW", "MEDIUM", "HIGH"]
+RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
+CONFIDENCE = (
+    "LOW near 50, where signals disagree, or where a model did not answer; HIGH where signals agree far from 50"
+)
+
+
+class Detail(BaseModel):
+    """Body of every error of the authenticity API."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"detail": "Unsupported file type: a GIF. Supported: ['.jpg', '.png']"}]}
+    )
+    detail: str
+
+
+class Signal(BaseModel):
+    """One signal. ``score``: probability of manipulation, calibrated; null, with the reason, where there is none."""
+
+    score: Share | None
+    weight: Share = Field(description="its share in the verdict, before the shares are scaled to add up to 1")
+    effective_weight: Share = Field(description="after that; 0 for a signal that does not exist")
+    unavailable: str | None = Field(default=None, description="why there is no score")
+
+
+class VisualSignal(Signal):
+    """Of the visual model."""
+
+    faces_detected: int = Field(ge=0)
+    analysis_type: Literal["face_level", "image_level", "no_face", "unavailable"]
+    model: str | None = Field(description="name and version of what judged")
+
+
+class Features(BaseModel):
+    """What the pixels tell, measured on the luminance at the picture's own resolution."""
+
+    high_freq_ratio: Share = Field(description="share of the amplitude above half the Nyquist frequency")
+    spectral_entropy: float = Field(ge=0, description="of the azimuthal average of the power spectrum, bits")
+    noise_variance: float = Field(ge=0, description="Immerkaer's estimate, squared grey levels of 0-255")
+    sharpness: float = Field(ge=0, description="variance of the Laplacian")
+    noise_inconsistency: float = Field(ge=0, description="spread of the logarithm of local noise; higher: more uneven")
+    error_level: float = Field(ge=0, description="mean change by saving again as JPEG, grey levels")
+    error_contrast: float = Field(description="how far its highest blocks stand out, as a logarithm")
+    jpeg_ghost: Share = Field(description="how far a part was compressed differently; the score rests on this")
+    jpeg_ghost_quality: int
+    double_compression: Share | None = Field(description="gaps in the DCT histograms; null where it cannot be told")
+
+
+class ForensicSignal(Signal):
+    """Of the pixels themselves."""
+
+    features: Features | None
+
+
+class TemporalSignal(Signal):
+    """Of a face that was followed through some seconds."""
+
+    embedding_jitter: float | None = Field(default=None, description="1 - cosine from look to look, mean")
+    landmark_motion: float | None = Field(default=None, description="share of the distance of the eyes, r.m.s.")
+    flicker: float | None = Field(default=None, description="of the logarithm of the face's brightness, r.m.s.")
+    blink_rate: float | None = Field(default=None, description="a minute; null where the eyes are too small to tell")
+    seconds_observed: float = 0.0
+    looks: int = 0
+
+
+class Segment(BaseModel):
+    """A stretch of a sound that was judged; seconds."""
+
+    start: float
+    end: float
+    synthetic_probability: Share
+
+
+class AudioSignal(Signal):
+    """Of the sound of a video."""
+
+    speech_seconds: float | None
+    segments: list[Segment]
+
+
+class ImageSignals(BaseModel):
+    """Signals of a picture."""
+
+    visual: VisualSignal
+    forensic: ForensicSignal
+
+
+class VideoSignals(BaseModel):
+    """Signals of a video; ``audio`` is null for a silent one."""
+
+    visual: VisualSignal
+    forensic: ForensicSignal
+    temporal: TemporalSignal
+    audio: AudioSignal | None
+
+
+class FaceDetection(BaseModel):
+    """One face; ``bbox`` is left, top, right, bottom in pixels of the upright picture."""
+
+    face_id: int
+    bbox: tuple[int, int, int, int]
+    detection_confidence: Share
+    fake_probability: Share | None = Field(description="null where the visual model could not judge it")
+
+
+class Explanation(BaseModel):
+    """The verdict in words; every factor was measured."""
+
+    summary: str
+    factors: list[str]
+    recommendation: str
+
+
+class Answer(BaseModel):
+    """What every analysis has."""
+
+    analysis_id: str
+    timestamp: datetime
+    filename: str
+    processing_time_ms: int
+
+
+class ImageAnswer(Answer):
+    """The verdict on a picture."""
+
+    media_type: Literal["image"] = "image"
+    classification: Classification
+    confidence: Confidence = Field(description=CONFIDENCE)
+    risk_score: Risk = Field(description=RISK)
+    signals: ImageSignals
+    face_detections: list[FaceDetection]
+    explanation: Explanation
+    heatmap_url: str
+
+
+class BatchResult(BaseModel):
+    """One picture of a batch; ``error`` says why it has no verdict."""
+
+    filename: str
+    classification: Classification | None
+    risk_score: Risk | None
+    confidence: Confidence | None
+    analysis_id: str | None
+    error: str | None = None
+
+
+class BatchAnswer(BaseModel):
+    """Verdicts in the order of the files."""
+
+    batch_id: str
+    total_files: int
+    results: list[BatchResult]
+    processing_time_ms: int
+
+
+class VideoInfo(BaseModel):
+    """Facts of a video."""
+
+    duration_seconds: float
+    total_frames: int
+    fps: float
+    frames_analyzed: int
+
+
+class FrameAnalysis(BaseModel):
+    """One frame; ``risk_score`` is null where no model could say anything."""
+
+    frame_index: int
+    timestamp: float = Field(description="seconds from the first frame")
+    risk_score: Risk | None
+    classification: Classification | None
+    faces_detected: int
+
+
+class VideoAnswer(Answer):
+    """The verdict on a video."""
+
+    media_type: Literal["video"] = "video"
+    video_info: VideoInfo
+    classification: Classification
+    confidence: Confidence = Field(description=CONFIDENCE)
+    risk_score: Risk = Field(description=f"{RISK}; of the riskiest quarter of the frames, of motion and sound")
+    average_risk_score: Risk | None = Field(description="mean of the frames")
+    frame_analysis: list[FrameAnalysis]
+    temporal_consistency: Literal["CONSISTENT", "INCONSISTENT", "UNDECIDED", "NO_FACE_TRACK", "UNAVAILABLE"]
+    signals: VideoSignals
+    explanation: Explanation
+    heatmap_url: str | None
+
+
+class AudioInfo(BaseModel):
+    """Facts of a sound; ``sample_rate`` is what it was judged at."""
+
+    duration_seconds: float
+    sample_rate: int
+    speech_seconds: float | None = Field(description="null where the model of speech did not answer")
+    seconds_analyzed: float = Field(description="of a long sound, the first hour")
+    windows_analyzed: int
+    windows_total: int
+
+
+class Prediction(BaseModel):
+    """Probabilities, together 1."""
+
+    synthetic_probability: Share
+    real_probability: Share
+
+
+class AudioFeatures(BaseModel):
+    """Of the samples."""
+
+    rms_energy: Share
+    zero_crossing_rate: Share
+
+
+class AudioAnswer(Answer):
+    """The verdict on a voice; where nobody speaks it is NO_SPEECH, without any score."""
+
+    media_type: Literal["audio"] = "audio"
+    audio_info: AudioInfo
+    classification: Classification | Literal["NO_SPEECH"]
+    confidence: Confidence = Field(description=CONFIDENCE)
+    risk_score: Risk | None = Field(description=RISK)
+    prediction: Prediction | None
+    audio_features: AudioFeatures
+    segments: list[Segment]
+    explanation: Explanation
+
+
+AnyAnswer = Annotated[ImageAnswer | VideoAnswer | AudioAnswer, Field(discriminator="media_type")]

@@ -1,0 +1,133 @@
+"""Everything the stages can tell of one video: single frames, a face that is followed, and the sound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployments.errors import ModelNotLoaded, StageUnavailable
+from deployments.forensics.temporal import Temporal
+from deployments.images import Pixels
+from deployments.media.reader import StreamFacts
+from deployments.people.face import Face
+from deployments.people.identity import FaceVector
+from deployments.shared import share
+from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found
+from graphs.authenticity.footage import Footage
+from graphs.authenticity.fusion import pooled
+from graphs.authenticity.pictures import VIDEO_FACES, look
+from graphs.authenticity.sampling import evenly
+from graphs.authenticity.sound import opened_sound
+from graphs.authenticity.tracking import Follower
+from graphs.authenticity.uploads import Handed
+from graphs.authenticity.voices import listen
+from graphs.concurrent import task_group
+from graphs.context import Context
+
+IDENTITY = "people/identity"
+TEMPORAL = "forensics/temporal"
+TOP = 0.25
+"""Share of the frames, those of highest risk, that stand for the video: a change need not be in all of it."""
+NO_TRACK = "no face is seen long enough to be followed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFindings:
+    """One frame that was looked at; ``time`` in seconds."""
+
+    frame: int
+    time: float
+    picture: PictureFindings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoFindings:
+    """``worst``: the frame of the highest risk and its pixels. ``sound``: None for a silent film."""
+
+    facts: StreamFacts
+    frames: tuple[FrameFindings, ...]
+    movement: Movement
+    sound: SoundFindings | None
+    worst: tuple[FrameFindings, Pixels] | None
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Of the signals that exist."""
+        signals = {name: value for name in ("visual", "forensic") if (value := _highest(self.frames, name)) is not None}
+        if isinstance(self.movement, Temporal):
+            signals["temporal"] = self.movement.probability
+        if self.sound is not None and self.sound.probability is not None:
+            signals["audio"] = self.sound.probability
+        return signals
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Signals whose model did not answer, and why."""
+        faults = {name: reason for frame in self.frames for name, reason in frame.picture.faults.items()}
+        if isinstance(self.movement, Absent) and self.movement.fault:
+            faults["temporal"] = self.movement.reason
+        if self.sound is not None and self.sound.absent is not None and self.sound.absent.fault:
+            faults["audio"] = self.sound.absent.reason
+        return faults
+
+
+async def watch(context: Context, handed: Handed, num_frames: int) -> VideoFindings:
+    """Look at so many frames, follow a face, and listen. Raises UndecodableMedia."""
+    async with Footage.opened(handed.path) as footage:
+        async with task_group() as group:
+            # Frames are decoded one after the other, while the stages are busy with those before.
+            frames_task = group.create_task(_frames(context, footage, num_frames))
+            movement_task = group.create_task(_movement(context, footage))
+            sound_task = group.create_task(_sound(context, handed))
+        frames, worst = frames_task.result()
+        return VideoFindings(footage.facts, frames, movement_task.result(), sound_task.result(), worst)
+
+
+async def _frames(
+    context: Context, footage: Footage, wanted: int
+) -> tuple[tuple[FrameFindings, ...], tuple[FrameFindings, Pixels] | None]:
+    seen: list[FrameFindings] = []
+    worst: tuple[float, FrameFindings, Pixels] | None = None
+    for number in evenly(len(footage.times), wanted):
+        decoded = await footage.frame_near(number)
+        if decoded is None or (seen and decoded[0] <= seen[-1].frame):
+            continue
+        place, pixels = decoded
+        picture = await look(context, await share(pixels), None, detector=VIDEO_FACES)
+        found_here = FrameFindings(place, float(footage.times[place]), picture)
+        seen.append(found_here)
+        risk = pooled((value, 1.0) for value in picture.probabilities.values()) if picture.probabilities else 0.0
+        if worst is None or risk > worst[0]:
+            worst = risk, found_here, pixels
+    return tuple(seen), None if worst is None else worst[1:]
+
+
+async def _movement(context: Context, footage: Footage) -> Movement:
+    follower = Follower()
+    try:
+        async for time, pixels in footage.row():
+            image = await share(pixels)
+            faces: tuple[Face, ...] = follower.chosen(await context.stages[VIDEO_FACES](image))
+            if faces:
+                vectors: Sequence[FaceVector] = await context.stages[IDENTITY]((image, faces))
+                follower.see(time, pixels, faces, [vector.vector for vector in vectors])
+    except (ModelNotLoaded, StageUnavailable) as error:
+        return Absent(error.message, fault=True)
+    track = follower.track()
+    if track is None:
+        return Absent(NO_TRACK, fault=False)
+    return await found(context.stages[TEMPORAL](track), Temporal)
+
+
+async def _sound(context: Context, handed: Handed) -> SoundFindings | None:
+    if not handed.facts.has_audio:
+        return None
+    async with opened_sound(context.settings, handed) as heard:
+        return await listen(context, heard)
+
+
+def _highest(frames: Sequence[FrameFindings], name: str) -> float | None:
+    """The highest quarter of the frames' probabilities, pooled; None when no frame has any."""
+    values = sorted((p for frame in frames if (p := frame.picture.probabilities.get(name)) is not None), reverse=True)
+    if not values:
+        return None
+    count = max(1, round(TOP * len(values)))
+    return pooled((value, 1.0) for value in values[:count])

@@ -1,0 +1,40 @@
+"""Everything the stages can tell of one picture."""
+
+from deployments.errors import ModelNotLoaded, StageUnavailable
+from deployments.forensics.signal import Signals
+from deployments.forensics.visual import Visual
+from deployments.people.face import Face
+from deployments.shared import SharedImage
+from graphs.authenticity.findings import Absent, PictureFindings, found
+from graphs.concurrent import task_group
+from graphs.context import Context
+
+FACES = "people/faces"
+VIDEO_FACES = "people/video_faces"
+VISUAL = "forensics/visual"
+SIGNAL = "forensics/signal"
+
+Table = tuple[int, ...]
+NO_FACE = "there is no face, and the visual model judges faces only"
+UNSEEN = "no face is large and sharp enough for the visual model"
+
+
+async def look(context: Context, image: SharedImage, table: Table | None, *, detector: str = FACES) -> PictureFindings:
+    """Faces, then the visual model on them; the forensic measures beside that. ``table``: of the JPEG it came in."""
+    stages = context.stages
+
+    async def seen() -> tuple[tuple[Face, ...], Visual | Absent]:
+        try:
+            faces: tuple[Face, ...] = await stages[detector](image)
+        except (ModelNotLoaded, StageUnavailable) as error:
+            return (), Absent(error.message, fault=True)
+        visual = await found(stages[VISUAL]((image, faces)), Visual)
+        if isinstance(visual, Visual) and all(probability is None for probability in visual.probabilities):
+            visual = Absent(UNSEEN if faces else NO_FACE, fault=False)
+        return faces, visual
+
+    async with task_group() as group:
+        visual_task = group.create_task(seen())
+        signal_task = group.create_task(found(stages[SIGNAL]((image, table)), Signals))
+    faces, visual = visual_task.result()
+    return PictureFindings(faces, visual, signal_task.result())

@@ -1,0 +1,115 @@
+"""forensics/voice and forensics/speech with real weights: the published scores of AASIST, and who speaks where.
+
+Clips come from the folder ``media`` beside VISION_MODELS_DIR.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from configs import settings as settings_module
+from deployments.errors import ModelNotLoaded
+from deployments.forensics.speech import Config as SpeechConfig
+from deployments.forensics.speech import SpeechDetector
+from deployments.forensics.voice import RATE, SAMPLES, Config, Voice, VoiceDetector
+
+Array = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def media() -> Path:
+    if not os.environ.get("VISION_MODELS_DIR"):
+        pytest.skip("VISION_MODELS_DIR is not set")
+    media = Path(os.environ["VISION_MODELS_DIR"]).parent / "media" / "audio_spoof"
+    if not media.is_dir():
+        pytest.skip("no folder media beside VISION_MODELS_DIR")
+    return media
+
+
+@pytest.fixture(scope="module")
+def voices(media: Path) -> Iterator[VoiceDetector]:
+    yield from _loaded(VoiceDetector(Config()))
+
+
+@pytest.fixture(scope="module")
+def speech(media: Path) -> Iterator[SpeechDetector]:
+    yield from _loaded(SpeechDetector(SpeechConfig()))
+
+
+def _loaded(stage: Any) -> Iterator[Any]:
+    settings_module.settings.cache_clear()
+    threads = torch.get_num_threads()
+    try:
+        stage.load()
+    except ModelNotLoaded as error:
+        pytest.skip(error.message)
+    yield stage
+    torch.set_num_threads(threads)
+
+
+def samples(path: Path) -> Array:
+    """A clip at 16 kHz, as it is decoded."""
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
+        blocks = [block for frame in container.decode(audio=0) for block in resampler.resample(frame)]
+        return np.concatenate([block.to_ndarray()[0] for block in [*blocks, *resampler.resample(None)]])
+
+
+def scored(stage: VoiceDetector, clips: list[Array]) -> list[Voice]:
+    found = stage.predict_batch([stage.prepare(clip[:SAMPLES]) for clip in clips])
+    return [voice for voice in found if isinstance(voice, Voice)]
+
+
+def test_the_published_scores_come_out(voices: VoiceDetector, media: Path) -> None:
+    with (media / "asvspoof_tts" / "metadata.csv").open(newline="") as file:
+        published = {row["Sample_ID"]: float(row["Spoofing_Score"]) for row in csv.DictReader(file)}
+    assert len(published) == 20
+    clips = [samples(media / "asvspoof_tts" / f"{name}.flac") for name in published]
+    scores = [voice.score for voice in scored(voices, clips)]
+    np.testing.assert_allclose(scores, list(published.values()), atol=1e-3)
+
+
+def test_a_score_does_not_depend_on_its_batch(voices: VoiceDetector, media: Path) -> None:
+    clips = [samples(media / "asvspoof_tts" / f"Sample_0{number}.flac") for number in (1, 4, 9)]
+    together = [voice.score for voice in scored(voices, clips)]
+    alone = [scored(voices, [clip])[0].score for clip in clips]
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_a_recording_is_likely_and_a_made_voice_is_not(voices: VoiceDetector, media: Path) -> None:
+    folder = media / "asvspoof_tts"
+    recorded, made = scored(voices, [samples(folder / f"{name}.flac") for name in ("LA_E_9296375", "Sample_04")])
+    assert recorded.probability < 0.1
+    assert made.probability > 0.9
+
+
+def test_outside_its_domain_it_is_wrong_and_says_so(voices: VoiceDetector, media: Path) -> None:
+    clips = [samples(path) for path in sorted((media / "wavefake" / "real").glob("*.wav"))]
+    assert min(voice.probability for voice in scored(voices, clips)) > 0.8
+    assert "LJSpeech" in voices.info()["worth"]
+
+
+def test_speech_is_heard(speech: SpeechDetector, media: Path) -> None:
+    clip = samples(media / "wavefake" / "real" / "LJ001-0001.wav")
+    (chances,) = speech.predict_batch([clip])
+    assert isinstance(chances, np.ndarray)
+    assert len(chances) == -(-len(clip) // 512)
+    assert (chances >= 0.5).mean() > 0.85
+
+
+def test_silence_noise_and_music_are_no_speech(speech: SpeechDetector) -> None:
+    times = np.arange(10 * RATE) / RATE
+    chord = sum(np.sin(2 * np.pi * pitch * times) for pitch in (220, 277, 330, 440)) * np.exp(-4 * (times % 0.5)) / 8
+    noise = np.random.default_rng(0).normal(0, 0.05, 10 * RATE)
+    for sound in (np.zeros(10 * RATE), noise, chord):
+        (chances,) = speech.predict_batch([sound.astype(np.float32)])
+        assert isinstance(chances, np.ndarray)
+        assert chances.max() < 0.5

@@ -1,0 +1,128 @@
+"""The authenticity API over real stores and measures, with dummies for its models."""
+
+import io
+import wave
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from configs.settings import Settings
+from deployments.catalog import local_handle
+from deployments.forensics.signal import SignalAnalyzer
+from deployments.forensics.temporal import TemporalAnalyzer
+from graphs.context import Context
+from graphs.gateway import build_app, open_context
+from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
+from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+
+STAGES = (
+    *(DummyPhotoFaces, DummyVideoFaces, DummyRecognizer, DummyVisual, DummySpeech, DummyVoice),
+    *(SignalAnalyzer, TemporalAnalyzer),
+)
+BASE = "/api/v1"
+
+
+@dataclass
+class AuthenticityService:
+    """A client of a running authenticity API, and what it is made of."""
+
+    client: httpx.AsyncClient
+    context: Context
+    visual: DummyVisual
+    voice: DummyVoice
+
+    async def send(self, route: str, data: bytes, name: str = "file.jpg", **query: Any) -> httpx.Response:
+        """The answer to one file."""
+        return await self.client.post(f"{BASE}/analyze/{route}", files={"file": (name, data)}, params=query)
+
+    async def judged(self, route: str, data: bytes, name: str = "file.jpg", **query: Any) -> dict[str, Any]:
+        """The answer to one file that must have a verdict; it is kept, word for word."""
+        answer = await self.send(route, data, name, **query)
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        kept = await self.client.get(f"{BASE}/results/{body['analysis_id']}")
+        assert kept.json() == body
+        return body
+
+    @property
+    def spooled(self) -> list[Any]:
+        """Files that uploads left behind."""
+        spool = self.context.settings.spool
+        return sorted(spool.rglob("*")) if spool.exists() else []
+
+
+@asynccontextmanager
+async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticityService]:
+    """A service over the stores of the settings."""
+    context = open_context(config, {cls.key: await local_handle(cls) for cls in STAGES})
+    transport = httpx.ASGITransport(build_app(context, ["authenticity"]), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield AuthenticityService(client, context, DummyVisual.running, DummyVoice.running)
+    await context.close()
+
+
+def detail_of(answer: httpx.Response, status: int) -> str:
+    """The words of an error, which has nothing else in it."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"detail"}
+    assert ("retry-after" in answer.headers) == (status in (429, 503, 504))
+    detail: str = answer.json()["detail"]
+    return detail
+
+
+def scene(*people: str, seed: int = 1, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """A textured picture with a rectangle in the colour of each of ``PEOPLE``."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(90, 130, (size[1], size[0], 1)).repeat(3, axis=2).astype(np.uint8)
+    for place, name in enumerate(people):
+        pixels[30:80, 10 + 50 * place : 45 + 50 * place] = PEOPLE[name]
+    return Image.fromarray(pixels)
+
+
+def saved(image: Image.Image, fmt: str = "PNG", **options: Any) -> bytes:
+    """Encoded."""
+    file = io.BytesIO()
+    image.save(file, fmt, **options)
+    return file.getvalue()
+
+
+def wav(sound: NDArray[Any], rate: int = 16_000) -> bytes:
+    """A mono WAV of samples within ±1."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as output:
+        output.setnchannels(1)
+        output.setsampwidth(2)
+        output.setframerate(rate)
+        output.writeframes((np.asarray(sound) * 32767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def tone(seconds: float, loud: float, rate: int = 16_000) -> NDArray[np.float64]:
+    """A tone of 220 Hz."""
+    return loud * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate)) / rate)
+
+
+def film(frames: Sequence[Image.Image], sound: NDArray[Any] | None = None, fps: int = 10) -> bytes:
+    """MP4 with these frames, and mono sound at 16 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=fps, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
+        heard = None if sound is None else output.add_stream("aac", rate=16_000, layout="mono")
+        for frame in frames:
+            output.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        output.mux(stream.encode())
+        if heard is not None and sound is not None:
+            for start in range(0, len(sound), 1024):
+                part = av.AudioFrame.from_ndarray(sound[None, start : start + 1024].astype("f4"), "fltp", "mono")
+                part.sample_rate, part.pts = 16_000, start
+                output.mux(heard.encode(part))
+            output.mux(heard.encode())
+    return file.getvalue()

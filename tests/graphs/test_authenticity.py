@@ -1,0 +1,262 @@
+"""The authenticity API: verdicts, what is missing from them, what is refused, and what is kept."""
+
+import io
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deployments.forensics.voice import SAMPLES
+from graphs.authenticity.fusion import pooled
+from tests.dummies.video import PEOPLE
+from tests.graphs.authenticity import (
+    BASE,
+    AuthenticityService,
+    detail_of,
+    film,
+    saved,
+    scene,
+    serving_authenticity,
+    tone,
+    wav,
+)
+from tests.graphs.media import media_settings
+
+ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
+
+
+@pytest.fixture(scope="module")
+async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AuthenticityService]:
+    with media_settings(tmp_path_factory.mktemp("authenticity")) as config:
+        async with serving_authenticity(config) as made:
+            yield made
+            assert made.spooled == []
+
+
+async def test_a_picture_has_all_that_the_contract_names(service: AuthenticityService) -> None:
+    body = await service.judged("image/", saved(scene("ada", "bob")), "two.png")
+    assert (body["media_type"], body["filename"]) == ("image", "two.png")
+    visual, forensic = body["signals"]["visual"], body["signals"]["forensic"]
+    assert (visual["faces_detected"], visual["analysis_type"], visual["weight"]) == (2, "face_level", 0.45)
+    assert visual["score"] == pytest.approx(BOB, abs=1e-3)  # the more suspicious face
+    assert (forensic["weight"], forensic["effective_weight"]) == (0.3, 0.4)
+    assert {"high_freq_ratio", "spectral_entropy", "noise_variance", "sharpness"} <= set(forensic["features"])
+    risk = 100 * pooled([(visual["score"], 0.6), (forensic["score"], 0.4)])
+    assert body["risk_score"] == pytest.approx(risk, abs=0.1)
+    assert [face["fake_probability"] for face in body["face_detections"]] == pytest.approx([ADA, BOB], abs=1e-3)
+    assert body["face_detections"][0]["bbox"] == [10, 30, 45, 80]
+    assert "2 face(s) analyzed for manipulation signs" in body["explanation"]["factors"]
+    assert datetime.fromisoformat(body["timestamp"]).utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("route", ["image", "image/"])
+async def test_the_slash_at_the_end_does_not_matter(service: AuthenticityService, route: str) -> None:
+    assert (await service.send(route, saved(scene("ada")))).status_code == 200
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+async def test_formats_of_pictures_whatever_they_are_called(service: AuthenticityService, fmt: str) -> None:
+    body = await service.judged("image/", saved(scene("ada"), fmt), "film.mp4")
+    doubles = body["signals"]["forensic"]["features"]["double_compression"]
+    assert (doubles is None) or fmt == "JPEG"
+
+
+async def test_without_a_face_the_pixels_speak_alone(service: AuthenticityService) -> None:
+    body = await service.judged("image/", saved(scene()))
+    visual, forensic = body["signals"]["visual"], body["signals"]["forensic"]
+    assert (visual["score"], visual["effective_weight"], visual["analysis_type"]) == (None, 0.0, "no_face")
+    assert "no face" in visual["unavailable"]
+    assert forensic["effective_weight"] == 1
+    assert body["risk_score"] == pytest.approx(100 * forensic["score"], abs=0.1)
+
+
+async def test_an_absent_model_is_told_and_nothing_is_sure(service: AuthenticityService) -> None:
+    service.visual.off = True
+    try:
+        body = await service.judged("image/", saved(scene("ada")))
+    finally:
+        service.visual.off = False
+    assert body["confidence"] == "LOW"
+    assert body["signals"]["visual"]["analysis_type"] == "unavailable"
+    assert "no weights" in body["signals"]["visual"]["unavailable"]
+    assert "No visual signal: forensics/visual has no weights here" in body["explanation"]["factors"]
+    assert body["face_detections"][0]["fake_probability"] is None
+
+
+async def test_never_a_verdict_from_nothing(service: AuthenticityService) -> None:
+    service.visual.off = True
+    try:
+        answer = await service.send("image/", saved(scene().resize((40, 30))))  # too small to be measured as well
+    finally:
+        service.visual.off = False
+    assert "there is no verdict" in detail_of(answer, 503)
+
+
+async def test_a_batch_has_one_result_per_file(service: AuthenticityService) -> None:
+    data = [saved(scene("bob")), b"\xff\xd8\xff\xe0 no jpeg", saved(scene("ada"))]
+    files = [("files", (f"{place}.png", each)) for place, each in enumerate(data)]
+    for end in ("", "/"):
+        answer = await service.client.post(f"{BASE}/analyze/image/batch{end}", files=files)
+        assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["batch_id"].startswith("batch-")
+    assert (body["total_files"], [each["filename"] for each in body["results"]]) == (3, ["0.png", "1.png", "2.png"])
+    good, bad, other = body["results"]
+    assert good["risk_score"] > other["risk_score"]
+    assert (bad["classification"], bad["risk_score"]) == (None, None)
+    assert bad["error"]
+    assert (await service.client.get(f"{BASE}/results/{good['analysis_id']}")).json()["filename"] == "0.png"
+
+
+async def test_a_batch_has_ten_files_at_most(service: AuthenticityService) -> None:
+    files = [("files", (f"{place}.png", saved(scene()))) for place in range(11)]
+    assert "at most 10" in detail_of(await service.client.post(f"{BASE}/analyze/image/batch", files=files), 400)
+
+
+@pytest.mark.parametrize(
+    ("route", "data", "status", "words"),
+    [
+        ("image/", b"%PDF-1.7", 400, "A PDF. Supported: ['.jpg', '.jpeg', '.png', '.webp']"),
+        ("image/", wav(tone(1, 0.2)), 400, "a WAV"),
+        ("image/", saved(scene(), "GIF"), 400, "a GIF"),
+        ("image/", saved(scene("ada"), "JPEG")[:700], 422, "JPEG"),
+        ("video/", saved(scene()), 400, "a PNG"),
+        ("video/", b"\0\0\0\x18ftypmp42" + bytes(500), 422, "MP4"),
+        ("audio/", saved(scene()), 400, "a PNG"),
+        ("audio/", film([scene()] * 5), 400, "is video"),
+        ("audio/", b"RIFF\x24\0\0\0WAVEfmt ", 422, "WAV"),
+        ("image/", b"", 400, "empty"),
+    ],
+)
+async def test_what_is_not_taken(
+    service: AuthenticityService, route: str, data: bytes, status: int, words: str
+) -> None:
+    assert words in detail_of(await service.send(route, data, "holiday.jpg"), status)
+
+
+async def test_a_form_without_a_file(service: AuthenticityService) -> None:
+    assert "'file'" in detail_of(await service.client.post(f"{BASE}/analyze/image/", data={"a": "b"}), 400)
+
+
+async def test_files_over_the_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("small")
+    with media_settings(home, max_analysis_bytes=2000, max_image_pixels=100) as config:
+        async with serving_authenticity(config) as service:
+            assert "MB" in detail_of(await service.send("image/", bytes(2001)), 413)
+            detail_of(await service.send("image/", bytes(200_000)), 413)
+            assert "pixels" in detail_of(await service.send("image/", saved(Image.new("RGB", (11, 10)))), 413)
+            assert service.spooled == []
+
+
+async def test_a_video_has_frames_motion_and_sound(service: AuthenticityService) -> None:
+    frames = [scene("ada", seed=place) for place in range(30)]
+    data = film(frames, tone(3, 0.6))
+    body = await service.judged("video/", data, "film.mp4", num_frames=5)
+    assert body["video_info"]["frames_analyzed"] == 5
+    assert (body["video_info"]["total_frames"], body["video_info"]["duration_seconds"]) == (30, 3.0)
+    analysis = body["frame_analysis"]
+    assert [frame["frame_index"] for frame in analysis] == [3, 9, 15, 21, 27]
+    assert [frame["timestamp"] for frame in analysis] == pytest.approx([0.3, 0.9, 1.5, 2.1, 2.7])
+    assert {frame["faces_detected"] for frame in analysis} == {1}
+    average = float(np.mean([frame["risk_score"] for frame in analysis]))
+    assert body["average_risk_score"] == pytest.approx(average, abs=0.06)
+    signals = body["signals"]
+    assert signals["temporal"]["looks"] == 30
+    assert body["temporal_consistency"] in ("CONSISTENT", "INCONSISTENT", "UNDECIDED")
+    assert signals["audio"]["score"] == pytest.approx(0.6, abs=0.1)
+    shares = [signals[name]["effective_weight"] for name in ("visual", "forensic", "temporal", "audio")]
+    assert shares == pytest.approx([0.45, 0.3, 0.125, 0.125])
+
+
+async def test_a_silent_video_without_people(service: AuthenticityService) -> None:
+    body = await service.judged("video", film([scene(seed=place) for place in range(12)]), num_frames=256)
+    assert body["video_info"]["frames_analyzed"] == 12
+    assert (body["temporal_consistency"], body["signals"]["audio"]) == ("NO_FACE_TRACK", None)
+    assert body["signals"]["forensic"]["effective_weight"] == 1
+
+
+async def test_frames_beside_a_cut_are_left_alone(service: AuthenticityService) -> None:
+    dark, bright = Image.new("RGB", (160, 120), (10, 10, 10)), Image.new("RGB", (160, 120), (240, 240, 240))
+    data = film([dark] * 15 + [bright] * 15)
+    body = await service.judged("video/", data, num_frames=1)
+    (frame,) = body["frame_analysis"]
+    assert frame["frame_index"] in (13, 16)  # not 14 or 15, which the cut lies between
+
+
+@pytest.mark.parametrize("frames", [0, 257, "many"])
+async def test_the_number_of_frames_has_a_range(service: AuthenticityService, frames: Any) -> None:
+    assert "num_frames" in detail_of(await service.send("video/", b"x", num_frames=frames), 422)
+
+
+async def test_a_voice(service: AuthenticityService) -> None:
+    body = await service.judged("audio/", wav(tone(3, 0.8)), "voice.wav")
+    assert body["classification"] == "MANIPULATED"
+    assert body["confidence"] != "HIGH"  # one signal agrees with none
+    assert body["prediction"]["synthetic_probability"] == pytest.approx(0.8, abs=1e-3)
+    assert sum(body["prediction"].values()) == pytest.approx(1)
+    assert body["audio_info"]["sample_rate"] == 16_000
+    assert body["audio_info"]["duration_seconds"] == pytest.approx(3, abs=1e-3)
+    assert body["audio_features"]["rms_energy"] == pytest.approx(0.8 / np.sqrt(2), abs=1e-3)
+    assert body["audio_features"]["zero_crossing_rate"] == pytest.approx(440 / 16_000, abs=1e-3)
+    assert any("ASVspoof" in factor for factor in body["explanation"]["factors"])
+
+
+async def test_a_long_voice_is_judged_in_windows_where_somebody_speaks(service: AuthenticityService) -> None:
+    quiet = np.zeros(20 * 16_000)
+    sound = np.concatenate([quiet, tone(10, 0.3), quiet])
+    service.voice.lengths.clear()
+    body = await service.judged("audio/", wav(sound))
+    segments = body["segments"]
+    assert set(service.voice.lengths) == {SAMPLES}
+    assert body["audio_info"]["speech_seconds"] == pytest.approx(10, abs=0.1)
+    assert len(segments) == body["audio_info"]["windows_total"] == 6
+    assert min(segment["start"] for segment in segments) > 16
+    assert max(segment["end"] for segment in segments) < 34
+
+
+async def test_where_nobody_speaks_there_is_no_verdict(service: AuthenticityService) -> None:
+    body = await service.judged("audio/", wav(np.zeros(32_000)))
+    assert (body["classification"], body["risk_score"], body["prediction"]) == ("NO_SPEECH", None, None)
+    assert "Nobody speaks" in body["explanation"]["summary"]
+
+
+async def test_without_the_voice_model_there_is_no_verdict(service: AuthenticityService) -> None:
+    service.voice.off = True
+    try:
+        assert "no weights" in detail_of(await service.send("audio/", wav(tone(2, 0.5))), 503)
+    finally:
+        service.voice.off = False
+
+
+async def test_a_heat_map_shows_the_picture(service: AuthenticityService) -> None:
+    body = await service.judged("image/", saved(scene("ada", size=(1600, 1200)), "JPEG"))
+    answer = await service.client.get(body["heatmap_url"])
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    image = Image.open(io.BytesIO(answer.content))
+    assert image.size == (2 * 640 + 8, 480 + 22)
+    sound = await service.judged("audio/", wav(tone(1, 0.5)))
+    detail_of(await service.client.get(f"{BASE}/results/{sound['analysis_id']}/heatmap.png"), 404)
+
+
+@pytest.mark.parametrize("name", ["550e8400-e29b-41d4-a716-446655440000", "nothing"])
+async def test_an_unknown_result(service: AuthenticityService, name: str) -> None:
+    assert "no analysis" in detail_of(await service.client.get(f"{BASE}/results/{name}"), 404)
+    detail_of(await service.client.get(f"{BASE}/results/{name}/heatmap.png"), 404)
+
+
+async def test_a_result_is_kept_for_its_time(service: AuthenticityService) -> None:
+    body = await service.judged("image/", saved(scene()))
+    kept = await service.context.analyses.get(body["analysis_id"], datetime.now(UTC))
+    assert kept is not None
+    assert kept.expires_at - kept.created_at == timedelta(days=30)
+
+
+async def test_health_names_the_models(service: AuthenticityService) -> None:
+    body = (await service.client.get(f"{BASE}/health")).json()
+    assert body["models_loaded"] == {"visual_detector": True, "forensic_analyzer": True, "audio_detector": True}
+    assert body["status"] == "healthy"
+    assert body["uptime_seconds"] >= 0
+    assert (await service.client.get("/health")).json()["status"] == "ok"

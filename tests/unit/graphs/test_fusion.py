@@ -1,0 +1,101 @@
+"""Fusion: weights, bands and confidence, in numbers."""
+
+import math
+
+import pytest
+
+from deployments.forensics.calibration import AASIST, GHOSTS, MESONET, PRIOR, Calibration, logit, sigmoid
+from graphs.authenticity.fusion import classify, confidence, fuse, pooled, shares
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["visual", "forensic"], {"visual": 0.6, "forensic": 0.4}),
+        (["forensic"], {"forensic": 1}),
+        (["visual", "forensic", "temporal"], {"visual": 0.45, "forensic": 0.3, "temporal": 0.25}),
+        (["visual", "forensic", "audio"], {"visual": 0.45, "forensic": 0.3, "audio": 0.25}),
+        (
+            ["visual", "forensic", "temporal", "audio"],
+            {"visual": 0.45, "forensic": 0.3, "temporal": 0.125, "audio": 0.125},
+        ),
+        (["audio"], {"audio": 1}),
+        (["forensic", "audio"], {"forensic": 0.3 / 0.55, "audio": 0.25 / 0.55}),
+    ],
+)
+def test_weights_are_of_the_signals_that_exist(names: list[str], expected: dict[str, float]) -> None:
+    assert shares(names) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("risk", "band"),
+    [
+        (0, "AUTHENTIC"),
+        (39, "AUTHENTIC"),
+        (39.4, "AUTHENTIC"),
+        (39.5, "SUSPICIOUS"),
+        (40, "SUSPICIOUS"),
+        (69.4, "SUSPICIOUS"),
+        (69.5, "MANIPULATED"),
+        (70, "MANIPULATED"),
+        (100, "MANIPULATED"),
+    ],
+)
+def test_bands(risk: float, band: str) -> None:
+    assert classify(risk) == band
+
+
+def test_pooling() -> None:
+    assert pooled([(0.3, 1.0)]) == pytest.approx(0.3)
+    assert pooled([(0.9, 1.0), (0.1, 1.0)]) == pytest.approx(0.5)
+    # by hand: 0.6 ln(0.82/0.18) + 0.4 ln(0.71/0.29) = 1.268
+    assert pooled([(0.82, 0.6), (0.71, 0.4)]) == pytest.approx(1 / (1 + math.exp(-1.26806)), abs=1e-4)
+    assert 0 < pooled([(0.0, 1.0), (0.0, 1.0)]) < 0.002
+    assert pooled([(1.0, 1.0)]) == pytest.approx(0.999)
+
+
+@pytest.mark.parametrize(
+    ("risk", "probabilities", "incomplete", "expected"),
+    [
+        (80, [0.85, 0.75], False, "HIGH"),
+        (15, [0.1, 0.2], False, "HIGH"),
+        (80, [0.95, 0.6], False, "MEDIUM"),
+        (70, [0.75, 0.6], False, "MEDIUM"),
+        (70, [0.95, 0.3], False, "LOW"),
+        (55, [0.55, 0.56], False, "LOW"),
+        (45, [0.45], False, "LOW"),
+        (95, [0.95], False, "MEDIUM"),
+        (95, [0.95, 0.96], True, "LOW"),
+    ],
+)
+def test_confidence(risk: float, probabilities: list[float], incomplete: bool, expected: str) -> None:
+    assert confidence(risk, probabilities, incomplete=incomplete) == expected
+
+
+def test_the_example_of_the_contract() -> None:
+    verdict = fuse({"visual": 0.82, "forensic": 0.71})
+    assert verdict is not None
+    assert (verdict.classification, verdict.confidence) == ("MANIPULATED", "HIGH")
+    assert verdict.risk_score == pytest.approx(78.0, abs=0.1)
+
+
+def test_nothing_gives_no_verdict() -> None:
+    assert fuse({}) is None
+    assert fuse({}, ["visual"]) is None
+    verdict = fuse({"forensic": 0.95}, ["visual"])
+    assert verdict is not None
+    assert verdict.confidence == "LOW"
+
+
+def test_a_calibration_rises_within_its_limits() -> None:
+    curve = Calibration(slope=2.0, intercept=0.5, limit=3.0, on="a test")
+    assert curve.probability(0) == pytest.approx(sigmoid(0.5 + logit(PRIOR)))
+    assert curve.probability(1) > curve.probability(0.9)
+    assert curve.probability(3) == curve.probability(99)
+    assert curve.probability(-3) == curve.probability(-1e9)
+
+
+@pytest.mark.parametrize("curve", [MESONET, GHOSTS, AASIST])
+def test_every_calibration_says_what_it_rests_on(curve: Calibration) -> None:
+    assert len(curve.told()["on"]) > 20  # type: ignore[arg-type]
+    assert curve.slope > 0

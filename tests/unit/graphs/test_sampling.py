@@ -1,0 +1,56 @@
+"""Which frames and which windows are looked at."""
+
+import numpy as np
+import pytest
+
+from deployments.forensics.voice import SAMPLES
+from graphs.authenticity.sampling import calm, evenly, stretch
+from graphs.authenticity.voices import HOP, spread, windows
+
+
+def test_frames_are_spread_over_the_video() -> None:
+    assert evenly(100, 4) == [12, 37, 62, 87]
+    assert evenly(915, 16)[:2] == [28, 85]
+    assert evenly(3, 16) == [0, 1, 2]
+    assert evenly(7, 1) == [3]
+    assert len(set(evenly(300, 256))) == 256
+
+
+@pytest.mark.parametrize(
+    ("changes", "middle", "expected"),
+    [
+        ([0, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01], 3, 3),
+        ([0, 0.01, 0.01, 0.5, 0.01, 0.01, 0.01], 3, 4),  # 3 is the first frame of a shot, 2 the last one
+        ([0, 0.01, 0.01, 0.01, 0.5, 0.01, 0.01], 3, 2),
+        ([0, 0.2, 0.2, 0.25, 0.2, 0.2, 0.2], 3, 3),  # everything moves, nothing is cut
+        ([0], 0, 0),
+        ([0, 0.9], 1, 1),
+    ],
+)
+def test_a_cut_is_avoided(changes: list[float], middle: int, expected: int) -> None:
+    assert calm(np.array(changes), middle) == expected
+
+
+def test_a_face_is_followed_in_the_middle() -> None:
+    times = np.arange(900) / 30
+    first, behind, step = stretch(times)
+    assert (times[first], step) == (pytest.approx(10, abs=0.05), 3)
+    assert times[behind - 1] - times[first] == pytest.approx(10, abs=0.05)
+    assert stretch(np.arange(20) / 10) == (0, 20, 1)
+    assert stretch(np.array([0.0])) == (0, 1, 1)
+
+
+def test_windows_half_overlap_where_somebody_speaks() -> None:
+    speech = np.ones(1000, bool)
+    assert windows(30_000, speech) == [0]
+    length = 3 * SAMPLES
+    assert windows(length, speech) == [0, HOP, 2 * HOP, 3 * HOP, 4 * HOP]
+    assert windows(length + 100, speech)[-1] == length + 100 - SAMPLES
+    speech[: SAMPLES // 512] = False
+    assert windows(length, speech)[0] == HOP
+    assert len(windows(length, np.arange(1000) == 200)) == 1
+
+
+def test_windows_of_a_long_sound_are_thinned_out() -> None:
+    assert spread(list(range(10)), 40) == list(range(10))
+    assert spread(list(range(1000)), 5) == [0, 250, 500, 749, 999]

@@ -11,6 +11,7 @@ from graphs.assets import api as assets
 from graphs.context import Context
 from graphs.contracts import Contract
 from graphs.media import api as media
+from graphs.muzzle import api as muzzle
 from graphs.photos import api as photos
 
 
@@ -44,5 +45,12 @@ APIS: dict[str, Api] = {
         photos.body_limits,
     ),
     "media": Api("Media: video streams, clips, frames, face traces", media.mount, media.STAGES, contracts.MEDIA),
+    "muzzle": Api(
+        "Muzzle: verification and identification of cattle",
+        muzzle.mount,
+        muzzle.STAGES,
+        contracts.MUZZLE,
+        muzzle.body_limits,
+    ),
     "jobs": Api("Jobs: progress and cancelling of long work", jobs.mount, (), contracts.JOBS),
 }

@@ -9,6 +9,7 @@ from fastapi import Depends
 from configs.settings import Settings
 from deployments.handle import StageHandle
 from ops.fetch import Fetcher
+from ops.stores.animals import Animals
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
@@ -26,6 +27,7 @@ class Context:
     documents: Documents
     jobs: JobStore
     people: People
+    animals: Animals
     cache: Cache
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
@@ -36,6 +38,7 @@ class Context:
         await self.documents.close()
         await self.jobs.close()
         await self.people.close()
+        await self.animals.close()
         await self.cache.close()
         await self.fetcher.close()
 

@@ -24,7 +24,7 @@ from graphs.health import health_router
 from graphs.limits import RequestLimits
 from graphs.rates import RateLimits
 from ops.fetch import open_fetcher
-from ops.stores.open import open_cache, open_documents, open_jobs, open_objects, open_people
+from ops.stores.open import open_animals, open_cache, open_documents, open_jobs, open_objects, open_people
 
 logger = logging.getLogger("ray.serve")
 
@@ -69,6 +69,7 @@ def open_context(config: Settings, stages: dict[str, Any]) -> Context:
         documents=open_documents(config.documents),
         jobs=open_jobs(config.documents),
         people=open_people(config.documents),
+        animals=open_animals(config.documents),
         cache=open_cache(config.cache_url.get_secret_value()),
         fetcher=open_fetcher(config),
     )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from graphs.context import Context, Timer
 from ops.stores.documents import StoreError
@@ -69,6 +69,7 @@ class Health(BaseModel):
     storage: StoreState
     cache: StoreState
     models: list[StageState]
+    models_loaded: list[int] = Field(description="ids of the muzzle models that are loaded; of 60, 62 and 64")
     processing_time: float
 
 
@@ -106,7 +107,9 @@ def health_router(context: Context) -> APIRouter:
         )
         embed = infos.get("embed/dinov3", {})
         everything = documents and objects and (cache or context.cache.type == "none")
+        muzzle = infos.get("muzzle/ensemble", {})
         loaded = all(info.get("loaded") or info.get("on_demand") for info in infos.values())
+        loaded = loaded and not muzzle.get("missing")
         return Health(
             status="unhealthy" if not (documents and objects) else "ok" if everything and loaded else "degraded",
             timestamp=datetime.now(UTC),
@@ -139,6 +142,7 @@ def health_router(context: Context) -> APIRouter:
                 )
                 for key, info in infos.items()
             ],
+            models_loaded=muzzle.get("models_loaded", []),
             processing_time=clock.seconds,
         )
 

@@ -45,6 +45,8 @@ TABLE = {
     "TraceNotFound": ("TRACE_NOT_FOUND", 404),
     "IdentityNotFound": ("IDENTITY_NOT_FOUND", 404),
     "NeverTogether": ("NO_COOCCURRENCE", 404),
+    "AnimalNotFound": ("ANIMAL_NOT_FOUND", 404),
+    "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }

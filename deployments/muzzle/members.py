@@ -116,6 +116,11 @@ def projected(domain: Domain, share: float) -> Ensemble:
 
 def default_ensemble(backbone: str, dimensions: int) -> Ensemble:
     """The untrained ensemble over a backbone of models.yaml. Raises ModelNotLoaded where it has no calibration."""
+    return projected(*calibration(backbone, dimensions))
+
+
+def calibration(backbone: str, dimensions: int) -> tuple[Domain, float]:
+    """(domain, share of its mean that is subtracted) of a backbone. Raises ModelNotLoaded where there is none."""
     with np.load(CALIBRATION, allow_pickle=False) as stored:
         if f"{backbone}/centre" not in stored:
             raise ModelNotLoaded(
@@ -126,7 +131,7 @@ def default_ensemble(backbone: str, dimensions: int) -> Ensemble:
     domain = Domain(**{name: np.asarray(values, np.float32) for name, values in parts.items()}, limit=limit)
     if len(domain.mean) != dimensions:
         raise ModelNotLoaded(f"The muzzle calibration for {backbone} has {len(domain.mean)} numbers, not {dimensions}.")
-    return projected(domain, share)
+    return domain, share
 
 
 def save_calibration(backbone: str, domain: Domain, share: float, path: Path = CALIBRATION) -> None:

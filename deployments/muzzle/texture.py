@@ -59,6 +59,11 @@ class TextureBackbone:
         module = self.backbone.make_module()
         return _vit_texture(module, self.blocks) if self.is_vit else _efficientnet_texture(module, self.blocks)
 
+    def last_parameters(self, module: "torch.nn.Module", blocks: int) -> "list[torch.nn.Parameter]":
+        """Parameters of the last blocks of a module of a ViT that are used; for training them."""
+        assert self.is_vit
+        return [parameter for block in list(_layers(module))[-blocks:] for parameter in block.parameters()]
+
 
 def _statistics(forward: "Callable[[torch.Tensor], torch.Tensor]", owner: "torch.nn.Module") -> "torch.nn.Module":
     """``forward`` gives positions float32[N, p, c]; ``owner`` holds its parameters."""

@@ -1,21 +1,19 @@
-"""Texture features of photos outside the service, by torch in fp32."""
+"""Texture features of photos outside the service, by the engines that it uses too."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.settings import settings
 from deployments.embed.backbones import load_backbone
+from deployments.engines import EngineName, build_engine
 from deployments.images import Pixels
 from deployments.muzzle.photo import CLIP_LIMIT, WHOLE, Crop, muzzle_pixels
 from deployments.muzzle.texture import TextureBackbone
 from deployments.weights import resolve_first
-
-if TYPE_CHECKING:
-    import torch
 
 Array = NDArray[np.float32]
 BATCH = 16
@@ -42,12 +40,17 @@ PLAIN = View()
 
 
 class FeatureExtractor:
-    """The first of some models of models.yaml that can be had. Raises ModelNotLoaded."""
+    """The first of some models of models.yaml that can be had, on the engine given. Raises ModelNotLoaded."""
 
-    def __init__(self, models: Sequence[str], device: str = "cpu") -> None:
+    def __init__(self, models: Sequence[str], engine: EngineName = "auto") -> None:
         self.texture = TextureBackbone(load_backbone(resolve_first(models)))
-        self.device = device
-        self.module: torch.nn.Module = self.texture.make_module().eval().to(device)
+        self._engine = build_engine(
+            engine,
+            self.texture.make_module,
+            version=self.texture.version,
+            input_size=self.texture.size,
+            cache=settings().models_cache.expanduser(),
+        )
 
     @property
     def name(self) -> str:
@@ -56,13 +59,9 @@ class FeatureExtractor:
 
     def __call__(self, squares: Iterable[Pixels]) -> Array:
         """uint8 (224, 224, 3) each → float32[n, d]."""
-        import torch
-
-        rows: list[Array] = []
-        with torch.inference_mode():
-            for some in _batches(squares):
-                batch = torch.from_numpy(np.stack([self.texture.normalize(pixels) for pixels in some]))
-                rows.append(self.module(batch.to(self.device)).float().cpu().numpy())
+        rows = [
+            self._engine(np.stack([self.texture.normalize(pixels) for pixels in some])) for some in _batches(squares)
+        ]
         return np.concatenate(rows) if rows else np.zeros((0, self.texture.dimensions), np.float32)
 
 

@@ -82,6 +82,8 @@ def start_ray(workers: int) -> None:
     """A Ray of this process's own, unless RAY_ADDRESS names a cluster."""
     import ray
 
+    if ray.is_initialized():
+        return
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING)
     else:
@@ -168,7 +170,7 @@ def main() -> None:
             "photos": len(photos),
             "datasets": sorted(set(map(dataset_of, animals))),
             "views": arguments.views,
-            **asdict(settings),
+            "heads": asdict(settings),
         },
         metrics=metrics,
         folder=folder,

@@ -36,12 +36,12 @@ def draw_verification(judged: Mapping[str, tuple[HeldOut, HeldOut]], path: Path)
     figure, rows = pyplot.subplots(len(judged), 3, figsize=(13, 3.9 * len(judged)), layout="constrained", squeeze=False)
     for axes, (dataset, (before, after)) in zip(rows, judged.items(), strict=True):
         for kind, colour, each in (("untrained", BEFORE, before), ("trained", AFTER, after)):
-            _roc(axes[0], each.pairs, f"{kind}: AUC {each.pairs.auc:.3f}, EER {100 * each.pairs.eer:.1f} %", colour)
+            _roc(axes[0], each.pairs, f"{kind}: AUC {each.pairs.auc:.4f}, EER {100 * each.pairs.eer:.1f} %", colour)
         axes[0].set(title=f"{dataset}: pairs of photos", xlabel="false accepts", ylabel="true accepts")
         axes[0].legend(loc="lower right")
         for axis, kind, each in ((axes[1], "untrained", before), (axes[2], "trained", after)):
             _histogram(axis, each.templates)
-            title = f"{kind}: AUC {each.templates.auc:.3f}, EER {100 * each.templates.eer:.1f} %"
+            title = f"{kind}: AUC {each.templates.auc:.4f}, EER {100 * each.templates.eer:.1f} %"
             axis.set(title=title, xlabel="cosine of probe and template", ylabel="% of a kind", xlim=(-0.6, 1))
     figure.savefig(path, dpi=90)
     pyplot.close(figure)

@@ -80,13 +80,12 @@ class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]
     def info(self) -> dict[str, Any]:
         return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
 
-    def open_source(self) -> IndexSource:
-        """The store whose vectors are searched."""
-        return open_documents(settings().documents)
+    def open_stores(self) -> tuple[IndexSource, Vectors]:
+        """The store whose vectors are searched, and the one that they are searched in."""
+        return open_documents(settings().documents), open_vectors(settings().vectors)
 
     async def _open(self) -> None:
-        self._documents = self.open_source()
-        self._vectors = open_vectors(settings().vectors)
+        self._documents, self._vectors = self.open_stores()
         await self._documents.ping()
 
     async def _answer(self, item: NearestQuery | Forget) -> Found:

@@ -6,8 +6,8 @@ the vector store before each search and between requests.
 
 from configs.settings import settings
 from deployments.analysis.nearest import Nearest
-from ops.stores.open import open_animals
-from ops.stores.vectors import IndexSource
+from ops.stores.open import open_animals, open_vectors
+from ops.stores.vectors import IndexSource, Vectors
 
 
 class MuzzleGallery(Nearest):
@@ -15,5 +15,5 @@ class MuzzleGallery(Nearest):
 
     key = "muzzle/gallery"
 
-    def open_source(self) -> IndexSource:
-        return open_animals(settings().documents)
+    def open_stores(self) -> tuple[IndexSource, Vectors]:
+        return open_animals(settings().documents), open_vectors(settings().vectors)

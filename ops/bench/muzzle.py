@@ -29,13 +29,24 @@ from deployments.images import Pixels
 from deployments.muzzle.encoding import MuzzleEncoding
 from deployments.muzzle.ensemble import Config, MuzzleEnsemble
 from graphs.muzzle.decision import predicted
-from graphs.muzzle.domain import domain_check
+from graphs.muzzle.domain import INVALID, VALID, domain_check
 from graphs.muzzle.limits import limits_of
 from ops.bench.report import processor
 from ops.error_rates import Rate, rate
 from ops.muzzle.made_up import made_up
 from ops.muzzle.photos import SUFFIXES, find_photos
 
+CAVEATS = (
+    "What these numbers can and cannot say:",
+    "",
+    "- Three animals are few: the 18 muzzles tell that the method works, not how often it errs in a herd. Photos of "
+    "one animal were taken in one or two sessions, so light and focus may help to tell animals apart.",
+    "- On muzzles there is hardly anything left to lift, and the lift is within chance; on the cows from above, with 7 "
+    "times as many pairs of 8 animals, it is larger. The layer of the backbone, the centre and the limit of the "
+    "domain check were chosen by these photos; so was, of six settings tried, the pull of the heads towards the "
+    "projections (0.2): less of it lifts the cows more, and the muzzles not at all.",
+    "- An animal's heads are judged against animals that they were trained on: only one side of a pair is new.",
+)
 BATCH = 8
 ROUNDS = 7
 
@@ -68,11 +79,11 @@ def verdicts(encodings: Sequence[MuzzleEncoding], animals: Sequence[str]) -> dic
     return counted
 
 
-def refused(encodings: Sequence[MuzzleEncoding]) -> Rate:
-    """Pictures that the domain check calls invalid."""
+def misjudged(encodings: Sequence[MuzzleEncoding], right: str) -> Rate:
+    """Pictures of which the domain check does not say what is right."""
     limits = limits_of(settings(), None)
-    invalid = [domain_check(each, limits).decision.verdict == "INVALID_INPUT" for each in encodings]
-    return rate(sum(invalid), len(invalid))
+    wrong = [domain_check(each, limits).decision.verdict != right for each in encodings]
+    return rate(sum(wrong), len(wrong))
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -132,10 +143,10 @@ def main() -> None:
     animals = [photo.animal for photo in photos]
     muzzles = encoded(stage, [photo.path.read_bytes() for photo in photos])
     domains = {
-        "muzzles (refusals are errors)": refused(muzzles),
-        "blank, noise, gradients, text": refused(encoded(stage, [png(pixels) for _, pixels in made_up()])),
-        "other pictures": refused(encoded(stage, pictures_under(arguments.general))),
-        "cows from above": refused(encoded(stage, pictures_under(arguments.others))),
+        "muzzles": misjudged(muzzles, VALID),
+        "blank, noise, gradients, text": misjudged(encoded(stage, [png(pixels) for _, pixels in made_up()]), INVALID),
+        "photos of other things": misjudged(encoded(stage, pictures_under(arguments.general)), INVALID),
+        "cows from above": misjudged(encoded(stage, pictures_under(arguments.others)), INVALID),
     }
     text = report(
         stage.info(),
@@ -183,7 +194,7 @@ def report(
             f"| {name} | {kinds['MATCH']} | {kinds['NO_MATCH']} | {kinds['INVALID_INPUT']} | {wrong} of {total}, "
             f"{100 * wrong / total:.1f} % |"
         )
-    lines += ["", "| domain check of | refused |", "|---|---|"]
+    lines += ["", "| domain check of | misjudged |", "|---|---|"]
     lines += [f"| {name} | {each} |" for name, each in domains.items()]
     lines += [
         "",
@@ -205,6 +216,8 @@ def report(
                     f"| {each['tar_at_far_1e-3']:.3f} | {each['matching']}, {each['other']} |"
                 )
     lines += [
+        "",
+        *CAVEATS,
         "",
         "![verification](muzzle_verification.png)",
         "",

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from deployments.muzzle.checkpoint import CalibratedThresholds
 from deployments.muzzle.members import Ensemble
+from graphs.muzzle.limits import CONTRACT
 from ops.error_rates import Verification
 from ops.muzzle.verification import (
     Kinds,
@@ -23,7 +24,7 @@ from ops.muzzle.verification import (
 
 Array = NDArray[np.float32]
 LOWEST_SHARE = 0.02
-"""Of triples of one animal that may be refused as unlike each other."""
+"""Of triples of one animal that may be refused as unlike each other; the contract's threshold is the strictest."""
 
 
 class HeldOut:
@@ -53,6 +54,6 @@ class HeldOut:
         return CalibratedThresholds(
             cosine=round(cosine, 4),
             distance=round(float(np.sqrt(max(0.0, 2 - 2 * cosine))), 4),
-            mutual=round(max(0.0, float(np.quantile(self.mutual, LOWEST_SHARE))), 4),
+            mutual=round(min(CONTRACT.mutual, max(0.0, float(np.quantile(self.mutual, LOWEST_SHARE)))), 4),
             domain=domain_limit,
         )

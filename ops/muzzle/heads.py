@@ -58,11 +58,10 @@ class Heads:
         self._domain = domain
         self._offset = share * domain.mean
         self._start = [torch.from_numpy(weight) for weight in projections(len(domain.mean))]
-        self.module = torch.nn.ModuleList(
-            torch.nn.Linear(len(domain.mean), weight.shape[1], bias=False) for weight in self._start
-        )
+        self._layers = [torch.nn.Linear(len(domain.mean), weight.shape[1], bias=False) for weight in self._start]
+        self.module = torch.nn.ModuleList(self._layers)
         with torch.no_grad():
-            for layer, weight in zip(self.module, self._start, strict=True):
+            for layer, weight in zip(self._layers, self._start, strict=True):
                 layer.weight.copy_(weight.T)
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
         self.epoch = 0
@@ -84,11 +83,11 @@ class Heads:
             for place, (part, rng) in enumerate(zip(rows, rngs, strict=True)):
                 chosen = animals_and_views(part.labels, part.groups, self.config.animals, self.config.views, rng)
                 inputs = torch.from_numpy(part.features[chosen] - self._offset)
-                codes = torch.nn.functional.normalize(self.module[place](inputs), dim=1)
+                codes = torch.nn.functional.normalize(self._layers[place](inputs), dim=1)
                 labels = torch.from_numpy(part.labels[chosen])
                 loss = triplet_loss(codes, labels, self.config.margin, self.config.mining)
-                pull = (self.module[place].weight - self._start[place].T).square().sum()
-                (loss + self.config.decay * pull).backward()
+                pull = (self._layers[place].weight - self._start[place].T).square().sum()
+                (loss + self.config.decay * pull).backward()  # type: ignore[no-untyped-call]
                 sums[place] += float(loss.detach()) / self.config.batches
             if average is not None:
                 average(self.module)
@@ -114,7 +113,7 @@ class Heads:
 
     def ensemble(self) -> Ensemble:
         """The members as the service takes them."""
-        weights = [np.asarray(layer.weight.detach().numpy().T, np.float32) for layer in self.module]
+        weights = [np.asarray(layer.weight.detach().numpy().T, np.float32) for layer in self._layers]
         maps = [affine(self._domain, weight, self._offset) for weight in weights]
         members = tuple(Member(number, *parts) for number, parts in zip(MEMBER_IDS, maps, strict=True))
         return Ensemble(members, self._domain, "trained")

@@ -110,6 +110,26 @@ class Settings(BaseSettings):
     llm_default_model: str = Field(default="anthropic/claude-opus-4-6", validation_alias="LLM_DEFAULT_MODEL")
     llm_max_tokens: int = Field(default=500, ge=100, le=2000, validation_alias="LLM_MAX_TOKENS")
 
+    max_muzzle_photo_bytes: PositiveInt = Field(default=10 * 2**20, description="photo of the muzzle API")
+    predict_cosine_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        validation_alias="PREDICT_COSINE_THRESHOLD",
+        description="this and the next two: empty for what trained models were calibrated to, or 0.62, 0.85, 0.40",
+    )
+    predict_euclidean_max: float | None = Field(default=None, gt=0, le=2, validation_alias="PREDICT_EUCLIDEAN_MAX")
+    predict_mutual_min: float | None = Field(default=None, ge=0, le=1, validation_alias="PREDICT_MUTUAL_MIN")
+    domain_variance_min: float = Field(default=0.005, ge=0, le=1, validation_alias="DOMAIN_VARIANCE_MIN")
+    domain_consistency_max: float = Field(default=0.20, ge=-1, le=1, validation_alias="DOMAIN_CONSISTENCY_MAX")
+    identify_margin_min: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        validation_alias="IDENTIFY_MARGIN_MIN",
+        description="cosine that the best animal must have more than the next one",
+    )
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, level: Any) -> Any:

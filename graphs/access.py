@@ -63,7 +63,7 @@ def document_keys(app: FastAPI) -> None:
 
     def with_keys() -> dict[str, Any]:
         document = without()
-        document.setdefault("components", {})["securitySchemes"] = SCHEMES
+        document.setdefault("components", {}).setdefault("securitySchemes", {}).update(SCHEMES)
         document["security"] = [{name: []} for name in SCHEMES]
         for path in OPEN_PATHS & document["paths"].keys():
             for operation in document["paths"][path].values():

@@ -12,6 +12,7 @@ from graphs.authenticity import api as authenticity
 from graphs.context import Context
 from graphs.contracts import Contract
 from graphs.media import api as media
+from graphs.muzzle import api as muzzle
 from graphs.photos import api as photos
 from graphs.shots import api as shots
 from graphs.shots.storing import body_limits as shot_body_limits
@@ -53,6 +54,13 @@ APIS: dict[str, Api] = {
         shots.STAGES,
         contracts.SHOTS,
         shot_body_limits,
+    ),
+    "muzzle": Api(
+        "Muzzle: verification and identification of cattle",
+        muzzle.mount,
+        muzzle.STAGES,
+        contracts.MUZZLE,
+        muzzle.body_limits,
     ),
     "authenticity": Api(
         "Authenticity: deepfake analysis of image, video and audio",

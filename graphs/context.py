@@ -10,6 +10,7 @@ from configs.settings import Settings
 from deployments.handle import StageHandle
 from ops.fetch import Fetcher
 from ops.stores.analyses import Analyses
+from ops.stores.animals import Animals
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
@@ -30,6 +31,7 @@ class Context:
     people: People
     shots: Shots
     analyses: Analyses
+    animals: Animals
     cache: Cache
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
@@ -42,6 +44,7 @@ class Context:
         await self.people.close()
         await self.shots.close()
         await self.analyses.close()
+        await self.animals.close()
         await self.cache.close()
         await self.fetcher.close()
 

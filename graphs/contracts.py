@@ -69,11 +69,17 @@ PHOTOS = Contract(
     ),
 )
 MUZZLE = Contract(
-    paths="/(?:predict|encode|domain-check)(?:/|$)",
+    paths="/(?:predict|encode|domain-check|animals|identify)(?:/|$)",
+    # Its table of errors has no other statuses for a request that cannot be used, or not in time.
     errors=ErrorStyle(
-        _detail, {code: (422, code) for code in ("INVALID_INPUT", "INVALID_FILE_FORMAT", "FILE_TOO_LARGE")}
+        _detail,
+        {code: (422, code) for code in ("INVALID_INPUT", "INVALID_FILE_FORMAT", "FILE_TOO_LARGE", "HTTP_ERROR")}
+        | {"DEADLINE_EXCEEDED": (503, "DEADLINE_EXCEEDED")},
     ),
-    limits=lambda _: (RateLimit("muzzle", 30, ".*"),),
+    limits=lambda _: (
+        RateLimit("muzzle", 30, "POST /(?:predict|encode|domain-check)(?:/.*)?"),
+        RateLimit("muzzle-animals", 60, ".*"),
+    ),
 )
 AUTHENTICITY = Contract(
     paths="/api/v1/(?:analyze|results)/",

@@ -26,6 +26,7 @@ from graphs.rates import RateLimits
 from ops.fetch import open_fetcher
 from ops.stores.open import (
     open_analyses,
+    open_animals,
     open_cache,
     open_documents,
     open_jobs,
@@ -79,6 +80,7 @@ def open_context(config: Settings, stages: dict[str, Any]) -> Context:
         people=open_people(config.documents),
         shots=open_shots(config.documents),
         analyses=open_analyses(config.documents),
+        animals=open_animals(config.documents),
         cache=open_cache(config.cache_url.get_secret_value()),
         fetcher=open_fetcher(config),
     )

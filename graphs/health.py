@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from graphs.context import Context, Timer
+from graphs.context import Clock, Context, Timer
 from ops.stores.documents import StoreError
 
 PATIENCE_S = 5.0
@@ -63,11 +63,8 @@ class Detectors(BaseModel):
     audio_detector: bool
 
 
-class Health(BaseModel):
-    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not.
-
-    Under /api/v1 ``ok`` is ``healthy`` where the authenticity API is served, and ``models_loaded`` is of its models.
-    """
+class ServiceHealth(BaseModel):
+    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not."""
 
     status: Literal["ok", "healthy", "degraded", "unhealthy"]
     timestamp: datetime
@@ -80,8 +77,19 @@ class Health(BaseModel):
     storage: StoreState
     cache: StoreState
     models: list[StageState]
-    models_loaded: Detectors | None
     processing_time: float
+
+
+class Health(ServiceHealth):
+    """As the asset, photo and muzzle APIs have it."""
+
+    models_loaded: list[int] = Field(description="ids of the muzzle models that are loaded; of 60, 62 and 64")
+
+
+class ApiHealth(ServiceHealth):
+    """As the asset and authenticity APIs have it under /api/v1: ``ok`` is ``healthy`` where the latter is served."""
+
+    models_loaded: Detectors | None
 
 
 async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -124,15 +132,16 @@ def health_router(context: Context) -> APIRouter:
     """/health for people and clients, /livez and /readyz for schedulers."""
     router = APIRouter(tags=["service"])
 
-    async def health(clock: Timer) -> Health:
-        """State of the models, the stores and the device."""
+    async def state(clock: Clock) -> tuple[ServiceHealth, dict[str, dict[str, Any]]]:
         infos, documents, objects, cache = await asyncio.gather(
             stage_infos(context), answers(context.documents), answers(context.objects), answers(context.cache)
         )
         embed = infos.get("embed/dinov3", {})
         everything = documents and objects and (cache or context.cache.type == "none")
+        muzzle = infos.get("muzzle/ensemble", {})
         loaded = all(info.get("loaded") or info.get("on_demand") for info in infos.values())
-        return Health(
+        loaded = loaded and not muzzle.get("missing")
+        found = ServiceHealth(
             status="unhealthy" if not (documents and objects) else "ok" if everything and loaded else "degraded",
             timestamp=datetime.now(UTC),
             version=version("visiongraph"),
@@ -164,20 +173,27 @@ def health_router(context: Context) -> APIRouter:
                 )
                 for key, info in infos.items()
             ],
-            models_loaded=_detectors(infos),
             processing_time=clock.seconds,
         )
+        return found, infos
 
-    async def health_v1(clock: Timer) -> Health:
+    async def health(clock: Timer) -> Health:
         """State of the models, the stores and the device."""
-        found = await health(clock)
-        if found.status == "ok" and found.models_loaded is not None:
-            return found.model_copy(update={"status": "healthy"})
-        return found
+        found, infos = await state(clock)
+        loaded = infos.get("muzzle/ensemble", {}).get("models_loaded", [])
+        return Health(**dict(found), models_loaded=loaded)
 
-    for path in ("/health", *ALIASES):
-        handler = health_v1 if path == "/api/v1/health" else health
-        router.add_api_route(path, handler, methods=["GET"], response_model=Health, include_in_schema=path == "/health")
+    async def api_health(clock: Timer) -> ApiHealth:
+        """State of the models, the stores and the device."""
+        found, infos = await state(clock)
+        detectors = _detectors(infos)
+        if found.status == "ok" and detectors is not None:
+            found = found.model_copy(update={"status": "healthy"})
+        return ApiHealth(**dict(found), models_loaded=detectors)
+
+    for path in ("/health", "/v1/health"):
+        router.add_api_route(path, health, methods=["GET"], include_in_schema=path == "/health")
+    router.add_api_route("/api/v1/health", api_health, methods=["GET"], include_in_schema=False)
 
     @router.get("/livez", response_class=JSONResponse)
     async def livez() -> Response:

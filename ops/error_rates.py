@@ -45,11 +45,11 @@ class Verification:
 
     def false_matches(self, threshold: float) -> Rate:
         """Other pairs that score ``threshold`` or more."""
-        return _rate(int((self.other >= threshold).sum()), len(self.other))
+        return rate(int((self.other >= threshold).sum()), len(self.other))
 
     def false_non_matches(self, threshold: float) -> Rate:
         """Matching pairs that score less than ``threshold``."""
-        return _rate(int((self.matching < threshold).sum()), len(self.matching))
+        return rate(int((self.matching < threshold).sum()), len(self.matching))
 
     def expected_false_matches(self, threshold: float) -> float:
         """Share of other pairs above ``threshold``, were their scores normally distributed."""
@@ -58,7 +58,7 @@ class Verification:
         return float(norm.sf(threshold, self.other.mean(), self.other.std(ddof=1)))
 
 
-def _rate(errors: int, pairs: int) -> Rate:
+def rate(errors: int, pairs: int) -> Rate:
     from scipy.stats import beta
 
     bound = 1.0 if errors == pairs else float(beta.ppf(CONFIDENCE, errors + 1, pairs - errors))

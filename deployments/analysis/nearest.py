@@ -17,10 +17,9 @@ from pydantic import Field
 from configs.settings import settings
 from deployments.errors import StageError
 from deployments.stage import Stage, StageConfig
-from ops.stores.documents import Documents
 from ops.stores.open import open_documents, open_vectors
 from ops.stores.records import MediaKind
-from ops.stores.vectors import Neighbour, Vectors
+from ops.stores.vectors import IndexSource, Neighbour, Vectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +61,7 @@ class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]
     config_class = Config
     tick_s = 10.0
 
-    _documents: Documents
+    _documents: IndexSource
     _vectors: Vectors
 
     def load(self) -> None:
@@ -81,9 +80,12 @@ class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]
     def info(self) -> dict[str, Any]:
         return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
 
+    def open_stores(self) -> tuple[IndexSource, Vectors]:
+        """The store whose vectors are searched, and the one that they are searched in."""
+        return open_documents(settings().documents), open_vectors(settings().vectors)
+
     async def _open(self) -> None:
-        self._documents = open_documents(settings().documents)
-        self._vectors = open_vectors(settings().vectors)
+        self._documents, self._vectors = self.open_stores()
         await self._documents.ping()
 
     async def _answer(self, item: NearestQuery | Forget) -> Found:

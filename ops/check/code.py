@@ -111,8 +111,10 @@ def model_faults(code: Code, registry: Path) -> list[Fault]:
 
 
 def models_of(config: StageConfig) -> list[str]:
-    """The models that a stage with this configuration may load, by its ``model`` and ``models``."""
-    named = [getattr(config, "model", None), *(getattr(config, "models", None) or ())]
+    """The models that a stage with this configuration may load, by its ``model``, ``models`` and ``checkpoints``."""
+    named = [getattr(config, "model", None)]
+    for field_name in ("models", "checkpoints"):
+        named += getattr(config, field_name, None) or ()
     return [name for name in named if isinstance(name, str)]
 
 

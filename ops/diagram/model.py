@@ -156,7 +156,7 @@ def _api(name: str) -> Api:
     absent = cast(Any, _Absent())
     handles = {key: StageHandle(key, nothing, nothing) for key in api.stages}
     app = FastAPI()
-    api.mount(app, Context(Settings.model_construct(), handles, *[absent] * 8))
+    api.mount(app, Context(Settings.model_construct(), handles, *[absent] * 9))
     routes = sum(len(methods) for methods in app.openapi()["paths"].values())
     return Api(name, api.title, routes, api.stages)
 

@@ -4,6 +4,7 @@ The client libraries are imported here only when their scheme is used.
 """
 
 from ops.stores.analyses import Analyses
+from ops.stores.animals import Animals
 from ops.stores.cache import Cache
 from ops.stores.documents import Documents
 from ops.stores.jobs import JobStore
@@ -77,6 +78,19 @@ def open_analyses(url: str) -> Analyses:
         from ops.stores.mongo_analyses import MongoAnalyses
 
         return MongoAnalyses(url)
+    raise ValueError(NO_DOCUMENTS)
+
+
+def open_animals(url: str) -> Animals:
+    """Enrolled animals live where the documents do. Raises ValueError as ``open_documents`` does."""
+    if url.startswith("sqlite:///"):
+        from ops.stores.sqlite_animals import SqliteAnimals
+
+        return SqliteAnimals(url)
+    if url.startswith(("mongodb://", "mongodb+srv://")):
+        from ops.stores.mongo_animals import MongoAnimals
+
+        return MongoAnimals(url)
     raise ValueError(NO_DOCUMENTS)
 
 

@@ -1,6 +1,6 @@
 """The vector store: nearest neighbours over the whole library, one space per model version."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,32 @@ class Neighbour:
 
     asset_id: str
     cosine: float
+
+
+class IndexSource(Protocol):
+    """What a vector store is derived from, and can be rebuilt from."""
+
+    async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
+        """Vectors of one model that the vector store has not taken yet, oldest first."""
+        ...
+
+    async def unindexed_models(self) -> list[str]:
+        """Model versions with vectors that the vector store has not taken yet."""
+        ...
+
+    async def mark_indexed(self, features: Iterable[Features]) -> None:
+        """Note that the vector store holds exactly these (same ``created_at``)."""
+        ...
+
+    async def mark_unindexed(self, model_version: str) -> None:
+        """Have every vector of one model indexed again, after the vector store was lost."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise StoreError unless the store answers."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Vectors(Protocol):

@@ -52,6 +52,8 @@ TABLE = {
     "UndecodableMedia": ("UNDECODABLE_MEDIA", 422),
     "AnalysisNotFound": ("ANALYSIS_NOT_FOUND", 404),
     "NoHeatMap": ("NO_HEAT_MAP", 404),
+    "AnimalNotFound": ("ANIMAL_NOT_FOUND", 404),
+    "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }

@@ -31,6 +31,7 @@ def schema() -> dict[str, Any]:
         stages={key: None for api in APIS.values() for key in api.stages},
         objects=None,
         documents=SimpleNamespace(remote=False),
+        animals=None,
         cache=None,
     )
     return build_app(nothing, list(APIS)).openapi()

@@ -107,6 +107,10 @@ class EfficientNetLite0(nn.Module):
         features: Tensor = x.mean((2, 3))
         return features
 
+    def beginning(self, blocks: int) -> nn.Module:
+        """The network up to this many of its 16 blocks, of the same parameters: [n, 3, h, w] → [n, channels, y, x]."""
+        return nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(), *list(self._blocks)[:blocks])
+
 
 def load(folder: Path) -> EfficientNetLite0:
     """The network with the weights in ``folder``, in eval mode; the classifier ``_fc`` is left out.

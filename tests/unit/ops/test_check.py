@@ -229,10 +229,10 @@ def test_fault(faults_after: Callable[..., list[str]], change: Change, expected:
 
 def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_app("models", name="vision"), CONFIGS[1])
-    forensics = ["forensics/visual", "forensics/speech", "forensics/voice"]
+    others = ["forensics/visual", "forensics/speech", "forensics/voice", "muzzle/ensemble", "muzzle/gallery"]
     shared = ["embed/dinov3", "embed/clip", "shots/cuts"]
     called = {
-        "gateway": [*shared, "embed/sentence", "analysis/nearest", "quality/nima", "people/emotion", *forensics],
+        "gateway": [*shared, "embed/sentence", "analysis/nearest", "quality/nima", "people/emotion", *others],
         "jobs": shared,
     }
     assert sorted(found) == sorted(

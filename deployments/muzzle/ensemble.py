@@ -1,0 +1,153 @@
+"""muzzle/ensemble: three 128-d codes per muzzle photo, by the models 60, 62 and 64 over one pass of their backbone.
+
+Trained members are named in ``checkpoints`` (made by ``ops/train_muzzle.py``); those that cannot be had are missing
+from every answer, and without any the stage gives none. With no checkpoint named, three fixed projections of the same
+features serve, under the name of what they are. Codes are of length 1; their cosine, −1 to 1, is higher the more alike
+two muzzles are. The distance to the statistics of muzzles, 0 to 2, tells other pictures from muzzles.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from configs.settings import settings
+from deployments.embed.backbones import load_backbone
+from deployments.engines import Engine, EngineName, build_engine
+from deployments.errors import ModelNotLoaded, StageError
+from deployments.images import decode
+from deployments.muzzle.checkpoint import trained_ensemble
+from deployments.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, MuzzleEncoding
+from deployments.muzzle.members import Ensemble, default_ensemble
+from deployments.muzzle.photo import SIDE, described, muzzle_pixels
+from deployments.muzzle.texture import TextureBackbone
+from deployments.stage import Stage, StageConfig
+from deployments.weights import resolve, resolve_first
+
+CHAIN = ["dinov2-vits14-lineage", "efficientnet-lite0"]
+"""Backbones that configs/muzzle_calibration.npz has numbers for."""
+
+
+class Config(StageConfig):
+    """``user_config`` of muzzle/ensemble; models and engine are read at load, the rest changes in place."""
+
+    max_batch_size: int = Field(default=16, ge=1)
+    checkpoints: list[str] = Field(
+        default_factory=list, description="trained members, names of models.yaml; none: fixed projections"
+    )
+    models: list[str] = Field(
+        default_factory=lambda: list(CHAIN), description="backbones of the projections, first that can be had"
+    )
+    engine: EngineName = "auto"
+    torch_threads: int = Field(
+        default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there"
+    )
+    cuda_memory_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="share of a GPU this process may take"
+    )
+
+
+class MuzzleEnsemble(Stage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
+    """Encoded photo → MuzzleEncoding."""
+
+    key = "muzzle/ensemble"
+    config_class = Config
+    prepare_threads = 2
+
+    _texture: TextureBackbone
+    _ensemble: Ensemble
+    _engine: Engine
+    _version: str
+
+    def load(self) -> None:
+        """Raises ModelNotLoaded with every reason when no member, or no backbone for them, can be had."""
+        import cv2  # noqa: F401 - loaded here and not by the first caller
+        import torch
+
+        # Photos are prepared in threads; threads of torch would only fight them.
+        torch.set_num_threads(self.config.torch_threads)
+        self._texture, self._ensemble = _members(self.config)
+        self._version = self._ensemble.version(self._texture.version)
+        self._engine = build_engine(
+            self.config.engine,
+            self._texture.make_module,
+            version=self._texture.version,
+            input_size=self._texture.size,
+            cache=settings().models_cache.expanduser(),
+            cuda_memory_fraction=self.config.cuda_memory_fraction,
+        )
+
+    def warm_up(self) -> None:
+        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
+        for size in range(1, self.config.max_batch_size + 1):
+            self._engine(np.zeros((size, 3, *self._texture.size), np.float32))
+
+    def batches_at_once(self) -> int:
+        return self._engine.streams
+
+    def prepare(self, item: bytes) -> NDArray[np.float32]:
+        """float32[3, 224, 224]. Raises as ``decode`` and ``muzzle_pixels``."""
+        image = decode(item, max_pixels=settings().max_image_pixels, shrink_to=SIDE)
+        return self._texture.normalize(muzzle_pixels(image))
+
+    def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[MuzzleEncoding | StageError]:
+        features = self._engine(np.stack(items))
+        codes = self._ensemble.encode(features)
+        distances = self._ensemble.domain.distances(features)
+        return [
+            MuzzleEncoding(
+                model_ids=self._ensemble.ids,
+                codes=code,
+                domain_distance=float(distance),
+                domain_limit=self._ensemble.domain.limit,
+                model_version=self._version,
+                thresholds=self._ensemble.thresholds,
+            )
+            for code, distance in zip(codes, distances, strict=True)
+        ]
+
+    def info(self) -> dict[str, Any]:
+        ensemble = self._ensemble
+        trained = ensemble.method == "trained"
+        thresholds = ensemble.thresholds
+        return {
+            "model": f"muzzle-{ensemble.method}",
+            "model_version": self._version,
+            "method": (
+                "heads trained with a triplet loss on texture features"
+                if trained
+                else "untrained: fixed orthonormal projections of texture features, calibrated on a few muzzles"
+            ),
+            "models_loaded": list(ensemble.ids),
+            "models_expected": list(MEMBER_IDS),
+            "missing": list(ensemble.missing),
+            "checkpoints": list(ensemble.details),
+            "backbone": self._texture.version,
+            "licence": self._texture.backbone.weights.licence,
+            "weights": self._texture.backbone.weights.source,
+            "preprocess": described(),
+            "engine": self._engine.name,
+            "device": self._engine.device,
+            "max_batch_size": self.config.max_batch_size,
+            "embedding_dim": CODE_LENGTH * len(ensemble.ids),
+            "domain_limit": round(ensemble.domain.limit, 4),
+            "thresholds": None
+            if thresholds is None
+            else {"cosine": thresholds.cosine, "distance": thresholds.distance, "mutual": thresholds.mutual},
+            "score": "cosine of unit vectors, -1 to 1, higher is more alike",
+            "domain": "1 - cosine to the statistics of muzzles, 0 to 2, above the limit it is none",
+        }
+
+
+def _members(config: Config) -> tuple[TextureBackbone, Ensemble]:
+    """Backbone and members that fit together."""
+    if not config.checkpoints:
+        texture = TextureBackbone(load_backbone(resolve_first(config.models)))
+        return texture, default_ensemble(texture.backbone.weights.name, texture.dimensions)
+    ensemble, backbone, features = trained_ensemble(config.checkpoints)
+    texture = TextureBackbone(load_backbone(resolve(backbone)))
+    if texture.version != features:
+        raise ModelNotLoaded(f"The checkpoints were made for {features}; here is {texture.version}.")
+    return texture, ensemble

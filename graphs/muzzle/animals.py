@@ -1,0 +1,171 @@
+"""Routes of the registry: enrol animals, look them up, and find the one on a photo."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import numpy as np
+from fastapi import APIRouter, Path
+
+from deployments.analysis.nearest import Forget, Found, NearestQuery
+from deployments.errors import InvalidInput, StageError
+from deployments.muzzle.encoding import MuzzleEncoding
+from graphs.context import Context
+from graphs.muzzle import measures, words
+from graphs.muzzle.decision import mutual_criterion
+from graphs.muzzle.domain import VALID, domain_check
+from graphs.muzzle.errors import AnimalExists, AnimalNotFound
+from graphs.muzzle.identification import identified, ranked
+from graphs.muzzle.limits import Limits, limits_of
+from graphs.muzzle.photos import MuzzlePhotos, Photo
+from graphs.muzzle.registry_models import (
+    AnimalId,
+    AnimalModel,
+    Candidate,
+    DeletedAnimal,
+    EnrolRequest,
+    EnrolResponse,
+    IdentifyRequest,
+    IdentifyResponse,
+)
+from ops.stores.animals import Animal, animal_key
+
+logger = logging.getLogger("ray.serve")
+
+GALLERY: Final = "muzzle/gallery"
+SPARE: Final = 8
+"""Hits asked for beyond those wanted, as some may have been deleted since they were indexed."""
+MOST_SIMILAR: Final = 5
+
+Id = Annotated[AnimalId, Path(description="The id it was enrolled by")]
+
+
+class Gallery:
+    """Search among the enrolled animals, checked against the registry."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def nearest(self, probe: MuzzleEncoding, k: int) -> tuple[list[Candidate], int]:
+        """(the k nearest animals, best first; how many were searched)."""
+        query = NearestQuery(probe.model_version, measures.unit(measures.concatenated(probe)), k + SPARE)
+        found: Found = await self._context.stages[GALLERY](query)
+        keys = [hit.asset_id for hit in found.neighbours]
+        animals = await self._context.animals.get(keys)
+        stale = tuple(key for key in keys if key not in animals)
+        if stale:
+            await self.forget(probe.model_version, stale)
+        current = [each for each in animals.values() if each.model_version == probe.model_version]
+        candidates = ranked(probe, [(each.animal_id, each.template) for each in current])
+        return candidates[:k], max(0, found.searched - len(stale))
+
+    async def forget(self, model_version: str, keys: tuple[str, ...]) -> None:
+        """Take animals out of the index; a search that still meets one drops it."""
+        try:
+            await self._context.stages[GALLERY](Forget(model_version, keys))
+        except StageError as error:
+            logger.warning("the index keeps %d deleted animals: %s", len(keys), error.code)
+
+
+def add_animal_routes(router: APIRouter, context: Context) -> None:
+    """animals, animals/{animal_id}, identify."""
+    photos, gallery, animals = MuzzlePhotos(context), Gallery(context), context.animals
+
+    @router.post("/animals", tags=["Animals"], status_code=201, responses=words.PHOTOS | words.EXISTS)
+    async def enrol_animal(request: EnrolRequest) -> EnrolResponse:
+        """Enrol an animal by 3 to 12 photos of its muzzle (JSON base64 input).
+
+        Every photo must show a muzzle, and all of them must be alike. The photos are not kept, only their codes.
+        """
+        if await animals.get([animal_key(request.animal_id)]):
+            raise AnimalExists(request.animal_id)
+        references = await photos.from_texts("photos", request.photos)
+        encodings = await photos.encode(references)
+        limits = limits_of(context.settings, encodings[0].thresholds)
+        animal = _animal(request.animal_id, references, encodings, limits)
+        similar = await _similar(gallery, encodings, limits)
+        if not await animals.insert(animal):
+            raise AnimalExists(request.animal_id)
+        return EnrolResponse(animal=_model(animal), similar=similar)
+
+    @router.get("/animals/{animal_id}", tags=["Animals"], responses=words.PHOTOS | words.NOT_FOUND)
+    async def get_animal(animal_id: Id) -> AnimalModel:
+        """An enrolled animal."""
+        found = await animals.get([animal_key(animal_id)])
+        if not found:
+            raise AnimalNotFound(animal_id)
+        return _model(found[animal_key(animal_id)])
+
+    @router.delete("/animals/{animal_id}", tags=["Animals"], responses=words.PHOTOS | words.NOT_FOUND)
+    async def delete_animal(animal_id: Id) -> DeletedAnimal:
+        """Forget an animal."""
+        key = animal_key(animal_id)
+        found = await animals.get([key])
+        if not await animals.delete(key):
+            raise AnimalNotFound(animal_id)
+        for animal in found.values():
+            await gallery.forget(animal.model_version, (key,))
+        return DeletedAnimal(animal_id=animal_id)
+
+    @router.post("/identify", tags=["Animals"], responses=words.PHOTO)
+    async def identify_animal(request: IdentifyRequest) -> IdentifyResponse:
+        """Find the animal of one photo among all that are enrolled, or say that it is unknown."""
+        (probe,) = await photos.encode([await photos.from_text("photo", request.photo)])
+        limits = limits_of(context.settings, probe.thresholds)
+        candidates, searched = await gallery.nearest(probe, max(2, request.top_k))
+        decision, summary = identified(probe, candidates, limits)
+        enrolled = await animals.count()
+        return IdentifyResponse(
+            decision=decision,
+            summary=summary,
+            candidates=candidates[: request.top_k],
+            searched=searched,
+            outdated=enrolled - await animals.count(probe.model_version),
+        )
+
+
+def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleEncoding], limits: Limits) -> Animal:
+    """Raises InvalidInput when a photo shows no muzzle, or when they are unlike each other."""
+    for photo, encoding in zip(photos, encodings, strict=True):
+        checked = domain_check(encoding, limits).decision
+        if checked.verdict != VALID:
+            raise InvalidInput(f"{photo.name}: {checked.explanation}")
+    codes = [measures.concatenated(encoding) for encoding in encodings]
+    mutual = mutual_criterion(measures.mutual_similarity(codes), limits.mutual)
+    if not mutual.passed:
+        raise InvalidInput(f"{mutual.description}.")
+    return Animal(
+        animal_id=animal_id,
+        model_version=encodings[0].model_version,
+        model_ids=encodings[0].model_ids,
+        references=np.stack(codes),
+        template=measures.template(codes),
+        created_at=datetime.now(UTC),
+    )
+
+
+async def _similar(gallery: Gallery, encodings: Sequence[MuzzleEncoding], limits: Limits) -> list[Candidate]:
+    """Enrolled animals that any of the photos matches, the nearest first."""
+    best: dict[str, Candidate] = {}
+    for encoding in encodings:
+        for candidate in (await gallery.nearest(encoding, MOST_SIMILAR))[0]:
+            before = best.get(candidate.animal_id, candidate)
+            best[candidate.animal_id] = min(before, candidate, key=lambda each: each.euclidean_distance)
+    same = [
+        each
+        for each in best.values()
+        if each.cosine_similarity >= limits.cosine and each.euclidean_distance <= limits.distance
+    ]
+    return sorted(same, key=lambda each: each.euclidean_distance)[:MOST_SIMILAR]
+
+
+def _model(animal: Animal) -> AnimalModel:
+    return AnimalModel(
+        animal_id=animal.animal_id,
+        photos=len(animal.references),
+        mutual_similarity=measures.mutual_similarity(list(animal.references)),
+        model_version=animal.model_version,
+        model_ids=list(animal.model_ids),
+        created_at=animal.created_at,
+    )

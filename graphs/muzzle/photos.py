@@ -1,0 +1,83 @@
+"""The photos of a request: out of base64 or a form, checked, and encoded by the ensemble."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi import UploadFile
+
+from deployments.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
+from deployments.muzzle.encoding import MuzzleEncoding
+from graphs.concurrent import task_group
+from graphs.context import Context
+from graphs.intake.parts import base_name
+from graphs.photos.sources import from_base64
+
+ENSEMBLE: Final = "muzzle/ensemble"
+SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+
+_DATA_URI = re.compile(r"data:[\w.+/;=-]{0,100};base64,")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """``name`` is for its sender: the field, or the file name where one came."""
+
+    name: str
+    data: bytes
+
+
+class MuzzlePhotos:
+    """Reads and encodes photos."""
+
+    def __init__(self, context: Context) -> None:
+        self._ensemble = context.stages[ENSEMBLE]
+        self._max_bytes = context.settings.max_muzzle_photo_bytes
+
+    async def from_text(self, field: str, data: str) -> Photo:
+        """Of base64, with or without a data-URI prefix. Raises MediaTooLarge and InvalidMedia naming the field."""
+        prefix = _DATA_URI.match(data[:128])
+        text = data[prefix.end() :] if prefix else data
+        try:
+            decoded = await asyncio.to_thread(from_base64, text, self._max_bytes)
+        except MediaTooLarge as error:
+            raise MediaTooLarge(f"{field}: {error.message}") from None
+        except InvalidMedia:
+            raise InvalidMedia(
+                f"{field} is no base64: A-Z a-z 0-9 + / and padding, without line breaks; "
+                "a prefix like data:image/jpeg;base64, may stand before it."
+            ) from None
+        return self._checked(field, decoded)
+
+    async def from_texts(self, field: str, photos: Sequence[str]) -> list[Photo]:
+        """Each of a list."""
+        return [await self.from_text(f"{field}[{index}]", data) for index, data in enumerate(photos)]
+
+    async def from_file(self, field: str, file: UploadFile) -> Photo:
+        """Of a form. Raises as ``from_text`` does."""
+        if (file.size or 0) > self._max_bytes:
+            raise MediaTooLarge(f"{field} has {file.size:,} bytes; the limit is {self._max_bytes:,}.")
+        return self._checked(base_name(file.filename or field), await file.read())
+
+    async def encode(self, photos: Sequence[Photo]) -> list[MuzzleEncoding]:
+        """Codes in order, all of one version of the models. Raises the StageError of the first photo that fails."""
+        async with task_group() as group:
+            tasks = [group.create_task(self._encode(photo)) for photo in photos]
+        encodings = [task.result() for task in tasks]
+        if len({encoding.model_version for encoding in encodings}) > 1:
+            raise StageUnavailable("The models are being exchanged; try again in a few seconds.")
+        return encodings
+
+    async def _encode(self, photo: Photo) -> MuzzleEncoding:
+        try:
+            found: MuzzleEncoding = await self._ensemble(photo.data)
+        except (InvalidInput, InvalidMedia, MediaTooLarge) as error:
+            raise type(error)(f"{photo.name}: {error.message}") from None
+        return found
+
+    def _checked(self, name: str, data: bytes) -> Photo:
+        if not data.startswith(SIGNATURES):
+            raise InvalidMedia(f"{name} is neither a JPEG nor a PNG image; send one of these.")
+        return Photo(name, data)

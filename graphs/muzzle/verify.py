@@ -1,0 +1,120 @@
+"""Routes that verify an animal, check a photo and give its codes."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, File, UploadFile
+
+from deployments.errors import InvalidInput
+from deployments.muzzle.encoding import MuzzleEncoding
+from graphs.context import Context
+from graphs.muzzle import words
+from graphs.muzzle.codes import EncodedImageResult, EncodeRequest, EncodeResponse, ModelEmbeddingCode
+from graphs.muzzle.criteria import DomainCheckRequest, DomainCheckResponse
+from graphs.muzzle.decision import predicted
+from graphs.muzzle.domain import domain_check
+from graphs.muzzle.limits import limits_of
+from graphs.muzzle.photos import MuzzlePhotos, Photo
+from graphs.muzzle.verification import PredictRequest, PredictResponse
+
+MOST_PHOTOS = 12
+CODE_PLACES = 6
+
+
+def add_predict_routes(router: APIRouter, context: Context) -> None:
+    """predict, predict/file."""
+    photos = MuzzlePhotos(context)
+
+    async def verify(references: Sequence[Photo], probe: Photo) -> PredictResponse:
+        *templates, found = await photos.encode([*references, probe])
+        return predicted(templates, found, limits_of(context.settings, found.thresholds))
+
+    @router.post("/predict", tags=["Verification"], responses=words.PHOTOS)
+    async def predict_endpoint(request: PredictRequest) -> PredictResponse:
+        """Compare a probe photo with three reference photos of one animal (JSON base64 input).
+
+        `MATCH` when all four criteria pass, `INVALID_INPUT` when a photo shows no muzzle or the references are unlike
+        each other, `NO_MATCH` otherwise.
+        """
+        references = await photos.from_texts("reference_photos", request.reference_photos)
+        return await verify(references, await photos.from_text("probe_photo", request.probe_photo))
+
+    @router.post("/predict/file", tags=["Verification"], responses=words.FILES)
+    async def predict_file_endpoint(
+        reference_photo_1: Annotated[UploadFile, File(description="First reference muzzle image (JPEG or PNG)")],
+        reference_photo_2: Annotated[UploadFile, File(description="Second reference muzzle image (JPEG or PNG)")],
+        reference_photo_3: Annotated[UploadFile, File(description="Third reference muzzle image (JPEG or PNG)")],
+        probe_photo: Annotated[UploadFile, File(description="Probe muzzle image to verify (JPEG or PNG)")],
+    ) -> PredictResponse:
+        """Compare a probe photo with three reference photos of one animal (multipart input)."""
+        files = (reference_photo_1, reference_photo_2, reference_photo_3)
+        references = [await photos.from_file(f"reference_photo_{number}", file) for number, file in enumerate(files, 1)]
+        return await verify(references, await photos.from_file("probe_photo", probe_photo))
+
+
+def add_encode_routes(router: APIRouter, context: Context) -> None:
+    """encode, encode/file."""
+    photos = MuzzlePhotos(context)
+
+    async def encode(files: Sequence[Photo], names: Sequence[str]) -> EncodeResponse:
+        encodings = await photos.encode(files)
+        images = [
+            encoded(index, name, encoding, domain_check(encoding, limits_of(context.settings, encoding.thresholds)))
+            for index, (name, encoding) in enumerate(zip(names, encodings, strict=True))
+        ]
+        return EncodeResponse(images=images)
+
+    @router.post("/encode", tags=["Encode"], responses=words.PHOTOS, description=words.ENCODE)
+    async def encode_endpoint(request: EncodeRequest) -> EncodeResponse:
+        names = [f"photo_{index}" for index in range(len(request.photos))]
+        return await encode(await photos.from_texts("photos", request.photos), names)
+
+    @router.post("/encode/file", tags=["Encode"], responses=words.FILES)
+    async def encode_file_endpoint(
+        photos_: Annotated[
+            list[UploadFile], File(alias="photos", description="One to twelve muzzle images (JPEG or PNG)")
+        ],
+    ) -> EncodeResponse:
+        """Generate ML embedding codes for 1 to 12 images (multipart input); file names are kept."""
+        if len(photos_) > MOST_PHOTOS:
+            raise InvalidInput(f"{len(photos_)} photos in one request; the limit is {MOST_PHOTOS}.")
+        files = [await photos.from_file(f"photos[{index}]", file) for index, file in enumerate(photos_)]
+        return await encode(files, [file.name for file in files])
+
+
+def add_domain_check_routes(router: APIRouter, context: Context) -> None:
+    """domain-check, domain-check/file."""
+    photos = MuzzlePhotos(context)
+
+    async def check(photo: Photo) -> DomainCheckResponse:
+        (encoding,) = await photos.encode([photo])
+        return domain_check(encoding, limits_of(context.settings, encoding.thresholds))
+
+    @router.post("/domain-check", tags=["Domain Check"], responses=words.PHOTO)
+    async def domain_check_endpoint(request: DomainCheckRequest) -> DomainCheckResponse:
+        """Tell whether a photo shows a muzzle (JSON base64 input); no references are needed."""
+        return await check(await photos.from_text("photo", request.photo))
+
+    @router.post("/domain-check/file", tags=["Domain Check"], responses=words.FILES)
+    async def domain_check_file_endpoint(
+        photo: Annotated[UploadFile, File(description="Muzzle image to validate (JPEG or PNG)")],
+    ) -> DomainCheckResponse:
+        """Tell whether a photo shows a muzzle (multipart input); no references are needed."""
+        return await check(await photos.from_file("photo", photo))
+
+
+def encoded(index: int, name: str, encoding: MuzzleEncoding, checked: DomainCheckResponse) -> EncodedImageResult:
+    """One photo of an answer; numbers to six places, which is all that a float32 near 0.1 tells apart."""
+    codes: list[list[float]] = np.round(encoding.codes.astype(np.float64), CODE_PLACES).tolist()
+    return EncodedImageResult(
+        index=index,
+        filename=name,
+        decision=checked.decision,
+        domain_summary=checked.summary,
+        model_codes=[
+            ModelEmbeddingCode(model_id=number, code=code)
+            for number, code in zip(encoding.model_ids, codes, strict=True)
+        ],
+        ensemble_code=[value for code in codes for value in code],
+    )

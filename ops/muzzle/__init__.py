@@ -1,0 +1,1 @@
+"""Muzzle models outside the service: data sets, features, verification and training."""

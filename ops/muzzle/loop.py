@@ -1,0 +1,109 @@
+"""What each worker of Ray Train runs: fold after fold, epoch after epoch, with a checkpoint to go on from."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deployments.muzzle.members import Domain
+from ops.muzzle.heads import HeadConfig, Heads, training_rows, without_animals
+from ops.muzzle.views import ViewFeatures
+
+if TYPE_CHECKING:
+    import torch
+
+EVERY = 10
+"""Epochs between two reports, each with a checkpoint."""
+FINAL = "all"
+"""Name of the fold that leaves nobody out."""
+
+
+def fold_file(folder: Path, fold: str) -> Path:
+    """Where the heads of a finished fold lie."""
+    return folder / "folds" / f"{fold.replace('/', '-')}.pt"
+
+
+def train_folds(config: dict[str, Any]) -> None:
+    """Ray Train's ``train_loop_per_worker``.
+
+    ``config``: ``folder``, ``features`` (the file), ``animals`` (one a photo), ``folds`` (held-out animals, or
+    ``FINAL``), ``muzzles`` (data set whose mean is the domain), ``domain`` (centre, scale, mean, limit), ``share`` and
+    ``heads`` (of HeadConfig).
+    """
+    import torch
+    from ray import train
+
+    torch.set_num_threads(1)
+    folder, animals = Path(config["folder"]), list(config["animals"])
+    with np.load(config["features"], allow_pickle=False) as stored:
+        members = {int(name.removeprefix("member-")): stored[name] for name in stored.files if name != "plain"}
+        found = ViewFeatures(stored["plain"], members)
+    settings = HeadConfig(**config["heads"])
+    world = train.get_context()
+    rank, average = world.get_world_rank(), _averaging(world.get_world_size())
+    state = _restored(train.get_checkpoint())
+    for fold in config["folds"]:
+        if fold_file(folder, fold).exists():
+            continue
+        held_out = [] if fold == FINAL else [fold]
+        domain = fold_domain(Domain(**config["domain"]), found, animals, held_out, config["muzzles"])
+        heads = Heads(domain, config["share"], settings)
+        if state is not None and state["fold"] == fold:
+            heads.load_state(state)
+        rows = training_rows(found, animals, domain, held_out, settings.seed)
+        while heads.epoch < settings.epochs:
+            losses = heads.run_epoch(rows, rank, average)
+            if heads.epoch % EVERY and heads.epoch < settings.epochs:
+                continue  # a report takes longer than an epoch
+            metrics = {"fold": fold, "epoch": heads.epoch, "loss": sum(losses) / len(losses)}
+            if rank == 0:
+                print(f"{fold}: epoch {heads.epoch} of {settings.epochs}, loss {metrics['loss']:.4f}", flush=True)
+            with tempfile.TemporaryDirectory() as temporary:
+                torch.save({"fold": fold, **heads.state()}, Path(temporary) / "state.pt")
+                train.report(metrics, checkpoint=train.Checkpoint.from_directory(temporary))
+        if rank == 0:
+            _finish(fold_file(folder, fold), heads)
+
+
+def fold_domain(
+    domain: Domain, found: ViewFeatures, animals: Sequence[str], held_out: Sequence[str], muzzles: str
+) -> Domain:
+    """The domain whose mean is that of the animals of the data set ``muzzles`` that are not held out."""
+    others = [animal for animal in animals if animal.partition("/")[0] != muzzles]
+    return without_animals(domain, found.plain, animals, [*held_out, *others])
+
+
+def _averaging(workers: int) -> Any:
+    if workers == 1:
+        return None
+    import torch
+
+    def average(module: "torch.nn.Module") -> None:
+        for parameter in module.parameters():
+            torch.distributed.all_reduce(parameter.grad)
+            assert parameter.grad is not None
+            parameter.grad /= workers
+
+    return average
+
+
+def _restored(checkpoint: Any) -> dict[str, Any] | None:
+    import torch
+
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        state: dict[str, Any] = torch.load(Path(folder) / "state.pt", weights_only=True)
+    return state
+
+
+def _finish(path: Path, heads: Heads) -> None:
+    """The file exists only when it is whole: a training that is taken up again skips its fold."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(heads.state(), partial)
+    partial.replace(path)

@@ -1,0 +1,110 @@
+"""The muzzle API against ``muzzle-openapi.json``: its document, and what a fuzzer gets for anything that it sends."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from graphs.access import SCHEMES
+from tests.contract.test_openapi import schema
+from tests.graphs.media import media_settings
+from tests.graphs.muzzle import CONTRACT, muzzle, text
+from tests.graphs.muzzle_server import muzzle_server
+
+__all__ = ["schema"]  # the fixture
+
+OPERATIONS = [(path, method) for path, methods in CONTRACT["paths"].items() for method in methods if path != "/health"]
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_operations_are_those_of_the_contract(schema: dict[str, Any], path: str, method: str) -> None:
+    served, promised = schema["paths"][path][method], CONTRACT["paths"][path][method]
+    assert {key: served.get(key) for key in promised} == promised
+    assert set(served) - set(promised) <= {"description"}
+
+
+@pytest.mark.parametrize("name", [name for name in CONTRACT["components"]["schemas"] if name != "HealthResponse"])
+def test_schemas_are_those_of_the_contract(schema: dict[str, Any], name: str) -> None:
+    served = dict(schema["components"]["schemas"][name])
+    served.pop("description", None)
+    assert served == CONTRACT["components"]["schemas"][name]
+
+
+def test_health_has_what_the_contract_promises(schema: dict[str, Any]) -> None:
+    served = schema["components"]["schemas"]["Health"]["properties"]
+    for name, promised in CONTRACT["components"]["schemas"]["HealthResponse"]["properties"].items():
+        assert served[name]["type"] == promised["type"]
+        assert served[name].get("items") == promised.get("items")
+
+
+def test_the_key_is_described_as_in_the_contract(schema: dict[str, Any]) -> None:
+    schemes = schema["components"]["securitySchemes"]
+    assert schemes["ApiKey"] == CONTRACT["components"]["securitySchemes"]["ApiKey"]
+    assert not set(SCHEMES) & set(schemes)  # only where keys are needed for every route
+
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+FUZZED = [*OPERATIONS, ("/animals", "post"), ("/animals/{animal_id}", "get"), ("/identify", "post")]
+FUZZED += [("/animals/{animal_id}", "delete")]
+EXAMPLES = 12
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, BaseSchema]]:
+    """(URL, document) of a server by dummies."""
+    with media_settings(tmp_path_factory.mktemp("fuzzed")) as config, muzzle_server(config) as (url, service):
+        yield url, schemathesis.openapi.from_dict(service.app.openapi())
+
+
+def with_photos(body: Any, number: int) -> Any:
+    """A generated body whose strings are real photos, every other time."""
+    if number % 2 or not isinstance(body, dict):
+        return body
+    photo = text(muzzle(number % 5))
+    return {
+        name: photo
+        if "photo" in name and isinstance(value, str)
+        else [photo] * len(value)
+        if "photos" in name and isinstance(value, list)
+        else value
+        for name, value in body.items()
+    }
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["valid", "invalid"])
+@pytest.mark.parametrize(("path", "method"), FUZZED)
+def test_a_fuzzer_gets_documented_answers(
+    fuzzed: tuple[str, BaseSchema], path: str, method: str, mode: GenerationMode
+) -> None:
+    url, document = fuzzed
+    operation = document[path][method.upper()]
+    number = 0
+
+    @seed(62)
+    @settings(
+        max_examples=EXAMPLES,
+        phases=[Phase.generate],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case) -> None:
+        nonlocal number
+        number += 1
+        if mode is GenerationMode.POSITIVE and case.media_type == "application/json":
+            case.body = with_photos(case.body, number)
+        case.validate_response(case.call(base_url=url), checks=CHECKS)
+
+    ask()
+    assert number >= 1

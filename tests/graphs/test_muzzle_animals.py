@@ -1,0 +1,91 @@
+"""The registry of animals: enrolling, looking up, deleting, and finding the animal of a photo."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.graphs.conftest import MakeSettings
+from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
+
+
+@pytest.fixture
+async def service(settings_for: MakeSettings) -> AsyncIterator[MuzzleService]:
+    async with serving_muzzle(settings_for()) as made:
+        yield made
+
+
+async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -> None:
+    enrolled = await service.enrol("DE-1", 1)
+    await service.enrol("DE-2", 2)
+    assert enrolled["similar"] == []
+    assert checked(await service.client.get("/animals/DE-1"), "/animals/DE-1", 200) == enrolled["animal"]
+    assert (enrolled["animal"]["photos"], enrolled["animal"]["model_ids"]) == (3, [60, 62, 64])
+
+    found = await service.post("identify", photo=text(muzzle(1, 4)))
+    assert found["decision"]["verdict"] == "IDENTIFIED"
+    assert found["decision"]["animal_id"] == "DE-1"
+    assert [each["animal_id"] for each in found["candidates"]] == ["DE-1", "DE-2"]
+    assert (found["searched"], found["outdated"]) == (2, 0)
+    assert found["decision"]["margin"] == pytest.approx(
+        found["candidates"][0]["cosine_similarity"] - found["candidates"][1]["cosine_similarity"], abs=1e-4
+    )
+
+    assert (await service.client.delete("/animals/DE-1")).json() == {"animal_id": "DE-1", "deleted": True}
+    checked(await service.client.get("/animals/DE-1"), "/animals/DE-1", 404)
+    checked(await service.client.delete("/animals/DE-1"), "/animals/DE-1", 404)
+    gone = await service.post("identify", photo=text(muzzle(1, 4)))
+    assert (gone["decision"]["verdict"], gone["decision"]["animal_id"]) == ("UNKNOWN", None)
+    assert [each["animal_id"] for each in gone["candidates"]] == ["DE-2"]
+    assert gone["searched"] == 1
+
+
+async def test_nobody_is_enrolled(service: MuzzleService) -> None:
+    answer = await service.post("identify", photo=text(muzzle(1)))
+    assert (answer["decision"]["verdict"], answer["candidates"], answer["searched"]) == ("UNKNOWN", [], 0)
+    assert "No animal is enrolled" in answer["decision"]["explanation"]
+
+
+async def test_an_id_is_enrolled_once(service: MuzzleService) -> None:
+    await service.enrol("DE-1", 1)
+    again = await service.post("animals", 409, animal_id="DE-1", photos=[text(muzzle(2))] * 3)
+    assert "enrolled already" in again["detail"]
+    twin = await service.enrol("DE-1b", 1)
+    assert [each["animal_id"] for each in twin["similar"]] == ["DE-1"]
+    between = await service.post("identify", photo=text(muzzle(1)))
+    assert between["decision"]["verdict"] == "UNKNOWN"
+    assert [each["metric"] for each in between["summary"]["criteria"] if not each["passed"]] == ["margin"]
+
+
+async def test_photos_that_enrol_nobody(service: MuzzleService) -> None:
+    good = text(muzzle(1))
+    for photos, words in (
+        ([good, good, text(blank("red"))], "photos[2]: The image does not appear"),
+        ([good, text(muzzle(2)), text(muzzle(3))], "may show different animals"),
+        ([good, good], "photos"),
+    ):
+        assert words in (await service.post("animals", 422, animal_id="DE-1", photos=photos))["detail"]
+    assert "animal_id" in (await service.post("animals", 422, animal_id="../x", photos=[good] * 3))["detail"]
+    assert await service.context.animals.count() == 0
+
+
+async def test_a_photo_of_no_muzzle_is_nobody(service: MuzzleService) -> None:
+    await service.enrol("DE-1", 1)
+    answer = await service.post("identify", photo=text(blank("red")), top_k=1)
+    assert (answer["decision"]["verdict"], answer["decision"]["animal_id"]) == ("INVALID_INPUT", None)
+    assert len(answer["candidates"]) == 1
+
+
+async def test_animals_of_other_models_are_not_compared(service: MuzzleService) -> None:
+    await service.enrol("DE-1", 1)
+    service.ensemble.version = "dummy@11111111"
+    answer = await service.post("identify", photo=text(muzzle(1)))
+    assert (answer["decision"]["verdict"], answer["searched"], answer["outdated"]) == ("UNKNOWN", 0, 1)
+
+
+async def test_a_lost_index_is_rebuilt(settings_for: MakeSettings) -> None:
+    async with serving_muzzle(settings_for()) as first:
+        await first.enrol("DE-1", 1)
+        await first.post("identify", photo=text(muzzle(1)))
+    async with serving_muzzle(settings_for(vectors_url=f"file://{first.context.settings.home}/other")) as second:
+        found = await second.post("identify", photo=text(muzzle(1)))
+        assert found["decision"]["animal_id"] == "DE-1"

@@ -1,0 +1,78 @@
+"""Enrolled animals: one contract, over every backend."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from ops.stores.animals import Animal, Animals, animal_key
+from ops.stores.mongo_animals import MongoAnimals
+from ops.stores.open import open_animals
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "mongodb"])
+async def animals(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Animals]:
+    if request.param == "sqlite":
+        store = open_animals(f"sqlite:///{tmp_path}/documents.sqlite")
+        yield store
+    else:
+        server = os.environ.get("TEST_MONGODB_URL", "")
+        if not server:
+            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
+        store = open_animals(urlsplit(server)._replace(path=f"/test_{uuid.uuid4().hex}").geturl())
+        assert isinstance(store, MongoAnimals)
+        yield store
+        await store._client.drop_database(store._database.name)
+    await store.close()
+
+
+def animal(number: int, version: str = "muzzle@1") -> Animal:
+    codes = np.random.default_rng(number).normal(size=(3, 384)).astype(np.float32)
+    when = NOW + timedelta(seconds=number)
+    return Animal(f"DE-{number}", version, (60, 62, 64), codes, codes.mean(0), when)
+
+
+async def test_an_animal_comes_back_as_it_was(animals: Animals) -> None:
+    given = animal(1)
+    assert await animals.insert(given)
+    assert not await animals.insert(replace(given, created_at=NOW))
+    found = (await animals.get([given.key, animal_key("nobody")]))[given.key]
+    assert (found.animal_id, found.model_version, found.model_ids, found.created_at) == (
+        *("DE-1", "muzzle@1", (60, 62, 64), given.created_at),
+    )
+    np.testing.assert_array_equal(found.references, given.references)
+    np.testing.assert_array_equal(found.template, given.template)
+    assert await animals.delete(given.key)
+    assert not await animals.delete(given.key)
+    assert await animals.get([given.key]) == {}
+
+
+async def test_animals_are_counted_by_version(animals: Animals) -> None:
+    for number in range(3):
+        await animals.insert(animal(number))
+    await animals.insert(animal(9, "muzzle@2"))
+    assert [await animals.count(), await animals.count("muzzle@1"), await animals.count("muzzle@3")] == [4, 3, 0]
+
+
+async def test_the_index_takes_each_template_once(animals: Animals) -> None:
+    for number in (2, 1, 3):
+        await animals.insert(animal(number))
+    first = await animals.unindexed_features("muzzle@1", 2)
+    assert [item.asset_id for item in first] == [animal(1).key, animal(2).key]
+    np.testing.assert_array_equal(first[0].unit, animal(1).template)
+    await animals.mark_indexed(first)
+    assert [item.asset_id for item in await animals.unindexed_features("muzzle@1", 9)] == [animal(3).key]
+    await animals.mark_indexed(
+        [replace(item, created_at=NOW) for item in await animals.unindexed_features("muzzle@1", 9)]
+    )
+    assert await animals.unindexed_models() == ["muzzle@1"]  # that one was enrolled anew meanwhile
+    await animals.mark_unindexed("muzzle@1")
+    assert len(await animals.unindexed_features("muzzle@1", 9)) == 3

@@ -57,6 +57,8 @@ ARGUMENTS = {
     "NotIndexed": ("a" * 32,),
     "TraceNotFound": ("a" * 32, 7),
     "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
+    "AnimalNotFound": ("DE-0123456789",),
+    "AnimalExists": ("DE-0123456789",),
 }
 
 

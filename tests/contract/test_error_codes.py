@@ -67,6 +67,8 @@ ARGUMENTS = {
     "NotAnalyzed": ("a" * 32,),
     "AnalysisCancelled": (),
     "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
+    "AnimalNotFound": ("DE-0123456789",),
+    "AnimalExists": ("DE-0123456789",),
 }
 
 

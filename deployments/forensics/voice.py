@@ -41,7 +41,11 @@ class Voice:
 class Config(StageConfig):
     """``user_config`` of forensics/voice; all but batching is read at load."""
 
-    max_batch_size: int = Field(default=4, ge=1, description="windows in one predict_batch call")
+    max_batch_size: int = Field(
+        default=1,
+        ge=1,
+        description="windows in one predict_batch call; each takes 0.3 GB, and on a CPU more are slower",
+    )
     models: list[str] = Field(
         min_length=1, default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
     )

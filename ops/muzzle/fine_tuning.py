@@ -19,6 +19,7 @@ from deployments.muzzle.members import calibration, projections
 from deployments.muzzle.texture import TextureBackbone
 from deployments.weights import resolve_first
 from ops.muzzle.export import registry_entry
+from ops.muzzle.loop import start_ray
 from ops.muzzle.photos import LabelledPhoto
 from ops.muzzle.triplets import animals_and_views, triplet_loss
 from ops.muzzle.views import random_view
@@ -41,6 +42,7 @@ def fine_tuned(photos: Sequence[LabelledPhoto], models: Sequence[str], epochs: i
         "epochs": epochs,
         "folder": str(folder / NAME),
     }
+    start_ray(workers=1)
     TorchTrainer(
         tune,
         train_loop_config=config,

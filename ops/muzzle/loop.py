@@ -1,5 +1,7 @@
 """What each worker of Ray Train runs: fold after fold, epoch after epoch, with a checkpoint to go on from."""
 
+import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +20,19 @@ EVERY = 10
 """Epochs between two reports, each with a checkpoint."""
 FINAL = "all"
 """Name of the fold that leaves nobody out."""
+
+
+def start_ray(workers: int) -> None:
+    """A Ray of this process's own, unless RAY_ADDRESS names a cluster."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+    else:
+        # One more CPU than the workers have: the controller of the run wants a share of one.
+        ray.init(num_cpus=workers + 1, include_dashboard=False, logging_level=logging.WARNING)
 
 
 def fold_file(folder: Path, fold: str) -> Path:

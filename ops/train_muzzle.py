@@ -106,7 +106,8 @@ def main() -> None:
     if arguments.fine_tune:
         from ops.muzzle.fine_tuning import fine_tuned
 
-        raise SystemExit(fine_tuned(photos, models, arguments.fine_tune, folder))
+        print(fine_tuned(photos, models, arguments.fine_tune, folder))
+        return
     extractor = FeatureExtractor(models)
     found = view_features(extractor, photos, arguments.views, arguments.seed, folder)
     domain, share = calibration(extractor.name, extractor.texture.dimensions)

@@ -183,7 +183,9 @@ def report(
     lines = [
         "# Muzzle verification",
         "",
-        f"`python -m ops.bench.muzzle`, {date.today():%Y-%m-%d}; {processor()}; {info['backbone']}, {info['engine']}.",
+        f"`python -m ops.train_muzzle cattle_muzzle --also opencows --out DIR --leave-one-out`, then `python -m "
+        f"ops.bench.muzzle cattle_muzzle --training DIR`, {date.today():%Y-%m-%d}; {processor()}; {info['backbone']}, "
+        f"{info['engine']}.",
         "",
         "## Without training",
         "",

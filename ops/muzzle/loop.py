@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from ops.muzzle.views import ViewFeatures
 if TYPE_CHECKING:
     import torch
 
+LOOPBACK = "127.0.0.1"
 EVERY = 10
 """Epochs between two reports, each with a checkpoint."""
 FINAL = "all"
@@ -23,16 +25,32 @@ FINAL = "all"
 
 
 def start_ray(workers: int) -> None:
-    """A Ray of this process's own, unless RAY_ADDRESS names a cluster."""
+    """A Ray of this process's own on the loopback, unless RAY_ADDRESS names a cluster."""
     import ray
 
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING)
-    else:
+        return
+    # Ray Train has a process ask whether the run is alive, and ends the run when it gets no answer. Where the machine
+    # has another Ray, of a service say, that process finds neither unless it inherits the address.
+    port = _free_port()
+    inherited = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{LOOPBACK}:{port}"}
+    os.environ.update(inherited)
+    try:
         # One more CPU than the workers have: the controller of the run wants a share of one.
-        ray.init(num_cpus=workers + 1, include_dashboard=False, logging_level=logging.WARNING)
+        ray.init(address="local", num_cpus=workers + 1, _node_ip_address=LOOPBACK, logging_level=logging.WARNING)
+    finally:
+        for name in inherited:
+            del os.environ[name]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def fold_file(folder: Path, fold: str) -> Path:

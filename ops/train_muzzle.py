@@ -13,8 +13,6 @@ loss curves, and the verification of animals that training never saw.
 import argparse
 import hashlib
 import json
-import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +24,7 @@ from ops.muzzle.export import export
 from ops.muzzle.features import FeatureExtractor
 from ops.muzzle.folds import HeldOut
 from ops.muzzle.heads import HeadConfig, Heads
-from ops.muzzle.loop import FINAL, fold_domain, fold_file, train_folds
+from ops.muzzle.loop import FINAL, fold_domain, fold_file, start_ray, train_folds
 from ops.muzzle.photos import find_photos
 from ops.muzzle.plots import draw_losses, draw_verification
 from ops.muzzle.triplets import Mining
@@ -78,19 +76,6 @@ def fit(config: dict[str, Any], folder: Path, workers: int) -> None:
     trainer.fit()
 
 
-def start_ray(workers: int) -> None:
-    """A Ray of this process's own, unless RAY_ADDRESS names a cluster."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
-    else:
-        # One more CPU than the workers have: the controller of the run wants a share of one.
-        ray.init(num_cpus=workers + 1, include_dashboard=False, logging_level=logging.WARNING)
-
-
 def heads_of(
     fold: str, folder: Path, domain: Domain, share: float, found: ViewFeatures, animals: Sequence[str], muzzles: str
 ) -> Heads:
@@ -121,7 +106,8 @@ def main() -> None:
     if arguments.fine_tune:
         from ops.muzzle.fine_tuning import fine_tuned
 
-        raise SystemExit(fine_tuned(photos, models, arguments.fine_tune, folder))
+        print(fine_tuned(photos, models, arguments.fine_tune, folder))
+        return
     extractor = FeatureExtractor(models)
     found = view_features(extractor, photos, arguments.views, arguments.seed, folder)
     domain, share = calibration(extractor.name, extractor.texture.dimensions)

@@ -5,8 +5,6 @@ register it, calibrate it with ``ops/calibrate_muzzle.py``, and train the heads 
 """
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +17,7 @@ from deployments.muzzle.members import calibration, projections
 from deployments.muzzle.texture import TextureBackbone
 from deployments.weights import resolve_first
 from ops.muzzle.export import registry_entry
+from ops.muzzle.loop import start_ray
 from ops.muzzle.photos import LabelledPhoto
 from ops.muzzle.triplets import animals_and_views, triplet_loss
 from ops.muzzle.views import random_view
@@ -41,6 +40,7 @@ def fine_tuned(photos: Sequence[LabelledPhoto], models: Sequence[str], epochs: i
         "epochs": epochs,
         "folder": str(folder / NAME),
     }
+    start_ray(workers=1)
     TorchTrainer(
         tune,
         train_loop_config=config,
@@ -111,10 +111,17 @@ def _numbered(photos: Sequence[LabelledPhoto]) -> tuple[Any, Any]:
 
 def _save(module: Any, texture: TextureBackbone, folder: Path) -> None:
     """The blocks that are used, as a model of transformers with as many layers."""
-    model = module.owner
-    model.config.num_hidden_layers = texture.blocks
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        model.save_pretrained(temporary)
-        source = texture.backbone.weights.files["preprocessor_config.json"]
-        shutil.copy(source, Path(temporary) / source.name)
-        shutil.copytree(temporary, folder, dirs_exist_ok=True)
+    from safetensors.torch import save_file
+
+    source = texture.backbone.weights.files
+    config = json.loads(source["config.json"].read_text(encoding="utf-8"))
+    # What names the layers of the whole model does not fit a part of it.
+    config = {name: value for name, value in config.items() if name not in ("out_features", "out_indices")}
+    config.pop("stage_names", None)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().contiguous() for name, value in module.owner.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    text = json.dumps(config | {"num_hidden_layers": texture.blocks}, indent=2) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    preprocessing = source["preprocessor_config.json"].read_bytes()
+    (folder / "preprocessor_config.json").write_bytes(preprocessing)

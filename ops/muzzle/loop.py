@@ -1,5 +1,8 @@
 """What each worker of Ray Train runs: fold after fold, epoch after epoch, with a checkpoint to go on from."""
 
+import logging
+import os
+import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +17,40 @@ from ops.muzzle.views import ViewFeatures
 if TYPE_CHECKING:
     import torch
 
+LOOPBACK = "127.0.0.1"
 EVERY = 10
 """Epochs between two reports, each with a checkpoint."""
 FINAL = "all"
 """Name of the fold that leaves nobody out."""
+
+
+def start_ray(workers: int) -> None:
+    """A Ray of this process's own on the loopback, unless RAY_ADDRESS names a cluster."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+        return
+    # Ray Train has a process ask whether the run is alive, and ends the run when it gets no answer. Where the machine
+    # has another Ray, of a service say, that process finds neither unless it inherits the address.
+    port = _free_port()
+    inherited = {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"{LOOPBACK}:{port}"}
+    os.environ.update(inherited)
+    try:
+        # One more CPU than the workers have: the controller of the run wants a share of one.
+        ray.init(address="local", num_cpus=workers + 1, _node_ip_address=LOOPBACK, logging_level=logging.WARNING)
+    finally:
+        for name in inherited:
+            del os.environ[name]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port: int = listener.getsockname()[1]
+    return port
 
 
 def fold_file(folder: Path, fold: str) -> Path:

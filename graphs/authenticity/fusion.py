@@ -21,8 +21,9 @@ MANIPULATED_FROM: Final = 70
 """Risk scores at which the bands begin."""
 NEAR: Final = 10.0
 """Points from 50 within which no decision is clear."""
-CLEAR: Final = 25.0
-"""Points from 50 beyond which it is."""
+CLEAR: Final = 27.0
+"""Points from 50 beyond which it is: a picture in which MesoNet and the forensic measures find nothing at all, as they
+do in fakes that they do not know, stays just within."""
 APART: Final = 0.5
 """Difference of two probabilities above which signals disagree."""
 TOGETHER: Final = 0.3

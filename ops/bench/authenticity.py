@@ -88,7 +88,7 @@ async def images(service: Service, media: Path) -> tuple[list[str], list[Sample]
     """Labelled pictures: tables, and the samples."""
     samples = [Sample(p.name, group, fake, await service.judge("image", p)) for p, group, fake in labelled(media)]
     sets = {
-        "26 labelled pictures": [sample for sample in samples if sample.group != "photographs"],
+        "25 labelled pictures": [sample for sample in samples if sample.group != "photographs"],
         "without CIPLAB": [sample for sample in samples if sample.group not in ("photographs", "ciplab")],
         "all, with 25 photographs": samples,
     }
@@ -266,7 +266,7 @@ async def report(media: Path, out: Path) -> None:
         "",
         "## The same picture on its way",
         "",
-        "Points of risk by which each of the 26 labelled pictures moves.",
+        "Points of risk by which each of the 25 labelled pictures moves.",
         "",
         *drift_lines,
         "![Drift](authenticity_drift.png)",

@@ -45,7 +45,7 @@ class Verdict:
 def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Verdict | None:
     """The verdict of the signals that exist, each 0-1; None when there is none.
 
-    ``missing``: signals that should exist, but whose model did not answer; then confidence is LOW.
+    ``missing``: signals that should exist, but whose model did not answer or could not judge; then confidence is LOW.
     """
     if not probabilities:
         return None

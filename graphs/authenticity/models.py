@@ -10,7 +10,10 @@ Risk = Annotated[float, Field(ge=0, le=100)]
 Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
 Confidence = Literal["LOW", "MEDIUM", "HIGH"]
 RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
-CONFIDENCE = "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
+CONFIDENCE = (
+    "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; "
+    "HIGH where signals agree far from 50"
+)
 
 
 class Detail(BaseModel):

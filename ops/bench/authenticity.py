@@ -279,8 +279,9 @@ async def report(media: Path, out: Path) -> None:
         *silent_lines,
         "## Films",
         "",
-        "16 frames, a face followed for 10 s, and the sound. The ceiling is decoding plus the time in all models, one "
-        "after the other; below 1 they overlap.",
+        "16 frames, a face followed for 10 s, and the sound. Models alone: seconds in all their calls, added up, while they "
+        "share the cores with each other; so this is what doing one after the other would take at most, and below 1 they "
+        "overlap.",
         "",
         *film_lines,
     ]

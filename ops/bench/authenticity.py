@@ -8,6 +8,7 @@ what came back into a report: AUC, bands and confusion, drift, codecs, time and 
 import argparse
 import asyncio
 import csv
+import io
 import os
 import platform
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
 
 from deployments.images import Pixels, decode
 from ops.bench import altered
@@ -225,7 +227,9 @@ async def heat_maps(service: Service, media: Path, out: Path) -> None:
         for name in ("img2.jpg", "img20.jpg")
     )
     answer = await service.judge("image", altered.spliced(host, guest, rng))
-    (out / "authenticity_heatmap.png").write_bytes(await service.picture(answer))
+    image = Image.open(io.BytesIO(await service.picture(answer)))
+    small = image.resize((image.width * 3 // 5, image.height * 3 // 5)).quantize(128)
+    small.save(out / "authenticity_heatmap.png", optimize=True)
 
 
 async def report(media: Path, out: Path) -> None:
@@ -279,9 +283,9 @@ async def report(media: Path, out: Path) -> None:
         *silent_lines,
         "## Films",
         "",
-        "16 frames, a face followed for 10 s, and the sound. Models alone: seconds in all their calls, added up, while they "
-        "share the cores with each other; so this is what doing one after the other would take at most, and below 1 they "
-        "overlap.",
+        "16 frames, a face followed for 10 s, and the sound. Models alone: seconds in all their calls, added up, while "
+        "they share the cores with each other; so this is what doing one after the other would take at most, and below 1 "
+        "they overlap.",
         "",
         *film_lines,
     ]

@@ -284,7 +284,7 @@ async def report(media: Path, out: Path) -> None:
         "## Films",
         "",
         "16 frames, a face followed for 10 s, and the sound. Models alone: seconds in all their calls, added up, while "
-        "they share the cores with each other; so this is what doing one after the other would take at most, and below 1 "
+        "they share the cores with each other; so this is what one after the other would take at most, and below 1 "
         "they overlap.",
         "",
         *film_lines,

@@ -129,7 +129,8 @@ def audio_answer(handed: Handed, found: SoundFindings, clock: Clock) -> models.A
 
 
 def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, str]) -> Verdict:
-    verdict = fuse(probabilities, faults)
+    unseen = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
+    verdict = fuse(probabilities, [*faults, *unseen])
     if verdict is None:
         reasons = " ".join(dict.fromkeys(faults.values())) or "Nothing in it can be measured."
         raise ModelNotLoaded(f"No model could judge this media, so there is no verdict. {reasons}")

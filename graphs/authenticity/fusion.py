@@ -21,8 +21,9 @@ MANIPULATED_FROM: Final = 70
 """Risk scores at which the bands begin."""
 NEAR: Final = 10.0
 """Points from 50 within which no decision is clear."""
-CLEAR: Final = 25.0
-"""Points from 50 beyond which it is."""
+CLEAR: Final = 27.0
+"""Points from 50 beyond which it is: a picture in which MesoNet and the forensic measures find nothing at all, as they
+do in fakes that they do not know, stays just within."""
 APART: Final = 0.5
 """Difference of two probabilities above which signals disagree."""
 TOGETHER: Final = 0.3
@@ -44,7 +45,7 @@ class Verdict:
 def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Verdict | None:
     """The verdict of the signals that exist, each 0-1; None when there is none.
 
-    ``missing``: signals that should exist, but whose model did not answer; then confidence is LOW.
+    ``missing``: signals that should exist, but whose model did not answer or could not judge; then confidence is LOW.
     """
     if not probabilities:
         return None

@@ -11,7 +11,8 @@ Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
 Confidence = Literal["LOW", "MEDIUM", "HIGH"]
 RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
 CONFIDENCE = (
-    "LOW near 50, where signals disagree, or where a model did not answer; HIGH where signals agree far from 50"
+    "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; "
+    "HIGH where signals agree far from 50"
 )
 
 

@@ -59,6 +59,7 @@ def test_pooling() -> None:
     [
         (80, [0.85, 0.75], False, "HIGH"),
         (15, [0.1, 0.2], False, "HIGH"),
+        (23.3, [0.2502, 0.2085], False, "MEDIUM"),  # the least that MesoNet and the forensic measures can give
         (80, [0.95, 0.6], False, "MEDIUM"),
         (70, [0.75, 0.6], False, "MEDIUM"),
         (70, [0.95, 0.3], False, "LOW"),

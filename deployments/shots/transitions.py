@@ -159,7 +159,8 @@ def transitions(
     taken = np.array([frame for run in middles for frame in run], np.intp)
     for start in sudden:
         near = single[max(0, start - NEAR) : start + NEAR - 1]
-        if start > 0 and near.size and near.max() >= TRACE * threshold and not (np.abs(taken - (start - 1)) <= NEAR).any():
+        found_already = (np.abs(taken - (start - 1)) <= NEAR).any()
+        if start > 0 and near.size and near.max() >= TRACE * threshold and not found_already:
             middles.append((start - 1, start - 1))
     middles.sort()
     extents = _runs(any_of_one > min(threshold, THRESHOLD))

@@ -47,8 +47,8 @@ def sheet(title: str, cells: Sequence[Cell]) -> bytes:
         top = HEADER + place // COLUMNS * cell_height
         pen.rectangle((left, top, left + PICTURE[0] - 1, top + PICTURE[1] - 1), NOTHING)
         if cell.jpeg is not None:
-            with Image.open(BytesIO(cell.jpeg)) as picture:
-                picture.thumbnail(PICTURE)
+            with Image.open(BytesIO(cell.jpeg)) as keyframe:
+                picture = ImageOps.contain(keyframe, PICTURE)
                 page.paste(
                     picture, (left + (PICTURE[0] - picture.width) // 2, top + (PICTURE[1] - picture.height) // 2)
                 )

@@ -190,7 +190,9 @@ def _speed(count: int, total: int, bare: Sequence[Bare], ran: Ran) -> list[str]:
         *(f"| {each.step} alone | {each.rate:.1f} | {1000 * each.cpu / total:.1f} |" for each in bare),
         f"| **pipeline** | **{ran.rate:.1f}** | {1000 * ran.cpu / total:.1f} |",
         "",
-        f"The pipeline reaches **{ran.rate / slowest.rate:.2f}** of the slowest step ({slowest.step}). The steps need "
+        f"The pipeline reaches **{ran.rate / slowest.rate:.2f}** of the slowest step ({slowest.step}), and "
+        f"{ran.rate * cpu / total / (os.cpu_count() or 1):.2f} of what {os.cpu_count()} cores could do if they did "
+        "nothing but the steps. The steps need "
         f"{cpu:.0f} CPU seconds by themselves, the whole run {ran.cpu:.0f}, starting Ray and loading every model "
         f"included. From the command to its end it took {ran.seconds:.0f} s, and frames came out for "
         f"{found['took_s']:.0f} s of it. {found['shots']} shots and {found['traces']} traces were found.",

@@ -9,8 +9,8 @@ import yaml
 
 SHARE: Final = 0.5
 """Of the CPUs; the rest is for live traffic."""
-PARTS: Final = {"looking": 0.6, "decoding": 0.25}
-"""Of the CPUs of a run that the largest steps take; measured, see ops/bench/reports/bulk.md."""
+PARTS: Final = {"looking": 0.4, "cutting": 0.35, "decoding": 0.12}
+"""Of the CPUs of a run that the largest steps take, where there is no GPU for cuts; see ops/bench/reports/bulk.md."""
 
 
 class PlanError(Exception):
@@ -51,10 +51,11 @@ def planned(resources: Mapping[str, float], options: Options) -> Plan:
         raise PlanError(f"--share is a part of the cluster, above 0 and at most 1, not {options.share:g}.")
     cpus = options.share * resources.get("CPU", 0.0)
     gpus = options.gpus_per_actor if resources.get("GPU", 0.0) > 0 else 0.0
-    lookers = options.lookers or max(1, int(PARTS["looking"] * cpus))
+    on_cpu = PARTS["cutting"] * cpus
+    lookers = options.lookers or max(1, int(PARTS["looking"] * cpus + (on_cpu if gpus else 0)))
     decoders = options.decoders or max(1, int(PARTS["decoding"] * cpus))
-    cutters = options.cutters or max(1, round(lookers / 8))
-    finishers = max(1, round(lookers / 8))
+    cutters = options.cutters or max(1, round(lookers / 8) if gpus else int(on_cpu))
+    finishers = max(1, round(cpus / 16))
     # GPUs hold as many workers as fit into their share; the others wait for them.
     if gpus:
         room = int(options.share * resources["GPU"] / gpus)

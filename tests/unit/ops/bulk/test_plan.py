@@ -22,7 +22,7 @@ def test_no_more_is_taken_than_the_share(cpus: int, share: float) -> None:
 
 def test_a_large_cluster_is_used_up_to_its_share() -> None:
     plan = planned({"CPU": 100}, Options(0.5))
-    assert (plan.decoders, plan.lookers, plan.cutters, plan.finishers, plan.cpus) == (12, 30, 4, 4, 1.0)
+    assert (plan.decoders, plan.lookers, plan.cutters, plan.finishers, plan.cpus) == (6, 20, 17, 3, 1.0)
 
 
 def test_workers_are_as_many_as_asked_for() -> None:

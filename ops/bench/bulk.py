@@ -95,7 +95,7 @@ class Run:
                         os.kill(each.pid, signal.SIGKILL)
                         return
             self._look()
-        raise RuntimeError(f"it ended before its {name} was killed")
+        raise RuntimeError(f"it ended before its {name} was killed: {(self.home / 'log').read_text()}")
 
     def _look(self) -> None:
         if time.perf_counter() > self._started + TOO_LONG_S:

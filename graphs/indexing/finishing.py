@@ -45,12 +45,23 @@ async def make(
     context: Context, seen: ShotMaker, told: Callable[[float, str], None] = lambda _share, _message: None
 ) -> Made:
     """Shots, with their keyframes, and traces. Raises StageError, ObjectNotFound."""
-    shots = await seen.shots(THRESHOLD)
+    shots = await shots_of(context, seen, THRESHOLD)
     told(LINKED, "Linking faces to traces")
     first_frames = tuple(sorted({*cuts(seen.found.changes), *(shot.start_frame for shot in shots[1:])}))
     traces = await traces_of(context, seen.found.detections, first_frames, seen.watch)
     told(ASSIGNED, "Telling people apart")
     return Made(seen, shots, first_frames, traces)
+
+
+async def shots_of(context: Context, seen: ShotMaker, threshold: float) -> list[Shot]:
+    """The shots, with their keyframes; of a video that was deleted meanwhile nothing is left. Raises StageError."""
+    try:
+        shots = await seen.shots(threshold)
+        await check_asset(context, seen.asset_id)
+    except MediaNotFound:
+        await seen.clear(())
+        raise
+    return shots
 
 
 async def store(context: Context, asset_id: str, made: Made, models: Models) -> Json:
@@ -70,7 +81,11 @@ async def store(context: Context, asset_id: str, made: Made, models: Models) -> 
         trace_count=len(assigned.traces),
         indexed_at=datetime.now(UTC),
     )
-    await store_people(context, index, assigned)
+    try:
+        await store_people(context, index, assigned)
+    except MediaNotFound:
+        await made.seen.clear(())
+        raise
     await store_shots(context, asset_id, made.seen, made.shots, THRESHOLD)
     return {
         "traces": len(assigned.traces),

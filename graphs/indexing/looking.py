@@ -13,7 +13,7 @@ from deployments.handle import StageHandle
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
 from deployments.shared import share
-from deployments.shots.camera import FrameRun
+from deployments.shots.camera import SMALLEST_SIDE, FrameRun
 from deployments.shots.motion import Motion, Motions
 from deployments.shots.transitions import MARGIN, WINDOW, Probabilities, Window
 from graphs.concurrent import task_group
@@ -73,7 +73,7 @@ class Looking:
     async def movement(self, run: FrameRun) -> Motions:
         """A row from each frame to the next; zeros where nothing can be told."""
         nothing = np.zeros((max(0, len(run.times) - 1), len(Motion)), np.float32)
-        if not len(nothing):
+        if not len(nothing) or min(run.frames.shape[1:]) < SMALLEST_SIDE:
             return nothing
         found = await self._asked(CAMERA, run, f"{run.times[0]:.2f} s")
         return nothing if found is None else found

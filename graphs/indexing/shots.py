@@ -37,7 +37,7 @@ from graphs.indexing.parts import Parts
 from graphs.indexing.patience import patiently
 from graphs.indexing.watch import Timeline
 from graphs.shots.thumbnails import FRAMES, folder, key_of
-from ops.stores.shots import Shot, Transition, shot_id_of
+from ops.stores.shots import Shot, Transition
 
 logger = logging.getLogger("ray.serve")
 
@@ -76,7 +76,7 @@ class ShotMaker:
         self.found = found
         self.models = models
         self._context = context
-        self._asset_id = asset_id
+        self.asset_id = asset_id
         self._parts = parts
         self._span = span
         self._faces = faces
@@ -105,12 +105,12 @@ class ShotMaker:
 
     async def clear(self, kept: Sequence[Shot]) -> None:
         """Remove pictures of shots that are neither these nor in the library."""
-        keys = {key_of(self._asset_id, shot.shot_id) for shot in kept}
-        found = [info.key async for info in self._context.objects.list(folder(self._asset_id))]
-        ids = {key: key.rpartition("/")[2].removesuffix(".jpg") for key in found if key not in keys}
+        keys = {key_of(shot) for shot in kept}
+        found = [info.key async for info in self._context.objects.list(folder(self.asset_id))]
+        ids = {key: key.rpartition("/")[2].partition("-")[0] for key in found if key not in keys}
         library = await self._context.shots.get_shots(ids.values())
         for key, shot_id in ids.items():
-            if shot_id not in library:
+            if shot_id not in library or key != key_of(library[shot_id]):
                 await self._context.objects.delete(key)
 
     async def _shot(self, index: int, span: Span, change: Change | None, stills: list[Still], now: datetime) -> Shot:
@@ -122,14 +122,11 @@ class ShotMaker:
             likeness = group.create_task(self._clip(pixels))
             framing = group.create_task(self._scale(span, stills))
             appearance = group.create_task(asyncio.to_thread(look, pixels))
-            shot_id = shot_id_of(self._asset_id, span.start_frame, span.end_frame)
-            key, spool = key_of(self._asset_id, shot_id), self._context.settings.spool
-            await belongings.put(self._context.objects, spool, key, still.jpeg, "image/jpeg")
         features, clip, people = embedding.result(), likeness.result(), framing.result()
         named = [] if clip is None else await self._labels.of(clip.vector)
         start, end = float(times[span.start_frame]), self.watch.end_of(span.end_frame)
-        return Shot(
-            video_asset_id=self._asset_id,
+        shot = Shot(
+            video_asset_id=self.asset_id,
             shot_index=index,
             start_frame=span.start_frame,
             end_frame=span.end_frame,
@@ -150,6 +147,9 @@ class ShotMaker:
             clip=None if clip is None else clip.vector,
             clip_version=None if clip is None else clip.model,
         )
+        spool = self._context.settings.spool
+        await belongings.put(self._context.objects, spool, key_of(shot), still.jpeg, "image/jpeg")
+        return shot
 
     def _movement(self, span: Span) -> Movement:
         """Of the camera while the shot alone is seen; of all of it where that is too short to tell."""
@@ -183,7 +183,7 @@ class ShotMaker:
         except StageError as error:
             if error.retryable or isinstance(error, ModelNotLoaded):
                 raise
-            logger.warning("frame %d of %s has no features: %s", still.frame, self._asset_id, error.message)
+            logger.warning("frame %d of %s has no features: %s", still.frame, self.asset_id, error.message)
             return None
         return found
 
@@ -220,6 +220,6 @@ class ShotMaker:
         if frame in self._pictures:
             return self._pictures[frame]
         size = candidates.size_of(self.watch.facts, candidates.SIDE)
-        request = FrameRequest(self._asset_id, frame, size=size, quality=candidates.QUALITY)
+        request = FrameRequest(self.asset_id, frame, size=size, quality=candidates.QUALITY)
         picture: FramePicture = await patiently(partial(self._context.stages[FRAMES], request))
         return picture.jpeg

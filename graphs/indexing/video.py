@@ -13,7 +13,7 @@ from typing import Final
 
 from deployments.errors import InvalidInput, StageError, StageUnavailable
 from graphs.context import Context
-from graphs.indexing.finishing import VERSION, analysis_version, make, store, store_shots
+from graphs.indexing.finishing import VERSION, analysis_version, make, shots_of, store, store_shots
 from graphs.indexing.keeping import WATCHED, Keeper, check_asset
 from graphs.indexing.models import ShotModels
 from graphs.indexing.parts import Parts
@@ -47,7 +47,12 @@ async def submit_shots(context: Context, asset: Asset, threshold: float, models:
     since = "" if stored is None else f"{stored.models} {stored.analyzed_at.isoformat()}"
     fingerprint = f"{asset.asset_id} {analysis_version(models, threshold)} {since}"
     payload = {"shot_models": models.version, "threshold": threshold}
-    return await context.jobs.submit(SHOTS_KIND, asset.asset_id, fingerprint, payload)
+    job = await context.jobs.submit(SHOTS_KIND, asset.asset_id, fingerprint, payload)
+    if job.status != "succeeded" or await context.shots.get_analysis(asset.asset_id) is not None:
+        return job
+    # What it found was lost, as when one store was brought back from a copy and the other was not.
+    again = f"{fingerprint} {job.finished_at}"
+    return await context.jobs.submit(SHOTS_KIND, asset.asset_id, again, payload)
 
 
 async def index_video(context: Context, job: JobContext) -> Json:
@@ -65,7 +70,7 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
     started = time.perf_counter()
     threshold = float(job.payload["threshold"])
     async with _watched(context, job, faces=False) as seen:
-        shots = await seen.shots(threshold)
+        shots = await shots_of(context, seen, threshold)
         await store_shots(context, job.subject, seen, shots, threshold)
         return {
             "shots": len(shots),

@@ -81,6 +81,8 @@ async def _analysis(context: Context, video: Asset, models: ShotModels, threshol
         if job.status == "cancelled":
             raise AnalysisCancelled
         # Another threshold may have been asked for at the same time, and its analysis be the one that is kept.
+        if await context.shots.get_analysis(video.asset_id) is None:
+            raise StageUnavailable("The analysis of this video got lost; ask again in a few seconds.")
 
 
 def _pending(video: Asset, job: Job, clock: Clock) -> Response:

@@ -23,7 +23,7 @@ NOTHING: Final = (222, 222, 220)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One shot of a sheet; ``jpeg`` is its keyframe, None where that is lost."""
+    """One shot of a sheet; ``jpeg`` is its keyframe, None where it cannot be made."""
 
     shot: Shot
     jpeg: bytes | None
@@ -31,7 +31,7 @@ class Cell:
 
 def sheet(title: str, cells: Sequence[Cell]) -> bytes:
     """PNG of the keyframes in rows of five, under a title."""
-    from PIL import Image, ImageDraw, ImageFont, ImageOps
+    from PIL import Image, ImageDraw, ImageFont
 
     width = COLUMNS * (PICTURE[0] + GAP) + GAP
     cell_height = PICTURE[1] + 3 * LINE + GAP
@@ -48,7 +48,10 @@ def sheet(title: str, cells: Sequence[Cell]) -> bytes:
         pen.rectangle((left, top, left + PICTURE[0] - 1, top + PICTURE[1] - 1), NOTHING)
         if cell.jpeg is not None:
             with Image.open(BytesIO(cell.jpeg)) as keyframe:
-                picture = ImageOps.contain(keyframe, PICTURE)
+                scale = min(PICTURE[0] / keyframe.width, PICTURE[1] / keyframe.height)
+                picture = keyframe.resize(
+                    (max(1, round(keyframe.width * scale)), max(1, round(keyframe.height * scale)))
+                )
                 page.paste(
                     picture, (left + (PICTURE[0] - picture.width) // 2, top + (PICTURE[1] - picture.height) // 2)
                 )

@@ -100,9 +100,10 @@ def _with_measures(name: str, base: Shot, given: ShotInput) -> Shot:
         changes["auto_tags"] = _unique(given.auto_tags)
     if given.transition_in is not None:
         changes["transition_in"] = Transition(**given.transition_in.model_dump())
-    if given.features is not None and not _are(given.features, base):
+    own = given.features is not None and not _are(given.features, base)
+    if own:
         changes |= {"features": np.array(given.features, np.float32), "features_version": given.features_version}
-    return _with_keyframe(name, replace(base, **changes), given)
+    return _with_keyframe(name, replace(base, **changes), given, own=own)
 
 
 def _are(features: list[float], base: Shot) -> bool:
@@ -110,7 +111,7 @@ def _are(features: list[float], base: Shot) -> bool:
     return base.features is not None and bool(np.allclose(features, base.features, atol=1e-4))
 
 
-def _with_keyframe(name: str, shot: Shot, given: ShotInput) -> Shot:
+def _with_keyframe(name: str, shot: Shot, given: ShotInput, *, own: bool) -> Shot:
     frame, time = given.keyframe_frame, given.keyframe_time
     span = (shot.start_frame, shot.end_frame, shot.start_timestamp, shot.end_timestamp)
     if frame is None and time is not None:
@@ -121,7 +122,8 @@ def _with_keyframe(name: str, shot: Shot, given: ShotInput) -> Shot:
         return shot
     # Vectors are of the key frame; those of another one would be of the wrong picture.
     moved = replace(shot, keyframe_frame=frame, keyframe_time=_time_of(frame, *span) if time is None else time)
-    return replace(moved, clip=None, clip_version=None)
+    moved = replace(moved, clip=None, clip_version=None)
+    return moved if own else replace(moved, features=None, features_version=None)
 
 
 def _time_of(frame: int, start_frame: int, end_frame: int, start: float, end: float) -> float:

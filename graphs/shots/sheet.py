@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from deployments.errors import StageError
 from deployments.media.overlay import timecode
 from graphs.context import Context
 from graphs.media.errors import BINARY, Responses
@@ -58,7 +59,12 @@ def sheet_router(context: Context, videos: Videos) -> APIRouter:
 
         async def cell(shot: Shot) -> Cell:
             async with room:
-                return Cell(shot, await thumbnails.thumbnail(context, shot, video))
+                try:
+                    return Cell(shot, await thumbnails.thumbnail(context, shot, video))
+                except StageError as error:
+                    if error.retryable:
+                        raise
+                    return Cell(shot, None)
 
         cells = await asyncio.gather(*map(cell, shots))
         title = f"{video.filename}   {len(found.shots)} shots   {timecode(video.duration or 0.0)}"

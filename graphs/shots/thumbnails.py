@@ -32,27 +32,25 @@ def folder(video_asset_id: str) -> str:
     return f"{belongings.folder(video_asset_id)}shots/"
 
 
-def key_of(video_asset_id: str, shot_id: str) -> str:
-    """Object key."""
-    return f"{folder(video_asset_id)}{shot_id}.jpg"
+def key_of(shot: Shot) -> str:
+    """Object key; an analysis and the library may have the same shot with different key frames."""
+    return f"{folder(shot.video_asset_id)}{shot.shot_id}-{shot.keyframe_frame}.jpg"
 
 
 async def thumbnail(context: Context, shot: Shot, video: Asset) -> bytes:
     """JPEG of the key frame, no side longer than ``LONGEST_SIDE`` pixels. Raises StageError."""
     try:
-        return await context.objects.get(key_of(shot.video_asset_id, shot.shot_id))
+        return await context.objects.get(key_of(shot))
     except ObjectNotFound:
         request = FrameRequest(shot.video_asset_id, shot.keyframe_frame, size=_size(video))
         picture: FramePicture = await context.stages[FRAMES](request)
-    await belongings.put(
-        context.objects, context.settings.spool, key_of(shot.video_asset_id, shot.shot_id), picture.jpeg, "image/jpeg"
-    )
+    await belongings.put(context.objects, context.settings.spool, key_of(shot), picture.jpeg, "image/jpeg")
     return picture.jpeg
 
 
 async def forget(context: Context, shot: Shot) -> None:
     """Remove it, if it was made."""
-    await context.objects.delete(key_of(shot.video_asset_id, shot.shot_id))
+    await context.objects.delete(key_of(shot))
 
 
 def _size(video: Asset) -> tuple[int, int] | None:

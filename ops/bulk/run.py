@@ -206,6 +206,8 @@ class BulkRun:
         try:
             asset = await self._intake.asset(number)
         except StageError as error:
+            if error.retryable:
+                raise
             self._report(number, "failed", reason=error.message)
             return None
         owner = self._owners.setdefault(asset.asset_id, number)

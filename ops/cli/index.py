@@ -49,8 +49,11 @@ def index(
         raise ClusterError(str(error)) from error
     except StageError as error:
         raise ClusterError(error.message) from error
-    if report is not None:
-        report.write_text(json.dumps(made.to_json(), indent=2) + "\n")
     console.print(summary(made))
+    if report is not None:
+        try:
+            report.write_text(json.dumps(made.to_json(), indent=2) + "\n")
+        except OSError as error:
+            raise ClusterError(f"{report} cannot be written: {error.strerror}.") from error
     if made.exit_code:
         raise typer.Exit(made.exit_code)

@@ -50,8 +50,9 @@ class MongoShots(MongoStore, Shots):
         with translated():
             if documents:
                 await self._analysed.insert_many(documents, ordered=False)
-            await self._analyses.replace_one({"_id": analysis.asset_id}, head, upsert=True)
-            await self._analysed.delete_many({"asset_id": analysis.asset_id, "generation": {"$ne": generation}})
+            old = await self._analyses.find_one_and_replace({"_id": analysis.asset_id}, head, upsert=True)
+            if old is not None:  # and not what another writer has put, who has yet to say so
+                await self._analysed.delete_many({"asset_id": analysis.asset_id, "generation": old["generation"]})
 
     async def get_analysis(self, asset_id: str) -> Analysis | None:
         for _ in range(TRIES):

@@ -105,7 +105,7 @@ def test_the_photo_has_the_fields_that_are_shown(running: RunningService, photos
 
 
 def test_a_verdict_has_the_fields_that_are_shown(running: RunningService, photos: Path) -> None:
-    verdict = json.loads(run(blocks("bash")[5], photos, running))
+    verdict = json.loads(run(blocks("bash")[6], photos, running))
     shown = json.loads(blocks("json")[2])
     assert set(verdict) == set(shown)
     for signal in ("visual", "forensic"):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import numpy as np
 import pytest
@@ -258,3 +259,41 @@ async def test_labels_are_those_that_a_keyframe_is_clearly_like() -> None:
     # Between two of one set it cannot choose.
     day = ZERO_SHOT["time_of_day"]["day"]
     assert not {"night", "day"} & set(await labels.of(direction(night) + direction(day)))
+
+
+async def test_a_library_shot_keeps_its_own_keyframe(service: IndexService) -> None:
+    asset = await service.add(film())
+    shot = (await analyzed(service, asset))["shot_analyses"][1]
+    other = shot["end_frame"] if shot["keyframe_frame"] != shot["end_frame"] else shot["start_frame"]
+    changed = shot | {"keyframe_frame": other, "keyframe_time": None}
+    body = {"video_asset_id": asset.asset_id, "shots": [changed]}
+    stored = (await service.client.post("/api/v1/store-shot-data", json=body)).json()["stored_shot_ids"][0]
+    url = f"/api/v1/shots/{stored}/thumbnail"
+    before = (await service.client.get(url)).content
+    await analyzed(service, asset, shot_detection_threshold=0.4)
+    assert (await service.client.get(url)).content == before
+    (kept,) = (await service.context.shots.get_shots([stored])).values()
+    assert (kept.keyframe_frame, kept.features) == (other, None)  # those of the analysis are of another picture
+
+
+async def test_an_analysis_that_was_lost_is_made_again(service: IndexService) -> None:
+    asset = await service.add(film())
+    await analyzed(service, asset)
+    await service.context.shots.delete_video(asset.asset_id)
+    assert (await analyzed(service, asset))["shots_detected"] == 3
+
+
+async def test_a_video_too_thin_to_measure_movement_in_has_shots(service: IndexService) -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 640, 16, "yuv420p"
+        for number in range(1200):
+            pixels = np.full((16, 640, 3), (number // 600) * 120 + 40, np.uint8)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(stream.encode())
+    asset = await service.add(file.getvalue())
+    found = await analyzed(service, asset)
+    assert [shot["start_frame"] for shot in found["shot_analyses"]] == [0, 600]
+    assert {shot["camera_movement"] for shot in found["shot_analyses"]} == {"undetermined"}
+    assert (await service.client.get(found["contact_sheet_url"])).status_code == 200

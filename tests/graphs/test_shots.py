@@ -251,7 +251,7 @@ async def test_a_shot_has_its_key_frame_as_a_picture(service: ShotService) -> No
     assert (first.status_code, first.headers["content-type"]) == (200, "image/jpeg")
     assert first.headers["cache-control"] == "public, max-age=86400"
     assert number_in(np.asarray(Image.open(io.BytesIO(first.content)).convert("RGB"))) == 34
-    key = f"{service.film}/shots/{shot_id}.jpg"
+    key = f"{service.film}/shots/{shot_id}-34.jpg"
     assert await service.context.objects.get(key) == first.content
     assert (await service.client.get(url)).content == first.content
     known = await service.client.get(url, headers={"if-none-match": f"W/{first.headers['etag']}"})

@@ -13,6 +13,7 @@ loss curves, and the verification of animals that training never saw.
 import argparse
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,11 +25,11 @@ from ops.muzzle.export import export
 from ops.muzzle.features import FeatureExtractor
 from ops.muzzle.folds import HeldOut
 from ops.muzzle.heads import HeadConfig, Heads
-from ops.muzzle.loop import FINAL, fold_domain, fold_file, start_ray, train_folds
+from ops.muzzle.loop import FINAL, fold_domain, fold_file, run_of, start_ray, train_folds
 from ops.muzzle.photos import find_photos
 from ops.muzzle.plots import draw_losses, draw_verification
 from ops.muzzle.triplets import Mining
-from ops.muzzle.verification import dataset_of
+from ops.muzzle.verification import REFERENCES, dataset_of
 from ops.muzzle.views import ViewFeatures, features_file, view_features
 
 DEFAULTS: Final = HeadConfig()
@@ -77,14 +78,32 @@ def fit(config: dict[str, Any], folder: Path, workers: int) -> None:
 
 
 def heads_of(
-    fold: str, folder: Path, domain: Domain, share: float, found: ViewFeatures, animals: Sequence[str], muzzles: str
+    fold: str,
+    folder: Path,
+    run: str,
+    domain: Domain,
+    share: float,
+    found: ViewFeatures,
+    animals: Sequence[str],
+    muzzles: str,
 ) -> Heads:
     """The finished heads of a fold."""
     import torch
 
     heads = Heads(fold_domain(domain, found, animals, [] if fold == FINAL else [fold], muzzles), share, DEFAULTS)
-    heads.load_state(torch.load(fold_file(folder, fold), weights_only=True))
+    heads.load_state(torch.load(fold_file(folder, run, fold), weights_only=True))
     return heads
+
+
+def judgeable(wanted: Sequence[str], animals: Sequence[str]) -> list[str]:
+    """Those of the animals that have a probe beside three references; says which have not. Exits for unknown ones."""
+    counts = Counter(animals)
+    if unknown := [animal for animal in wanted if animal not in counts]:
+        raise SystemExit(f"There are no photos of {', '.join(unknown)}; there are some of {', '.join(sorted(counts))}.")
+    few = [animal for animal in wanted if counts[animal] <= REFERENCES]
+    if few:
+        print(f"Not held out, as they have {REFERENCES} photos or fewer: {', '.join(few)}.")
+    return [animal for animal in wanted if animal not in few]
 
 
 def untrained(
@@ -119,7 +138,7 @@ def main() -> None:
         decay=arguments.decay,
         seed=arguments.seed,
     )
-    held_out = sorted(set(animals)) if arguments.leave_one_out else list(arguments.hold_out)
+    held_out = judgeable(sorted(set(animals)) if arguments.leave_one_out else arguments.hold_out, animals)
     config = {
         "folder": str(folder),
         "features": str(features_file(extractor, photos, arguments.views, arguments.seed, folder)),
@@ -131,7 +150,7 @@ def main() -> None:
         "heads": asdict(settings),
     }
     fit(config, folder, arguments.workers)
-    common = (folder, domain, share, found, animals, arguments.muzzles.name)
+    common = (folder, run_of(config), domain, share, found, animals, arguments.muzzles.name)
     heads = {fold: heads_of(fold, *common) for fold in (*held_out, FINAL)}
     draw_losses({fold: each.losses for fold, each in heads.items()}, folder / "losses.png")
     trained = {fold: heads[fold].ensemble() for fold in held_out}

@@ -29,6 +29,8 @@ from deployments.stage import Stage, StageConfig
 Map = NDArray[np.float32]
 Table = tuple[int, ...]
 
+LARGEST_SIDE: Final = 65_500
+"""Of a JPEG, which a picture is saved as to be measured."""
 SMALLEST_SIDE: Final = 64
 
 
@@ -85,6 +87,8 @@ class SignalAnalyzer(Stage[Config, tuple[Pixels, Table | None], tuple[Pixels, Ta
     def _measure(self, image: Pixels, table: Table | None) -> Signals | StageError:
         if min(image.shape[:2]) < SMALLEST_SIDE:
             return InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels a side is too small to be measured.")
+        if max(image.shape[:2]) > LARGEST_SIDE:
+            return InvalidInput(f"A picture of more than {LARGEST_SIDE} pixels a side cannot be measured.")
         return measure(image, table)
 
     def info(self) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
     @router.get("/model-info", response_model=ModelInfo)
     async def model_info(clock: Timer) -> Response:
         """The model that serves, what it can do, and its limits."""
-        infos = await stage_infos(context, stages)
+        everything = await stage_infos(context)
+        infos = {key: everything[key] for key in stages}
         embed = infos[EMBED]
         settings = context.settings
         loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
@@ -90,7 +91,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "max_video_bytes": settings.max_video_bytes,
             },
             status="ready" if all(loaded.values()) else "degraded" if loaded[EMBED] else "not_loaded",
-            stages=infos,
+            stages=everything,
             processing_time=clock.seconds,
         )
         return JSONResponse(answer.model_dump(by_alias=True))

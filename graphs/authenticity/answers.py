@@ -11,6 +11,7 @@ from deployments.forensics.temporal import Temporal
 from deployments.forensics.visual import Visual
 from deployments.people.face import Face
 from graphs.authenticity import explanation, models
+from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings
 from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, classify, fuse
 from graphs.authenticity.moving import VideoFindings
@@ -132,7 +133,11 @@ def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, str]) -> V
     unseen = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
     verdict = fuse(probabilities, [*faults, *unseen])
     if verdict is None:
-        reasons = " ".join(dict.fromkeys(faults.values())) or "Nothing in it can be measured."
+        if not faults:
+            raise UndecodableMedia(
+                "Nothing in it can be measured: there is no face, and it is too small or too damaged."
+            )
+        reasons = " ".join(dict.fromkeys(faults.values()))
         raise ModelNotLoaded(f"No model could judge this media, so there is no verdict. {reasons}")
     return verdict
 

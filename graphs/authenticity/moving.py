@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployments.errors import ModelNotLoaded, StageUnavailable
+from deployments.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
 from deployments.forensics.temporal import Temporal
 from deployments.images import Pixels
 from deployments.media.reader import StreamFacts
@@ -109,8 +109,10 @@ async def _movement(context: Context, footage: Footage) -> Movement:
             if faces:
                 vectors: Sequence[FaceVector] = await context.stages[IDENTITY]((image, faces))
                 follower.see(time, pixels, faces, [vector.vector for vector in vectors])
-    except (ModelNotLoaded, StageUnavailable) as error:
+    except (ModelNotLoaded, StageUnavailable, ProcessingFailed) as error:
         return Absent(error.message, fault=True)
+    except InvalidInput:  # of a face that cannot be aligned
+        return Absent(NO_TRACK, fault=False)
     track = follower.track()
     if track is None:
         return Absent(NO_TRACK, fault=False)

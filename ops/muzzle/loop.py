@@ -1,12 +1,15 @@
 """What each worker of Ray Train runs: fold after fold, epoch after epoch, with a checkpoint to go on from."""
 
+import hashlib
+import json
 import logging
 import os
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -53,9 +56,15 @@ def _free_port() -> int:
     return port
 
 
-def fold_file(folder: Path, fold: str) -> Path:
-    """Where the heads of a finished fold lie."""
-    return folder / "folds" / f"{fold.replace('/', '-')}.pt"
+def run_of(config: Mapping[str, Any]) -> str:
+    """What stands for all that the heads of a fold come from: other photos or settings never take heads over."""
+    parts = {name: value for name, value in config.items() if name not in ("folder", "folds")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def fold_file(folder: Path, run: str, fold: str) -> Path:
+    """Where the heads of a finished fold of a run lie."""
+    return folder / "folds" / run / f"{quote(fold, safe='')}.pt"
 
 
 def train_folds(config: dict[str, Any]) -> None:
@@ -73,12 +82,12 @@ def train_folds(config: dict[str, Any]) -> None:
     with np.load(config["features"], allow_pickle=False) as stored:
         members = {int(name.removeprefix("member-")): stored[name] for name in stored.files if name != "plain"}
         found = ViewFeatures(stored["plain"], members)
-    settings = HeadConfig(**config["heads"])
+    settings, run = HeadConfig(**config["heads"]), run_of(config)
     world = train.get_context()
     rank, average = world.get_world_rank(), _averaging(world.get_world_size())
     state = _restored(train.get_checkpoint())
     for fold in config["folds"]:
-        if fold_file(folder, fold).exists():
+        if fold_file(folder, run, fold).exists():
             continue
         held_out = [] if fold == FINAL else [fold]
         domain = fold_domain(Domain(**config["domain"]), found, animals, held_out, config["muzzles"])
@@ -97,7 +106,7 @@ def train_folds(config: dict[str, Any]) -> None:
                 torch.save({"fold": fold, **heads.state()}, Path(temporary) / "state.pt")
                 train.report(metrics, checkpoint=train.Checkpoint.from_directory(temporary))
         if rank == 0:
-            _finish(fold_file(folder, fold), heads)
+            _finish(fold_file(folder, run, fold), heads)
 
 
 def fold_domain(

@@ -10,7 +10,7 @@ import ray
 
 from deployments.muzzle.encoding import MEMBER_IDS
 from ops.muzzle.heads import HeadConfig
-from ops.muzzle.loop import FINAL, fold_file
+from ops.muzzle.loop import FINAL, fold_file, run_of
 from ops.train_muzzle import fit
 
 ANIMALS = [f"herd/cow_{number}" for number in range(3) for _ in range(4)]
@@ -39,13 +39,13 @@ def test_folds_are_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     }
     try:
         fit(config, tmp_path, workers=1)
-        state = torch.load(fold_file(tmp_path, FINAL), weights_only=True)
+        state = torch.load(fold_file(tmp_path, run_of(config), FINAL), weights_only=True)
         assert state["epoch"] == 2
         assert np.shape(state["losses"]) == (2, 3)
-        before = fold_file(tmp_path, "herd/cow_0").stat().st_mtime_ns
-        fold_file(tmp_path, FINAL).unlink()
+        before = fold_file(tmp_path, run_of(config), "herd/cow_0").stat().st_mtime_ns
+        fold_file(tmp_path, run_of(config), FINAL).unlink()
         fit(config, tmp_path, workers=1)  # from its last checkpoint, which was of the last epoch
-        assert torch.load(fold_file(tmp_path, FINAL), weights_only=True)["losses"] == state["losses"]
-        assert fold_file(tmp_path, "herd/cow_0").stat().st_mtime_ns == before
+        assert torch.load(fold_file(tmp_path, run_of(config), FINAL), weights_only=True)["losses"] == state["losses"]
+        assert fold_file(tmp_path, run_of(config), "herd/cow_0").stat().st_mtime_ns == before
     finally:
         ray.shutdown()

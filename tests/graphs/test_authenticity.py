@@ -95,6 +95,14 @@ async def test_never_a_verdict_from_nothing(service: AuthenticityService) -> Non
     assert "there is no verdict" in detail_of(answer, 503)
 
 
+@pytest.mark.parametrize("size", [(40, 30), (30, 70_000)], ids=["small", "thin"])
+async def test_what_cannot_be_measured_is_no_fault_of_the_models(
+    service: AuthenticityService, size: tuple[int, int]
+) -> None:
+    answer = await service.send("image/", saved(Image.new("RGB", size, (90, 90, 90)), "PNG"))
+    assert "Nothing in it can be measured" in detail_of(answer, 422)
+
+
 async def test_a_batch_has_one_result_per_file(service: AuthenticityService) -> None:
     data = [saved(scene("bob")), b"\xff\xd8\xff\xe0 no jpeg", saved(scene("ada"))]
     files = [("files", (f"{place}.png", each)) for place, each in enumerate(data)]

@@ -54,6 +54,7 @@ async def test_the_model_says_what_it_is(service: Service) -> None:
     assert info["stages"]["analysis/clusters"]["methods"] == ["kmeans", "dbscan", "agglomerative", "hdbscan"]
     assert info["stages"]["analysis/anomalies"]["min_reference_assets"] == 2
     assert info["stages"]["analysis/nearest"]["store"] == "lance"
+    assert set(info["stages"]) == set(service.context.stages)  # of all APIs
 
 
 async def test_nothing_tells_where_things_are(service: Service) -> None:

@@ -14,10 +14,12 @@ from deployments.muzzle.members import Domain, projected
 from ops.error_rates import Verification
 from ops.muzzle.folds import HeldOut
 from ops.muzzle.heads import HeadConfig, Heads, training_rows, without_animals
+from ops.muzzle.loop import FINAL, fold_file, run_of
 from ops.muzzle.photos import find_photos
 from ops.muzzle.triplets import animals_and_views, triplet_loss
 from ops.muzzle.verification import equal_error_threshold, pair_scores, summary, tar_at_far, template_scores
 from ops.muzzle.views import CROPS, ViewFeatures, random_view
+from ops.train_muzzle import judgeable
 
 RNG = np.random.default_rng(1)
 HERD = [f"herd/cow_{number}" for number in range(6) for _ in range(5)]
@@ -172,3 +174,19 @@ def test_a_training_that_is_taken_up_again_ends_where_it_would_have() -> None:
         second.run_epoch(rows)
     np.testing.assert_allclose(second.ensemble().members[1].weight, whole.ensemble().members[1].weight, atol=1e-6)
     np.testing.assert_allclose(second.losses, whole.losses, atol=1e-6)
+
+
+def test_heads_of_another_run_are_not_taken_over(tmp_path: Path) -> None:
+    config = {"folder": "a", "features": "f-1.npz", "animals": ["x/1"], "folds": [FINAL], "heads": {"epochs": 2}}
+    run = run_of(config)
+    assert run == run_of(config | {"folder": "b", "folds": ["x/1", FINAL]})
+    assert run not in {run_of(config | {"heads": {"epochs": 3}}), run_of(config | {"features": "f-2.npz"})}
+    assert fold_file(tmp_path, run, "a/b-c") != fold_file(tmp_path, run, "a-b/c")
+
+
+def test_animals_without_a_probe_are_not_held_out(capsys: pytest.CaptureFixture[str]) -> None:
+    animals = ["cow/1"] * 4 + ["cow/2"] * 3
+    assert judgeable(["cow/1", "cow/2"], animals) == ["cow/1"]
+    assert "cow/2" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no photos of cow/9"):
+        judgeable(["cow/9"], animals)

@@ -19,6 +19,7 @@ from ops.stores.open import open_documents, open_jobs, open_objects, open_vector
 from ops.stores.valkey import ValkeyServer
 from ops.stores.valkey import start as start_valkey
 from ops.stores.vectors import Vectors
+from tests.stores.backends import opened
 from tests.stores.seaweed import seaweedfs
 
 VECTOR_BUCKET = "vectors"
@@ -46,19 +47,8 @@ def s3_url(s3_endpoint: str) -> str:
 
 @pytest.fixture(params=["sqlite", "mongodb"])
 async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
-    if request.param == "sqlite":
-        store = open_documents(f"sqlite:///{tmp_path}/documents.sqlite")
+    async with opened(request.param, tmp_path, open_documents, MongoDocuments) as store:
         yield store
-    else:
-        server = os.environ.get("TEST_MONGODB_URL", "")
-        if not server:
-            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-        name = f"test_{uuid.uuid4().hex}"
-        store = open_documents(urlsplit(server)._replace(path=f"/{name}").geturl())
-        assert isinstance(store, MongoDocuments)
-        yield store
-        await store._client.drop_database(name)
-    await store.close()
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])

@@ -1,12 +1,9 @@
 """Kept analyses: one contract, over every backend."""
 
-import os
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +11,7 @@ from ops.stores.analyses import Analyses, Analysis
 from ops.stores.documents import StoreError
 from ops.stores.mongo_analyses import MongoAnalyses
 from ops.stores.open import open_analyses
+from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 ONE = Analysis("first", '{"risk_score": 12.5, "filename": "Zoë.jpg"}', b"\x00\xff", NOW, NOW + timedelta(days=30))
@@ -21,19 +19,8 @@ ONE = Analysis("first", '{"risk_score": 12.5, "filename": "Zoë.jpg"}', b"\x00\x
 
 @pytest.fixture(params=["sqlite", "mongodb"])
 async def analyses(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Analyses]:
-    if request.param == "sqlite":
-        store = open_analyses(f"sqlite:///{tmp_path}/documents.sqlite")
+    async with opened(request.param, tmp_path, open_analyses, MongoAnalyses) as store:
         yield store
-    else:
-        server = os.environ.get("TEST_MONGODB_URL", "")
-        if not server:
-            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-        name = f"test_{uuid.uuid4().hex}"
-        store = open_analyses(urlsplit(server)._replace(path=f"/{name}").geturl())
-        assert isinstance(store, MongoAnalyses)
-        yield store
-        await store._client.drop_database(name)
-    await store.close()
 
 
 async def test_an_analysis_comes_back_as_it_was_kept(analyses: Analyses) -> None:

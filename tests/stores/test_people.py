@@ -1,12 +1,9 @@
 """Traces and identities: one contract, over every backend."""
 
-import os
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from ops.stores.mongo_people import MongoPeople
 from ops.stores.open import open_people
 from ops.stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILM = "a" * 32
@@ -21,19 +19,8 @@ FILM = "a" * 32
 
 @pytest.fixture(params=["sqlite", "mongodb"])
 async def people(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[People]:
-    if request.param == "sqlite":
-        store = open_people(f"sqlite:///{tmp_path}/documents.sqlite")
+    async with opened(request.param, tmp_path, open_people, MongoPeople) as store:
         yield store
-    else:
-        server = os.environ.get("TEST_MONGODB_URL", "")
-        if not server:
-            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-        name = f"test_{uuid.uuid4().hex}"
-        store = open_people(urlsplit(server)._replace(path=f"/{name}").geturl())
-        assert isinstance(store, MongoPeople)
-        yield store
-        await store._client.drop_database(name)
-    await store.close()
 
 
 def index(asset_id: str = FILM, traces: int = 3) -> VideoIndex:

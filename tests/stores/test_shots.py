@@ -1,13 +1,10 @@
 """Shots: one contract, over every backend."""
 
-import os
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from ops.stores.documents import StoreError
 from ops.stores.mongo_shots import MongoShots
 from ops.stores.open import open_shots
 from ops.stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
+from tests.stores.backends import opened
 from tests.stores.samples import unit_vector
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
@@ -25,19 +23,8 @@ TEXT, CLIP = "minilm@1", "clip@1"
 
 @pytest.fixture(params=["sqlite", "mongodb"])
 async def shots(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shots]:
-    if request.param == "sqlite":
-        store = open_shots(f"sqlite:///{tmp_path}/documents.sqlite")
+    async with opened(request.param, tmp_path, open_shots, MongoShots) as store:
         yield store
-    else:
-        server = os.environ.get("TEST_MONGODB_URL", "")
-        if not server:
-            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-        name = f"test_{uuid.uuid4().hex}"
-        store = open_shots(urlsplit(server)._replace(path=f"/{name}").geturl())
-        assert isinstance(store, MongoShots)
-        yield store
-        await store._client.drop_database(name)
-    await store.close()
 
 
 def shot(number: int = 0, asset_id: str = FILM, **changes: Any) -> Shot:

@@ -238,14 +238,15 @@ def _driver_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[i
 def _worker_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[int, int]]) -> list[str]:
     lines = ["## kill -9 of workers", ""]
     run = Run(films, home, TWO)
-    for place, name in enumerate(("DecodeVideos", "LookAtFrames", "FindCuts")):
-        run.wait(lambda jobs, place=place: _ended(jobs) >= 1 + place * count // 4)  # type: ignore[misc]
+    # Films this short are all decoded and looked at long before the cuts of most of them are found.
+    for after, name in ((1, "LookAtFrames"), (1, "DecodeVideos"), (count // 2, "FindCuts")):
+        run.wait(lambda jobs, after=after: _ended(jobs) >= after)  # type: ignore[misc]
         run.kill_worker(name)
     ran = run.end()
     jobs = jobs_of(home)
     return [
         *lines,
-        "A decoder after the first file, a worker for faces after a quarter of the files, one for cuts after half of "
+        "A worker for faces and a decoder after the first file, one for cuts after half of "
         f"them: {_counts(ran)}, all in the same run. {_ended(jobs)} of {len(jobs)} jobs succeeded, in "
         f"{max(job.attempts for job in jobs)} attempt at most. {ran.report['totals']['decoded_frames']} frames were "
         f"counted, of {ran.report['totals']['frames']}. {_same(found_in(home), whole)}",

@@ -5,7 +5,8 @@ The driver does it: to copy and hash a file takes a hundredth of the time that o
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, Final
 
 from deployments.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable
@@ -70,7 +71,7 @@ class Intake:
             return asset
         if item.kind == "file" and (known := await self._known(item)) is not None:
             return known
-        with opened(item) as source:
+        async with _opened(item) as source:
             async with spool_file(
                 source, item.filename, self._settings.spool, self._settings.max_video_bytes
             ) as spooled:
@@ -78,12 +79,19 @@ class Intake:
 
     async def _known(self, item: Item) -> Asset | None:
         """The asset that a file of this machine is already; without copying it."""
-        with opened(item) as source:
+        async with _opened(item) as source:
             asset_id = asset_id_of(await asyncio.to_thread(_sha256, source))
         asset = await self._library.whole(asset_id)
         if asset is not None and asset.kind != "video":
             raise InvalidMedia(f"This {asset.format} is {asset.kind}, not video.")
         return asset
+
+
+@asynccontextmanager
+async def _opened(item: Item) -> AsyncIterator[BinaryIO]:
+    """Opened on a thread, since a bucket or a network drive may take its time."""
+    with ExitStack() as stack:
+        yield await asyncio.to_thread(stack.enter_context, opened(item))
 
 
 def _sha256(source: BinaryIO) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-State = Literal["indexed", "skipped", "duplicate", "failed", "unfinished"]
+State = Literal["indexed", "skipped", "duplicate", "failed", "cancelled", "unfinished"]
 
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """``skipped``: it was indexed before; ``duplicate``: the same bytes as an earlier file of this run; ``unfinished``:
-    the run was stopped first, or somebody cancelled the job. ``seconds``: of video. ``decoded``: frames that this run
-    decoded, fewer than ``frames`` where it went on with what another one began."""
+    """``skipped``: it was indexed before; ``duplicate``: the same bytes as an earlier file of this run; ``cancelled``:
+    somebody cancelled its job; ``unfinished``: the run was stopped first. ``seconds``: of video. ``decoded``: frames
+    that this run decoded, fewer than ``frames`` where it went on with what another one began."""
 
     name: str
     state: State
@@ -66,9 +66,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 when every file is indexed now; 1 when one failed; 3 when some were not finished."""
+        """0 when every file is indexed now; 1 when one failed or was cancelled; 3 when some were not finished."""
         counts = self.counts
-        return 1 if counts.get("failed") else 3 if counts.get("unfinished") else 0
+        return 1 if counts.get("failed") or counts.get("cancelled") else 3 if counts.get("unfinished") else 0
 
     def to_json(self) -> dict[str, Any]:
         """The JSON report."""

@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -33,7 +33,7 @@ logger = logging.getLogger("ray.serve")
 POLL_S: Final = 1.0
 FRUITLESS: Final = 3
 """Rounds in a row that bring no file to its end, after which the run does."""
-STATES: Final[Mapping[str, State]] = {"succeeded": "indexed", "failed": "failed", "cancelled": "unfinished"}
+STATES: Final[Mapping[str, State]] = {"succeeded": "indexed", "failed": "failed", "cancelled": "cancelled"}
 
 
 class PipelineBroken(Exception):
@@ -185,6 +185,8 @@ class BulkRun:
     async def _left(self) -> list[int]:
         """Items that are to be gone on with, once the first of them can be."""
         told = False
+        if any(number not in self._jobs for number in range(len(self._items)) if number not in self._reports):
+            await self._pause(self._timing.retry_s)  # it could not be read, or nobody could come to it
         while not self._stopping.is_set():
             left = [number for number in range(len(self._items)) if number not in self._reports]
             due = [number not in self._jobs or await self._look_at(number) for number in left]
@@ -194,8 +196,12 @@ class BulkRun:
             if not told:
                 self._watcher.says(f"Waiting for {len(left)} files that are tried again or are with another worker.")
                 told = True
-            await asyncio.sleep(POLL_S)
+            await self._pause(POLL_S)
         return []
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _answer(self, number: int) -> Grant | None:
         """Leave to decode an item; None where there is nothing to decode."""
@@ -203,11 +209,14 @@ class BulkRun:
             return None
         if (file := self._open.get(number)) is not None:
             return await asyncio.shield(file.grant) if file.asked_again() else None
+        if number in self._running:
+            return None  # its attempt is over, and what became of it is being looked up
         try:
             asset = await self._intake.asset(number)
         except StageError as error:
             if error.retryable:
-                raise
+                self._watcher.says(f"{self._items[number].name} is left for later: {error.message}")
+                return None
             self._report(number, "failed", reason=error.message)
             return None
         owner = self._owners.setdefault(asset.asset_id, number)
@@ -248,14 +257,20 @@ class BulkRun:
 
     async def _see_through(self, number: int, file: OpenFile, run: JobRun) -> None:
         try:
+            await self._attempt(number, file, run)
+            await self._look_at(number)
+        finally:
+            del self._running[number]
+
+    async def _attempt(self, number: int, file: OpenFile, run: JobRun) -> None:
+        try:
             await run.run(self._stopping)
         finally:
             if not file.grant.done():
                 file.grant.set_result(None)
-            del self._open[number], self._by_attempt[file.attempt], self._running[number]
+            del self._open[number], self._by_attempt[file.attempt]
             self._decoded[number] = self._decoded.get(number, 0) + file.decoded
             await self._pipeline.drop(file.attempt)
-        await self._look_at(number)
 
     async def _look_at(self, number: int) -> bool:
         """Report a job that has ended; else whether it is due."""

@@ -11,7 +11,14 @@ from rich.table import Table
 from ops.bulk.report import FileReport, Report
 from ops.bulk.sources import Item
 
-COLOURS: Final = {"indexed": "green", "skipped": "dim", "duplicate": "dim", "failed": "red", "unfinished": "yellow"}
+COLOURS: Final = {
+    "indexed": "green",
+    "skipped": "dim",
+    "duplicate": "dim",
+    "failed": "red",
+    "cancelled": "yellow",
+    "unfinished": "yellow",
+}
 NAME: Final = 40
 """Characters of a name in a bar."""
 

@@ -3,7 +3,7 @@
 import glob
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal, cast
@@ -47,9 +47,13 @@ def opened(item: Item) -> Iterator[BinaryIO]:
     Raises SourceError, and StoreError when a bucket does not answer.
     """
     if item.kind == "s3":
-        from ops.stores.s3_folder import S3Folder
+        from ops.stores.s3_folder import ObjectUnreadable, S3Folder
 
-        with closing(S3Folder(item.place).open(item.key)) as body:
+        try:
+            body = S3Folder(item.place).open(item.key)
+        except ObjectUnreadable as error:
+            raise SourceError(f"{item.name} cannot be read: {error}.") from error
+        with body:
             yield body
         return
     try:

@@ -1,15 +1,27 @@
 """Objects of anybody's bucket, to be read: keys may be of any form there."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, cast
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
 
 from ops.stores.documents import StoreError
 from ops.stores.s3_client import client_of
 from ops.stores.s3_url import S3Location
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+UNREADABLE: Final = ("NoSuchKey", "AccessDenied", "InvalidObjectState")
+
+
+class ObjectUnreadable(StoreError):
+    """An object is gone, archived or somebody else's: it will not be there later either."""
 
 
 class S3Folder:
@@ -32,9 +44,10 @@ class S3Folder:
                 yield from (key for key in found if not prefix or key == prefix or key.startswith(f"{prefix}/"))
 
     def open(self, key: str) -> BinaryIO:
-        """The bytes of an object, in a row; close it. Raises StoreError."""
+        """The bytes of an object, in a row; close it. It and each read raise StoreError, at once ObjectUnreadable."""
         with self._translated():
-            return cast(BinaryIO, self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"])
+            body = self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"]
+        return io.BufferedReader(_Body(body, self._translated))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -42,6 +55,29 @@ class S3Folder:
             yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            raise StoreError(f"s3 {self._location.bucket}: {error.operation_name} gave {code}") from error
+            kind = ObjectUnreadable if code in UNREADABLE else StoreError
+            raise kind(f"s3 {self._location.bucket}: {error.operation_name} gave {code}") from error
         except (BotoCoreError, Boto3Error, OSError) as error:
             raise StoreError(f"s3 {self._location.bucket}: {type(error).__name__}") from error
+
+
+class _Body(io.RawIOBase):
+    """A body that may break off at any read."""
+
+    def __init__(self, body: StreamingBody, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._body = body
+        self._translated = translated
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        with self._translated():
+            piece = self._body.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()

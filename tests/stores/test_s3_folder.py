@@ -1,6 +1,8 @@
 """Buckets that are read from: any keys, below a prefix."""
 
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
@@ -48,3 +50,32 @@ def test_what_is_not_there_is_an_error(bucket: str, s3_endpoint: str) -> None:
         items_of([url("no-such-bucket", s3_endpoint)])
     with pytest.raises(StoreError, match="NoSuchKey"):
         S3Folder(url(bucket, s3_endpoint)).open("nothing")
+
+
+def test_an_object_that_is_gone_is_no_fault_of_the_store(bucket: str, s3_endpoint: str) -> None:
+    (item,) = items_of([url(bucket, s3_endpoint, "/e.mp4")])
+    boto3.client("s3", endpoint_url=s3_endpoint).delete_object(Bucket=bucket, Key="e.mp4")
+    with pytest.raises(SourceError, match=r"e\.mp4 cannot be read: .*NoSuchKey"), opened(item):
+        pass
+
+
+class _BreaksOff(BaseHTTPRequestHandler):
+    """An object of which most does not come."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"begun")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+def test_a_body_that_breaks_off_is_a_fault_of_the_store() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _BreaksOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        folder = S3Folder(url("bucket", f"http://127.0.0.1:{server.server_port}"))
+        with folder.open("e.mp4") as body, pytest.raises(StoreError, match=r"s3 bucket: \w+Error"):
+            body.read()
+        server.shutdown()

@@ -71,11 +71,11 @@ class Intake:
             return asset
         if item.kind == "file" and (known := await self._known(item)) is not None:
             return known
-        async with _opened(item) as source:
-            async with spool_file(
-                source, item.filename, self._settings.spool, self._settings.max_video_bytes
-            ) as spooled:
-                return (await self._library.register(spooled, only="video"))[0]
+        async with (
+            _opened(item) as source,
+            spool_file(source, item.filename, self._settings.spool, self._settings.max_video_bytes) as spooled,
+        ):
+            return (await self._library.register(spooled, only="video"))[0]
 
     async def _known(self, item: Item) -> Asset | None:
         """The asset that a file of this machine is already; without copying it."""

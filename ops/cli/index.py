@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,10 @@ def index(
 ) -> None:
     """Find people and shots in every video of SOURCE; what is done already is skipped, what was begun is gone on with.
 
-    Ends with 0 when every file is indexed, 1 when one failed, 3 when it was stopped first.
+    Ends with 0 when every file is indexed, 1 when one failed or was cancelled, 3 when it was stopped first.
     """
+    if report is not None and not os.access(report if report.exists() else report.parent, os.W_OK):
+        raise ClusterError(f"The report cannot be written to {report}: name a place that is there and may be written.")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = Options(share, decoders, people, cuts, gpus_per_actor)
     try:

@@ -1,7 +1,9 @@
 """Bulk runs: what becomes of each file, and of those that something goes wrong with."""
 
 import asyncio
+import errno
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from configs import settings as settings_module
 from deployments.errors import StageUnavailable
 from graphs.indexing.video import KIND, submit
-from ops.bulk import driver
+from ops.bulk import driver, intake
 from ops.bulk.driver import AlreadyRunning, recorded
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, PipelineBroken
@@ -252,8 +254,31 @@ async def test_a_cancelled_job_is_let_go(
 
     monkeypatch.setattr(finisher.finisher, "make", slowly)
     (file,) = (await bulk.run()).files
-    assert (file.state, file.reason) == ("unfinished", "The job was cancelled.")
+    assert (file.state, file.reason) == ("cancelled", "The job was cancelled.")
+    assert [report.name for report in bulk.log.files] == [file.name]
     assert await service.belongings(await service.add(long_film(30))) == []
+
+
+async def test_a_file_that_cannot_be_read_now_is_come_back_to(
+    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    (films / "b.mp4").write_bytes(long_film(12))
+    spool, taken = intake.spool_file, []
+
+    def away_once(source, filename, *rest):  # type: ignore[no-untyped-def]
+        taken.append(filename)
+        if taken.count("a.mp4") == 1 and filename == "a.mp4":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return spool(source, filename, *rest)
+
+    monkeypatch.setattr(intake, "spool_file", away_once)
+    bulk = Bulk(service, finisher, films, LocalPipeline())
+    report = await bulk.run()
+    assert [file.state for file in report.files] == ["indexed", "indexed"]
+    assert [len(numbers) for numbers in bulk.pipeline.rounds] == [2, 1]
+    name = films / "a.mp4"
+    assert bulk.log.texts == [f"{name} is left for later: {name} cannot be read: Stale file handle."]
 
 
 async def test_the_run_has_a_record_that_a_second_one_goes_on_with(

@@ -9,6 +9,7 @@ DONE = FileReport("a.mp4", "indexed", "a" * 32, "j", None, 1, 1800.0, 45000, 300
 OLD = FileReport("b.mp4", "skipped", "b" * 32, "k", None, 1, 3600.0, 90000, 0, 500, 60, 12)
 BAD = FileReport("c.mp4", "failed", reason="It is damaged.")
 HALF = FileReport("d.mp4", "unfinished", "d" * 32, "l", "The run was stopped.", 1, 60.0, 0, 1000)
+ENDED = FileReport("f.mp4", "cancelled", "f" * 32, "m", "The job was cancelled.")
 TWICE = FileReport("e.mp4", "duplicate", "a" * 32, reason="The same as a.mp4.", seconds=1800.0)
 
 
@@ -40,6 +41,7 @@ def test_the_exit_code_tells_whether_all_is_indexed() -> None:
     assert Report((), (DONE, OLD, TWICE)).exit_code == 0
     assert Report((), (DONE, BAD, HALF)).exit_code == 1
     assert Report((), (DONE, HALF)).exit_code == 3
+    assert Report((), (DONE, ENDED)).exit_code == 1
     assert Report(()).exit_code == 0
 
 

@@ -27,6 +27,7 @@ from deployments.errors import (
 from deployments.metrics import StageMetrics
 from deployments.shared import resolved
 from deployments.streams import ByteGenerator, ByteStream, StreamedBytes
+from deployments.threads import on_thread
 
 logger = logging.getLogger("ray.serve")
 
@@ -240,9 +241,8 @@ class StageRunner:
         try:
             item = await resolved(item)
             if self._preparers is not None:
-                loop = asyncio.get_running_loop()
                 with self._batcher.announced():
-                    item = await loop.run_in_executor(self._preparers, self._stage.prepare, item)
+                    item = await on_thread(self._preparers, self._stage.prepare, item)
             return await self._batcher.submit(item, deadline)
         except StageError as error:
             self._count(error)
@@ -260,9 +260,8 @@ class StageRunner:
         results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(items)
         if live:
             started = time.perf_counter()
-            outputs = await asyncio.get_running_loop().run_in_executor(
-                self._predictors or self._worker, self._stage.predict_batch, [items[index] for index in live]
-            )
+            pool, batch = self._predictors or self._worker, [items[index] for index in live]
+            outputs = await on_thread(pool, self._stage.predict_batch, batch)
             if self._metrics is not None:
                 self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
             for index, output in zip(live, outputs, strict=True):
@@ -278,4 +277,4 @@ class StageRunner:
         return error
 
     async def _on_worker(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *args)
+        return await on_thread(self._worker, function, *args)

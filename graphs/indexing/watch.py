@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deployments.errors import MediaNotFound, StageUnavailable
 from deployments.media.reader import StreamFacts, VideoReader
+from deployments.threads import on_thread
 from graphs.indexing.passes import Chunk, VideoPass
 from ops.stores.documents import StoreError
 from ops.stores.objects import ObjectNotFound, Objects
@@ -68,7 +69,7 @@ class Watch(Timeline):
 
     async def _run(self, function: Any, *args: Any) -> Any:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+            return await on_thread(self._thread, function, *args)
         except ObjectNotFound:
             raise MediaNotFound("The file of this video is gone; upload it again.") from None
         except StoreError as error:

@@ -57,6 +57,8 @@ class Doubler(Stage[Config, Any, Any, Any]):
             raise RuntimeError("a bug in /srv/secret.py")
         if -2 in items:
             raise type("PanicException", (BaseException,), {})("a panic in Rust")
+        if -3 in items:
+            next(iter(()))
         return [InvalidInput("zero") if item == 0 else item * self.config.factor for item in items]
 
     def reconfigure(self, config: Config) -> None:
@@ -101,12 +103,13 @@ async def test_it_loads_warms_up_and_answers_in_order(runner: StageRunner) -> No
 
 async def test_a_bad_item_fails_alone(runner: StageRunner) -> None:
     await runner.configure({})
-    results = await runner.run([1, "bad", 0, "x", -1, -2, 4], None)
-    assert (results[0], results[6]) == (2, 8)
-    kinds = [type(result) for result in results[1:6]]
-    assert kinds == [InvalidInput, InvalidInput, ProcessingFailed, ProcessingFailed, ProcessingFailed]
+    async with asyncio.timeout(10):
+        results = await runner.run([1, "bad", 0, "x", -1, -2, -3, 4], None)
+    assert (results[0], results[7]) == (2, 8)
+    kinds = [type(result) for result in results[1:7]]
+    assert kinds == [InvalidInput, InvalidInput] + [ProcessingFailed] * 4
     assert (results[1].message, results[2].message) == ("bad is no number", "zero")
-    assert {result.message for result in results[3:6]} == {"room/doubler failed on this input."}
+    assert {result.message for result in results[3:7]} == {"room/doubler failed on this input."}
 
 
 async def test_before_it_was_configured_there_is_no_answer(runner: StageRunner) -> None:

@@ -12,8 +12,8 @@ from graphs.authenticity.moving import VideoFindings
 
 STRONG: Final = 0.7
 WEAK: Final = 0.4
-GHOST: Final = 0.3
-"""Strength above which one photograph in ten has a ghost by chance."""
+GHOST: Final = 0.19
+"""Strength above which one genuine picture in a hundred has a ghost by chance, of those it was calibrated on."""
 TWICE: Final = 0.5
 UNEVEN: Final = 1.5
 MOST_TIMES: Final = 4

@@ -4,7 +4,7 @@ Platt's scaling (1999, Probabilistic outputs for support vector machines): a log
 with both classes counting alike and then moved to ``PRIOR``, the share of made or changed media among what is handed
 in. ``ops.calibrate_authenticity`` fits the curves; ``ops/bench/reports/authenticity.md`` says what they rest on and how
 often they are wrong. All of them rest on a few dozen samples: they order what they were measured on, and are no
-promise for anything else.
+promise for anything else. Only the curve of ghosts was measured on sources that it was not fitted to.
 """
 
 import math

@@ -67,7 +67,8 @@ def picture_factors(found: PictureFindings) -> list[str]:
 
 def footage_factors(found: VideoFindings) -> list[str]:
     """Of the frames of a video that make its visual and its forensic score."""
-    factors, scores = [], found.probabilities
+    factors: list[str] = []
+    scores = found.probabilities
     if not found.frames:
         return factors
     any_frame = found.frames[0].picture

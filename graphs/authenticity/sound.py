@@ -90,9 +90,11 @@ def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
 
 def _written(sound: "Sound", out: BinaryIO) -> Heard:
     squares, crossings, last, count = 0.0, 0, 0.0, 0
-    while not sound.ended and count < LONGEST_S * RATE:
+    more = not sound.ended
+    while more and count < LONGEST_S * RATE:
         part = np.nan_to_num(sound.take(count / RATE + PART_S)[0])
-        if sound.ended:
+        more = not sound.ended
+        if not more:
             part = part[: max(sound.reached - count, 0)]  # behind that it is padded with silence
         squares += float(np.square(part, dtype=np.float64).sum())
         signs = np.signbit(np.concatenate([[last], part]))
@@ -103,4 +105,4 @@ def _written(sound: "Sound", out: BinaryIO) -> Heard:
         raise UndecodableMedia(UNDECODABLE)
     out.flush()
     samples: Samples = np.memmap(out, np.float32, "r")
-    return Heard(samples, float(np.sqrt(squares / count)), crossings / count, sound.ended)
+    return Heard(samples, float(np.sqrt(squares / count)), crossings / count, whole=not more)

@@ -217,7 +217,9 @@ async def test_a_film_whose_sound_cannot_be_decoded_is_judged_without_it(
 
 async def test_a_sound_that_cannot_be_decoded_has_no_verdict(service: AuthenticityService) -> None:
     sound = coded(tone(3, 0.6), "flac", "flac")
-    detail_of(await service.send("audio/", coded(tone(3, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")), 422)
+    detail_of(
+        await service.send("audio/", coded(tone(3, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")), 422
+    )
     frames = bytes(sound[:200]) + bytes(len(sound) - 200)
     detail_of(await service.send("audio/", frames), 422)
 

@@ -12,7 +12,7 @@ from deployments.forensics.visual import Visual
 from deployments.people.face import Face
 from graphs.authenticity import explanation, models
 from graphs.authenticity.errors import UndecodableMedia
-from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings
+from graphs.authenticity.findings import UNHEARD, Absent, Movement, PictureFindings, SoundFindings
 from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, classify, fuse
 from graphs.authenticity.moving import VideoFindings
 from graphs.authenticity.sound import RATE
@@ -132,7 +132,7 @@ def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, str]) -> V
     unseen = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
     verdict = fuse(probabilities, [*faults, *unseen])
     if verdict is None:
-        if not faults:
+        if all(reason.startswith(UNHEARD) for reason in faults.values()):  # no fault of the models
             raise UndecodableMedia(
                 "Nothing in it can be measured: there is no face, and it is too small or too damaged."
             )

@@ -215,6 +215,12 @@ async def test_a_film_whose_sound_cannot_be_decoded_is_judged_without_it(
     assert any("the sound track could not be analysed" in factor for factor in body["explanation"]["factors"])
 
 
+async def test_a_film_of_which_nothing_can_be_measured(service: AuthenticityService) -> None:
+    frames = [Image.new("RGB", (48, 48), (90, 90, 90))] * 5
+    data = film(frames, tone(0.5, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")
+    assert "Nothing in it can be measured" in detail_of(await service.send("video/", data), 422)
+
+
 async def test_a_sound_that_cannot_be_decoded_has_no_verdict(service: AuthenticityService) -> None:
     sound = coded(tone(3, 0.6), "flac", "flac")
     detail_of(

@@ -46,7 +46,7 @@ class RequestLimits:
         limit = self._upload_limit if uploads else self._body_limits.get(scope["path"], self._settings.max_body_bytes)
         length = _content_length(scope)
         if length > limit:
-            await self._refuse(Failure(413, "FILE_TOO_LARGE", _too_large(length, limit)), scope, receive, send)
+            await self._refuse(Failure(413, "FILE_TOO_LARGE", _too_large(scope, length, limit)), scope, receive, send)
             return
         # An upload takes as long as its sender's line needs; what is done with it is counted from then.
         request_deadline.set(None if uploads else time.time() + self._settings.request_timeout_s)
@@ -59,7 +59,7 @@ class RequestLimits:
                 seen += len(message.get("body", b""))
                 if seen > limit:
                     # The one class that FastAPI lets through while it reads a body.
-                    raise HTTPException(413, _too_large(seen, limit))
+                    raise HTTPException(413, _too_large(scope, seen, limit))
             return message
 
         await self._app(scope, capped, send)
@@ -68,13 +68,23 @@ class RequestLimits:
         await self._contracts.errors(scope["path"]).response(failure)(scope, receive, send)
 
 
-def _content_length(scope: MutableMapping[str, Any]) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            # A number of a thousand digits is no length, and int() refuses it.
-            return int(value[:19]) if value.isdigit() else 0
-    return 0
+def file_too_large(limit: int) -> str:
+    """The words of a 413 for a file: the limit in bytes, told in MB of 2**20 bytes, and what to do."""
+    most = f"{limit // 2**20}MB" if limit >= 2**20 else f"{limit:,} bytes"
+    return f"File too large. Maximum size: {most}. Send a smaller or more strongly compressed file."
 
 
-def _too_large(size: int, limit: int) -> str:
+def _too_large(scope: MutableMapping[str, Any], size: int, limit: int) -> str:
+    if _header(scope, b"content-type").startswith(b"multipart/"):
+        return file_too_large(limit)
     return f"The request has {size:,} bytes or more; this route takes at most {limit:,}."
+
+
+def _content_length(scope: MutableMapping[str, Any]) -> int:
+    # A number of a thousand digits is no length, and int() refuses it.
+    value = _header(scope, b"content-length")
+    return int(value[:19]) if value.isdigit() else 0
+
+
+def _header(scope: MutableMapping[str, Any], name: bytes) -> bytes:
+    return next((bytes(value) for key, value in scope["headers"] if key == name), b"")

@@ -1,5 +1,6 @@
 """The sound of a stretch of a video, sample by sample, whatever gaps and overlaps the file has."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -23,10 +24,21 @@ class Sound:
     ``take`` gives float32 (2, n), left and right, or (1, n) when ``mono``, -1 to 1, at ``rate`` samples a second: the
     one that is asked for, else the source's own. What the file does not have is silence, so the sound is as long as
     asked for.
+
+    ``decoded`` and ``damaged``: packets so far that gave sound, and that could not be decoded. ``reached``: where what
+    was decoded so far ends, in samples from ``start``. ``stop``: once it is set, the file seems to end.
     """
 
     def __init__(
-        self, media: MediaFile, stream: Any, start: float, end: float, *, rate: int | None = None, mono: bool = False
+        self,
+        media: MediaFile,
+        stream: Any,
+        start: float,
+        end: float,
+        *,
+        rate: int | None = None,
+        mono: bool = False,
+        stop: threading.Event | None = None,
     ) -> None:
         own = stream.codec_context.rate
         self.rate: int = rate or (own if own in RATES else RATES[0])
@@ -34,8 +46,15 @@ class Sound:
         self._start = start
         self._left = round((end - start) * self.rate)
         self._given = 0
+        self._stop = stop or threading.Event()
+        self.decoded = self.damaged = self.reached = 0
         self._blocks = self._decode(media, stream)
         self._next: tuple[int, Samples] | None = next(self._blocks, None)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing that could be decoded is left behind what was taken."""
+        return self._next is None
 
     def take(self, until: float) -> Samples:
         """The samples up to ``until``, in seconds from ``start``, that were not taken yet."""
@@ -64,10 +83,24 @@ class Sound:
         with suppress(*broken()):
             media.container.seek(early, stream=stream)
         for packet in media.packets(stream):
+            if self._stop.is_set():
+                return
             blocks: list[Any] = []
-            with suppress(*broken()):  # one damaged packet; a later one may be whole
+            try:
                 blocks = [block for frame in packet.decode() for block in resampler.resample(frame)]
-            for block in blocks:
-                if block.pts is not None:
-                    seconds = float(block.pts * block.time_base) - self._start
-                    yield round(seconds * self.rate), block.to_ndarray()
+            except broken():  # one damaged packet; a later one may be whole
+                self.damaged += 1
+            self.decoded += bool(blocks)
+            yield from self._placed(blocks)
+        with suppress(*broken()):  # what the decoder and the resampler still hold back
+            frames = stream.codec_context.decode(None)
+            yield from self._placed([block for frame in (*frames, None) for block in resampler.resample(frame)])
+
+    def _placed(self, blocks: list[Any]) -> Iterator[tuple[int, Samples]]:
+        for block in blocks:
+            at = self.reached  # without a time it goes on from the last one
+            if block.pts is not None:
+                at = round((float(block.pts * block.time_base) - self._start) * self.rate)
+            samples = block.to_ndarray()
+            self.reached = max(self.reached, at + samples.shape[1])
+            yield at, samples

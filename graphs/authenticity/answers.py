@@ -12,7 +12,7 @@ from deployments.forensics.visual import Visual
 from deployments.people.face import Face
 from graphs.authenticity import explanation, models
 from graphs.authenticity.errors import UndecodableMedia
-from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings
+from graphs.authenticity.findings import UNHEARD, Absent, Movement, PictureFindings, SoundFindings
 from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, classify, fuse
 from graphs.authenticity.moving import VideoFindings
 from graphs.authenticity.sound import RATE
@@ -50,10 +50,9 @@ def video_answer(handed: Handed, found: VideoFindings, clock: Clock) -> models.V
     frames = [_frame(frame.frame, frame.time, frame.picture) for frame in found.frames]
     risks = [frame.risk_score for frame in frames if frame.risk_score is not None]
     most_faces = max((frame.faces_detected for frame in frames), default=0)
-    nothing = PictureFindings((), Absent("no frame could be looked at", True), Absent("no frame could be seen", True))
-    worst = nothing if found.worst is None else found.worst[0].picture
+    visual, forensic = _shown(found, "visual"), _shown(found, "forensic")
     factors = [
-        *explanation.picture_factors(worst),
+        *explanation.footage_factors(found),
         *explanation.movement_factors(found.movement),
         *([] if found.sound is None else explanation.sound_factors(found.sound)),
     ]
@@ -72,8 +71,8 @@ def video_answer(handed: Handed, found: VideoFindings, clock: Clock) -> models.V
         frame_analysis=frames,
         temporal_consistency=_consistency(found.movement),
         signals=models.VideoSignals(
-            visual=_visual(worst, probabilities.get("visual"), verdict, most_faces),
-            forensic=_forensic(worst, probabilities.get("forensic"), verdict),
+            visual=_visual(visual, probabilities.get("visual"), verdict, most_faces),
+            forensic=_forensic(forensic, probabilities.get("forensic"), verdict),
             temporal=_temporal(found.movement, verdict),
             audio=None if found.sound is None else _audio(found.sound, verdict),
         ),
@@ -87,7 +86,7 @@ def audio_answer(handed: Handed, found: SoundFindings, clock: Clock) -> models.A
     head = _head(handed, clock)
     parts: dict[str, Any] = {
         "audio_info": models.AudioInfo(
-            duration_seconds=round(handed.facts.duration or found.heard_s, 3),
+            duration_seconds=round(found.heard_s if found.whole else max(found.heard_s, handed.facts.duration or 0), 3),
             sample_rate=RATE,
             speech_seconds=None if found.speech_s is None else round(found.speech_s, 2),
             seconds_analyzed=round(found.heard_s, 3),
@@ -133,13 +132,20 @@ def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, str]) -> V
     unseen = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
     verdict = fuse(probabilities, [*faults, *unseen])
     if verdict is None:
-        if not faults:
+        if all(reason.startswith(UNHEARD) for reason in faults.values()):  # no fault of the models
             raise UndecodableMedia(
                 "Nothing in it can be measured: there is no face, and it is too small or too damaged."
             )
         reasons = " ".join(dict.fromkeys(faults.values()))
         raise ModelNotLoaded(f"No model could judge this media, so there is no verdict. {reasons}")
     return verdict
+
+
+def _shown(found: VideoFindings, name: str) -> PictureFindings:
+    """The frame whose measures are told: the highest of those that make the score, else any, for why there is none."""
+    for frame in (*found.standing(name), *found.frames):
+        return frame.picture
+    return PictureFindings((), Absent("no frame could be looked at", True), Absent("no frame could be seen", True))
 
 
 def _head(handed: Handed, clock: Clock) -> dict[str, Any]:

@@ -19,7 +19,7 @@ ERRORS = {
     404: "no such analysis, or it has expired",
     413: "file or picture over the limits",
     422: "a file that cannot be decoded, or a parameter out of its range",
-    429: "too many requests; Retry-After says when to come back",
+    429: "too many requests, or too many files of this kind waiting; Retry-After says when to come back",
     500: "the analysis failed",
     503: "no model that could judge is loaded, or a store is away",
     504: "the time ran out",

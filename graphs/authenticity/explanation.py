@@ -1,6 +1,6 @@
 """Verdicts in words. Each sentence rests on a number that was measured, or on a signal that was not to be had."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from deployments.forensics.calibration import PRIOR
@@ -8,13 +8,16 @@ from deployments.forensics.signal import Signals
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings
 from graphs.authenticity.fusion import Verdict
 from graphs.authenticity.models import Explanation
+from graphs.authenticity.moving import VideoFindings
 
 STRONG: Final = 0.7
 WEAK: Final = 0.4
-GHOST: Final = 0.3
-"""Strength above which one photograph in ten has a ghost by chance."""
+GHOST: Final = 0.19
+"""Strength above which one genuine picture in a hundred has a ghost by chance, of those it was calibrated on."""
 TWICE: Final = 0.5
 UNEVEN: Final = 1.5
+MOST_TIMES: Final = 4
+"""Of frames that are named."""
 
 SUMMARIES: Final = {
     "AUTHENTIC": "Nothing that was measured speaks strongly against this media; its risk score is {risk:.0f}/100.",
@@ -32,8 +35,11 @@ OUT_OF_DOMAIN: Final = (
 
 
 def explained(verdict: Verdict, factors: Iterable[str], missing: Mapping[str, str]) -> Explanation:
-    """``missing``: signals whose model did not answer, and why."""
-    told = [*factors, *(f"No {name} signal: {_sentence(reason)}" for name, reason in missing.items())]
+    """``missing``: signals whose model did not answer, in some frames of a video at least, and why."""
+    told = list(factors)
+    for name, reason in missing.items():
+        lost = f"Part of the {name} signal is missing" if name in verdict.weights else f"No {name} signal"
+        told.append(f"{lost}: {_sentence(reason)}")
     advice = ADVICE[verdict.classification]
     if verdict.confidence == "LOW":
         advice += " This result is uncertain; do not rest a decision on it."
@@ -53,9 +59,31 @@ def picture_factors(found: PictureFindings) -> list[str]:
     elif isinstance(found.visual, Absent) and not found.visual.fault:
         factors.append(f"No visual signal: {found.visual.reason}")
     if isinstance(found.signals, Signals):
-        factors += _forensic(found.signals)
+        factors += _forensic([found.signals])
     elif not found.signals.fault:
         factors.append(f"No forensic signal: {_sentence(found.signals.reason)}")
+    return factors
+
+
+def footage_factors(found: VideoFindings) -> list[str]:
+    """Of the frames of a video that make its visual and its forensic score."""
+    factors: list[str] = []
+    scores = found.probabilities
+    if not found.frames:
+        return factors
+    any_frame = found.frames[0].picture
+    if "visual" in scores:
+        factors.append(f"{_visual(scores['visual'])} ({_where(found, 'visual')})")
+        seen = [frame for frame in found.frames if "visual" in frame.picture.probabilities]
+        faces = sum(len(frame.picture.faces) for frame in seen)
+        factors.append(f"{faces} face(s) in {len(seen)} frame(s) analyzed for manipulation signs")
+    elif isinstance(any_frame.visual, Absent) and "visual" not in found.faults:
+        factors.append(f"No visual signal: {any_frame.visual.reason}")
+    measured = [frame.picture.signals for frame in found.standing("forensic")]
+    told = _forensic([signals for signals in measured if isinstance(signals, Signals)]) if measured else []
+    factors += [f"{factor} ({_where(found, 'forensic')})" for factor in told]
+    if isinstance(any_frame.signals, Absent) and not measured and "forensic" not in found.faults:
+        factors.append(f"No forensic signal: {_sentence(any_frame.signals.reason)}")
     return factors
 
 
@@ -98,17 +126,29 @@ def _visual(probability: float) -> str:
     return "Visual patterns show no sign of the manipulations that the model knows"
 
 
-def _forensic(signals: Signals) -> list[str]:
+def _where(found: VideoFindings, name: str) -> str:
+    times = sorted(frame.time for frame in found.standing(name))
+    named = ", ".join(f"{time:.1f} s" for time in times[:MOST_TIMES])
+    more = f" and {len(times) - MOST_TIMES} more" if len(times) > MOST_TIMES else ""
+    having = sum(name in frame.picture.probabilities for frame in found.frames)
+    return f"the highest {len(times)} of {having} frame(s), at {named}{more}"
+
+
+def _forensic(measured: Sequence[Signals]) -> list[str]:
+    """Of a picture, or of several frames: then each measure is the highest of them."""
     factors = []
-    if signals.ghost >= GHOST:
+    ghostly = max(measured, key=lambda signals: signals.ghost)
+    doubles = [signals.double_compression for signals in measured if signals.double_compression is not None]
+    uneven = max(signals.noise_inconsistency for signals in measured)
+    if ghostly.ghost >= GHOST:
         factors.append(
-            f"A part of the picture was compressed differently from the rest (JPEG ghost {signals.ghost:.2f} "
-            f"at quality {signals.ghost_quality})"
+            f"A part of the picture was compressed differently from the rest (JPEG ghost {ghostly.ghost:.2f} "
+            f"at quality {ghostly.ghost_quality})"
         )
-    if signals.double_compression is not None and signals.double_compression >= TWICE:
+    if doubles and max(doubles) >= TWICE:
         factors.append("The picture was saved as JPEG more than once, which by itself is common")
-    if signals.noise_inconsistency >= UNEVEN:
-        factors.append(f"Noise is uneven over the picture (log range {signals.noise_inconsistency:.2f})")
+    if uneven >= UNEVEN:
+        factors.append(f"Noise is uneven over the picture (log range {uneven:.2f})")
     return factors or ["Compression and noise are even over the picture"]
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from deployments.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
 from deployments.forensics.signal import Signals
@@ -64,7 +64,8 @@ class Segment:
 class SoundFindings:
     """Of a sound. ``probability``: None where nobody speaks or no model answers; then ``absent`` says which.
 
-    ``segments``: the windows that were judged, out of ``windows``; ``heard_s``: seconds that were listened to.
+    ``segments``: the windows that were judged, out of ``windows``; ``heard_s``: seconds that were listened to;
+    ``whole``: that is all of it.
     """
 
     rms_energy: float
@@ -75,6 +76,15 @@ class SoundFindings:
     segments: tuple[Segment, ...]
     probability: float | None
     absent: Absent | None
+    whole: bool = True
+
+
+UNHEARD: Final = "the sound track could not be analysed"
+
+
+def unheard(reason: str) -> SoundFindings:
+    """Of the sound track of a film from which nothing can be decoded: no verdict on it, and none without it is sure."""
+    return SoundFindings(0.0, 0.0, None, 0.0, 0, (), None, Absent(f"{UNHEARD}. {reason}", fault=True))
 
 
 Movement = Temporal | Absent

@@ -202,7 +202,7 @@ class VideoAnswer(Answer):
 class AudioInfo(BaseModel):
     """Facts of a sound; ``sample_rate`` is what it was judged at."""
 
-    duration_seconds: float
+    duration_seconds: float = Field(description="of what can be decoded, whatever the header says")
     sample_rate: int
     speech_seconds: float | None = Field(description="null where the model of speech did not answer")
     seconds_analyzed: float = Field(description="of a long sound, the first hour")

@@ -10,7 +10,8 @@ from deployments.media.reader import StreamFacts
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
 from deployments.shared import share
-from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found
+from graphs.authenticity.errors import UndecodableMedia
+from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found, unheard
 from graphs.authenticity.footage import Footage
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.pictures import VIDEO_FACES, look
@@ -48,10 +49,19 @@ class VideoFindings:
     sound: SoundFindings | None
     worst: tuple[FrameFindings, Pixels] | None
 
+    def standing(self, name: str) -> tuple[FrameFindings, ...]:
+        """The frames whose visual or forensic signal makes that of the video, highest first; none where it has none."""
+        having = [frame for frame in self.frames if name in frame.picture.probabilities]
+        having.sort(key=lambda frame: -frame.picture.probabilities[name])
+        return tuple(having[: max(1, round(TOP * len(having)))])
+
     @property
     def probabilities(self) -> dict[str, float]:
         """Of the signals that exist."""
-        signals = {name: value for name in ("visual", "forensic") if (value := _highest(self.frames, name)) is not None}
+        signals = {}
+        for name in ("visual", "forensic"):
+            if chosen := self.standing(name):
+                signals[name] = pooled((frame.picture.probabilities[name], 1.0) for frame in chosen)
         if isinstance(self.movement, Temporal):
             signals["temporal"] = self.movement.probability
         if self.sound is not None and self.sound.probability is not None:
@@ -122,14 +132,8 @@ async def _movement(context: Context, footage: Footage) -> Movement:
 async def _sound(context: Context, handed: Handed) -> SoundFindings | None:
     if not handed.facts.has_audio:
         return None
-    async with opened_sound(context.settings, handed) as heard:
-        return await listen(context, heard)
-
-
-def _highest(frames: Sequence[FrameFindings], name: str) -> float | None:
-    """The highest quarter of the frames' probabilities, pooled; None when no frame has any."""
-    values = sorted((p for frame in frames if (p := frame.picture.probabilities.get(name)) is not None), reverse=True)
-    if not values:
-        return None
-    count = max(1, round(TOP * len(values)))
-    return pooled((value, 1.0) for value in values[:count])
+    try:
+        async with opened_sound(context.settings, handed) as heard:
+            return await listen(context, heard)
+    except UndecodableMedia as error:  # the pictures can be judged all the same
+        return unheard(error.message)

@@ -25,15 +25,13 @@ from graphs.intake.spool import SpooledUpload
 
 logger = logging.getLogger("ray.serve")
 
-VIDEOS_AT_ONCE = 2
-"""Decoders in one gateway; further videos wait on disk."""
 Route = Callable[[Any], Any]
 
 
 def add_routes(router: APIRouter, context: Context) -> None:
     """analyze/image, analyze/image/batch, analyze/video, analyze/audio, results."""
     uploads, results = Uploads(context.settings), Results(context)
-    images, videos = ImageAnalysis(context, results), asyncio.Semaphore(VIDEOS_AT_ONCE)
+    images = ImageAnalysis(context, results)
 
     def post(path: str, field: str, **options: Any) -> Route:
         def add(handler: Any) -> Any:
@@ -48,13 +46,13 @@ def add_routes(router: APIRouter, context: Context) -> None:
     @post("/analyze/image/", "file")
     async def analyze_image(request: Request, clock: Timer) -> ImageAnswer:
         """How likely a picture was manipulated, and what speaks for it. JPEG, PNG or WebP, up to 100 MB."""
-        async with uploads.spooled(request, "file", 1) as (upload,):
+        async with uploads.spooled(request, "image", "file") as (upload,):
             return await images.of(await uploads.checked(upload, "image"), clock)
 
     @post("/analyze/image/batch", "files")
     async def analyze_images(request: Request, clock: Timer) -> BatchAnswer:
         """The same for up to ten pictures; one that cannot be judged has its error set, and the others verdicts."""
-        async with uploads.spooled(request, "files", MOST_IN_BATCH) as files:
+        async with uploads.spooled(request, "image", "files", MOST_IN_BATCH) as files:
             judged = [await _one(images, uploads, upload) for upload in files]
         return BatchAnswer(
             batch_id=f"batch-{uuid.uuid4()}",
@@ -70,7 +68,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
         num_frames: Annotated[int, Query(ge=1, le=256, description="frames to look at, spread over the video")] = 16,
     ) -> VideoAnswer:
         """The same for a video: single frames, how a face moves, and the voice. MP4, AVI, MOV or WebM."""
-        async with uploads.spooled(request, "file", 1) as (upload,), videos:
+        async with uploads.spooled(request, "video", "file") as (upload,), uploads.turn():
             handed = await uploads.checked(upload, "video")
             found = await watch(context, handed, num_frames)
             answer = video_answer(handed, found, clock)
@@ -84,7 +82,7 @@ def add_routes(router: APIRouter, context: Context) -> None:
     @post("/analyze/audio/", "file")
     async def analyze_audio(request: Request, clock: Timer) -> AudioAnswer:
         """How likely a voice was made by a machine; NO_SPEECH where nobody speaks. WAV, MP3, M4A, FLAC or OGG."""
-        async with uploads.spooled(request, "file", 1) as (upload,):
+        async with uploads.spooled(request, "audio", "file") as (upload,):
             handed = await uploads.checked(upload, "audio")
             async with opened_sound(context.settings, handed) as heard:
                 answer = audio_answer(handed, await listen(context, heard), clock)

@@ -2,11 +2,11 @@
 
 import asyncio
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,30 @@ from deployments.errors import InvalidMedia
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.uploads import Handed
 
+if TYPE_CHECKING:
+    from deployments.media.audio import Sound
+
 Samples = NDArray[np.float32]
 
 RATE: Final = 16_000
 PART_S: Final = 20.0
 LONGEST_S: Final = 3600.0
 """Of a longer sound the first hour is listened to; on disk that is 230 MB."""
+UNDECODABLE: Final = (
+    "Nothing, or less than half, of the sound in this file can be decoded; it is damaged or its codec is not known "
+    "here. Export it with sound as AAC, MP3 or PCM."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
     """``samples``: float32[n], -1 to 1, at 16 kHz, on disk. ``rms`` 0-1; ``crossings``: share of neighbouring samples
-    of different sign, 0-1."""
+    of different sign, 0-1. ``whole``: the sound ends there, whatever its header says; else there is more of it."""
 
     samples: Samples
     rms: float
     crossings: float
+    whole: bool
 
     @property
     def seconds(self) -> float:
@@ -41,43 +49,60 @@ class Heard:
 
 @asynccontextmanager
 async def opened_sound(settings: Settings, handed: Handed) -> AsyncIterator[Heard]:
-    """The sound of a file until the block ends. Raises UndecodableMedia when there is none that can be decoded."""
+    """The sound of a file until the block ends. Raises UndecodableMedia when there is none that can be decoded.
+
+    However the block is left, also by cancellation, decoding has ended and nothing stays on disk.
+    """
     settings.spool.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=settings.spool, prefix="sound-") as file:
-        yield await asyncio.to_thread(_decode, handed, Path(file.name))
+    stop = threading.Event()
+    with tempfile.TemporaryFile(dir=settings.spool, prefix="sound-") as file:
+        decoding = asyncio.ensure_future(asyncio.to_thread(_decode, handed, file, stop))
+        try:
+            heard = await asyncio.shield(decoding)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(decoding, return_exceptions=True)  # else the thread would write to a closed file
+            raise
+        yield heard
 
 
-def _decode(handed: Handed, target: Path) -> Heard:
+def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
     from deployments.media.audio import Sound
     from deployments.media.container import MediaFile, ffmpeg_errors
 
-    length = min(handed.facts.duration or LONGEST_S, LONGEST_S)
-    squares, crossings, last, count = 0.0, 0, 0.0, 0
     try:
         media = MediaFile(handed.path, demuxers=handed.demuxer)
     except InvalidMedia as error:
         raise UndecodableMedia(error.message) from error
     try:
-        with ffmpeg_errors(), target.open("wb") as out:
+        with ffmpeg_errors():
             stream = media.audio()
             if stream is None:
-                raise UndecodableMedia("This file holds no sound that can be decoded.")
+                raise UndecodableMedia(UNDECODABLE)
             start = float((stream.start_time or 0) * stream.time_base)
-            sound = Sound(media, stream, start, start + length, rate=RATE, mono=True)
-            until = 0.0
-            while until < length:
-                until = min(until + PART_S, length)
-                part = np.nan_to_num(sound.take(until)[0])
-                squares += float(np.square(part, dtype=np.float64).sum())
-                signs = np.signbit(np.concatenate([[last], part]))
-                crossings += int(np.count_nonzero(signs[1:] != signs[:-1]))
-                last, count = float(part[-1]) if len(part) else last, count + len(part)
-                out.write(part.tobytes())
+            sound = Sound(media, stream, start, start + LONGEST_S, rate=RATE, mono=True, stop=stop)
+            return _written(sound, out)
     except InvalidMedia as error:
         raise UndecodableMedia(error.message) from error
     finally:
         media.close()
-    if not count:
-        raise UndecodableMedia("This sound is empty.")
-    samples: Samples = np.memmap(target, np.float32, "r")
-    return Heard(samples, float(np.sqrt(squares / count)), crossings / count)
+
+
+def _written(sound: "Sound", out: BinaryIO) -> Heard:
+    squares, crossings, last, count = 0.0, 0, 0.0, 0
+    more = not sound.ended
+    while more and count < LONGEST_S * RATE:
+        part = np.nan_to_num(sound.take(count / RATE + PART_S)[0])
+        more = not sound.ended
+        if not more:
+            part = part[: max(sound.reached - count, 0)]  # behind that it is padded with silence
+        squares += float(np.square(part, dtype=np.float64).sum())
+        signs = np.signbit(np.concatenate([[last], part]))
+        crossings += int(np.count_nonzero(signs[1:] != signs[:-1]))
+        last, count = float(part[-1]) if len(part) else last, count + len(part)
+        out.write(part.tobytes())
+    if not count or sound.damaged > sound.decoded:
+        raise UndecodableMedia(UNDECODABLE)
+    out.flush()
+    samples: Samples = np.memmap(out, np.float32, "r")
+    return Heard(samples, float(np.sqrt(squares / count)), crossings / count, whole=not more)

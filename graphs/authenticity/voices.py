@@ -107,4 +107,5 @@ def _findings(
         segments=segments,
         probability=pooled((segment.probability, 1.0) for segment in segments) if segments else None,
         absent=absent,
+        whole=heard.whole,
     )

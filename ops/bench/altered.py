@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from deployments.forensics.signal import SMALLEST_SIDE
 from deployments.images import Pixels, decode
 
 MAX_PIXELS: Final = 100_000_000
@@ -58,6 +59,20 @@ def variants(image: Pixels) -> Iterator[tuple[str, bytes]]:
         yield f"resized {factor:g}", jpeg(resized(image, factor), 90)
     yield "screenshot", screenshot(image)
     yield "blurred a little", jpeg(np.asarray(cv2.GaussianBlur(image, (0, 0), 2), np.uint8), 90)
+
+
+def pasts(data: bytes, other: Pixels, rng: np.random.Generator) -> Iterator[tuple[bool, bytes]]:
+    """(spliced, file) of a genuine picture: as it is, saved again, made smaller, saved twice, and with a part of
+    ``other`` in it."""
+    image = decode(data, max_pixels=MAX_PIXELS)
+    yield False, data
+    yield False, jpeg(image, int(rng.integers(60, 96)))
+    factor = float(rng.uniform(0.4, 0.9))
+    if min(image.shape[:2]) * factor >= SMALLEST_SIDE:
+        yield False, jpeg(resized(image, factor), int(rng.integers(70, 96)))
+    once = decode(jpeg(image, int(rng.integers(50, 80))), max_pixels=MAX_PIXELS)
+    yield False, jpeg(once, int(rng.integers(80, 96)))
+    yield True, spliced(image, other, rng)
 
 
 def spliced(image: Pixels, other: Pixels, rng: np.random.Generator) -> bytes:

@@ -109,20 +109,42 @@ def tone(seconds: float, loud: float, rate: int = 16_000) -> NDArray[np.float64]
     return loud * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate)) / rate)
 
 
-def film(frames: Sequence[Image.Image], sound: NDArray[Any] | None = None, fps: int = 10) -> bytes:
-    """MP4 with these frames, and mono sound at 16 kHz."""
+def coded(sound: NDArray[Any], codec: str = "aac", container: str = "ipod") -> bytes:
+    """Mono sound at 16 kHz."""
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
+    with av.open(file, "w", format=container) as output:
+        _speak(output, output.add_stream(codec, rate=16_000, layout="mono"), sound)
+    return file.getvalue()
+
+
+def film(
+    frames: Sequence[Image.Image],
+    sound: NDArray[Any] | None = None,
+    fps: int = 10,
+    *,
+    container: str = "mp4",
+    codec: str = "aac",
+) -> bytes:
+    """A video with these frames, and mono sound at 16 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
         stream = output.add_stream("libx264", rate=fps, options={"crf": "12"})
         stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
-        heard = None if sound is None else output.add_stream("aac", rate=16_000, layout="mono")
+        heard = None if sound is None else output.add_stream(codec, rate=16_000, layout="mono")
         for frame in frames:
             output.mux(stream.encode(av.VideoFrame.from_image(frame)))
         output.mux(stream.encode())
         if heard is not None and sound is not None:
-            for start in range(0, len(sound), 1024):
-                part = av.AudioFrame.from_ndarray(sound[None, start : start + 1024].astype("f4"), "fltp", "mono")
-                part.sample_rate, part.pts = 16_000, start
-                output.mux(heard.encode(part))
-            output.mux(heard.encode())
+            _speak(output, heard, sound)
     return file.getvalue()
+
+
+def _speak(output: Any, stream: Any, sound: NDArray[Any]) -> None:
+    resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=16_000)
+    size = stream.codec_context.frame_size or 1024
+    for start in range(0, len(sound), size):
+        part = av.AudioFrame.from_ndarray(sound[None, start : start + size].astype("f4"), "fltp", "mono")
+        part.sample_rate, part.pts = 16_000, start
+        for frame in resampler.resample(part):
+            output.mux(stream.encode(frame))
+    output.mux(stream.encode())

@@ -1,5 +1,6 @@
 """The authenticity API: verdicts, what is missing from them, what is refused, and what is kept."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,12 @@ from PIL import Image
 
 from deployments.forensics.voice import SAMPLES
 from graphs.authenticity.fusion import pooled
+from graphs.authenticity.uploads import VIDEOS_AT_HAND
 from tests.dummies.video import PEOPLE
 from tests.graphs.authenticity import (
     BASE,
     AuthenticityService,
+    coded,
     detail_of,
     film,
     saved,
@@ -153,10 +156,88 @@ async def test_files_over_the_limit(tmp_path_factory: pytest.TempPathFactory) ->
     home = tmp_path_factory.mktemp("small")
     with media_settings(home, max_analysis_bytes=2000, max_image_pixels=100) as config:
         async with serving_authenticity(config) as service:
-            assert "MB" in detail_of(await service.send("image/", bytes(2001)), 413)
-            detail_of(await service.send("image/", bytes(200_000)), 413)
+            told = detail_of(await service.send("image/", bytes(2001)), 413)
+            assert told.startswith("File too large. Maximum size: 2,000 bytes. Send a smaller")
+            assert "File too large" in detail_of(await service.send("image/", bytes(200_000)), 413)
             assert "pixels" in detail_of(await service.send("image/", saved(Image.new("RGB", (11, 10)))), 413)
             assert service.spooled == []
+
+
+async def test_a_hundred_megabytes_are_the_limit(service: AuthenticityService) -> None:
+    for route, most in (("video/", 100), ("audio", 100), ("image/batch", 1000)):
+        head = {"content-type": "multipart/form-data; boundary=x", "content-length": str(1001 * 2**20)}
+        answer = await service.client.post(f"{BASE}/analyze/{route}", content=b"", headers=head)
+        assert f"File too large. Maximum size: {most}MB. Send a smaller" in detail_of(answer, 413)
+
+
+async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    arrived, held = asyncio.Barrier(VIDEOS_AT_HAND + 1), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        await arrived.wait()
+        await held.wait()
+        yield b"\r\n--x--\r\n"
+
+    with media_settings(tmp_path_factory.mktemp("rooms")) as config:
+        async with serving_authenticity(config) as service, asyncio.TaskGroup() as group:
+            head = {"content-type": "multipart/form-data; boundary=x"}
+            post = service.client.post
+            waiting = [
+                group.create_task(post(f"{BASE}/analyze/video/", content=slow(), headers=head))
+                for _ in range(VIDEOS_AT_HAND)
+            ]
+            await arrived.wait()
+            data = film([scene()] * 3)
+            assert "8 videos at hand" in detail_of(await service.send("video/", data), 429)
+            await service.judged("image/", saved(scene("ada")))
+            held.set()
+        assert {answer.status_code for task in waiting if (answer := task.result())} == {400}  # they were empty
+
+
+@pytest.mark.parametrize("codec", ["tta", "ac-4"])
+async def test_a_film_whose_sound_cannot_be_decoded_is_judged_without_it(
+    service: AuthenticityService, codec: str
+) -> None:
+    frames = [scene("ada", seed=place) for place in range(10)]
+    if codec == "ac-4":  # which FFmpeg has no decoder for
+        data = film(frames, tone(1, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")
+    else:  # which is not among those that are trusted
+        data = film(frames, tone(1, 0.6), container="matroska", codec=codec)
+    body = await service.judged("video/", data)
+    assert body["confidence"] == "LOW"
+    assert body["signals"]["visual"]["score"] is not None
+    audio = body["signals"]["audio"]
+    assert (audio["score"], audio["speech_seconds"], audio["effective_weight"]) == (None, None, 0)
+    assert "could not be analysed" in audio["unavailable"]
+    assert any("the sound track could not be analysed" in factor for factor in body["explanation"]["factors"])
+
+
+async def test_a_film_of_which_nothing_can_be_measured(service: AuthenticityService) -> None:
+    frames = [Image.new("RGB", (48, 48), (90, 90, 90))] * 5
+    data = film(frames, tone(0.5, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")
+    assert "Nothing in it can be measured" in detail_of(await service.send("video/", data), 422)
+
+
+async def test_a_sound_that_cannot_be_decoded_has_no_verdict(service: AuthenticityService) -> None:
+    sound = coded(tone(3, 0.6), "flac", "flac")
+    detail_of(
+        await service.send("audio/", coded(tone(3, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")), 422
+    )
+    frames = bytes(sound[:200]) + bytes(len(sound) - 200)
+    detail_of(await service.send("audio/", frames), 422)
+
+
+async def test_a_sound_is_as_long_as_what_can_be_decoded(service: AuthenticityService) -> None:
+    forged = bytearray(coded(tone(3, 0.6), "flac", "flac"))
+    assert forged[8 + 13] & 0x0F == 0  # 36 bits of the number of samples
+    forged[8 + 14 : 8 + 18] = (3600 * 16_000).to_bytes(4)
+    body = await service.judged("audio/", bytes(forged))
+    assert body["audio_info"]["duration_seconds"] == pytest.approx(3, abs=0.01)
+    assert body["audio_info"]["seconds_analyzed"] == pytest.approx(3, abs=0.01)
+    assert body["audio_features"]["rms_energy"] == pytest.approx(0.6 / np.sqrt(2), abs=1e-2)
 
 
 async def test_a_video_has_frames_motion_and_sound(service: AuthenticityService) -> None:

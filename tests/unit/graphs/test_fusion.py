@@ -59,7 +59,7 @@ def test_pooling() -> None:
     [
         (80, [0.85, 0.75], False, "HIGH"),
         (15, [0.1, 0.2], False, "HIGH"),
-        (23.3, [0.2502, 0.2085], False, "MEDIUM"),  # the least that MesoNet and the forensic measures can give
+        (23.2, [0.2502, 0.2063], False, "MEDIUM"),  # the least that MesoNet and the forensic measures can give
         (80, [0.95, 0.6], False, "MEDIUM"),
         (70, [0.75, 0.6], False, "MEDIUM"),
         (70, [0.95, 0.3], False, "LOW"),
@@ -94,6 +94,21 @@ def test_a_calibration_rises_within_its_limits() -> None:
     assert curve.probability(1) > curve.probability(0.9)
     assert curve.probability(3) == curve.probability(99)
     assert curve.probability(-3) == curve.probability(-1e9)
+
+
+def test_a_score_that_sees_only_some_changes_says_little_when_it_sees_none() -> None:
+    whole, part = (Calibration(slope=20.0, intercept=-3.0, limit=1.0, on="a test", covers=share) for share in (1, 0.4))
+    assert whole.probability(0) < 0.03
+    assert part.probability(0) == pytest.approx(0.2099, abs=1e-4)  # odds of 3/7, times 0.6 + 0.4 exp(-3)
+    assert part.probability(0) > PRIOR * (1 - part.covers)
+    assert part.probability(0.5) == pytest.approx(0.995, abs=1e-3)
+    assert part.told()["covers"] == 0.4
+
+
+def test_the_ghosts_of_genuine_pictures() -> None:
+    # the least, what one genuine picture in a hundred of the calibration has, and the most
+    found = [GHOSTS.probability(ghost) for ghost in (0.0, 0.19, 0.25, 1.0)]
+    assert found == pytest.approx([0.2063, 0.4739, 0.7942, 0.7942], abs=1e-4)
 
 
 @pytest.mark.parametrize("curve", [MESONET, GHOSTS, AASIST])

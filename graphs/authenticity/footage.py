@@ -1,6 +1,5 @@
 """A video on disk, decoded on a thread of its own: single frames, and a row of small ones."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from deployments.analysis.cuts import THUMBNAIL, ChangeMeter
 from deployments.errors import InvalidMedia
 from deployments.images import Pixels
 from deployments.media.reader import StreamFacts, VideoReader
+from deployments.threads import on_thread
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.sampling import REACH, calm, stretch
 
@@ -83,7 +83,7 @@ class Footage:
 
     async def _run(self, function: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+            return await on_thread(self._thread, function)
         except InvalidMedia as error:
             raise UndecodableMedia(error.message) from error
 

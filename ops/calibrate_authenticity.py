@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.forensics import visual, voice
+from deployments.forensics import visual, voice, voices
 from deployments.forensics.calibration import AASIST, GHOSTS, MESONET, Calibration
 from deployments.forensics.jpeg import luma_table
 from deployments.forensics.signal import measure
@@ -93,7 +93,7 @@ def aasist(media: Path) -> Pairs:
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["reference_aasist_logit_bonafide"]:
-                sound = altered.heard(folder / row["file"])[: voice.SAMPLES]
+                sound = altered.heard(folder / row["file"])[: voices.SAMPLES]
                 (judged,) = network.predict_batch([network.prepare(sound)])
                 if isinstance(judged, voice.Voice):
                     pairs.append((row["label"] == "spoof", -judged.score))

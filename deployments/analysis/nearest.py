@@ -90,11 +90,15 @@ class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]
 
     async def _answer(self, item: NearestQuery | Forget) -> Found:
         if isinstance(item, Forget):
-            await self._vectors.remove(item.model_version, item.asset_ids)
+            await self.forget(item)
             return Found([], 0)
         await self._catch_up(item.model_version)
         neighbours = await self._vectors.search(item.model_version, item.unit, item.k, kind=item.kind)
         return Found(neighbours, await self._vectors.count(item.model_version))
+
+    async def forget(self, item: Forget) -> None:
+        """Take what was deleted out of the vector store."""
+        await self._vectors.remove(item.model_version, item.asset_ids)
 
     async def _catch_up(self, model_version: str) -> None:
         if model_version not in self._known:

@@ -4,16 +4,15 @@ A network gets a face turned upright by its landmarks, with ``MARGIN`` times the
 recognition uses: from above the brows to below the chin, ears and blending border included.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deployments.engines import Engine, EngineName, TorchEngine, build_engine
-from deployments.errors import ModelNotLoaded
-from deployments.forensics.calibration import MESONET, Calibration, logit
+from deployments.forensics.calibration import MESONET, Calibration
+from deployments.forensics.labels import fake_log_odds, fake_outputs, read_settings
 from deployments.images import Pixels
 from deployments.people.alignment import SAMPLES, SIZE, TEMPLATE, scale_of, similarity_transform
 from deployments.people.face import Face
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 MARGIN: Final = 1.5
-FAKE: Final = ("fake", "deepfake", "ai", "artificial", "synthetic", "manipulated", "spoof", "generated")
-REAL: Final = ("real", "realism", "authentic", "human", "natural", "genuine", "bonafide")
-SURE: Final = 1e-6
-"""A probability of a classifier is kept so far from 0 and 1."""
 
 
 class Classifier(Protocol):
@@ -111,9 +106,8 @@ class TransformersClassifier:
 
     def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
         """Raises ModelNotLoaded when the labels do not tell real from fake, or the engine's numbers differ."""
-        self._fake = _fake_outputs(weights)
-        config = json.loads(weights.files["preprocessor_config.json"].read_text())
-        self._preprocess = Preprocess.from_config(config)
+        self._fake = fake_outputs(weights)
+        self._preprocess = Preprocess.from_config(read_settings(weights, "preprocessor_config.json"))
         self.size = max(self._preprocess.size)
         self.engine: Engine = build_engine(
             engine,
@@ -131,11 +125,7 @@ class TransformersClassifier:
         return self._preprocess(image)
 
     def __call__(self, inputs: Array) -> Array:
-        outputs = self.engine(inputs).astype(np.float64)
-        chances = np.exp(outputs - outputs.max(1, keepdims=True))
-        chances /= chances.sum(1, keepdims=True)
-        fake = np.clip(chances[:, self._fake].sum(1), SURE, 1 - SURE)
-        return np.array([logit(float(chance)) for chance in fake], np.float32)
+        return fake_log_odds(self.engine(inputs), self._fake)
 
 
 def load_classifier(
@@ -165,18 +155,6 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
         whole[:, :2] /= factor
     cut: Pixels = cv2.warpAffine(image, whole, (size, size), flags=cv2.INTER_LINEAR)
     return cut
-
-
-def _fake_outputs(weights: Weights) -> list[int]:
-    """Which outputs mean fake, by the labels in ``config.json``."""
-    config: dict[str, Any] = json.loads(weights.files["config.json"].read_text())
-    labels = {int(index): str(label).lower() for index, label in config.get("id2label", {}).items()}
-    words = {index: label.replace("-", " ").replace("_", " ").split() for index, label in labels.items()}
-    fake = [index for index, parts in words.items() if any(part in FAKE for part in parts)]
-    real = [index for index, parts in words.items() if any(part in REAL for part in parts) and index not in fake]
-    if not fake or not real or len(fake) + len(real) != len(labels):
-        raise ModelNotLoaded(f"{weights.name} tells {', '.join(labels.values())} apart, not real from fake.")
-    return fake
 
 
 def _logits(folder: Path) -> "torch.nn.Module":

@@ -1,9 +1,11 @@
 """forensics/voice: whether a voice was recorded or made, four seconds at a time.
 
-AASIST (Jung et al. 2022, https://arxiv.org/abs/2110.01200) on 16 kHz sound. It was trained on ASVspoof 2019 LA: clean
-English sentences of a studio and the speech synthesis of that time, of which it misses 0.83 % at equal error rates (its
-paper). Elsewhere it is much worse, and not only with newer synthesis: it takes all four recordings of LJSpeech that we
-have for made ones. So what it says of a recording that is unlike its training set is a hint and no more.
+The first model of the chain that can be had serves: an audio classifier of transformers that tells real from fake, else
+AASIST (Jung et al. 2022, https://arxiv.org/abs/2110.01200); both on 16 kHz sound. AASIST was trained on ASVspoof 2019
+LA: clean English sentences of a studio and the speech synthesis of that time, of which it misses 0.83 % at equal error
+rates (its paper). Elsewhere it is much worse, and not only with newer synthesis: it takes all four recordings of
+LJSpeech that we have for made ones. So what it says of a recording that is unlike its training set is a hint and no
+more.
 """
 
 from collections.abc import Sequence
@@ -15,24 +17,22 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.engines import Engine, EngineName, build_engine
+from deployments.engines import EngineName
 from deployments.errors import InvalidInput, StageError
-from deployments.forensics.calibration import AASIST
+from deployments.forensics.calibration import sigmoid
+from deployments.forensics.voices import SAMPLES, VoiceNetwork, load_network
 from deployments.stage import Stage, StageConfig
 from deployments.weights import Weights, resolve_first
 
 Array = NDArray[np.float32]
 
 CHAIN: Final = ["aasist"]
-RATE: Final = 16_000
-SAMPLES: Final = 64_600
-"""Of one item, 4.04 seconds; a shorter sound is repeated until it is so long, as AASIST was trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """``probability``: 0-1, higher is more likely made; ``score``: AASIST's logit of a recording, as it is published;
-    higher is more likely recorded."""
+    """``probability``: 0-1, higher is more likely made; ``score``: higher is more likely recorded: AASIST's logit of a
+    recording, as it is published, or a classifier's log-odds of a recording."""
 
     probability: float
     score: float
@@ -44,13 +44,14 @@ class Config(StageConfig):
     max_batch_size: int = Field(
         default=1,
         ge=1,
-        description="windows in one predict_batch call; each takes 0.3 GB, and on a CPU more are slower",
+        description="windows in one predict_batch call; each takes AASIST 0.3 GB, and on a CPU more are slower",
     )
     models: list[str] = Field(
         min_length=1, default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
     )
     engine: EngineName = Field(
-        default="openvino-fp32", description="four times as fast as torch on a CPU; in bf16 scores move by a few tenths"
+        default="openvino-fp32",
+        description="four times as fast as torch on a CPU with AASIST; in bf16 its scores move by a few tenths",
     )
     torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
     cuda_memory_fraction: float | None = Field(
@@ -66,55 +67,48 @@ class VoiceDetector(Stage[Config, Array, Array, Voice]):
     prepare_threads = 1
 
     _weights: Weights
-    _engine: Engine
+    _network: VoiceNetwork
 
     def load(self) -> None:
         """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
         import torch
 
-        from deployments.forensics.networks.aasist import WEIGHT_FILE, load
-
         torch.set_num_threads(self.config.torch_threads)
         self._weights = resolve_first(self.config.models)
-        path = self._weights.files[WEIGHT_FILE]
-        self._engine = build_engine(
-            self.config.engine,
-            lambda: load(path),
-            version=self._weights.version,
-            input_size=(SAMPLES,),
-            cache=settings().models_cache.expanduser(),
-            cuda_memory_fraction=self.config.cuda_memory_fraction,
-        )
+        cache = settings().models_cache.expanduser()
+        self._network = load_network(self._weights, self.config.engine, cache, self.config.cuda_memory_fraction)
 
     def warm_up(self) -> None:
-        self.predict_batch([np.zeros(SAMPLES, np.float32)])
+        self.predict_batch([self.prepare(np.zeros(SAMPLES, np.float32))])
 
     def batches_at_once(self) -> int:
-        return self._engine.streams
+        return self._network.engine.streams
 
     def prepare(self, item: Array) -> Array:
-        """Repeated to the length the network takes. Raises InvalidInput for no sound or a longer one."""
+        """Repeated to a whole window, as the network takes it. Raises InvalidInput for no sound or a longer one."""
         if not 0 < len(item) <= SAMPLES:
             raise InvalidInput(f"A window has 1 to {SAMPLES} samples, not {len(item)}.")
         whole: Array = np.resize(item, SAMPLES).astype(np.float32, copy=False)
-        return whole
+        return self._network.prepare(whole)
 
     def predict_batch(self, items: list[Array]) -> Sequence[Voice | StageError]:
-        return [Voice(AASIST.probability(-score), score) for _, score in self._engine(np.stack(items)).tolist()]
+        calibration = self._network.calibration
+        probability = sigmoid if calibration is None else calibration.probability
+        return [Voice(probability(-score), score) for score in self._network(np.stack(items)).tolist()]
 
     def info(self) -> dict[str, Any]:
+        calibration = self._network.calibration
         return {
-            "method": "AASIST on windows of 4.04 s",
+            "method": self._network.method,
             "model": self._weights.name,
             "model_version": self._weights.version,
             "architecture": self._weights.architecture,
             "weights": self._weights.source,
             "licence": self._weights.licence,
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "worth": "EER 0.83 % on ASVspoof 2019 LA by its paper; AUC 0.95 on 20 clips like those; of LJSpeech it "
-            "takes all 4 recordings for made ones, and of 15 commercial synthetic voices of 2023 it misses up to 6",
+            "engine": self._network.engine.name,
+            "device": self._network.engine.device,
+            "worth": self._network.worth,
             "max_batch_size": self.config.max_batch_size,
             "score": "probability of having been made, 0 to 1, higher is more likely made",
-            "calibration": AASIST.told(),
+            "calibration": None if calibration is None else calibration.told(),
         }

@@ -5,9 +5,10 @@ the vector store before each search and between requests.
 """
 
 from configs.settings import settings
-from deployments.analysis.nearest import Nearest
+from deployments.analysis.nearest import Forget, Nearest
+from ops.stores.animals import Animals
 from ops.stores.open import open_animals, open_vectors
-from ops.stores.vectors import IndexSource, Vectors
+from ops.stores.vectors import Vectors
 
 
 class MuzzleGallery(Nearest):
@@ -15,5 +16,13 @@ class MuzzleGallery(Nearest):
 
     key = "muzzle/gallery"
 
-    def open_stores(self) -> tuple[IndexSource, Vectors]:
+    _documents: Animals
+
+    def open_stores(self) -> tuple[Animals, Vectors]:
         return open_animals(settings().documents), open_vectors(settings().vectors)
+
+    async def forget(self, item: Forget) -> None:
+        """Take deleted animals out; one that was enrolled anew since then comes back in before the next search."""
+        await super().forget(item)
+        # An id may come back, as an asset's never does: its new template may have been carried in, and gone just now.
+        await self._documents.mark_unindexed(item.model_version, item.asset_ids)

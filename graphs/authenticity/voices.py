@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from deployments.errors import ModelNotLoaded, StageUnavailable
 from deployments.forensics.speech import STEP_S
-from deployments.forensics.voice import SAMPLES, Voice
+from deployments.forensics.voice import Voice
+from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.sound import RATE, Heard, Samples

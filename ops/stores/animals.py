@@ -1,7 +1,7 @@
 """The registry of animals: who is enrolled, by which codes of their reference photos."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +49,10 @@ class Animals(IndexSource, Protocol):
 
     async def delete(self, key: str) -> bool:
         """Forget an animal; False when there was none."""
+        ...
+
+    async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
+        """Have every template of one version of the models indexed again, or those of some animals."""
         ...
 
     async def count(self, model_version: str | None = None) -> int:

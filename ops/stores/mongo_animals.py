@@ -1,6 +1,6 @@
 """Enrolled animals in MongoDB."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pymongo.errors import DuplicateKeyError
 
@@ -68,11 +68,12 @@ class MongoAnimals(MongoStore, Animals):
                     {"$set": {"indexed": True}},
                 )
 
-    async def mark_unindexed(self, model_version: str) -> None:
+    async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
+        marked: Document = {"model_version": model_version, "indexed": True}
+        if keys is not None:
+            marked["_id"] = {"$in": list(keys)}
         with translated():
-            await self._animals.update_many(
-                {"model_version": model_version, "indexed": True}, {"$set": {"indexed": False}}
-            )
+            await self._animals.update_many(marked, {"$set": {"indexed": False}})
 
     async def _make_indexes(self) -> None:
         if not self._indexes_made:

@@ -18,7 +18,8 @@ SCHEMA = (
     "CREATE INDEX animals_of_version ON animals (model_version)",
 )
 ANIMAL = "SELECT animal_id, model_version, model_ids, reference_codes, template, created_at FROM animals"
-ANIMALS_AMONG = f"{ANIMAL} WHERE key IN (SELECT value FROM json_each(?))"  # noqa: S608 (a constant)
+AMONG = "key IN (SELECT value FROM json_each(?))"
+ANIMALS_AMONG = f"{ANIMAL} WHERE {AMONG}"
 
 
 class SqliteAnimals(SqliteStore, Animals):
@@ -77,8 +78,12 @@ class SqliteAnimals(SqliteStore, Animals):
 
         await self._writer.submit(mark)
 
-    async def mark_unindexed(self, model_version: str) -> None:
-        await self._changed("UPDATE animals SET indexed = 0 WHERE model_version = ? AND indexed = 1", model_version)
+    async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
+        marked = "UPDATE animals SET indexed = 0 WHERE model_version = ? AND indexed = 1"
+        if keys is None:
+            await self._changed(marked, model_version)
+        else:
+            await self._changed(f"{marked} AND {AMONG}", model_version, json.dumps(list(keys)))
 
 
 def _animal(row: Sequence[Any]) -> Animal:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from deployments.errors import ModelNotLoaded, StageError
 from deployments.forensics.visual import Visual
-from deployments.forensics.voice import SAMPLES, Voice
+from deployments.forensics.voice import Voice
+from deployments.forensics.voices import SAMPLES
 from deployments.stage import Stage, StageConfig
 
 Array = NDArray[np.float32]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.forensics.voice import SAMPLES
+from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.uploads import VIDEOS_AT_HAND
 from tests.dummies.video import PEOPLE

@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from deployments.analysis.nearest import Forget
+from graphs.muzzle.animals import GALLERY
+from ops.stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
 
@@ -80,6 +83,23 @@ async def test_animals_of_other_models_are_not_compared(service: MuzzleService) 
     service.ensemble.version = "dummy@11111111"
     answer = await service.post("identify", photo=text(muzzle(1)))
     assert (answer["decision"]["verdict"], answer["searched"], answer["outdated"]) == ("UNKNOWN", 0, 1)
+
+
+async def test_an_animal_enrolled_anew_is_found_though_the_index_is_told_late_that_it_left(
+    service: MuzzleService,
+) -> None:
+    for number in (1, 2):
+        await service.enrol(f"DE-{number}", number)
+    await service.post("identify", photo=text(muzzle(1)))
+    key = animal_key("DE-1")
+    version = (await service.context.animals.get([key]))[key].model_version
+    await service.context.animals.delete(key)
+    await service.enrol("DE-1", 3)
+    before = await service.post("identify", photo=text(muzzle(3)))
+    await service.context.stages[GALLERY](Forget(version, (key,)))  # what the one who deleted it sends after that
+    after = await service.post("identify", photo=text(muzzle(3)))
+    assert after == before
+    assert (after["decision"]["animal_id"], after["searched"]) == ("DE-1", 2)
 
 
 async def test_a_lost_index_is_rebuilt(settings_for: MakeSettings) -> None:

@@ -76,3 +76,15 @@ async def test_the_index_takes_each_template_once(animals: Animals) -> None:
     assert await animals.unindexed_models() == ["muzzle@1"]  # that one was enrolled anew meanwhile
     await animals.mark_unindexed("muzzle@1")
     assert len(await animals.unindexed_features("muzzle@1", 9)) == 3
+
+
+async def test_some_animals_are_indexed_again(animals: Animals) -> None:
+    for number in (1, 2, 3):
+        await animals.insert(animal(number))
+    await animals.mark_indexed(await animals.unindexed_features("muzzle@1", 9))
+    assert await animals.unindexed_models() == []
+    for version in ("muzzle@2", "muzzle@1"):
+        await animals.mark_unindexed(version, (animal(1).key, animal(3).key, animal_key("nobody")))
+    assert await animals.unindexed_models() == ["muzzle@1"]
+    again = await animals.unindexed_features("muzzle@1", 9)
+    assert [item.asset_id for item in again] == [animal(1).key, animal(3).key]

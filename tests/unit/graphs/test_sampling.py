@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.forensics.voice import SAMPLES
+from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.sampling import calm, evenly, stretch
 from graphs.authenticity.voices import HOP, spread, windows
 

@@ -1,0 +1,224 @@
+"""forensics/voice on small generated checkpoints of transformers' audio classifiers: labels, settings, windows."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    HubertConfig,
+    HubertForSequenceClassification,
+    PreTrainedModel,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForSequenceClassification,
+    Wav2Vec2Model,
+    WavLMConfig,
+    WavLMForSequenceClassification,
+)
+
+from deployments.engines import EngineName
+from deployments.errors import InvalidInput, ModelNotLoaded
+from deployments.forensics.calibration import sigmoid
+from deployments.forensics.labels import fake_outputs
+from deployments.forensics.voice import Config, Voice, VoiceDetector
+from deployments.forensics.voices import RATE, SAMPLES, TransformersVoice, VoiceNetwork, load_network
+from deployments.weights import Weights
+
+Array = NDArray[np.float32]
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 16,
+}
+LARGE: dict[str, Any] = {"feat_extract_norm": "layer", "conv_bias": True}
+"""As the large ones are made, which hear how loud a sound is; the small ones do not."""
+KINDS: dict[str, tuple[type[Any], type[PreTrainedModel], dict[str, Any]]] = {
+    "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification, LARGE),
+    "hubert": (HubertConfig, HubertForSequenceClassification, {}),
+    "wavlm": (WavLMConfig, WavLMForSequenceClassification, {}),
+}
+LABELS = {0: "bonafide", 1: "spoof"}
+
+
+def checkpoint(
+    folder: Path,
+    labels: dict[int, str],
+    *,
+    kind: str = "wav2vec2",
+    model_class: type[PreTrainedModel] | None = None,
+    **extractor: Any,
+) -> Weights:
+    """Files as the hub has them, in a folder; ``extractor``: settings of its preprocessor_config.json."""
+    config_class, usual_class, more = KINDS[kind]
+    named = {"id2label": labels, "label2id": {label: index for index, label in labels.items()}}
+    config = config_class(**SMALL, **more, **named)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model = (model_class or usual_class)(config).eval()
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.6)
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(**extractor).save_pretrained(folder)
+    files = {path.name: path for path in folder.iterdir()}
+    assert set(files) == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    digest = hashlib.sha256(files["model.safetensors"].read_bytes()).hexdigest()
+    return Weights(f"a-{kind}", folder, files, "folder here", "none", kind, f"a-{kind}@{digest[:8]}")
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Weights:
+    return checkpoint(tmp_path / "voice", LABELS)
+
+
+@pytest.fixture
+def stage(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> Iterator[VoiceDetector]:
+    monkeypatch.setattr("deployments.forensics.voice.resolve_first", lambda _: weights)
+    threads = torch.get_num_threads()
+    stage = VoiceDetector(Config(models=["a-wav2vec2"], engine="torch-fp32", torch_threads=1))
+    stage.load()
+    stage.warm_up()
+    yield stage
+    torch.set_num_threads(threads)
+
+
+def load(weights: Weights, engine: EngineName = "torch-fp32") -> VoiceNetwork:
+    return load_network(weights, engine, weights.path.parent, None)
+
+
+def sound(seed: int = 0, length: int = SAMPLES) -> Array:
+    """A tone in noise, louder and lower with the seed, and not about zero."""
+    rng, times = np.random.default_rng(seed), np.arange(length) / RATE
+    tone = (0.1 + 0.1 * seed) * np.sin(2 * np.pi * 400 / (seed + 1) * times)
+    return np.asarray(0.05 + tone + rng.normal(0, 0.02, length), np.float32)
+
+
+def by_transformers(weights: Weights, window: Array) -> float:
+    """The log-odds of the first of two labels, by the library itself."""
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(weights.path)
+    model = KINDS[weights.architecture][1].from_pretrained(weights.path).eval()
+    inputs = extractor(window, sampling_rate=RATE, return_tensors="pt")
+    with torch.inference_mode():
+        first, second = model(**inputs).logits[0].tolist()
+    return float(first - second)
+
+
+def judged(stage: VoiceDetector, *windows: Array) -> list[Voice]:
+    found = stage.predict_batch([stage.prepare(window) for window in windows])
+    return [voice for voice in found if isinstance(voice, Voice)]
+
+
+@pytest.mark.parametrize("extractor", [{}, {"do_normalize": False}, {"return_attention_mask": True}])
+def test_it_says_what_transformers_says(tmp_path: Path, extractor: dict[str, Any]) -> None:
+    weights = checkpoint(tmp_path / "voice", LABELS, **extractor)
+    network = load(weights)
+    expected = [by_transformers(weights, sound(seed)) for seed in range(3)]
+    assert np.ptp(expected) > 0.01  # it does listen
+    scores = network(np.stack([network.prepare(sound(seed)) for seed in range(3)]))
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    as_it_is = network(np.stack([sound(seed) for seed in range(3)]))
+    assert (np.abs(as_it_is - expected).max() > 0.01) == extractor.get("do_normalize", True)
+
+
+@pytest.mark.parametrize("labels", [LABELS, {0: "fake", 1: "real"}, {0: "spoof", 1: "bona-fide"}])
+def test_fake_is_found_by_its_label(tmp_path: Path, labels: dict[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = checkpoint(tmp_path / "voice", labels)
+    monkeypatch.setattr("deployments.forensics.voice.resolve_first", lambda _: weights)
+    stage = VoiceDetector(Config(models=["a-wav2vec2"], engine="torch-fp32", torch_threads=torch.get_num_threads()))
+    stage.load()
+    (voice,) = judged(stage, sound())
+    (fake,) = fake_outputs(weights)
+    assert labels[fake] in ("spoof", "fake")
+    odds = by_transformers(weights, sound()) * (1 if fake == 0 else -1)
+    assert voice.probability == pytest.approx(sigmoid(odds), abs=1e-4)
+    assert voice.score == pytest.approx(-odds, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_runs_by_openvino(tmp_path: Path, kind: str) -> None:
+    weights = checkpoint(tmp_path / "voice", LABELS, kind=kind)
+    network = load(weights, "openvino-fp32")
+    for count in (1, 5):
+        scores = network(np.stack([network.prepare(sound(seed)) for seed in range(count)]))
+        expected = [by_transformers(weights, sound(seed)) for seed in range(count)]
+        np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_short_sound_is_repeated(stage: VoiceDetector, weights: Weights) -> None:
+    (voice,) = judged(stage, sound(1, RATE))
+    whole = np.tile(sound(1, RATE), 5)[:SAMPLES]
+    assert voice.score == pytest.approx(by_transformers(weights, whole), abs=1e-4)
+    for length in (0, SAMPLES + 1):
+        with pytest.raises(InvalidInput, match="1 to 64600"):
+            stage.prepare(np.zeros(length, np.float32))
+
+
+def test_a_result_does_not_depend_on_its_batch(stage: VoiceDetector) -> None:
+    windows = [sound(0), sound(1, 9000), np.zeros(SAMPLES, np.float32), sound(3)]
+    together = judged(stage, *windows)
+    assert len(together) == 4
+    for window, found in zip(windows, together, strict=True):
+        (alone,) = judged(stage, window)
+        assert alone.score == pytest.approx(found.score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sampling_rate": 8000}, "8000 Hz; forensics/voice gives 16000 Hz"),
+        ({"feature_size": 80}, "80 values a sample"),
+        ({"feature_extractor_type": "ASTFeatureExtractor"}, "ASTFeatureExtractor .* has Wav2Vec2FeatureExtractor only"),
+    ],
+)
+def test_other_inputs_are_refused(weights: Weights, settings: dict[str, Any], words: str) -> None:
+    path = weights.files["preprocessor_config.json"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with pytest.raises(ModelNotLoaded, match=words):
+        load(weights)
+
+
+def test_what_a_config_leaves_out_is_as_transformers_has_it(weights: Weights) -> None:
+    path = weights.files["preprocessor_config.json"]
+    path.write_text(json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor"}))
+    network = load(weights)
+    (score,) = network(network.prepare(sound())[None])
+    assert score == pytest.approx(by_transformers(weights, sound()), abs=1e-4)
+    del weights.files["preprocessor_config.json"]
+    with pytest.raises(ModelNotLoaded, match=r"no preprocessor_config\.json; list it"):
+        load(weights)
+
+
+@pytest.mark.parametrize("labels", [{0: "happy", 1: "sad"}, {0: "speech", 1: "other"}, {0: "fake", 1: "spoof"}])
+def test_labels_that_say_nothing_are_refused(tmp_path: Path, labels: dict[int, str]) -> None:
+    with pytest.raises(ModelNotLoaded, match=f"{labels[0]}, {labels[1]}".lower()):
+        load(checkpoint(tmp_path / "voice", labels))
+
+
+def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotLoaded, match="lacks 4 of its weights, classifier"):
+        load(checkpoint(tmp_path / "voice", LABELS, model_class=Wav2Vec2Model))
+
+
+def test_info_says_what_serves_and_what_it_is_worth(stage: VoiceDetector) -> None:
+    info = stage.info()
+    assert (info["model"], info["calibration"], info["engine"]) == ("a-wav2vec2", None, "torch-fp32")
+    assert "model card" in info["worth"]
+    assert "AASIST" not in info["method"]
+    assert isinstance(stage._network, TransformersVoice)

@@ -111,7 +111,7 @@ class TransformersClassifier:
         self.size = max(self._preprocess.size)
         self.engine: Engine = build_engine(
             engine,
-            lambda: _logits(weights.path),
+            lambda: _logits(weights),
             version=weights.version,
             input_size=self._preprocess.size,
             cache=cache,
@@ -157,17 +157,22 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
     return cut
 
 
-def _logits(folder: Path) -> "torch.nn.Module":
-    """A fresh torch module float32[n, 3, h, w] → logits, in the order of the checkpoint."""
+def _logits(weights: Weights) -> "torch.nn.Module":
+    """A fresh torch module float32[n, 3, h, w] → logits, in the order of the checkpoint.
+
+    Raises ModelNotLoaded where the checkpoint lacks weights: transformers would make them up.
+    """
     import torch
     from transformers import AutoModelForImageClassification
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = AutoModelForImageClassification.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            self.model, loaded = AutoModelForImageClassification.from_pretrained(
+                weights.path, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
+            if missing := sorted(loaded["missing_keys"]):
+                raise ModelNotLoaded(f"{weights.name} lacks {len(missing)} of its weights, {missing[0]} first.")
 
         def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = self.model(pixel_values=pixel_values).logits

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
 
 from deployments.errors import InvalidInput, ModelNotLoaded
@@ -133,6 +134,15 @@ def test_labels_of_all_kinds(tmp_path: Path, labels: dict[int, str], fake: list[
 def test_other_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotLoaded, match="cat, dog"):
         TransformersClassifier(checkpoint(tmp_path / "vit", {0: "cat", 1: "dog"}), "torch-fp32", tmp_path, None)
+
+
+def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "vit", {0: "real", 1: "fake"})
+    whole = load_file(weights.files["model.safetensors"])
+    headless = {name: tensor for name, tensor in whole.items() if not name.startswith("classifier")}
+    save_file(headless, weights.files["model.safetensors"], {"format": "pt"})
+    with pytest.raises(ModelNotLoaded, match="lacks 2 of its weights, classifier"):
+        TransformersClassifier(weights, "torch-fp32", tmp_path, None)
 
 
 def test_info_says_what_serves_and_what_it_is_worth(stage: VisualDetector) -> None:

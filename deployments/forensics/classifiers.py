@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.engines import Engine, EngineName, TorchEngine, build_engine
+from deployments.errors import ModelNotLoaded
 from deployments.forensics.calibration import MESONET, Calibration
 from deployments.forensics.labels import fake_log_odds, fake_outputs, read_settings
 from deployments.images import Pixels

@@ -44,7 +44,7 @@ class S3Folder:
                 yield from (key for key in found if not prefix or key == prefix or key.startswith(f"{prefix}/"))
 
     def open(self, key: str) -> BinaryIO:
-        """The bytes of an object, in a row; close it. It and each read raise StoreError, at once ObjectUnreadable."""
+        """The bytes of an object, in a row; close it. Raises ObjectUnreadable, and StoreError at every read too."""
         with self._translated():
             body = self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"]
         return io.BufferedReader(_Body(body, self._translated))

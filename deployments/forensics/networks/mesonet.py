@@ -7,25 +7,17 @@ read here without Keras; a layer is found by the name it has in that file.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import h5py
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from deployments.keras import load_layers
+
 WEIGHT_FILE: Final = "MesoInception_DF.h5"
 SIDE: Final = 256
 EPSILON: Final = 1e-3
-_NAMES: Final = {
-    "kernel:0": "weight",
-    "bias:0": "bias",
-    "gamma:0": "weight",
-    "beta:0": "bias",
-    "moving_mean:0": "running_mean",
-    "moving_variance:0": "running_var",
-}
 
 
 class _Inception(nn.Module):
@@ -77,9 +69,7 @@ def load(path: Path) -> MesoInception:
     KeyError or RuntimeError when a layer is not there or has another shape.
     """
     model = MesoInception()
-    with h5py.File(path) as file:
-        for module, layer in _layers(model):
-            module.load_state_dict(_state(file[f"{layer}/{layer}"]))
+    load_layers(path, ((module, f"{layer}/{layer}") for module, layer in _layers(model)))
     return model.eval()
 
 
@@ -98,15 +88,3 @@ def _layers(model: MesoInception) -> Iterator[tuple[nn.Module, str]]:
     yield from ((conv, f"conv2d_{number}") for number, conv in enumerate(convs, 1))
     yield from ((norm, f"batch_normalization_{number}") for number, norm in enumerate(norms, 1))
     yield from ((model.hidden, "dense_1"), (model.head, "dense_2"))
-
-
-def _state(group: Any) -> dict[str, Tensor]:
-    """A layer's weights, with kernels turned to torch's order of axes."""
-    state = {}
-    for name, values in group.items():
-        array = np.asarray(values, np.float32)
-        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-        state[_NAMES[name]] = torch.from_numpy(array.copy())
-    if "running_var" in state:
-        state["num_batches_tracked"] = torch.tensor(0)
-    return state

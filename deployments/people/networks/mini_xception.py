@@ -6,13 +6,13 @@ are a full Keras 2.0.5 model in HDF5, read here without Keras; a layer is found 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import h5py
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from deployments.keras import load_layers
 
 WEIGHT_FILE: Final = "fer2013_mini_XCEPTION.102-0.66.hdf5"
 SIDE: Final = 64
@@ -21,18 +21,6 @@ LABELS: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutra
 
 WIDTHS: Final = (8, 16, 32, 64, 128)
 EPSILON: Final = 1e-3
-
-# What Keras calls a weight, and what it is here.
-_NAMES: Final = {
-    "kernel:0": "weight",
-    "depthwise_kernel:0": "depthwise.weight",
-    "pointwise_kernel:0": "pointwise.weight",
-    "gamma:0": "weight",
-    "beta:0": "bias",
-    "moving_mean:0": "running_mean",
-    "moving_variance:0": "running_var",
-    "bias:0": "bias",
-}
 
 
 class _Separable(nn.Module):
@@ -98,9 +86,7 @@ def load(path: Path) -> MiniXception:
     KeyError or RuntimeError when a layer is not there or has another shape.
     """
     model = MiniXception()
-    with h5py.File(path) as file:
-        for module, layer in _layers(model):
-            module.load_state_dict(_state(file[f"model_weights/{layer}/{layer}_1"]))
+    load_layers(path, ((module, f"model_weights/{layer}/{layer}_1") for module, layer in _layers(model)))
     return model.eval()
 
 
@@ -117,17 +103,3 @@ def _layers(model: MiniXception) -> Iterator[tuple[nn.Module, str]]:
         yield block.second, f"separable_conv2d_{2 * number}"
         yield block.second_norm, f"batch_normalization_{3 * number + 2}"
     yield model.head, "conv2d_7"
-
-
-def _state(group: Any) -> dict[str, Tensor]:
-    """A layer's weights, with kernels turned from height, width, inputs, outputs to torch's order."""
-    state = {}
-    for name, values in group.items():
-        array = np.asarray(values, np.float32)
-        if array.ndim == 4:
-            # of a depthwise kernel the third axis is what torch counts as outputs
-            array = array.transpose((2, 3, 0, 1) if name == "depthwise_kernel:0" else (3, 2, 0, 1))
-        state[_NAMES[name]] = torch.from_numpy(array.copy())
-    if "running_var" in state:
-        state["num_batches_tracked"] = torch.tensor(0)
-    return state

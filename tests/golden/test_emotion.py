@@ -3,7 +3,6 @@
 Photographs come from the folder ``media`` beside VISION_MODELS_DIR.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.errors import ModelNotLoaded
 from deployments.images import Pixels, decode
 from deployments.people.emotion import Config, Emotion, EmotionRecognizer
 from deployments.people.face import Face
-from deployments.people.faces import Config as FacesConfig
 from deployments.people.faces import FaceDetector
 from deployments.people.networks.mini_xception import LABELS, WEIGHT_FILE, load
 from deployments.weights import resolve
+from tests.golden.conftest import loaded, media_folder
 
 NAME = "mini-xception-fer2013"
 LAUGHING = [1, 8, 9, 15, 16, 17, 20, 22, 23, 24, 25]
@@ -28,35 +26,14 @@ LAUGHING = [1, 8, 9, 15, 16, 17, 20, 22, 23, 24, 25]
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[EmotionRecognizer]:
-    if not os.environ.get("VISION_MODELS_DIR"):
-        pytest.skip("VISION_MODELS_DIR is not set")
-    threads = torch.get_num_threads()
-    stage = EmotionRecognizer(Config(models=[NAME]))
-    try:
-        stage.load()
-    except ModelNotLoaded as error:
-        pytest.skip(error.message)
-    stage.warm_up()
-    yield stage
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def detector(stage: EmotionRecognizer) -> FaceDetector:
-    detector = FaceDetector(FacesConfig())
-    try:
-        detector.load()
-    except ModelNotLoaded as error:
-        pytest.skip(error.message)
-    return detector
+    with loaded(EmotionRecognizer(Config(models=[NAME]))) as stage:
+        stage.warm_up()
+        yield stage
 
 
 @pytest.fixture(scope="module")
 def media(stage: EmotionRecognizer) -> Path:
-    media = Path(os.environ["VISION_MODELS_DIR"]).parent / "media"
-    if not media.is_dir():
-        pytest.skip("no folder media beside VISION_MODELS_DIR")
-    return media
+    return media_folder()
 
 
 def photo(path: Path) -> Pixels:

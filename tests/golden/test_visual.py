@@ -3,7 +3,6 @@
 Pictures come from the folder ``media`` beside VISION_MODELS_DIR.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,47 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.errors import ModelNotLoaded
 from deployments.forensics.networks.mesonet import SIDE, WEIGHT_FILE, load
 from deployments.forensics.visual import Config, Visual, VisualDetector
 from deployments.images import Pixels, decode
-from deployments.people.faces import Config as FacesConfig
 from deployments.people.faces import FaceDetector
 from deployments.weights import resolve
+from tests.golden.conftest import loaded, media_folder
 
 NAME = "mesonet-deepfakes"
 
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[VisualDetector]:
-    if not os.environ.get("VISION_MODELS_DIR"):
-        pytest.skip("VISION_MODELS_DIR is not set")
-    threads = torch.get_num_threads()
-    stage = VisualDetector(Config(models=[NAME]))
-    try:
-        stage.load()
-    except ModelNotLoaded as error:
-        pytest.skip(error.message)
-    yield stage
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def detector(stage: VisualDetector) -> FaceDetector:
-    detector = FaceDetector(FacesConfig())
-    try:
-        detector.load()
-    except ModelNotLoaded as error:
-        pytest.skip(error.message)
-    return detector
+    with loaded(VisualDetector(Config(models=[NAME]))) as stage:
+        yield stage
 
 
 @pytest.fixture(scope="module")
 def pictures(stage: VisualDetector) -> Path:
-    folder = Path(os.environ["VISION_MODELS_DIR"]).parent / "media" / "deepfake_images"
-    if not folder.is_dir():
-        pytest.skip("no folder media beside VISION_MODELS_DIR")
-    return folder
+    return media_folder("deepfake_images")
 
 
 def judged(stage: VisualDetector, detector: FaceDetector, image: Pixels) -> Visual:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from deployments.analysis.cuts import cuts
 from deployments.analysis.tracks import Trace
 from deployments.errors import MediaNotFound
 from deployments.shots.transitions import THRESHOLD
@@ -47,7 +46,7 @@ async def make(
     """Shots, with their keyframes, and traces. Raises StageError, ObjectNotFound."""
     shots = await shots_of(context, seen, THRESHOLD)
     told(LINKED, "Linking faces to traces")
-    first_frames = tuple(sorted({*cuts(seen.found.changes), *(shot.start_frame for shot in shots[1:])}))
+    first_frames = tuple(sorted({*seen.sudden, *(shot.start_frame for shot in shots[1:])}))
     traces = await traces_of(context, seen.found.detections, first_frames, seen.watch)
     told(ASSIGNED, "Telling people apart")
     return Made(seen, shots, first_frames, traces)

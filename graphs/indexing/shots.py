@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -84,9 +84,14 @@ class ShotMaker:
         self._part = -1
         self._pictures: dict[int, bytes] = {}
 
+    @cached_property
+    def sudden(self) -> tuple[int, ...]:
+        """Frames at which the picture changes at once, once all of it was found."""
+        return cuts(self.found.changes)
+
     async def shots(self, threshold: float) -> list[Shot]:
         """In order. Their keyframes are stored, and are their thumbnails. Raises StageError, ObjectNotFound."""
-        changes = transitions(self.found.probabilities, threshold, cuts(self.found.changes))
+        changes = transitions(self.found.probabilities, threshold, self.sudden)
         spans = spans_of(changes, len(self.watch.times))
         room, now = asyncio.Semaphore(SHOTS_AT_ONCE), datetime.now(UTC)
 

@@ -32,6 +32,14 @@ request_deadline: ContextVar[float | None] = ContextVar("request_deadline", defa
 """When the present request ends, in epoch seconds; set by the gateway, sent along with every stage call."""
 
 T = TypeVar("T")
+
+
+def time_left() -> float | None:
+    """Seconds until the present request ends, 0 when it is over; None when it has no end."""
+    deadline = request_deadline.get()
+    return None if deadline is None else max(0.0, deadline - time.time())
+
+
 Call = Callable[[list[Any], float | None], Awaitable[list[Any]]]
 OpenStream = Callable[[Any, float | None], StreamedBytes]
 Waiting = tuple[Any, float | None, asyncio.Future[Any]]

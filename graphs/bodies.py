@@ -1,7 +1,6 @@
 """Routes whose JSON body may be large: read a few at a time, parsed off the event loop."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -13,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from deployments.errors import DeadlineExceeded
-from deployments.handle import request_deadline
+from deployments.handle import time_left
 
 SMALL: Final = 2**20
 LARGE_AT_ONCE: Final = 8
@@ -44,7 +43,7 @@ def large_body_route() -> type[APIRoute]:
                 aside = _ParsedAside(request.scope, request.receive)
                 async with AsyncExitStack() as held:
                     try:
-                        async with asyncio.timeout(_time_left()):
+                        async with asyncio.timeout(time_left()):
                             if _may_be_large(request):
                                 await held.enter_async_context(room)
                             await aside.body()
@@ -69,8 +68,3 @@ def _parsed(body: bytes) -> Any:
 def _may_be_large(request: Request) -> bool:
     length = request.headers.get("content-length", "")
     return not length.isdecimal() or int(length[:19]) > SMALL
-
-
-def _time_left() -> float | None:
-    deadline = request_deadline.get()
-    return None if deadline is None else max(0.0, deadline - time.time())

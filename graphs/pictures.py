@@ -1,14 +1,13 @@
 """Encoded bytes → one decoded picture that all stages of a request look at."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from deployments.errors import DeadlineExceeded
-from deployments.handle import request_deadline
+from deployments.handle import time_left
 from deployments.images import decode
 from deployments.shared import SharedImage, share
 
@@ -49,9 +48,8 @@ class Pictures:
             self._room.release()
 
     async def _enter(self) -> None:
-        deadline = request_deadline.get()
         try:
-            async with asyncio.timeout(None if deadline is None else deadline - time.time()):
+            async with asyncio.timeout(time_left()):
                 await self._room.acquire()
         except TimeoutError:
             raise DeadlineExceeded("The time ran out before this picture could be decoded.") from None

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from deployments.errors import InvalidMedia, ModelNotLoaded, StageError, StageUnavailable
-from deployments.handle import request_deadline
+from deployments.handle import time_left
 from deployments.people.face import Face
 from deployments.people.identity import FaceVector
 from graphs.assets.library import Library
@@ -84,10 +84,8 @@ class FaceSource:
         return self._version
 
     async def _info(self, key: str) -> dict[str, Any]:
-        deadline = request_deadline.get()
-        patience = None if deadline is None else deadline - time.time()
         try:
-            info = await asyncio.wait_for(self._context.stages[key].info(), patience)
+            info = await asyncio.wait_for(self._context.stages[key].info(), time_left())
         except Exception as error:
             raise StageUnavailable(f"{key} does not answer yet; try again in a few seconds.") from error
         if not info.get("loaded"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from deployments.embed.embedding import Embedding
 from deployments.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
-from deployments.handle import StageHandle, request_deadline
+from deployments.handle import StageHandle, time_left
 from graphs.assets.library import Library
 from graphs.context import Context
 from graphs.errors import AssetNotFound
@@ -41,8 +41,7 @@ class FeatureSource:
         Raises StageUnavailable when it never answered.
         """
         if time.monotonic() - self._info_at > INFO_TTL_S:
-            deadline = request_deadline.get()
-            patience = 5.0 if self._info else None if deadline is None else deadline - time.time()
+            patience = 5.0 if self._info else time_left()
             try:
                 self._info = await asyncio.wait_for(self._stage.info(), patience)
             except Exception as error:

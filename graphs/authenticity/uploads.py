@@ -12,7 +12,7 @@ from fastapi import Request
 
 from configs.settings import Settings
 from deployments.errors import InvalidMedia, MediaTooLarge
-from deployments.handle import request_deadline
+from deployments.handle import request_deadline, time_left
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.authenticity.rooms import Room
 from graphs.intake.facts import Limits, Probe
@@ -80,7 +80,7 @@ class Uploads:
         """
         header, settings = request.headers.get("content-type", ""), self._settings
         limit = settings.max_analysis_bytes
-        async with self._rooms[kind].entered(_time_left()), AsyncExitStack() as held:
+        async with self._rooms[kind].entered(time_left()), AsyncExitStack() as held:
             spooling = spool_uploads(request.stream(), header, settings.spool, limit, field, max_files=most)
             try:
                 files = await held.enter_async_context(spooling)
@@ -92,7 +92,7 @@ class Uploads:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """The turn of a spooled video to be looked at. Raises StageOverloaded when it does not come soon enough."""
-        left = _time_left()
+        left = time_left()
         async with self._turns.entered(None if left is None else PATIENCE * left):
             yield
 
@@ -115,8 +115,3 @@ class Uploads:
         if facts.kind != kind:
             raise UnsupportedFileType.of(f"this {facts.format} is {facts.kind}", SUPPORTED[kind])
         return Handed(upload.path, upload.filename, facts, guess.demuxer)
-
-
-def _time_left() -> float | None:
-    deadline = request_deadline.get()
-    return None if deadline is None else max(0.0, deadline - time.time())

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
@@ -11,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
 from deployments.errors import DeadlineExceeded, StageError
-from deployments.handle import request_deadline
+from deployments.handle import request_deadline, time_left
 from ops.stores.documents import StoreError
 
 logger = logging.getLogger("ray.serve")
@@ -45,10 +44,10 @@ class Stream(StreamingResponse):
                 await self._source.aclose()
 
     async def _first(self) -> bytes:
-        deadline = request_deadline.get()
+        left = time_left()
         request_deadline.set(None)
         try:
-            async with asyncio.timeout(None if deadline is None else deadline - time.time()):
+            async with asyncio.timeout(left):
                 return await anext(self._source, b"")
         except TimeoutError:
             raise DeadlineExceeded("The time ran out before this stream could begin.") from None

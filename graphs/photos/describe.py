@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import re
-import time
 from io import BytesIO
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Request
 from PIL import Image
 
 from deployments.errors import InvalidInput
-from deployments.handle import request_deadline
+from deployments.handle import time_left
 from deployments.images import decode
 from deployments.language.review import Answer, Question
 from graphs.assets.library import ID_LENGTH, Library
@@ -72,15 +71,14 @@ def add_describe_route(router: APIRouter, context: Context) -> None:
     async def analyze_llm(request: ReviewRequest, http: Request, clock: Timer) -> ReviewAnswer:
         """A model's review of a picture: score, composition, pose, background, what is good and what is not."""
         image_url = await image_for(http, request.image_url)
-        deadline = request_deadline.get()
-        left = settings.request_timeout_s if deadline is None else deadline - time.time()
+        left = time_left()
         answer: Answer = await context.stages[DESCRIBE](
             Question(
                 image_url=image_url,
                 model=request.model or settings.llm_default_model,
                 prompt=request.custom_prompt,
                 max_tokens=request.max_tokens or settings.llm_max_tokens,
-                timeout_s=max(MARGIN_S, left - MARGIN_S),
+                timeout_s=max(MARGIN_S, (settings.request_timeout_s if left is None else left) - MARGIN_S),
             )
         )
         return ReviewAnswer(

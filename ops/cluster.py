@@ -36,7 +36,7 @@ FORWARDING = {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forw
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT = 8090
-WORKER = "graphs.worker:worker"
+WORKER = "graphs.jobs.worker:worker"
 """``import_path`` of applications that run durable jobs."""
 GIVE_BACK_WITHIN_S = 10
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}

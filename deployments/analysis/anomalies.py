@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
 
 MIN_REFERENCES = 2
 MIN_SPREAD = 0.02

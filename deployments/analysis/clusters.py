@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
 
 Method = Literal["kmeans", "dbscan", "agglomerative", "hdbscan"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
 
 APART = 1e9
 """Distance of two vectors of one owner; above any mean distance of those that have none."""

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.errors import StageError
-from deployments.stage import Stage, StageConfig
-from ops.stores.open import open_documents, open_vectors
-from ops.stores.records import MediaKind
-from ops.stores.vectors import IndexSource, Neighbour, Vectors
+from deployments.serving.stage import Stage, StageConfig
+from stores.open import open_documents, open_vectors
+from stores.records import MediaKind
+from stores.vectors import IndexSource, Neighbour, Vectors
+from vision.errors import StageError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.analysis.linking import Link, Linker, Track
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.faces.linking import Link, Linker, Track
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.embed.backbones import load_backbone
-from deployments.embed.embedding import ClipEmbedding, TextNotSupported
-from deployments.embed.projected import ProjectedBackbone
-from deployments.embed.towers import Array, ClipTowers, TextTower
-from deployments.engines import Engine, EngineName, build_engine
-from deployments.errors import InvalidInput, StageError
-from deployments.images import Pixels
-from deployments.preprocess import Preprocess
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.embed.backbones import load_backbone
+from vision.embed.embedding import ClipEmbedding, TextNotSupported
+from vision.embed.projected import ProjectedBackbone
+from vision.embed.towers import Array, ClipTowers, TextTower
+from vision.engines import Engine, EngineName, build_engine
+from vision.errors import InvalidInput, StageError
+from vision.images import Pixels
+from vision.preprocess import Preprocess
+from vision.weights import Weights, resolve_first
 
 if TYPE_CHECKING:
     import torch

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.embed.backbones import Backbone, load_backbone
-from deployments.embed.embedding import Embedding
-from deployments.engines import Engine, EngineName, build_engine
-from deployments.errors import StageError
-from deployments.images import decode
-from deployments.stage import Stage, StageConfig
-from deployments.stored import StoredPictures
-from deployments.weights import resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stored import StoredPictures
+from vision.embed.backbones import Backbone, load_backbone
+from vision.embed.embedding import Embedding
+from vision.engines import Engine, EngineName, build_engine
+from vision.errors import StageError
+from vision.images import decode
+from vision.weights import resolve_first
 
 CHAIN = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
 DIMENSIONS = 384

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.embed.embedding import SentenceEmbedding
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.embed.embedding import SentenceEmbedding
+from vision.errors import InvalidInput, StageError
+from vision.weights import Weights, resolve_first
 
 if TYPE_CHECKING:
     import torch

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import InvalidInput, StageError
-from deployments.forensics.calibration import GHOSTS
-from deployments.forensics.compression import QUALITIES, compression
-from deployments.forensics.noise import noise
-from deployments.forensics.spectrum import detail
-from deployments.images import Pixels
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.forensics.calibration import GHOSTS
+from vision.forensics.compression import QUALITIES, compression
+from vision.forensics.noise import noise
+from vision.forensics.spectrum import detail
+from vision.images import Pixels
 
 Map = NDArray[np.float32]
 Table = tuple[int, ...]

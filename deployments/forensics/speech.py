@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import InvalidInput, StageError
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.weights import Weights, resolve
 
 Array = NDArray[np.float32]
 
@@ -44,7 +44,7 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
         """Raises ModelNotLoaded with the reason of every source when the weights cannot be had."""
         import torch
 
-        from deployments.forensics.networks.silero import WEIGHT_FILE, load
+        from vision.networks.silero import WEIGHT_FILE, load
 
         torch.set_num_threads(self.config.torch_threads)
         self._weights = resolve(MODEL)

@@ -22,11 +22,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput, StageError
-from deployments.forensics.blinks import blinks
-from deployments.forensics.calibration import TREMBLING
-from deployments.people.alignment import TEMPLATE, similarity_transform
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.faces.alignment import TEMPLATE, similarity_transform
+from vision.forensics.blinks import blinks
+from vision.forensics.calibration import TREMBLING
 
 FEWEST: Final = 8
 """Looks below which nothing is said."""

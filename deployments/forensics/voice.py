@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.engines import EngineName
-from deployments.errors import InvalidInput, StageError
-from deployments.forensics.calibration import sigmoid
-from deployments.forensics.voices import SAMPLES, VoiceNetwork, load_network
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.engines import EngineName
+from vision.errors import InvalidInput, StageError
+from vision.forensics.calibration import sigmoid
+from vision.forensics.voices import SAMPLES, VoiceNetwork, load_network
+from vision.weights import Weights, resolve_first
 
 Array = NDArray[np.float32]
 

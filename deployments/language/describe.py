@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.errors import InvalidInput, StageError
-from deployments.language.prompt import opening, repair
-from deployments.language.providers import AnswerUnusable, Providers, ProviderUnavailable
-from deployments.language.review import Answer, Question, read_review
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.language.prompt import opening, repair
+from vision.language.providers import AnswerUnusable, Providers, ProviderUnavailable
+from vision.language.review import Answer, Question, read_review
 
 _IMAGE_URL: Final = re.compile(r"https://[^\s/]+|data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/]")
 _TRIES: Final = 2

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from deployments.errors import StageError
-from deployments.media.encoder import CONTENT_TYPES, Opener, encode
-from deployments.media.plan import ClipFacts, ClipRequest
-from deployments.media.pool import ReaderPool, StoredVideos
-from deployments.media.remux import copied_frames, copied_type, copy
-from deployments.stage import Stage, StageConfig
-from deployments.streams import ByteGenerator
+from deployments.serving.readers import ReaderPool, StoredVideos
+from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.streams import ByteGenerator
+from vision.errors import StageError
+from vision.media.encoder import CONTENT_TYPES, Opener, encode
+from vision.media.plan import ClipFacts, ClipRequest
+from vision.media.remux import copied_frames, copied_type, copy
 
 TICK_S = 10.0
 

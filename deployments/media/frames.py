@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from deployments.errors import InvalidInput, StageError
-from deployments.images import Pixels
-from deployments.media.pool import ReaderPool, StoredVideos
-from deployments.media.reader import VideoReader
-from deployments.stage import Stage, StageConfig
+from deployments.serving.readers import ReaderPool, StoredVideos
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.images import Pixels
+from vision.media.reader import VideoReader
 
 LARGEST_SIDE = 8192
 TICK_S = 10.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from configs.settings import settings
-from deployments.errors import InvalidInput, StageError
-from deployments.images import Pixels, decode
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.images import Pixels, decode
 
 SMALLEST_SIDE: Final = 16
 TAG: Final = "lavfi.blur"

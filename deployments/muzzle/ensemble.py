@@ -1,6 +1,6 @@
 """muzzle/ensemble: three 128-d codes per muzzle photo, by the models 60, 62 and 64 over one pass of their backbone.
 
-Trained members are named in ``checkpoints`` (made by ``ops/train_muzzle.py``); those that cannot be had are missing
+Trained members are named in ``checkpoints`` (made by ``ops/training/muzzle.py``); those that cannot be had are missing
 from every answer, and without any the stage gives none. With no checkpoint named, three fixed projections of the same
 features serve, under the name of what they are. Codes are of length 1; their cosine, −1 to 1, is higher the more alike
 two muzzles are. The distance to the statistics of muzzles, 0 to 2, tells other pictures from muzzles.
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.embed.backbones import load_backbone
-from deployments.engines import Engine, EngineName, build_engine
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.images import decode
-from deployments.muzzle.checkpoint import trained_ensemble
-from deployments.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, MuzzleEncoding
-from deployments.muzzle.members import Ensemble, default_ensemble
-from deployments.muzzle.photo import SIDE, described, muzzle_pixels
-from deployments.muzzle.texture import TextureBackbone
-from deployments.stage import Stage, StageConfig
-from deployments.weights import resolve, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.embed.backbones import load_backbone
+from vision.engines import Engine, EngineName, build_engine
+from vision.errors import ModelNotLoaded, StageError
+from vision.images import decode
+from vision.muzzle.checkpoint import trained_ensemble
+from vision.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, MuzzleEncoding
+from vision.muzzle.members import Ensemble, default_ensemble
+from vision.muzzle.photo import SIDE, described, muzzle_pixels
+from vision.muzzle.texture import TextureBackbone
+from vision.weights import resolve, resolve_first
 
 CHAIN = ["dinov2-vits14-lineage", "efficientnet-lite0"]
 """Backbones that configs/muzzle_calibration.npz has numbers for."""

@@ -6,9 +6,9 @@ the vector store before each search and between requests.
 
 from configs.settings import settings
 from deployments.analysis.nearest import Forget, Nearest
-from ops.stores.animals import Animals
-from ops.stores.open import open_animals, open_vectors
-from ops.stores.vectors import Vectors
+from stores.animals import Animals
+from stores.open import open_animals, open_vectors
+from stores.vectors import Vectors
 
 
 class MuzzleGallery(Nearest):

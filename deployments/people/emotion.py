@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.engines import EngineName
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.people.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier
-from deployments.people.face import Face
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.engines import EngineName
+from vision.errors import StageError
+from vision.faces.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.weights import Weights, resolve_first
 
 Array = NDArray[np.float32]
 

@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import StageError
-from deployments.people.face import Face, Pixels, Square
-from deployments.people.yunet import MULTIPLE, SCORE, Detections, YuNet
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import StageError
+from vision.faces.face import Face, Pixels, Square
+from vision.faces.yunet import MULTIPLE, SCORE, Detections, YuNet
+from vision.weights import Weights, resolve
 
 MODEL: Final = "yunet-2023mar"
 WEIGHT_FILE: Final = "face_detection_yunet_2023mar.onnx"

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.people.alignment import SIZE, align, misfit, scale_of, similarity_transform
-from deployments.people.face import Face, Pixels
-from deployments.people.sface import EngineName, SFace
 from deployments.quality.blur import laplacian_variance
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import ModelNotLoaded, StageError
+from vision.faces.alignment import SIZE, align, misfit, scale_of, similarity_transform
+from vision.faces.face import Face, Pixels
+from vision.faces.sface import EngineName, SFace
+from vision.weights import Weights, resolve_first
 
 CHAIN: Final = ("sface-2021dec-int8bq", "sface-2021dec")
 HALF_SHARP: Final = 150.0

@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import Field
 
 from deployments.people import faces
-from deployments.people.face import Pixels
 from deployments.people.faces import CANDIDATE, COARSE, STEP, FaceDetector
-from deployments.people.yunet import Detections
+from vision.faces.face import Pixels
+from vision.faces.yunet import Detections
 
 
 class Config(faces.Config):

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import Field
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import StageError
+from vision.images import Pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.images import Pixels
-from deployments.quality.brisque_features import features
-from deployments.quality.brisque_svm import Svr, load_svr
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import ModelNotLoaded, StageError
+from vision.images import Pixels
+from vision.quality.brisque_features import features
+from vision.quality.brisque_svm import Svr, load_svr
+from vision.weights import Weights, resolve_first
 
 Features = NDArray[np.float64]
 

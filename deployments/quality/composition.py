@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.people.face import Face
-from deployments.quality.color import COLOURED, colors
-from deployments.quality.focus import depth_of_field
-from deployments.quality.framing import UNDETERMINED, framing, shot_angle, shot_size
-from deployments.quality.layout import balance, edge_density, mirror_symmetry, rule_of_thirds
-from deployments.quality.saliency import SIDE as MAP_SIDE
-from deployments.quality.saliency import Region, saliency_map, salient_regions
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import StageError
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.quality.color import COLOURED, colors
+from vision.quality.focus import depth_of_field
+from vision.quality.framing import UNDETERMINED, framing, shot_angle, shot_size
+from vision.quality.layout import balance, edge_density, mirror_symmetry, rule_of_thirds
+from vision.quality.saliency import SIDE as MAP_SIDE
+from vision.quality.saliency import Region, saliency_map, salient_regions
 
 SIDE: Final = 512
 PLACEMENT: Final = 0.6

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import StageError
+from vision.images import Pixels
 
 LEVELS = 256
 WELL_EXPOSED_SIGMA = 0.2

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.engines import Engine, EngineName, build_engine
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.images import Pixels
-from deployments.quality.nima_weights import read_layers
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, WeightsUnavailable, registry, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.engines import Engine, EngineName, build_engine
+from vision.errors import ModelNotLoaded, StageError
+from vision.images import Pixels
+from vision.quality.nima_weights import read_layers
+from vision.weights import Weights, WeightsUnavailable, registry, resolve_first
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +153,7 @@ class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
                 logger.warning("%s goes without the %s head: %s", self.key, head, error.message)
 
     def _make_module(self) -> "torch.nn.Module":
-        from deployments.quality.networks.mobilenet_v1 import Heads, build
+        from vision.networks.mobilenet_v1 import Heads, build
 
         try:
             return Heads([build(read_layers(path)) for path in self._paths()]).eval()

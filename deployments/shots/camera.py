@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from deployments.errors import InvalidInput, StageError
-from deployments.shots.motion import Motion, Motions
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidInput, StageError
+from vision.shots.motion import Motion, Motions
 
 SMALLEST_SIDE: Final = 32
 LARGEST_SIDE: Final = 1024

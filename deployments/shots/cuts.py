@@ -3,7 +3,7 @@
 TransNetV2 (Souček and Lokoč 2020, https://arxiv.org/abs/2008.04838), as it was trained: on every frame, shrunk to 48x27
 pixels. The first of a frame's two probabilities is high in the middle of a transition, at a cut on the last frame of
 the old shot; the second is high on every frame of one, and so gives a dissolve its extent. A frame in the middle of
-its window is seen best: ``deployments.shots.transitions`` makes windows of which the middle half counts.
+its window is seen best: ``vision.shots.transitions`` makes windows of which the middle half counts.
 
 The filter that frames are shrunk by moves the probabilities a little: the network was trained on FFmpeg's bicubic one.
 """
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.engines import Engine, EngineName, build_engine
-from deployments.errors import InvalidInput, ModelNotLoaded, StageError
-from deployments.images import Pixels
-from deployments.shots.transitions import THUMBNAIL, WINDOW, Probabilities
-from deployments.stage import Stage, StageConfig
-from deployments.weights import Weights, registry, resolve_first
+from deployments.serving.stage import Stage, StageConfig
+from vision.engines import Engine, EngineName, build_engine
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
+from vision.images import Pixels
+from vision.shots.transitions import THUMBNAIL, WINDOW, Probabilities
+from vision.weights import Weights, registry, resolve_first
 
 WIDTH, HEIGHT = THUMBNAIL
 
@@ -120,7 +120,7 @@ class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
         }
 
     def _make_module(self) -> Any:
-        from deployments.shots.networks.transnetv2 import load
+        from vision.networks.transnetv2 import load
 
         path = self._weights.files[registry().root[self._weights.name].main]
         try:

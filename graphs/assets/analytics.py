@@ -5,9 +5,7 @@ from fastapi import APIRouter
 
 from deployments.analysis.anomalies import Anomalies, AnomalyQuery
 from deployments.analysis.clusters import Clustering, ClusterQuery
-from deployments.errors import InvalidInput
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library
 from graphs.assets.matching import failed
 from graphs.assets.models import (
     AnomalyAnswer,
@@ -18,7 +16,9 @@ from graphs.assets.models import (
     ClusteringRequest,
 )
 from graphs.assets.similarity import certainty
-from graphs.context import Context, Timer
+from graphs.web.context import Context, Timer
+from graphs.web.uploads.library import Library
+from vision.errors import InvalidInput
 
 ANOMALIES = "analysis/anomalies"
 CLUSTERS = "analysis/clusters"

@@ -7,11 +7,9 @@ from graphs.assets.characters import characters_router
 from graphs.assets.composition import composition_router
 from graphs.assets.configuration import Configuration, configuration_router
 from graphs.assets.continuity import continuity_router
-from graphs.assets.faces import IDENTITY, FaceSource
 from graphs.assets.features import EMBED, FeatureSource
 from graphs.assets.grouping import GROUPS, Grouping
 from graphs.assets.info import info_router
-from graphs.assets.library import Library
 from graphs.assets.likeness import Comparison
 from graphs.assets.matching import matching_router
 from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, EXPOSURE, FACES, NIMA, Measures
@@ -19,7 +17,9 @@ from graphs.assets.media import media_router
 from graphs.assets.models import ErrorBody
 from graphs.assets.nearest import NEAREST
 from graphs.assets.quality import quality_router
-from graphs.context import Context
+from graphs.indexing.faces import IDENTITY, FaceSource
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library
 
 STAGES = (
     *(EMBED, NEAREST, CLUSTERS, ANOMALIES, GROUPS),

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter
 
-from deployments.errors import StageError
 from graphs.assets.character_models import (
     ConsistencyAnswer,
     GroupingAnswer,
@@ -13,13 +12,14 @@ from graphs.assets.character_models import (
 )
 from graphs.assets.configuration import Configuration
 from graphs.assets.grouping import Grouping
-from graphs.assets.library import Library
 from graphs.assets.likeness import Comparison, Likeness, average_percentage
 from graphs.assets.matching import failed
 from graphs.assets.models import PairRequest
 from graphs.assets.verdicts import confidence_level, confidence_score, explanation
-from graphs.context import Timer
-from ops.stores.records import Asset
+from graphs.web.context import Timer
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from vision.errors import StageError
 
 
 def characters_router(

@@ -3,7 +3,6 @@
 from fastapi import APIRouter
 
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library
 from graphs.assets.measures import Measures
 from graphs.assets.quality_models import (
     ColorAnalysis,
@@ -14,8 +13,9 @@ from graphs.assets.quality_models import (
     ImageDimensions,
     SymmetryScore,
 )
-from graphs.concurrent import task_group
-from graphs.context import Timer
+from graphs.web.concurrent import task_group
+from graphs.web.context import Timer
+from graphs.web.uploads.library import Library
 
 
 def composition_router(library: Library, features: FeatureSource, measures: Measures) -> APIRouter:

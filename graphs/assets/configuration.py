@@ -9,7 +9,7 @@ from graphs.assets.models import (
     SimilarityThreshold,
     SimilarityThresholdAnswer,
 )
-from graphs.context import Context, Timer
+from graphs.web.context import Context, Timer
 
 DEFAULTS = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
 MIB = 2**20

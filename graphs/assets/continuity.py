@@ -4,7 +4,6 @@ from collections import Counter
 
 from fastapi import APIRouter
 
-from deployments.errors import StageError
 from graphs.assets.character_models import (
     ActionSummary,
     ComplianceResult,
@@ -15,7 +14,6 @@ from graphs.assets.character_models import (
     ShotValidation,
 )
 from graphs.assets.configuration import Configuration
-from graphs.assets.library import Library
 from graphs.assets.likeness import Comparison, Likeness, average_percentage
 from graphs.assets.verdicts import (
     action_for,
@@ -25,8 +23,10 @@ from graphs.assets.verdicts import (
     shot_recommendation,
     shot_status,
 )
-from graphs.context import Timer
-from ops.stores.records import Asset
+from graphs.web.context import Timer
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from vision.errors import StageError
 
 
 def continuity_router(library: Library, comparison: Comparison, configuration: Configuration) -> APIRouter:

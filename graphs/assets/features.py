@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from deployments.embed.embedding import Embedding
-from deployments.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
-from deployments.handle import StageHandle, time_left
-from graphs.assets.library import Library
-from graphs.context import Context
-from graphs.errors import AssetNotFound
-from ops.stores.cache import Cache
-from ops.stores.records import Asset, Features
+from deployments.serving.handle import StageHandle, time_left
+from graphs.web.context import Context
+from graphs.web.errors import AssetNotFound
+from graphs.web.uploads.library import Library
+from stores.cache import Cache
+from stores.records import Asset, Features
+from vision.embed.embedding import Embedding
+from vision.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 
 EMBED = "embed/dinov3"
 INFO_TTL_S = 15.0

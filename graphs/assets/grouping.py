@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.analysis.groups import GroupQuery, Groups
-from deployments.errors import StageError
-from deployments.people.calibration import face_cosine, image_cosine
-from deployments.people.face import Face
 from graphs.assets.character_models import Basis, CharacterGroup, FaceBox, GroupedAsset
-from graphs.assets.faces import FaceSource, SeenFace
 from graphs.assets.features import FeatureSource
-from graphs.context import Context
-from ops.stores.records import Asset
+from graphs.indexing.faces import FaceSource, SeenFace
+from graphs.web.context import Context
+from stores.records import Asset
+from vision.errors import StageError
+from vision.faces.calibration import face_cosine, image_cosine
+from vision.faces.face import Face
 
 GROUPS = "analysis/groups"
 PROMINENT: Final = 0.5

@@ -7,13 +7,13 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.faces import IDENTITY
 from graphs.assets.features import EMBED
 from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, FACES, NIMA
 from graphs.assets.scores import EXPLAINED
 from graphs.assets.verdicts import EXPLAINED as VERDICTS
-from graphs.context import Context, Timer
-from graphs.health import stage_infos
+from graphs.indexing.faces import IDENTITY
+from graphs.web.context import Context, Timer
+from graphs.web.health import stage_infos
 
 
 class ServingModel(BaseModel):

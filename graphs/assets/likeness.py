@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from deployments.errors import StageError
-from deployments.people.calibration import image_percentage, similarity_percentage
-from deployments.people.face import Face
-from graphs.assets.faces import FaceSource, SeenFace
 from graphs.assets.features import FeatureSource
 from graphs.assets.similarity import between, of_cosine
-from ops.stores.records import Asset, Features
+from graphs.indexing.faces import FaceSource, SeenFace
+from stores.records import Asset, Features
+from vision.errors import StageError
+from vision.faces.calibration import image_percentage, similarity_percentage
+from vision.faces.face import Face
 
 Basis = Literal["face", "image"]
 

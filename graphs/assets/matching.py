@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from fastapi import APIRouter
 
-from deployments.errors import StageError
 from graphs.assets.configuration import Configuration
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library
 from graphs.assets.models import (
     BatchRequest,
     BestMatchAnswer,
@@ -25,8 +23,10 @@ from graphs.assets.models import (
 )
 from graphs.assets.nearest import search
 from graphs.assets.similarity import Similarity, between, certainty, matrix, rank
-from graphs.context import Context, Timer
-from ops.stores.records import Asset
+from graphs.web.context import Context, Timer
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from vision.errors import StageError
 
 
 def failed(failures: Mapping[str, StageError]) -> list[FailedAsset]:

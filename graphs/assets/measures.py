@@ -5,19 +5,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.people.face import Face
 from deployments.quality.blur import Sharpness
 from deployments.quality.brisque import Distortion
 from deployments.quality.composition import Composition
 from deployments.quality.exposure import Lighting
 from deployments.quality.nima import Ratings
-from graphs.assets.library import Library
 from graphs.assets.scores import quality_score, sharpness_score
-from graphs.concurrent import task_group
-from graphs.context import Context
-from graphs.pictures import Picture, Pictures
-from ops.stores.records import Asset
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from graphs.web.pictures import Picture, Pictures
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from vision.errors import ModelNotLoaded, StageError
+from vision.faces.face import Face
 
 BLUR = "quality/blur"
 BRISQUE = "quality/brisque"

@@ -7,11 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from deployments.errors import InvalidInput, StageError
-from deployments.images import decode
-from deployments.preprocess import Preprocess
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library, poster_key
 from graphs.assets.models import (
     AssetId,
     AssetRef,
@@ -22,10 +18,14 @@ from graphs.assets.models import (
     UploadAnswer,
 )
 from graphs.assets.nearest import forget
-from graphs.context import Clock, Context, Timer
-from graphs.errors import AssetNotFound
-from graphs.json import JsonResponse
-from ops.stores.records import Asset
+from graphs.web.context import Clock, Context, Timer
+from graphs.web.errors import AssetNotFound
+from graphs.web.json import JsonResponse
+from graphs.web.uploads.library import Library, poster_key
+from stores.records import Asset
+from vision.errors import InvalidInput, StageError
+from vision.images import decode
+from vision.preprocess import Preprocess
 
 UPLOAD_BODY = {
     "requestBody": {

@@ -3,12 +3,12 @@
 import logging
 
 from deployments.analysis.nearest import Forget, Found, NearestQuery
-from deployments.errors import StageError
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library
 from graphs.assets.similarity import Similarity, of_cosine
-from graphs.context import Context
-from ops.stores.records import Asset, Features
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library
+from stores.records import Asset, Features
+from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 

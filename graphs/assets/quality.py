@@ -2,10 +2,8 @@
 
 from fastapi import APIRouter
 
-from deployments.errors import StageError
 from graphs.assets.configuration import Configuration
 from graphs.assets.features import FeatureSource
-from graphs.assets.library import Library
 from graphs.assets.measures import Measures, Quality
 from graphs.assets.models import AssetRef, BatchRequest
 from graphs.assets.quality_models import (
@@ -17,10 +15,12 @@ from graphs.assets.quality_models import (
     QualityResult,
 )
 from graphs.assets.scores import batch_statistics, diversity_score, feature_statistics, overall_quality
-from graphs.concurrent import task_group
-from graphs.context import Timer
-from graphs.errors import AssetNotFound
-from ops.stores.records import Asset, Features
+from graphs.web.concurrent import task_group
+from graphs.web.context import Timer
+from graphs.web.errors import AssetNotFound
+from graphs.web.uploads.library import Library
+from stores.records import Asset, Features
+from vision.errors import StageError
 
 
 def quality_router(

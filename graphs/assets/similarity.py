@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.stores.records import Features
+from stores.records import Features
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from typing import Final, Literal
 
-from deployments.people.calibration import FACE_POINTS, IMAGE_POINTS
 from graphs.assets.likeness import Likeness
 from graphs.assets.similarity import certainty
+from vision.faces.calibration import FACE_POINTS, IMAGE_POINTS
 
 Confidence = Literal["high", "medium", "low"]
 ShotStatus = Literal["excellent", "good", "acceptable", "poor", "unacceptable"]

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from deployments.errors import ModelNotLoaded
 from deployments.forensics.signal import Signals
 from deployments.forensics.temporal import Temporal
 from deployments.forensics.visual import Visual
-from deployments.people.face import Face
 from graphs.authenticity import explanation, models
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import UNHEARD, Absent, Movement, PictureFindings, SoundFindings
@@ -17,7 +15,9 @@ from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, classify, fuse
 from graphs.authenticity.moving import VideoFindings
 from graphs.authenticity.sound import RATE
 from graphs.authenticity.uploads import Handed
-from graphs.context import Clock
+from graphs.web.context import Clock
+from vision.errors import ModelNotLoaded
+from vision.faces.face import Face
 
 STEADY: Final = 0.4
 TREMBLES: Final = 0.7

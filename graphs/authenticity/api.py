@@ -9,7 +9,7 @@ from graphs.authenticity.pictures import FACES, SIGNAL, VIDEO_FACES, VISUAL
 from graphs.authenticity.routes import add_routes
 from graphs.authenticity.uploads import MOST_IN_BATCH
 from graphs.authenticity.voices import SPEECH, VOICE
-from graphs.context import Context
+from graphs.web.context import Context
 
 PREFIX = "/api/v1"
 STAGES = (FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE)

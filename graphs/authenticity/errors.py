@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from deployments.errors import StageError
+from vision.errors import StageError
 
 
 class UnsupportedFileType(StageError):

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from deployments.forensics.calibration import PRIOR
 from deployments.forensics.signal import Signals
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings
 from graphs.authenticity.fusion import Verdict
 from graphs.authenticity.models import Explanation
 from graphs.authenticity.moving import VideoFindings
+from vision.forensics.calibration import PRIOR
 
 STRONG: Final = 0.7
 WEAK: Final = 0.4

@@ -5,11 +5,11 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from deployments.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
 from deployments.forensics.signal import Signals
 from deployments.forensics.temporal import Temporal
 from deployments.forensics.visual import Visual
-from deployments.people.face import Face
+from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
+from vision.faces.face import Face
 
 logger = logging.getLogger("ray.serve")
 

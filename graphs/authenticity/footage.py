@@ -9,13 +9,13 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.cuts import THUMBNAIL, ChangeMeter
-from deployments.errors import InvalidMedia
-from deployments.images import Pixels
-from deployments.media.reader import StreamFacts, VideoReader
-from deployments.threads import on_thread
+from deployments.serving.threads import on_thread
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.sampling import REACH, calm, stretch
+from vision.errors import InvalidMedia
+from vision.images import Pixels
+from vision.media.reader import StreamFacts, VideoReader
+from vision.shots.hard_cuts import THUMBNAIL, ChangeMeter
 
 T = TypeVar("T")
 

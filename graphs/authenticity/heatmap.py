@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deployments.forensics.signal import Signals
-from deployments.images import Pixels, decode
-from deployments.people.face import Face
 from graphs.authenticity.findings import PictureFindings
+from vision.faces.face import Face
+from vision.images import Pixels, decode
 
 SIDE: Final = 640
 """Pixels of the longer side of each of the two pictures."""

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from deployments.forensics.jpeg import luma_table
-from deployments.images import decode
 from graphs.authenticity.answers import image_answer
 from graphs.authenticity.findings import PictureFindings
 from graphs.authenticity.heatmap import heat_map
@@ -11,8 +9,10 @@ from graphs.authenticity.models import ImageAnswer
 from graphs.authenticity.pictures import look
 from graphs.authenticity.results import Results
 from graphs.authenticity.uploads import Handed
-from graphs.context import Clock, Context
-from graphs.pictures import Pictures
+from graphs.web.context import Clock, Context
+from graphs.web.pictures import Pictures
+from vision.forensics.jpeg import luma_table
+from vision.images import decode
 
 
 class ImageAnalysis:

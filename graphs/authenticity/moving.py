@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployments.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
 from deployments.forensics.temporal import Temporal
-from deployments.images import Pixels
-from deployments.media.reader import StreamFacts
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from deployments.shared import share
+from deployments.serving.shared import share
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found, unheard
 from graphs.authenticity.footage import Footage
@@ -20,8 +16,12 @@ from graphs.authenticity.sound import opened_sound
 from graphs.authenticity.tracking import Follower
 from graphs.authenticity.uploads import Handed
 from graphs.authenticity.voices import listen
-from graphs.concurrent import task_group
-from graphs.context import Context
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from vision.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.media.reader import StreamFacts
 
 IDENTITY = "people/identity"
 TEMPORAL = "forensics/temporal"

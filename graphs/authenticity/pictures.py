@@ -1,13 +1,13 @@
 """Everything the stages can tell of one picture."""
 
-from deployments.errors import ModelNotLoaded, StageUnavailable
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
-from deployments.people.face import Face
-from deployments.shared import SharedImage
+from deployments.serving.shared import SharedImage
 from graphs.authenticity.findings import Absent, PictureFindings, found
-from graphs.concurrent import task_group
-from graphs.context import Context
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from vision.errors import ModelNotLoaded, StageUnavailable
+from vision.faces.face import Face
 
 FACES = "people/faces"
 VIDEO_FACES = "people/video_faces"

@@ -10,9 +10,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from graphs.authenticity.errors import AnalysisNotFound
-from graphs.context import Context
-from ops.stores.analyses import Analysis
-from ops.stores.documents import StoreError
+from graphs.web.context import Context
+from stores.analyses import Analysis
+from stores.documents import StoreError
 
 logger = logging.getLogger("ray.serve")
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from deployments.errors import StageOverloaded
+from vision.errors import StageOverloaded
 
 
 class Room:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from deployments.errors import StageError
 from graphs.authenticity.answers import audio_answer, video_answer
 from graphs.authenticity.errors import NoHeatMap
 from graphs.authenticity.heatmap import as_png, heat_map
@@ -20,8 +19,9 @@ from graphs.authenticity.results import Results
 from graphs.authenticity.sound import opened_sound
 from graphs.authenticity.uploads import MOST_IN_BATCH, Uploads
 from graphs.authenticity.voices import listen
-from graphs.context import Clock, Context, Timer
-from graphs.intake.spool import SpooledUpload
+from graphs.web.context import Clock, Context, Timer
+from graphs.web.uploads.spool import SpooledUpload
+from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.cuts import LEAST, RATIO
+from vision.shots.hard_cuts import LEAST, RATIO
 
 REACH: Final = 3
 """Frames on either side of a chosen one that are compared, to see whether there is a cut."""

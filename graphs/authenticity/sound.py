@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
-from deployments.errors import InvalidMedia
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.uploads import Handed
+from vision.errors import InvalidMedia
 
 if TYPE_CHECKING:
-    from deployments.media.audio import Sound
+    from vision.media.audio import Sound
 
 Samples = NDArray[np.float32]
 
@@ -67,8 +67,8 @@ async def opened_sound(settings: Settings, handed: Handed) -> AsyncIterator[Hear
 
 
 def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
-    from deployments.media.audio import Sound
-    from deployments.media.container import MediaFile, ffmpeg_errors
+    from vision.media.audio import Sound
+    from vision.media.container import MediaFile, ffmpeg_errors
 
     try:
         media = MediaFile(handed.path, demuxers=handed.demuxer)

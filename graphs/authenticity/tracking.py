@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.forensics.temporal import FaceTrack
-from deployments.images import Pixels
-from deployments.people.alignment import align, similarity_transform
-from deployments.people.face import Face
+from vision.faces.alignment import align, similarity_transform
+from vision.faces.face import Face
+from vision.images import Pixels
 
 SAME = 0.3
 """Cosine with the vectors so far from which it is the same person; OpenCV publishes 0.363 for two photographs."""

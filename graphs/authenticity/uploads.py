@@ -11,16 +11,16 @@ from typing import Final
 from fastapi import Request
 
 from configs.settings import Settings
-from deployments.errors import InvalidMedia, MediaTooLarge
-from deployments.handle import request_deadline, time_left
+from deployments.serving.handle import request_deadline, time_left
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.authenticity.rooms import Room
-from graphs.intake.facts import Limits, Probe
-from graphs.intake.probe import probe
-from graphs.intake.sniff import HEAD, sniff
-from graphs.intake.spool import SpooledUpload, spool_uploads
-from graphs.limits import file_too_large
-from ops.stores.records import MediaKind
+from graphs.web.limits import file_too_large
+from graphs.web.uploads.spool import SpooledUpload, spool_uploads
+from stores.records import MediaKind
+from vision.errors import InvalidMedia, MediaTooLarge
+from vision.media.facts import Limits, Probe
+from vision.media.probe import probe
+from vision.media.sniff import HEAD, sniff
 
 MOST_IN_BATCH: Final = 10
 PICTURES_WAITING: Final = 64

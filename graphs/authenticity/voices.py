@@ -6,15 +6,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import ModelNotLoaded, StageUnavailable
 from deployments.forensics.speech import STEP_S
 from deployments.forensics.voice import Voice
-from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.sound import RATE, Heard, Samples
-from graphs.concurrent import task_group
-from graphs.context import Context
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from vision.errors import ModelNotLoaded, StageUnavailable
+from vision.forensics.voices import SAMPLES
 
 SPEECH = "forensics/speech"
 VOICE = "forensics/voice"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-from deployments.images import Pixels
-from deployments.media.reader import StreamFacts, VideoReader
+from vision.images import Pixels
+from vision.media.reader import StreamFacts, VideoReader
 
 SIDE: Final = 640
 """Pixels of the longer side of a keyframe, at most."""
@@ -19,7 +19,7 @@ APART_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``sharpness``: as ``deployments.shots.keyframes.sharpness`` says."""
+    """``sharpness``: as ``vision.shots.keyframes.sharpness`` says."""
 
     frame: int
     sharpness: float

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.analysis.tracks import Detections
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
+from vision.faces.face import Face
 
 DIMENSIONS = 128
 

@@ -9,19 +9,19 @@ from datetime import UTC, datetime
 from typing import Final
 
 from deployments.analysis.tracks import Trace
-from deployments.errors import MediaNotFound
-from deployments.shots.transitions import THRESHOLD
-from graphs.context import Context
+from graphs.indexing.assigning import assign
 from graphs.indexing.keeping import check_asset
 from graphs.indexing.models import ShotModels
 from graphs.indexing.passes import GREY_SIDE
 from graphs.indexing.people import store_people, traces_of
+from graphs.indexing.serving import Models
 from graphs.indexing.shots import ShotMaker
-from graphs.media.assigning import assign
-from graphs.media.serving import Models
-from ops.stores.jobs import Json
-from ops.stores.people import VideoIndex
-from ops.stores.shots import Analysis, Shot
+from graphs.web.context import Context
+from stores.jobs import Json
+from stores.people import VideoIndex
+from stores.shots import Analysis, Shot
+from vision.errors import MediaNotFound
+from vision.shots.transitions import THRESHOLD
 
 VERSION: Final = 2
 """Of this procedure; another one makes other traces and shots of the same video by the same models."""

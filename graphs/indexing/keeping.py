@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from deployments.errors import MediaNotFound
-from deployments.shots.transitions import STRIDE
-from graphs.assets.library import Library
-from graphs.context import Context
 from graphs.indexing.candidates import Candidate
 from graphs.indexing.findings import Findings
 from graphs.indexing.parts import Parts
-from ops.jobs import JobContext
+from graphs.jobs.runner import JobContext
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library
+from vision.errors import MediaNotFound
+from vision.shots.transitions import STRIDE
 
 PART_S: Final = 10.0
 """Seconds of video between checkpoints."""

@@ -7,11 +7,11 @@ from typing import Final
 
 import numpy as np
 
-from deployments.embed.embedding import ClipEmbedding
-from deployments.handle import StageHandle
-from deployments.shots.tags import ZERO_SHOT
+from deployments.serving.handle import StageHandle
 from graphs.indexing.patience import patiently
-from ops.stores.records import Vector
+from stores.records import Vector
+from vision.embed.embedding import ClipEmbedding
+from vision.shots.tags import ZERO_SHOT
 
 TEMPERATURE: Final = 100.0
 """What CLIP multiplies cosines by (Radford et al. 2021, section 2.5)."""

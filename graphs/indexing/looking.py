@@ -8,20 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.handle import StageHandle
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from deployments.shared import share
+from deployments.serving.handle import StageHandle
+from deployments.serving.shared import share
 from deployments.shots.camera import SMALLEST_SIDE, FrameRun
-from deployments.shots.motion import Motion, Motions
-from deployments.shots.transitions import MARGIN, WINDOW, Probabilities, Window
-from graphs.concurrent import task_group
 from graphs.indexing.findings import Findings, Seen, detections
 from graphs.indexing.models import CAMERA, CUTS
 from graphs.indexing.passes import Chunk, Look
 from graphs.indexing.patience import patiently
-from graphs.media.serving import FACES, IDENTITY
+from graphs.indexing.serving import FACES, IDENTITY
+from graphs.web.concurrent import task_group
+from vision.errors import ModelNotLoaded, StageError
+from vision.faces.face import Face
+from vision.shots.motion import Motion, Motions
+from vision.shots.transitions import MARGIN, WINDOW, Probabilities, Window
 
 logger = logging.getLogger("ray.serve")
 

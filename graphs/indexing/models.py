@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from deployments.shots.transitions import THUMBNAIL, WINDOW
-from graphs.context import Context
 from graphs.indexing.candidates import jpeg
-from graphs.media.serving import BLANK, stage_info
+from graphs.indexing.serving import BLANK, stage_info
+from graphs.web.context import Context
+from vision.shots.transitions import THUMBNAIL, WINDOW
 
 CUTS: Final = "shots/cuts"
 CAMERA: Final = "shots/camera"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from graphs import belongings
 from graphs.indexing.candidates import Candidate
 from graphs.indexing.findings import Findings
-from ops.stores.objects import Objects
+from stores import derived as belongings
+from stores.objects import Objects
 
 OCTETS = "application/octet-stream"
 

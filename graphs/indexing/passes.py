@@ -12,14 +12,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.cuts import ChangeMeter
-from deployments.images import Pixels
-from deployments.media.reader import VideoReader
 from deployments.shots.camera import FrameRun
-from deployments.shots.keyframes import sharpness
-from deployments.shots.transitions import MARGIN, STRIDE, THUMBNAIL, Window, Windows
 from graphs.indexing import candidates
 from graphs.indexing.candidates import Candidate, Candidates
+from vision.images import Pixels
+from vision.media.reader import VideoReader
+from vision.shots.hard_cuts import ChangeMeter
+from vision.shots.keyframes import sharpness
+from vision.shots.transitions import MARGIN, STRIDE, THUMBNAIL, Window, Windows
 
 LONG_SIDE: Final = 1280
 """Pixels of a frame that faces are looked for in; larger ones are shrunk."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from deployments.errors import StageError
+from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 

@@ -9,17 +9,17 @@ from typing import Final
 import numpy as np
 
 from deployments.analysis.tracks import Detections, Trace, TrackRequest
-from deployments.errors import MediaNotFound
-from graphs import belongings
-from graphs.concurrent import task_group
-from graphs.context import Context
+from graphs.indexing.assigning import Assigned
 from graphs.indexing.findings import stretch
 from graphs.indexing.keeping import check_asset
 from graphs.indexing.patience import patiently
+from graphs.indexing.representatives import faces_folder
 from graphs.indexing.watch import Timeline
-from graphs.media.assigning import Assigned
-from graphs.media.representatives import faces_folder
-from ops.stores.people import VideoIndex
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from stores import derived as belongings
+from stores.people import VideoIndex
+from vision.errors import MediaNotFound
 
 TRACKS: Final = "analysis/tracks"
 SHOTS_AT_ONCE: Final = 16

@@ -11,24 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.cuts import cuts
-from deployments.embed.embedding import ClipEmbedding, Embedding
-from deployments.errors import ModelNotLoaded, StageError
-from deployments.images import Pixels, decode
 from deployments.media.frames import FramePicture, FrameRequest
-from deployments.people.face import Face
-from deployments.shared import share
-from deployments.shots.keyframes import Candidate, keyframe
-from deployments.shots.movement import Movement, classify
-from deployments.shots.scale import Scale, scale
-from deployments.shots.tags import auto_tags, look
-from deployments.shots.transitions import Shot as Span
-from deployments.shots.transitions import Transition as Change
-from deployments.shots.transitions import shots as spans_of
-from deployments.shots.transitions import transitions
-from graphs import belongings
-from graphs.concurrent import task_group
-from graphs.context import Context
+from deployments.serving.shared import share
 from graphs.indexing import candidates
 from graphs.indexing.findings import Findings, faces_of
 from graphs.indexing.labels import Labels
@@ -37,7 +21,23 @@ from graphs.indexing.parts import Parts
 from graphs.indexing.patience import patiently
 from graphs.indexing.watch import Timeline
 from graphs.shots.thumbnails import FRAMES, folder, key_of
-from ops.stores.shots import Shot, Transition
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from stores import derived as belongings
+from stores.shots import Shot, Transition
+from vision.embed.embedding import ClipEmbedding, Embedding
+from vision.errors import ModelNotLoaded, StageError
+from vision.faces.face import Face
+from vision.images import Pixels, decode
+from vision.shots.hard_cuts import cuts
+from vision.shots.keyframes import Candidate, keyframe
+from vision.shots.movement import Movement, classify
+from vision.shots.scale import Scale, scale
+from vision.shots.tags import auto_tags, look
+from vision.shots.transitions import Shot as Span
+from vision.shots.transitions import Transition as Change
+from vision.shots.transitions import shots as spans_of
+from vision.shots.transitions import transitions
 
 logger = logging.getLogger("ray.serve")
 

@@ -11,22 +11,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
-from deployments.errors import InvalidInput, StageError, StageUnavailable
-from graphs.context import Context
 from graphs.indexing.finishing import VERSION, analysis_version, make, shots_of, store, store_shots
 from graphs.indexing.keeping import WATCHED, Keeper, check_asset
 from graphs.indexing.models import ShotModels
 from graphs.indexing.parts import Parts
 from graphs.indexing.passes import GREY_SIDE, LONG_SIDE
+from graphs.indexing.serving import Models
 from graphs.indexing.shots import ShotMaker
 from graphs.indexing.watch import Watch
 from graphs.indexing.watching import watch_all
-from graphs.media.serving import Models
-from ops.jobs import JobContext
-from ops.stores.documents import StoreError
-from ops.stores.jobs import Job, Json
-from ops.stores.objects import ObjectNotFound
-from ops.stores.records import Asset
+from graphs.jobs.runner import JobContext
+from graphs.web.context import Context
+from stores.documents import StoreError
+from stores.jobs import Job, Json
+from stores.objects import ObjectNotFound
+from stores.records import Asset
+from vision.errors import InvalidInput, StageError, StageUnavailable
 
 KIND: Final = "index-video"
 SHOTS_KIND: Final = "analyze-shots"

@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import MediaNotFound, StageUnavailable
-from deployments.media.reader import StreamFacts, VideoReader
-from deployments.threads import on_thread
+from deployments.serving.threads import on_thread
 from graphs.indexing.passes import Chunk, VideoPass
-from ops.stores.documents import StoreError
-from ops.stores.objects import ObjectNotFound, Objects
+from stores.documents import StoreError
+from stores.objects import ObjectNotFound, Objects
+from vision.errors import MediaNotFound, StageUnavailable
+from vision.media.reader import StreamFacts, VideoReader
 
 
 class Timeline:

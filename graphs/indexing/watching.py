@@ -4,14 +4,14 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from graphs.concurrent import task_group
-from graphs.context import Context
 from graphs.indexing.findings import Findings
 from graphs.indexing.keeping import Keeper
 from graphs.indexing.looking import Looking
 from graphs.indexing.passes import Chunk
 from graphs.indexing.watch import Watch
-from ops.jobs import JobContext
+from graphs.jobs.runner import JobContext
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
 
 CHUNKS_AT_ONCE: Final = 2
 """One is looked at while the next one is decoded."""

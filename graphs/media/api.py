@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, FastAPI
 
-from graphs.assets.faces import FaceSource
-from graphs.assets.library import Library
 from graphs.assets.measures import FACES as PHOTO_FACES
-from graphs.context import Context
+from graphs.indexing.assigning import IDENTITIES
+from graphs.indexing.faces import FaceSource
 from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
 from graphs.indexing.people import TRACKS
-from graphs.media.assigning import IDENTITIES
+from graphs.indexing.representatives import SHARPNESS, Representatives
+from graphs.indexing.serving import FACES, IDENTITY
 from graphs.media.boxes import Boxes
 from graphs.media.clip import clip_router
 from graphs.media.clips import CLIPS, Clips
@@ -17,12 +17,12 @@ from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.identities import identities_router
 from graphs.media.overlay import overlay_router
-from graphs.media.representatives import SHARPNESS, Representatives
 from graphs.media.results import results_router
-from graphs.media.serving import FACES, IDENTITY
 from graphs.media.thumbnail import FRAMES, thumbnail_router
 from graphs.media.video import video_router
-from graphs.media.videos import Videos
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library
+from graphs.web.videos import Videos
 
 STAGES = (
     *(CLIPS, FRAMES, SHARPNESS, FACES, IDENTITY, PHOTO_FACES, TRACKS, IDENTITIES),

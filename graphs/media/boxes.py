@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deployments.media.plan import BoxTrack
-from graphs.concurrent import task_group
-from graphs.context import Context
 from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.media.spans import Span
-from ops.stores.people import TraceBoxes, TraceRecord
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from stores.people import TraceBoxes, TraceRecord
+from vision.media.plan import BoxTrack
 
 AROUND_S = 1.0
 """Traces that end or begin so near to a part are looked at, as times of traces are rounded."""

@@ -5,12 +5,12 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from deployments.errors import InvalidInput
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
 from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import Audio, Mode, SpanOf
-from graphs.media.videos import FileUuid, Videos
+from graphs.web.videos import FileUuid, Videos
+from vision.errors import InvalidInput
 
 CACHE = "public, max-age=86400"
 CAPTION = "CLIP"

@@ -5,10 +5,10 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import Response
 
-from deployments.media.plan import BoxTrack, ClipFacts, ClipPlan, ClipRequest
-from graphs.context import Context
 from graphs.media.streams import Stream
-from ops.stores.records import Asset
+from graphs.web.context import Context
+from stores.records import Asset
+from vision.media.plan import BoxTrack, ClipFacts, ClipPlan, ClipRequest
 
 CLIPS: Final = "media/clips"
 ENCODED: Final = {"clip": "video/mp2t", "overlay": "video/mp4"}

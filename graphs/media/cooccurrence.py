@@ -8,10 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Path
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput
 from graphs.assets.models import AssetId
-from graphs.concurrent import task_group
-from graphs.context import Context
+from graphs.indexing.representatives import Representatives
 from graphs.media.errors import IdentityNotFound, NeverTogether
 from graphs.media.models import (
     Cooccurrence,
@@ -21,10 +19,12 @@ from graphs.media.models import (
     FilePerson,
     RepresentativeFace,
 )
-from graphs.media.representatives import Representatives
 from graphs.media.results import bbox, indexed, thumbnail_url
-from graphs.media.videos import Videos
-from ops.stores.people import Identity, TraceRecord
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from graphs.web.videos import Videos
+from stores.people import Identity, TraceRecord
+from vision.errors import InvalidInput
 
 IDENTITY_LENGTH: Final = 64
 IdentityId = Annotated[str, Path(max_length=IDENTITY_LENGTH)]

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from deployments.errors import StageError
+from vision.errors import StageError
 
 Responses = dict[int | str, dict[str, Any]]
 """What OpenAPI says of the answers of a route, by status."""

@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter
 
-from graphs import jobs
 from graphs.assets.models import AssetId
-from graphs.context import Context
 from graphs.indexing.video import KIND, submit
-from graphs.jobs import JobAnswer
+from graphs.jobs import routes as jobs
+from graphs.jobs.routes import JobAnswer
 from graphs.media.models import FileDetails, IndexAccepted, IndexState
-from graphs.media.videos import Videos
-from ops.stores.records import Asset
+from graphs.web.context import Context
+from graphs.web.videos import Videos
+from stores.records import Asset
 
 
 def files_router(context: Context, videos: Videos) -> APIRouter:

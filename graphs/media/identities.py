@@ -10,12 +10,9 @@ import numpy as np
 from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput
-from deployments.people.calibration import similarity_percentage
-from graphs.assets.faces import FaceSource
-from graphs.assets.library import Library
-from graphs.context import Context
-from graphs.media.assigning import unit
+from graphs.indexing.assigning import unit
+from graphs.indexing.faces import FaceSource
+from graphs.indexing.serving import identity_version
 from graphs.media.cooccurrence import IDENTITY_LENGTH, IdentityId, known_identity, known_pair
 from graphs.media.models import (
     IdentitiesAnswer,
@@ -27,8 +24,11 @@ from graphs.media.models import (
     NewIdentityAnswer,
     SimilarIdentity,
 )
-from graphs.media.serving import identity_version
-from ops.stores.people import Identity
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library
+from stores.people import Identity
+from vision.errors import InvalidInput
+from vision.faces.calibration import similarity_percentage
 
 SAME_PERCENT: Final = 75.0
 OTHER_PERCENT: Final = 50.0

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from graphs.assets.models import AssetId
-from graphs.jobs import JobAnswer
+from graphs.jobs.routes import JobAnswer
 
 FILE = "aeed71342a899fe4b4c57b7d41bcb692"
 PERSON = "c3545906-c82d-4b66-aa1d-150bc02decce"

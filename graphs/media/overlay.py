@@ -9,7 +9,7 @@ from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
 from graphs.media.errors import BINARY, NotIndexed, Responses
 from graphs.media.spans import Audio, Mode, Span, SpanOf
-from graphs.media.videos import FileUuid, Videos
+from graphs.web.videos import FileUuid, Videos
 
 CACHE = "private, no-cache"
 """Names and traces change."""

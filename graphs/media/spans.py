@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NamedTuple
 from fastapi import Depends, Query
 from pydantic import Field, FiniteFloat
 
-from deployments.errors import InvalidInput
-from deployments.media.plan import Action, ClipPlan
+from vision.errors import InvalidInput
+from vision.media.plan import Action, ClipPlan
 
 MAX_FRAME = 2**31 - 1
 MAX_SECONDS = 10**7

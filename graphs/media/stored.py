@@ -6,14 +6,14 @@ from contextlib import aclosing
 from fastapi import Request
 from fastapi.responses import Response
 
-from graphs.context import Context
-from graphs.contracts import MEDIA
-from graphs.errors import AssetNotFound
-from graphs.failures import Failure
 from graphs.media.ranges import StoredFile, select
 from graphs.media.streams import Stream
-from ops.stores.objects import ObjectNotFound
-from ops.stores.records import Asset
+from graphs.web.context import Context
+from graphs.web.contracts import MEDIA
+from graphs.web.errors import AssetNotFound
+from graphs.web.failures import Failure
+from stores.objects import ObjectNotFound
+from stores.records import Asset
 
 
 async def stored_video(context: Context, request: Request, asset: Asset) -> Response:

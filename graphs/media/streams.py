@@ -9,9 +9,9 @@ from anyio import CancelScope
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
-from deployments.errors import DeadlineExceeded, StageError
-from deployments.handle import request_deadline, time_left
-from ops.stores.documents import StoreError
+from deployments.serving.handle import request_deadline, time_left
+from stores.documents import StoreError
+from vision.errors import DeadlineExceeded, StageError
 
 logger = logging.getLogger("ray.serve")
 

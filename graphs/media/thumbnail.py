@@ -5,12 +5,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from deployments.errors import InvalidInput
 from deployments.media.frames import FramePicture, FrameRequest
-from graphs.context import Context
 from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import FrameNumber
-from graphs.media.videos import FileUuid, Videos
+from graphs.web.context import Context
+from graphs.web.videos import FileUuid, Videos
+from vision.errors import InvalidInput
 
 FRAMES = "media/frames"
 CACHED = {"cache-control": "public, max-age=86400"}

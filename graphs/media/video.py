@@ -5,13 +5,13 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from graphs.context import Context
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
 from graphs.media.errors import BINARY, NotIndexed, Responses
 from graphs.media.spans import Audio, Mode, SpanOf
 from graphs.media.stored import stored_video
-from graphs.media.videos import FileUuid, Videos
+from graphs.web.context import Context
+from graphs.web.videos import FileUuid, Videos
 
 CACHE = "private, max-age=86400"
 NO_CACHE = "private, no-cache"

@@ -9,9 +9,6 @@ import numpy as np
 from fastapi import APIRouter, Path
 
 from deployments.analysis.nearest import Forget, Found, NearestQuery
-from deployments.errors import InvalidInput, StageError
-from deployments.muzzle.encoding import MuzzleEncoding
-from graphs.context import Context
 from graphs.muzzle import measures, words
 from graphs.muzzle.decision import mutual_criterion
 from graphs.muzzle.domain import VALID, domain_check
@@ -29,7 +26,10 @@ from graphs.muzzle.registry_models import (
     IdentifyRequest,
     IdentifyResponse,
 )
-from ops.stores.animals import Animal, animal_key
+from graphs.web.context import Context
+from stores.animals import Animal, animal_key
+from vision.errors import InvalidInput, StageError
+from vision.muzzle.encoding import MuzzleEncoding
 
 logger = logging.getLogger("ray.serve")
 

@@ -3,12 +3,12 @@
 from fastapi import APIRouter, FastAPI, Security
 
 from configs.settings import Settings
-from graphs.bodies import large_body_route
-from graphs.context import Context
 from graphs.muzzle.animals import GALLERY, add_animal_routes
 from graphs.muzzle.photos import ENSEMBLE
 from graphs.muzzle.verify import add_domain_check_routes, add_encode_routes, add_predict_routes
 from graphs.muzzle.words import KEY
+from graphs.web.bodies import large_body_route
+from graphs.web.context import Context
 
 STAGES = (ENSEMBLE, GALLERY)
 _FRAME = 64 * 1024

@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 
-from deployments.muzzle.encoding import MuzzleEncoding
 from graphs.muzzle import measures
 from graphs.muzzle.criteria import CriterionResult
 from graphs.muzzle.domain import VALID, domain_check
@@ -20,6 +19,7 @@ from graphs.muzzle.verification import (
     PredictSummary,
     ReferenceVsProbe,
 )
+from vision.muzzle.encoding import MuzzleEncoding
 
 GOOD: Final = 0.55
 EXCELLENT: Final = 0.85

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from deployments.muzzle.encoding import MuzzleEncoding
 from graphs.muzzle.criteria import CriterionResult, DomainCheckDecision, DomainCheckResponse, DomainCheckSummary
 from graphs.muzzle.limits import Limits
 from graphs.muzzle.measures import PLACES, cross_model_consistency, embedding_variance
+from vision.muzzle.encoding import MuzzleEncoding
 
 VALID: Final = "VALID_MUZZLE"
 INVALID: Final = "INVALID_INPUT"

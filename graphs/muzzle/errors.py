@@ -1,6 +1,6 @@
 """Errors of the registry of animals."""
 
-from deployments.errors import StageError
+from vision.errors import StageError
 
 
 class AnimalNotFound(StageError):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from deployments.muzzle.encoding import MuzzleEncoding
 from graphs.muzzle import measures
 from graphs.muzzle.criteria import CriterionResult
 from graphs.muzzle.decision import (
@@ -17,6 +16,7 @@ from graphs.muzzle.domain import VALID, domain_check
 from graphs.muzzle.limits import Limits
 from graphs.muzzle.measures import Comparison
 from graphs.muzzle.registry_models import Candidate, IdentifyDecision, IdentifySummary
+from vision.muzzle.encoding import MuzzleEncoding
 
 NOBODY = Comparison(0.0, 2.0)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from configs.settings import Settings
-from deployments.muzzle.encoding import Thresholds
+from vision.muzzle.encoding import Thresholds
 
 CONTRACT: Final = Thresholds(cosine=0.62, distance=0.85, mutual=0.40)
 

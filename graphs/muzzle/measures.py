@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.muzzle.encoding import MuzzleEncoding
+from vision.muzzle.encoding import MuzzleEncoding
 
 Vector = NDArray[np.float32]
 PLACES = 4

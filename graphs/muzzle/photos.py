@@ -8,12 +8,12 @@ from typing import Final
 
 from fastapi import UploadFile
 
-from deployments.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
-from deployments.muzzle.encoding import MuzzleEncoding
-from graphs.concurrent import task_group
-from graphs.context import Context
-from graphs.intake.parts import base_name
-from graphs.photos.sources import from_base64
+from graphs.web.concurrent import task_group
+from graphs.web.context import Context
+from graphs.web.fetch.sources import from_base64
+from graphs.web.uploads.parts import base_name
+from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
+from vision.muzzle.encoding import MuzzleEncoding
 
 ENSEMBLE: Final = "muzzle/ensemble"
 SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")

@@ -6,9 +6,6 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, File, UploadFile
 
-from deployments.errors import InvalidInput
-from deployments.muzzle.encoding import MuzzleEncoding
-from graphs.context import Context
 from graphs.muzzle import words
 from graphs.muzzle.codes import EncodedImageResult, EncodeRequest, EncodeResponse, ModelEmbeddingCode
 from graphs.muzzle.criteria import DomainCheckRequest, DomainCheckResponse
@@ -17,6 +14,9 @@ from graphs.muzzle.domain import domain_check
 from graphs.muzzle.limits import limits_of
 from graphs.muzzle.photos import MuzzlePhotos, Photo
 from graphs.muzzle.verification import PredictRequest, PredictResponse
+from graphs.web.context import Context
+from vision.errors import InvalidInput
+from vision.muzzle.encoding import MuzzleEncoding
 
 MOST_PHOTOS = 12
 CODE_PLACES = 6

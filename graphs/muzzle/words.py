@@ -12,7 +12,7 @@ KEY: Final = APIKeyHeader(
     description="API key for authentication. Obtain from your account settings.",
     auto_error=False,
 )
-"""Describes the header; graphs/access.py looks at it before any route does."""
+"""Describes the header; graphs/web/auth.py looks at it before any route does."""
 
 
 def responses(payload: str) -> Responses:

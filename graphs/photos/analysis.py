@@ -6,15 +6,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from deployments.embed.embedding import ClipEmbedding
-from deployments.errors import InvalidInput, ModelNotLoaded
 from deployments.people.emotion import Emotion
-from deployments.people.face import Face
 from deployments.quality.blur import Sharpness
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Ratings
-from graphs.concurrent import task_group
-from graphs.context import Clock, Context
 from graphs.photos.labels import aesthetic_label, overall_quality
 from graphs.photos.models import (
     Aesthetic,
@@ -29,7 +24,12 @@ from graphs.photos.models import (
     Quality,
     Region,
 )
-from graphs.pictures import Picture, Pictures
+from graphs.web.concurrent import task_group
+from graphs.web.context import Clock, Context
+from graphs.web.pictures import Picture, Pictures
+from vision.embed.embedding import ClipEmbedding
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.faces.face import Face
 
 BLUR = "quality/blur"
 BRISQUE = "quality/brisque"

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, FastAPI
 
 from configs.settings import Settings
-from graphs.bodies import large_body_route
-from graphs.context import Context
 from graphs.photos.analysis import BLUR, BRISQUE, CLIP, EMOTION, FACES, NIMA
 from graphs.photos.analyze import add_analyze_routes
 from graphs.photos.cluster import CLUSTERS, add_cluster_route
 from graphs.photos.describe import DESCRIBE, add_describe_route
 from graphs.photos.models import PhotoError
+from graphs.web.bodies import large_body_route
+from graphs.web.context import Context
 
 PREFIX = "/v1"
 STAGES = (BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE)

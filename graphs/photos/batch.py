@@ -5,13 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from deployments.errors import StageError
-from graphs.concurrent import task_group
-from graphs.context import Clock, Context
 from graphs.photos.analysis import PhotoAnalysis
 from graphs.photos.errors import code_of
 from graphs.photos.models import Flags, ImageInput, PhotoResult
-from graphs.photos.sources import encoded
+from graphs.web.concurrent import task_group
+from graphs.web.context import Clock, Context
+from graphs.web.fetch.sources import encoded
+from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 

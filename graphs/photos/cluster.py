@@ -9,10 +9,10 @@ from fastapi import APIRouter
 from numpy.typing import NDArray
 
 from deployments.analysis.clusters import Clustering, ClusterQuery
-from deployments.errors import InvalidInput
-from graphs.context import Context, Timer
 from graphs.photos.errors import ClusteringError
 from graphs.photos.models import API_VERSION, Assignment, ClusterAnswer, ClusterRequest, PhotoCluster
+from graphs.web.context import Context, Timer
+from vision.errors import InvalidInput
 
 CLUSTERS = "analysis/clusters"
 

@@ -10,14 +10,14 @@ from urllib.parse import SplitResult, urlsplit
 from fastapi import APIRouter, Request
 from PIL import Image
 
-from deployments.errors import InvalidInput
-from deployments.handle import time_left
-from deployments.images import decode
-from deployments.language.review import Answer, Question
-from graphs.assets.library import ID_LENGTH, Library
-from graphs.context import Context, Timer
+from deployments.serving.handle import time_left
 from graphs.photos.models import ReviewAnswer, ReviewRequest
-from ops.stores.records import Asset
+from graphs.web.context import Context, Timer
+from graphs.web.uploads.library import ID_LENGTH, Library
+from stores.records import Asset
+from vision.errors import InvalidInput
+from vision.images import decode
+from vision.language.review import Answer, Question
 
 DESCRIBE = "language/describe"
 

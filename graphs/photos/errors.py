@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from deployments import errors
-from deployments.errors import StageError
+from vision import errors
+from vision.errors import StageError
 
 
 class PhotoBatchTooLarge(StageError):

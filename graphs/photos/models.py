@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
-from deployments.language.review import Review
 from graphs.photos.labels import Label
+from vision.language.review import Review
 
 API_VERSION = "1.0"
 MAX_IMAGES = 1000

@@ -7,21 +7,21 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from deployments.errors import ProcessingFailed, StageUnavailable
-from deployments.handle import request_deadline
-from graphs import jobs
-from graphs.context import Clock, Context, Timer
+from deployments.serving.handle import request_deadline
 from graphs.indexing.finishing import analysis_version
 from graphs.indexing.models import ShotModels
 from graphs.indexing.video import submit_shots
-from graphs.json import JsonResponse
-from graphs.media.videos import Videos
+from graphs.jobs import routes as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.models import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
 from graphs.shots.sheet import sheet_url
-from ops.stores.jobs import Job
-from ops.stores.records import Asset
-from ops.stores.shots import Analysis, Shot
+from graphs.web.context import Clock, Context, Timer
+from graphs.web.json import JsonResponse
+from graphs.web.videos import Videos
+from stores.jobs import Job
+from stores.records import Asset
+from stores.shots import Analysis, Shot
+from vision.errors import ProcessingFailed, StageUnavailable
 
 PAUSES_S: Final = (0.05, 1.0)
 """Between looks at the job: the first one, and the longest."""

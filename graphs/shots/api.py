@@ -3,9 +3,7 @@
 from fastapi import APIRouter, FastAPI
 
 from graphs.assets.models import ErrorBody
-from graphs.context import Context
 from graphs.indexing.models import CUTS, EMBED, FACES
-from graphs.media.videos import Videos
 from graphs.shots.analyze import analyze_router
 from graphs.shots.browsing import browsing_router
 from graphs.shots.encoders import CLIP, SENTENCE, Encoders
@@ -14,6 +12,8 @@ from graphs.shots.sheet import sheet_router
 from graphs.shots.storing import storing_router
 from graphs.shots.suggesting import suggesting_router
 from graphs.shots.thumbnails import FRAMES
+from graphs.web.context import Context
+from graphs.web.videos import Videos
 
 STAGES = (SENTENCE, CLIP, FRAMES, CUTS, EMBED, FACES)
 ERRORS = {

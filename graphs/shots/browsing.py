@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from graphs.context import Context, Timer
-from graphs.json import JsonResponse
-from graphs.media.videos import Videos
 from graphs.shots import thumbnails
 from graphs.shots.errors import ShotNotFound
 from graphs.shots.models import Label, LibraryAnswer, ShotDeleted, ShotId
-from ops.stores.shots import Shot, ShotFilter
+from graphs.web.context import Context, Timer
+from graphs.web.json import JsonResponse
+from graphs.web.videos import Videos
+from stores.shots import Shot, ShotFilter
 
 LAST_PAGE: Final = 1_000_000
 CACHE: Final = "public, max-age=86400"

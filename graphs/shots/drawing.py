@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
-from deployments.media.overlay import timecode
-from deployments.quality.framing import UNDETERMINED
-from ops.stores.shots import Shot
+from stores.shots import Shot
+from vision.media.overlay import timecode
+from vision.quality.framing import UNDETERMINED
 
 COLUMNS: Final = 5
 PICTURE: Final = (320, 180)

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from deployments.embed.embedding import ClipEmbedding, SentenceEmbedding
-from deployments.errors import ModelNotLoaded, StageUnavailable
-from graphs.context import Context
-from ops.stores.records import Vector
+from graphs.web.context import Context
+from stores.records import Vector
+from vision.embed.embedding import ClipEmbedding, SentenceEmbedding
+from vision.errors import ModelNotLoaded, StageUnavailable
 
 AT_ONCE: Final = 64
 """Texts of one request on their way to a stage, whose queue is bounded."""

@@ -1,6 +1,6 @@
 """Errors of the shot routes beside those of stages and assets."""
 
-from deployments.errors import StageError
+from vision.errors import StageError
 
 
 class ShotNotFound(StageError):

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from deployments.errors import InvalidInput
-from deployments.quality.framing import SHOT_SIZES, UNDETERMINED, WIDEST
-from deployments.shots.movement import LABELS as MOVEMENTS
 from graphs.shots.models import SceneContext, ShotInput, StoreShotsRequest
-from ops.stores.records import Asset
-from ops.stores.shots import Analysis, Shot, Transition, folded
+from stores.records import Asset
+from stores.shots import Analysis, Shot, Transition, folded
+from vision.errors import InvalidInput
+from vision.quality.framing import SHOT_SIZES, UNDETERMINED, WIDEST
+from vision.shots.movement import LABELS as MOVEMENTS
 
 SLACK_S: Final = 1.0
 """Seconds by which a shot may end after the duration that a container states, which is often off by some frames."""

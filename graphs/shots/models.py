@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
-from deployments.shots.transitions import THRESHOLD
 from graphs.assets.models import Answer, AssetId
-from ops.stores.jobs import JobStatus
+from stores.jobs import JobStatus
+from vision.shots.transitions import THRESHOLD
 
 FEATURES: Final = 384
 MOST_SHOTS: Final = 1000

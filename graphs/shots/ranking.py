@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.context import Context
 from graphs.shots.encoders import Query
-from ops.stores.records import Vector
-from ops.stores.shots import Catalogue, ShotLabels, folded
+from graphs.web.context import Context
+from stores.records import Vector
+from stores.shots import Catalogue, ShotLabels, folded
 
 KEYFRAME_WEIGHT: Final = 0.4
 """Of the key frame beside the text."""

@@ -7,16 +7,16 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from deployments.errors import StageError
-from deployments.media.overlay import timecode
-from graphs.context import Context
 from graphs.media.errors import BINARY, Responses
-from graphs.media.videos import FileUuid, Videos
 from graphs.shots import thumbnails
 from graphs.shots.drawing import Cell, sheet, words
 from graphs.shots.errors import NotAnalyzed
-from ops.stores.records import Asset
-from ops.stores.shots import Analysis, Shot
+from graphs.web.context import Context
+from graphs.web.videos import FileUuid, Videos
+from stores.records import Asset
+from stores.shots import Analysis, Shot
+from vision.errors import StageError
+from vision.media.overlay import timecode
 
 ROUTE: Final = "contact_sheet_png"
 A_PAGE: Final = 60

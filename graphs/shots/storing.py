@@ -8,16 +8,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from configs.settings import Settings
-from graphs.bodies import large_body_route
-from graphs.context import Context, Timer
-from graphs.errors import AssetNotFound
-from graphs.media.videos import Videos
 from graphs.shots import thumbnails
 from graphs.shots.encoders import Encoders
 from graphs.shots.merging import merged
 from graphs.shots.models import StoreShotsAnswer, StoreShotsRequest
 from graphs.shots.words import parts_of
-from ops.stores.shots import Shot
+from graphs.web.bodies import large_body_route
+from graphs.web.context import Context, Timer
+from graphs.web.errors import AssetNotFound
+from graphs.web.videos import Videos
+from stores.shots import Shot
 
 MAX_BODY: Final = 16 * 2**20
 """Bytes: 1000 shots with their features as text are about 9 MB, descriptions come on top."""

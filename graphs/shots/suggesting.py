@@ -4,7 +4,6 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
-from graphs.context import Context, Timer
 from graphs.shots.encoders import Encoders, Query
 from graphs.shots.models import Reason, Recommendation, SuggestAnswer, SuggestRequest
 from graphs.shots.ranking import (
@@ -19,8 +18,9 @@ from graphs.shots.ranking import (
 )
 from graphs.shots.thumbnails import thumbnail_url
 from graphs.shots.words import in_words, shared_words
-from ops.stores.shot_rows import labels_of
-from ops.stores.shots import Catalogue, Shot
+from graphs.web.context import Context, Timer
+from stores.shot_rows import labels_of
+from stores.shots import Catalogue, Shot
 
 
 def suggesting_router(context: Context, encoders: Encoders, index: ShotIndex) -> APIRouter:

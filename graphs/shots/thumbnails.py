@@ -5,11 +5,11 @@ from typing import Final
 from fastapi import Request
 
 from deployments.media.frames import FramePicture, FrameRequest
-from graphs import belongings
-from graphs.context import Context
-from ops.stores.objects import ObjectNotFound
-from ops.stores.records import Asset
-from ops.stores.shots import Shot
+from graphs.web.context import Context
+from stores import derived as belongings
+from stores.objects import ObjectNotFound
+from stores.records import Asset
+from stores.shots import Shot
 
 FRAMES: Final = "media/frames"
 LONGEST_SIDE: Final = 640

@@ -3,8 +3,8 @@
 import re
 from typing import Final
 
-from deployments.quality.framing import UNDETERMINED
-from ops.stores.shots import Shot, folded
+from stores.shots import Shot, folded
+from vision.quality.framing import UNDETERMINED
 
 NOTHING_SAID: Final = "shot"
 _WORD: Final = re.compile(r"[^\W_]+")

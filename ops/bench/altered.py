@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deployments.forensics.signal import SMALLEST_SIDE
-from deployments.images import Pixels, decode
+from vision.images import Pixels, decode
 
 MAX_PIXELS: Final = 100_000_000
 RATE: Final = 16_000

@@ -22,11 +22,11 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from deployments.images import Pixels, decode
 from ops.bench import altered
 from ops.bench.authenticity_plots import draw_drift, draw_scores
 from ops.bench.authenticity_service import CODECS, Service, films, serving, table
 from ops.bench.report import processor
+from vision.images import Pixels, decode
 
 REPORTS: Final = Path(__file__).parent / "reports"
 BANDS: Final = ("AUTHENTIC", "SUSPICIOUS", "MANIPULATED")

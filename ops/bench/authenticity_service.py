@@ -16,13 +16,13 @@ import httpx
 import numpy as np
 import psutil
 
-from deployments.catalog import find_stage
-from deployments.handle import StageHandle
-from deployments.images import decode
-from deployments.stage import StageRunner
+from deployments.serving.catalog import find_stage
+from deployments.serving.handle import StageHandle
+from deployments.serving.stage import StageRunner
 from graphs.authenticity.api import STAGES
-from graphs.gateway import build_app, open_context
+from graphs.web.gateway import build_app, open_context
 from ops.bench import altered
+from vision.images import decode
 
 CODECS: Final = {
     "WAV": ("pcm_s16le", "wav", 16_000, 0),

@@ -29,8 +29,8 @@ from graphs.indexing.video import KIND
 from ops.bench import bulk_bare, bulk_films
 from ops.bench.bulk_bare import Bare
 from ops.bench.report import processor
-from ops.stores.jobs import Job
-from ops.stores.open import open_jobs, open_people, open_shots
+from stores.jobs import Job
+from stores.open import open_jobs, open_people, open_shots
 
 TOO_LONG_S = 1800
 TWO = ("--decoders", "1", "--people", "2", "--cuts", "1")
@@ -58,7 +58,7 @@ class Run:
         self.home = home
         self._report = home / "report.json"
         home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "ops.index_videos", str(films), "--share", "1", "--report", str(self._report)]
+        command = [sys.executable, "-m", "ops.bulk", str(films), "--share", "1", "--report", str(self._report)]
         self._started = time.perf_counter()
         # A Ray of its own, whatever else runs on this machine, and no nicer than what it is compared with.
         environment = os.environ | {"VISION_HOME": str(home), "RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}

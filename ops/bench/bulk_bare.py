@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from deployments.media.reader import VideoReader
 from graphs.indexing.passes import VideoPass
 from ops.bulk.actors import FindCuts, LookAtFrames, Models
 from ops.bulk.rows import decoded_row
+from vision.media.reader import VideoReader
 
 STEPS = ("decoding", "faces and camera", "cuts")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from deployments.media.reader import VideoReader
 from ops.bench.film import people_of, portraits, write
 from ops.bench.indexing import FPS, Cast, planned
+from vision.media.reader import VideoReader
 
 COMPOSED = 10
 SIZE = (960, 540)

@@ -22,13 +22,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deployments.images import Pixels, decode
 from deployments.shots import camera
 from deployments.shots.camera import Camera, FrameRun, motions
-from deployments.shots.movement import Movement, classify
 from ops.bench.moves import KINDS, make, sampled
 from ops.bench.report import processor
 from ops.bench.stage_speed import measure
+from vision.images import Pixels, decode
+from vision.shots.movement import Movement, classify
 
 REPORTS = Path(__file__).parent / "reports"
 MAX_PIXELS = 100_000_000

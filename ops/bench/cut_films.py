@@ -12,8 +12,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.images import Pixels, decode
-from deployments.media.reader import VideoReader
+from vision.images import Pixels, decode
+from vision.media.reader import VideoReader
 
 Kind = Literal["cut", "dissolve", "fade"]
 SIZE: Final = (320, 180)

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from deployments.analysis import cuts as frame_difference
-from deployments.analysis.cuts import ChangeMeter
-from deployments.media.reader import VideoReader
+from vision.media.reader import VideoReader
+from vision.shots import hard_cuts as frame_difference
+from vision.shots.hard_cuts import ChangeMeter
 
 Detect = Callable[[Path], list[int]]
 

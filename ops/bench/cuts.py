@@ -20,16 +20,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from deployments.analysis import cuts as frame_difference
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.media.reader import VideoReader
 from deployments.shots.cuts import CutDetector
-from deployments.shots.transitions import STRIDE, THUMBNAIL, Window, Windows, transitions
 from ops.bench.cut_films import Kind, Label, Sources, write
 from ops.bench.cut_peers import SCENEDETECT, Detect, difference, reference, scenedetect
 from ops.bench.report import processor
 from ops.bench.stage_speed import measure
+from vision.errors import StageError
+from vision.images import Pixels
+from vision.media.reader import VideoReader
+from vision.shots import hard_cuts as frame_difference
+from vision.shots.transitions import STRIDE, THUMBNAIL, Window, Windows, transitions
 
 FILMS: Final[Mapping[str, Sequence[Kind]]] = {
     "film of cuts": ("cut",) * 14,

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import StageError
-from deployments.images import decode
 from deployments.people.faces import Config, FaceDetector
+from vision.errors import StageError
+from vision.images import decode
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]

@@ -11,22 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.settings import Settings
-from deployments.catalog import find_stage, local_handle
+from deployments.serving.catalog import find_stage, local_handle
 from graphs.assets.measures import FACES as PHOTO_FACES
-from graphs.context import Context
-from graphs.gateway import open_context
+from graphs.indexing.assigning import IDENTITIES
 from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
 from graphs.indexing.people import TRACKS
+from graphs.indexing.serving import FACES, IDENTITY
 from graphs.indexing.video import KIND, index_video, submit
-from graphs.intake.probe import Limits, probe
-from graphs.media.assigning import IDENTITIES
-from graphs.media.serving import FACES, IDENTITY
+from graphs.jobs.runner import JobContext, JobRunner
 from graphs.media.thumbnail import FRAMES
+from graphs.web.context import Context
+from graphs.web.gateway import open_context
 from ops.bench.film import Box, Truth
-from ops.jobs import JobContext, JobRunner
-from ops.stores.jobs import Json
-from ops.stores.people import TraceBoxes, TraceRecord, VideoIndex
-from ops.stores.records import Asset
+from stores.jobs import Json
+from stores.people import TraceBoxes, TraceRecord, VideoIndex
+from stores.records import Asset
+from vision.media.probe import Limits, probe
 
 STAGES = (FACES, IDENTITY, TRACKS, IDENTITIES, CUTS, CAMERA, EMBED, CLIP, FRAMES, PHOTO_FACES)
 SAME_PLACE = 0.5

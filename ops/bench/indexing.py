@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.media.reader import VideoReader
-from graphs.context import Context
+from graphs.web.context import Context
 from ops.bench import trace_sheet
 from ops.bench.film import Part, Portrait, Shot, Truth, people_of, portraits, write
 from ops.bench.indexed import Indexed, Score, first_shared, index, opened, score
 from ops.bench.report import processor
+from vision.media.reader import VideoReader
 
 FPS = 25
 LARGE, SMALL = (1920, 1080), (640, 360)

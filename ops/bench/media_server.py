@@ -7,9 +7,9 @@ import uvicorn
 import uvloop
 
 from configs.settings import settings
-from deployments.catalog import find_stage, local_handle
-from graphs.apis import APIS
-from graphs.gateway import build_app, open_context
+from deployments.serving.catalog import find_stage, local_handle
+from graphs.web.apis import APIS
+from graphs.web.gateway import build_app, open_context
 
 STAGES = ("media/clips", "media/frames")
 """The others have handles that nobody calls."""

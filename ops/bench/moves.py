@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.images import Pixels
 from deployments.shots.camera import FrameRun
+from vision.images import Pixels
 
 SIZES: Final = ((640, 360), (640, 480), (480, 272), (360, 640))
 RATES: Final = (12, 24, 25, 30, 50, 60)

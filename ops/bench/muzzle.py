@@ -1,7 +1,7 @@
 """The muzzle service on real photos: ``python -m ops.bench.muzzle MUZZLES --training DIR --out FILE.md``.
 
 MUZZLES are labelled photos; ``--others`` and ``--general`` are folders of pictures that show no muzzle. DIR is what
-``ops/train_muzzle.py --leave-one-out`` wrote. Every probe is judged by the stage and by the code of /predict against
+``ops/training/muzzle.py --leave-one-out`` wrote. Every probe is judged by the stage and by the code of /predict against
 every triple of references; the stage is timed against its own backbone in turns, all of it in one run.
 """
 
@@ -24,17 +24,17 @@ from PIL import Image
 from configs.settings import settings
 from deployments.embed.dinov3 import Config as DinoConfig
 from deployments.embed.dinov3 import Dinov3
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.muzzle.encoding import MuzzleEncoding
 from deployments.muzzle.ensemble import Config, MuzzleEnsemble
 from graphs.muzzle.decision import predicted
 from graphs.muzzle.domain import INVALID, VALID, domain_check
 from graphs.muzzle.limits import limits_of
 from ops.bench.report import processor
-from ops.error_rates import Rate, rate
-from ops.muzzle.made_up import made_up
-from ops.muzzle.photos import SUFFIXES, find_photos
+from ops.calibration.error_rates import Rate, rate
+from ops.training.made_up import made_up
+from ops.training.photos import SUFFIXES, find_photos
+from vision.errors import StageError
+from vision.images import Pixels
+from vision.muzzle.encoding import MuzzleEncoding
 
 CAVEATS = (
     "What these numbers can and cannot say:",
@@ -183,7 +183,7 @@ def report(
     lines = [
         "# Muzzle verification",
         "",
-        f"`python -m ops.train_muzzle cattle_muzzle --also opencows --out DIR --leave-one-out`, then `python -m "
+        f"`python -m ops.training.muzzle cattle_muzzle --also opencows --out DIR --leave-one-out`, then `python -m "
         f"ops.bench.muzzle cattle_muzzle --training DIR`, {date.today():%Y-%m-%d}; {processor()}; {info['backbone']}, "
         f"{info['engine']}.",
         "",

@@ -19,13 +19,13 @@ from typing import Any
 import uvloop
 from threadpoolctl import threadpool_limits
 
-from deployments.catalog import find_stage
-from deployments.images import Pixels, decode
-from deployments.people.face import Face
+from deployments.serving.catalog import find_stage
 from ops.bench.client import Result, closed_loop, json_request
 from ops.bench.images import jpegs, resized
 from ops.bench.report import processor
 from ops.bench.server import service
+from vision.faces.face import Face
+from vision.images import Pixels, decode
 
 STAGES = ("quality/blur", "quality/brisque", "quality/nima", "people/faces", "people/emotion", "embed/clip")
 CLIENTS = 16

@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.images import Pixels, decode
 from deployments.quality.blur import Blur, laplacian_variance
 from deployments.quality.brisque import Brisque, Distortion
 from deployments.quality.brisque import Config as BrisqueConfig
@@ -29,6 +28,7 @@ from deployments.quality.nima import Config as NimaConfig
 from deployments.quality.nima import Nima, Ratings
 from ops.bench.report import processor
 from ops.bench.stage_speed import Speed, measure
+from vision.images import Pixels, decode
 
 REPORTS = Path(__file__).parent / "reports"
 MAX_PIXELS = 100_000_000

@@ -54,9 +54,9 @@ async def served(home: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the assets' upload and of the shot routes, in this process, over empty stores."""
     os.environ |= {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false", "VISION_CACHE_URL": ""}
     from configs.settings import settings
-    from deployments.catalog import find_stage, local_handle
-    from graphs.apis import APIS
-    from graphs.gateway import build_app, open_context
+    from deployments.serving.catalog import find_stage, local_handle
+    from graphs.web.apis import APIS
+    from graphs.web.gateway import build_app, open_context
 
     settings.cache_clear()
     needed = dict.fromkeys((*APIS["assets"].stages, *APIS["shots"].stages))

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.catalog import AnyStage
-from deployments.errors import StageError
-from deployments.stage import StageRunner
+from deployments.serving.catalog import AnyStage
+from deployments.serving.stage import StageRunner
+from vision.errors import StageError
 
 IN_FLIGHT = 16
 ROUNDS = 2

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from configs.settings import Settings
-from graphs.intake.probe import Limits, probe
-from ops.stores.open import open_documents, open_objects, open_people
-from ops.stores.people import TraceBoxes, TraceRecord, VideoIndex
-from ops.stores.records import Asset
+from stores.open import open_documents, open_objects, open_people
+from stores.people import TraceBoxes, TraceRecord, VideoIndex
+from stores.records import Asset
+from vision.media.probe import Limits, probe
 
 SECONDS, FPS, SIZE = 60, 25, (1920, 1080)
 FRAMES: Final = SECONDS * FPS

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.media.reader import VideoReader
 from ops.bench.indexed import Indexed
+from vision.media.reader import VideoReader
 
 FACE, FACES, LABEL = 96, 10, 150
 """Pixels of a face, faces in a row, pixels of its label."""

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.stores.lance_vectors import LanceVectors
-from ops.stores.records import Features, Vector
+from stores.lance.vectors import LanceVectors
+from stores.records import Features, Vector
 
 MODEL = "bench/1"
 CHUNK = 2000

@@ -14,14 +14,12 @@ from typing import Any, Final, Protocol, TypeVar
 from numpy.typing import NDArray
 
 from configs.settings import settings
-from deployments.catalog import AnyStage, find_stage, local_handle
-from deployments.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
-from deployments.handle import StageHandle
-from deployments.media.reader import VideoReader
+from deployments.serving.catalog import AnyStage, find_stage, local_handle
+from deployments.serving.handle import StageHandle
 from graphs.indexing.looking import Looking, found_in
 from graphs.indexing.models import CAMERA, CUTS
 from graphs.indexing.passes import VideoPass
-from graphs.media.serving import FACES, IDENTITY
+from graphs.indexing.serving import FACES, IDENTITY
 from ops.bulk.rows import (
     Batch,
     Broken,
@@ -37,9 +35,11 @@ from ops.bulk.rows import (
     row,
     with_images,
 )
-from ops.stores.documents import StoreError
-from ops.stores.objects import ObjectNotFound
-from ops.stores.open import open_objects
+from stores.documents import StoreError
+from stores.objects import ObjectNotFound
+from stores.open import open_objects
+from vision.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
+from vision.media.reader import VideoReader
 
 logger = logging.getLogger("ray.serve")
 

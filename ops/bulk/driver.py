@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from configs.settings import Settings, settings
-from deployments.catalog import AnyStage, find_stage
-from deployments.errors import ModelNotLoaded
-from deployments.handle import StageHandle
-from graphs.context import Context
-from graphs.gateway import open_context
+from deployments.serving.catalog import AnyStage, find_stage
+from deployments.serving.handle import StageHandle
 from graphs.indexing.models import ShotModels
-from graphs.media.serving import Models as PeopleModels
+from graphs.indexing.serving import Models as PeopleModels
+from graphs.jobs.run import JobContext, JobRun, LeaseLost, Timing
+from graphs.web.context import Context
+from graphs.web.gateway import open_context
 from ops.bulk.actors import Models
 from ops.bulk.plan import Options, Plan, planned, stage_configs
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, Watcher
 from ops.bulk.sources import Item, items_of
 from ops.cluster import ClusterError, default_config, free_port, inherited_environment
-from ops.job_run import JobContext, JobRun, LeaseLost, Timing
-from ops.stores.jobs import Job, Json
+from stores.jobs import Job, Json
+from vision.errors import ModelNotLoaded
 
 KIND: Final = "bulk-index"
 LOCAL: Final = "local"

@@ -6,16 +6,16 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
-from deployments.errors import ProcessingFailed, StageError, StageUnavailable
-from graphs.context import Context
 from graphs.indexing.finishing import ASSIGNED, LINKED
 from graphs.indexing.keeping import WATCHED, Keeper, check_asset, parts_of
 from graphs.indexing.looking import MAX_FAILED
 from graphs.indexing.video import parts_of_job
+from graphs.jobs.runner import JobContext
+from graphs.web.context import Context
 from ops.bulk.finisher import Order
 from ops.bulk.rows import Broken, Found, Grant, Opened, Piece
-from ops.jobs import JobContext
-from ops.stores.jobs import Json
+from stores.jobs import Json
+from vision.errors import ProcessingFailed, StageError, StageUnavailable
 
 MOST_DECODERS: Final = 3
 """Decoders that may die of one video in one attempt."""

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from configs.settings import settings
-from deployments.catalog import local_handle
-from deployments.errors import StageError, StageUnavailable
-from graphs.context import Context
-from graphs.gateway import open_context
+from deployments.serving.catalog import local_handle
+from graphs.indexing.assigning import IDENTITIES
 from graphs.indexing.finishing import Made, make, store
 from graphs.indexing.models import CLIP, CUTS, EMBED, ShotModels
 from graphs.indexing.models import FACES as PHOTO_FACES
 from graphs.indexing.parts import Parts
 from graphs.indexing.people import TRACKS
+from graphs.indexing.serving import FACES, IDENTITY
+from graphs.indexing.serving import Models as PeopleModels
 from graphs.indexing.shots import ShotMaker
 from graphs.indexing.video import same_models, whole_parts
 from graphs.indexing.watch import Timeline
-from graphs.media.assigning import IDENTITIES
-from graphs.media.serving import FACES, IDENTITY
-from graphs.media.serving import Models as PeopleModels
 from graphs.shots.thumbnails import FRAMES
+from graphs.web.context import Context
+from graphs.web.gateway import open_context
 from ops.bulk.actors import Models
 from ops.bulk.rows import Opened
-from ops.stores.jobs import Json
+from stores.jobs import Json
+from vision.errors import StageError, StageUnavailable
 
 STAGES: Final = (EMBED, CLIP, TRACKS, IDENTITIES, FRAMES, FACES, IDENTITY, CUTS, PHOTO_FACES)
 """The last four only say which models there are."""

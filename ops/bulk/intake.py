@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, Final
 
-from deployments.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable
-from graphs.assets.library import Library, asset_id_of
-from graphs.context import Context
-from graphs.intake.spool import spool_file
+from graphs.web.context import Context
+from graphs.web.uploads.library import Library, asset_id_of
+from graphs.web.uploads.spool import spool_file
 from ops.bulk.sources import Item, SourceError, opened
-from ops.stores.documents import StoreError
-from ops.stores.records import Asset
+from stores.documents import StoreError
+from stores.records import Asset
+from vision.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable
 
 AHEAD: Final = 4
 AT_ONCE: Final = 2

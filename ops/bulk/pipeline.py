@@ -16,7 +16,6 @@ from typing import Any, Final
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from deployments.errors import StageError, StageUnavailable
 from ops.bulk.actors import DecodeVideos, FindCuts, LookAtFrames, Models
 from ops.bulk.desk import Mailbox, RemoteDesk
 from ops.bulk.file import Finishers
@@ -24,8 +23,9 @@ from ops.bulk.finisher import DIED, Finisher, Order
 from ops.bulk.plan import Plan
 from ops.bulk.rows import Piece, piece_of
 from ops.bulk.run import Answer, PipelineBroken
-from ops.stores.documents import StoreError
-from ops.stores.jobs import Json
+from stores.documents import StoreError
+from stores.jobs import Json
+from vision.errors import StageError, StageUnavailable
 
 logger = logging.getLogger("ray.serve")
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.media.reader import StreamFacts
-from deployments.shots.motion import Motions
 from graphs.indexing.candidates import Candidate
 from graphs.indexing.findings import Findings, Seen
 from graphs.indexing.passes import Chunk
+from vision.errors import StageError
+from vision.images import Pixels
+from vision.media.reader import StreamFacts
+from vision.shots.motion import Motions
 
 Batch = Mapping[str, NDArray[Any]]
 """One row as Ray Data hands it to a function."""

@@ -15,18 +15,18 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from deployments.errors import StageError
-from graphs.context import Context
 from graphs.indexing.video import submit
+from graphs.jobs.run import JobRun, Timing
+from graphs.web.context import Context
 from ops.bulk.file import Finishers, OpenFile
 from ops.bulk.intake import Intake
 from ops.bulk.report import FileReport, Report, State
 from ops.bulk.rows import Grant, Piece
 from ops.bulk.sources import Item
-from ops.job_run import JobRun, Timing
-from ops.stores.documents import StoreError
-from ops.stores.jobs import Job
-from ops.stores.records import Asset
+from stores.documents import StoreError
+from stores.jobs import Job
+from stores.records import Asset
+from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal, cast
 
-from ops.stores.s3_url import S3Location
+from stores.s3.url import S3Location
 
 SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".3gp", ".3g2"})
 """Of files that are taken from a folder or a bucket; their content decides whether they are videos."""
@@ -47,7 +47,7 @@ def opened(item: Item) -> Iterator[BinaryIO]:
     Raises SourceError, and StoreError when a bucket does not answer.
     """
     if item.kind == "s3":
-        from ops.stores.s3_folder import ObjectUnreadable, S3Folder
+        from stores.s3.folder import ObjectUnreadable, S3Folder
 
         try:
             body = S3Folder(item.place).open(item.key)
@@ -108,7 +108,7 @@ def _listed(path: Path) -> list[Item]:
 
 
 def _bucket(url: str) -> list[Item]:
-    from ops.stores.s3_folder import S3Folder
+    from stores.s3.folder import S3Folder
 
     try:
         location = S3Location.parse(url)

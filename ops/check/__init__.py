@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from deployments.weights.registry import MODELS_YAML
 from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
 from ops.check.fault import Fault, Report
 from ops.check.serving import check_application, dicts, read
 from ops.check.wiring import check_wiring
+from vision.weights.registry import MODELS_YAML
 
 __all__ = ["CONFIGS", "Fault", "check_all", "faults"]
 

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 import deployments
 from configs.settings import PREFIX, Settings, variables
-from deployments.catalog import AnyStage, find_stage
-from deployments.stage import StageConfig
-from deployments.weights import load_registry, validate_registry
+from deployments.serving.catalog import AnyStage, find_stage
+from deployments.serving.stage import StageConfig
 from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
+from vision.weights import load_registry, validate_registry
 
-GRAPH_MODULES = {"graphs.gateway": "graphs/gateway.py", "graphs.worker": "graphs/worker.py"}
+GRAPH_MODULES = {"graphs.web.gateway": "graphs/web/gateway.py", "graphs.jobs.worker": "graphs/jobs/worker.py"}
 
 
 @dataclass

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
 
-from deployments.handle import StageHandle
-from deployments.stage import StageConfig
+from deployments.serving.handle import StageHandle
+from deployments.serving.stage import StageConfig
 from ops.check.code import Code, models_of
 from ops.check.fault import Report
 

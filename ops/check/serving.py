@@ -14,14 +14,14 @@ import yaml
 from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.catalog import RoomArgs
+from deployments.serving.catalog import RoomArgs
 from ops.check.code import Code
 from ops.check.fault import Report
 from ops.check.process import check_limits, check_stages, check_worker
 from ops.cluster import WORKER
 
-ROOM = "deployments.catalog:room"
-GATEWAY = "graphs.gateway:gateway"
+ROOM = "deployments.serving.catalog:room"
+GATEWAY = "graphs.web.gateway:gateway"
 
 
 @dataclass
@@ -99,7 +99,7 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
             _check_names(app.args, report.at("args"))
         elif path in (GATEWAY, WORKER):
             # Here, because a graph that does not import must leave the rest of the check alive.
-            from graphs.gateway import GatewayArgs
+            from graphs.web.gateway import GatewayArgs
 
             app.args = GatewayArgs.model_validate(args)
             app.hosts = {path.rpartition(":")[2]: []}

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from deployments.catalog import address_of
+from deployments.serving.catalog import address_of
 from ops.check.code import Code
 from ops.check.fault import Report
 from ops.check.serving import GATEWAY, App
@@ -99,7 +99,7 @@ def _unserved(served: set[str]) -> set[str]:
     """Stages that only APIs need which no gateway of the file serves."""
     if not served:
         return set()
-    from graphs.apis import APIS
+    from graphs.web.apis import APIS
 
     used = {key for name in served for key in APIS[name].stages}
     return {key for api in APIS.values() for key in api.stages} - used

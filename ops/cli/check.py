@@ -14,8 +14,8 @@ from rich.text import Text
 
 from configs.settings import settings
 from ops.check import CONFIGS, Fault, check_all
-from ops.repair import Repaired, repair
-from ops.stores.open import open_documents, open_objects
+from stores.open import open_documents, open_objects
+from stores.repair import Repaired, repair
 
 
 def check(

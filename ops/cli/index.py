@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.errors import StageError
 from ops.bulk.driver import AlreadyRunning
 from ops.bulk.driver import index as index_sources
 from ops.bulk.plan import SHARE, Options, PlanError
@@ -17,6 +16,7 @@ from ops.bulk.run import PipelineBroken
 from ops.bulk.screen import Screen, summary
 from ops.bulk.sources import SourceError
 from ops.cluster import ClusterError
+from vision.errors import StageError
 
 console = Console()
 EXPECTED = (SourceError, PlanError, PipelineBroken, AlreadyRunning)

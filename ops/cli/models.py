@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from deployments.weights import Model, Weights, WeightsUnavailable, store, verify, whereabouts
+from vision.weights import Model, Weights, WeightsUnavailable, store, verify, whereabouts
 
 app = typer.Typer(help="Model weights: list, pull, verify.", no_args_is_help=True)
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from configs.settings import Settings, settings
 from ops.cluster import ApplicationStatus, Cluster, ClusterError, default_config, read_config
-from ops.stores.valkey import start as start_valkey
+from stores.valkey import start as start_valkey
 
 console = Console()
 READY_WITHIN_S = 600

@@ -9,14 +9,14 @@ from typing import Any, cast
 import yaml
 from fastapi import FastAPI
 
-import graphs.gateway
+import graphs.web.gateway
 from configs.settings import Settings
-from deployments.catalog import RoomArgs, find_stage
-from deployments.handle import StageHandle
-from graphs.apis import APIS
-from graphs.context import Context
-from graphs.gateway import GatewayArgs
-from graphs.job_kinds import JOB_KINDS
+from deployments.serving.catalog import RoomArgs, find_stage
+from deployments.serving.handle import StageHandle
+from graphs.jobs.kinds import JOB_KINDS
+from graphs.web.apis import APIS
+from graphs.web.context import Context
+from graphs.web.gateway import GatewayArgs
 from ops.check.serving import GATEWAY, ROOM
 from ops.cluster import WORKER
 
@@ -189,10 +189,10 @@ def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Ap
 
 def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
     """Who imports the function that opens a store uses that store."""
-    modules = {"gateway": vars(graphs.gateway)}
+    modules = {"gateway": vars(graphs.web.gateway)}
     for process in (process for room in rooms for process in room.processes):
         if process.jobs is not None:
-            modules[process.name] = vars(graphs.gateway)  # the same context
+            modules[process.name] = vars(graphs.web.gateway)  # the same context
         for row in process.stages:
             modules[row.key] = vars(importlib.import_module(f"deployments.{row.key.replace('/', '.')}"))
     return tuple(

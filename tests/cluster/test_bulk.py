@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from graphs.indexing.video import KIND
-from ops.stores.jobs import Job
-from ops.stores.open import open_jobs, open_objects, open_people
+from stores.jobs import Job
+from stores.open import open_jobs, open_objects, open_people
 from tests.graphs.indexing import long_film
 
 FILMS = 4

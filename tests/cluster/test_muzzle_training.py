@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import ray
 
-from deployments.muzzle.encoding import MEMBER_IDS
-from ops.muzzle.heads import HeadConfig
-from ops.muzzle.loop import FINAL, fold_file, run_of
-from ops.train_muzzle import fit
+from ops.training.heads import HeadConfig
+from ops.training.loop import FINAL, fold_file, run_of
+from ops.training.muzzle import fit
+from vision.muzzle.encoding import MEMBER_IDS
 
 ANIMALS = [f"herd/cow_{number}" for number in range(3) for _ in range(4)]
 

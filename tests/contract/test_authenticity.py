@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from graphs.apis import APIS
 from graphs.authenticity.api import body_limits
-from graphs.contracts import AUTHENTICITY
-from graphs.gateway import build_app
+from graphs.web.apis import APIS
+from graphs.web.contracts import AUTHENTICITY
+from graphs.web.gateway import build_app
 
 ANSWERS = {
     "image/": "analysis_id timestamp media_type filename classification confidence risk_score signals face_detections "

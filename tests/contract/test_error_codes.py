@@ -10,10 +10,10 @@ from fastapi import FastAPI
 
 import deployments
 import graphs
-from deployments.errors import StageError
-from graphs.failures import RETRY_AFTER_S, install_error_handlers
-from ops.stores.documents import StoreError
+from graphs.web.failures import RETRY_AFTER_S, install_error_handlers
+from stores.documents import StoreError
 from tests.graphs.samples import error_of
+from vision.errors import StageError
 
 TABLE = {
     "StageError": ("PROCESSING_FAILED", 500),

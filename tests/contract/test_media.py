@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from graphs.apis import APIS
-from graphs.gateway import build_app
+from graphs.web.apis import APIS
+from graphs.web.gateway import build_app
 
 PART = {"start_frame", "end_frame", "start_time", "end_time", "fps", "mode", "audio"}
 STREAMS: dict[str, tuple[str, set[str]]] = {

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from graphs.access import SCHEMES
+from graphs.web.auth import SCHEMES
 from tests.contract.test_openapi import schema
 from tests.graphs.media import media_settings
 from tests.graphs.muzzle import CONTRACT, muzzle, text

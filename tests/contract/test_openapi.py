@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from graphs.apis import APIS
-from graphs.gateway import build_app
+from graphs.web.apis import APIS
+from graphs.web.gateway import build_app
 from tests.contract.fields import CONTRACT as ASSET_CONTRACT
 from tests.contract.fields import DEFAULTS, SHOT_CONTRACT
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from deployments import errors
 from graphs.photos.errors import ClusteringError, PhotoBatchTooLarge, code_of
 from graphs.photos.models import ImageInput
-from ops.fetch import ImageFetchError
+from graphs.web.fetch import ImageFetchError
 from tests.contract.photo_fields import ERRORS, PARTS, REQUESTS, RESPONSES
 from tests.contract.test_openapi import resolved, schema
+from vision import errors
 
 __all__ = ["schema"]  # the fixture
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.analysis.nearest import Nearest
-from deployments.embed.embedding import Embedding
-from deployments.errors import InvalidMedia, StageError
-from deployments.images import decode
-from deployments.stage import Stage, StageConfig
-from deployments.stored import StoredPictures
+from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stored import StoredPictures
+from vision.embed.embedding import Embedding
+from vision.errors import InvalidMedia, StageError
+from vision.images import decode
 
 PREPROCESS = {
     "image_processor_type": "BitImageProcessor",

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.errors import ModelNotLoaded, StageError
 from deployments.forensics.visual import Visual
 from deployments.forensics.voice import Voice
-from deployments.forensics.voices import SAMPLES
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import ModelNotLoaded, StageError
+from vision.forensics.voices import SAMPLES
 
 Array = NDArray[np.float32]
 

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.errors import InvalidMedia, ModelNotLoaded, StageError
-from deployments.images import decode
-from deployments.muzzle.encoding import MEMBER_IDS, MuzzleEncoding, Thresholds
 from deployments.muzzle.gallery import MuzzleGallery
-from deployments.muzzle.members import projections
-from deployments.muzzle.photo import muzzle_pixels
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.errors import InvalidMedia, ModelNotLoaded, StageError
+from vision.images import decode
+from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding, Thresholds
+from vision.muzzle.members import projections
+from vision.muzzle.photo import muzzle_pixels
 
 LIMIT = 0.5
 

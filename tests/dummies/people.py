@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
 from tests.dummies.photos import FACES
+from vision.errors import StageError
+from vision.faces.face import Face
+from vision.images import Pixels
 
 
 class DummyIdentity(Stage[StageConfig, Any, Any, tuple[FaceVector, ...]]):

@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from deployments.embed.embedding import ClipEmbedding
-from deployments.errors import InvalidInput, StageError
-from deployments.images import Pixels
-from deployments.language.review import Answer, Question, Review
 from deployments.people.emotion import Emotion
-from deployments.people.face import Face
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Rating, Ratings
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.embed.embedding import ClipEmbedding
+from vision.errors import InvalidInput, StageError
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.language.review import Answer, Question, Review
 
 FACES = {(255, 0, 255): ("happy", 0.9), (0, 255, 255): ("sad", 0.8)}
 """A rectangle of exactly this colour is a face with this emotion and confidence."""

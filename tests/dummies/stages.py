@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from deployments.catalog import AnyStage, find_stage
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.people.face import Face
+from deployments.serving.catalog import AnyStage, find_stage
 from tests.dummies.assets import DummyEmbed
 from tests.dummies.photos import DummyClip
 from tests.dummies.video import DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+from vision.errors import StageError
+from vision.faces.face import Face
+from vision.images import Pixels
 
 LOOK_S: Final = 0.02
 

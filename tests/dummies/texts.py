@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embed.embedding import ClipEmbedding, SentenceEmbedding, TextNotSupported
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
+from vision.embed.embedding import ClipEmbedding, SentenceEmbedding, TextNotSupported
+from vision.errors import StageError
+from vision.images import Pixels
 
 COLOURS = ("red", "green", "blue")
 

@@ -6,13 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deployments.errors import StageError
-from deployments.images import Pixels
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from deployments.shots.transitions import Probabilities
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
 from tests.dummies.photos import LANDMARKS
+from vision.errors import StageError
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.shots.transitions import Probabilities
 
 PEOPLE = {"ada": (225, 45, 40), "bob": (40, 190, 70), "cyd": (50, 70, 225)}
 NEAR = 60

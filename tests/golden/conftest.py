@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
-from deployments.errors import ModelNotLoaded
 from deployments.people.faces import Config, FaceDetector
-from deployments.stage import Stage
+from deployments.serving.stage import Stage
+from vision.errors import ModelNotLoaded
 
 S = TypeVar("S", bound=Stage[Any, Any, Any, Any])
 

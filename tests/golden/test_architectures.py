@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import Dinov2Config, Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel, PreTrainedModel
 
-from deployments.embed.backbones import Backbone, load_backbone
-from deployments.engines import EngineName, build_engine
-from deployments.weights import Weights
+from vision.embed.backbones import Backbone, load_backbone
+from vision.engines import EngineName, build_engine
+from vision.weights import Weights
 
 COMMON = {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 2}
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from deployments.errors import InvalidInput
-from deployments.images import Pixels, decode
 from deployments.quality.brisque import Brisque, Config, Distortion
-from deployments.weights import WeightsUnavailable
+from vision.errors import InvalidInput
+from vision.images import Pixels, decode
+from vision.weights import WeightsUnavailable
 
 MATLAB = {"goldhill.gif": 8.425548118925917, "I01.BMP": 10.259409019043119}
 OWN = {

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.media.reader import VideoReader
 from deployments.shots.camera import Camera, Config, FrameRun
-from deployments.shots.movement import Movement, classify
+from vision.media.reader import VideoReader
+from vision.shots.movement import Movement, classify
 
 SIDE = 320
 

@@ -22,13 +22,13 @@ from configs import settings as settings_module
 from deployments.embed.clip import CLIP, Clip, Config
 from deployments.embed.dinov3 import CHAIN, Dinov3
 from deployments.embed.dinov3 import Config as DinoConfig
-from deployments.embed.embedding import ClipEmbedding, Embedding, TextNotSupported
-from deployments.embed.towers import ClipTowers
-from deployments.images import decode
-from deployments.preprocess import Preprocess
-from deployments.weights import Weights
-from deployments.weights.registry import FolderSource, registry
-from deployments.weights.store import store
+from vision.embed.embedding import ClipEmbedding, Embedding, TextNotSupported
+from vision.embed.towers import ClipTowers
+from vision.images import decode
+from vision.preprocess import Preprocess
+from vision.weights import Weights
+from vision.weights.registry import FolderSource, registry
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch.jit, by which OpenVINO converts
 

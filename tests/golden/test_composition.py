@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels, decode
 from deployments.people.faces import Config, FaceDetector
 from deployments.quality.composition import Composition, analyze
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels, decode
 
 DEEP = ["iqa/calibra_ref/I06.bmp", "iqa/calibra_ref/I08.bmp", "iqa/calibra_ref/I19.bmp", "iqa/goldhill.gif"]
 """Landscapes and streets, sharp from front to back."""

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from configs import settings as settings_module
 from deployments.embed.dinov3 import CHAIN, Config, Dinov3, Embedding
-from deployments.images import decode
-from deployments.weights.registry import FolderSource, registry
-from deployments.weights.store import store
+from vision.images import decode
+from vision.weights.registry import FolderSource, registry
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch.jit, by which OpenVINO converts
 

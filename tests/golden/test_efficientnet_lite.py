@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from deployments.embed.networks.efficientnet_lite import (
+from vision.networks.efficientnet_lite import (
     FEATURES,
     PREPROCESS,
     WEIGHT_FILE,
@@ -20,8 +20,8 @@ from deployments.embed.networks.efficientnet_lite import (
     load,
     projection,
 )
-from deployments.preprocess import Preprocess
-from deployments.weights import WeightsUnavailable, resolve
+from vision.preprocess import Preprocess
+from vision.weights import WeightsUnavailable, resolve
 
 PHOTOS = {
     "near_duplicates/base/ukbench09012.jpg": 402,  # acoustic guitar

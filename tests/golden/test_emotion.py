@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.images import Pixels, decode
 from deployments.people.emotion import Config, Emotion, EmotionRecognizer
-from deployments.people.face import Face
 from deployments.people.faces import FaceDetector
-from deployments.people.networks.mini_xception import LABELS, WEIGHT_FILE, load
-from deployments.weights import resolve
 from tests.golden.conftest import loaded, media_folder
+from vision.faces.face import Face
+from vision.images import Pixels, decode
+from vision.networks.mini_xception import LABELS, WEIGHT_FILE, load
+from vision.weights import resolve
 
 NAME = "mini-xception-fer2013"
 LAUGHING = [1, 8, 9, 15, 16, 17, 20, 22, 23, 24, 25]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.images import Pixels, decode
 from deployments.quality.exposure import Config, Exposure, Lighting
+from vision.images import Pixels, decode
 
 PHOTOS = ("calibra_ref/I06.bmp", "calibra_ref/I08.bmp", "calibra_ref/I19.bmp", "ava/42042.jpg", "ava/42044.jpg")
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels, decode
-from deployments.people.face import Face
 from deployments.people.faces import MODEL, WEIGHT_FILE, Config, FaceDetector
-from deployments.people.yunet import SCORE, YuNet
-from deployments.quality.framing import roll
-from deployments.weights import resolve
+from vision.errors import ModelNotLoaded
+from vision.faces.face import Face
+from vision.faces.yunet import SCORE, YuNet
+from vision.images import Pixels, decode
+from vision.quality.framing import roll
+from vision.weights import resolve
 
 PEOPLE = [
     ("face_pairs_deepface", "img*.jpg"),

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from configs import settings as settings_module
 from deployments.analysis.groups import Grouper, GroupQuery, Groups
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.images import Pixels, decode
 from deployments.people import faces, identity
-from deployments.people.alignment import align, similarity_transform
-from deployments.people.calibration import face_cosine, similarity_percentage
-from deployments.people.face import Face
 from deployments.people.identity import FaceVector
-from deployments.stage import StageConfig
-from deployments.weights.store import store
-from ops.calibrate_faces import read_pairs
-from ops.error_rates import Verification
+from deployments.serving.stage import StageConfig
+from ops.calibration.error_rates import Verification
+from ops.calibration.faces import read_pairs
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.faces.alignment import align, similarity_transform
+from vision.faces.calibration import face_cosine, similarity_percentage
+from vision.faces.face import Face
+from vision.images import Pixels, decode
+from vision.weights.store import store
 
 Photos = dict[str, tuple[Pixels, tuple[Face, ...]]]
 EYES_NOSE_MOUTH = {

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from configs import settings as settings_module
-from deployments.weights.store import store
 from ops.bench import film
 from ops.bench.film import Part, Portrait, Shot, Truth
 from ops.bench.indexed import Indexed, Score, first_shared, index, opened, score
-from ops.stores.people import Identity
+from stores.people import Identity
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of libraries that load the weights
 

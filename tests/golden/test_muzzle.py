@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from configs import settings as settings_module
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels, decode
-from deployments.muzzle.encoding import MEMBER_IDS, MuzzleEncoding
 from deployments.muzzle.ensemble import Config, MuzzleEnsemble
-from deployments.muzzle.photo import muzzle_pixels
-from deployments.weights.store import store
 from graphs.muzzle.decision import predicted
 from graphs.muzzle.domain import domain_check
 from graphs.muzzle.limits import Limits
-from ops.muzzle.made_up import made_up, text
-from ops.muzzle.photos import find_photos
-from ops.muzzle.verification import measured, pair_scores, template_scores
+from ops.training.made_up import made_up, text
+from ops.training.photos import find_photos
+from ops.training.verification import measured, pair_scores, template_scores
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels, decode
+from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding
+from vision.muzzle.photo import muzzle_pixels
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch.jit, by which OpenVINO converts
 

@@ -14,11 +14,11 @@ import torch
 from PIL import Image, ImageFilter
 
 from configs import settings as settings_module
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels, decode
 from deployments.quality.nima import Config, Nima, Rating, Ratings
-from deployments.quality.nima_weights import read_layers
-from deployments.weights.store import store
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels, decode
+from vision.quality.nima_weights import read_layers
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by which OpenVINO converts
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deployments.embed.embedding import SentenceEmbedding
 from deployments.embed.sentence import CHAIN, Config, Sentence
-from deployments.weights import WeightsUnavailable, resolve
+from vision.embed.embedding import SentenceEmbedding
+from vision.weights import WeightsUnavailable, resolve
 
 PUBLISHED = {
     # Cosines to SOURCE as the documentation of the Hugging Face hub prints them for this model.

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from configs import settings as settings_module
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels
-from deployments.media.reader import VideoReader
 from deployments.shots.cuts import Config, CutDetector
-from deployments.shots.transitions import THUMBNAIL, Probabilities, Window, Windows, transitions
-from deployments.weights.store import store
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels
+from vision.media.reader import VideoReader
+from vision.shots.transitions import THUMBNAIL, Probabilities, Window, Windows, transitions
+from vision.weights.store import store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by which OpenVINO converts
 

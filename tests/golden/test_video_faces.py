@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from configs import settings as settings_module
-from deployments.media.reader import VideoReader
 from deployments.people import faces, video_faces
-from deployments.people.face import Face, Pixels
 from deployments.people.faces import FaceDetector
 from deployments.people.video_faces import VideoFaceDetector
-from deployments.weights.store import store
 from ops.bench.indexed import overlap
+from vision.faces.face import Face, Pixels
+from vision.media.reader import VideoReader
+from vision.weights.store import store
 
 SMALLEST = 24
 """Pixels; below that the network's reach ends."""

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.errors import InvalidInput
-from deployments.media.encoder import encode
-from deployments.media.plan import ClipPlan
-from deployments.media.reader import VideoReader
-from deployments.media.remux import copied_frames, copy
 from deployments.media.sharpness import blur_of
+from vision.errors import InvalidInput
+from vision.media.encoder import encode
+from vision.media.plan import ClipPlan
+from vision.media.reader import VideoReader
+from vision.media.remux import copied_frames, copy
 
 FRAMES = {
     "shots/testvideo.mp4": 720,

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.forensics.networks.mesonet import SIDE, WEIGHT_FILE, load
 from deployments.forensics.visual import Config, Visual, VisualDetector
-from deployments.images import Pixels, decode
 from deployments.people.faces import FaceDetector
-from deployments.weights import resolve
 from tests.golden.conftest import loaded, media_folder
+from vision.images import Pixels, decode
+from vision.networks.mesonet import SIDE, WEIGHT_FILE, load
+from vision.weights import resolve
 
 NAME = "mesonet-deepfakes"
 

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from configs import settings as settings_module
-from deployments.errors import ModelNotLoaded
 from deployments.forensics.speech import Config as SpeechConfig
 from deployments.forensics.speech import SpeechDetector
 from deployments.forensics.voice import Config, Voice, VoiceDetector
-from deployments.forensics.voices import RATE, SAMPLES
+from vision.errors import ModelNotLoaded
+from vision.forensics.voices import RATE, SAMPLES
 
 Array = NDArray[np.float32]
 

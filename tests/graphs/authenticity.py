@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs.settings import Settings
-from deployments.catalog import local_handle
 from deployments.forensics.signal import SignalAnalyzer
 from deployments.forensics.temporal import TemporalAnalyzer
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
+from deployments.serving.catalog import local_handle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
 from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
 from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 

@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from deployments.errors import StageError
-from graphs.context import Context
+from graphs.web.context import Context
 from ops.bulk.actors import DecodeVideos, FindCuts, LookAtFrames, Models
 from ops.bulk.finisher import Finisher, Order
 from ops.bulk.report import FileReport
 from ops.bulk.rows import Grant, Piece, piece_of
 from ops.bulk.run import Answer
 from ops.bulk.sources import Item
-from ops.stores.jobs import Json
+from stores.jobs import Json
 from tests.dummies.stages import find
+from vision.errors import StageError
 
 
 class LocalDesk:

@@ -17,14 +17,14 @@ from configs.settings import Settings
 from deployments.analysis.anomalies import AnomalyDetector
 from deployments.analysis.clusters import Clusters
 from deployments.analysis.groups import Grouper
-from deployments.catalog import local_handle
-from deployments.handle import StageHandle
 from deployments.quality.blur import Blur
 from deployments.quality.composition import CompositionAnalyzer
 from deployments.quality.exposure import Exposure
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
-from ops.stores import valkey
+from deployments.serving.catalog import local_handle
+from deployments.serving.handle import StageHandle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
+from stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
 from tests.dummies.people import DummyIdentity
 from tests.dummies.photos import STATELESS, DummyDescribe, DummyNima

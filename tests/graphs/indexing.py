@@ -14,12 +14,12 @@ import numpy as np
 from PIL import Image
 
 from configs.settings import Settings, settings
-from deployments.catalog import find_stage, local_handle
-from graphs.gateway import build_app, open_context
-from graphs.job_kinds import JOB_KINDS
-from ops.jobs import JobRunner, Timing
-from ops.stores.jobs import Job
-from ops.stores.records import Asset
+from deployments.serving.catalog import find_stage, local_handle
+from graphs.jobs.kinds import JOB_KINDS
+from graphs.jobs.runner import JobRunner, Timing
+from graphs.web.gateway import build_app, open_context
+from stores.jobs import Job
+from stores.records import Asset
 from tests.dummies import DummyEmbed
 from tests.dummies.photos import DummyClip
 from tests.dummies.texts import DummySentence

@@ -21,16 +21,16 @@ from fastapi import FastAPI
 
 from configs import settings as settings_module
 from configs.settings import Settings
-from deployments.catalog import find_stage, local_handle
-from deployments.handle import StageHandle
-from deployments.images import Pixels
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
-from graphs.intake.probe import Limits, probe
-from ops.stores.records import Asset
+from deployments.serving.catalog import find_stage, local_handle
+from deployments.serving.handle import StageHandle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
+from stores.records import Asset
 from tests.graphs.conftest import configured
 from tests.graphs.samples import ROOT
-from tests.unit.media.samples import RECIPES, number_in, write
+from tests.unit.vision.media.samples import RECIPES, number_in, write
+from vision.images import Pixels
+from vision.media.probe import Limits, probe
 
 
 @dataclass

@@ -18,9 +18,9 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from configs.settings import Settings
-from deployments.catalog import local_handle
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
+from deployments.serving.catalog import local_handle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
 from tests.dummies.muzzle import DummyMuzzle, LocalGallery
 from tests.graphs.samples import ROOT, encoded, picture
 

@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 from PIL import Image, ImageDraw
 
-from deployments.handle import StageHandle
-from deployments.images import Pixels
+from deployments.serving.handle import StageHandle
 from tests.graphs.samples import ROOT, encoded
+from vision.images import Pixels
 
 if TYPE_CHECKING:
     from tests.graphs.conftest import Service

@@ -10,11 +10,11 @@ import httpx
 import numpy as np
 
 from configs.settings import Settings
-from deployments.catalog import find_stage, local_handle
-from graphs.assets.library import Library
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
-from ops.stores.shots import Analysis, Shot
+from deployments.serving.catalog import find_stage, local_handle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
+from graphs.web.uploads.library import Library
+from stores.shots import Analysis, Shot
 from tests.dummies.texts import BlindLook, DummyLook, DummySentence, look
 from tests.graphs.media import film
 from tests.graphs.samples import picture

@@ -7,9 +7,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from configs.settings import Settings
-from graphs import contracts
-from graphs.access import KeyCheck
-from graphs.contracts import Contracts
+from graphs.web import contracts
+from graphs.web.auth import KeyCheck
+from graphs.web.contracts import Contracts
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
 

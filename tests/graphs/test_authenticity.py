@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.uploads import VIDEOS_AT_HAND
 from tests.dummies.video import PEOPLE
@@ -27,6 +26,7 @@ from tests.graphs.authenticity import (
     wav,
 )
 from tests.graphs.media import media_settings
+from vision.forensics.voices import SAMPLES
 
 ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
 

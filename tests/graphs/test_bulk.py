@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from configs import settings as settings_module
-from deployments.errors import StageUnavailable
 from graphs.indexing.video import KIND, submit
+from graphs.jobs.run import Timing
 from ops.bulk import driver, intake
 from ops.bulk.driver import AlreadyRunning, recorded
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, PipelineBroken
 from ops.bulk.sources import items_of
-from ops.job_run import Timing
 from tests.graphs.bulk import LocalFinisher, LocalPipeline, Log
 from tests.graphs.conftest import configured
 from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
 from tests.graphs.samples import audio
+from vision.errors import StageUnavailable
 
 
 @pytest.fixture

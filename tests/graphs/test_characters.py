@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.errors import ModelNotLoaded
-from deployments.people.calibration import image_percentage, similarity_percentage
 from tests.dummies.people import DummyIdentity
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, faces, replace_stage
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from vision.errors import ModelNotLoaded
+from vision.faces.calibration import image_percentage, similarity_percentage
 
 SIZE = (260, 200)
 UNKNOWN = "0" * 32

@@ -9,7 +9,7 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.handle import StageHandle
+from deployments.serving.handle import StageHandle
 from graphs.assets import features
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.stores.sqlite_documents import SqliteDocuments
+from stores.sqlite.documents import SqliteDocuments
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video

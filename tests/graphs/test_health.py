@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from deployments.errors import ModelNotLoaded
-from graphs.apis import APIS
-from graphs.gateway import GatewayArgs, gateway
-from ops.stores.documents import StoreError
+from graphs.web.apis import APIS
+from graphs.web.gateway import GatewayArgs, gateway
+from stores.documents import StoreError
 from tests.dummies import PREPROCESS, DummyEmbed
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
+from vision.errors import ModelNotLoaded
 
 STAGES = {key for name in ("assets", "photos") for key in APIS[name].stages}
 """Of the APIs that the test service serves."""

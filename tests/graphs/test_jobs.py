@@ -13,15 +13,15 @@ import httpx
 import pytest
 
 from configs.settings import settings
-from deployments.errors import InvalidMedia
-from graphs import worker as worker_module
-from graphs.context import Context
-from graphs.gateway import build_app, open_context
-from graphs.worker import Worker, worker
-from ops.jobs import JobContext
-from ops.stores.jobs import Job, JobStore
+from graphs.jobs import worker as worker_module
+from graphs.jobs.runner import JobContext
+from graphs.jobs.worker import Worker, worker
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
+from stores.jobs import Job, JobStore
 from tests.graphs.conftest import configured
 from tests.graphs.samples import error_of
+from vision.errors import InvalidMedia
 
 FIELDS = {
     *("job_id", "kind", "subject", "status", "progress", "message"),

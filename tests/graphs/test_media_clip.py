@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from ops.stores.records import Asset
+from stores.records import Asset
 from tests.graphs.media import (
     Decoded,
     MediaService,

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from configs import settings as settings_module
-from deployments.errors import InvalidInput, ModelNotLoaded, StageUnavailable
-from graphs.assets.library import Library
 from graphs.indexing import parts, patience
+from graphs.web.uploads.library import Library
 from tests.graphs.conftest import configured
 from tests.graphs.indexing import IndexService, film, index_service, long_film
 from tests.graphs.media import media_error
 from tests.graphs.samples import ROOT, audio, picture
+from vision.errors import InvalidInput, ModelNotLoaded, StageUnavailable
 
 
 @pytest.fixture

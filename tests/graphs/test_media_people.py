@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from configs import settings as settings_module
-from deployments.errors import InvalidMedia
-from ops.stores.records import Asset
+from stores.records import Asset
 from tests.dummies.video import PEOPLE
 from tests.graphs.conftest import configured
 from tests.graphs.indexing import FACE, IndexService, film, index_service, photo
 from tests.graphs.media import media_error
 from tests.graphs.photos import replace_stage
 from tests.graphs.samples import audio, picture
+from vision.errors import InvalidMedia
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
 

@@ -14,14 +14,12 @@ import numpy as np
 import psutil
 import pytest
 
-from deployments.catalog import local_handle
-from deployments.errors import InvalidMedia
 from deployments.media.clips import Clips
-from deployments.media.plan import ClipRequest
-from deployments.stage import Stage, StageConfig
-from deployments.streams import ByteGenerator
+from deployments.serving.catalog import local_handle
+from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.streams import ByteGenerator
 from graphs.media import streams
-from ops.stores.records import Asset
+from stores.records import Asset
 from tests.dummies import digest
 from tests.graphs.media import (
     MediaService,
@@ -34,6 +32,8 @@ from tests.graphs.media import (
     url,
 )
 from tests.stores.seaweed import seaweedfs
+from vision.errors import InvalidMedia
+from vision.media.plan import ClipRequest
 
 MIB = 2**20
 PATIENCE_S = 30.0

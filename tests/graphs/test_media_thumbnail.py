@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.images import Pixels
 from tests.graphs.media import MediaService, decoded, film, media_error, media_settings, serving_media, url
 from tests.graphs.samples import audio, picture
-from tests.unit.media.samples import shown
+from tests.unit.vision.media.samples import shown
+from vision.images import Pixels
 
 VIDEOS = ("b-frames", "open gop", "vfr", "60 fps", "rotated 90", "rotated 180", "rotated 270", "edit list", "matroska")
 

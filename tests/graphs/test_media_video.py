@@ -8,10 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
-from deployments.images import Pixels
-from deployments.media.overlay import PALETTE
-from ops.stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
-from ops.stores.records import Asset
+from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
+from stores.records import Asset
 from tests.graphs.media import (
     Decoded,
     MediaService,
@@ -23,7 +21,9 @@ from tests.graphs.media import (
     serving_media,
     sound,
 )
-from tests.unit.media.samples import shown
+from tests.unit.vision.media.samples import shown
+from vision.images import Pixels
+from vision.media.overlay import PALETTE
 
 BEEPS = (0.5, 1.2, 1.9)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.muzzle.encoding import Thresholds
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.media import media_settings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
+from vision.muzzle.encoding import Thresholds
 
 REFERENCES = [text(muzzle(1, photo)) for photo in range(3)]
 

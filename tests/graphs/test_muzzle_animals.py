@@ -6,7 +6,7 @@ import pytest
 
 from deployments.analysis.nearest import Forget
 from graphs.muzzle.animals import GALLERY
-from ops.stores.animals import animal_key
+from stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
 

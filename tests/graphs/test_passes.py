@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.errors import InvalidMedia, MediaNotFound
-from deployments.shots.transitions import MARGIN, STRIDE
 from graphs.indexing.passes import Chunk, Look
 from graphs.indexing.watch import Watch
-from ops.stores.open import open_objects
+from stores.open import open_objects
 from tests.graphs.indexing import film
-from tests.unit.media.samples import RECIPES, TICKS, X264, Recipe, number_in, shown, write
+from tests.unit.vision.media.samples import RECIPES, TICKS, X264, Recipe, number_in, shown, write
+from vision.errors import InvalidMedia, MediaNotFound
+from vision.shots.transitions import MARGIN, STRIDE
 
 KEY = "a" * 32
 

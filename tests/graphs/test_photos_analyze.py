@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels
 from deployments.quality.blur import Sharpness
 from deployments.quality.nima import Rating, Ratings
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import encoded, picture, plain
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels
 
 PARTS = {
     "run_blur": ("blur",),
@@ -291,7 +291,7 @@ async def test_a_client_that_leaves_ends_everything(service: Service) -> None:
 
 
 async def test_one_picture_is_decoded_once_for_all_parts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphs import pictures
+    from graphs.web import pictures
 
     calls: list[int] = []
 

@@ -7,13 +7,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from configs.settings import Settings
-from deployments.images import Pixels
 from deployments.quality.blur import Sharpness
 from graphs.photos import batch
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import picture, plain
 from tests.graphs.web import web_server
+from vision.images import Pixels
 
 FILES = {f"/{n}.jpg": textured(10 * n + 40, size=(60 + n, 40)) for n in range(8)} | {"/cut.jpg": textured(90)[:1500]}
 LIGHT = {"run_emotion": False, "run_embedding": False}

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from deployments.errors import ModelNotLoaded
 from tests.dummies import digest
 from tests.dummies.photos import REVIEW
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import photo_error, replace_stage
 from tests.graphs.samples import audio, picture, video
 from tests.graphs.web import web_server
+from vision.errors import ModelNotLoaded
 
 URL = "https://example.com/photo.jpg"
 

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.errors import ModelNotLoaded
 from deployments.quality.nima import Rating, Ratings
 from graphs.assets.scores import EXPLAINED, overall_quality, quality_score, sharpness_score
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, data_of, faces, pixels_of, replace_stage, textured
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from vision.errors import ModelNotLoaded
 
 UNKNOWN = "0" * 32
 

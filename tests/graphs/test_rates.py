@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 from starlette.responses import PlainTextResponse
 
-from graphs import contracts
-from graphs.buckets import Bucket, Buckets, Taken
-from graphs.contracts import Contracts
-from graphs.rates import RateLimits
-from ops.stores.cache import Cache
+from graphs.web import contracts
+from graphs.web.buckets import Bucket, Buckets, Taken
+from graphs.web.contracts import Contracts
+from graphs.web.rates import RateLimits
+from stores.cache import Cache
 from tests.graphs.conftest import MakeSettings, Serve
 from tests.graphs.samples import error_of
 
@@ -90,7 +90,7 @@ async def test_a_bucket_of_the_cache_is_forgotten_when_it_is_full(valkey_url: st
 
 
 async def test_full_buckets_of_the_process_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphs.buckets.LOCAL_BUCKETS", 100)
+    monkeypatch.setattr("graphs.web.buckets.LOCAL_BUCKETS", 100)
     buckets = Buckets(Cache(""))
     for number in range(1000):
         await buckets.take(f"gone {number}", SLOW)
@@ -202,7 +202,7 @@ ALL = Contracts([contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts
 async def test_the_limits_that_were_promised(
     settings_for: MakeSettings, monkeypatch: pytest.MonkeyPatch, requests: list[str], per_minute: int, at_once: int
 ) -> None:
-    monkeypatch.setattr("graphs.buckets.time.monotonic_ns", lambda: 10**18)  # no token falls in
+    monkeypatch.setattr("graphs.web.buckets.time.monotonic_ns", lambda: 10**18)  # no token falls in
     config = settings_for(rate_limit_enabled=True, rate_limit_per_minute=30, rate_limit_burst=7)
     limited = RateLimits(PlainTextResponse("ok"), config, ALL, Cache(""))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(limited), base_url="http://test") as client:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.stores.open import open_vectors
+from stores.open import open_vectors
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video

@@ -14,14 +14,11 @@ import pytest
 from PIL import Image
 
 from configs import settings as settings_module
-from deployments.catalog import local_handle
-from deployments.embed.embedding import ClipEmbedding
-from deployments.errors import InvalidInput
-from deployments.shots.tags import ZERO_SHOT
-from graphs.assets.library import Library
+from deployments.serving.catalog import local_handle
 from graphs.indexing.labels import Labels
-from ops.stores.records import Asset
-from ops.stores.shots import Analysis
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from stores.shots import Analysis
 from tests.contract.fields import SHOT_CONTRACT
 from tests.dummies import DummyEmbed
 from tests.dummies.texts import DummyLook
@@ -29,6 +26,9 @@ from tests.dummies.video import DummyCuts
 from tests.graphs.conftest import configured
 from tests.graphs.indexing import IndexService, film, index_service
 from tests.graphs.samples import picture
+from vision.embed.embedding import ClipEmbedding
+from vision.errors import InvalidInput
+from vision.shots.tags import ZERO_SHOT
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deployments.errors import ModelNotLoaded
-from graphs.assets.library import Library
-from ops.stores.shots import ShotFilter
+from graphs.web.uploads.library import Library
+from stores.shots import ShotFilter
 from tests.graphs.media import media_settings
 from tests.graphs.samples import error_of
 from tests.graphs.shots import NOW, ShotService, given, ok, serving_shots
-from tests.unit.media.samples import number_in
+from tests.unit.vision.media.samples import number_in
+from vision.errors import ModelNotLoaded
 
 
 @pytest.fixture

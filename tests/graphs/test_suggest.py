@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.stores.shots import ShotFilter
+from stores.shots import ShotFilter
 from tests.graphs.media import media_settings
 from tests.graphs.samples import error_of
 from tests.graphs.shots import ShotService, given, serving_shots

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ops.stores.open import open_documents, open_jobs, open_objects, open_vectors
-from ops.stores.valkey import start
+from stores.open import open_documents, open_jobs, open_objects, open_vectors
+from stores.valkey import start
 from tests.stores.samples import asset_id, make_asset, make_features, unit_vector, write_file
 
 

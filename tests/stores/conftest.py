@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
-from ops.stores.documents import Documents
-from ops.stores.jobs import JobStore
-from ops.stores.mongo_documents import MongoDocuments
-from ops.stores.mongo_jobs import MongoJobs
-from ops.stores.objects import Objects
-from ops.stores.open import open_documents, open_jobs, open_objects, open_vectors
-from ops.stores.valkey import ValkeyServer
-from ops.stores.valkey import start as start_valkey
-from ops.stores.vectors import Vectors
+from stores.documents import Documents
+from stores.jobs import JobStore
+from stores.mongo.documents import MongoDocuments
+from stores.mongo.jobs import MongoJobs
+from stores.objects import Objects
+from stores.open import open_documents, open_jobs, open_objects, open_vectors
+from stores.valkey import ValkeyServer
+from stores.valkey import start as start_valkey
+from stores.vectors import Vectors
 from tests.stores.backends import opened
 from tests.stores.seaweed import seaweedfs
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ops.stores.jobs import Job, JobStore
+from stores.jobs import Job, JobStore
 
 LONG, OVER = 60.0, -1.0
 """Seconds of a lease that outlives its test, and of one that is over as soon as it is given."""

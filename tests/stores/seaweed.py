@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from ops.stores.valkey import LAUNCHER
+from stores.valkey import LAUNCHER
 
 PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.stores.analyses import Analyses, Analysis
-from ops.stores.documents import StoreError
-from ops.stores.mongo_analyses import MongoAnalyses
-from ops.stores.open import open_analyses
+from stores.analyses import Analyses, Analysis
+from stores.documents import StoreError
+from stores.mongo.analyses import MongoAnalyses
+from stores.open import open_analyses
 from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from ops.stores.animals import Animal, Animals, animal_key
-from ops.stores.mongo_animals import MongoAnimals
-from ops.stores.open import open_animals
+from stores.animals import Animal, Animals, animal_key
+from stores.mongo.animals import MongoAnimals
+from stores.open import open_animals
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from ops.stores import cache as cache_module
-from ops.stores.cache import Cache
-from ops.stores.valkey import ValkeyServer, start
+from stores import cache as cache_module
+from stores.cache import Cache
+from stores.valkey import ValkeyServer, start
 
 ITEMS = {"a": b"\x00\xff", "b": b"", "c": b"x" * 100_000}
 
@@ -64,7 +64,7 @@ async def test_an_outage_costs_hits_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cache_module, "REST_S", 3600.0)
-    caplog.set_level(logging.INFO, logger="ops.stores.cache")
+    caplog.set_level(logging.INFO, logger="stores.cache")
     server = start(tmp_path)
     cache = Cache(server.url)
     await cache.set_many({"a": b"1"}, ttl_s=600)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from ops.stores.documents import Documents
-from ops.stores.records import Asset
+from stores.documents import Documents
+from stores.records import Asset
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features
 
 

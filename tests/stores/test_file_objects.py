@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.stores.documents import StoreError
-from ops.stores.file_objects import STALE_TEMP_S, FileObjects, _delete
+from stores.documents import StoreError
+from stores.file.objects import STALE_TEMP_S, FileObjects, _delete
 from tests.stores.samples import write_file
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ops.stores.job_states import MAX_ATTEMPTS
-from ops.stores.jobs import JobStore
+from stores.job_states import MAX_ATTEMPTS
+from stores.jobs import JobStore
 from tests.stores.children import spawn
 from tests.stores.jobs import LONG, OVER, claim, nothing_due, now_of, submit
 

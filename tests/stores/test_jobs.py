@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ops.stores.documents import StoreError
-from ops.stores.job_states import MAX_ATTEMPTS
-from ops.stores.jobs import Job, JobStore
-from ops.stores.open import open_documents, open_jobs
-from ops.stores.sqlite_jobs import SqliteJobs
+from stores.documents import StoreError
+from stores.job_states import MAX_ATTEMPTS
+from stores.jobs import Job, JobStore
+from stores.open import open_documents, open_jobs
+from stores.sqlite.jobs import SqliteJobs
 from tests.stores.jobs import LONG, claim, nothing_due, now_of, submit
 
 

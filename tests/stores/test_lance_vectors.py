@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.stores import lance_index
-from ops.stores.documents import StoreError
-from ops.stores.lance_index import ConflictError, retrying
-from ops.stores.lance_vectors import LanceVectors
-from ops.stores.records import Features, Vector
+from stores.documents import StoreError
+from stores.lance import index as lance_index
+from stores.lance.index import ConflictError, retrying
+from stores.lance.vectors import LanceVectors
+from stores.records import Features, Vector
 from tests.stores.children import exit_codes, spawn
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_features
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.stores.documents import StoreError
-from ops.stores.objects import ObjectNotFound, Objects
-from ops.stores.s3_file import BLOCK_BYTES, CACHED_BLOCKS, MOST_AHEAD, RangedFile
+from stores.documents import StoreError
+from stores.objects import ObjectNotFound, Objects
+from stores.s3.file import BLOCK_BYTES, CACHED_BLOCKS, MOST_AHEAD, RangedFile
 from tests.stores.samples import write_file
 
 CONTENT = os.urandom(5 * BLOCK_BYTES + 1234)

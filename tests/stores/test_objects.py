@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.stores.objects import CHUNK_BYTES, MAX_KEY_CHARS, ObjectNotFound, Objects
+from stores.objects import CHUNK_BYTES, MAX_KEY_CHARS, ObjectNotFound, Objects
 from tests.stores.samples import write_file
 
 JPEG = "image/jpeg"

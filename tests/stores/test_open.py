@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from ops.stores.cache import Cache
-from ops.stores.documents import Documents
-from ops.stores.jobs import JobStore
-from ops.stores.objects import Objects
-from ops.stores.open import open_cache, open_documents, open_jobs, open_objects, open_vectors
-from ops.stores.s3_url import S3Location
-from ops.stores.vectors import Vectors
+from stores.cache import Cache
+from stores.documents import Documents
+from stores.jobs import JobStore
+from stores.objects import Objects
+from stores.open import open_cache, open_documents, open_jobs, open_objects, open_vectors
+from stores.s3.url import S3Location
+from stores.vectors import Vectors
 
 
 async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ops.stores.mongo_people import MongoPeople
-from ops.stores.open import open_people
-from ops.stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.mongo.people import MongoPeople
+from stores.open import open_people
+from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
 from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)

@@ -8,8 +8,8 @@ import boto3
 import pytest
 
 from ops.bulk.sources import SourceError, items_of, opened
-from ops.stores.documents import StoreError
-from ops.stores.s3_folder import S3Folder
+from stores.documents import StoreError
+from stores.s3.folder import S3Folder
 
 KEYS = ("films/a b.mp4", "films/deep/ü+c.MOV", "films/notes.txt", "films-of-others/d.mp4", "e.mp4")
 

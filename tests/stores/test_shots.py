@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.stores.documents import StoreError
-from ops.stores.mongo_shots import MongoShots
-from ops.stores.open import open_shots
-from ops.stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
+from stores.documents import StoreError
+from stores.mongo.shots import MongoShots
+from stores.open import open_shots
+from stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
 from tests.stores.backends import opened
 from tests.stores.samples import unit_vector
 

@@ -10,9 +10,9 @@ from threading import Event
 
 import pytest
 
-from ops.stores.documents import StoreError
-from ops.stores.file_objects import FileObjects
-from ops.stores.sqlite_documents import SqliteDocuments
+from stores.documents import StoreError
+from stores.file.objects import FileObjects
+from stores.sqlite.documents import SqliteDocuments
 from tests.stores.children import content_of, exit_codes, spawn
 from tests.stores.samples import MODEL, asset_id, make_asset, make_faces, make_features
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.media.encoder import encode
-from deployments.media.plan import ClipPlan
-from deployments.media.reader import VideoReader
-from ops.stores.objects import Objects
-from tests.unit.media.samples import X264, Recipe, number_in, write
+from stores.objects import Objects
+from tests.unit.vision.media.samples import X264, Recipe, number_in, write
+from vision.media.encoder import encode
+from vision.media.plan import ClipPlan
+from vision.media.reader import VideoReader
 
 RECIPE = Recipe(frames=60, beeps=(0.5,), encoder={**X264, "g": "20", "bf": "2"})
 

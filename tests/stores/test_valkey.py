@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
-from ops.stores.documents import StoreError
-from ops.stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
+from stores.documents import StoreError
+from stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
 from tests.stores.children import spawn
 
 
@@ -69,7 +69,7 @@ def test_only_its_owner_gets_in(valkey: ValkeyServer, tmp_path: Path) -> None:
 
 
 def test_a_second_server_in_the_same_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.stores.valkey.LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("stores.valkey.LOCK_WAIT_S", 0.0)
     with start(tmp_path) as server, Redis.from_url(server.url) as redis:
         with pytest.raises(StoreError, match="another server uses"):
             start(tmp_path)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ops.stores.open import open_vectors
-from ops.stores.vectors import Vectors
+from stores.open import open_vectors
+from stores.vectors import Vectors
 from tests.stores.samples import MODEL, asset_id, make_features, unit_vector
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from deployments.language.review import Question
+from vision.language.review import Question
 
 KEY = "sk-test-0123456789abcdef"
 REVIEW = {

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.analysis.anomalies import MIN_SPREAD, Anomalies, AnomalyDetector, AnomalyQuery
-from deployments.errors import InvalidInput
-from deployments.stage import StageConfig
+from deployments.serving.stage import StageConfig
+from vision.errors import InvalidInput
 
 AXES = np.eye(4, dtype=np.float32)
 

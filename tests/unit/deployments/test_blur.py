@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.images import Pixels
 from deployments.quality.blur import Blur, Config, Sharpness, laplacian_variance
+from vision.images import Pixels
 
 
 @pytest.fixture

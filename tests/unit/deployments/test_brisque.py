@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.images import Pixels
 from deployments.quality.brisque import Brisque, Config, Distortion
-from deployments.quality.brisque_features import RGB2GRAY, features, halved, mscn, statistics
-from deployments.quality.brisque_svm import RANGES, Svr, load_svr
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.images import Pixels
+from vision.quality.brisque_features import RGB2GRAY, features, halved, mscn, statistics
+from vision.quality.brisque_svm import RANGES, Svr, load_svr
 
 Array = NDArray[np.float64]
 

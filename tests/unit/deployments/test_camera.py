@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.errors import InvalidInput
 from deployments.shots.camera import Camera, Config, FrameRun, corners, motions
-from deployments.shots.motion import Motion, Motions
+from vision.errors import InvalidInput
+from vision.shots.motion import Motion, Motions
 
 WIDTH, HEIGHT = 320, 180
 Frame = NDArray[np.uint8]

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from transformers import CLIPConfig, CLIPModel
 
 from configs import settings as settings_module
-from deployments.catalog import local_handle
 from deployments.embed import dinov3
 from deployments.embed.clip import CHAIN, CLIP, Clip, Config, shrunk
-from deployments.embed.embedding import ClipEmbedding, TextNotSupported
-from deployments.embed.projected import isometry
-from deployments.embed.towers import ClipTowers
-from deployments.engines import EngineName
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.weights import Registry, Weights
-from deployments.weights.store import Store
+from deployments.serving.catalog import local_handle
+from vision.embed.embedding import ClipEmbedding, TextNotSupported
+from vision.embed.projected import isometry
+from vision.embed.towers import ClipTowers
+from vision.engines import EngineName
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.weights import Registry, Weights
+from vision.weights.store import Store
 
 NAME = "clip-tiny"
 SIDE = 64
@@ -121,7 +121,7 @@ def models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     settings_module.settings.cache_clear()
     store = Store(registry_of(folder), tmp_path / "models", folder.parent)
     # the package has a function of the module's name
-    monkeypatch.setattr(import_module("deployments.weights.store"), "store", lambda: store)
+    monkeypatch.setattr(import_module("vision.weights.store"), "store", lambda: store)
     threads = torch.get_num_threads()
     yield store
     torch.set_num_threads(threads)

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.analysis.clusters import METHODS, Clustering, ClusterQuery, Clusters, Method
-from deployments.errors import InvalidInput
-from deployments.stage import StageConfig
+from deployments.serving.stage import StageConfig
+from vision.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.catalog import local_handle
-from deployments.images import Pixels
-from deployments.people.face import Face
-from deployments.quality.color import colors
 from deployments.quality.composition import TAGS, Composition, CompositionAnalyzer, analyze
-from deployments.quality.focus import block_blurs, depth_of_field
-from deployments.quality.framing import framing, pitch, roll, shot_angle, shot_size
-from deployments.quality.layout import balance, edge_density, mirror_symmetry, rule_of_thirds
-from deployments.quality.saliency import Region, saliency_map, salient_regions
+from deployments.serving.catalog import local_handle
+from vision.faces.face import Face
+from vision.images import Pixels
+from vision.quality.color import colors
+from vision.quality.focus import block_blurs, depth_of_field
+from vision.quality.framing import framing, pitch, roll, shot_angle, shot_size
+from vision.quality.layout import balance, edge_density, mirror_symmetry, rule_of_thirds
+from vision.quality.saliency import Region, saliency_map, salient_regions
 
 GREY = (90, 90, 90)
 

@@ -16,18 +16,18 @@ from typing import Any
 
 import pytest
 
-from deployments.catalog import local_handle
-from deployments.errors import InvalidInput, ModelNotLoaded, StageError
 from deployments.language.describe import Config, Describe
-from deployments.language.prompt import RUBRIC
-from deployments.language.providers import (
+from deployments.serving.catalog import local_handle
+from tests.unit.deployments.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
+from vision.language.prompt import RUBRIC
+from vision.language.providers import (
     AnswerUnusable,
     ProviderKeyMissing,
     ProviderRejected,
     ProviderUnavailable,
 )
-from deployments.language.review import Answer, Question, review_schema
-from tests.unit.deployments.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
+from vision.language.review import Answer, Question, review_schema
 
 
 @pytest.fixture

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from transformers import ViTConfig, ViTForImageClassification
 
 from configs import settings as settings_module
-from deployments.catalog import local_handle
-from deployments.errors import ModelNotLoaded
 from deployments.people.emotion import CHAIN, FACES_AT_ONCE, Config, Emotion, EmotionRecognizer
-from deployments.people.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
-from deployments.people.face import Face, Pixels, Square
-from deployments.people.networks import mini_xception
-from deployments.people.networks.mini_xception import LABELS, MiniXception
-from deployments.weights import Registry, Weights, registry
-from deployments.weights.store import Store
+from deployments.serving.catalog import local_handle
+from vision.errors import ModelNotLoaded
+from vision.faces.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
+from vision.faces.face import Face, Pixels, Square
+from vision.networks import mini_xception
+from vision.networks.mini_xception import LABELS, MiniXception
+from vision.weights import Registry, Weights, registry
+from vision.weights.store import Store
 
 SIDE = 32
 ALPHABETICAL = sorted(EXPRESSIONS)
@@ -89,7 +89,7 @@ def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings_module.settings.cache_clear()
     store = Store(Registry.model_validate(entries), folder / "models", folder)
     # the package has a function of the module's name
-    monkeypatch.setattr(import_module("deployments.weights.store"), "store", lambda: store)
+    monkeypatch.setattr(import_module("vision.weights.store"), "store", lambda: store)
     threads = torch.get_num_threads()
     yield folder
     torch.set_num_threads(threads)

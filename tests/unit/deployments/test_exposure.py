@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.images import Pixels
 from deployments.quality.exposure import Config, Exposure, Lighting, lighting, luma_histogram
+from vision.images import Pixels
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.catalog import local_handle
-from deployments.errors import ModelNotLoaded
 from deployments.people import faces
-from deployments.people.face import Face, Pixels, Square
 from deployments.people.faces import Config, FaceDetector
-from deployments.people.yunet import Detections, _decode, _outputs
-from deployments.weights import Registry
-from deployments.weights.store import Store
+from deployments.serving.catalog import local_handle
+from vision.errors import ModelNotLoaded
+from vision.faces.face import Face, Pixels, Square
+from vision.faces.yunet import Detections, _decode, _outputs
+from vision.weights import Registry
+from vision.weights.store import Store
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 """Landmarks of every box, as shares of its width and height."""

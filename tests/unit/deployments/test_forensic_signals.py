@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.errors import InvalidInput
-from deployments.forensics.compression import compression, double_compression
-from deployments.forensics.jpeg import luma_table
-from deployments.forensics.noise import noise, variance
 from deployments.forensics.signal import Config, SignalAnalyzer, Signals, measure
-from deployments.forensics.spectrum import azimuthal, detail
-from deployments.images import Pixels, decode
+from vision.errors import InvalidInput
+from vision.forensics.compression import compression, double_compression
+from vision.forensics.jpeg import luma_table
+from vision.forensics.noise import noise, variance
+from vision.forensics.spectrum import azimuthal, detail
+from vision.images import Pixels, decode
 
 Grey = NDArray[np.float32]
 

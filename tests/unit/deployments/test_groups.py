@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.analysis.groups import Grouper, GroupQuery, Groups
-from deployments.errors import InvalidInput
-from deployments.stage import StageConfig
+from deployments.serving.stage import StageConfig
+from vision.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from deployments.analysis.identities import (
     grouped,
     together,
 )
-from deployments.errors import InvalidInput
+from vision.errors import InvalidInput
 
 Vectors = NDArray[np.float32]
 NOBODY = np.zeros((0, 128), np.float32)

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from deployments.images import Pixels
-from deployments.people.alignment import TEMPLATE
-from deployments.people.face import Face
 from deployments.people.identity import Config, FaceRecognizer, FaceVector
-from deployments.people.sface import plain_network
+from vision.faces.alignment import TEMPLATE
+from vision.faces.face import Face
+from vision.faces.sface import plain_network
+from vision.images import Pixels
 
 
 def saved(tmp_path: Path, axis: int, block: int, quantised: NDArray[Any], scale: Any, zero: Any) -> Path:

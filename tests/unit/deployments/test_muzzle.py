@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.muzzle import checkpoint
-from deployments.muzzle.checkpoint import CARD, TENSORS, CalibratedThresholds, Card, save_member, trained_ensemble
-from deployments.muzzle.encoding import MEMBER_IDS
-from deployments.muzzle.members import CALIBRATION, Domain, Member, affine, default_ensemble, projected, projections
-from deployments.muzzle.photo import Crop, described, muzzle_pixels, normalized
-from deployments.weights.registry import Registry
-from deployments.weights.store import Store
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.muzzle import checkpoint
+from vision.muzzle.checkpoint import CARD, TENSORS, CalibratedThresholds, Card, save_member, trained_ensemble
+from vision.muzzle.encoding import MEMBER_IDS
+from vision.muzzle.members import CALIBRATION, Domain, Member, affine, default_ensemble, projected, projections
+from vision.muzzle.photo import Crop, described, muzzle_pixels, normalized
+from vision.weights.registry import Registry
+from vision.weights.store import Store
 
 RNG = np.random.default_rng(0)
 DOMAIN = Domain(

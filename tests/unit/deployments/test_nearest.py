@@ -13,9 +13,9 @@ import pytest
 
 from configs import settings as settings_module
 from deployments.analysis.nearest import Config, Forget, Found, NearestQuery
-from ops.stores.documents import Documents
-from ops.stores.open import open_documents
-from ops.stores.records import Asset, Features, MediaKind, Vector
+from stores.documents import Documents
+from stores.open import open_documents
+from stores.records import Asset, Features, MediaKind, Vector
 from tests.dummies import LocalNearest
 
 MODEL, DIMENSIONS = "model@1", 16

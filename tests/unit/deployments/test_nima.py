@@ -14,13 +14,13 @@ from PIL import Image
 from pydantic import ValidationError
 from torch.nn import functional
 
-from deployments.engines import TorchEngine
-from deployments.errors import ModelNotLoaded
-from deployments.images import Pixels
-from deployments.quality.networks.mobilenet_v1 import BLOCKS, Heads, MobileNetV1, build
 from deployments.quality.nima import Config, Nima, Rating, Ratings, nearest, rating
-from deployments.quality.nima_weights import read_layers
-from deployments.weights import Weights
+from vision.engines import TorchEngine
+from vision.errors import ModelNotLoaded
+from vision.images import Pixels
+from vision.networks.mobilenet_v1 import BLOCKS, Heads, MobileNetV1, build
+from vision.quality.nima_weights import read_layers
+from vision.weights import Weights
 
 Array = NDArray[np.float32]
 

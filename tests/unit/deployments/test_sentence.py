@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from deployments.embed import sentence
-from deployments.embed.embedding import SentenceEmbedding
 from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence, padded, pooled
-from deployments.errors import InvalidInput
-from deployments.weights import Weights
+from vision.embed.embedding import SentenceEmbedding
+from vision.errors import InvalidInput
+from vision.weights import Weights
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "city", "at", "night", "chase", "of", "two"]
 VOCABULARY = {word: code for code, word in enumerate(WORDS)}

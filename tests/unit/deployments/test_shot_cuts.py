@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from deployments.errors import InvalidInput
 from deployments.shots.cuts import Config, CutDetector
-from deployments.shots.networks.transnetv2 import HEIGHT, WIDTH, WINDOW, TransNetV2, _histograms, load
+from vision.errors import InvalidInput
+from vision.networks.transnetv2 import HEIGHT, WIDTH, WINDOW, TransNetV2, _histograms, load
 
 
 @pytest.fixture(scope="module")

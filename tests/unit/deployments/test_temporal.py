@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deployments.errors import InvalidInput
-from deployments.forensics.blinks import blinks
 from deployments.forensics.temporal import FaceTrack, Temporal, TemporalAnalyzer
-from deployments.people.alignment import TEMPLATE
-from deployments.stage import StageConfig
+from deployments.serving.stage import StageConfig
+from vision.errors import InvalidInput
+from vision.faces.alignment import TEMPLATE
+from vision.forensics.blinks import blinks
 
 LOOKS = 60
 

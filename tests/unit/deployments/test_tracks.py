@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.linking import overlap
 from deployments.analysis.tracks import Config, Detections, Trace, TrackRequest, Tracks
-from deployments.errors import InvalidInput
+from vision.errors import InvalidInput
+from vision.faces.linking import overlap
 
 Path = Callable[[int], tuple[float, float] | None]
 RNG = np.random.default_rng(7)

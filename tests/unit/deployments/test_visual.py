@@ -13,15 +13,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
 
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.forensics.classifiers import MARGIN, TransformersClassifier, upright
-from deployments.forensics.networks.aasist import SAMPLES, Aasist
-from deployments.forensics.networks.silero import Silero
 from deployments.forensics.visual import Config, Crops, Visual, VisualDetector
-from deployments.images import Pixels
-from deployments.people.alignment import SIZE, TEMPLATE
-from deployments.people.face import Face
-from deployments.weights import Weights
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.faces.alignment import SIZE, TEMPLATE
+from vision.faces.face import Face
+from vision.forensics.classifiers import MARGIN, TransformersClassifier, upright
+from vision.images import Pixels
+from vision.networks.aasist import SAMPLES, Aasist
+from vision.networks.silero import Silero
+from vision.weights import Weights
 
 SIDE = 32
 

@@ -22,13 +22,13 @@ from transformers import (
     WavLMForSequenceClassification,
 )
 
-from deployments.engines import EngineName
-from deployments.errors import InvalidInput, ModelNotLoaded
-from deployments.forensics.calibration import sigmoid
-from deployments.forensics.labels import fake_outputs
 from deployments.forensics.voice import Config, Voice, VoiceDetector
-from deployments.forensics.voices import RATE, SAMPLES, TransformersVoice, VoiceNetwork, load_network
-from deployments.weights import Weights
+from vision.engines import EngineName
+from vision.errors import InvalidInput, ModelNotLoaded
+from vision.forensics.calibration import sigmoid
+from vision.forensics.labels import fake_outputs
+from vision.forensics.voices import RATE, SAMPLES, TransformersVoice, VoiceNetwork, load_network
+from vision.weights import Weights
 
 Array = NDArray[np.float32]
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from deployments.errors import StageOverloaded
 from graphs.authenticity.rooms import Room
+from vision.errors import StageOverloaded
 
 
 async def test_what_does_not_fit_waits_and_what_may_not_wait_is_refused() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
-from deployments.people.face import Face
 from graphs.authenticity.explanation import explained, footage_factors
 from graphs.authenticity.findings import Absent, PictureFindings
 from graphs.authenticity.fusion import fuse
 from graphs.authenticity.moving import FrameFindings, VideoFindings
+from vision.faces.face import Face
 
 MAP = np.zeros((2, 2), np.float32)
 FACE: Any = object.__new__(Face)

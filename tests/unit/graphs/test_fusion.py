@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from deployments.forensics.calibration import AASIST, GHOSTS, MESONET, PRIOR, Calibration, logit, sigmoid
 from graphs.authenticity.fusion import classify, confidence, fuse, pooled, shares
+from vision.forensics.calibration import AASIST, GHOSTS, MESONET, PRIOR, Calibration, logit, sigmoid
 
 
 @pytest.mark.parametrize(

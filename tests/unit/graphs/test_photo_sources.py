@@ -5,9 +5,9 @@ import random
 
 import pytest
 
-from deployments.errors import InvalidMedia, MediaTooLarge
-from graphs.photos import sources
-from graphs.photos.sources import from_base64
+from graphs.web.fetch import sources
+from graphs.web.fetch.sources import from_base64
+from vision.errors import InvalidMedia, MediaTooLarge
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 767, 768, 769, 5000])

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from graphs.media.representatives import candidates, square_around, whole_box
-from ops.stores.people import TraceBoxes, VideoIndex
+from graphs.indexing.representatives import candidates, square_around, whole_box
+from stores.people import TraceBoxes, VideoIndex
 from tests.graphs.indexing import SIZE
 
 INDEX = VideoIndex("a" * 32, "x", *SIZE, 25.0, 100, 4.0, 2, (), 1, None)  # type: ignore[arg-type]

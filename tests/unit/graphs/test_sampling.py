@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deployments.forensics.voices import SAMPLES
 from graphs.authenticity.sampling import calm, evenly, stretch
 from graphs.authenticity.voices import HOP, spread, windows
+from vision.forensics.voices import SAMPLES
 
 
 def test_frames_are_spread_over_the_video() -> None:

@@ -9,8 +9,8 @@ import pytest
 from graphs.shots.encoders import Query
 from graphs.shots.ranking import Wishes, ranked
 from graphs.shots.words import NOTHING_SAID, in_words, parts_of, shared_words
-from ops.stores.shot_rows import tag_forms
-from ops.stores.shots import Catalogue, Shot, ShotLabels
+from stores.shot_rows import tag_forms
+from stores.shots import Catalogue, Shot, ShotLabels
 
 BARE = Shot(
     video_asset_id="a" * 32,

@@ -7,7 +7,7 @@ import pytest
 
 from graphs.assets.features import _pack, _unpack
 from graphs.assets.similarity import between, certainty, matrix, of_cosine, rank
-from ops.stores.records import Features
+from stores.records import Features
 
 
 def features(asset_id: str, *unit: float) -> Features:

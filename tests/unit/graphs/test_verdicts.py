@@ -2,7 +2,6 @@
 
 import pytest
 
-from deployments.people.face import Face
 from graphs.assets.likeness import Likeness
 from graphs.assets.verdicts import (
     action_for,
@@ -15,6 +14,7 @@ from graphs.assets.verdicts import (
     shot_recommendation,
     shot_status,
 )
+from vision.faces.face import Face
 
 FACE = Face(0, 0, 80.4, 100.6, 0.9, ((0.0, 0.0),) * 5)
 

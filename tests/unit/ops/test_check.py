@@ -10,13 +10,13 @@ import yaml
 from typer.testing import CliRunner
 
 import ops.check
-from deployments.weights.registry import MODELS_YAML
 from ops.check import CONFIGS, Fault, faults
 from ops.check.code import Code, model_faults, stage_faults
 from ops.check.fault import Report
 from ops.check.serving import check_application, dicts, read
 from ops.check.wiring import check_wiring
 from ops.cli.check import check
+from vision.weights.registry import MODELS_YAML
 
 Data = dict[str, Any]
 Change = Callable[[Data], Any]
@@ -157,8 +157,8 @@ EMBED = "embed › dinov3"
         ),
         # applications
         (
-            set_app("embed", import_path="deployments.catalog:rom"),
-            "embed › import_path: deployments.catalog:rom cannot",
+            set_app("embed", import_path="deployments.serving.catalog:rom"),
+            "embed › import_path: deployments.serving.catalog:rom cannot",
         ),
         (set_app("embed", import_path="nowhere:room"), "No module named 'nowhere'"),
         (

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 import deployments
-from deployments.weights.registry import MODELS_YAML
 from ops.check import Fault
 from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
 from ops.check.imports import heavy_imports
+from vision.weights.registry import MODELS_YAML
 
 
 def test_unknown_and_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_unknown_and_invalid_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 STAGE = """
-from deployments.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig
 {imports}
 
 class Config(StageConfig):
@@ -119,10 +119,10 @@ def test_heavy_imports_are_found_with_the_module_that_asks(tmp_path: Path, monke
 
 
 def test_heavy_stages_are_faults(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.check.code.heavy_imports", lambda modules: {"graphs.gateway": [("torch", "graphs.x")]})
+    monkeypatch.setattr("ops.check.code.heavy_imports", lambda modules: {"graphs.web.gateway": [("torch", "graphs.x")]})
     assert import_faults(Code()) == [
         Fault(
-            "graphs/gateway.py",
+            "graphs/web/gateway.py",
             "by graphs.x",
             "imports torch at module level",
             "import it inside load, so that the command line and the gateway start without it",

@@ -12,8 +12,8 @@ from PIL import Image, ImageFont
 from rich.console import Console
 from typer.testing import CliRunner
 
-from deployments.catalog import find_stage
-from graphs.apis import APIS
+from deployments.serving.catalog import find_stage
+from graphs.web.apis import APIS
 from ops.check import CONFIGS, ROOT
 from ops.cli.graph import graph as graph_command
 from ops.diagram import Graph, draw_svg, draw_text, load_graph, render_png
@@ -199,7 +199,7 @@ def test_command_line(cli: typer.Typer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["applications: []", "just words", "applications: [{import_path: 'graphs.gateway:gateway'}]", "a: ["],
+    ["applications: []", "just words", "applications: [{import_path: 'graphs.web.gateway:gateway'}]", "a: ["],
 )
 def test_a_file_that_cannot_be_drawn(cli: typer.Typer, tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"

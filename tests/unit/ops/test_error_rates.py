@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ops.calibrate_faces import read_pairs, table, verification
-from ops.error_rates import Verification
+from ops.calibration.error_rates import Verification
+from ops.calibration.faces import read_pairs, table, verification
 
 
 def test_rates_by_hand() -> None:

@@ -9,17 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from deployments.muzzle.encoding import MEMBER_IDS
-from deployments.muzzle.members import Domain, projected
-from ops.error_rates import Verification
-from ops.muzzle.folds import HeldOut
-from ops.muzzle.heads import HeadConfig, Heads, training_rows, without_animals
-from ops.muzzle.loop import FINAL, fold_file, run_of
-from ops.muzzle.photos import find_photos
-from ops.muzzle.triplets import animals_and_views, triplet_loss
-from ops.muzzle.verification import equal_error_threshold, pair_scores, summary, tar_at_far, template_scores
-from ops.muzzle.views import CROPS, ViewFeatures, random_view
-from ops.train_muzzle import judgeable
+from ops.calibration.error_rates import Verification
+from ops.training.folds import HeldOut
+from ops.training.heads import HeadConfig, Heads, training_rows, without_animals
+from ops.training.loop import FINAL, fold_file, run_of
+from ops.training.muzzle import judgeable
+from ops.training.photos import find_photos
+from ops.training.triplets import animals_and_views, triplet_loss
+from ops.training.verification import equal_error_threshold, pair_scores, summary, tar_at_far, template_scores
+from ops.training.views import CROPS, ViewFeatures, random_view
+from vision.muzzle.encoding import MEMBER_IDS
+from vision.muzzle.members import Domain, projected
 
 RNG = np.random.default_rng(1)
 HERD = [f"herd/cow_{number}" for number in range(6) for _ in range(5)]

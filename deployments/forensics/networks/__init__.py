@@ -1,1 +1,0 @@
-"""Networks of this room in plain torch."""

@@ -1,1 +1,0 @@
-"""Network architectures that no library here brings; imported only by the stage that loads them."""

@@ -1,0 +1,208 @@
+"""Finds the stages, builds the routeless application of a room, and hands out handles to stages.
+
+Which stage runs in which process is configuration: ``args`` of a room's application name the stages that get a
+deployment of their own and the packs that share one.
+"""
+
+import asyncio
+import importlib
+import pkgutil
+from contextlib import aclosing, suppress
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+import deployments
+from deployments.serving.handle import StageHandle
+from deployments.serving.metrics import StageMetrics
+from deployments.serving.stage import Stage, StageRunner
+from deployments.serving.streams import StreamedBytes
+from vision.errors import InvalidInput
+
+AnyStage = type[Stage[Any, Any, Any, Any]]
+
+
+class NoStageError(LookupError):
+    """A module of a room that defines no stage; it is a part of one."""
+
+
+def find_stage(key: str) -> AnyStage:
+    """The stage class behind ``room/name``. Raises LookupError with what is wrong."""
+    room, _, name = key.partition("/")
+    if not (room.isidentifier() and name.isidentifier()):
+        raise LookupError(f"{key!r} is no stage key; a key is room/name")
+    try:
+        module = importlib.import_module(f"deployments.{room}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("deployments"):
+            raise
+        raise LookupError(f"no stage {key!r}: there is no deployments/{room}/{name}.py") from None
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Stage) and value.__module__ == module.__name__:
+            if value.key != key:
+                raise LookupError(f"deployments/{room}/{name}.py defines the key {value.key!r}, not {key!r}")
+            return value
+    raise NoStageError(f"deployments/{room}/{name}.py defines no stage")
+
+
+def find_stages() -> dict[str, AnyStage]:
+    """Every stage of every room by key. A module of a room that defines no stage is a part of one."""
+    stages: dict[str, AnyStage] = {}
+    for room in pkgutil.iter_modules(deployments.__path__):
+        if not room.ispkg:
+            continue
+        package = importlib.import_module(f"deployments.{room.name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            key = f"{room.name}/{module.name}"
+            with suppress(NoStageError):
+                stages[key] = find_stage(key)
+    return stages
+
+
+class StageHost:
+    """The deployment class: one process that runs one stage, or a pack of them."""
+
+    def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
+        # Siblings are bound only because an application has one root; a stage never calls another.
+        metrics = StageMetrics()
+        self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}
+
+    async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
+        """``{stage key: its config}``; Serve calls this before the replica is ready, so it loads the stages too."""
+        unknown = sorted(set(user_config) - set(self._runners))
+        if unknown:
+            raise ValueError(f"user_config names stages that are not here: {', '.join(unknown)}")
+        for key, runner in self._runners.items():
+            await runner.configure(user_config.get(key, {}))
+
+    async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
+        """Results of one stage in order; failed items come back as StageErrors, not as exceptions."""
+        return await self._runner(key).run(items, deadline)
+
+    async def stream(self, key: str, item: Any, deadline: float | None) -> StreamedBytes:
+        """Bytes of one item of one stage as they are made."""
+        async with aclosing(self._runner(key).stream(item, deadline)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def info(self, key: str) -> dict[str, Any]:
+        """What the stage says of itself."""
+        return self._runner(key).info()
+
+    def check_health(self) -> None:
+        """Called by Serve; an exception has the replica replaced."""
+        for runner in self._runners.values():
+            runner.check_health()
+
+    def _runner(self, key: str) -> StageRunner:
+        if key not in self._runners:
+            raise InvalidInput(f"{key} does not run here.")
+        return self._runners[key]
+
+
+class RoomArgs(BaseModel):
+    """``args`` of a room's application."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stages: list[str] = Field(default_factory=list, description="stages with a deployment of their own")
+    packs: dict[str, list[str]] = Field(default_factory=dict, description="deployment name → stages that share it")
+
+    @model_validator(mode="after")
+    def _something_once(self) -> "RoomArgs":
+        keys = [*self.stages, *(key for pack in self.packs.values() for key in pack)]
+        if not keys:
+            raise ValueError("a room needs stages or packs")
+        if len(keys) != len(set(keys)):
+            raise ValueError("a stage is named twice")
+        names = [*(key.partition("/")[2] for key in self.stages), *self.packs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two deployments would be called {name}")
+        return self
+
+    def deployments(self) -> dict[str, list[str]]:
+        """Deployment name → stage keys."""
+        return {key.partition("/")[2]: [key] for key in self.stages} | self.packs
+
+
+def room(args: dict[str, Any]) -> Application:
+    """Serve's builder for a routeless application (``import_path: deployments.serving.catalog:room``)."""
+    nodes: list[Application] = []
+    for name, keys in RoomArgs.model_validate(args).deployments().items():
+        for key in keys:
+            find_stage(key)
+        deployment = serve.deployment(StageHost).options(name=name, user_config={})
+        nodes.append(deployment.bind(keys, *nodes))
+    return nodes[-1]
+
+
+def address_of(key: str, places: dict[str, str]) -> tuple[str, str]:
+    """(application, deployment) of a stage: as ``places`` says, else its room's application and its own name."""
+    app, _, deployment = places.get(key, key.replace("/", ".", 1)).partition(".")
+    return app, deployment
+
+
+class CallLimits(BaseModel):
+    """How a gateway calls a stage. Few and large calls cost less; many in flight keep more replicas busy."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_batch: int = Field(default=16, ge=1, le=256, description="items of one call")
+    max_in_flight: int = Field(default=16, ge=1, le=256, description="calls to one stage at a time")
+    max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
+
+
+def _running(app: str, deployment: str) -> bool:
+    """Whether the deployment has a replica that could answer now."""
+    found = serve.status().applications.get(app)
+    return found is not None and bool(found.deployments[deployment].replica_states.get("RUNNING"))
+
+
+def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> StageHandle:
+    """A handle to a stage of another application; found by name at the first call.
+
+    ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
+    """
+    app, deployment = address_of(key, places)
+    remote: DeploymentHandle | None = None
+
+    def handle() -> DeploymentHandle:
+        nonlocal remote
+        if remote is None:
+            remote = serve.get_deployment_handle(deployment, app)
+        return remote
+
+    async def call(items: list[Any], deadline: float | None) -> list[Any]:
+        results: list[Any] = await handle().run.remote(key, items, deadline)
+        return results
+
+    async def stream(item: Any, deadline: float | None) -> StreamedBytes:
+        answer = handle().options(stream=True).stream.remote(key, item, deadline)
+        try:
+            async for chunk in answer:
+                yield chunk
+        finally:
+            answer.cancel()
+
+    async def info() -> dict[str, Any]:
+        if on_demand and not await asyncio.to_thread(_running, app, deployment):
+            return {"stage": key, "loaded": False, "on_demand": True}
+        answer: dict[str, Any] = await handle().info.remote(key)
+        return answer
+
+    return StageHandle(key, call, info, stream, **limits.model_dump())
+
+
+async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:
+    """A handle to a stage that runs in this process, for tests and tools; needs no Ray cluster."""
+    runner = StageRunner(stage_class)
+    await runner.configure(config or {})
+
+    async def info() -> dict[str, Any]:
+        return runner.info()
+
+    return StageHandle(stage_class.key, runner.run, info, runner.stream)

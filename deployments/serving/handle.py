@@ -1,0 +1,185 @@
+"""The caller's side of a stage: many single calls become few remote ones.
+
+A hop between replicas costs several CPU milliseconds, as much as a small model on a batch. So a handle
+sends at once while few calls are on their way, and otherwise gathers what arrives meanwhile into the next
+one: no wait at low load, full batches at high load. Its queue is bounded; past it callers get a 429.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from contextvars import Context, ContextVar
+from typing import Any, TypeVar
+
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from deployments.serving.streams import StreamedBytes
+from vision.errors import (
+    DeadlineExceeded,
+    ProcessingFailed,
+    StageError,
+    StageOverloaded,
+    StageUnavailable,
+)
+
+logger = logging.getLogger("ray.serve")
+
+request_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
+"""When the present request ends, in epoch seconds; set by the gateway, sent along with every stage call."""
+
+T = TypeVar("T")
+
+
+def time_left() -> float | None:
+    """Seconds until the present request ends, 0 when it is over; None when it has no end."""
+    deadline = request_deadline.get()
+    return None if deadline is None else max(0.0, deadline - time.time())
+
+
+Call = Callable[[list[Any], float | None], Awaitable[list[Any]]]
+OpenStream = Callable[[Any, float | None], StreamedBytes]
+Waiting = tuple[Any, float | None, asyncio.Future[Any]]
+
+
+class StageHandle:
+    """Calls one stage, remote or in this process.
+
+    ``call(items, deadline)`` does one call; ``max_batch`` items go in it, ``max_in_flight`` calls run at
+    once, and ``max_pending`` items may wait. ``open_stream(item, deadline)`` begins a stream.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        call: Call,
+        info: Callable[[], Awaitable[dict[str, Any]]],
+        open_stream: OpenStream | None = None,
+        *,
+        max_batch: int = 16,
+        max_in_flight: int = 16,
+        max_pending: int = 512,
+        attempts: int = 3,
+    ) -> None:
+        self.key = key
+        self.info = info
+        self._call = call
+        self._open_stream = open_stream
+        self._max_batch = max_batch
+        self._max_in_flight = max_in_flight
+        self._max_pending = max_pending
+        self._attempts = attempts
+        self._pending: deque[Waiting] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Any) -> Any:
+        """The stage's result for one item. Raises the StageError of this item, and of no other."""
+        if len(self._pending) >= self._max_pending:
+            raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
+        deadline = request_deadline.get()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append((item, deadline, future))
+        self._send()
+        if deadline is None:
+            return await future
+        try:
+            return await asyncio.wait_for(future, max(deadline - time.time(), 0.001))
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+
+    async def stream(self, item: Any) -> AsyncGenerator[bytes, None]:
+        """Bytes of one item as the stage makes them; close it to leave early.
+
+        What keeps the stage from beginning is raised by the first step, before there are any bytes; a StageError of a
+        later step ends them.
+        """
+        if self._open_stream is None:
+            raise StageUnavailable(f"{self.key} cannot be streamed from here.")
+        deadline, open_stream = request_deadline.get(), self._open_stream
+
+        async def begin() -> tuple[StreamedBytes, bytes | None]:
+            chunks = open_stream(item, deadline)
+            return chunks, await self._next(chunks, deadline)
+
+        try:
+            chunks, chunk = await self._with_retry(begin)
+            async with aclosing(chunks):
+                while chunk is not None:
+                    yield chunk
+                    chunk = await self._next(chunks, deadline)
+        except StageError:
+            raise
+        except Exception as error:
+            if isinstance(error, (RayActorError, RayServeException)) and not isinstance(error, RayTaskError):
+                raise StageUnavailable(f"{self.key} broke off; try again in a few seconds.") from None
+            logger.exception("stream of %s failed", self.key)
+            raise ProcessingFailed(f"{self.key} failed on this input.") from None
+
+    async def _next(self, chunks: StreamedBytes, deadline: float | None) -> bytes | None:
+        left = None if deadline is None else max(deadline - time.time(), 0.001)
+        try:
+            chunk = await asyncio.wait_for(anext(chunks, None), left)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+        if isinstance(chunk, StageError):
+            raise chunk
+        return chunk
+
+    def _send(self) -> None:
+        while self._pending and len(self._in_flight) < self._max_in_flight:
+            batch: list[Waiting] = []
+            while self._pending and len(batch) < self._max_batch:
+                waiting = self._pending.popleft()
+                # Its caller left or ran out of time while it waited: nobody reads the answer.
+                if not waiting[2].done():
+                    batch.append(waiting)
+            if batch:
+                # In a context of its own: Serve cancels what a request started when its client leaves, and this
+                # call is for the others in the batch as well.
+                task = asyncio.create_task(self._run(batch), context=Context())
+                self._in_flight.add(task)
+                task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._send()
+
+    async def _run(self, batch: list[Waiting]) -> None:
+        deadlines = [deadline for _, deadline, _ in batch]
+        # The latest one: an item that is over its own time is dropped by its caller.
+        latest = None if None in deadlines else max(d for d in deadlines if d is not None)
+        try:
+            items = [item for item, _, _ in batch]
+            results = await self._with_retry(lambda: self._call(items, latest))
+        except StageError as error:
+            results = [error] * len(batch)
+        except asyncio.CancelledError:
+            results = [StageUnavailable(f"The call to {self.key} was cancelled; try again.")] * len(batch)
+        except BaseException:  # a panic in Rust is no Exception, and the callers wait
+            logger.exception("call to %s failed", self.key)
+            results = [ProcessingFailed(f"{self.key} failed on this input.")] * len(batch)
+        for (_, _, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, StageError):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+    async def _with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return await call()
+            except BackPressureError:
+                raise StageOverloaded(f"{self.key} is at its queue limit; try again in a second.") from None
+            except RayTaskError:
+                raise
+            except (RayActorError, RayServeException) as error:
+                # A replica died under the call. Stages are pure, so another replica may do it again.
+                logger.warning("%s unreachable (%s), attempt %d", self.key, type(error).__name__, attempt)
+            if attempt < self._attempts:
+                await asyncio.sleep(0.1 * attempt)
+        raise StageUnavailable(f"{self.key} is restarting; try again in a few seconds.")

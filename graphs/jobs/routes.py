@@ -1,0 +1,131 @@
+"""Routes of durable jobs: how far long work is, what came of it, and cancelling it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from graphs.assets.models import ErrorBody
+from graphs.web.context import Context
+from stores.jobs import Job, JobStatus
+from vision.errors import StageError
+
+PREFIX = "/api/v1/jobs"
+ERRORS = {
+    404: "unknown job id",
+    409: "the job has finished already",
+    422: "malformed request",
+    429: "too many requests; Retry-After says when to come back",
+    503: "the store of jobs does not answer",
+}
+
+
+class JobNotFound(StageError):
+    """A job that was never submitted, or was removed with what it worked on."""
+
+    code = "JOB_NOT_FOUND"
+    status = 404
+
+
+class JobFinished(StageError):
+    """Cancelling a job that has ended."""
+
+    code = "JOB_FINISHED"
+    status = 409
+
+
+class JobAnswer(BaseModel):
+    """One job; ``error`` only where it failed, ``result`` only where it succeeded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_id": "0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
+                    "kind": "index-video",
+                    "subject": "9f86d081884c7d659a2feaa0c55ad015",
+                    "status": "running",
+                    "progress": 0.25,
+                    "message": "Frame 750 of 3000",
+                    "created_at": "2026-01-15T12:00:00Z",
+                    "started_at": "2026-01-15T12:00:01Z",
+                    "finished_at": None,
+                    "error": None,
+                    "result": None,
+                }
+            ]
+        }
+    )
+    job_id: str
+    kind: str
+    subject: str = Field(description="what it works on, an asset id for example")
+    status: JobStatus
+    progress: float = Field(description="0-1")
+    message: str = Field(description="what is being done, in words; may be empty")
+    created_at: datetime
+    started_at: datetime | None = Field(description="when its last attempt began")
+    finished_at: datetime | None
+    error: str | None = Field(description="why it failed")
+    result: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, job: Job) -> "JobAnswer":
+        """What clients see of a job."""
+        return cls.model_validate(job, from_attributes=True)
+
+
+class JobsAnswer(BaseModel):
+    """A page of jobs, the youngest first."""
+
+    jobs: list[JobAnswer]
+    next: str | None = Field(description="``after`` of the next page; null where there is none")
+
+
+def mount(app: FastAPI, context: Context) -> None:
+    """Add the job routes to the application."""
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()
+    }
+    router = APIRouter(prefix=PREFIX, tags=["jobs"], responses=responses)
+
+    async def known(job_id: str) -> Job:
+        job = await context.jobs.get(job_id)
+        if job is None:
+            raise JobNotFound(f"There is no job {job_id}; GET {PREFIX} lists them.")
+        return job
+
+    @router.get("")
+    async def list_jobs(
+        status: JobStatus | None = None,
+        kind: str | None = None,
+        subject: Annotated[str | None, Query(description="what the jobs work on, an asset id for example")] = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        after: Annotated[str | None, Query(description="``next`` of the page before")] = None,
+    ) -> JobsAnswer:
+        """Jobs that are all of what is asked for, the youngest first."""
+        last = None if after is None else await known(after)
+        # One more than asked for tells whether there is a next page.
+        found = await context.jobs.list(status=status, kind=kind, subject=subject, after=last, limit=limit + 1)
+        page = found[:limit]
+        return JobsAnswer(
+            jobs=[JobAnswer.of(job) for job in page], next=page[-1].job_id if len(found) > limit else None
+        )
+
+    @router.get("/{job_id}")
+    async def get_job(job_id: str) -> JobAnswer:
+        """How far a job is, and what came of it."""
+        return JobAnswer.of(await known(job_id))
+
+    @router.delete("/{job_id}", responses={202: {"model": JobAnswer, "description": "running; it stops soon"}})
+    async def cancel_job(job_id: str, response: Response) -> JobAnswer:
+        """Cancel a job: 200 when it is cancelled by this, 202 when its worker has to stop first."""
+        job = await context.jobs.cancel(job_id)
+        if job is None:
+            finished = await known(job_id)
+            raise JobFinished(f"The job is {finished.status} already; only a queued or running one can be cancelled.")
+        response.status_code = 202 if job.status == "running" else 200
+        return JobAnswer.of(job)
+
+    app.include_router(router)

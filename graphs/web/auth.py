@@ -1,0 +1,77 @@
+"""Keys: who may call, before anything of a request is read."""
+
+import hashlib
+import hmac
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from configs.settings import Settings
+from graphs.web.contracts import Contracts
+from graphs.web.failures import Failure
+from graphs.web.health import HEALTH_PATHS
+
+OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
+CLIENT: Final = "visiongraph.client"
+"""Name in the scope of what tells clients with keys apart: a digest, never the key."""
+SCHEMES: Final = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+"""How a key is sent, in the words of OpenAPI; either will do."""
+REFUSED: Final = Failure(
+    401, "UNAUTHORIZED", "A valid API key is needed, as the header X-API-Key or as Authorization: Bearer."
+)
+
+
+class KeyCheck:
+    """ASGI middleware: ``X-API-Key`` or ``Authorization: Bearer`` must have one of the keys of the settings."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts) -> None:
+        self._app = app
+        self._contracts = contracts
+        self._keys = [_digest(key.encode()) for key in settings.api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            client = self._client(scope)
+            if client is None:
+                style = self._contracts.errors(scope["path"])
+                await style.response(REFUSED, {"www-authenticate": "Bearer"})(scope, receive, send)
+                return
+            scope[CLIENT] = client
+        await self._app(scope, receive, send)
+
+    def _client(self, scope: Scope) -> str | None:
+        for name, value in scope["headers"]:
+            if name == b"x-api-key":
+                given = _digest(value.strip())
+            elif name == b"authorization" and value[:7].lower() == b"bearer ":
+                given = _digest(value[7:].strip())
+            else:
+                continue
+            # Digests have one length, and all are compared: the time tells nothing about any key.
+            if sum(hmac.compare_digest(given, key) for key in self._keys):
+                return given.hex()
+        return None
+
+
+def document_keys(app: FastAPI) -> None:
+    """Have the OpenAPI document say where a key is needed, so that /docs asks for one."""
+    without = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        document = without()
+        document.setdefault("components", {}).setdefault("securitySchemes", {}).update(SCHEMES)
+        document["security"] = [{name: []} for name in SCHEMES]
+        for path in OPEN_PATHS & document["paths"].keys():
+            for operation in document["paths"][path].values():
+                operation["security"] = []
+        return document
+
+    app.openapi = with_keys  # type: ignore[method-assign]
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=16).digest()

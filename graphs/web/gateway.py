@@ -1,0 +1,136 @@
+"""The ingress: one FastAPI application over all graphs, built inside the replica."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.serve import Application
+
+from configs.settings import Settings, settings
+from deployments.serving.catalog import CallLimits, remote_handle
+from deployments.serving.handle import StageHandle
+from graphs.web.apis import APIS
+from graphs.web.auth import KeyCheck, document_keys
+from graphs.web.context import Context
+from graphs.web.contracts import Contracts
+from graphs.web.failures import install_error_handlers
+from graphs.web.fetch import open_fetcher
+from graphs.web.health import health_router
+from graphs.web.limits import RequestLimits
+from graphs.web.rates import RateLimits
+from stores.open import (
+    open_analyses,
+    open_animals,
+    open_cache,
+    open_documents,
+    open_jobs,
+    open_objects,
+    open_people,
+    open_shots,
+)
+
+logger = logging.getLogger("ray.serve")
+
+DESCRIPTION = "Vision APIs over one graph of Ray Serve deployments: upload an asset once, then work on its id."
+
+
+class GatewayArgs(BaseModel):
+    """``args`` of the gateway application."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    apis: list[str] = Field(default_factory=lambda: list(APIS), description="which APIs this gateway serves")
+    stages: dict[str, str] = Field(
+        default_factory=dict,
+        description="stage key → application.deployment, where that is not room.name",
+    )
+    on_demand: list[str] = Field(
+        default_factory=list, description="stage keys whose deployment may have no replica; health does not wake them"
+    )
+    calls: CallLimits = Field(default_factory=CallLimits, description="how many items and calls go to a stage at once")
+
+    def needed(self) -> list[str]:
+        """Keys of every stage that the APIs call."""
+        unknown = sorted(set(self.apis) - set(APIS))
+        if unknown:
+            raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(APIS)}")
+        return list(dict.fromkeys(key for name in self.apis for key in APIS[name].stages))
+
+    def handles(self) -> dict[str, StageHandle]:
+        """A handle to each of them, found by name at its first call."""
+        return {
+            key: remote_handle(key, self.stages, self.calls, on_demand=key in self.on_demand) for key in self.needed()
+        }
+
+
+def open_context(config: Settings, stages: dict[str, Any]) -> Context:
+    """Stores as the settings name them, and the given stage handles."""
+    return Context(
+        settings=config,
+        stages=stages,
+        objects=open_objects(config.objects),
+        documents=open_documents(config.documents),
+        jobs=open_jobs(config.documents),
+        people=open_people(config.documents),
+        shots=open_shots(config.documents),
+        analyses=open_analyses(config.documents),
+        animals=open_animals(config.documents),
+        cache=open_cache(config.cache_url.get_secret_value()),
+        fetcher=open_fetcher(config),
+    )
+
+
+def build_app(context: Context, apis: list[str]) -> FastAPI:
+    """The whole HTTP application over a context; needs no Ray."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await context.close()
+
+    app = FastAPI(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
+    app.include_router(health_router(context))
+    for name in apis:
+        APIS[name].mount(app, context)
+    contracts = Contracts(APIS[name].contract for name in apis)
+    install_error_handlers(app, contracts.errors)
+    _add_fences(app, context, contracts, apis)
+    return app
+
+
+def _add_fences(app: FastAPI, context: Context, contracts: Contracts, apis: list[str]) -> None:
+    """What a request passes before any route sees it; the last one added is the first one met."""
+    config = context.settings
+    if config.rate_limit_enabled:
+        app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
+    body_limits = {path: size for name in apis for path, size in APIS[name].body_limits(config).items()}
+    app.add_middleware(RequestLimits, settings=config, contracts=contracts, body_limits=body_limits)
+    if config.api_keys:
+        app.add_middleware(KeyCheck, settings=config, contracts=contracts)
+        document_keys(app)
+
+
+class Gateway:
+    """Serve's ingress deployment class."""
+
+    def __init__(self, args: dict[str, Any]) -> None:
+        self._args = GatewayArgs.model_validate(args)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        args = self._args
+        app = build_app(open_context(settings(), args.handles()), args.apis)
+        # What stays for good need not be walked through again at every collection.
+        gc.freeze()
+        return app
+
+
+def gateway(args: dict[str, Any]) -> Application:
+    """Serve's builder for the ingress application (``import_path: graphs.web.gateway:gateway``)."""
+    GatewayArgs.model_validate(args).needed()
+    return serve.deployment(serve.ingress(None)(Gateway)).options(name="gateway").bind(args)

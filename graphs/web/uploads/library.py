@@ -1,0 +1,164 @@
+"""The asset library: what was uploaded, in the object store and the document store together.
+
+An upload puts the object first and the record after it; a delete flags the record, removes the object, then the
+record. So a crash leaves either an object without a record, which the next upload of the same bytes or
+``visiongraph check --repair`` heals, or a flagged record, which both of them finish deleting. It never leaves a
+record that was acknowledged without its bytes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from graphs.web.context import Context
+from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
+from graphs.web.uploads.spool import Spooled, spool_upload
+from stores import derived as belongings
+from stores.objects import ObjectNotFound
+from stores.records import Asset, MediaKind
+from vision.errors import InvalidInput
+from vision.media.poster import poster_of
+from vision.media.probe import Limits, probe
+
+ID_LENGTH = 32
+
+
+def asset_id_of(sha256_hex: str) -> str:
+    """The id of the file with this hash."""
+    return sha256_hex[:ID_LENGTH]
+
+
+def poster_key(asset_id: str) -> str:
+    """Object key of the still picture that stands for a video."""
+    return f"posters/{asset_id}"
+
+
+class Library:
+    """Upload, look-up and delete of assets."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._limits = Limits.of(context.settings)
+        self._spool = context.settings.spool
+        self._uploads = asyncio.Semaphore(context.settings.max_uploads_at_once)
+
+    async def get(self, asset_id: str) -> Asset:
+        """Raises AssetNotFound."""
+        return (await self.get_all([asset_id]))[asset_id]
+
+    def batch(self, asset_ids: Iterable[str]) -> list[str]:
+        """The different ids of one list of a request, in its order. Raises BatchTooLarge above the limit."""
+        wanted = list(dict.fromkeys(asset_ids))
+        if len(wanted) > self._context.settings.max_batch_assets:
+            raise BatchTooLarge(len(wanted), self._context.settings.max_batch_assets)
+        return wanted
+
+    async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Every asset asked for, in that order. Raises AssetNotFound with all unknown ids."""
+        wanted = list(dict.fromkeys(asset_ids))
+        assets = await self.known(wanted)
+        missing = [asset_id for asset_id in wanted if asset_id not in assets]
+        if missing:
+            raise AssetNotFound(missing)
+        return {asset_id: assets[asset_id] for asset_id in wanted}
+
+    async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Those of the ids that are assets and are not being deleted."""
+        found = await self._context.documents.get_assets(asset_ids)
+        return {asset_id: asset for asset_id, asset in found.items() if not asset.deleting}
+
+    async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
+        """Store one multipart upload; (asset, was known already). Durable when this returns."""
+        limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
+        async with (
+            self._uploads,
+            spool_upload(body, content_type, self._spool, limit) as upload,
+        ):
+            return await self.register(upload)
+
+    async def register(self, upload: Spooled, *, only: MediaKind | None = None) -> tuple[Asset, bool]:
+        """Make an asset of a spooled file, which may be taken; (asset, was known already). Durable when this returns.
+
+        Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than ``only``.
+        """
+        asset_id = asset_id_of(upload.sha256_hex)
+        if (stored := await self.whole(asset_id)) is not None:
+            return stored, True
+        found = await asyncio.to_thread(probe, upload.path, self._limits)
+        if only is not None and found.kind != only:
+            raise InvalidInput(f"This {found.format} is {found.kind}, not {only}.")
+        if found.kind == "video":
+            await self._store_poster(asset_id, upload.path)
+        await self._context.objects.put_file(asset_id, upload.path, found.content_type)
+        asset = Asset(
+            asset_id=asset_id,
+            filename=upload.filename,
+            file_size=upload.size,
+            uploaded_at=datetime.now(UTC),
+            **asdict(found),
+        )
+        if await self._context.documents.insert_asset(asset):
+            if not await self._is_whole(asset):
+                # A delete of the same bytes was between its steps and took the object that was just put.
+                await self._context.documents.delete_asset(asset_id)
+                raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
+            return asset, False
+        # The same bytes came by another request at the same time; its record is the one that counts.
+        return await self.get(asset_id), True
+
+    async def whole(self, asset_id: str) -> Asset | None:
+        """The asset, where nothing of it is missing; one that is half deleted is deleted to its end."""
+        stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
+        if stored is not None and stored.deleting:
+            await self._finish_delete(asset_id)
+            return None
+        return stored if stored is not None and await self._is_whole(stored) else None
+
+    async def delete(self, asset_id: str) -> bool:
+        """Remove an asset everywhere; True when its bytes were there. Raises AssetNotFound."""
+        await self.get(asset_id)
+        await self._context.documents.mark_deleting(asset_id)
+        return await self._finish_delete(asset_id)
+
+    @staticmethod
+    def picture_key(asset: Asset) -> str:
+        """Object key of the encoded image of an asset: its own, or that of a video's poster.
+
+        Raises InvalidInput for audio.
+        """
+        if asset.kind == "audio":
+            raise InvalidInput(f"{asset.asset_id} is audio and has no picture to look at.")
+        return asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id)
+
+    async def picture(self, asset: Asset) -> bytes:
+        """The encoded image of an asset, as by ``picture_key``.
+
+        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are just being deleted.
+        """
+        try:
+            return await self._context.objects.get(self.picture_key(asset))
+        except ObjectNotFound:
+            raise AssetNotFound([asset.asset_id]) from None
+
+    async def _is_whole(self, asset: Asset) -> bool:
+        keys = [asset.asset_id] if asset.kind != "video" else [asset.asset_id, poster_key(asset.asset_id)]
+        return all([await self._context.objects.head(key) is not None for key in keys])
+
+    async def _store_poster(self, asset_id: str, path: Any) -> None:
+        poster = await asyncio.to_thread(poster_of, path, self._spool, self._limits.max_image_pixels)
+        try:
+            await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+        finally:
+            poster.unlink(missing_ok=True)  # a bucket copies what a folder takes
+
+    async def _finish_delete(self, asset_id: str) -> bool:
+        await self._context.jobs.forget(asset_id)
+        await self._context.people.delete_index(asset_id)
+        await self._context.shots.delete_video(asset_id)
+        await belongings.remove(self._context.objects, belongings.folder(asset_id))
+        existed = await self._context.objects.delete(asset_id)
+        await self._context.objects.delete(poster_key(asset_id))
+        await self._context.documents.delete_asset(asset_id)
+        return existed

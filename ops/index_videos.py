@@ -1,7 +1,0 @@
-"""``ray job submit -- python -m ops.index_videos SOURCE``: what ``visiongraph index`` does, as a job of a cluster."""
-
-from ops.cli.index import index
-from ops.cli.main import run
-
-if __name__ == "__main__":
-    run(index)

@@ -1,0 +1,229 @@
+"""Objects as files in a folder: embedded, durable, shared by all processes of one machine."""
+
+import asyncio
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from stores.documents import StoreError
+from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
+
+# None of these characters may occur in a key, so no key can name a sidecar or the folder of temporary files.
+SLASH, SIDECAR, TEMP = ",", "@type", "@tmp"
+SHARD_CHARS = 2
+STALE_TEMP_S = 24 * 3600
+UNKNOWN_TYPE = "application/octet-stream"
+
+T = TypeVar("T")
+
+
+class FileObjects:
+    """``file:///dir``; key ``ab/c`` is the file ``ab/ab,c`` in it, its content type ``ab/ab,c@type``.
+
+    Slashes are folded into the name because, as in S3, ``ab`` and ``ab/c`` can be objects both.
+
+    :raises StoreError: the folder cannot be made.
+    """
+
+    type = "file"
+
+    def __init__(self, url: str) -> None:
+        self._root = Path(url.removeprefix("file://"))
+        self._temp = self._root / TEMP
+        self._durable_shards: set[Path] = set()
+        self._translate(self._prepare)
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        await self._in_thread(self._put, self._path(key), path, content_type)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        return await self._in_thread(_head, self._path(key), key)
+
+    async def get(self, key: str) -> bytes:
+        return await asyncio.to_thread(self.read, key)
+
+    def read(self, key: str) -> bytes:
+        return self._translate(_get, self._path(key), key)
+
+    def open(self, key: str) -> BinaryIO:
+        return self._translate(_open, self._path(key), key)
+
+    async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        check_range(start, end)
+        # The open file keeps its bytes when the object is replaced or deleted meanwhile.
+        file = await self._in_thread(_open, self._path(key), key)
+        try:
+            file.seek(start)
+            left = (os.fstat(file.fileno()).st_size if end is None else end) - start
+            while left > 0 and (chunk := await self._in_thread(file.read, min(left, CHUNK_BYTES))):
+                left -= len(chunk)
+                yield chunk
+        finally:
+            file.close()
+
+    async def delete(self, key: str) -> bool:
+        return await self._in_thread(_delete, self._path(key))
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        check_prefix(prefix)
+        for shard in await self._in_thread(_shards, self._root, prefix):
+            for info in await self._in_thread(_objects, shard, prefix):
+                yield info
+
+    async def presign_get(self, key: str, ttl_s: int) -> str | None:
+        check_key(key)
+        return None
+
+    async def ping(self) -> None:
+        await self._in_thread(self._probe)
+
+    async def close(self) -> None:
+        pass
+
+    def _path(self, key: str) -> Path:
+        name = check_key(key).replace("/", SLASH)
+        return self._root / name[:SHARD_CHARS] / name
+
+    async def _in_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.to_thread(self._translate, function, *args)
+
+    def _translate(self, function: Callable[..., T], *args: Any) -> T:
+        try:
+            return function(*args)
+        except OSError as error:
+            raise StoreError(f"file store {self._root}: {error.strerror}") from error
+
+    def _prepare(self) -> None:
+        """Make the folder; remove what killed processes left half written."""
+        self._temp.mkdir(parents=True, exist_ok=True)
+        for path in self._temp.iterdir():
+            if path.stat().st_mtime < time.time() - STALE_TEMP_S:
+                path.unlink(missing_ok=True)
+
+    def _probe(self) -> None:
+        path = self._temp / uuid.uuid4().hex
+        path.touch()
+        path.unlink()
+
+    def _put(self, target: Path, source: Path, content_type: str) -> None:
+        shard = target.parent
+        if shard not in self._durable_shards:
+            shard.mkdir(exist_ok=True)
+            _sync(self._root)
+            self._durable_shards.add(shard)
+        ready = self._adopt(source)
+        self._put_sidecar(target, content_type)
+        ready.replace(target)
+        # A delete that ran since removed the sidecar first, so it is missing here or belongs to this object.
+        self._put_sidecar(target, content_type)
+        _sync(shard)
+
+    def _adopt(self, source: Path) -> Path:
+        """The bytes of ``source``, durable, as a temporary file on this volume."""
+        ready = self._temp / uuid.uuid4().hex
+        try:
+            if source.is_symlink() or source.stat().st_nlink > 1:
+                _copy(source, ready)  # moving it would leave the bytes under a name of someone else's
+            else:
+                source.replace(ready)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(source, ready)
+        os.utime(ready)
+        _sync(ready)
+        return ready
+
+    def _put_sidecar(self, target: Path, content_type: str) -> None:
+        if _content_type(target) != content_type:
+            ready = self._temp / uuid.uuid4().hex
+            ready.write_text(content_type)
+            _sync(ready)
+            ready.replace(_sidecar(target))
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        with source.open("rb") as reader, target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer, CHUNK_BYTES)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _sidecar(target: Path) -> Path:
+    return target.with_name(target.name + SIDECAR)
+
+
+def _content_type(target: Path) -> str | None:
+    try:
+        return _sidecar(target).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _open(target: Path, key: str) -> BinaryIO:
+    try:
+        return target.open("rb")
+    except FileNotFoundError:
+        raise ObjectNotFound(key) from None
+
+
+def _get(target: Path, key: str) -> bytes:
+    with _open(target, key) as file:
+        return file.read()
+
+
+def _head(target: Path, key: str) -> ObjectInfo | None:
+    try:
+        return _info(key, target.stat(), _content_type(target) or UNKNOWN_TYPE)
+    except FileNotFoundError:
+        return None
+
+
+def _info(key: str, found: os.stat_result, content_type: str = "") -> ObjectInfo:
+    etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+    return ObjectInfo(key, found.st_size, content_type, etag, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _delete(target: Path) -> bool:
+    _sidecar(target).unlink(missing_ok=True)
+    try:
+        target.unlink()
+    except FileNotFoundError:
+        return False
+    _sync(target.parent)
+    return True
+
+
+def _shards(root: Path, prefix: str) -> list[Path]:
+    """Folders whose keys can start with the prefix, in key order."""
+    named = {path.name.replace(SLASH, "/"): path for path in root.iterdir() if path.name != TEMP}
+    return [named[name] for name in sorted(named) if name.startswith(prefix[:SHARD_CHARS])]
+
+
+def _objects(shard: Path, prefix: str) -> list[ObjectInfo]:
+    found = []
+    for entry in os.scandir(shard):
+        key = entry.name.replace(SLASH, "/")
+        if key.startswith(prefix) and not entry.name.endswith(SIDECAR):
+            try:
+                found.append(_info(key, entry.stat()))
+            except FileNotFoundError:
+                continue  # deleted since the folder was read
+    return sorted(found, key=lambda info: info.key)

@@ -1,0 +1,206 @@
+"""Vectors in LanceDB: tables of files in a folder or a bucket, with no server, shared by all processes."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, get_args
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+
+from stores.documents import StoreError
+from stores.lance import index as lance_index
+from stores.lance.index import ConflictError, retrying, translated
+from stores.records import Features, MediaKind, Vector
+from stores.s3.url import S3Location
+from stores.vectors import Neighbour
+
+log = logging.getLogger(__name__)
+
+PROBES = 128
+"""Partitions searched at least: up to about 190,000 rows that is all of them, over their 8-bit codes."""
+REFINE = 4
+"""Candidates per neighbour asked for whose full vectors are compared in the end."""
+IDS_PER_DELETE = 500
+
+_HEX = re.compile(r"[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    handle: Any
+    dimension: int
+
+
+class LanceVectors:
+    """``file:///dir`` or ``s3://bucket/prefix?endpoint_url=…&region=…``; one table per model version.
+
+    :raises ValueError: the URL is not of one of these forms.
+    """
+
+    type = "lance"
+
+    def __init__(self, url: str) -> None:
+        self._options: dict[str, str] | None = None
+        if url.startswith("s3://"):
+            location = S3Location.parse(url)
+            if location.create:
+                raise ValueError("create=1 is for the object store; the vector store needs a bucket that exists")
+            self._uri = f"s3://{location.bucket}/{location.prefix}"
+            self._options = _storage_options(location)
+        else:
+            self._uri = url.removeprefix("file://")
+        self._connection: Any = None
+        self._tables: dict[str, _Table] = {}
+
+    async def add(self, features: Sequence[Features]) -> None:
+        if not features:
+            return
+        model_version, dimension = features[0].model_version, features[0].unit.size
+        if any(item.model_version != model_version for item in features):
+            raise ValueError("one call adds vectors of one model version")
+        table = await self._table(model_version) or await self._create(model_version, dimension)
+        for item in features:
+            _check_dimension(table, item.unit.shape)
+        rows = _rows(list({item.asset_id: item for item in features}.values()), dimension)
+        merge = table.handle.merge_insert("asset_id").when_matched_update_all().when_not_matched_insert_all()
+        await retrying(partial(merge.execute, rows))
+
+    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
+        for asset_id in asset_ids:
+            if not _HEX.fullmatch(asset_id):  # ids become part of a filter expression
+                raise ValueError(f"not an asset id: {asset_id[:64]!r}")
+        table = await self._table(model_version)
+        if table is None:
+            return
+        for first in range(0, len(asset_ids), IDS_PER_DELETE):
+            some = ", ".join(f"'{asset_id}'" for asset_id in asset_ids[first : first + IDS_PER_DELETE])
+            await retrying(partial(table.handle.delete, f"asset_id IN ({some})"))
+
+    async def search(
+        self, model_version: str, unit: Vector, k: int, *, kind: MediaKind | None = None
+    ) -> list[Neighbour]:
+        table = await self._table(model_version)
+        if table is None:
+            return []
+        _check_dimension(table, unit.shape)
+        query = table.handle.query().nearest_to(unit).distance_type("cosine").limit(k)
+        # No upper bound: a rare kind may be spread over more partitions than the first ones.
+        query = query.maximum_nprobes(0).minimum_nprobes(PROBES).refine_factor(REFINE)
+        if kind is not None:
+            if kind not in get_args(MediaKind):  # it becomes part of a filter expression
+                raise ValueError(f"not a media kind: {kind[:16]!r}")
+            query = query.where(f"kind = '{kind}'")
+        found = await translated(query.select(["asset_id", "_distance"]).to_arrow())
+        pairs = zip(found["asset_id"].to_pylist(), found["_distance"].to_pylist(), strict=True)
+        return [Neighbour(asset_id, 1.0 - distance) for asset_id, distance in pairs]
+
+    async def count(self, model_version: str) -> int:
+        table = await self._table(model_version)
+        return 0 if table is None else int(await translated(table.handle.count_rows()))
+
+    async def maintain(self, model_version: str) -> None:
+        table = await self._table(model_version)
+        if table is None:
+            return
+        try:
+            await lance_index.maintain(table.handle)
+        except ConflictError:
+            log.info("the vectors of %s are being changed; they are maintained next time", model_version)
+
+    async def close(self) -> None:
+        self._tables.clear()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _connect(self) -> Any:
+        if self._connection is None:
+            self._connection = await translated(
+                lancedb.connect_async(
+                    self._uri,
+                    storage_options=self._options,
+                    # Every read looks for a newer version, so that it sees what other processes wrote; the
+                    # cost was too small to measure, in a folder as in a bucket.
+                    read_consistency_interval=timedelta(0),
+                )
+            )
+        return self._connection
+
+    async def _table(self, model_version: str) -> _Table | None:
+        """The table of a model version, None before its first vector."""
+        if model_version not in self._tables:
+            connection = await self._connect()
+            try:
+                handle = await connection.open_table(_table_name(model_version))
+            except (RuntimeError, OSError, ValueError) as error:
+                if "was not found" in str(error):
+                    return None
+                raise StoreError(f"vector store: {type(error).__name__}, the table cannot be opened") from error
+            self._tables[model_version] = await _opened(handle)
+        return self._tables[model_version]
+
+    async def _create(self, model_version: str, dimension: int) -> _Table:
+        connection = await self._connect()
+        # Two processes may get here at once: exist_ok gives the second one the table of the first.
+        name, schema = _table_name(model_version), _schema(dimension)
+        handle = await retrying(lambda: connection.create_table(name, schema=schema, exist_ok=True))
+        return self._tables.setdefault(model_version, await _opened(handle))
+
+
+async def _opened(handle: Any) -> _Table:
+    schema = await translated(handle.schema())
+    return _Table(handle, schema.field("vector").type.list_size)
+
+
+def _table_name(model_version: str) -> str:
+    """A table name for any model version; the hash keeps apart what the cleaning made the same."""
+    digest = hashlib.sha256(model_version.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', model_version)[:80]}_{digest}"
+
+
+def _schema(dimension: int) -> Any:
+    # Only with a declared key does LanceDB notice that two writers insert the same asset at once; a scalar
+    # index on the column would switch that check off again (lance-format/lance#9238), so it has none.
+    key = {"lance-schema:unenforced-primary-key": "true"}
+    return pa.schema(
+        [
+            pa.field("asset_id", pa.string(), nullable=False, metadata=key),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
+        ]
+    )
+
+
+def _rows(features: Sequence[Features], dimension: int) -> Any:
+    units = np.concatenate([item.unit for item in features], dtype=np.float32)
+    return pa.table(
+        [
+            pa.array([item.asset_id for item in features]),
+            pa.array([item.kind for item in features]),
+            pa.FixedSizeListArray.from_arrays(pa.array(units), dimension),
+        ],
+        schema=_schema(dimension),
+    )
+
+
+def _check_dimension(table: _Table, shape: tuple[int, ...]) -> None:
+    if shape != (table.dimension,):
+        raise ValueError(f"the vectors here have {table.dimension} numbers, this one has the shape {shape}")
+
+
+def _storage_options(location: S3Location) -> dict[str, str]:
+    """Options of the object_store library; it finds the credentials in the AWS environment by itself."""
+    options = {"connect_timeout": "5s", "timeout": "60s"}
+    if location.region:
+        options["aws_region"] = location.region
+    if location.endpoint_url:
+        options["aws_endpoint"] = location.endpoint_url
+        options["aws_virtual_hosted_style_request"] = "false"
+        options["allow_http"] = str(location.endpoint_url.startswith("http://")).lower()
+    return options

@@ -1,0 +1,100 @@
+"""Enrolled animals in MongoDB."""
+
+from collections.abc import Iterable, Sequence
+
+from pymongo.errors import DuplicateKeyError
+
+from stores.animals import Animal, Animals
+from stores.mongo.engine import Document, MongoStore, translated
+from stores.records import Features, from_blob, from_micros, to_blob, to_micros
+
+
+class MongoAnimals(MongoStore, Animals):
+    """The collection ``animals`` of the documents' database."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._animals = self._database["animals"]
+        self._indexes_made = False
+
+    async def insert(self, animal: Animal) -> bool:
+        await self._make_indexes()
+        document = {
+            "_id": animal.key,
+            "animal_id": animal.animal_id,
+            "model_version": animal.model_version,
+            "model_ids": list(animal.model_ids),
+            "references": to_blob(animal.references),
+            "template": to_blob(animal.template),
+            "created_at": to_micros(animal.created_at),
+            "indexed": False,
+        }
+        with translated():
+            try:
+                await self._animals.insert_one(document)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
+        with translated():
+            found = self._animals.find({"_id": {"$in": list(keys)}})
+            return {document["_id"]: _animal(document) async for document in found}
+
+    async def delete(self, key: str) -> bool:
+        with translated():
+            return (await self._animals.delete_one({"_id": key})).deleted_count > 0
+
+    async def count(self, model_version: str | None = None) -> int:
+        with translated():
+            wanted = {} if model_version is None else {"model_version": model_version}
+            return await self._animals.count_documents(wanted)
+
+    async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
+        with translated():
+            pending = self._animals.find({"model_version": model_version, "indexed": False})
+            return [_features(document) async for document in pending.sort("created_at", 1).limit(limit)]
+
+    async def unindexed_models(self) -> list[str]:
+        with translated():
+            return await self._animals.distinct("model_version", {"indexed": False})
+
+    async def mark_indexed(self, features: Iterable[Features]) -> None:
+        with translated():
+            for item in features:
+                when = to_micros(item.created_at)
+                await self._animals.update_one(
+                    {"_id": item.asset_id, "model_version": item.model_version, "created_at": when},
+                    {"$set": {"indexed": True}},
+                )
+
+    async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
+        marked: Document = {"model_version": model_version, "indexed": True}
+        if keys is not None:
+            marked["_id"] = {"$in": list(keys)}
+        with translated():
+            await self._animals.update_many(marked, {"$set": {"indexed": False}})
+
+    async def _make_indexes(self) -> None:
+        if not self._indexes_made:
+            with translated():
+                await self._animals.create_index([("model_version", 1), ("indexed", 1), ("created_at", 1)])
+            self._indexes_made = True
+
+
+def _animal(document: Document) -> Animal:
+    template = from_blob(document["template"])
+    return Animal(
+        animal_id=document["animal_id"],
+        model_version=document["model_version"],
+        model_ids=tuple(document["model_ids"]),
+        references=from_blob(document["references"]).reshape(-1, template.size),
+        template=template,
+        created_at=from_micros(document["created_at"]),
+    )
+
+
+def _features(document: Document) -> Features:
+    template = from_blob(document["template"])
+    when = from_micros(document["created_at"])
+    return Features(document["_id"], document["model_version"], "image", template, template, when)

@@ -1,0 +1,221 @@
+"""Documents in MongoDB, for many machines; plain operations only, so that its kin can serve too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+
+from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from stores.mongo.engine import Collection, Document, MongoStore, translated
+from stores.records import (
+    Asset,
+    Features,
+    PictureFaces,
+    from_blob,
+    from_face_blobs,
+    from_micros,
+    to_blob,
+    to_micros,
+)
+
+IDS_PER_QUERY = 1000
+
+
+class MongoDocuments(MongoStore):
+    """``mongodb://…`` or ``mongodb+srv://…``; creates its indexes at the first operation that needs them.
+
+    :raises ValueError: the URL is not of that form.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._assets: Collection = self._database["assets"]
+        self._features: Collection = self._database["features"]
+        self._faces: Collection = self._database["faces"]
+        self._config: Collection = self._database["config"]
+        self._has_indexes = False
+
+    async def insert_asset(self, asset: Asset) -> bool:
+        document = asdict(asset) | {"uploaded_at": to_micros(asset.uploaded_at)}
+        document["_id"] = document.pop("asset_id")
+        with translated():
+            try:
+                await self._assets.insert_one(document)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        found = await self._find_ids(self._assets, asset_ids)
+        return {document["_id"]: _asset(document) for document in found}
+
+    async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
+        with translated():
+            cursor = self._assets.find({"_id": {"$gt": after}}).sort("_id").limit(limit)
+            return [_asset(document) async for document in cursor]
+
+    async def mark_deleting(self, asset_id: str) -> bool:
+        return await self._set_asset({"_id": asset_id}, {"deleting": True})
+
+    async def delete_asset(self, asset_id: str) -> bool:
+        # The flag comes first, so that what is written from here on takes itself back (_put_of_asset);
+        # the asset goes last, so that a delete that was cut short can be asked for again.
+        if not await self.mark_deleting(asset_id):
+            return False
+        await self._index()
+        with translated():
+            await self._features.delete_many({"asset_id": asset_id})
+            await self._faces.delete_many({"asset_id": asset_id})
+            return (await self._assets.delete_one({"_id": asset_id})).deleted_count == 1
+
+    async def set_asset_error(self, asset_id: str, message: str | None) -> None:
+        await self._set_asset({"_id": asset_id}, {"error_message": message})
+
+    async def put_features(self, features: Features) -> bool:
+        return await self._put_of_asset(self._features, _features_document(features))
+
+    async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
+        keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
+        found = await self._find_ids(self._features, keys)
+        return {document["asset_id"]: _features(document) for document in found}
+
+    async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
+        await self._index()
+        with translated():
+            pending = self._features.find({"model_version": model_version, "indexed": False})
+            return [_features(document) async for document in pending.sort("created_at").limit(limit)]
+
+    async def unindexed_models(self) -> list[str]:
+        with translated():
+            return await self._features.distinct("model_version", {"indexed": False})
+
+    async def mark_indexed(self, features: Iterable[Features]) -> None:
+        marks = [
+            UpdateOne(
+                {
+                    "_id": _computed_id(item.model_version, item.asset_id),
+                    "created_at": to_micros(item.created_at),
+                },
+                {"$set": {"indexed": True}},
+            )
+            for item in features
+        ]
+        await self._bulk(self._features, marks)
+
+    async def mark_unindexed(self, model_version: str) -> None:
+        await self._index()
+        with translated():
+            await self._features.update_many(
+                {"model_version": model_version, "indexed": True}, {"$set": {"indexed": False}}
+            )
+
+    async def put_faces(self, faces: PictureFaces) -> bool:
+        return await self._put_of_asset(self._faces, _faces_document(faces))
+
+    async def get_faces(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, PictureFaces]:
+        keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
+        found = await self._find_ids(self._faces, keys)
+        return {document["asset_id"]: _faces(document) for document in found}
+
+    async def get_config(self) -> dict[str, float]:
+        with translated():
+            return {document["_id"]: document["value"] async for document in self._config.find()}
+
+    async def set_config(self, values: Mapping[str, float]) -> None:
+        changes = [
+            UpdateOne({"_id": name}, {"$set": {"value": float(value)}}, upsert=True) for name, value in values.items()
+        ]
+        await self._bulk(self._config, changes)
+
+    async def _put_of_asset(self, collection: Collection, document: Document) -> bool:
+        """Store what was computed of an asset, and clear the asset's error; False when the asset is not there."""
+        alive = {"_id": document["asset_id"], "deleting": False}
+        key = {"_id": _computed_id(document["model_version"], document["asset_id"])}
+        with translated():
+            if await self._assets.find_one(alive, {"_id": 1}) is None:
+                return False
+            await collection.update_one(key, {"$set": document}, upsert=True)
+        # Looking again after the write closes the race with a delete, without a transaction: whoever comes
+        # second sees the other and removes what was written.
+        if await self._set_asset(alive, {"error_message": None}):
+            return True
+        with translated():
+            await collection.delete_one(key)
+        return False
+
+    async def _index(self) -> None:
+        """Create the indexes before the first operation that needs one; doing so twice is no error."""
+        if not self._has_indexes:
+            pending = [("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]
+            with translated():
+                await self._features.create_indexes([IndexModel("asset_id"), IndexModel(pending)])
+                await self._faces.create_index("asset_id")
+            self._has_indexes = True
+
+    async def _set_asset(self, which: Document, values: Document) -> bool:
+        with translated():
+            return (await self._assets.update_one(which, {"$set": values})).matched_count == 1
+
+    async def _find_ids(self, collection: Collection, ids: Iterable[str]) -> list[Document]:
+        wanted, found = list(ids), []
+        with translated():
+            for first in range(0, len(wanted), IDS_PER_QUERY):
+                some = wanted[first : first + IDS_PER_QUERY]
+                found += await collection.find({"_id": {"$in": some}}).to_list()
+        return found
+
+    async def _bulk(self, collection: Collection, changes: list[UpdateOne]) -> None:
+        if changes:
+            with translated():
+                await collection.bulk_write(changes, ordered=False)
+
+
+def _computed_id(model_version: str, asset_id: str) -> str:
+    return f"{asset_id}/{model_version}"
+
+
+def _features_document(features: Features) -> Document:
+    return {
+        "asset_id": features.asset_id,
+        "model_version": features.model_version,
+        "kind": features.kind,
+        "raw": to_blob(features.raw),
+        "unit": to_blob(features.unit),
+        "created_at": to_micros(features.created_at),
+        "indexed": False,
+    }
+
+
+def _features(document: Document) -> Features:
+    return Features(
+        document["asset_id"],
+        document["model_version"],
+        document["kind"],
+        from_blob(document["raw"]),
+        from_blob(document["unit"]),
+        from_micros(document["created_at"]),
+    )
+
+
+def _faces_document(faces: PictureFaces) -> Document:
+    return {
+        "asset_id": faces.asset_id,
+        "model_version": faces.model_version,
+        "places": to_blob(faces.places),
+        "vectors": to_blob(faces.vectors),
+        "created_at": to_micros(faces.created_at),
+    }
+
+
+def _faces(document: Document) -> PictureFaces:
+    return PictureFaces(
+        document["asset_id"],
+        document["model_version"],
+        *from_face_blobs(document["places"], document["vectors"]),
+        from_micros(document["created_at"]),
+    )
+
+
+def _asset(document: Document) -> Asset:
+    uploaded_at = from_micros(document.pop("uploaded_at"))
+    return Asset(asset_id=document.pop("_id"), uploaded_at=uploaded_at, **document)

@@ -1,0 +1,159 @@
+"""Traces and identities in MongoDB.
+
+Without transactions over several documents, the traces of a new index are written first, under a generation of their
+own; then the one document of the video names that generation, and the older one is removed.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from stores.mongo.engine import Document, MongoStore, translated
+from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.records import from_blob, from_micros, to_blob, to_micros
+
+TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
+
+
+class MongoPeople(MongoStore, People):
+    """Collections ``video_indexes``, ``traces`` and ``identities`` of the documents' database."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._indexes = self._database["video_indexes"]
+        self._traces = self._database["traces"]
+        self._identities = self._database["identities"]
+        self._indexed = False
+
+    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
+        await self._make_indexes()
+        generation = uuid.uuid4().hex
+        values: Document = asdict(index) | {"cuts": list(index.cuts), "indexed_at": to_micros(index.indexed_at)}
+        values |= {"_id": index.asset_id, "generation": generation}
+        del values["asset_id"]
+        documents = [
+            _trace_document(trace) | {"generation": generation, "boxes": boxes.packed()} for trace, boxes in traces
+        ]
+        with translated():
+            if documents:
+                await self._traces.insert_many(documents, ordered=False)
+            await self._indexes.replace_one({"_id": index.asset_id}, values, upsert=True)
+            await self._traces.delete_many({"asset_id": index.asset_id, "generation": {"$ne": generation}})
+
+    async def get_index(self, asset_id: str) -> VideoIndex | None:
+        with translated():
+            found = await self._indexes.find_one({"_id": asset_id})
+        if found is None:
+            return None
+        values: dict[str, Any] = {field.name: found.get(field.name) for field in fields(VideoIndex)}
+        values |= {"asset_id": asset_id, "cuts": tuple(found["cuts"]), "indexed_at": from_micros(found["indexed_at"])}
+        return VideoIndex(**values)
+
+    async def delete_index(self, asset_id: str) -> bool:
+        with translated():
+            gone = await self._indexes.delete_one({"_id": asset_id})
+            await self._traces.delete_many({"asset_id": asset_id})
+        return gone.deleted_count > 0
+
+    async def list_traces(
+        self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
+    ) -> list[TraceRecord]:
+        query = await self._current(asset_id)
+        if query is None:
+            return []
+        query |= {"trace_id": {"$gt": after}}
+        if identity_uuid is not None:
+            query["identity_uuid"] = identity_uuid
+        with translated():
+            found = self._traces.find(query, {"boxes": 0}).sort("trace_id", 1).limit(0 if limit is None else limit)
+            return [_trace(document) async for document in found]
+
+    async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
+        query = await self._current(asset_id)
+        if query is None:
+            return None
+        with translated():
+            found = await self._traces.find_one(query | {"trace_id": trace_id})
+        return None if found is None else (_trace(found), TraceBoxes.unpacked(found["boxes"]))
+
+    async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
+        with translated():
+            for trace_id, identity_uuid in identities.items():
+                await self._traces.update_many(
+                    {"asset_id": asset_id, "trace_id": trace_id}, {"$set": {"identity_uuid": identity_uuid}}
+                )
+
+    async def put_identity(self, identity: Identity) -> None:
+        with translated():
+            await self._identities.replace_one(
+                {"_id": identity.identity_uuid}, _identity_document(identity), upsert=True
+            )
+
+    async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
+        with translated():
+            found = self._identities.find({"_id": {"$in": list(identity_uuids)}})
+            return {document["_id"]: _identity(document) async for document in found}
+
+    async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
+        with translated():
+            found = self._identities.find({"_id": {"$gt": after}}).sort("_id", 1)
+            return [_identity(document) async for document in found.limit(0 if limit is None else limit)]
+
+    async def merge_identities(self, kept: Identity, gone: str) -> None:
+        # In this order a crash between the steps leaves nothing that doing it again would not finish.
+        await self.put_identity(kept)
+        with translated():
+            await self._traces.update_many({"identity_uuid": gone}, {"$set": {"identity_uuid": kept.identity_uuid}})
+            await self._identities.delete_one({"_id": gone})
+
+    async def delete_identity(self, identity_uuid: str) -> bool:
+        with translated():
+            await self._traces.update_many({"identity_uuid": identity_uuid}, {"$set": {"identity_uuid": None}})
+            gone = await self._identities.delete_one({"_id": identity_uuid})
+        return gone.deleted_count > 0
+
+    async def _current(self, asset_id: str) -> Document | None:
+        with translated():
+            found = await self._indexes.find_one({"_id": asset_id}, {"generation": 1})
+        return None if found is None else {"asset_id": asset_id, "generation": found["generation"]}
+
+    async def _make_indexes(self) -> None:
+        if not self._indexed:
+            with translated():
+                await self._traces.create_index([("asset_id", 1), ("generation", 1), ("trace_id", 1)], unique=True)
+                await self._traces.create_index("identity_uuid", sparse=True)
+            self._indexed = True
+
+
+def _trace_document(trace: TraceRecord) -> Document:
+    values: Document = {name: getattr(trace, name) for name in TRACE_FIELDS}
+    return values | {"vector": to_blob(trace.vector)}
+
+
+def _trace(document: Document) -> TraceRecord:
+    values: dict[str, Any] = {name: document.get(name) for name in TRACE_FIELDS}
+    return TraceRecord(**values | {"vector": from_blob(document["vector"])})
+
+
+def _identity_document(identity: Identity) -> Document:
+    return {
+        "name": identity.name,
+        "models": identity.models,
+        "vector": to_blob(identity.vector),
+        "weight": identity.weight,
+        "references": list(identity.references),
+        "created_at": to_micros(identity.created_at),
+    }
+
+
+def _identity(document: Document) -> Identity:
+    return Identity(
+        identity_uuid=document["_id"],
+        name=document["name"],
+        models=document["models"],
+        vector=from_blob(document["vector"]),
+        weight=document["weight"],
+        references=tuple(document["references"]),
+        created_at=from_micros(document["created_at"]),
+    )

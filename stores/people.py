@@ -1,0 +1,147 @@
+"""What indexing a video found: its traces, and the identities that traces of all videos belong to."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stores.records import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class VideoIndex:
+    """The result of indexing one video: by which models, how many frames were looked at, and its cuts.
+
+    ``cuts`` are the first frames of all shots but the first. ``step``: faces were looked for on every so many frames.
+    """
+
+    asset_id: str
+    models: str
+    width: int
+    height: int
+    fps: float
+    frame_count: int
+    duration: float
+    step: int
+    cuts: tuple[int, ...]
+    trace_count: int
+    indexed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceBoxes:
+    """A trace frame by frame: ``frames`` int64[n], ascending; ``boxes`` float32[n, 4] as x, y, width, height in pixels
+    of the upright frame; ``confidences`` float32[n]; ``detected`` bool[n], False where a box was interpolated."""
+
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+    detected: NDArray[np.bool_]
+
+    def packed(self) -> bytes:
+        """All of it as bytes."""
+        file = io.BytesIO()
+        np.savez_compressed(
+            file, frames=self.frames, boxes=self.boxes, confidences=self.confidences, detected=self.detected
+        )
+        return file.getvalue()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> "TraceBoxes":
+        """From what ``packed`` gave."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(arrays["frames"], arrays["boxes"], arrays["confidences"], arrays["detected"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TraceRecord:
+    """One person in one stretch of a video. ``face_count`` counts detections; times are seconds from the first frame.
+
+    ``vector`` is the mean face vector, of unit length; ``identity_uuid`` is None while nobody is named or found.
+    """
+
+    asset_id: str
+    trace_id: int
+    first_frame: int
+    last_frame: int
+    first_time: float
+    last_time: float
+    face_count: int
+    identity_uuid: str | None
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identity:
+    """A person known across videos. ``vector`` is the mean of ``weight`` face vectors, of unit length.
+
+    ``models`` is the version of the model that made the vector; ``references`` are asset ids of reference photos.
+    """
+
+    identity_uuid: str
+    name: str | None
+    models: str
+    vector: Vector
+    weight: float
+    references: tuple[str, ...]
+    created_at: datetime
+
+
+class People(Protocol):
+    """Traces and identities; every write that returned is durable."""
+
+    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
+        """Replace what is known of a video. Readers see the old result or the new one, never a mixture."""
+        ...
+
+    async def get_index(self, asset_id: str) -> VideoIndex | None:
+        """The index of a video, None while there is none."""
+        ...
+
+    async def delete_index(self, asset_id: str) -> bool:
+        """Forget a video's index and traces; False when there were none."""
+        ...
+
+    async def list_traces(
+        self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
+    ) -> list[TraceRecord]:
+        """Traces with a higher id, in order of ids; of one identity where that is asked for."""
+        ...
+
+    async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
+        """One trace with its boxes."""
+        ...
+
+    async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
+        """Say whose traces these are."""
+        ...
+
+    async def put_identity(self, identity: Identity) -> None:
+        """Add an identity, or replace it."""
+        ...
+
+    async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
+        """Those that exist."""
+        ...
+
+    async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
+        """Identities with a greater uuid, in order of uuids."""
+        ...
+
+    async def merge_identities(self, kept: Identity, gone: str) -> None:
+        """Give all traces of ``gone`` to ``kept``, store ``kept`` as given, and delete ``gone``."""
+        ...
+
+    async def delete_identity(self, identity_uuid: str) -> bool:
+        """Delete an identity; its traces are nobody's then. False when there was none."""
+        ...
+
+    async def ping(self) -> None:
+        """Raise StoreError unless the store answers."""
+        ...
+
+    async def close(self) -> None: ...

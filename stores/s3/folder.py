@@ -1,0 +1,83 @@
+"""Objects of anybody's bucket, to be read: keys may be of any form there."""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.response import StreamingBody
+
+from stores.documents import StoreError
+from stores.s3.client import client_of
+from stores.s3.url import S3Location
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+UNREADABLE: Final = ("NoSuchKey", "AccessDenied", "InvalidObjectState")
+
+
+class ObjectUnreadable(StoreError):
+    """An object is gone, archived or somebody else's: it will not be there later either."""
+
+
+class S3Folder:
+    """``s3://bucket/prefix?endpoint_url=…&region=…``; for code that has a thread of its own.
+
+    :raises ValueError: the URL is not of that form.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._location = S3Location.parse(url)
+        self._client = client_of(self._location)
+
+    def keys(self) -> Iterator[str]:
+        """All keys below the prefix, in order. Raises StoreError."""
+        bucket, prefix = self._location.bucket, self._location.prefix
+        with self._translated():
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                # A prefix is a folder or a whole key, so films/ does not take films-of-others/ too.
+                found = (each["Key"] for each in page.get("Contents", []))
+                yield from (key for key in found if not prefix or key == prefix or key.startswith(f"{prefix}/"))
+
+    def open(self, key: str) -> BinaryIO:
+        """The bytes of an object, in a row; close it. Raises ObjectUnreadable, and StoreError at every read too."""
+        with self._translated():
+            body = self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"]
+        return io.BufferedReader(_Body(body, self._translated))
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            kind = ObjectUnreadable if code in UNREADABLE else StoreError
+            raise kind(f"s3 {self._location.bucket}: {error.operation_name} gave {code}") from error
+        except (BotoCoreError, Boto3Error, OSError) as error:
+            raise StoreError(f"s3 {self._location.bucket}: {type(error).__name__}") from error
+
+
+class _Body(io.RawIOBase):
+    """A body that may break off at any read."""
+
+    def __init__(self, body: StreamingBody, translated: Callable[[], AbstractContextManager[None]]) -> None:
+        self._body = body
+        self._translated = translated
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)
+        with self._translated():
+            piece = self._body.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._body.close()
+        super().close()

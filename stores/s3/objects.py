@@ -1,0 +1,179 @@
+"""Objects in a bucket of S3 or of anything that speaks its protocol, through boto3 in threads."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import S3Transfer, TransferConfig, create_transfer_manager
+from botocore.exceptions import BotoCoreError, ClientError
+
+from stores.documents import StoreError
+from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
+from stores.s3.client import client_of
+from stores.s3.file import RangedFile
+from stores.s3.url import S3Location
+
+PART_BYTES = 8 * 2**20
+WORKERS = 16
+PART_WORKERS = 8
+BUFFER_BYTES = 64 * 1024
+MAX_PRESIGN_S = 7 * 24 * 3600
+"""Signature version 4 allows no longer life."""
+
+T = TypeVar("T")
+
+
+class S3Objects:
+    """``s3://bucket?endpoint_url=…&region=…``; credentials come from the usual AWS chain and nowhere else.
+
+    The bucket has to exist, unless the URL says ``create=1``.
+
+    :raises ValueError: the URL is not of that form.
+    :raises StoreError: the bucket could not be created.
+    """
+
+    type = "s3"
+
+    def __init__(self, url: str) -> None:
+        location = S3Location.parse(url)
+        if location.prefix:
+            raise ValueError("the object store takes a whole bucket: s3://bucket has no path")
+        self._bucket = location.bucket
+        self._client = client_of(location, WORKERS + PART_WORKERS)
+        # One transfer manager for all uploads bounds their threads, connections and memory together.
+        transfers = TransferConfig(PART_BYTES, max_concurrency=PART_WORKERS, multipart_chunksize=PART_BYTES)
+        self._transfers = create_transfer_manager(self._client, transfers)
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="s3")
+        if location.create:
+            self._translate("", self._create_bucket)
+
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        upload = S3Transfer(manager=self._transfers).upload_file
+        await self._in_thread(key, upload, str(path), self._bucket, check_key(key), None, {"ContentType": content_type})
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        try:
+            found = await self._in_thread(key, self._client.head_object, **self._at(key))
+        except ObjectNotFound:
+            return None
+        return _info(key, found["ContentLength"], found, found.get("ContentType", ""))
+
+    async def get(self, key: str) -> bytes:
+        return await asyncio.wrap_future(self._pool.submit(self.read, key))
+
+    def read(self, key: str) -> bytes:
+        def whole() -> bytes:
+            with closing(self._client.get_object(**self._at(key))["Body"]) as body:
+                return body.read()
+
+        return self._translate(key, whole)
+
+    def open(self, key: str) -> BinaryIO:
+        found = self._translate(key, self._client.head_object, **self._at(key))
+
+        def fetch(start: int, end: int) -> bytes:
+            # Only of the object that was opened: half of one and half of another would pass for a damaged one.
+            span = f"bytes={start}-{end - 1}"
+            with closing(self._client.get_object(**self._at(key), Range=span, IfMatch=found["ETag"])["Body"]) as body:
+                return body.read()
+
+        ranged = RangedFile(lambda start, end: self._translate(key, fetch, start, end), found["ContentLength"])
+        return io.BufferedReader(ranged, BUFFER_BYTES)
+
+    async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        check_range(start, end)
+        if start == end:  # HTTP has no empty range, but an unknown key is an error all the same
+            await self._in_thread(key, self._client.head_object, **self._at(key))
+            return
+        body = await self._in_thread(key, self._get_range, key, start, end)
+        if body is None:
+            return
+        reading: Future[bytes] = Future()
+        reading.set_result(b"")
+        try:
+            while True:
+                reading = self._pool.submit(self._translate, key, body.read, CHUNK_BYTES)
+                if not (chunk := await asyncio.wrap_future(reading)):
+                    break
+                yield chunk
+        finally:
+            # A reader that stops early may leave its thread in the middle of a read: close behind that.
+            reading.add_done_callback(lambda _: body.close())
+
+    async def delete(self, key: str) -> bool:
+        known = await self.head(key) is not None  # S3's own answer is the same for any key
+        await self._in_thread(key, self._client.delete_object, **self._at(key))
+        return known
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        pages = iter(
+            self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
+        )
+        while page := await self._in_thread("", next, pages, None):
+            for found in page.get("Contents", []):
+                yield _info(found["Key"], found["Size"], found)
+
+    async def presign_get(self, key: str, ttl_s: int) -> str | None:
+        sign = self._client.generate_presigned_url  # may fetch credentials, so it needs a thread too
+        return await self._in_thread(key, sign, "get_object", Params=self._at(key), ExpiresIn=min(ttl_s, MAX_PRESIGN_S))
+
+    async def ping(self) -> None:
+        try:
+            await self._in_thread("", self._client.head_bucket, Bucket=self._bucket)
+        except ObjectNotFound:
+            raise StoreError(f"s3 {self._bucket}: no such bucket") from None
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._pool.shutdown)
+        await asyncio.to_thread(self._transfers.shutdown)
+        self._client.close()
+
+    def _at(self, key: str) -> Any:
+        return {"Bucket": self._bucket, "Key": check_key(key)}
+
+    def _get_range(self, key: str, start: int, end: int | None) -> Any:
+        last = "" if end is None else end - 1
+        try:
+            return self._client.get_object(**self._at(key), Range=f"bytes={start}-{last}")["Body"]
+        except ClientError as error:
+            if _code(error) == "InvalidRange":  # starts at or past the end: nothing to read
+                return None
+            raise
+
+    def _create_bucket(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError:
+            region = self._client.meta.region_name
+            place: Any = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self._client.create_bucket(Bucket=self._bucket, **({} if region in _DEFAULT_REGIONS else place))
+
+    async def _in_thread(self, key: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        running = self._pool.submit(self._translate, key, function, *args, **kwargs)
+        return await asyncio.wrap_future(running)
+
+    def _translate(self, key: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        try:
+            return function(*args, **kwargs)
+        except ClientError as error:
+            if _code(error) in {"404", "NoSuchKey"}:
+                raise ObjectNotFound(key) from None
+            raise StoreError(f"s3 {self._bucket}: {error.operation_name} gave {_code(error)}") from error
+        except (BotoCoreError, Boto3Error, OSError) as error:
+            raise StoreError(f"s3 {self._bucket}: {type(error).__name__}") from error
+
+
+_DEFAULT_REGIONS = {None, "", "us-east-1", "aws-global", "auto"}
+
+
+def _code(error: ClientError) -> str:
+    return error.response["Error"]["Code"]
+
+
+def _info(key: str, size: int, found: Any, content_type: str = "") -> ObjectInfo:
+    return ObjectInfo(key, size, content_type, found["ETag"].strip('"'), found["LastModified"])

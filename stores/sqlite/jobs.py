@@ -1,0 +1,97 @@
+"""Jobs in a SQLite file of their own, shared by all processes of one machine."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from stores.job import COLUMNS, Job, JobStatus, changes, from_row, to_row
+from stores.job_states import Step
+from stores.jobs import JobStore
+from stores.records import to_micros
+from stores.sqlite.engine import SqliteStore, sqlite_path
+
+SCHEMA = (
+    """CREATE TABLE jobs (
+        job_id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT NOT NULL, fingerprint TEXT NOT NULL,
+        payload TEXT NOT NULL, created_at INTEGER NOT NULL, due_at INTEGER NOT NULL, status TEXT NOT NULL,
+        progress REAL NOT NULL, message TEXT NOT NULL, started_at INTEGER, finished_at INTEGER, error TEXT,
+        result TEXT, attempts INTEGER NOT NULL, checkpoint TEXT NOT NULL, worker TEXT,
+        cancel_requested INTEGER NOT NULL)""",
+    "CREATE INDEX jobs_due ON jobs (due_at) WHERE status IN ('queued', 'running')",
+    "CREATE INDEX jobs_newest ON jobs (created_at, job_id)",
+    "CREATE INDEX jobs_subject ON jobs (subject, created_at, job_id)",
+)
+JOBS = f"SELECT {', '.join(COLUMNS)} FROM jobs "  # noqa: S608 (a constant)
+INSERT = f"INSERT INTO jobs VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT DO NOTHING"  # noqa: S608
+DUE = """SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND due_at <= ?
+    AND kind IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT 16"""
+
+
+class SqliteJobs(SqliteStore, JobStore):
+    """Jobs beside the documents of ``sqlite:///file.sqlite``: in ``file.jobs.sqlite``.
+
+    In a file of their own they have a schema of their own, and a lease that is renewed every few seconds never waits
+    for a transaction of uploads, nor they for it.
+    """
+
+    schema = SCHEMA
+    schema_version = 1
+
+    def __init__(self, url: str) -> None:
+        path = sqlite_path(url)
+        super().__init__(path.with_name(f"{path.stem}.jobs{path.suffix}"))
+
+    async def get(self, job_id: str) -> Job | None:
+        rows = await self._read(f"{JOBS} WHERE job_id = ?", job_id, inline=True)
+        return next(map(_job, rows), None)
+
+    async def list(
+        self,
+        *,
+        status: JobStatus | None = None,
+        kind: str | None = None,
+        subject: str | None = None,
+        after: Job | None = None,
+        limit: int = 100,
+    ) -> Sequence[Job]:
+        asked = {"status": status, "kind": kind, "subject": subject}
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        conditions, values = [f"{name} = ?" for name in wanted], [*wanted.values()]
+        if after is not None:
+            conditions.append("(created_at, job_id) < (?, ?)")
+        last = [] if after is None else [to_micros(after.created_at), after.job_id]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        order = "ORDER BY created_at DESC, job_id DESC LIMIT ?"
+        return [_job(row) for row in await self._read(f"{JOBS} {where} {order}", *values, *last, limit)]
+
+    async def forget(self, subject: str) -> int:
+        sql = "DELETE FROM jobs WHERE subject = ?"
+        return await self._writer.submit(lambda connection: connection.execute(sql, (subject,)).rowcount)
+
+    async def _insert(self, job: Job) -> bool:
+        row = to_row(job)
+        return await self._writer.submit(lambda connection: connection.execute(INSERT, row).rowcount == 1)
+
+    async def _change(self, job_id: str, step: Step) -> Job | None:
+        def change(connection: sqlite3.Connection) -> Job | None:
+            # One transaction, which holds the write lock from its beginning.
+            row = connection.execute(f"{JOBS} WHERE job_id = ?", (job_id,)).fetchone()
+            before = None if row is None else _job(row)
+            after = None if before is None else step(before)
+            if before is not None and after is not None and (changed := changes(before, after)):
+                names = ", ".join(f"{name} = ?" for name in changed)
+                update = f"UPDATE jobs SET {names} WHERE job_id = ?"  # noqa: S608 (names of columns)
+                connection.execute(update, (*changed.values(), job_id))
+            return after
+
+        return await self._writer.submit(change)
+
+    async def _due(self, kinds: Collection[str], now: datetime) -> Sequence[str]:
+        rows = await self._read(DUE, to_micros(now), json.dumps([*kinds]), inline=True)
+        return [row[0] for row in rows]
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    return from_row(dict(zip(COLUMNS, row, strict=True)))

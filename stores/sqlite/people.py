@@ -1,0 +1,148 @@
+"""Traces and identities in a SQLite file beside the documents."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.records import from_blob, from_micros, to_blob, to_micros
+from stores.sqlite.engine import SqliteStore, sqlite_path
+
+SCHEMA = (
+    """CREATE TABLE video_indexes (
+        asset_id TEXT PRIMARY KEY, models TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+        fps REAL NOT NULL, frame_count INTEGER NOT NULL, duration REAL NOT NULL, step INTEGER NOT NULL,
+        cuts TEXT NOT NULL, trace_count INTEGER NOT NULL, indexed_at INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE traces (
+        asset_id TEXT NOT NULL REFERENCES video_indexes ON DELETE CASCADE, trace_id INTEGER NOT NULL,
+        first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, first_time REAL NOT NULL, last_time REAL NOT NULL,
+        face_count INTEGER NOT NULL, identity_uuid TEXT, vector BLOB NOT NULL, boxes BLOB NOT NULL,
+        PRIMARY KEY (asset_id, trace_id))""",
+    "CREATE INDEX traces_of_identity ON traces (identity_uuid) WHERE identity_uuid IS NOT NULL",
+    """CREATE TABLE identities (
+        identity_uuid TEXT PRIMARY KEY, name TEXT, models TEXT NOT NULL, vector BLOB NOT NULL, weight REAL NOT NULL,
+        reference_ids TEXT NOT NULL, created_at INTEGER NOT NULL) WITHOUT ROWID""",
+)
+INDEX_FIELDS = [field.name for field in fields(VideoIndex)]
+INDEX = f"SELECT {', '.join(INDEX_FIELDS)} FROM video_indexes "  # noqa: S608 (a constant)
+TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
+TRACE_COLUMNS = ", ".join(TRACE_FIELDS)
+IDENTITY = "SELECT identity_uuid, name, models, vector, weight, reference_ids, created_at FROM identities "
+IDENTITIES_AMONG = f"{IDENTITY} WHERE identity_uuid IN (SELECT value FROM json_each(?))"  # noqa: S608 (a constant)
+PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?)"
+NO_LIMIT = -1
+
+
+class SqlitePeople(SqliteStore, People):
+    """Beside the documents of ``sqlite:///file.sqlite``: in ``file.people.sqlite``."""
+
+    schema = SCHEMA
+    schema_version = 1
+
+    def __init__(self, url: str) -> None:
+        path = sqlite_path(url)
+        super().__init__(path.with_name(f"{path.stem}.people{path.suffix}"))
+
+    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
+        head = (
+            *(index.asset_id, index.models, index.width, index.height, index.fps, index.frame_count, index.duration),
+            *(index.step, json.dumps(index.cuts), index.trace_count, to_micros(index.indexed_at)),
+        )
+        rows = [(*_trace_row(trace), boxes.packed()) for trace, boxes in traces]
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM video_indexes WHERE asset_id = ?", (index.asset_id,))
+            connection.execute("INSERT INTO video_indexes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", head)
+            connection.executemany("INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+        await self._writer.submit(put)
+
+    async def get_index(self, asset_id: str) -> VideoIndex | None:
+        rows = await self._read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
+        return next(map(_index, rows), None)
+
+    async def delete_index(self, asset_id: str) -> bool:
+        return await self._changed("DELETE FROM video_indexes WHERE asset_id = ?", asset_id)
+
+    async def list_traces(
+        self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
+    ) -> list[TraceRecord]:
+        sql = f"""SELECT {TRACE_COLUMNS} FROM traces WHERE asset_id = ? AND trace_id > ?
+            AND (? IS NULL OR identity_uuid = ?) ORDER BY trace_id LIMIT ?"""  # noqa: S608 (a constant)
+        count = NO_LIMIT if limit is None else limit
+        return [_trace(row) for row in await self._read(sql, asset_id, after, identity_uuid, identity_uuid, count)]
+
+    async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
+        sql = f"SELECT {TRACE_COLUMNS}, boxes FROM traces WHERE asset_id = ? AND trace_id = ?"  # noqa: S608 (a constant)
+        rows = await self._read(sql, asset_id, trace_id)
+        return next(((_trace(row[:-1]), TraceBoxes.unpacked(row[-1])) for row in rows), None)
+
+    async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
+        await self._write_rows(
+            "UPDATE traces SET identity_uuid = ? WHERE asset_id = ? AND trace_id = ?",
+            [(identity_uuid, asset_id, trace_id) for trace_id, identity_uuid in identities.items()],
+        )
+
+    async def put_identity(self, identity: Identity) -> None:
+        await self._changed(PUT_IDENTITY, *_identity_row(identity))
+
+    async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
+        wanted = json.dumps(list(identity_uuids))
+        rows = await self._read(IDENTITIES_AMONG, wanted)
+        return {row[0]: _identity(row) for row in rows}
+
+    async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
+        sql = f"{IDENTITY} WHERE identity_uuid > ? ORDER BY identity_uuid LIMIT ?"
+        return [_identity(row) for row in await self._read(sql, after, NO_LIMIT if limit is None else limit)]
+
+    async def merge_identities(self, kept: Identity, gone: str) -> None:
+        def merge(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE traces SET identity_uuid = ? WHERE identity_uuid = ?", (kept.identity_uuid, gone)
+            )
+            connection.execute(PUT_IDENTITY, _identity_row(kept))
+            connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (gone,))
+
+        await self._writer.submit(merge)
+
+    async def delete_identity(self, identity_uuid: str) -> bool:
+        def delete(connection: sqlite3.Connection) -> bool:
+            connection.execute("UPDATE traces SET identity_uuid = NULL WHERE identity_uuid = ?", (identity_uuid,))
+            gone = connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (identity_uuid,))
+            return gone.rowcount > 0
+
+        return await self._writer.submit(delete)
+
+
+def _trace_row(trace: TraceRecord) -> tuple[Any, ...]:
+    return (
+        *(trace.asset_id, trace.trace_id, trace.first_frame, trace.last_frame, trace.first_time, trace.last_time),
+        *(trace.face_count, trace.identity_uuid, to_blob(trace.vector)),
+    )
+
+
+def _trace(row: Sequence[Any]) -> TraceRecord:
+    values = dict(zip(TRACE_FIELDS, row, strict=True))
+    return TraceRecord(**values | {"vector": from_blob(values["vector"])})
+
+
+def _index(row: Sequence[Any]) -> VideoIndex:
+    values = dict(zip(INDEX_FIELDS, row, strict=True))
+    stored = {"cuts": tuple(json.loads(values["cuts"])), "indexed_at": from_micros(values["indexed_at"])}
+    return VideoIndex(**values | stored)
+
+
+def _identity_row(identity: Identity) -> tuple[Any, ...]:
+    return (
+        *(identity.identity_uuid, identity.name, identity.models, to_blob(identity.vector), identity.weight),
+        *(json.dumps(identity.references), to_micros(identity.created_at)),
+    )
+
+
+def _identity(row: Sequence[Any]) -> Identity:
+    identity_uuid, name, models, vector, weight, references, created_at = row
+    return Identity(
+        identity_uuid, name, models, from_blob(vector), weight, tuple(json.loads(references)), from_micros(created_at)
+    )

@@ -1,0 +1,245 @@
+"""The runner of a stage: loading and loading again, errors by item, deadlines, reconfigure, upkeep."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from deployments.serving import stage as stage_module
+from deployments.serving.catalog import local_handle
+from deployments.serving.stage import Stage, StageConfig, StageRunner
+from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, ProcessingFailed, StageError
+
+
+class Config(StageConfig):
+    factor: int = 2
+
+
+class Doubler(Stage[Config, Any, Any, Any]):
+    """Multiplies numbers; the class attributes stand for the world around it."""
+
+    key = "room/doubler"
+    config_class = Config
+    prepare_threads = 1
+    made: "list[Doubler]" = []  # noqa: RUF012
+    missing: str | None = None
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.events: list[str] = []
+        self.batches: list[list[Any]] = []
+        self.threads: set[str] = set()
+        self.healthy = True
+        self.made.append(self)
+
+    def load(self) -> None:
+        self._note("load")
+        if self.missing:
+            raise ModelNotLoaded(self.missing)
+
+    def warm_up(self) -> None:
+        self._note("warm_up")
+
+    def prepare(self, item: Any) -> Any:
+        if item == "bad":
+            raise InvalidInput("bad is no number")
+        return int(item)
+
+    def predict_batch(self, items: list[Any]) -> Sequence[Any]:
+        self._note("predict")
+        self.batches.append(items)
+        if -1 in items:
+            raise RuntimeError("a bug in /srv/secret.py")
+        if -2 in items:
+            raise type("PanicException", (BaseException,), {})("a panic in Rust")
+        if -3 in items:
+            next(iter(()))
+        return [InvalidInput("zero") if item == 0 else item * self.config.factor for item in items]
+
+    def reconfigure(self, config: Config) -> None:
+        self._note("reconfigure")
+        super().reconfigure(config)
+
+    def tick(self) -> None:
+        self._note("tick")
+
+    def check_health(self) -> None:
+        if not self.healthy:
+            raise RuntimeError("replace me")
+
+    def info(self) -> dict[str, Any]:
+        return {"factor": self.config.factor}
+
+    def _note(self, event: str) -> None:
+        self.events.append(event)
+        self.threads.add(threading.current_thread().name)
+
+
+@pytest.fixture
+async def runner(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StageRunner]:
+    monkeypatch.setattr(Doubler, "made", [])
+    runner = StageRunner(Doubler)
+    yield runner
+    await runner.close()
+
+
+async def test_it_loads_warms_up_and_answers_in_order(runner: StageRunner) -> None:
+    assert runner.info()["error"] == "room/doubler is still loading; try again in a few seconds."
+    await runner.configure({})
+    assert await runner.run([3, "1", 2], None) == [6, 2, 4]
+    (stage,) = Doubler.made
+    assert stage.events[:3] == ["load", "warm_up", "predict"]
+    assert len(stage.threads) == 1  # all of it on the one thread
+    assert threading.current_thread().name not in stage.threads
+    info = runner.info()
+    assert info.pop("load_s") >= 0
+    assert info == {"stage": "room/doubler", "loaded": True, "factor": 2}
+
+
+async def test_a_bad_item_fails_alone(runner: StageRunner) -> None:
+    await runner.configure({})
+    async with asyncio.timeout(10):
+        results = await runner.run([1, "bad", 0, "x", -1, -2, -3, 4], None)
+    assert (results[0], results[7]) == (2, 8)
+    kinds = [type(result) for result in results[1:7]]
+    assert kinds == [InvalidInput, InvalidInput] + [ProcessingFailed] * 4
+    assert (results[1].message, results[2].message) == ("bad is no number", "zero")
+    assert {result.message for result in results[3:7]} == {"room/doubler failed on this input."}
+
+
+async def test_before_it_was_configured_there_is_no_answer(runner: StageRunner) -> None:
+    (result,) = await runner.run([1], None)
+    assert isinstance(result, ModelNotLoaded)
+    assert Doubler.made == []
+
+
+async def test_without_weights_it_says_why_and_loads_later(
+    runner: StageRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Doubler, "missing", "no weights: hub is gated, folder is empty")
+    await runner.configure({})
+    results = await runner.run([1, 2], None)
+    assert [type(result) for result in results] == [ModelNotLoaded] * 2
+    assert results[0].message == "no weights: hub is gated, folder is empty"
+    assert runner.info()["error"] == results[0].message
+    assert len(Doubler.made) == 1  # not tried again so soon
+
+    monkeypatch.setattr(Doubler, "missing", None)
+    monkeypatch.setattr(stage_module, "RELOAD_AFTER_S", 0)
+    assert await runner.run([1, 2], None) == [2, 4]
+    assert (len(Doubler.made), runner.info()["loaded"]) == (2, True)
+
+
+async def test_many_callers_have_it_loaded_again_once(runner: StageRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doubler, "missing", "nothing there")
+    await runner.configure({})
+    runner._tried_at -= stage_module.RELOAD_AFTER_S + 1
+    await asyncio.gather(*(runner.run([1], None) for _ in range(5)))
+    assert len(Doubler.made) == 2
+
+
+async def test_a_bug_in_load_fails_the_replica(runner: StageRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: Stage[Any, Any, Any, Any]) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Doubler, "load", load)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await runner.configure({})
+
+
+async def test_what_is_too_late_is_not_computed(runner: StageRunner) -> None:
+    await runner.configure({})
+    (late,) = await runner.run([1], time.time() - 1)
+    assert isinstance(late, DeadlineExceeded)
+    assert Doubler.made[0].batches == []
+    assert await runner.run([1], time.time() + 60) == [2]
+
+
+async def test_only_the_late_ones_of_a_batch_are_left_out(runner: StageRunner) -> None:
+    await runner.configure({})
+    now = time.time()
+    results = await runner._predict([1, 2, 3], [now + 60, now - 1, now + 60])
+    assert (results[0], type(results[1]), results[2]) == (2, DeadlineExceeded, 6)
+    assert Doubler.made[0].batches == [[1, 3]]
+
+
+async def test_a_stage_that_loses_items_is_a_bug(runner: StageRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    await runner.configure({})
+    monkeypatch.setattr(Doubler, "predict_batch", lambda *_: [])
+    (result,) = await runner.run([1], None)
+    assert isinstance(result, ProcessingFailed)
+
+
+async def test_a_new_configuration_is_applied_in_place(runner: StageRunner) -> None:
+    await runner.configure({"factor": 3})
+    assert await runner.run([5], None) == [15]
+    await runner.configure({"factor": 4, "max_batch_size": 8})
+    assert await runner.run([5], None) == [20]
+    (stage,) = Doubler.made
+    assert stage.events.count("load") == 1
+    assert (stage.config.factor, stage.config.max_batch_size) == (4, 8)
+    for wrong in ({"factor": "many"}, {"faktor": 1}, {"max_batch_size": 0}, {"batch_wait_s": -1}):
+        with pytest.raises(ValidationError):
+            await runner.configure(wrong)
+    assert await runner.run([5], None) == [20]
+
+
+async def test_items_are_batched_and_keep_their_places(runner: StageRunner) -> None:
+    await runner.configure({"max_batch_size": 4})
+    assert await runner.run(list(range(1, 40)), None) == [2 * n for n in range(1, 40)]
+    batches = Doubler.made[0].batches
+    assert sorted(item for batch in batches for item in batch) == list(range(1, 40))
+    assert max(map(len, batches)) <= 4
+    await runner.configure({"max_batch_size": 1})
+    batches.clear()
+    await runner.run([1, 2, 3], None)
+    assert batches == [[1], [2], [3]]
+
+
+async def test_upkeep_goes_on_after_it_failed(
+    runner: StageRunner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks, third = [], threading.Event()
+
+    def tick(_: Stage[Any, Any, Any, Any]) -> None:
+        ticks.append(threading.current_thread().name)
+        if len(ticks) == 1:
+            raise RuntimeError("a bug in upkeep")
+        if len(ticks) == 3:
+            third.set()
+
+    monkeypatch.setattr(Doubler, "tick", tick)
+    monkeypatch.setattr(Doubler, "tick_s", 0.001)
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        await runner.configure({})
+        assert await asyncio.to_thread(third.wait, 20)
+    assert [record.message for record in caplog.records] == ["room/doubler upkeep failed"]
+    assert set(ticks) <= Doubler.made[0].threads
+    await runner.close()
+    await asyncio.sleep(0)
+    assert runner._upkeep is not None
+    assert runner._upkeep.cancelled()
+
+
+async def test_health_is_what_the_stage_says(runner: StageRunner) -> None:
+    await runner.configure({})
+    runner.check_health()
+    Doubler.made[0].healthy = False
+    with pytest.raises(RuntimeError, match="replace me"):
+        runner.check_health()
+
+
+async def test_a_local_handle_raises_what_a_stage_returns() -> None:
+    handle = await local_handle(Doubler, {"factor": 5})
+    assert handle.key == "room/doubler"
+    assert await asyncio.gather(*(handle(n) for n in range(1, 40))) == [5 * n for n in range(1, 40)]
+    with pytest.raises(InvalidInput, match="zero"):
+        await handle(0)
+    with pytest.raises(StageError, match="failed on this input"):
+        await handle(-1)
+    assert (await handle.info())["factor"] == 5

@@ -1,0 +1,195 @@
+"""Windows of TransNetV2 wherever a caller begins, and transitions and shots from probabilities."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vision.errors import InvalidInput
+from vision.shots.transitions import (
+    Probabilities,
+    Shot,
+    Transition,
+    Window,
+    Windows,
+    frames_needed,
+    shots,
+    transitions,
+)
+
+Film = NDArray[np.uint8]
+"""uint8[n, 27, 48, 3]."""
+
+
+def film(frames: int) -> Film:
+    """Thumbnails that are all different: the first two pixels count them."""
+    thumbnails = np.zeros((frames, 27, 48, 3), np.uint8)
+    thumbnails[:, 0, 0, 0], thumbnails[:, 0, 0, 1] = np.divmod(np.arange(frames), 256)
+    return thumbnails
+
+
+def numbers(window: Window) -> list[int]:
+    """Which frames of ``film`` a window shows."""
+    high, low = window.thumbnails[:, 0, 0, 0].astype(int), window.thumbnails[:, 0, 0, 1].astype(int)
+    return (256 * high + low).tolist()  # type: ignore[no-any-return]
+
+
+def windows(thumbnails: Film, frames: Iterable[int], start: int = 0, *, to_the_end: bool = True) -> list[Window]:
+    cutter = Windows(start)
+    found = [window for frame in frames for window in cutter.see(frame, thumbnails[frame])]
+    return found + list(cutter.end() if to_the_end else ())
+
+
+def reference_windows(thumbnails: Film) -> Film:
+    """As the paper's code makes them: padded by copies of the first and the last frame, a window every 50 frames."""
+    behind = 25 + 50 - (len(thumbnails) % 50 or 50)
+    padded = np.concatenate([thumbnails[:1].repeat(25, 0), thumbnails, thumbnails[-1:].repeat(behind, 0)])
+    return np.stack([padded[place : place + 100] for place in range(0, len(padded) - 99, 50)])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 49, 50, 51, 74, 75, 76, 99, 100, 101, 125, 149, 150, 151, 333])
+def test_windows_are_those_of_the_reference(frames: int) -> None:
+    thumbnails = film(frames)
+    found = windows(thumbnails, range(frames))
+    assert [window.start for window in found] == list(range(0, frames, 50))
+    np.testing.assert_array_equal(np.stack([window.thumbnails for window in found]), reference_windows(thumbnails))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 10), (49, 51), (50, 100), (120, 121), (130, 260), (290, 333), (7, 333)]
+)
+def test_windows_do_not_depend_on_where_a_caller_begins(start: int, stop: int) -> None:
+    thumbnails = film(333)
+    whole = {window.start: numbers(window) for window in windows(thumbnails, range(333))}
+    begin, end = frames_needed(start, stop, 333)
+    assert start - begin <= 74
+    assert end - stop <= 74
+    found = windows(thumbnails, range(begin, end), start, to_the_end=end == 333)
+    assert [window.start for window in found] == list(range(start // 50 * 50, stop, 50))
+    assert all(numbers(window) == whole[window.start] for window in found)
+
+
+def test_a_window_comes_as_soon_as_it_is_whole() -> None:
+    thumbnails, cutter = film(130), Windows()
+    came = [frame for frame in range(130) if cutter.see(frame, thumbnails[frame])]
+    assert came == [74, 124]
+
+
+def test_thumbnails_may_be_reused_by_the_caller() -> None:
+    cutter, buffer = Windows(), np.empty((27, 48, 3), np.uint8)
+    for frame, thumbnail in enumerate(film(60)):
+        buffer[:] = thumbnail
+        assert cutter.see(frame, buffer) == ()
+    assert numbers(cutter.end()[0]) == [0] * 25 + list(range(60)) + [59] * 15
+
+
+def test_a_missing_frame_is_as_the_next_one() -> None:
+    thumbnails = film(120)
+    frames = [frame for frame in range(120) if frame not in (0, 1, 30, 31, 119)]
+    first, second, last = windows(thumbnails, frames)
+    assert numbers(first)[:30] == [2] * 28 + [3, 4]
+    assert numbers(first)[54:58] == [29, 32, 32, 32]
+    assert numbers(second)[5:8] == [32, 32, 32]
+    assert numbers(last)[40:] == [115, 116, 117] + [118] * 57
+
+
+def test_a_long_gap_costs_no_windows_and_begins_the_same_anywhere() -> None:
+    thumbnails = film(1000)
+    frames = [*range(80), *range(905, 1000)]
+    whole = {window.start: numbers(window) for window in windows(thumbnails, frames)}
+    assert sorted(whole) == [0, 50, 100, 850, 900, 950]
+    begin, _ = frames_needed(860, 1000, 1000)
+    later = windows(thumbnails, [frame for frame in frames if frame >= begin], 860)
+    assert {window.start: numbers(window) for window in later} == {start: whole[start] for start in (850, 900, 950)}
+
+
+def test_an_answer_is_written_to_the_middle() -> None:
+    probabilities = np.zeros((70, 2), np.float32)
+    answer = np.stack([np.arange(100), np.arange(100) / 2], 1).astype(np.float32)
+    Window(50, film(100)).write(answer, probabilities)
+    assert not probabilities[:50].any()
+    np.testing.assert_array_equal(probabilities[50:], answer[25:45])
+
+
+def rated(frames: int, middles: dict[int, float], extents: Iterable[tuple[int, int]] = ()) -> Probabilities:
+    probabilities = np.full((frames, 2), 0.01, np.float32)
+    for frame, probability in middles.items():
+        probabilities[frame, 0] = probability
+    for first, last in extents:
+        probabilities[first : last + 1, 1] = 0.9
+    return probabilities
+
+
+def test_a_cut_is_between_two_frames() -> None:
+    (change,) = transitions(rated(100, {39: 0.75}, [(39, 39)]))
+    assert change == Transition(first_frame=39, last_frame=40, shot_start=40, kind="cut", probability=0.75)
+
+
+def test_a_cut_needs_no_second_head() -> None:
+    assert transitions(rated(100, {39: 0.75})) == transitions(rated(100, {39: 0.75}, [(39, 39)]))
+
+
+def test_a_dissolve_has_the_extent_of_the_second_head() -> None:
+    (change,) = transitions(rated(100, {50: 0.75, 51: 0.5625}, [(40, 61)]))
+    assert change == Transition(first_frame=40, last_frame=62, shot_start=51, kind="gradual", probability=0.75)
+
+
+def test_the_second_head_alone_is_no_transition() -> None:
+    assert transitions(rated(100, {50: 0.4}, [(40, 61)])) == []
+
+
+def test_two_middles_share_one_extent() -> None:
+    first, second = transitions(rated(100, {40: 0.75, 51: 0.75}, [(30, 60)]))
+    assert (first.first_frame, first.last_frame, first.shot_start) == (30, 46, 41)
+    assert (second.first_frame, second.last_frame, second.shot_start) == (46, 61, 52)
+
+
+def test_the_threshold_decides() -> None:
+    probabilities = rated(100, {20: 0.3, 60: 0.8})
+    assert [change.shot_start for change in transitions(probabilities, 0.25)] == [21, 61]
+    assert [change.shot_start for change in transitions(probabilities, 0.5)] == [61]
+    assert transitions(probabilities, 0.9) == []
+
+
+def test_a_trace_confirms_a_sudden_change() -> None:
+    probabilities = rated(100, {30: 0.05, 60: 0.8})
+    assert [change.shot_start for change in transitions(probabilities)] == [61]
+    found = transitions(probabilities, sudden=[31, 61, 62])
+    assert [(change.shot_start, change.kind) for change in found] == [(31, "cut"), (61, "cut")]
+    assert found[0].probability == pytest.approx(0.05)
+
+
+def test_a_sudden_change_without_a_trace_is_no_cut() -> None:
+    assert transitions(rated(100, {30: 0.015}), sudden=[31, 61, 0, 99]) == []
+    assert len(transitions(rated(100, {30: 0.015}), 0.3, sudden=[31])) == 1
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0, 7.0, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(threshold: float) -> None:
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        transitions(rated(10, {}), threshold)
+
+
+def test_what_changes_at_the_last_frame_begins_no_shot() -> None:
+    assert transitions(rated(100, {99: 0.9})) == []
+    (change,) = transitions(rated(100, {95: 0.9}, [(90, 99)]))
+    assert (change.last_frame, change.shot_start) == (99, 96)
+
+
+def test_shots_have_no_gaps_and_know_their_steady_frames() -> None:
+    changes = transitions(rated(200, {39: 0.9, 100: 0.9}, [(39, 39), (90, 112)]))
+    assert shots(changes, 200) == [Shot(0, 39, 0, 39), Shot(40, 100, 40, 90), Shot(101, 199, 113, 199)]
+
+
+def test_a_shot_of_transitions_alone_has_its_middle_frame() -> None:
+    changes = transitions(rated(100, {40: 0.9, 51: 0.9}, [(30, 60)]))
+    assert [shot.steady_start for shot in shots(changes, 100)] == [0, 46, 61]
+    assert [shot.steady_end for shot in shots(changes, 100)] == [30, 46, 99]
+    early = transitions(rated(100, {2: 0.9}, [(0, 9)]))
+    assert shots(early, 100)[0] == Shot(0, 2, 0, 0)
+
+
+def test_a_video_without_transitions_is_one_shot() -> None:
+    assert shots(transitions(rated(10, {})), 10) == [Shot(0, 9, 0, 9)]
+    assert shots(transitions(rated(1, {})), 1) == [Shot(0, 0, 0, 0)]

@@ -1,0 +1,225 @@
+"""What runs a backbone: torch in fp32 or bf16, or OpenVINO in bf16; chosen by config and by the processor.
+
+An engine takes float32[N, 3, H, W], or float32[N, samples], and gives float32[N, d]. It is checked against torch fp32
+when it is built: the cosine of every output must reach ``MIN_COSINE``, or the engine is refused.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from vision.errors import ModelNotLoaded
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("ray.serve")
+
+EngineName = Literal["auto", "torch-fp32", "torch-bf16", "openvino-bf16", "openvino-fp32"]
+Array = NDArray[np.float32]
+MakeModule = Callable[[], "torch.nn.Module"]
+
+MIN_COSINE = 0.999
+PART = 4
+"""Images that one OpenVINO stream infers at a time; more make it no faster."""
+
+
+class Engine(Protocol):
+    """A loaded backbone; ``name`` and ``device`` are as model-info gives them.
+
+    ``streams`` threads may call it at the same time, and should, to use the whole device.
+    """
+
+    name: str
+    device: str
+    streams: int
+
+    def __call__(self, batch: Array) -> Array:
+        """float32[N, 3, H, W] → float32[N, d]."""
+        ...
+
+
+def cpu_flags() -> set[str]:
+    """Instruction set names of this processor; empty where the kernel does not tell."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return set()
+    for line in cpuinfo.read_text().splitlines():
+        if line.startswith("flags"):
+            return set(line.partition(":")[2].split())
+    return set()
+
+
+def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
+    """(engine, device) for this machine: bf16 on CUDA, OpenVINO on CPU, in bf16 where the processor has it."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted != "auto":
+        if wanted.startswith("openvino") and device == "cuda":
+            return wanted, "cpu"
+        return wanted, device
+    if device == "cuda":
+        return "torch-bf16", device
+    return ("openvino-bf16" if {"amx_bf16", "avx512_bf16"} & cpu_flags() else "openvino-fp32"), device
+
+
+def build_engine(
+    wanted: EngineName,
+    make_module: MakeModule,
+    *,
+    version: str,
+    input_size: tuple[int, ...],
+    cache: Path,
+    cuda_memory_fraction: float | None = None,
+) -> Engine:
+    """Build and check the engine for a module.
+
+    ``version`` names the weights and keys the compiled form in ``cache``; ``input_size`` is (height, width) of RGB
+    pictures in pixels, or (samples,) of sounds. Raises ModelNotLoaded when the engine's numbers differ from torch fp32.
+    """
+    name, device = choose_engine(wanted)
+    if name.startswith("openvino"):
+        return _openvino(name, make_module, version, input_size, cache)
+    engine = TorchEngine(make_module(), name, device, cuda_memory_fraction)
+    if name != "torch-fp32" or device != "cpu":
+        _check(engine, TorchEngine(make_module(), "torch-fp32", device, None), input_size)
+    return engine
+
+
+class TorchEngine:
+    """A module in torch, on CPU or CUDA."""
+
+    def __init__(
+        self, module: "torch.nn.Module", name: EngineName, device: str, cuda_memory_fraction: float | None
+    ) -> None:
+        import torch
+
+        if device == "cuda" and cuda_memory_fraction is not None:
+            # num_gpus is Ray's bookkeeping only; this is what keeps two replicas on one GPU apart.
+            torch.cuda.set_per_process_memory_fraction(cuda_memory_fraction)
+        self._torch = torch
+        self._dtype = torch.bfloat16 if name == "torch-bf16" else torch.float32
+        self._module = module.eval().to(device=device, dtype=self._dtype)
+        self.name = str(name)
+        self.device = device
+        self.streams = 1
+
+    def __call__(self, batch: Array) -> Array:
+        torch = self._torch
+        with torch.inference_mode():
+            images = torch.from_numpy(batch).to(self.device, self._dtype, non_blocking=True)
+            output: Array = self._module(images).float().cpu().numpy()
+        return output
+
+
+class OpenVinoEngine:
+    """A module converted to OpenVINO, on CPU: streams of about one core each, which several threads may share.
+
+    One stream over all cores answers a single image sooner, but its threads wait for each other after every layer, and
+    with other processes on the machine they wait long.
+    """
+
+    def __init__(self, model: Path, name: EngineName) -> None:
+        import openvino
+
+        core = openvino.Core()
+        core.set_property({"CACHE_DIR": str(model.parent)})
+        compiled = core.compile_model(
+            str(model),
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": "bf16" if name == "openvino-bf16" else "f32",
+            },
+        )
+        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.streams):
+            self._free.put(compiled.create_infer_request())
+        self.name = str(name)
+        self.device = "cpu"
+
+    def __call__(self, batch: Array) -> Array:
+        outputs: list[Array] = []
+        running: deque[Any] = deque()
+        for start in range(0, len(batch), PART):
+            # Never wait for another thread's request while holding one: that thread may wait for this one.
+            while (request := self._request(block=not running)) is None:
+                outputs.append(self._finish(running.popleft()))
+            request.start_async([batch[start : start + PART]], share_inputs=True)
+            running.append(request)
+        outputs.extend(self._finish(request) for request in running)
+        return np.concatenate(outputs)
+
+    def _request(self, *, block: bool) -> Any:
+        try:
+            return self._free.get(block=block)
+        except Empty:
+            return None
+
+    def _finish(self, request: Any) -> Array:
+        request.wait()
+        output: Array = request.get_output_tensor(0).data.copy()
+        self._free.put(request)
+        return output
+
+
+def _openvino(
+    name: EngineName, make_module: MakeModule, version: str, input_size: tuple[int, ...], cache: Path
+) -> Engine:
+    from importlib.metadata import version as installed
+
+    folder = cache / "engines" / f"{version}-openvino-{installed('openvino')}"
+    model = folder / "model.xml"
+    accepted = folder / f"{name}.accepted"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not model.exists():
+            _convert(make_module(), input_size, model)
+        engine = OpenVinoEngine(model, name)
+        if not accepted.exists():
+            _check(engine, TorchEngine(make_module(), "torch-fp32", "cpu", None), input_size)
+            accepted.touch()
+    return engine
+
+
+def _shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
+    """Of one item."""
+    return (3, *input_size) if len(input_size) == 2 else input_size
+
+
+def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Path) -> None:
+    import openvino
+    import torch
+
+    logger.info("converting %s for OpenVINO", target.parent.name)
+    with torch.inference_mode():
+        converted = openvino.convert_model(
+            module.eval(),
+            example_input=torch.zeros(2, *_shape(input_size)),
+            input=[(-1, *_shape(input_size))],
+        )
+    # The .bin goes with the .xml: the .xml is renamed last, so that it only exists when both are whole.
+    partial = target.with_name("partial.xml")
+    openvino.save_model(converted, partial, compress_to_fp16=False)
+    partial.with_suffix(".bin").replace(target.with_suffix(".bin"))
+    partial.replace(target)
+
+
+def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, *_shape(input_size))).astype(np.float32)
+    got, expected = engine(noise), reference(noise)
+    cosines = (got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))
+    if not cosines.min() >= MIN_COSINE:
+        raise ModelNotLoaded(
+            f"The engine {engine.name} differs from torch fp32 here (cosine {cosines.min():.4f}); "
+            "set engine: torch-fp32 in the stage's user_config."
+        )

@@ -1,0 +1,182 @@
+"""One call of a provider's model through LiteLLM, and what its failures are for the person who asked.
+
+Keys come from the environment alone and appear in no message and no log line. LiteLLM itself is kept quiet: no file
+but its own is read, nothing is fetched at import, and its loggers are off.
+"""
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
+from vision.language.review import review_schema
+
+logger = logging.getLogger("ray.serve")
+
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][\w.:@-]*(/[\w:@-][\w.:@-]*)*", re.ASCII)
+_MOST_CHARACTERS: Final = 300
+
+
+class ProviderKeyMissing(ModelNotLoaded):
+    """The provider of the model has no key here."""
+
+
+class ProviderRejected(StageError):
+    """The provider refused: the key, its rights or its credit, or the content of the picture."""
+
+    code = "PROVIDER_REJECTED"
+    status = 502
+
+
+class ProviderUnavailable(StageError):
+    """The provider is overloaded, out of order, too slow or cannot be reached."""
+
+    code = "PROVIDER_UNAVAILABLE"
+    status = 503
+    retryable = True
+
+
+class AnswerUnusable(StageError):
+    """The model's answer was no review, and neither was its correction."""
+
+    code = "PROVIDER_ANSWER_UNUSABLE"
+    status = 502
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """``text``: empty when the model said nothing; ``tokens``: in and out; ``cut_off``: it ran into max_tokens."""
+
+    text: str
+    model: str
+    tokens: int
+    cut_off: bool
+
+
+@dataclass(frozen=True)
+class Providers:
+    """``variables``: by provider, as LiteLLM names it, the environment variable of its key."""
+
+    variables: Mapping[str, str]
+
+    def key_of(self, provider: str) -> str:
+        """The provider's key; empty when it has none."""
+        return os.environ.get(self.variables[provider], "").strip()
+
+    def split(self, model: str) -> tuple[str, str]:
+        """(provider, name) of ``provider/name``. Raises InvalidInput, and ProviderKeyMissing when it has no key."""
+        provider, _, name = model.partition("/")
+        if provider not in self.variables or not _MODEL_NAME.fullmatch(name):
+            raise InvalidInput(
+                f"{model[:100]!r} is no model here; write it as provider/name, the provider one of "
+                f"{', '.join(sorted(self.variables))}."
+            )
+        if not self.key_of(provider):
+            raise ProviderKeyMissing(f"There is no key for {provider}; set {self.variables[provider]} and restart.")
+        return provider, name
+
+    def load(self) -> None:
+        """Import LiteLLM (2 s, 150 MB). Raises ModelNotLoaded without any key, or for a provider it does not know."""
+        if not any(self.key_of(provider) for provider in self.variables):
+            raise ModelNotLoaded(f"No provider has a key; set one of {', '.join(sorted(self.variables.values()))}.")
+        # Or it reads .env files, and fetches price lists and headers from its repository.
+        os.environ["LITELLM_MODE"] = "PRODUCTION"
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+        os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+        import litellm
+        from litellm.types.utils import LlmProviders
+
+        litellm.suppress_debug_info = True
+        litellm.turn_off_message_logging = True
+        # Where a provider takes no addresses LiteLLM fetches the picture itself: never from a private network.
+        litellm.user_url_validation = True
+        for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        unknown = sorted(set(self.variables) - {provider.value for provider in LlmProviders})
+        if unknown:
+            raise ModelNotLoaded(f"LiteLLM knows no provider {', '.join(unknown)}; take it out of user_config.")
+
+    def takes_schema(self, provider: str, name: str) -> bool:
+        """Whether the model answers in a given JSON schema."""
+        import litellm
+
+        return bool(litellm.supports_response_schema(name, provider))
+
+    def complete(
+        self, provider: str, name: str, messages: list[dict[str, Any]], *, max_tokens: int, timeout_s: float
+    ) -> Reply:
+        """One try, without repeats. Raises ProviderRejected, ProviderUnavailable, or InvalidInput where the provider
+        finds fault with the request.
+        """
+        import litellm
+
+        form: dict[str, Any] = {}
+        if self.takes_schema(provider, name):
+            schema = {"name": "review", "schema": review_schema(), "strict": True}
+            form["response_format"] = {"type": "json_schema", "json_schema": schema}
+        key = self.key_of(provider)
+        try:
+            response = litellm.completion(
+                model=name,
+                custom_llm_provider=provider,
+                api_key=key,
+                messages=messages,
+                max_tokens=max_tokens,
+                timeout=timeout_s,
+                max_retries=0,
+                num_retries=0,
+                drop_params=True,
+                **form,
+            )
+        except Exception as error:  # its own classes, those of openai, and whatever its transformations run into
+            raise _failure(error, provider, name, key) from None
+        choice = response.choices[0] if response.choices else None
+        finish = choice.finish_reason if choice else None
+        if finish == "content_filter":
+            raise _declined(provider)
+        return Reply(
+            text=(choice.message.content if choice else None) or "",
+            model=response.model or name,
+            tokens=int(getattr(response.usage, "total_tokens", 0)),
+            cut_off=finish == "length",
+        )
+
+
+def _declined(provider: str) -> ProviderRejected:
+    return ProviderRejected(f"{provider} declined to review this picture.")
+
+
+def _failure(error: Exception, provider: str, name: str, key: str) -> StageError:
+    from litellm import exceptions
+
+    status = int(getattr(error, "status_code", None) or 500)
+    logger.warning("%s failed with %d (%s)", provider, status, type(error).__name__)
+    if isinstance(error, exceptions.Timeout):
+        return ProviderUnavailable(f"{provider} did not answer in time; try again.")
+    if isinstance(error, exceptions.ContentPolicyViolationError):
+        return _declined(provider)
+    if isinstance(error, exceptions.ImageFetchError):
+        return InvalidInput("There is no picture at image_url that may be fetched from here.")
+    match status:
+        case 401 | 403:
+            return ProviderRejected(f"{provider} did not accept the key of this service, or it may not use {name}.")
+        case 402:
+            return ProviderRejected(f"{provider} asks for payment: the credit of this service's key is used up.")
+        case 404:
+            return InvalidInput(f"{provider} knows no model {name}.")
+        case 429:
+            return ProviderUnavailable(f"{provider} lets this service ask no more for now; try again later.")
+        case _ if 400 <= status < 500:
+            return InvalidInput(f"{provider} cannot work with this request: {_reason(error, key)}")
+        case _:
+            return ProviderUnavailable(f"{provider} cannot be reached or is out of order ({status}); try again.")
+
+
+def _reason(error: Exception, key: str) -> str:
+    """The provider's own sentence, without the key."""
+    text = str(getattr(error, "message", error)).partition(" - ")[2]
+    sentence = re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', text)
+    return (sentence[1] if sentence else text).replace(key, "…").strip()[:_MOST_CHARACTERS] or "it did not say why."

@@ -1,0 +1,147 @@
+"""The three models of the ensemble after their common backbone: affine maps of texture features to 128 numbers.
+
+Trained ones come from checkpoints. Without any, three fixed orthonormal projections serve: of features in units of
+their deviation over general pictures, less a share of the mean muzzle, so that the cosines of muzzles lie where the
+thresholds of the API expect them (``configs/muzzle_calibration.npz``, made by ``ops/calibration/muzzle.py``).
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision.errors import ModelNotLoaded
+from vision.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, Thresholds
+
+Array = NDArray[np.float32]
+
+CALIBRATION: Final = Path(__file__).parents[2] / "configs" / "muzzle_calibration.npz"
+SEED: Final = 60_62_64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """``code = features @ weight + bias``, divided by its length; float32[d, 128] and float32[128]."""
+
+    member_id: int
+    weight: Array
+    bias: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Domain:
+    """What muzzles look like: ``mean`` of muzzles after ``(x − centre) / scale``; float32[d] each.
+
+    ``distance`` above ``limit`` says that a photo shows none.
+    """
+
+    centre: Array
+    scale: Array
+    mean: Array
+    limit: float
+
+    def standard(self, features: Array) -> Array:
+        """float32[N, d] features → in units of their deviation over general pictures."""
+        standard: Array = (features - self.centre) / self.scale
+        return standard
+
+    def distances(self, features: Array) -> Array:
+        """float32[N, d] → float32[N], 1 − cosine to the mean muzzle: 0 (alike) to 2."""
+        standard = self.standard(features)
+        lengths = np.linalg.norm(standard, axis=1) * np.linalg.norm(self.mean)
+        cosines: Array = standard @ self.mean / np.maximum(lengths, 1e-12)
+        return 1 - np.clip(cosines, -1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Members over features of one backbone; ``missing`` tells why the others are not here."""
+
+    members: tuple[Member, ...]
+    domain: Domain
+    method: str
+    thresholds: Thresholds | None = None
+    missing: tuple[str, ...] = ()
+    details: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Of 60, 62 and 64 those that are loaded, in this order."""
+        return tuple(member.member_id for member in self.members)
+
+    def encode(self, features: Array) -> Array:
+        """float32[N, d] → float32[N, n, 128], every row of length 1: one product for all members."""
+        weight = np.concatenate([member.weight for member in self.members], axis=1)
+        bias = np.concatenate([member.bias for member in self.members])
+        codes = (features @ weight + bias).reshape(len(features), len(self.members), CODE_LENGTH)
+        unit: Array = codes / np.maximum(np.linalg.norm(codes, axis=2, keepdims=True), 1e-12)
+        return unit
+
+    def version(self, backbone: str) -> str:
+        """Names everything that a code depends on: method, members and backbone."""
+        digest = hashlib.sha256(backbone.encode())
+        for member in self.members:
+            digest.update(member.weight.tobytes() + member.bias.tobytes())
+        return f"muzzle-{self.method}@{digest.hexdigest()[:8]}"
+
+
+def projections(dimensions: int) -> list[Array]:
+    """Three fixed matrices float32[d, 128] of orthonormal columns, those of one orthogonal to those of another.
+
+    From one QR decomposition in float64, the sign of each column fixed; the same everywhere. Distances are kept to
+    about 1/sqrt(384) together (exactly when d is 384), to 1/sqrt(128) each.
+    """
+    gaussian = np.random.Generator(np.random.PCG64(SEED)).standard_normal((dimensions, len(MEMBER_IDS) * CODE_LENGTH))
+    q, r = np.linalg.qr(gaussian)
+    return np.split(np.asarray(q * np.sign(np.diag(r)), dtype=np.float32), len(MEMBER_IDS), axis=1)
+
+
+def affine(domain: Domain, weight: Array, offset: Array) -> tuple[Array, Array]:
+    """``((x − centre) / scale − offset) @ weight`` as one matrix and one bias of the raw features."""
+    folded = weight / domain.scale[:, None]
+    bias = -(domain.centre @ folded) - offset @ weight
+    return folded.astype(np.float32), bias.astype(np.float32)
+
+
+def projected(domain: Domain, share: float) -> Ensemble:
+    """The untrained ensemble: ``share`` of the mean muzzle is subtracted, 0 (none of it) to 1 (all)."""
+    maps = [affine(domain, weight, share * domain.mean) for weight in projections(len(domain.mean))]
+    members = tuple(Member(number, *parts) for number, parts in zip(MEMBER_IDS, maps, strict=True))
+    return Ensemble(members, domain, "projection")
+
+
+def default_ensemble(backbone: str, dimensions: int) -> Ensemble:
+    """The untrained ensemble over a backbone of models.yaml. Raises ModelNotLoaded where it has no calibration."""
+    return projected(*calibration(backbone, dimensions))
+
+
+def calibration(backbone: str, dimensions: int) -> tuple[Domain, float]:
+    """(domain, share of its mean that is subtracted) of a backbone. Raises ModelNotLoaded where there is none."""
+    with np.load(CALIBRATION, allow_pickle=False) as stored:
+        if f"{backbone}/centre" not in stored:
+            raise ModelNotLoaded(
+                f"There is no muzzle calibration for {backbone}; make one with `python -m ops.calibration.muzzle`."
+            )
+        parts = {part: stored[f"{backbone}/{part}"] for part in ("centre", "scale", "mean", "numbers")}
+    limit, share = parts.pop("numbers").tolist()
+    domain = Domain(**{name: np.asarray(values, np.float32) for name, values in parts.items()}, limit=limit)
+    if len(domain.mean) != dimensions:
+        raise ModelNotLoaded(f"The muzzle calibration for {backbone} has {len(domain.mean)} numbers, not {dimensions}.")
+    return domain, share
+
+
+def save_calibration(backbone: str, domain: Domain, share: float, path: Path = CALIBRATION) -> None:
+    """Store what ``default_ensemble`` reads, beside what is there of other backbones."""
+    stored: dict[str, Any] = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
+    parts: Sequence[tuple[str, Any]] = (
+        ("centre", domain.centre),
+        ("scale", domain.scale),
+        ("mean", domain.mean),
+    )
+    stored |= {f"{backbone}/{name}": np.asarray(values, np.float32) for name, values in parts}
+    stored[f"{backbone}/numbers"] = np.array([domain.limit, share])
+    np.savez_compressed(path, allow_pickle=False, **stored)

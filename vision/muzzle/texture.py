@@ -1,0 +1,122 @@
+"""What the muzzle models look at: texture statistics of a backbone that embed/dinov3 uses too.
+
+A muzzle print is a texture, and the last layer of a backbone has forgotten it in favour of what the picture shows. So
+the features are the mean and the deviation, over all positions, of the channels of a middle layer (as Gram statistics
+of style, Gatys et al. 2016, reduced to their diagonal): 768 numbers of a ViT-S after its 8th block, 384 of
+EfficientNet-Lite0 after its 15th. On the 18 muzzle photos that the defaults were chosen by, the cosine of the 768
+tells pairs of one animal from pairs of two with an AUC of 0.98; the CLS token of the last layer reaches 0.82.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vision.embed.backbones import Backbone, EfficientNetBackbone
+from vision.images import Pixels
+from vision.muzzle.photo import SIDE, normalized
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[np.float32]
+
+BLOCKS: Final = {"vit": 8, "efficientnet": 15}
+EPSILON: Final = 1e-6
+
+
+class TextureBackbone:
+    """The first blocks of a backbone, read as texture statistics."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.is_vit = not isinstance(backbone, EfficientNetBackbone)
+        self.blocks = BLOCKS["vit" if self.is_vit else "efficientnet"]
+
+    @property
+    def version(self) -> str:
+        """Name and hash of the weights, and how far they are used."""
+        return f"{self.backbone.version}-texture{self.blocks}"
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the features."""
+        return 768 if self.is_vit else 384
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input in pixels."""
+        return SIDE, SIDE
+
+    def normalize(self, pixels: Pixels) -> Array:
+        """uint8 (224, 224, 3) → float32 (3, 224, 224), as the backbone wants it."""
+        preprocess = self.backbone.preprocess
+        return normalized(pixels, preprocess.rescale, preprocess.mean, preprocess.std)
+
+    def make_module(self) -> "torch.nn.Module":
+        """A fresh torch module float32[N, 3, 224, 224] → float32[N, d]: means, then deviations, of each channel."""
+        module = self.backbone.make_module()
+        return _vit_texture(module, self.blocks) if self.is_vit else _efficientnet_texture(module, self.blocks)
+
+    def last_parameters(self, module: "torch.nn.Module", blocks: int) -> "list[torch.nn.Parameter]":
+        """Parameters of the last blocks of a module of a ViT that are used; for training them."""
+        assert self.is_vit
+        return [parameter for block in list(_layers(module))[-blocks:] for parameter in block.parameters()]
+
+
+def _statistics(forward: "Callable[[torch.Tensor], torch.Tensor]", owner: "torch.nn.Module") -> "torch.nn.Module":
+    """``forward`` gives positions float32[N, p, c]; ``owner`` holds its parameters."""
+    import torch
+
+    class TextureStatistics(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.owner = owner
+
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            positions = forward(pixel_values)
+            mean = positions.mean(1)
+            variance = (positions - mean[:, None]).square().mean(1)
+            return torch.cat([mean, (variance + EPSILON).sqrt()], 1)
+
+    return TextureStatistics()
+
+
+def _vit_texture(cls_module: "torch.nn.Module", blocks: int) -> "torch.nn.Module":
+    import torch
+
+    model = cls_module.model
+    assert isinstance(model, torch.nn.Module)
+    layers = _layers(model)
+    special = 1 + int(getattr(model.config, "num_register_tokens", 0) or 0)
+    del layers[blocks:]
+
+    def positions(pixel_values: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = model(pixel_values=pixel_values).last_hidden_state
+        return tokens[:, special:]
+
+    return _statistics(positions, model)
+
+
+def _layers(model: "torch.nn.Module") -> "torch.nn.ModuleList":
+    """The blocks of a ViT of transformers, which does not name them alike in every architecture."""
+    import torch
+
+    lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList)]
+    return max(lists, key=len)
+
+
+def _efficientnet_texture(network: "torch.nn.Module", blocks: int) -> "torch.nn.Module":
+    import torch
+
+    from vision.networks.efficientnet_lite import EfficientNetLite0
+
+    assert isinstance(network, EfficientNetLite0)
+    beginning = network.beginning(blocks)
+
+    def positions(pixel_values: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = beginning(pixel_values)
+        return maps.flatten(2).transpose(1, 2)
+
+    return _statistics(positions, beginning)

@@ -1,0 +1,25 @@
+"""Weights: from a name of ``configs/models.yaml`` to verified files. No torch and no Ray in here."""
+
+from vision.weights.inventory import Checked, verify, whereabouts
+from vision.weights.registry import Model, Registry, load_registry, registry, validate_registry
+from vision.weights.sources import Progress, SourceError
+from vision.weights.store import Store, Weights, WeightsUnavailable, resolve, resolve_first, store
+
+__all__ = [
+    "Checked",
+    "Model",
+    "Progress",
+    "Registry",
+    "SourceError",
+    "Store",
+    "Weights",
+    "WeightsUnavailable",
+    "load_registry",
+    "registry",
+    "resolve",
+    "resolve_first",
+    "store",
+    "validate_registry",
+    "verify",
+    "whereabouts",
+]

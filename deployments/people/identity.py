@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.quality.blur import laplacian_variance
 from deployments.serving.stage import Stage, StageConfig
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.alignment import SIZE, align, misfit, scale_of, similarity_transform
 from vision.faces.face import Face, Pixels
 from vision.faces.sface import EngineName, SFace
+from vision.quality.blur import laplacian_variance
 from vision.weights import Weights, resolve_first
 
 CHAIN: Final = ("sface-2021dec-int8bq", "sface-2021dec")

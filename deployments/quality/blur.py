@@ -18,6 +18,7 @@ from pydantic import Field
 from deployments.serving.stage import Stage, StageConfig
 from vision.errors import StageError
 from vision.images import Pixels
+from vision.quality.blur import laplacian_variance
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,3 @@ class Blur(Stage[Config, Pixels, float, Sharpness]):
             "range": "from 0, higher is sharper; depends on resolution and content, and rises with noise",
             "threshold": self.config.threshold,
         }
-
-
-def laplacian_variance(image: Pixels) -> float:
-    """Variance of the 3x3 Laplacian of an RGB picture's grey values."""
-    import cv2
-
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    # The values are whole numbers within ±1020, so 16 bits hold them exactly, in a quarter of the memory.
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
-    return float(deviation[0, 0]) ** 2

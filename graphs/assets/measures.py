@@ -7,8 +7,6 @@ from typing import Final
 
 from deployments.quality.blur import Sharpness
 from deployments.quality.brisque import Distortion
-from deployments.quality.composition import Composition
-from deployments.quality.exposure import Lighting
 from deployments.quality.nima import Ratings
 from graphs.assets.scores import quality_score, sharpness_score
 from graphs.web.concurrent import task_group
@@ -18,6 +16,8 @@ from graphs.web.uploads.library import Library
 from stores.records import Asset
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
+from vision.quality.composition import Composition
+from vision.quality.exposure import Lighting
 
 BLUR = "quality/blur"
 BRISQUE = "quality/brisque"

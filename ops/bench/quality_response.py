@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.quality.blur import Blur, laplacian_variance
+from deployments.quality.blur import Blur
 from deployments.quality.brisque import Brisque, Distortion
 from deployments.quality.brisque import Config as BrisqueConfig
 from deployments.quality.exposure import Exposure
@@ -29,6 +29,7 @@ from deployments.quality.nima import Nima, Ratings
 from ops.bench.report import processor
 from ops.bench.stage_speed import Speed, measure
 from vision.images import Pixels, decode
+from vision.quality.blur import laplacian_variance
 
 REPORTS = Path(__file__).parent / "reports"
 MAX_PIXELS = 100_000_000

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from deployments.people.faces import Config, FaceDetector
-from deployments.quality.composition import Composition, analyze
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels, decode
+from vision.quality.composition import Composition, analyze
 
 DEEP = ["iqa/calibra_ref/I06.bmp", "iqa/calibra_ref/I08.bmp", "iqa/calibra_ref/I19.bmp", "iqa/goldhill.gif"]
 """Landscapes and streets, sharp from front to back."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.quality.exposure import Config, Exposure, Lighting
+from deployments.quality.exposure import Config, Exposure
 from vision.images import Pixels, decode
+from vision.quality.exposure import Lighting
 
 PHOTOS = ("calibra_ref/I06.bmp", "calibra_ref/I08.bmp", "calibra_ref/I19.bmp", "ava/42042.jpg", "ava/42044.jpg")
 

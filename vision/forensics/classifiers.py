@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.quality.blur import laplacian_variance
 from vision.engines import Engine, EngineName, TorchEngine, build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.alignment import SAMPLES, SIZE, TEMPLATE, scale_of, similarity_transform
@@ -19,6 +18,7 @@ from vision.forensics.calibration import MESONET, Calibration
 from vision.forensics.labels import fake_log_odds, fake_outputs, read_settings
 from vision.images import Pixels
 from vision.preprocess import Preprocess
+from vision.quality.blur import laplacian_variance
 from vision.weights import Weights
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from deployments.quality.composition import TAGS, TINTED
-from deployments.quality.exposure import LEVELS, luma_histogram
 from vision.images import Pixels
 from vision.quality.color import COLOURED, colors
+from vision.quality.composition import TAGS, TINTED
+from vision.quality.exposure import LEVELS, luma_histogram
 from vision.quality.framing import UNDETERMINED
 from vision.shots.movement import Movement
 from vision.shots.scale import Scale

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.quality.blur import Blur, Config, Sharpness, laplacian_variance
+from deployments.quality.blur import Blur, Config, Sharpness
 from vision.images import Pixels
+from vision.quality.blur import laplacian_variance
 
 
 @pytest.fixture

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.quality.composition import TAGS, Composition, CompositionAnalyzer, analyze
+from deployments.quality.composition import CompositionAnalyzer
 from deployments.serving.catalog import local_handle
 from vision.faces.face import Face
 from vision.images import Pixels
+from vision.quality.blur import block_blurs, depth_of_field
 from vision.quality.color import colors
-from vision.quality.focus import block_blurs, depth_of_field
+from vision.quality.composition import (
+    TAGS,
+    Composition,
+    analyze,
+    balance,
+    edge_density,
+    mirror_symmetry,
+    rule_of_thirds,
+)
 from vision.quality.framing import framing, pitch, roll, shot_angle, shot_size
-from vision.quality.layout import balance, edge_density, mirror_symmetry, rule_of_thirds
 from vision.quality.saliency import Region, saliency_map, salient_regions
 
 GREY = (90, 90, 90)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.quality.exposure import Config, Exposure, Lighting, lighting, luma_histogram
+from deployments.quality.exposure import Config, Exposure
 from vision.images import Pixels
+from vision.quality.exposure import Lighting, lighting, luma_histogram
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ the others (leave-one-out), as a test vector had no part in the centroid either.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 
 MIN_REFERENCES = 2
@@ -38,10 +38,13 @@ class Anomalies:
     reference_scores: NDArray[np.float64]
 
 
+ANOMALIES: Final = StageRef[AnomalyQuery, Anomalies]("analysis/anomalies")
+
+
 class AnomalyDetector(Stage[StageConfig, AnomalyQuery, AnomalyQuery, Anomalies]):
     """AnomalyQuery → Anomalies."""
 
-    key = "analysis/anomalies"
+    key = ANOMALIES.key
 
     def load(self) -> None:
         """Nothing to load."""

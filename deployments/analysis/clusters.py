@@ -5,12 +5,12 @@ Vectors are brought to unit length, where squared euclidean distance is 2 − 2�
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 
 Method = Literal["kmeans", "dbscan", "agglomerative", "hdbscan"]
@@ -45,10 +45,13 @@ class Clustering:
     silhouette: float | None
 
 
+CLUSTERS: Final = StageRef[ClusterQuery, Clustering]("analysis/clusters")
+
+
 class Clusters(Stage[StageConfig, ClusterQuery, ClusterQuery, Clustering]):
     """ClusterQuery → Clustering."""
 
-    key = "analysis/clusters"
+    key = CLUSTERS.key
 
     def load(self) -> None:
         import sklearn.cluster  # noqa: F401 - a second of import, paid here and not by the first caller

@@ -7,12 +7,12 @@ one picture are two people.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 
 APART = 1e9
@@ -40,10 +40,13 @@ class Groups:
     centrality: NDArray[np.float64]
 
 
+GROUPS: Final = StageRef[GroupQuery, Groups]("analysis/groups")
+
+
 class Grouper(Stage[StageConfig, GroupQuery, GroupQuery, Groups]):
     """GroupQuery → Groups; every vector is in a group, if only in one of its own."""
 
-    key = "analysis/groups"
+    key = GROUPS.key
 
     def load(self) -> None:
         import sklearn.cluster  # noqa: F401 - a second of import, paid here and not by the first caller

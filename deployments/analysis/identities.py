@@ -8,13 +8,13 @@ moment never get the same one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 
 Vectors = NDArray[np.float32]
@@ -62,10 +62,13 @@ class Config(StageConfig):
     )
 
 
+IDENTITIES: Final = StageRef[IdentityRequest, tuple[Assignment, ...]]("analysis/identities")
+
+
 class Identities(Stage[Config, IdentityRequest, IdentityRequest, tuple[Assignment, ...]]):
     """Traces of one video → one Assignment each, in order."""
 
-    key = "analysis/identities"
+    key = IDENTITIES.key
     config_class = Config
 
     def load(self) -> None:

@@ -8,14 +8,14 @@ store is rebuilt from the documents.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from stores.open import open_documents, open_vectors
 from stores.records import MediaKind
 from stores.vectors import IndexSource, Neighbour, Vectors
@@ -54,10 +54,13 @@ class Config(StageConfig):
     index_chunk: int = Field(default=2000, ge=1, description="features carried into the vector store at a time")
 
 
+NEAREST: Final = StageRef[NearestQuery | Forget, Found]("analysis/nearest")
+
+
 class Nearest(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, Found]):
     """NearestQuery → Found. Forget → an empty Found."""
 
-    key = "analysis/nearest"
+    key = NEAREST.key
     config_class = Config
     tick_s = 10.0
 

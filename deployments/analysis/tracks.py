@@ -9,12 +9,13 @@ A trace ends at a cut. Pieces of one shot that do not overlap in time are joined
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.faces.linking import Link, Linker, Track
 
@@ -67,10 +68,13 @@ class Config(StageConfig):
     min_detections: int = Field(default=3, ge=1, description="shorter traces are taken for false detections")
 
 
+TRACKS: Final = StageRef[TrackRequest, tuple[Trace, ...]]("analysis/tracks")
+
+
 class Tracks(Stage[Config, TrackRequest, TrackRequest, tuple[Trace, ...]]):
     """Detections of one video → its traces, ordered by first frame."""
 
-    key = "analysis/tracks"
+    key = TRACKS.key
     config_class = Config
 
     def load(self) -> None:

@@ -5,14 +5,15 @@ embed/dinov3 serves pictures under its own name, and a text is answered with ``T
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.embed.backbones import load_backbone
 from vision.embed.embedding import ClipEmbedding, TextNotSupported
 from vision.embed.projected import ProjectedBackbone
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 Ready = NDArray[Any]
 """float32[3, H, W] of a picture, int64[n] of a text."""
 
-CLIP = "clip-vit-base-patch32"
-CHAIN = [CLIP, "dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
+CLIP_MODEL = "clip-vit-base-patch32"
+CHAIN = [CLIP_MODEL, "dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
 DIMENSIONS = 512
 NO_TEXT = (
-    f"Texts need the model {CLIP}, which is not here. Get it with `visiongraph models pull {CLIP}` where a model hub "
-    f"can be reached, or put its files under VISION_MODELS_DIR/{CLIP}; then restart the stage."
+    f"Texts need the model {CLIP_MODEL}, which is not here. Get it with `visiongraph models pull {CLIP_MODEL}` where a "
+    f"model hub can be reached, or put its files under VISION_MODELS_DIR/{CLIP_MODEL}; then restart the stage."
 )
 
 
@@ -74,12 +75,15 @@ def load_encoder(weights: Weights) -> Encoder:
     return ClipTowers(weights) if "CLIPModel" in weights.architecture else ProjectedBackbone(load_backbone(weights))
 
 
+CLIP: Final = StageRef[SharedImage | str, ClipEmbedding]("embed/clip")
+
+
 class Clip(Stage[Config, Pixels | str, Ready, ClipEmbedding]):
     """Image or text → ClipEmbedding."""
 
     # Where CLIP is missing and embed/dinov3 shares the process, both run the same backbone on the same picture: one
     # forward pass could serve them.
-    key = "embed/clip"
+    key = CLIP.key
     config_class = Config
     prepare_threads = 2
     shrink = 2

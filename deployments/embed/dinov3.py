@@ -7,14 +7,14 @@ where it has one, divided by its length, and is what similarities are taken on.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from deployments.serving.stored import StoredPictures
 from vision.embed.backbones import Backbone, load_backbone
 from vision.embed.embedding import Embedding
@@ -43,10 +43,13 @@ class Config(StageConfig):
     )
 
 
+DINOV3: Final = StageRef[str | bytes, Embedding]("embed/dinov3")
+
+
 class Dinov3(Stage[Config, str | bytes, NDArray[np.float32], Embedding]):
     """Encoded image, or its key in the object store, → Embedding."""
 
-    key = "embed/dinov3"
+    key = DINOV3.key
     config_class = Config
     prepare_threads = 2
     shrink = 2

@@ -7,13 +7,13 @@ tokens, of which two mark its ends. English only.
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.embed.embedding import SentenceEmbedding
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve_first
@@ -44,10 +44,13 @@ class Config(StageConfig):
     )
 
 
+SENTENCE: Final = StageRef[str, SentenceEmbedding]("embed/sentence")
+
+
 class Sentence(Stage[Config, str, Tokens, SentenceEmbedding]):
     """Text → SentenceEmbedding."""
 
-    key = "embed/sentence"
+    key = SENTENCE.key
     config_class = Config
     prepare_threads = 1
 

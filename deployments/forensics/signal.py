@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.forensics.calibration import GHOSTS
 from vision.forensics.compression import QUALITIES, compression
@@ -68,10 +69,13 @@ class Config(StageConfig):
     at_once: int = Field(default=2, ge=1, description="pictures that are measured at the same time; read at load")
 
 
+SIGNAL: Final = StageRef[tuple[SharedImage, Table | None], Signals]("forensics/signal")
+
+
 class SignalAnalyzer(Stage[Config, tuple[Pixels, Table | None], tuple[Pixels, Table | None], Signals]):
     """(Image, uint8 (H, W, 3) RGB, the quantisation table of the JPEG it came in) → Signals."""
 
-    key = "forensics/signal"
+    key = SIGNAL.key
     config_class = Config
 
     def load(self) -> None:

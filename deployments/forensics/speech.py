@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve
 
@@ -29,13 +29,16 @@ class Config(StageConfig):
     torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
 
 
+SPEECH: Final = StageRef[Array, Array]("forensics/speech")
+
+
 class SpeechDetector(Stage[Config, Array, Array, Array]):
     """Sound, float32[n] at 16 kHz, -1 to 1, up to a minute → float32[ceil(n / 512)]: chances of speech, 0-1.
 
     What was before the sound is taken for silence; the first chances are as good as the others from 0.1 s on.
     """
 
-    key = "forensics/speech"
+    key = SPEECH.key
     config_class = Config
 
     _weights: Weights

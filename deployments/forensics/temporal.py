@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.faces.alignment import TEMPLATE, similarity_transform
 from vision.forensics.blinks import blinks
@@ -65,10 +65,13 @@ class Temporal:
     looks: int
 
 
+TEMPORAL: Final = StageRef[FaceTrack, Temporal]("forensics/temporal")
+
+
 class TemporalAnalyzer(Stage[StageConfig, FaceTrack, FaceTrack, Temporal]):
     """FaceTrack → Temporal."""
 
-    key = "forensics/temporal"
+    key = TEMPORAL.key
 
     def load(self) -> None:
         """There is nothing to get."""

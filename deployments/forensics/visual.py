@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.engines import EngineName
 from vision.errors import StageError
 from vision.faces.face import Face
@@ -64,10 +65,13 @@ class Config(StageConfig):
     )
 
 
+VISUAL: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], Visual]("forensics/visual")
+
+
 class VisualDetector(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visual]):
     """(Image, uint8 (H, W, 3) RGB, its faces) → Visual."""
 
-    key = "forensics/visual"
+    key = VISUAL.key
     config_class = Config
     prepare_threads = 2
 

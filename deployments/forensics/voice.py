@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.engines import EngineName
 from vision.errors import InvalidInput, StageError
 from vision.forensics.calibration import sigmoid
@@ -59,10 +59,13 @@ class Config(StageConfig):
     )
 
 
+VOICE: Final = StageRef[Array, Voice]("forensics/voice")
+
+
 class VoiceDetector(Stage[Config, Array, Array, Voice]):
     """Sound, float32[up to 64,600] at 16 kHz, -1 to 1 → Voice."""
 
-    key = "forensics/voice"
+    key = VOICE.key
     config_class = Config
     prepare_threads = 1
 

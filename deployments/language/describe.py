@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.language.prompt import opening, repair
 from vision.language.providers import AnswerUnusable, Providers, ProviderUnavailable
@@ -38,10 +38,13 @@ class Config(StageConfig):
     )
 
 
+DESCRIBE: Final = StageRef[Question, Answer]("language/describe")
+
+
 class Describe(Stage[Config, Question, Question, Answer]):
     """Question → Answer."""
 
-    key = "language/describe"
+    key = DESCRIBE.key
     config_class = Config
 
     _providers: Providers

@@ -5,12 +5,12 @@ The encoder is x264 as it comes with PyAV; see ``plan`` for what can be asked fo
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from deployments.serving.readers import ReaderPool, StoredVideos
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from deployments.serving.streams import ByteGenerator
 from vision.errors import StageError
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
@@ -29,10 +29,13 @@ class Config(StageConfig):
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
 
+CLIPS: Final = StageRef[ClipRequest, ClipFacts]("media/clips")
+
+
 class Clips(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
     """ClipRequest → its bytes, as a stream; called like any stage, it says what the stream would hold."""
 
-    key = "media/clips"
+    key = CLIPS.key
     config_class = Config
     tick_s = TICK_S
 

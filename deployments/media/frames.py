@@ -7,12 +7,12 @@ is resized to ``size``.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from deployments.serving.readers import ReaderPool, StoredVideos
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
 from vision.media.reader import VideoReader
@@ -53,10 +53,13 @@ class Config(StageConfig):
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
 
+FRAMES: Final = StageRef[FrameRequest, FramePicture]("media/frames")
+
+
 class Frames(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
     """FrameRequest → FramePicture."""
 
-    key = "media/frames"
+    key = FRAMES.key
     config_class = Config
     tick_s = TICK_S
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels, decode
 
@@ -26,10 +27,13 @@ class BlurScore:
     blur: float | None
 
 
+SHARPNESS: Final = StageRef[SharedImage | bytes, BlurScore]("media/sharpness")
+
+
 class Sharpness(Stage[StageConfig, Pixels | bytes, Pixels, BlurScore]):
     """Image, uint8 (H, W, 3) RGB, or an encoded one → BlurScore."""
 
-    key = "media/sharpness"
+    key = SHARPNESS.key
     prepare_threads = 2
 
     def load(self) -> None:

@@ -7,14 +7,14 @@ two muzzles are. The distance to the statistics of muzzles, 0 to 2, tells other 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.embed.backbones import load_backbone
 from vision.engines import Engine, EngineName, build_engine
 from vision.errors import ModelNotLoaded, StageError
@@ -49,10 +49,13 @@ class Config(StageConfig):
     )
 
 
+ENSEMBLE: Final = StageRef[bytes, MuzzleEncoding]("muzzle/ensemble")
+
+
 class MuzzleEnsemble(Stage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
     """Encoded photo → MuzzleEncoding."""
 
-    key = "muzzle/ensemble"
+    key = ENSEMBLE.key
     config_class = Config
     prepare_threads = 2
 

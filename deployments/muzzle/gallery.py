@@ -4,17 +4,22 @@ Works as analysis/nearest does, over the registry of animals: templates reach th
 the vector store before each search and between requests.
 """
 
+from typing import Final
+
 from configs.settings import settings
-from deployments.analysis.nearest import Forget, Nearest
+from deployments.analysis.nearest import Forget, Found, Nearest, NearestQuery
+from deployments.serving.stage import StageRef
 from stores.animals import Animals
 from stores.open import open_animals, open_vectors
 from stores.vectors import Vectors
+
+GALLERY: Final = StageRef[NearestQuery | Forget, Found]("muzzle/gallery")
 
 
 class MuzzleGallery(Nearest):
     """NearestQuery → Found. Forget → an empty Found."""
 
-    key = "muzzle/gallery"
+    key = GALLERY.key
 
     _documents: Animals
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.engines import EngineName
 from vision.errors import StageError
 from vision.faces.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier
@@ -50,10 +51,13 @@ class Config(StageConfig):
     )
 
 
+EMOTION: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[Emotion, ...]]("people/emotion")
+
+
 class EmotionRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], list[Array], tuple[Emotion, ...]]):
     """(Image, uint8 (H, W, 3) RGB, its faces) → an Emotion for each face, in order."""
 
-    key = "people/emotion"
+    key = EMOTION.key
     config_class = Config
     prepare_threads = 2
 

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import StageError
 from vision.faces.face import Face, Pixels, Square
 from vision.faces.yunet import MULTIPLE, SCORE, Detections, YuNet
@@ -81,10 +82,13 @@ class Pyramid:
     levels: list[tuple[Pixels, float]]
 
 
+FACES: Final = StageRef[SharedImage, tuple[Face, ...]]("people/faces")
+
+
 class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     """Image → its faces, most confident first."""
 
-    key = "people/faces"
+    key = FACES.key
     config_class = Config
     prepare_threads = 2
 

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.alignment import SIZE, align, misfit, scale_of, similarity_transform
 from vision.faces.face import Face, Pixels
@@ -62,10 +63,13 @@ class Config(StageConfig):
     engine: EngineName = "auto"
 
 
+IDENTITY: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[FaceVector, ...]]("people/identity")
+
+
 class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple[FaceVector, ...]]):
     """(Image, its faces) → one FaceVector for each face, in order; none for a picture without faces."""
 
-    key = "people/identity"
+    key = IDENTITY.key
     config_class = Config
     prepare_threads = 2
 

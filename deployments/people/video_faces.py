@@ -9,13 +9,15 @@ Measured on frames of 1280 x 720 with five faces each, on two cores: 43 frames a
 faces. Cosines of 38 pairs of one person and 262 of two lie 7.4 deviations apart (d') instead of 8.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
 from deployments.people import faces
 from deployments.people.faces import CANDIDATE, COARSE, STEP, FaceDetector
-from vision.faces.face import Pixels
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import StageRef
+from vision.faces.face import Face, Pixels
 from vision.faces.yunet import Detections
 
 
@@ -25,10 +27,13 @@ class Config(faces.Config):
     confidence: float = Field(default=0.7, ge=CANDIDATE, le=1, description="least confidence of a face")
 
 
+VIDEO_FACES: Final = StageRef[SharedImage, tuple[Face, ...]]("people/video_faces")
+
+
 class VideoFaceDetector(FaceDetector):
     """Frame → its faces, most confident first."""
 
-    key = "people/video_faces"
+    key = VIDEO_FACES.key
     config_class = Config
 
     def info(self) -> dict[str, Any]:

@@ -11,11 +11,12 @@ another value, and so would want another threshold.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import StageError
 from vision.images import Pixels
 from vision.quality.blur import laplacian_variance
@@ -37,10 +38,13 @@ class Config(StageConfig):
     threshold: float = Field(default=100.0, ge=0, description="Laplacian variance below which a picture is blurry")
 
 
+BLUR: Final = StageRef[SharedImage, Sharpness]("quality/blur")
+
+
 class Blur(Stage[Config, Pixels, float, Sharpness]):
     """Image, uint8 (H, W, 3) RGB → Sharpness."""
 
-    key = "quality/blur"
+    key = BLUR.key
     config_class = Config
     prepare_threads = 2
 

@@ -9,13 +9,14 @@ model is trained on features of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.quality.brisque_features import features
@@ -40,10 +41,13 @@ class Config(StageConfig):
     model: str = Field(default="brisque-live", description="a name of models.yaml")
 
 
+BRISQUE: Final = StageRef[SharedImage, Distortion]("quality/brisque")
+
+
 class Brisque(Stage[Config, Pixels, Features, Distortion]):
     """Image, uint8 (H, W, 3) RGB → Distortion."""
 
-    key = "quality/brisque"
+    key = BRISQUE.key
     config_class = Config
     prepare_threads = 2
 

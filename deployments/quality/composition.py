@@ -3,17 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import StageError
 from vision.faces.face import Face
 from vision.images import Pixels
 from vision.quality.composition import SIDE, TAGS, Composition, analyze
 
+COMPOSITION: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], Composition]("quality/composition")
+
 
 class CompositionAnalyzer(Stage[StageConfig, tuple[Pixels, tuple[Face, ...]], Composition, Composition]):
     """(Image, uint8 (H, W, 3) RGB, its faces) → Composition."""
 
-    key = "quality/composition"
+    key = COMPOSITION.key
     prepare_threads = 2
 
     def load(self) -> None:

@@ -1,11 +1,12 @@
 """quality/exposure: how well a picture is lit, from the histogram of its luma."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import StageError
 from vision.images import Pixels
 from vision.quality.exposure import Histogram, Lighting, lighting, luma_histogram
@@ -19,10 +20,13 @@ class Config(StageConfig):
     )
 
 
+EXPOSURE: Final = StageRef[SharedImage, Lighting]("quality/exposure")
+
+
 class Exposure(Stage[Config, Pixels, Histogram, Lighting]):
     """Image, uint8 (H, W, 3) RGB → Lighting."""
 
-    key = "quality/exposure"
+    key = EXPOSURE.key
     config_class = Config
     prepare_threads = 2
 

@@ -12,14 +12,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.engines import Engine, EngineName, build_engine
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
@@ -70,10 +71,13 @@ class Config(StageConfig):
     torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine")
 
 
+NIMA: Final = StageRef[SharedImage, Ratings]("quality/nima")
+
+
 class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
     """Image, uint8 (H, W, 3) RGB → Ratings."""
 
-    key = "quality/nima"
+    key = NIMA.key
     config_class = Config
     prepare_threads = 2
 

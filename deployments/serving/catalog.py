@@ -7,8 +7,9 @@ deployment of their own and the packs that share one.
 import asyncio
 import importlib
 import pkgutil
-from contextlib import aclosing, suppress
-from typing import Any
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
@@ -16,23 +17,35 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 import deployments
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.metrics import StageMetrics
-from deployments.serving.stage import Stage, StageRunner
+from deployments.serving.runner import StageRunner
+from deployments.serving.stage import Stage
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
 
 AnyStage = type[Stage[Any, Any, Any, Any]]
 
 
-class NoStageError(LookupError):
-    """A module of a room that defines no stage; it is a part of one."""
+SHARED: Final = "serving"
+"""The one package of deployments that is no room."""
+
+
+def stage_keys() -> list[str]:
+    """Return the key of every file of every room, without importing any of them."""
+    return [
+        f"{room.name}/{module.name}"
+        for root in deployments.__path__
+        for room in pkgutil.iter_modules([root])
+        if room.ispkg and room.name != SHARED
+        for module in pkgutil.iter_modules([str(Path(root) / room.name)])
+    ]
 
 
 def find_stage(key: str) -> AnyStage:
-    """The stage class behind ``room/name``. Raises LookupError with what is wrong."""
+    """Return the stage class behind ``room/name``. Raises LookupError that says what is wrong."""
     room, _, name = key.partition("/")
-    if not (room.isidentifier() and name.isidentifier()):
+    if room == SHARED or not (room.isidentifier() and name.isidentifier()):
         raise LookupError(f"{key!r} is no stage key; a key is room/name")
     try:
         module = importlib.import_module(f"deployments.{room}.{name}")
@@ -45,21 +58,12 @@ def find_stage(key: str) -> AnyStage:
             if value.key != key:
                 raise LookupError(f"deployments/{room}/{name}.py defines the key {value.key!r}, not {key!r}")
             return value
-    raise NoStageError(f"deployments/{room}/{name}.py defines no stage")
+    raise LookupError(f"deployments/{room}/{name}.py defines no stage; what stages share belongs into vision/")
 
 
 def find_stages() -> dict[str, AnyStage]:
-    """Every stage of every room by key. A module of a room that defines no stage is a part of one."""
-    stages: dict[str, AnyStage] = {}
-    for room in pkgutil.iter_modules(deployments.__path__):
-        if not room.ispkg:
-            continue
-        package = importlib.import_module(f"deployments.{room.name}")
-        for module in pkgutil.iter_modules(package.__path__):
-            key = f"{room.name}/{module.name}"
-            with suppress(NoStageError):
-                stages[key] = find_stage(key)
-    return stages
+    """Return every stage by key. Raises LookupError for a file of a room that is no stage."""
+    return {key: find_stage(key) for key in stage_keys()}
 
 
 class StageHost:
@@ -162,7 +166,7 @@ def _running(app: str, deployment: str) -> bool:
     return found is not None and bool(found.deployments[deployment].replica_states.get("RUNNING"))
 
 
-def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> StageHandle:
+def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> AnyHandle:
     """A handle to a stage of another application; found by name at the first call.
 
     ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
@@ -197,7 +201,7 @@ def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_de
     return StageHandle(key, call, info, stream, **limits.model_dump())
 
 
-async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> StageHandle:
+async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> AnyHandle:
     """A handle to a stage that runs in this process, for tests and tools; needs no Ray cluster."""
     runner = StageRunner(stage_class)
     await runner.configure(config or {})

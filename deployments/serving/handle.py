@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -32,6 +32,8 @@ request_deadline: ContextVar[float | None] = ContextVar("request_deadline", defa
 """When the present request ends, in epoch seconds; set by the gateway, sent along with every stage call."""
 
 T = TypeVar("T")
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
 
 
 def time_left() -> float | None:
@@ -45,7 +47,7 @@ OpenStream = Callable[[Any, float | None], StreamedBytes]
 Waiting = tuple[Any, float | None, asyncio.Future[Any]]
 
 
-class StageHandle:
+class StageHandle(Generic[InT, OutT]):
     """Calls one stage, remote or in this process.
 
     ``call(items, deadline)`` does one call; ``max_batch`` items go in it, ``max_in_flight`` calls run at
@@ -75,12 +77,12 @@ class StageHandle:
         self._pending: deque[Waiting] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, item: Any) -> Any:
+    async def __call__(self, item: InT) -> OutT:
         """The stage's result for one item. Raises the StageError of this item, and of no other."""
         if len(self._pending) >= self._max_pending:
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[OutT] = asyncio.get_running_loop().create_future()
         self._pending.append((item, deadline, future))
         self._send()
         if deadline is None:
@@ -90,7 +92,7 @@ class StageHandle:
         except TimeoutError:
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
 
-    async def stream(self, item: Any) -> AsyncGenerator[bytes, None]:
+    async def stream(self, item: InT) -> AsyncGenerator[bytes, None]:
         """Bytes of one item as the stage makes them; close it to leave early.
 
         What keeps the stage from beginning is raised by the first step, before there are any bytes; a StageError of a
@@ -183,3 +185,6 @@ class StageHandle:
             if attempt < self._attempts:
                 await asyncio.sleep(0.1 * attempt)
         raise StageUnavailable(f"{self.key} is restarting; try again in a few seconds.")
+
+
+AnyHandle: TypeAlias = StageHandle[Any, Any]

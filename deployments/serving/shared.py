@@ -14,7 +14,7 @@ from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 from vision.errors import StageOverloaded
 from vision.images import Pixels
 
-SharedImage: TypeAlias = "ObjectRef[Pixels] | Pixels"
+SharedImage: TypeAlias = ObjectRef | Pixels
 """What a stage handle takes for an image: as the whole item, or as a part of a tuple."""
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.shots.motion import Motion, Motions
 
@@ -70,10 +70,13 @@ class Config(StageConfig):
     runs_at_once: PositiveInt = 2
 
 
+CAMERA: Final = StageRef[FrameRun, Motions]("shots/camera")
+
+
 class Camera(Stage[Config, FrameRun, FrameRun, Motions]):
     """FrameRun of n frames → Motions, float32 (n - 1, 8)."""
 
-    key = "shots/camera"
+    key = CAMERA.key
     config_class = Config
 
     def load(self) -> None:

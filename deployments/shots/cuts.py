@@ -9,14 +9,15 @@ The filter that frames are shrunk by moves the probabilities a little: the netwo
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.engines import Engine, EngineName, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.images import Pixels
@@ -45,6 +46,9 @@ class Config(StageConfig):
     )
 
 
+CUTS: Final = StageRef[SharedImage, Probabilities]("shots/cuts")
+
+
 class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
     """Window, uint8 (n, 27, 48, 3) RGB of n ≤ 100 frames in a row → float32[n, 2], probabilities from 0 to 1.
 
@@ -52,7 +56,7 @@ class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
     than 1e-5 on the batch it was in.
     """
 
-    key = "shots/cuts"
+    key = CUTS.key
     config_class = Config
     prepare_threads = 2
 

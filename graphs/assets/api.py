@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter, FastAPI
 
+from deployments.embed.dinov3 import DINOV3
 from graphs.assets.analytics import ANOMALIES, CLUSTERS, analytics_router
 from graphs.assets.characters import characters_router
 from graphs.assets.composition import composition_router
 from graphs.assets.configuration import Configuration, configuration_router
 from graphs.assets.continuity import continuity_router
-from graphs.assets.features import EMBED, FeatureSource
+from graphs.assets.features import FeatureSource
 from graphs.assets.grouping import GROUPS, Grouping
 from graphs.assets.info import info_router
 from graphs.assets.likeness import Comparison
@@ -22,7 +23,7 @@ from graphs.web.context import Context
 from graphs.web.uploads.library import Library
 
 STAGES = (
-    *(EMBED, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
+    *(DINOV3.key, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
     *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
 )
 ERRORS = {

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from deployments.serving.handle import StageHandle, time_left
+from deployments.embed.dinov3 import DINOV3
+from deployments.serving.handle import time_left
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Library
@@ -17,7 +18,6 @@ from stores.records import Asset, Features
 from vision.embed.embedding import Embedding
 from vision.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 
-EMBED = "embed/dinov3"
 INFO_TTL_S = 15.0
 _HEADER = np.dtype([("created_at", "<f8"), ("kind", "S5"), ("dimensions", "<u2")])
 
@@ -28,7 +28,7 @@ class FeatureSource:
     def __init__(self, context: Context, library: Library) -> None:
         self._context = context
         self._library = library
-        self._stage: StageHandle = context.stages[EMBED]
+        self._stage = context.stage(DINOV3)
         # A keyed read of an embedded document store is cheaper than the way to the cache and back.
         self._cache = context.cache if context.documents.remote else Cache("")
         self._computing: dict[str, asyncio.Task[Features]] = {}
@@ -46,7 +46,7 @@ class FeatureSource:
                 self._info = await asyncio.wait_for(self._stage.info(), patience)
             except Exception as error:
                 if not self._info:
-                    raise StageUnavailable(f"{EMBED} does not answer yet; try again in a few seconds.") from error
+                    raise StageUnavailable(f"{DINOV3.key} does not answer yet; try again in a few seconds.") from error
             self._info_at = time.monotonic()
         return self._info
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.features import EMBED
+from deployments.embed.dinov3 import DINOV3
 from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, FACES, NIMA
 from graphs.assets.scores import EXPLAINED
 from graphs.assets.verdicts import EXPLAINED as VERDICTS
@@ -56,7 +56,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
         """The model that serves, what it can do, and its limits."""
         everything = await stage_infos(context)
         infos = {key: everything[key] for key in stages}
-        embed = infos[EMBED]
+        embed = infos[DINOV3.key]
         settings = context.settings
         loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
         answer = ModelInfo(
@@ -74,14 +74,14 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 centred=embed.get("centred"),
             ),
             capabilities={
-                "feature_extraction": loaded[EMBED],
-                "similarity": loaded[EMBED],
-                "semantic_search": loaded[EMBED] and loaded["analysis/nearest"],
-                "clustering": loaded[EMBED] and loaded["analysis/clusters"],
-                "anomaly_detection": loaded[EMBED] and loaded["analysis/anomalies"],
-                "quality_analysis": loaded[EMBED] and all(loaded[key] for key in (BLUR, BRISQUE, NIMA)),
+                "feature_extraction": loaded[DINOV3.key],
+                "similarity": loaded[DINOV3.key],
+                "semantic_search": loaded[DINOV3.key] and loaded["analysis/nearest"],
+                "clustering": loaded[DINOV3.key] and loaded["analysis/clusters"],
+                "anomaly_detection": loaded[DINOV3.key] and loaded["analysis/anomalies"],
+                "quality_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (BLUR, BRISQUE, NIMA)),
                 "composition_analysis": loaded[COMPOSITION] and loaded[FACES],
-                "character_analysis": loaded[EMBED] and all(loaded[key] for key in (FACES, IDENTITY)),
+                "character_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (FACES, IDENTITY)),
             },
             scores=EXPLAINED | VERDICTS,
             limits={
@@ -90,7 +90,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "max_image_pixels": settings.max_image_pixels,
                 "max_video_bytes": settings.max_video_bytes,
             },
-            status="ready" if all(loaded.values()) else "degraded" if loaded[EMBED] else "not_loaded",
+            status="ready" if all(loaded.values()) else "degraded" if loaded[DINOV3.key] else "not_loaded",
             stages=everything,
             processing_time=clock.seconds,
         )

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from deployments.serving.handle import StageHandle
+from deployments.serving.shared import SharedImage
 from graphs.indexing.patience import patiently
 from stores.records import Vector
 from vision.embed.embedding import ClipEmbedding
@@ -22,7 +23,7 @@ SURE: Final = 0.6
 class Labels:
     """Compares keyframes with the sentences, which are embedded once."""
 
-    def __init__(self, clip: StageHandle) -> None:
+    def __init__(self, clip: StageHandle[SharedImage | str, ClipEmbedding]) -> None:
         self._clip = clip
         self._sets: Mapping[str, tuple[tuple[str, ...], Vector]] | None = None
 

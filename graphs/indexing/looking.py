@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from deployments.people.identity import FaceVector
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle
 from deployments.serving.shared import share
 from deployments.shots.camera import SMALLEST_SIDE, FrameRun
 from graphs.indexing.findings import Findings, Seen, detections
@@ -40,7 +40,7 @@ class Looking:
 
     def __init__(
         self,
-        stages: Mapping[str, StageHandle],
+        stages: Mapping[str, AnyHandle],
         name: str,
         told: Callable[[int], None] = lambda _: None,
         *,

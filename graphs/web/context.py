@@ -1,13 +1,15 @@
 """What every graph is built with: settings, stores and stage handles. No globals, so tests build their own."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends
 
 from configs.settings import Settings
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.stage import StageRef
 from graphs.web.fetch import Fetcher
 from stores.analyses import Analyses
 from stores.animals import Animals
@@ -18,13 +20,16 @@ from stores.objects import Objects
 from stores.people import People
 from stores.shots import Shots
 
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
 
 @dataclass(frozen=True)
 class Context:
     """The outside world of the graphs in one gateway process."""
 
     settings: Settings
-    stages: dict[str, StageHandle]
+    stages: Mapping[str, AnyHandle]
     objects: Objects
     documents: Documents
     jobs: JobStore
@@ -35,6 +40,10 @@ class Context:
     cache: Cache
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
+
+    def stage(self, ref: StageRef[InT, OutT]) -> StageHandle[InT, OutT]:
+        """Return the handle to a stage of this gateway. Raises KeyError for one that no served API names."""
+        return self.stages[ref.key]
 
     async def close(self) -> None:
         """Close the stores and connections."""

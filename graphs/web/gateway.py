@@ -14,7 +14,7 @@ from ray.serve import Application
 
 from configs.settings import Settings, settings
 from deployments.serving.catalog import CallLimits, remote_handle
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle
 from graphs.web.apis import APIS
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.context import Context
@@ -62,7 +62,7 @@ class GatewayArgs(BaseModel):
             raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(APIS)}")
         return list(dict.fromkeys(key for name in self.apis for key in APIS[name].stages))
 
-    def handles(self) -> dict[str, StageHandle]:
+    def handles(self) -> dict[str, AnyHandle]:
         """A handle to each of them, found by name at its first call."""
         return {
             key: remote_handle(key, self.stages, self.calls, on_demand=key in self.on_demand) for key in self.needed()

@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 
 from deployments.serving.catalog import find_stage
-from deployments.serving.handle import StageHandle
-from deployments.serving.stage import StageRunner
+from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.runner import StageRunner
 from graphs.authenticity.api import STAGES
 from graphs.web.gateway import build_app, open_context
 from ops.bench import altered
@@ -84,7 +84,7 @@ async def serving() -> AsyncIterator[Service]:
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false"}
         settings.cache_clear()
-        handles = {}
+        handles: dict[str, AnyHandle] = {}
         for key in STAGES:
             runner = StageRunner(find_stage(key), busy)  # type: ignore[arg-type]
             await runner.configure({})

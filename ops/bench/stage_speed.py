@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.serving.catalog import AnyStage
-from deployments.serving.stage import StageRunner
+from deployments.serving.runner import StageRunner
 from vision.errors import StageError
 
 IN_FLIGHT = 16

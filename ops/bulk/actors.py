@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from configs.settings import settings
 from deployments.serving.catalog import AnyStage, find_stage, local_handle
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle
 from graphs.indexing.looking import Looking, found_in
 from graphs.indexing.models import CAMERA, CUTS
 from graphs.indexing.passes import VideoPass
@@ -177,7 +177,7 @@ class FindCuts(_StageWorker):
         return self._row(piece, cut)
 
 
-async def _loaded(keys: tuple[str, ...], models: Models) -> dict[str, StageHandle]:
+async def _loaded(keys: tuple[str, ...], models: Models) -> dict[str, AnyHandle]:
     """Handles to stages of this process. Raises InvalidInput where one has another model than it must have."""
     handles = {key: await local_handle(models.find(key), models.configs.get(key)) for key in keys}
     for key, handle in handles.items():

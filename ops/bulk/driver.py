@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from configs.settings import Settings, settings
 from deployments.serving.catalog import AnyStage, find_stage
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.indexing.models import ShotModels
 from graphs.indexing.serving import Models as PeopleModels
 from graphs.jobs.run import JobContext, JobRun, LeaseLost, Timing
@@ -201,7 +201,7 @@ async def _claimed(context: Context, sources: Sequence[str], timing: Timing) -> 
 async def _context(infos: Mapping[str, dict[str, Any]]) -> AsyncIterator[Context]:
     """Stores, and stages that only say which models there are: those of the workers."""
 
-    def known(key: str, info: dict[str, Any]) -> StageHandle:
+    def known(key: str, info: dict[str, Any]) -> AnyHandle:
         async def call(items: list[Any], _: float | None) -> list[Any]:
             return [ModelNotLoaded(info.get("error", f"{key} does not run here.")) for _ in items]
 

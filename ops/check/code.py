@@ -1,16 +1,14 @@
 """Checks of the code and of the environment: settings, stages, and the models they load."""
 
 import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
-import deployments
 from configs.settings import PREFIX, Settings, variables
-from deployments.serving.catalog import AnyStage, find_stage
+from deployments.serving.catalog import AnyStage, find_stage, stage_keys
 from deployments.serving.stage import StageConfig
 from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
@@ -54,14 +52,12 @@ def environment_faults() -> list[Fault]:
 def stage_faults(code: Code) -> list[Fault]:
     """Imports every module of every room into ``code``, and goes on where one fails."""
     faults = []
-    for key in _keys():
+    for key in stage_keys():
         report = Report(f"deployments/{key}.py")
         try:
             importlib.import_module(f"deployments.{key.replace('/', '.')}")
             code.stages[key] = find_stage(key)
         except LookupError as error:
-            if "defines no stage" in str(error):
-                continue  # a part of a stage
             report.add(_reason(error), "correct the module")
         except Exception as error:
             report.add(f"does not import: {_reason(error)}", "correct the module")
@@ -116,17 +112,6 @@ def models_of(config: StageConfig) -> list[str]:
     for field_name in ("models", "checkpoints"):
         named += getattr(config, field_name, None) or ()
     return [name for name in named if isinstance(name, str)]
-
-
-def _keys() -> list[str]:
-    # By path, without importing the package of a room: that may be what is broken.
-    return [
-        f"{room.name}/{module.name}"
-        for root in deployments.__path__
-        for room in pkgutil.iter_modules([root])
-        if room.ispkg
-        for module in pkgutil.iter_modules([str(Path(root) / room.name)])
-    ]
 
 
 def _check_class(stage: AnyStage, report: Report) -> None:

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 import graphs.web.gateway
 from configs.settings import Settings
 from deployments.serving.catalog import RoomArgs, find_stage
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.jobs.kinds import JOB_KINDS
 from graphs.web.apis import APIS
 from graphs.web.context import Context
@@ -154,7 +154,7 @@ def _api(name: str) -> Api:
 
     api = APIS[name]
     absent = cast(Any, _Absent())
-    handles = {key: StageHandle(key, nothing, nothing) for key in api.stages}
+    handles: dict[str, AnyHandle] = {key: StageHandle(key, nothing, nothing) for key in api.stages}
     app = FastAPI()
     api.mount(app, Context(Settings.model_construct(), handles, *[absent] * 9))
     routes = sum(len(methods) for methods in app.openapi()["paths"].values())

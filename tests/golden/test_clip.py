@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import settings as settings_module
-from deployments.embed.clip import CLIP, Clip, Config
+from deployments.embed.clip import CLIP_MODEL, Clip, Config
 from deployments.embed.dinov3 import CHAIN, Dinov3
 from deployments.embed.dinov3 import Config as DinoConfig
 from vision.embed.embedding import ClipEmbedding, Embedding, TextNotSupported
@@ -102,9 +102,9 @@ def fallback(request: pytest.FixtureRequest, cache: None) -> dict[str, Clip]:
 
 @pytest.fixture(scope="module")
 def clip(cache: None) -> dict[str, Clip]:
-    if not here(CLIP):
-        pytest.skip(f"{CLIP} does not lie under VISION_MODELS_DIR")
-    return loaded(CLIP)
+    if not here(CLIP_MODEL):
+        pytest.skip(f"{CLIP_MODEL} does not lie under VISION_MODELS_DIR")
+    return loaded(CLIP_MODEL)
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:
@@ -192,7 +192,7 @@ def test_the_fallback_says_what_it_is(fallback: dict[str, Clip]) -> None:
     (result,) = stage.predict_batch([stage.prepare(np.zeros((300, 300, 3), np.uint8))])
     assert isinstance(result, ClipEmbedding)
     assert result.model == f"{info['model_version']}, projected to 512"
-    with pytest.raises(TextNotSupported, match=CLIP):
+    with pytest.raises(TextNotSupported, match=CLIP_MODEL):
         stage.prepare("a photo of a guitar")
 
 
@@ -231,7 +231,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_the_small_files_are_those_of_the_registry(published: dict[str, Path]) -> None:
     for name, path in published.items():
-        spec = registry().root[CLIP].files[name]
+        spec = registry().root[CLIP_MODEL].files[name]
         assert (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) == (spec.size, spec.sha256)
 
 
@@ -245,7 +245,7 @@ def test_texts_become_the_published_codes(published: dict[str, Path], tmp_path: 
     config.to_json_file(tmp_path / "config.json")
     files = published | {path.name: path for path in tmp_path.iterdir()}
     tower = ClipTowers(
-        Weights(CLIP, tmp_path, files, "a test", "MIT", "transformers CLIPModel", f"{CLIP}@0")
+        Weights(CLIP_MODEL, tmp_path, files, "a test", "MIT", "transformers CLIPModel", f"{CLIP_MODEL}@0")
     ).make_text_tower("cpu")
     assert tower.tokenize("A photo of  a cat").tolist() == [49406, 320, 1125, 539, 320, 2368, 49407]
     assert tower.tokenize("hello world!").tolist() == [49406, 3306, 1002, 256, 49407]
@@ -265,4 +265,4 @@ def test_clip_tells_what_a_photo_shows(clip: dict[str, Clip], media: Path) -> No
         photos = embed(stage, [pixels(media / name) for name in shown])
         texts = embed(stage, list(shown.values()))
         assert (photos @ texts.T).argmax(1).tolist() == [0, 1, 2, 3]
-        assert stage.info()["model_version"] == f"{CLIP}@a6308213"
+        assert stage.info()["model_version"] == f"{CLIP_MODEL}@a6308213"

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from configs import settings as settings_module
 from deployments.embed import dinov3
-from deployments.embed.clip import CHAIN, CLIP, Clip, Config, shrunk
+from deployments.embed.clip import CHAIN, CLIP_MODEL, Clip, Config, shrunk
 from deployments.serving.catalog import local_handle
 from vision.embed.embedding import ClipEmbedding, TextNotSupported
 from vision.embed.projected import isometry
@@ -215,7 +215,7 @@ def test_what_the_stage_says_of_itself(stage: Clip, folder: Path) -> None:
 
 def test_the_published_model_has_its_public_name(folder: Path) -> None:
     files = {path.name: path for path in folder.iterdir()}
-    weights = Weights(CLIP, folder, files, "a test", "MIT", "transformers CLIPModel", f"{CLIP}@00000000")
+    weights = Weights(CLIP_MODEL, folder, files, "a test", "MIT", "transformers CLIPModel", f"{CLIP_MODEL}@00000000")
     assert ClipTowers(weights).model == "openai/clip-vit-base-patch32"
 
 
@@ -249,7 +249,7 @@ async def test_without_weights_there_is_no_answer(models: Store) -> None:
 
 
 def test_the_chain_ends_with_that_of_dinov3() -> None:
-    assert [CLIP, *dinov3.CHAIN] == CHAIN
+    assert [CLIP_MODEL, *dinov3.CHAIN] == CHAIN
 
 
 def test_the_isometry_keeps_cosines_and_is_the_same_everywhere() -> None:
@@ -279,6 +279,6 @@ def test_a_large_picture_is_averaged_first() -> None:
 def test_the_fallback_answers_pictures_only(stage: Clip) -> None:
     stage._texts = None
     assert isinstance(stage.prepare(pictures(1)[0]), np.ndarray)
-    with pytest.raises(TextNotSupported, match=f"visiongraph models pull {CLIP}") as refused:
+    with pytest.raises(TextNotSupported, match=f"visiongraph models pull {CLIP_MODEL}") as refused:
         stage.prepare("a cat")
     assert (refused.value.code, refused.value.status) == ("MODEL_NOT_LOADED", 503)

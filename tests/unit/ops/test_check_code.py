@@ -72,9 +72,10 @@ def test_broken_stages(room: Callable[..., None]) -> None:
     assert "defines the key 'testroom/other'" in found.pop("named.py")
     assert found.pop("bare.py") == "has no predict_batch"
     assert found.pop("demanding.py") == "Field required"
+    assert "defines no stage" in found.pop("helper.py")
     assert found == {}
     assert code.stages.keys() == {"testroom/good", "testroom/bare", "testroom/demanding"}
-    assert code.broken == {"testroom/gone", "testroom/typo", "testroom/named"}
+    assert code.broken == {"testroom/gone", "testroom/typo", "testroom/named", "testroom/helper"}
 
 
 def test_default_models_must_be_registered_and_free(room: Callable[..., None], tmp_path: Path) -> None:

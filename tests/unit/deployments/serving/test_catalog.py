@@ -69,7 +69,7 @@ def test_stages_and_the_gateway_are_imported_without_heavy_libraries() -> None:
         ("", "a key is room/name"),
         ("embed/nothing", "no deployments/embed/nothing.py"),
         ("nowhere/dinov3", "no deployments/nowhere/dinov3.py"),
-        ("embed/backbones", "defines no stage"),
+        ("serving/stage", "a key is room/name"),
     ],
 )
 def test_a_key_that_leads_nowhere_is_explained(key: str, message: str) -> None:
@@ -79,10 +79,13 @@ def test_a_key_that_leads_nowhere_is_explained(key: str, message: str) -> None:
 
 def test_a_new_file_is_a_new_stage(spare_room: Path) -> None:
     (spare_room / "example.py").write_text(STAGE.format(key="spare/example"))
+    assert find_stages()["spare/example"].__name__ == "Example"
+
+
+def test_a_file_of_a_room_that_is_no_stage_is_refused(spare_room: Path) -> None:
     (spare_room / "part.py").write_text("X = 1\n")
-    stages = find_stages()
-    assert stages["spare/example"].__name__ == "Example"
-    assert "spare/part" not in stages
+    with pytest.raises(LookupError, match=r"deployments/spare/part\.py defines no stage"):
+        find_stages()
 
 
 def test_a_key_that_differs_from_its_file_is_refused(spare_room: Path) -> None:

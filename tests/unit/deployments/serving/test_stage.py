@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from deployments.serving import stage as stage_module
+from deployments.serving import runner as stage_module
 from deployments.serving.catalog import local_handle
-from deployments.serving.stage import Stage, StageConfig, StageRunner
+from deployments.serving.runner import StageRunner
+from deployments.serving.stage import Stage, StageConfig
 from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, ProcessingFailed, StageError
 
 

@@ -14,7 +14,8 @@ from ray.serve.exceptions import BackPressureError
 
 from deployments.serving.catalog import StageHost, local_handle
 from deployments.serving.handle import StageHandle, request_deadline
-from deployments.serving.stage import Stage, StageConfig, StageRunner
+from deployments.serving.runner import StageRunner
+from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import CHUNKS_AHEAD, ByteGenerator, ByteStream, StreamedBytes
 from vision.errors import (
     DeadlineExceeded,

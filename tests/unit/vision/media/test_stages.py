@@ -17,7 +17,7 @@ from deployments.media.clips import Clips
 from deployments.media.frames import FramePicture, FrameRequest, Frames
 from deployments.serving.handle import StageHandle
 from deployments.serving.readers import ReaderPool, StoredVideos
-from deployments.serving.stage import StageRunner
+from deployments.serving.runner import StageRunner
 from stores.file.objects import FileObjects
 from tests.unit.vision.media.conftest import MakeVideo
 from tests.unit.vision.media.samples import number_in

@@ -1,0 +1,46 @@
+"""The typed references that graphs call stages by say what their stages say."""
+
+import importlib
+import typing
+from typing import Any
+
+import pytest
+from ray import ObjectRef
+
+from deployments.serving.catalog import find_stages
+from deployments.serving.shared import SharedImage
+from deployments.serving.stage import Stage, StageRef
+from vision.images import Pixels
+
+STAGES = find_stages()
+
+
+def declared(stage: type[Any]) -> tuple[Any, Any]:
+    """(type of an item, type of a result) of the nearest base that says so."""
+    for base in (base for cls in stage.__mro__ for base in getattr(cls, "__orig_bases__", ())):
+        if typing.get_origin(base) is Stage:
+            _, item, _, result = typing.get_args(base)
+            return item, result
+    raise AssertionError(f"{stage} is no Stage[...]")
+
+
+def resolved(item: Any) -> Any:
+    """An item as its stage receives it: pixels where a caller passes a shared image."""
+    if item == SharedImage:
+        return Pixels
+    arguments = typing.get_args(item)
+    if ObjectRef in arguments:  # a union flattens what it is made of
+        rest = tuple(each for each in arguments if each is not ObjectRef)
+        return rest[0] if len(rest) == 1 else typing.Union[rest]  # noqa: UP007 (made at run time)
+    if typing.get_origin(item) is tuple:
+        return tuple[tuple(map(resolved, arguments))]  # type: ignore[misc]
+    return item
+
+
+@pytest.mark.parametrize("key", sorted(STAGES))
+def test_a_reference_names_its_stage_with_its_types(key: str) -> None:
+    module = importlib.import_module(f"deployments.{key.replace('/', '.')}")
+    [reference] = [value for value in vars(module).values() if isinstance(value, StageRef) and value.key == key]
+    item, result = declared(STAGES[key])
+    assert (reference.output, STAGES[key].key) == (result, key)
+    assert resolved(reference.input) == item

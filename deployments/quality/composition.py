@@ -1,7 +1,7 @@
 """quality/composition: how a picture is composed, by measures of its saliency, symmetry, focus, colours and faces."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from deployments.serving.shared import SharedImage
 from deployments.serving.stage import Stage, StageConfig, StageRef

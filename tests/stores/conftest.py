@@ -5,21 +5,18 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import boto3
 import pytest
 
 from stores.documents import Documents
 from stores.jobs import JobStore
-from stores.mongo.documents import MongoDocuments
-from stores.mongo.jobs import MongoJobs
 from stores.objects import Objects
 from stores.open import open_documents, open_jobs, open_objects, open_vectors
 from stores.valkey import ValkeyServer
 from stores.valkey import start as start_valkey
 from stores.vectors import Vectors
-from tests.stores.backends import opened
+from tests.stores.mongodb import database, mongodb
 from tests.stores.seaweed import seaweedfs
 
 VECTOR_BUCKET = "vectors"
@@ -45,32 +42,33 @@ def s3_url(s3_endpoint: str) -> str:
     return f"s3://test-{uuid.uuid4().hex}?endpoint_url={s3_endpoint}&region=us-east-1&create=1"
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
-    async with opened(request.param, tmp_path, open_documents, MongoDocuments) as store:
-        yield store
+@pytest.fixture(scope="session")
+def mongodb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running MongoDB."""
+    with mongodb(tmp_path_factory.mktemp("mongodb")) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "mongodb"])
-async def jobs_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """URL of an empty store."""
+def documents_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty document store, where jobs, people, shots, analyses and animals live too."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/documents.sqlite"
         return
-    server = os.environ.get("TEST_MONGODB_URL", "")
-    if not server:
-        pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-    name = f"test_{uuid.uuid4().hex}"
-    url = urlsplit(server)._replace(path=f"/{name}").geturl()
-    yield url
-    store = MongoJobs(url)
-    await store._client.drop_database(name)
+    with database(request.getfixturevalue("mongodb_server")) as url:
+        yield url
+
+
+@pytest.fixture
+async def documents(documents_url: str) -> AsyncIterator[Documents]:
+    store = open_documents(documents_url)
+    yield store
     await store.close()
 
 
 @pytest.fixture
-async def jobs(jobs_url: str) -> AsyncIterator[JobStore]:
-    store = open_jobs(jobs_url)
+async def jobs(documents_url: str) -> AsyncIterator[JobStore]:
+    store = open_jobs(documents_url)
     yield store
     await store.close()
 

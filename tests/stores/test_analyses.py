@@ -9,18 +9,17 @@ import pytest
 
 from stores.analyses import Analyses, Analysis
 from stores.documents import StoreError
-from stores.mongo.analyses import MongoAnalyses
 from stores.open import open_analyses
-from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 ONE = Analysis("first", '{"risk_score": 12.5, "filename": "Zoë.jpg"}', b"\x00\xff", NOW, NOW + timedelta(days=30))
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def analyses(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Analyses]:
-    async with opened(request.param, tmp_path, open_analyses, MongoAnalyses) as store:
-        yield store
+@pytest.fixture
+async def analyses(documents_url: str) -> AsyncIterator[Analyses]:
+    store = open_analyses(documents_url)
+    yield store
+    await store.close()
 
 
 async def test_an_analysis_comes_back_as_it_was_kept(analyses: Analyses) -> None:

@@ -1,36 +1,22 @@
 """Enrolled animals: one contract, over every backend."""
 
-import os
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from stores.animals import Animal, Animals, animal_key
-from stores.mongo.animals import MongoAnimals
 from stores.open import open_animals
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def animals(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Animals]:
-    if request.param == "sqlite":
-        store = open_animals(f"sqlite:///{tmp_path}/documents.sqlite")
-        yield store
-    else:
-        server = os.environ.get("TEST_MONGODB_URL", "")
-        if not server:
-            pytest.skip("TEST_MONGODB_URL names no MongoDB server")
-        store = open_animals(urlsplit(server)._replace(path=f"/test_{uuid.uuid4().hex}").geturl())
-        assert isinstance(store, MongoAnimals)
-        yield store
-        await store._client.drop_database(store._database.name)
+@pytest.fixture
+async def animals(documents_url: str) -> AsyncIterator[Animals]:
+    store = open_animals(documents_url)
+    yield store
     await store.close()
 
 

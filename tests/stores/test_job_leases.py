@@ -59,9 +59,9 @@ async def test_of_many_who_claim_a_certain_job_one_gets_it(jobs: JobStore) -> No
     assert sum(job is not None for job in await asyncio.gather(*claims)) == 1
 
 
-async def test_processes_that_claim_at_once_get_every_job_once(jobs: JobStore, jobs_url: str) -> None:
+async def test_processes_that_claim_at_once_get_every_job_once(jobs: JobStore, documents_url: str) -> None:
     made = {(await submit(jobs, number)).job_id for number in range(80)}
-    children = [spawn("claim_jobs", jobs_url, f"process-{number}") for number in range(4)]
+    children = [spawn("claim_jobs", documents_url, f"process-{number}") for number in range(4)]
     for child in children:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
@@ -132,10 +132,10 @@ async def test_a_job_whose_workers_die_fails_after_its_last_attempt(jobs: JobSto
     assert await now_of(jobs, job) == failed
 
 
-async def test_a_killed_process_loses_its_job_with_its_lease(jobs: JobStore, jobs_url: str) -> None:
+async def test_a_killed_process_loses_its_job_with_its_lease(jobs: JobStore, documents_url: str) -> None:
     job = await submit(jobs)
     for attempt, lease_s in ((1, 2.0), (2, 0.3), (3, 0.3)):
-        with spawn("hold_job", jobs_url, f"process {attempt}", str(lease_s)) as child:
+        with spawn("hold_job", documents_url, f"process {attempt}", str(lease_s)) as child:
             assert child.stdout is not None
             assert (await asyncio.to_thread(child.stdout.readline)).strip() == job.job_id
             if attempt == 1:

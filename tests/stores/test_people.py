@@ -8,19 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores.mongo.people import MongoPeople
 from stores.open import open_people
 from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
-from tests.stores.backends import opened
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILM = "a" * 32
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def people(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[People]:
-    async with opened(request.param, tmp_path, open_people, MongoPeople) as store:
-        yield store
+@pytest.fixture
+async def people(documents_url: str) -> AsyncIterator[People]:
+    store = open_people(documents_url)
+    yield store
+    await store.close()
 
 
 def index(asset_id: str = FILM, traces: int = 3) -> VideoIndex:

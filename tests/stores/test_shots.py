@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from stores.documents import StoreError
-from stores.mongo.shots import MongoShots
 from stores.open import open_shots
 from stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
-from tests.stores.backends import opened
 from tests.stores.samples import unit_vector
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
@@ -21,10 +19,11 @@ FILM, OTHER = "a" * 32, "b" * 32
 TEXT, CLIP = "minilm@1", "clip@1"
 
 
-@pytest.fixture(params=["sqlite", "mongodb"])
-async def shots(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shots]:
-    async with opened(request.param, tmp_path, open_shots, MongoShots) as store:
-        yield store
+@pytest.fixture
+async def shots(documents_url: str) -> AsyncIterator[Shots]:
+    store = open_shots(documents_url)
+    yield store
+    await store.close()
 
 
 def shot(number: int = 0, asset_id: str = FILM, **changes: Any) -> Shot:

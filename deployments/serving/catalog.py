@@ -29,6 +29,24 @@ AnyStage = type[Stage[Any, Any, Any, Any]]
 
 SHARED: Final = "serving"
 """The one package of deployments that is no room."""
+OPTIONS: Final[dict[str, Any]] = {
+    "max_ongoing_requests": 16,
+    "max_queued_requests": 64,
+    "backpressure_config": {"status_code": 429, "retry_after_s": 1},
+    "health_check_period_s": 5,
+}
+"""Serve's options of every deployment of a room, each of which its entry in a Serve configuration may replace."""
+AUTOSCALING: Final[dict[str, Any]] = {
+    "min_replicas": 1,
+    "max_replicas": 8,
+    "target_ongoing_requests": 2,
+    "upscale_delay_s": 10,
+    "downscale_delay_s": 300,
+}
+"""``autoscaling_config`` of a stage with a deployment of its own; Serve replaces it as a whole, never number by number.
+
+A pack has none: it is there to have few processes.
+"""
 
 
 def stage_keys() -> list[str]:
@@ -132,14 +150,21 @@ class RoomArgs(BaseModel):
         """Deployment name → stage keys."""
         return {key.partition("/")[2]: [key] for key in self.stages} | self.packs
 
+    def options(self) -> dict[str, dict[str, Any]]:
+        """Deployment name → Serve's options, as far as no Serve configuration replaces them."""
+        own = {"autoscaling_config": AUTOSCALING}
+        return {name: OPTIONS if name in self.packs else OPTIONS | own for name in self.deployments()}
+
 
 def room(args: dict[str, Any]) -> Application:
     """Serve's builder for a routeless application (``import_path: deployments.serving.catalog:room``)."""
     nodes: list[Application] = []
-    for name, keys in RoomArgs.model_validate(args).deployments().items():
+    room_args = RoomArgs.model_validate(args)
+    options = room_args.options()
+    for name, keys in room_args.deployments().items():
         for key in keys:
             find_stage(key)
-        deployment = serve.deployment(StageHost).options(name=name, user_config={})
+        deployment = serve.deployment(StageHost).options(name=name, user_config={}, **options[name])
         nodes.append(deployment.bind(keys, *nodes))
     return nodes[-1]
 

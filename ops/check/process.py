@@ -41,6 +41,9 @@ def check_worker(line: Mapping[str, Any], report: Report) -> None:
 
 
 def _check_autoscaling(line: Mapping[str, Any], report: Report) -> None:
+    if line.get("num_replicas") is not None and line.get("autoscaling_config") is not None:
+        what = "has no effect beside autoscaling_config, which stages with a deployment of their own have by default"
+        report.at("num_replicas").add(what, "remove it, or set autoscaling_config to null")
     if isinstance(line.get("autoscaling_config"), dict):
         try:
             AutoscalingConfig.model_validate(line["autoscaling_config"], extra="forbid")

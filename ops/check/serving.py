@@ -35,7 +35,7 @@ class App:
     hosts: dict[str, list[str]] | None = None
     """Deployment name → stages that run in it; None where that is not known."""
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Deployment name → its entry under ``deployments``."""
+    """Deployment name → its entry under ``deployments``, over the default options."""
 
 
 def read(path: Path, report: Report) -> dict[str, Any] | None:
@@ -61,9 +61,12 @@ def read(path: Path, report: Report) -> dict[str, Any] | None:
 def check_application(raw: Mapping[str, Any], code: Code, report: Report) -> App:
     """One entry of ``applications``."""
     app = App(str(raw.get("name", "default")), str(raw.get("import_path")))
-    app.lines = {str(line.get("name")): line for line in dicts(raw.get("deployments"))}
     report = report.at(app.name)
     _check_builder(raw, app, report)
+    options = app.args.options() if isinstance(app.args, RoomArgs) else {}
+    for line in dicts(raw.get("deployments")):
+        name = str(line.get("name"))
+        app.lines[name] = options.get(name, {}) | line
     check = check_worker if app.import_path == WORKER else check_limits
     for name, line in app.lines.items():
         check(line, report.at(name))

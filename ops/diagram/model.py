@@ -166,8 +166,10 @@ def _room(raw: Mapping[str, Any], apis: tuple[Api, ...]) -> Room:
     if raw["import_path"] == WORKER:
         worker = replace(_process("worker", [], lines["worker"], apis), jobs=tuple(JOB_KINDS))
         return Room(raw["name"], (worker,))
-    hosts = RoomArgs.model_validate(raw["args"]).deployments()
-    return Room(raw["name"], tuple(_process(name, keys, lines[name], apis) for name, keys in hosts.items()))
+    args = RoomArgs.model_validate(raw["args"])
+    options = args.options()
+    hosts = args.deployments().items()
+    return Room(raw["name"], tuple(_process(name, keys, options[name] | lines[name], apis) for name, keys in hosts))
 
 
 def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Api, ...]) -> Process:

@@ -104,7 +104,7 @@ EMBED = "embed › dinov3"
         (lambda data: data.update(htp_options={}), "htp_options: unknown key"),
         # limits
         (
-            lambda data: line(data, "embed.dinov3").pop("max_queued_requests"),
+            lambda data: line(data, "gateway.gateway").pop("max_queued_requests"),
             "max_queued_requests: nothing limits",
         ),
         (
@@ -112,7 +112,7 @@ EMBED = "embed › dinov3"
             "gateway › gateway › max_queued_requests: nothing limits",
         ),
         (
-            lambda data: line(data, "embed.dinov3").pop("backpressure_config"),
+            lambda data: line(data, "gateway.gateway").pop("backpressure_config"),
             "must answer 429 with Retry-After",
         ),
         (
@@ -130,6 +130,13 @@ EMBED = "embed › dinov3"
         (
             lambda data: line(data, "embed.dinov3")["autoscaling_config"].update(min_replicas=9),
             f"{EMBED} › autoscaling_config: ",
+        ),
+        (
+            lambda data: (
+                line(data, "embed.dinov3").pop("autoscaling_config"),
+                set_in("embed.dinov3", num_replicas=2)(data),
+            ),
+            f"{EMBED} › num_replicas: has no effect beside autoscaling_config",
         ),
         # user_config
         (set_config(engin="torch"), f"{EMBED} › user_config › embed/dinov3 › engin: unknown key"),
@@ -225,6 +232,16 @@ EMBED = "embed › dinov3"
 def test_fault(faults_after: Callable[..., list[str]], change: Change, expected: str) -> None:
     found = faults_after(change)
     assert any(expected in fault for fault in found), found
+
+
+def test_a_deployment_without_lines_of_its_own_has_the_default_limits(faults_after: Callable[..., list[str]]) -> None:
+    def change(data: Data) -> None:
+        [bare] = [entry for entry in app(data, "analysis")["deployments"] if entry["name"] == "nearest"]
+        share = bare["ray_actor_options"]
+        bare.clear()
+        bare.update(name="nearest", ray_actor_options=share, num_replicas=2, autoscaling_config=None)
+
+    assert faults_after(change) == []
 
 
 def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:

@@ -14,7 +14,7 @@ from ray import serve
 import deployments
 from deployments.analysis.anomalies import AnomalyDetector, AnomalyQuery
 from deployments.analysis.clusters import Clusters
-from deployments.serving.catalog import RoomArgs, StageHost, address_of, find_stage, find_stages, room
+from deployments.serving.catalog import AUTOSCALING, RoomArgs, StageHost, address_of, find_stage, find_stages, room
 from vision.errors import InvalidInput
 
 STAGE = """
@@ -144,6 +144,20 @@ def test_a_room_is_built_with_all_its_deployments() -> None:
     assert (sibling.name, sibling.init_args) == ("clusters", (["analysis/clusters"],))
     with pytest.raises(LookupError, match=r"no deployments/analysis/magic\.py"):
         room({"stages": ["analysis/magic"]})
+
+
+def test_a_deployment_has_the_usual_options_and_a_pack_does_not_scale() -> None:
+    root = room({"stages": ["analysis/clusters"], "packs": {"rest": ["analysis/anomalies"]}})._bound_deployment
+    sibling = root.init_args[1]._bound_deployment
+    for deployment in (root, sibling):
+        assert (deployment.max_ongoing_requests, deployment.max_queued_requests) == (16, 64)
+        assert deployment._deployment_config.backpressure_config.model_dump() == {
+            "status_code": 429,
+            "retry_after_s": 1,
+        }
+        assert deployment._deployment_config.health_check_period_s == 5
+    assert root._deployment_config.autoscaling_config is None
+    assert {name: getattr(sibling._deployment_config.autoscaling_config, name) for name in AUTOSCALING} == AUTOSCALING
 
 
 def test_a_stage_has_an_address() -> None:

@@ -67,8 +67,8 @@ class StageHandle(Generic[InT, OutT]):
         attempts: int = 3,
     ) -> None:
         self.key = key
-        self.info = info
         self._call = call
+        self._info = info
         self._open_stream = open_stream
         self._max_batch = max_batch
         self._max_in_flight = max_in_flight
@@ -91,6 +91,31 @@ class StageHandle(Generic[InT, OutT]):
             return await asyncio.wait_for(future, max(deadline - time.time(), 0.001))
         except TimeoutError:
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+
+    async def info(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return what the stage says about itself, loaded or not; a sleeping stage is not woken by it.
+
+        Raises StageUnavailable, from its cause, when there is no answer within ``timeout_s``; by default within the
+        time that the present request has left.
+        """
+        try:
+            return await asyncio.wait_for(self._info(), time_left() if timeout_s is None else timeout_s)
+        except StageError:
+            raise
+        except Exception as error:
+            raise StageUnavailable(f"{self.key} does not answer yet; try again in a few seconds.") from error
+
+    async def ready_info(self, blank: InT) -> dict[str, Any]:
+        """Return ``info`` of the loaded stage; one that sleeps or lacks weights is first called with ``blank``.
+
+        ``blank`` should be an item that costs little. Raises ModelNotLoaded with the stage's reason, and
+        StageUnavailable when it does not answer.
+        """
+        info = await self.info()
+        if not info.get("loaded"):
+            await self(blank)
+            info = await self.info()
+        return info
 
     async def stream(self, item: InT) -> AsyncGenerator[bytes, None]:
         """Bytes of one item as the stage makes them; close it to leave early.

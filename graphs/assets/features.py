@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from deployments.embed.dinov3 import DINOV3
-from deployments.serving.handle import time_left
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Library
@@ -41,12 +40,11 @@ class FeatureSource:
         Raises StageUnavailable when it never answered.
         """
         if time.monotonic() - self._info_at > INFO_TTL_S:
-            patience = 5.0 if self._info else time_left()
             try:
-                self._info = await asyncio.wait_for(self._stage.info(), patience)
-            except Exception as error:
+                self._info = await self._stage.info(5.0 if self._info else None)
+            except StageError:
                 if not self._info:
-                    raise StageUnavailable(f"{DINOV3.key} does not answer yet; try again in a few seconds.") from error
+                    raise
             self._info_at = time.monotonic()
         return self._info
 

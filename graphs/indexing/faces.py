@@ -4,19 +4,19 @@ import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from deployments.people.identity import FaceVector
-from deployments.serving.handle import time_left
 from graphs.assets.measures import FACES
+from graphs.indexing.serving import BLANK
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from graphs.web.pictures import Pictures
 from graphs.web.uploads.library import Library
 from stores.records import PLACE_COLUMNS, Asset, PictureFaces
-from vision.errors import InvalidMedia, ModelNotLoaded, StageError, StageUnavailable
+from vision.errors import InvalidMedia, ModelNotLoaded, StageError
 from vision.faces.face import Face
 
 IDENTITY = "people/identity"
@@ -77,20 +77,14 @@ class FaceSource:
         Raises ModelNotLoaded with a stage's reason, StageUnavailable when one does not answer.
         """
         if not self._version or time.monotonic() - self._version_at > INFO_TTL_S:
-            detector, recognizer = await asyncio.gather(self._info(FACES), self._info(IDENTITY))
+            stages = self._context.stages
+            detector, recognizer = await asyncio.gather(
+                stages[FACES].ready_info(BLANK), stages[IDENTITY].ready_info((BLANK, ()))
+            )
             found = f"{detector['model_version']}:{detector.get('threshold', '')}"
             self._version = f"{found}+{recognizer['model_version']}"
             self._version_at = time.monotonic()
         return self._version
-
-    async def _info(self, key: str) -> dict[str, Any]:
-        try:
-            info = await asyncio.wait_for(self._context.stages[key].info(), time_left())
-        except Exception as error:
-            raise StageUnavailable(f"{key} does not answer yet; try again in a few seconds.") from error
-        if not info.get("loaded"):
-            raise ModelNotLoaded(str(info.get("error", f"{key} is not loaded.")))
-        return info
 
     async def _compute_once(self, asset: Asset) -> tuple[SeenFace, ...]:
         task = self._computing.get(asset.asset_id)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from graphs.indexing.candidates import jpeg
-from graphs.indexing.serving import BLANK, stage_info
+from graphs.indexing.serving import BLANK
 from graphs.web.context import Context
 from vision.shots.transitions import THUMBNAIL, WINDOW
 
@@ -37,10 +37,10 @@ class ShotModels:
     async def of(cls, context: Context) -> "ShotModels":
         """Those that serve now. Raises ModelNotLoaded and StageUnavailable."""
         cuts, features, clip, faces = await asyncio.gather(
-            stage_info(context, CUTS, STILL),
-            stage_info(context, EMBED, jpeg(BLANK)),
-            stage_info(context, CLIP, BLANK),
-            stage_info(context, FACES, BLANK),
+            context.stages[CUTS].ready_info(STILL),
+            context.stages[EMBED].ready_info(jpeg(BLANK)),
+            context.stages[CLIP].ready_info(BLANK),
+            context.stages[FACES].ready_info(BLANK),
         )
         return cls(
             str(cuts["model_version"]),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from graphs.web.context import Clock, Context, Timer
 from stores.documents import StoreError
+from vision.errors import StageError
 
 PATIENCE_S = 5.0
 ALIASES = ("/api/v1/health", "/v1/health")
@@ -97,10 +98,10 @@ async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> di
 
     async def ask(key: str) -> dict[str, Any]:
         try:
-            return await asyncio.wait_for(context.stages[key].info(), PATIENCE_S)
-        except Exception as error:
+            return await context.stages[key].info(PATIENCE_S)
+        except StageError as error:
             # Health tells what is wrong rather than failing with it; the class is enough, its text may be internal.
-            return {"stage": key, "loaded": False, "error": f"no answer ({type(error).__name__})"}
+            return {"stage": key, "loaded": False, "error": f"no answer ({type(error.__cause__ or error).__name__})"}
 
     keys = list(context.stages if keys is None else keys)
     return dict(zip(keys, await asyncio.gather(*(ask(key) for key in keys)), strict=True))

@@ -322,6 +322,6 @@ async def test_without_weights_there_is_no_verdict(service: Service, key: str) -
     async def info() -> dict[str, Any]:
         return {"loaded": False, "error": "no verified weights"}
 
-    service.context.stages[key].info = info
+    service.context.stages[key]._info = info
     for route, body in (*ROUTES, PAIR):
         error_of(await service.try_post(route, **body(ids)), 503, "MODEL_NOT_LOADED")

@@ -52,7 +52,7 @@ def break_stage(service: Service, key: str, error: Exception) -> None:
     """Have every call to a stage fail, as the ones on their way would."""
     handle = service.context.stages[key]
     broken = failing(key, error)
-    handle._call, handle.info, handle._attempts = broken._call, broken.info, broken._attempts
+    handle._call, handle._info, handle._attempts = broken._call, broken._info, broken._attempts
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_a_model_that_never_says_what_it_is_ends_with_the_request(
         async def hang() -> Any:
             await asyncio.Event().wait()
 
-        service.context.stages["embed/dinov3"].info = hang
+        service.context.stages["embed/dinov3"]._info = hang
         answer = await service.try_post("extract-features", asset_id=asset_id)
         error_of(answer, 503, "STAGE_UNAVAILABLE")
 

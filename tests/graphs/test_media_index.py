@@ -121,7 +121,7 @@ async def test_without_weights_there_is_no_job(service: IndexService) -> None:
         return {"stage": "people/identity", "loaded": False}
 
     handle = service.context.stages["people/identity"]
-    handle._call, handle.info = (lambda items, _: refuse(items)), not_loaded  # type: ignore[method-assign]
+    handle._call, handle._info = (lambda items, _: refuse(items)), not_loaded
     asset = await service.add(film())
     answer = await service.client.post(f"/api/v1/file/{asset.asset_id}/index")
     assert media_error(answer, 503, "MODEL_NOT_LOADED") == "sface has no weights here."

@@ -15,6 +15,7 @@ from deployments.serving.handle import StageHandle, request_deadline
 from vision.errors import (
     DeadlineExceeded,
     InvalidInput,
+    ModelNotLoaded,
     ProcessingFailed,
     StageError,
     StageOverloaded,
@@ -193,6 +194,64 @@ async def test_any_other_failure_is_told_to_every_caller_once(error: BaseExcepti
             assert secret not in result.message
     assert remote.batches == [[0], [1, 2]]
     assert await handle(0) == 0
+
+
+class Sleeper:
+    """A stage whose replica starts with its first item, and then says what it is."""
+
+    def __init__(self, woken: dict[str, Any]) -> None:
+        self.woken = woken
+        self.state: dict[str, Any] = {"loaded": False, "on_demand": True}
+        self.items: list[Any] = []
+        self.refusal: StageError | None = None
+
+    async def call(self, items: list[Any], _: float | None) -> list[Any]:
+        self.items += items
+        self.state = self.woken
+        return [self.refusal or item for item in items]
+
+    async def info(self) -> dict[str, Any]:
+        return self.state
+
+    def handle(self) -> StageHandle:
+        return StageHandle("room/stage", self.call, self.info)
+
+
+async def test_a_sleeping_stage_is_woken_for_its_info_and_no_sooner() -> None:
+    sleeper = Sleeper({"loaded": True, "model_version": "m@1"})
+    handle = sleeper.handle()
+    assert await handle.info() == {"loaded": False, "on_demand": True}
+    assert sleeper.items == []
+    assert await handle.ready_info("blank") == sleeper.woken
+    assert await handle.ready_info("blank") == sleeper.woken
+    assert sleeper.items == ["blank"]
+
+
+async def test_a_stage_without_weights_has_no_ready_info() -> None:
+    sleeper = Sleeper({"loaded": False, "error": "no weights"})
+    sleeper.refusal = ModelNotLoaded("no weights")
+    with pytest.raises(ModelNotLoaded, match="no weights"):
+        await sleeper.handle().ready_info("blank")
+    assert (await sleeper.handle().info())["error"] == "no weights"
+
+
+async def test_a_stage_that_does_not_say_what_it_is_is_unavailable() -> None:
+    async def away() -> dict[str, Any]:
+        raise AWAY
+
+    async def hang() -> dict[str, Any]:
+        return await asyncio.Event().wait()
+
+    with pytest.raises(StageUnavailable) as caught:
+        await StageHandle("room/stage", away, away).ready_info(1)
+    assert caught.value.__cause__ is AWAY
+    assert "10.0.0.7" not in caught.value.message
+    silent = StageHandle("room/stage", hang, hang)
+    with pytest.raises(StageUnavailable, match="room/stage does not answer yet"):
+        await silent.info(0.01)
+    request_deadline.set(time.time() + 0.05)
+    with pytest.raises(StageUnavailable, match="room/stage does not answer yet"):
+        await silent.ready_info(1)
 
 
 async def test_a_deadline_ends_the_wait_and_goes_along() -> None:

@@ -5,28 +5,22 @@ all-MiniLM-L6-v2 of sentence-transformers (Reimers and Gurevych 2019, https://ar
 tokens, of which two mark its ends. English only.
 """
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.embed.embedding import SentenceEmbedding
+from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, Array, Tokens, load_network, load_tokenizer, padded, pooled
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve_first
 
 if TYPE_CHECKING:
     import torch
 
-Array = NDArray[np.float32]
-Tokens = NDArray[np.int64]
-
 CHAIN = ["all-minilm-l6-v2"]
-DIMENSIONS = 384
-MAX_TOKENS = 256
 MAX_CHARACTERS = 20_000
 """Of one text; far more than 256 tokens, and little enough to be cut into tokens at once."""
 
@@ -111,47 +105,3 @@ class Sentence(Stage[Config, str, Tokens, SentenceEmbedding]):
             "embedding_dim": DIMENSIONS,
             "score": "cosine of unit vectors, -1 to 1, higher is closer in meaning; unrelated texts are near 0",
         }
-
-
-def load_tokenizer(weights: Weights) -> Any:
-    """The word pieces of the model, in lower case, without padding."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(weights.files["tokenizer.json"].read_text(encoding="utf-8"))
-    # The file asks for 128 tokens, all of them always; the model was made for twice as many, and padding is ours.
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(MAX_TOKENS)
-    return tokenizer
-
-
-def load_network(weights: Weights) -> "torch.nn.Module":
-    """A BertModel in fp32. RuntimeError where the weights do not fit."""
-    from safetensors.torch import load_file
-    from transformers import BertConfig, BertModel
-
-    config = BertConfig.from_dict(json.loads(weights.files["config.json"].read_text(encoding="utf-8")))
-    network = BertModel(config, add_pooling_layer=False)
-    state = load_file(weights.files["model.safetensors"])
-    # The pooler is of BERT's own training; positions 0, 1, 2 … are now made by the module itself.
-    network.load_state_dict(
-        {name: value for name, value in state.items() if not name.startswith(("pooler.", "embeddings.position_ids"))}
-    )
-    module: torch.nn.Module = network.eval()
-    return module
-
-
-def padded(texts: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
-    """Codes and mask, both int64[N, longest]; the mask is 1 where a text has a token."""
-    codes = np.zeros((len(texts), max(len(text) for text in texts)), np.int64)
-    mask = np.zeros_like(codes)
-    for row, text in enumerate(texts):
-        codes[row, : len(text)] = text
-        mask[row, : len(text)] = 1
-    return codes, mask
-
-
-def pooled(outputs: Array, mask: Tokens) -> Array:
-    """float32[N, d] of unit length: the mean of outputs[N, n, d] over the tokens that mask[N, n] names."""
-    means = (outputs * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
-    units: Array = (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    return units

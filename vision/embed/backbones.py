@@ -5,7 +5,6 @@ average a cosine near 0, the mean of its features over a reference set is subtra
 (``configs/reference_means.npz``, made by ``ops/calibration/reference_mean.py``).
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from vision.preprocess import Preprocess
 from vision.weights import Weights, registry
+from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +38,7 @@ class Backbone:
     @cached_property
     def preprocess_config(self) -> dict[str, Any]:
         """The model's own ``preprocessor_config.json``."""
-        config: dict[str, Any] = json.loads(self.weights.files["preprocessor_config.json"].read_text())
-        return config
+        return read_json(self.weights, "preprocessor_config.json")
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -54,14 +53,14 @@ class Backbone:
         return np.zeros(384, np.float32) if found is None else found.astype(np.float32)
 
     def make_module(self) -> "torch.nn.Module":
-        """A fresh torch module float32[N, 3, H, W] → float32[N, d]: the CLS token after the final norm."""
-        import torch
-        from transformers import AutoModel
+        """Return a new torch module, float32[N, 3, H, W] → float32[N, d]: the CLS token after the final norm.
 
-        model: torch.nn.Module = AutoModel.from_pretrained(
-            self.weights.path, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-        return _cls_of(model)
+        Raises ModelNotLoaded when the checkpoint does not fit.
+        """
+        from transformers import MODEL_MAPPING
+
+        model = load_checkpoint(MODEL_MAPPING, self.weights)
+        return output_module(model, lambda output: output.last_hidden_state[:, 0])
 
     def project(self, output: Array) -> Array:
         """float32[N, d] of the module → float32[N, 384]."""
@@ -109,18 +108,3 @@ class EfficientNetBackbone(Backbone):
 def load_backbone(weights: Weights) -> Backbone:
     """The backbone for a model of models.yaml."""
     return EfficientNetBackbone(weights) if weights.name == "efficientnet-lite0" else Backbone(weights)
-
-
-def _cls_of(model: "torch.nn.Module") -> "torch.nn.Module":
-    import torch
-
-    class ClsToken(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-            cls: torch.Tensor = self.model(pixel_values=pixel_values).last_hidden_state[:, 0]
-            return cls
-
-    return ClsToken()

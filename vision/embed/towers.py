@@ -4,7 +4,6 @@ CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020) puts pictures and t
 pooled output of its tower through that tower's linear projection.
 """
 
-import json
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from vision.preprocess import Preprocess
 from vision.weights import Weights
+from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -43,40 +43,40 @@ class ClipTowers:
     @cached_property
     def preprocess(self) -> Preprocess:
         """The model's own preprocessing, by the faster of its two kernels."""
-        return Preprocess.from_config(self._read("preprocessor_config.json"), fast=True)
+        return Preprocess.from_config(read_json(self._weights, "preprocessor_config.json"), fast=True)
 
     def make_image_module(self) -> "torch.nn.Module":
-        """A fresh torch module float32[N, 3, H, W] → float32[N, 512]. RuntimeError where the weights do not fit."""
-        import torch
-        from transformers import CLIPConfig, CLIPVisionModelWithProjection
+        """Return a new torch module, float32[N, 3, H, W] → float32[N, 512].
 
-        class ImageEmbeds(torch.nn.Module):
-            def __init__(self, tower: torch.nn.Module) -> None:
-                super().__init__()
-                self.tower = tower
+        Raises ModelNotLoaded when the checkpoint does not fit.
+        """
+        from transformers import CLIPVisionModelWithProjection
 
-            def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-                embeds: torch.Tensor = self.tower(pixel_values=pixel_values).image_embeds
-                return embeds
-
-        config = CLIPConfig.from_dict(self._read("config.json"))
-        tower = CLIPVisionModelWithProjection(config.vision_config)
-        tower.load_state_dict(self._state("vision_model.", "visual_projection."))
-        return ImageEmbeds(tower)
+        tower = load_checkpoint(
+            CLIPVisionModelWithProjection,
+            self._weights,
+            part="vision_config",
+            unused=("text_model.", "text_projection.", "logit_scale"),
+        )
+        return output_module(tower, lambda output: output.image_embeds)
 
     def make_text_tower(self, device: str) -> "TextTower":
-        """The text tower on ``device``, in fp32. RuntimeError where the weights do not fit."""
-        from transformers import CLIPConfig, CLIPTextModelWithProjection, CLIPTokenizer
+        """Return the text tower in fp32 on ``device``. Raises ModelNotLoaded when the checkpoint does not fit."""
+        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-        config = CLIPConfig.from_dict(self._read("config.json"))
-        tower = CLIPTextModelWithProjection(config.text_config)
-        tower.load_state_dict(self._state("text_model.", "text_projection."))
-        # From the verified files themselves: from_pretrained would prefer a tokenizer.json that lies beside them.
+        tower = load_checkpoint(
+            CLIPTextModelWithProjection,
+            self._weights,
+            part="text_config",
+            unused=("vision_model.", "visual_projection.", "logit_scale"),
+        )
+        # From the verified files: the tokenizer's own loader prefers a tokenizer.json that lies beside them.
         merges = self._weights.files["merges.txt"].read_text(encoding="utf-8").splitlines()[1:]
-        tokenizer = CLIPTokenizer(vocab=self._read("vocab.json"), merges=[tuple(line.split(" ")) for line in merges])
+        vocabulary = read_json(self._weights, "vocab.json")
+        tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[tuple(line.split(" ")) for line in merges])
         backend = tokenizer.backend_tokenizer
-        backend.enable_truncation(config.text_config.max_position_embeddings)
-        return TextTower(tower.eval().to(device), backend, device)
+        backend.enable_truncation(tower.config.max_position_embeddings)
+        return TextTower(tower.to(device), backend, device)
 
     def finish(self, output: Array) -> Array:
         """float32[N, 512] of the image module, as it is."""
@@ -93,24 +93,7 @@ class ClipTowers:
             "licence": self._weights.licence,
             "accuracy": "ViT-B/32: 63.2 % of ImageNet without training on it (paper, table 11)",
             "input_size": list(self.preprocess.size),
-            "preprocess": self._read("preprocessor_config.json"),
-        }
-
-    def _read(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads(self._weights.files[name].read_text(encoding="utf-8"))
-        return content
-
-    def _state(self, *prefixes: str) -> "dict[str, torch.Tensor]":
-        import torch
-
-        state: dict[str, torch.Tensor] = torch.load(
-            self._weights.files["pytorch_model.bin"], map_location="cpu", weights_only=True, mmap=True
-        )
-        # Checkpoints of 2021 carry the numbers 0, 1, 2 … of the positions, which the modules now make themselves.
-        return {
-            name: value
-            for name, value in state.items()
-            if name.startswith(prefixes) and not name.endswith(".position_ids")
+            "preprocess": read_json(self._weights, "preprocessor_config.json"),
         }
 
 

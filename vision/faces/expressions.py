@@ -4,9 +4,8 @@ All were trained on FER2013, 48 x 48 grey faces with a little around them, so a 
 as the longer side of the face's box, black where it leaves the picture.
 """
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,7 @@ from vision.errors import ModelNotLoaded
 from vision.faces.face import Face, Pixels, Square
 from vision.preprocess import Preprocess
 from vision.weights import Weights
-
-if TYPE_CHECKING:
-    import torch
+from vision.weights.checkpoint import classifier_module, read_json
 
 Array = NDArray[np.float32]
 
@@ -97,11 +94,10 @@ class TransformersClassifier:
     def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
         """Raises ModelNotLoaded when the labels are others, or the engine's numbers differ from torch fp32."""
         self._order = _order(weights)
-        config = json.loads(weights.files["preprocessor_config.json"].read_text())
-        self._preprocess = Preprocess.from_config(config)
+        self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.engine: Engine = build_engine(
             engine,
-            lambda: _logits(weights.path),
+            lambda: classifier_module(weights),
             version=weights.version,
             input_size=self._preprocess.size,
             cache=cache,
@@ -130,27 +126,8 @@ def _square(face: Face, scale: float) -> Square:
 
 def _order(weights: Weights) -> list[int]:
     """Where each expression is among the outputs, by the labels in ``config.json``."""
-    config: dict[str, Any] = json.loads(weights.files["config.json"].read_text())
-    places = {str(label).lower(): int(index) for index, label in config.get("id2label", {}).items()}
+    labels = read_json(weights, "config.json").get("id2label", {})
+    places = {str(label).lower(): int(index) for index, label in labels.items()}
     if set(places) != set(EXPRESSIONS):
         raise ModelNotLoaded(f"{weights.name} tells {', '.join(places)} apart, not {', '.join(EXPRESSIONS)}.")
     return [places[name] for name in EXPRESSIONS]
-
-
-def _logits(folder: Path) -> "torch.nn.Module":
-    """A fresh torch module float32[n, 3, h, w] → logits float32[n, 7], in the order of the checkpoint."""
-    import torch
-    from transformers import AutoModelForImageClassification
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = AutoModelForImageClassification.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
-            )
-
-        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(pixel_values=pixel_values).logits
-            return logits
-
-    return Logits()

@@ -5,24 +5,21 @@ recognition uses: from above the brows to below the chin, ears and blending bord
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision.engines import Engine, EngineName, TorchEngine, build_engine
-from vision.errors import ModelNotLoaded
 from vision.faces.alignment import SAMPLES, SIZE, TEMPLATE, scale_of, similarity_transform
 from vision.faces.face import Face
 from vision.forensics.calibration import MESONET, Calibration
-from vision.forensics.labels import fake_log_odds, fake_outputs, read_settings
+from vision.forensics.labels import fake_log_odds, fake_outputs
 from vision.images import Pixels
 from vision.preprocess import Preprocess
 from vision.quality.blur import laplacian_variance
 from vision.weights import Weights
-
-if TYPE_CHECKING:
-    import torch
+from vision.weights.checkpoint import classifier_module, read_json
 
 Array = NDArray[np.float32]
 
@@ -108,11 +105,11 @@ class TransformersClassifier:
     def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
         """Raises ModelNotLoaded when the labels do not tell real from fake, or the engine's numbers differ."""
         self._fake = fake_outputs(weights)
-        self._preprocess = Preprocess.from_config(read_settings(weights, "preprocessor_config.json"))
+        self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.size = max(self._preprocess.size)
         self.engine: Engine = build_engine(
             engine,
-            lambda: _logits(weights),
+            lambda: classifier_module(weights),
             version=weights.version,
             input_size=self._preprocess.size,
             cache=cache,
@@ -156,27 +153,3 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
         whole[:, :2] /= factor
     cut: Pixels = cv2.warpAffine(image, whole, (size, size), flags=cv2.INTER_LINEAR)
     return cut
-
-
-def _logits(weights: Weights) -> "torch.nn.Module":
-    """A fresh torch module float32[n, 3, h, w] → logits, in the order of the checkpoint.
-
-    Raises ModelNotLoaded where the checkpoint lacks weights: transformers would make them up.
-    """
-    import torch
-    from transformers import AutoModelForImageClassification
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model, loaded = AutoModelForImageClassification.from_pretrained(
-                weights.path, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-            if missing := sorted(loaded["missing_keys"]):
-                raise ModelNotLoaded(f"{weights.name} lacks {len(missing)} of its weights, {missing[0]} first.")
-
-        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(pixel_values=pixel_values).logits
-            return logits
-
-    return Logits()

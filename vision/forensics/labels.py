@@ -1,13 +1,13 @@
 """What classifiers of transformers mean by their labels: which outputs are fake, and how likely they are together."""
 
-import json
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import ModelNotLoaded
 from vision.weights import Weights
+from vision.weights.checkpoint import read_json
 
 Array = NDArray[np.float32]
 
@@ -17,20 +17,12 @@ SURE: Final = 1e-6
 """A probability of a classifier is kept so far from 0 and 1."""
 
 
-def read_settings(weights: Weights, name: str) -> dict[str, Any]:
-    """A JSON file of a model. Raises ModelNotLoaded where its entry in models.yaml does not list it."""
-    if name not in weights.files:
-        raise ModelNotLoaded(f"{weights.name} has no {name}; list it under files of its entry in configs/models.yaml.")
-    values: dict[str, Any] = json.loads(weights.files[name].read_text())
-    return values
-
-
 def fake_outputs(weights: Weights) -> list[int]:
     """Which outputs mean fake, by the labels in ``config.json``.
 
     Raises ModelNotLoaded where there is a label that means neither, or none of one kind.
     """
-    config = read_settings(weights, "config.json")
+    config = read_json(weights, "config.json")
     labels = {int(index): str(label).lower() for index, label in config.get("id2label", {}).items()}
     words = {index: label.replace("-", " ").replace("_", " ").split() for index, label in labels.items()}
     fake = [index for index, parts in words.items() if any(part in FAKE for part in parts)]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vision.engines import Engine, EngineName, build_engine
 from vision.errors import ModelNotLoaded
 from vision.forensics.calibration import AASIST, Calibration
-from vision.forensics.labels import fake_log_odds, fake_outputs, read_settings
+from vision.forensics.labels import fake_log_odds, fake_outputs
 from vision.weights import Weights
+from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ class TransformersVoice:
         """Raises ModelNotLoaded when the labels do not tell real from fake, when it takes anything but sound at
         ``RATE``, or when the engine's numbers differ."""
         self._fake = fake_outputs(weights)
-        self._normalize = _normalized(weights.name, read_settings(weights, "preprocessor_config.json"))
+        self._normalize = _normalized(weights.name, read_json(weights, "preprocessor_config.json"))
         self.engine: Engine = build_engine(
             engine,
             lambda: _logits(weights),
@@ -138,26 +139,9 @@ def _normalized(name: str, config: dict[str, Any]) -> bool:
 
 
 def _logits(weights: Weights) -> "torch.nn.Module":
-    """A fresh torch module float32[n, SAMPLES] → logits, in the order of the checkpoint.
+    """Return a new torch module, float32[n, SAMPLES] → logits in the order of the checkpoint."""
+    from transformers import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
 
-    Raises ModelNotLoaded where the checkpoint lacks weights: transformers would make them up.
-    """
-    import torch
-    from transformers import AutoModelForAudioClassification
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model, loaded = AutoModelForAudioClassification.from_pretrained(
-                weights.path, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-            # Old checkpoints come without what training puts in the place of masked sound; nothing else uses it.
-            missing = sorted(key for key in loaded["missing_keys"] if not key.endswith("masked_spec_embed"))
-            if missing:
-                raise ModelNotLoaded(f"{weights.name} lacks {len(missing)} of its weights, {missing[0]} first.")
-
-        def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(input_values=input_values).logits
-            return logits
-
-    return Logits()
+    # Old checkpoints lack what training puts in the place of masked sound; nothing else uses it.
+    model = load_checkpoint(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, weights, optional=("masked_spec_embed",))
+    return output_module(model, lambda output: output.logits)

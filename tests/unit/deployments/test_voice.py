@@ -212,7 +212,7 @@ def test_labels_that_say_nothing_are_refused(tmp_path: Path, labels: dict[int, s
 
 
 def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotLoaded, match="lacks 4 of its weights, classifier"):
+    with pytest.raises(ModelNotLoaded, match=r"4 missing \(classifier\.bias"):
         load(checkpoint(tmp_path / "voice", LABELS, model_class=Wav2Vec2Model))
 
 

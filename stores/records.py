@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.media.sniff import MediaKind
+
 Vector = NDArray[np.float32]
-MediaKind = Literal["image", "video", "audio"]
 
 PLACE_COLUMNS = 16
 

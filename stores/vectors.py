@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stores.records import Features, MediaKind, Vector
+from stores.records import Features, Vector
+from vision.media.sniff import MediaKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from pydantic import Field
 from configs.settings import settings
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from stores.open import open_documents, open_vectors
-from stores.records import MediaKind
 from stores.vectors import IndexSource, Neighbour, Vectors
 from vision.errors import StageError
+from vision.media.sniff import MediaKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from deployments.serving.readers import ReaderPool, StoredVideos
 from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stored import ReaderPool, StoredVideos
 from deployments.serving.streams import ByteGenerator
 from vision.errors import StageError
 from vision.media.encoder import CONTENT_TYPES, Opener, encode

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from deployments.serving.readers import ReaderPool, StoredVideos
 from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stored import ReaderPool, StoredVideos
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
 from vision.media.reader import VideoReader

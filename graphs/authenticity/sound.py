@@ -68,14 +68,10 @@ async def opened_sound(settings: Settings, handed: Handed) -> AsyncIterator[Hear
 
 def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
     from vision.media.audio import Sound
-    from vision.media.container import MediaFile, ffmpeg_errors
+    from vision.media.container import MediaFile
 
     try:
-        media = MediaFile(handed.path, demuxers=handed.demuxer)
-    except InvalidMedia as error:
-        raise UndecodableMedia(error.message) from error
-    try:
-        with ffmpeg_errors():
+        with MediaFile(handed.path, demuxer=handed.demuxer, label=handed.facts.format) as media, media.errors():
             stream = media.audio()
             if stream is None:
                 raise UndecodableMedia(UNDECODABLE)
@@ -84,8 +80,6 @@ def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
             return _written(sound, out)
     except InvalidMedia as error:
         raise UndecodableMedia(error.message) from error
-    finally:
-        media.close()
 
 
 def _written(sound: "Sound", out: BinaryIO) -> Heard:

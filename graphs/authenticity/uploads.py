@@ -16,11 +16,9 @@ from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.authenticity.rooms import Room
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
-from stores.records import MediaKind
 from vision.errors import InvalidMedia, MediaTooLarge
-from vision.media.facts import Limits, Probe
-from vision.media.probe import probe
-from vision.media.sniff import HEAD, sniff
+from vision.media.probe import Limits, Probe, probe
+from vision.media.sniff import HEAD, MediaKind, sniff
 
 MOST_IN_BATCH: Final = 10
 PICTURES_WAITING: Final = 64

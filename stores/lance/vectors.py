@@ -16,9 +16,10 @@ import pyarrow as pa
 from stores.documents import StoreError
 from stores.lance import index as lance_index
 from stores.lance.index import ConflictError, retrying, translated
-from stores.records import Features, MediaKind, Vector
+from stores.records import Features, Vector
 from stores.s3.url import S3Location
 from stores.vectors import Neighbour
+from vision.media.sniff import MediaKind
 
 log = logging.getLogger(__name__)
 

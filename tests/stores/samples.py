@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stores.records import PLACE_COLUMNS, Asset, Features, MediaKind, PictureFaces, Vector
+from stores.records import PLACE_COLUMNS, Asset, Features, PictureFaces, Vector
+from vision.media.sniff import MediaKind
 
 MODEL = "dinov3-vits16/1"
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The sound of a stretch of a video, sample by sample, whatever gaps and overlaps the file has."""
+"""The sound of a part of a file, sample by sample, whatever gaps and overlaps the file has."""
 
 import threading
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ from vision.media.container import MediaFile, broken
 RATES: Final = (48_000, 44_100)
 """A source's own rate is kept if it is one of these."""
 EARLY_S: Final = 1.0
-"""A decoder of sound needs some packets before the first that counts."""
+"""An audio decoder needs some packets before the first that counts."""
 
 Samples = NDArray[np.float32]
 
 
 class Sound:
-    """The first sound of a file from ``start`` to ``end``, in seconds of the container's clock.
+    """The first audio stream of a file from ``start`` to ``end``, in seconds of the container's clock.
 
-    ``take`` gives float32 (2, n), left and right, or (1, n) when ``mono``, -1 to 1, at ``rate`` samples a second: the
-    one that is asked for, else the source's own. What the file does not have is silence, so the sound is as long as
-    asked for.
+    ``take`` returns float32 (2, n), left and right, or (1, n) when ``mono``, -1 to 1, at ``rate`` samples a second: the
+    requested one, else the source's own. Where the file has no sound there is silence, so the result is always as long
+    as requested.
 
-    ``decoded`` and ``damaged``: packets so far that gave sound, and that could not be decoded. ``reached``: where what
-    was decoded so far ends, in samples from ``start``. ``stop``: once it is set, the file seems to end.
+    ``decoded`` and ``damaged``: packets so far that gave sound, and that could not be decoded. ``reached``: the end of
+    what was decoded so far, in samples from ``start``. ``stop``: once it is set, the file appears to end.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Sound:
         self.rate: int = rate or (own if own in RATES else RATES[0])
         self._layout, self._channels = ("mono", 1) if mono else ("stereo", 2)
         self._start = start
-        self._left = round((end - start) * self.rate)
-        self._given = 0
+        self._remaining = round((end - start) * self.rate)
+        self._taken = 0
         self._stop = stop or threading.Event()
         self.decoded = self.damaged = self.reached = 0
         self._blocks = self._decode(media, stream)
@@ -53,29 +53,29 @@ class Sound:
 
     @property
     def ended(self) -> bool:
-        """Nothing that could be decoded is left behind what was taken."""
+        """Whether nothing that can be decoded follows what was taken."""
         return self._next is None
 
     def take(self, until: float) -> Samples:
-        """The samples up to ``until``, in seconds from ``start``, that were not taken yet."""
-        wanted = min(round(until * self.rate) - self._given, self._left)
-        out = np.zeros((self._channels, max(wanted, 0)), np.float32)
-        end = self._given + out.shape[1]
+        """Return the samples up to ``until``, in seconds from ``start``, that were not taken yet."""
+        count = min(round(until * self.rate) - self._taken, self._remaining)
+        out = np.zeros((self._channels, max(count, 0)), np.float32)
+        end = self._taken + out.shape[1]
         while self._next is not None and self._next[0] < end:
             at, block = self._next
-            # Of two blocks for one time the later one counts, as far as it is not out already.
-            block = block[:, max(self._given - at, 0) :]
-            at = max(at, self._given)
+            # Of two blocks for one time the later one counts, as far as it was not taken already.
+            block = block[:, max(self._taken - at, 0) :]
+            at = max(at, self._taken)
             part = block[:, : end - at]
-            out[:, at - self._given : at - self._given + part.shape[1]] = part
+            out[:, at - self._taken : at - self._taken + part.shape[1]] = part
             rest = block[:, part.shape[1] :]
             self._next = (end, rest) if rest.shape[1] else next(self._blocks, None)
-        self._given = end
-        self._left -= out.shape[1]
+        self._taken = end
+        self._remaining -= out.shape[1]
         return out
 
     def _decode(self, media: MediaFile, stream: Any) -> Iterator[tuple[int, Samples]]:
-        """Blocks, and where they begin, in samples from the start."""
+        """Yield blocks and where they begin, in samples from the start."""
         import av
 
         resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.rate)
@@ -98,7 +98,7 @@ class Sound:
 
     def _placed(self, blocks: list[Any]) -> Iterator[tuple[int, Samples]]:
         for block in blocks:
-            at = self.reached  # without a time it goes on from the last one
+            at = self.reached  # without a time it follows the last one
             if block.pts is not None:
                 at = round((float(block.pts * block.time_base) - self._start) * self.rate)
             samples = block.to_ndarray()

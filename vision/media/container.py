@@ -1,13 +1,17 @@
-"""A stored video in FFmpeg: listed demuxers and decoders, bounded time and memory, nothing but its own bytes."""
+"""Untrusted media in FFmpeg, and the only place that calls ``av.open``.
+
+A file is read with listed demuxers and decoders, bounded time and memory, and access to nothing but its own bytes.
+"""
 
 import ctypes
+import math
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Literal
 
 from configs.settings import settings
 from vision.errors import InvalidMedia
@@ -25,30 +29,52 @@ CODECS: Final = (
     "flac,amrnb,amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,"
     "pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
 )
-TOO_SLOW: Final = "This video takes too long to read; it may be damaged. Export it again and upload the new file."
-DAMAGED: Final = "This video is damaged, cut short or of another format; upload the original file again."
 
 
 class MediaFile:
-    """One file, opened by FFmpeg; ``container`` is PyAV's InputContainer.
+    """One file, opened by FFmpeg; ``container`` is PyAV's InputContainer. Close it, or use it as a context manager.
 
-    FFmpeg may read for ``timeout_s`` seconds to open the file, and again for each packet; then the file seems to end,
-    so that whatever FFmpeg is doing ends too. A file that is passed in stays open at ``close``. ``demuxers`` are those
-    that may read it, by FFmpeg's names. Raises InvalidMedia.
+    FFmpeg may read for ``timeout_s`` seconds to open the file, and again for each packet, but for no more than
+    ``total_s`` in all; after that the file appears to end, so that whatever FFmpeg is doing ends too. ``demuxer`` is
+    the only one that may read the file, by FFmpeg's name; without it any of ``DEMUXERS`` may. ``max_pixels`` bounds
+    one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. A file
+    object that is passed in stays open at ``close``.
+
+    Raises InvalidMedia.
     """
 
     container: Any = None
 
-    def __init__(self, source: Path | BinaryIO, timeout_s: float = TIMEOUT_S, *, demuxers: str = DEMUXERS) -> None:
+    def __init__(
+        self,
+        source: Path | BinaryIO,
+        timeout_s: float = TIMEOUT_S,
+        *,
+        demuxer: str = "",
+        max_pixels: int | None = None,
+        total_s: float = math.inf,
+        label: str = "video",
+    ) -> None:
         self.timeout_s = timeout_s
-        self._demuxers = demuxers
+        self.label = label
+        self._demuxer = demuxer
+        self._decoder_options = {
+            "codec_whitelist": CODECS,
+            "max_pixels": str(max_pixels or settings().max_image_pixels),
+        }
         self._owned = source.open("rb") if isinstance(source, Path) else None
-        self._source = _Source(self._owned or source)  # type: ignore[arg-type]
+        self._source = _Source(self._owned or source, time.monotonic() + total_s)  # type: ignore[arg-type]
         try:
             self.reopen()
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> "MediaFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def reopen(self) -> None:
         """Start again at the first byte, with new decoders."""
@@ -57,19 +83,20 @@ class MediaFile:
         self._close_container()
         _cap_allocations()
         options = {
-            "format_whitelist": self._demuxers,
+            "format_whitelist": self._demuxer or DEMUXERS,
             "protocol_whitelist": "none",
             "probesize": "5000000",  # bytes
             "analyzeduration": "5000000",  # microseconds
             "max_streams": "64",
-            **_decoder_options(),
+            **self._decoder_options,
         }
         self._source.seek(0)
-        self._arm()
-        with ffmpeg_errors():
+        self._source.arm(self.timeout_s)
+        with self.errors():
             self.container = av.open(
                 self._source,
                 "r",
+                format=self._demuxer or None,
                 options=options,
                 metadata_errors="replace",
                 buffer_size=BUFFER_BYTES,
@@ -77,43 +104,68 @@ class MediaFile:
                 io_open=_refuse,
             )
 
-    def video(self, threads: int) -> Any:
-        """The first stream of moving pictures, its decoder limited and not opened yet. Raises InvalidMedia."""
-        from av.stream import Disposition
+    @property
+    def kind(self) -> Literal["video", "audio"] | None:
+        """What can be decoded of the file: moving pictures, else sound, else nothing. Cover art is no video."""
+        if self._first_video() is not None:
+            return "video"
+        return "audio" if self._first_audio() is not None else None
 
-        covers = int(Disposition.attached_pic | Disposition.timed_thumbnails)
-        for stream in self.container.streams.video:
-            if not int(stream.disposition) & covers and stream.codec_context:
-                return self._armed(stream, threads)
-        raise InvalidMedia("This file holds no moving pictures that can be decoded.")
+    def video(self, threads: int) -> Any:
+        """Return the first stream of moving pictures, its decoder limited and not opened yet. Raises InvalidMedia."""
+        stream = self._first_video()
+        if stream is None:
+            raise InvalidMedia(f"This {self.label} has no video stream that can be decoded.")
+        return self._limited(stream, threads)
 
     def audio(self) -> Any | None:
-        """The first stream of sound that can be decoded."""
-        decodable = (stream for stream in self.container.streams.audio if stream.codec_context)
-        return next((self._armed(stream, 1) for stream in decodable), None)
+        """Return the first audio stream that can be decoded, its decoder limited."""
+        stream = self._first_audio()
+        return None if stream is None else self._limited(stream, 1)
 
     @property
     def name(self) -> str:
-        """FFmpeg's first name of the container: mov, matroska, mpegts or avi."""
+        """FFmpeg's first name of the container, such as mov, matroska, mpegts or avi."""
         return str(self.container.format.name).split(",")[0]
 
     def packets(self, *streams: Any) -> Iterator[Any]:
-        """Packets of these streams from the present place to the end, or to where the file is damaged.
+        """Yield packets of these streams from the current position to the end, or to where the file is damaged.
 
-        Raises InvalidMedia when nothing comes for ``timeout_s``.
+        Raises InvalidMedia when no packet arrives in time.
         """
         packets = self.container.demux(*streams)
         with suppress(*broken()):
-            self._arm()
+            self._source.arm(self.timeout_s)
             for packet in packets:
                 if packet.size:  # without bytes it only marks the end
                     yield packet
-                self._arm()
+                self._source.arm(self.timeout_s)
         if self._source.ended_early:
-            raise InvalidMedia(TOO_SLOW)
+            raise self.too_slow()
 
-    def _arm(self) -> None:
-        self._source.until = time.monotonic() + self.timeout_s
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn what FFmpeg raises on damaged files into InvalidMedia."""
+        try:
+            yield
+        except broken() as error:
+            raise self.damaged() from error
+
+    def damaged(self) -> InvalidMedia:
+        """Return the error for a file that cannot be read."""
+        return InvalidMedia(
+            f"This {self.label} is damaged, cut short or of another format; upload the original file again."
+        )
+
+    def undecodable(self, codec: str) -> InvalidMedia:
+        """Return the error for a file of which no frame can be decoded."""
+        return InvalidMedia(f"Nothing in this {self.label} can be decoded (codec {codec}); export it as H.264 and AAC.")
+
+    def too_slow(self) -> InvalidMedia:
+        """Return the error for a file that takes more time than it may."""
+        return InvalidMedia(
+            f"This {self.label} takes too long to read; it may be damaged. Export it again and upload the new file."
+        )
 
     def close(self) -> None:
         """Close FFmpeg's side, and the file if it was opened here."""
@@ -121,9 +173,19 @@ class MediaFile:
         if self._owned is not None:
             self._owned.close()
 
-    def _armed(self, stream: Any, threads: int) -> Any:
+    def _first_video(self) -> Any | None:
+        from av.stream import Disposition
+
+        covers = int(Disposition.attached_pic | Disposition.timed_thumbnails)
+        streams = (stream for stream in self.container.streams.video if not int(stream.disposition) & covers)
+        return next((stream for stream in streams if stream.codec_context), None)
+
+    def _first_audio(self) -> Any | None:
+        return next((stream for stream in self.container.streams.audio if stream.codec_context), None)
+
+    def _limited(self, stream: Any, threads: int) -> Any:
         # PyAV opens a decoder apart from the container, so without its options.
-        stream.codec_context.options = _decoder_options()
+        stream.codec_context.options = dict(self._decoder_options)
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "AUTO"
         return stream
@@ -134,34 +196,40 @@ class MediaFile:
             self.container = None  # its decoders end with the last reference
 
 
-@contextmanager
-def ffmpeg_errors() -> Iterator[None]:
-    """Turns what FFmpeg raises on damaged files into InvalidMedia."""
-    try:
-        yield
-    except broken() as error:
-        raise InvalidMedia(DAMAGED) from error
+def open_output(target: Any, muxer: str, options: dict[str, str]) -> Any:
+    """Return PyAV's OutputContainer that writes to a file object; ``muxer`` is FFmpeg's name. Close it."""
+    import av
+
+    return av.open(target, "w", format=muxer, options=options)
 
 
 @cache
 def broken() -> tuple[type[Exception], ...]:
-    """What PyAV, and Python code that it calls, raises on damaged files."""
+    """Return what PyAV, and Python code that it calls, raises on damaged files."""
     import av
 
-    known = (PermissionError, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError)
-    return (av.FFmpegError, *known)
+    return (av.FFmpegError, _Forbidden, ValueError, LookupError, ArithmeticError, RuntimeError, AttributeError)
+
+
+class _Forbidden(Exception):
+    """A media file names another file to open."""
 
 
 class _Source:
-    """A file for FFmpeg that ends when the time is up."""
+    """A file for FFmpeg that appears to end when the time is up, ``deadline`` being the latest that it ever ends."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.until = 0.0
+    def __init__(self, file: BinaryIO, deadline: float) -> None:
         self.ended_early = False
         self._file = file
+        self._deadline = deadline
+        self._until = 0.0
+
+    def arm(self, seconds: float) -> None:
+        """Allow reading for this long."""
+        self._until = min(time.monotonic() + seconds, self._deadline)
 
     def read(self, size: int) -> bytes:
-        if time.monotonic() < self.until:
+        if time.monotonic() < self._until:
             return self._file.read(size)
         self.ended_early = True
         return b""
@@ -176,17 +244,16 @@ class _Source:
         return self._file.tell()
 
 
-def _decoder_options() -> dict[str, str]:
-    return {"codec_whitelist": CODECS, "max_pixels": str(settings().max_image_pixels)}
-
-
 def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:
-    raise PermissionError("a video may not open other files")
+    raise _Forbidden(url)
 
 
 @cache
 def _cap_allocations() -> None:
-    """FFmpeg's ``-max_alloc``, which PyAV does not expose, for this process."""
+    """Set FFmpeg's ``-max_alloc``, which PyAV does not expose, for this process.
+
+    A WAV of 100 bytes can state an INFO text of 2 GB, and FFmpeg zeroes that much memory before it reads.
+    """
     with suppress(OSError, AttributeError):
         for library in set(re.findall(r"/\S*libavutil\S*", Path("/proc/self/maps").read_text())):
             max_alloc = ctypes.CDLL(library).av_max_alloc

@@ -1,30 +1,29 @@
-"""H.264 and AAC, handed on while they are encoded.
+"""H.264 and AAC, streamed while they are encoded.
 
-x264 and FFmpeg's AAC encoder come in the wheel of PyAV; nothing is run as a program, and the only options are those of
-``EncoderOptions``. Bytes leave after a few frames, and what is kept for later does not grow with the stretch.
+x264 and FFmpeg's AAC encoder come in the wheel of PyAV; no program is run, and the only options are those of
+``EncoderOptions``. The first bytes leave after a few frames, and memory does not grow with the length of the clip.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
-from deployments.serving.streams import ByteGenerator
 from vision.images import Pixels
 from vision.media.audio import Sound
-from vision.media.container import MediaFile
+from vision.media.container import MediaFile, open_output
 from vision.media.overlay import Overlay, timecode
 from vision.media.plan import BoxTrack, ClipPlan
 from vision.media.reader import VideoReader
-from vision.media.sink import CHUNK_BYTES, Sink
 
+CHUNK_BYTES: Final = 64 * 1024
 TICKS: Final = 90_000
-"""Of a second, in the time base of the output: that of MPEG-TS, fine enough for any frame rate."""
+"""Ticks a second of the output's time base: that of MPEG-TS, fine enough for any frame rate."""
 SOUND_AHEAD_S: Final = 0.2
-"""The muxer waits for both streams, and the encoder of sound needs some before it gives any."""
+"""The muxer waits for both streams, and the audio encoder needs some sound before it gives any."""
 PRIMING: Final = 1024
-"""Samples that AAC gives before the first that it was given. They stand in place of the first 21 ms, as not every
-container that is sent while it is written can say that they do not count."""
+"""Samples that an AAC encoder adds before its input. They replace the first 21 ms, as not every container that is
+sent while it is written can mark them as padding."""
 KEY_EVERY_S: Final = 2.0
 
 # Without B-frames, with a short lookahead and both threads on one frame, the first packet comes after three frames.
@@ -33,7 +32,7 @@ X264_THREADS: Final = 2
 
 MUXERS: Final = {
     "clip": ("mpegts", {"flush_packets": "1"}),
-    # A fragment each half second: no part of the file is written twice, so it can be played while it is made.
+    # A fragment each half second: no part of the file is written twice, so it can be played while it is written.
     "overlay": ("mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "500000"}),
 }
 CONTENT_TYPES: Final = {"clip": "video/mp2t", "overlay": "video/mp4"}
@@ -42,23 +41,42 @@ Opener = Callable[[], BinaryIO]
 """Opens the file of a video once more."""
 
 
-def encode(reader: VideoReader, reopen: Opener, plan: ClipPlan, boxes: BoxTrack | None = None) -> ByteGenerator:
-    """The stretch of a ``clip`` or an ``overlay``, encoded anew; upright, times between frames kept.
+class Sink:
+    """A write-only file without positions that keeps what a muxer writes until it is taken."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._bytes += data
+        return len(data)
+
+    def take(self, at_least: int = 1) -> bytes:
+        """Return all bytes since the last call, or none while there are fewer than ``at_least``."""
+        if len(self._bytes) < at_least:
+            return b""
+        data = bytes(self._bytes)
+        self._bytes.clear()
+        return data
+
+
+def encode(
+    reader: VideoReader, reopen: Opener, plan: ClipPlan, boxes: BoxTrack | None = None
+) -> Generator[bytes, None, None]:
+    """Yield the bytes of a ``clip`` or an ``overlay``, encoded anew; upright, times between frames kept.
 
     ``reader`` gives the pictures, ``reopen`` the same file once more for its sound. Frames that cannot be decoded are
     left out, sound that cannot is silence. Raises FrameOutOfRange, InvalidInput and InvalidMedia before any byte.
     """
-    import av
-
     times = reader.times
     first, last = plan.frames(times)
     end = reader.end_of(last)
-    # Whatever is wrong with the video shows here.
+    # Raise what is wrong with the video before any byte is sent.
     picture = reader.picture(first)
     muxer, options = MUXERS[plan.action]
     sink = Sink()
     with ExitStack() as stack:
-        output = stack.enter_context(av.open(sink, "w", format=muxer, options=options))
+        output = stack.enter_context(open_output(sink, muxer, options))
         video = _Video(output, reader, picture, plan, boxes)
         sound = _Sound.of(output, stack, reopen, reader, times[first], end) if plan.audio else None
         begun = False
@@ -81,15 +99,15 @@ def encode(reader: VideoReader, reopen: Opener, plan: ClipPlan, boxes: BoxTrack 
 
 
 class _Video:
-    """The pictures of a stretch and their encoder."""
+    """The pictures of a clip and their encoder."""
 
     def __init__(self, output: Any, reader: VideoReader, first: Any, plan: ClipPlan, boxes: BoxTrack | None) -> None:
-        """``first``: a picture that says which colours the numbers stand for."""
+        """Set up the encoder; ``first`` is a picture of the clip, whose colour space the output takes."""
         from av.video.reformatter import ColorRange
 
         self._reader, self._plan, self._boxes = reader, plan, boxes
         facts = reader.facts
-        # 4:2:0 has colours for squares of four pixels only.
+        # 4:2:0 stores colours for squares of four pixels only.
         self._width, self._height = facts.width // 2 * 2, facts.height // 2 * 2
         self._overlay = Overlay(facts.width, facts.height)
         self._stream = output.add_stream("libx264", rate=Fraction(max(facts.fps, 1.0)).limit_denominator(1001))
@@ -108,7 +126,7 @@ class _Video:
         return self._stream.encode(frame)
 
     def frames(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
-        """PyAV frames as they are encoded; those that need no change are never turned into RGB and back."""
+        """Yield number and PyAV frame to encode; those that need no change are never converted to RGB and back."""
         from av import VideoFrame
         from av.video.frame import PictureType
         from av.video.reformatter import ColorRange, VideoReformatter
@@ -130,7 +148,7 @@ class _Video:
                 dst_color_range=ColorRange.MPEG,
                 threads=1,
             )
-            # As a decoder told it, the type would be an order to the encoder.
+            # A type that a decoder has set would be an order to the encoder.
             frame.pict_type, frame.time_base = PictureType.NONE, Fraction(1, TICKS)
             yield number, frame
 
@@ -143,20 +161,19 @@ class _Video:
 
 
 class _Sound:
-    """The sound of a stretch and its encoder."""
+    """The sound of a clip and its encoder."""
 
     def __init__(self, output: Any, sound: Sound) -> None:
         self._sound = sound
         self._stream = output.add_stream("aac", rate=sound.rate, layout="stereo")
-        self._given = sound.take(PRIMING / sound.rate).shape[1]
+        self._encoded = sound.take(PRIMING / sound.rate).shape[1]
 
     @classmethod
     def of(
         cls, output: Any, stack: ExitStack, reopen: Opener, reader: VideoReader, start: float, end: float
     ) -> "_Sound | None":
-        """None when the file has no sound."""
-        media = MediaFile(stack.enter_context(reopen()))
-        stack.callback(media.close)
+        """Return the sound from ``start`` to ``end``, in seconds from the first frame; None when the file has none."""
+        media = stack.enter_context(MediaFile(stack.enter_context(reopen())))
         stream = media.audio()
         if stream is None:
             return None
@@ -164,14 +181,14 @@ class _Sound:
         return cls(output, Sound(media, stream, origin + start, origin + end))
 
     def until(self, seconds: float) -> Iterator[Any]:
-        """Packets of the sound up to this time from the start, a second at a time: a picture may stand for hours."""
+        """Yield packets up to this time from the start, a second at a time, as one picture may be shown for hours."""
         from av import AudioFrame
 
-        while (samples := self._sound.take(min(seconds, self._given / self._sound.rate + 1))).shape[1]:
+        while (samples := self._sound.take(min(seconds, self._encoded / self._sound.rate + 1))).shape[1]:
             frame = AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-            frame.sample_rate, frame.pts = self._sound.rate, self._given
+            frame.sample_rate, frame.pts = self._sound.rate, self._encoded
             frame.time_base = Fraction(1, self._sound.rate)
-            self._given += samples.shape[1]
+            self._encoded += samples.shape[1]
             yield self.encode(frame)
 
     def encode(self, frame: Any | None) -> Any:

@@ -9,7 +9,7 @@ from vision.media.plan import Box
 
 Colour = tuple[int, int, int]
 
-# Told apart from each other and from skin, also by people who do not see red and green: Okabe and Ito 2008.
+# Distinct from each other and from skin, also for people who do not see red and green: Okabe and Ito 2008.
 PALETTE: Final[tuple[Colour, ...]] = (
     *((86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66)),
     *((0, 114, 178), (213, 94, 0), (204, 121, 167), (255, 255, 255)),
@@ -17,13 +17,13 @@ PALETTE: Final[tuple[Colour, ...]] = (
 BACKING: Final[Colour] = (16, 16, 16)
 WHITE: Final[Colour] = (255, 255, 255)
 WEIGHT: Final = 500
-"""Of the font, 100 to 900."""
+"""Weight of the font, 100 to 900."""
 SMALLEST_TEXT: Final = 12
-"""Pixels; what is smaller does not survive compression."""
+"""Pixels; smaller text does not survive compression."""
 
 
 class Overlay:
-    """Draws into RGB frames, uint8 (H, W, 3), in place; sizes follow that of the frame."""
+    """Draws into RGB frames, uint8 (H, W, 3), in place; text and lines grow with the frame."""
 
     def __init__(self, width: int, height: int) -> None:
         self._width, self._height = width, height
@@ -31,7 +31,7 @@ class Overlay:
         self._line = max(2, round(min(width, height) / 300))
 
     def boxes(self, frame: Pixels, boxes: Iterable[Box]) -> None:
-        """Outlines first, so that no line crosses a label."""
+        """Draw boxes and their labels: outlines first, so that no line crosses a label."""
         import cv2
 
         boxes = list(boxes)
@@ -46,7 +46,7 @@ class Overlay:
                 self._label(frame, box.label, round(box.x), above if above >= 0 else inside, box.colour)
 
     def caption(self, frame: Pixels, text: str) -> None:
-        """White on dark, in the top left corner."""
+        """Draw a caption, white on dark, in the top left corner."""
         self._label(frame, text, self._text // 2, self._text // 2, None)
 
     def _label(self, frame: Pixels, text: str, left: int, top: int, colour: int | None) -> None:
@@ -73,7 +73,7 @@ class Overlay:
 
 
 def timecode(seconds: float) -> str:
-    """``hh:mm:ss.mmm``."""
+    """Return a time as ``hh:mm:ss.mmm``."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -1,4 +1,4 @@
-"""What to make of a video, said without any library of video, so that a graph can say it."""
+"""What to make of a video, described without any video library, so that a graph can describe it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class FrameOutOfRange(InvalidInput):
 
     @classmethod
     def of(cls, number: int, last: int) -> "FrameOutOfRange":
-        """Of a frame that is not there."""
+        """Return the error for a frame that does not exist."""
         return cls(f"There is no frame {number}; the last frame of this video is {last}.")
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderOptions:
-    """What may be said to x264; anything else is InvalidInput.
+    """Options of x264; values out of range raise InvalidInput.
 
-    ``crf``: 0 (lossless) to 51 (worst); ``preset``: how much time to take for smaller files.
+    ``crf``: 0 (lossless) to 51 (worst); ``preset``: how much time to spend on smaller files.
     """
 
     crf: int = 23
@@ -46,14 +46,14 @@ class EncoderOptions:
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """A stretch of a video and what becomes of it.
+    """A part of a video and what to make of it.
 
     - ``clip``: MPEG-TS with H.264 and AAC, cut to the frame; ``caption`` is drawn into it, with frame number and time;
     - ``copy``: the packets as they are, so it begins at the key frame at or before the first frame;
     - ``overlay``: fragmented MP4 with H.264 and AAC, boxes and ``caption`` drawn in.
 
-    The stretch is ``start_frame`` to ``end_frame``, both included, or what is seen from ``start_time`` to before
-    ``end_time``, in seconds; None is the video's own beginning or end. ``fps`` has times converted by that rate
+    The part is ``start_frame`` to ``end_frame``, both included, or what is shown from ``start_time`` to before
+    ``end_time``, in seconds; None is the video's own beginning or end. With ``fps`` times are converted by that rate
     instead of by the times of the frames.
     """
 
@@ -68,9 +68,10 @@ class ClipPlan:
     encoder: EncoderOptions = EncoderOptions()
 
     def frames(self, times: NDArray[np.float64]) -> tuple[int, int]:
-        """First and last frame of a video whose frames have these times.
+        """Return first and last frame of the part, in a video whose frames have these times.
 
-        Raises FrameOutOfRange, and InvalidInput for a stretch that runs backwards. A time behind the end is the end.
+        Raises FrameOutOfRange, and InvalidInput for a part that ends before it begins. A time behind the end is the
+        end.
         """
         last = len(times) - 1
         if self.start_frame is None and self.start_time is not None and self.start_time > times[-1] + EPSILON_S:
@@ -84,7 +85,7 @@ class ClipPlan:
             if not 0 <= number <= last:
                 raise FrameOutOfRange.of(number, last)
         if first > final:
-            raise InvalidInput(f"The stretch ends with frame {final}, before it begins with frame {first}.")
+            raise InvalidInput(f"This part of the video would end at frame {final}, before its start at frame {first}.")
         return first, final
 
     def _frame(
@@ -116,8 +117,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxTrack:
-    """Boxes by frame. ``frames``: int64 (n,) ascending; ``boxes``: float32 (n, 4), x, y, width, height in pixels;
-    ``colours``: int32 (n,); ``names``: int32 (n,), places in ``labels``."""
+    """Boxes by frame.
+
+    ``frames``: int64 (n,) ascending; ``boxes``: float32 (n, 4), x, y, width, height in pixels; ``colours``: int32 (n,);
+    ``names``: int32 (n,), places in ``labels``.
+    """
 
     frames: NDArray[np.int64]
     boxes: NDArray[np.float32]
@@ -127,7 +131,7 @@ class BoxTrack:
 
     @classmethod
     def of(cls, rows: Iterable[tuple[int, Box]]) -> "BoxTrack":
-        """Of (frame, box) in any order."""
+        """Return the track of (frame, box) in any order."""
         ordered = sorted(rows, key=lambda row: row[0])
         labels = {label: place for place, label in enumerate(dict.fromkeys(box.label for _, box in ordered))}
         return cls(
@@ -139,18 +143,18 @@ class BoxTrack:
         )
 
     def at(self, frame: int) -> list[Box]:
-        """The boxes of one frame."""
+        """Return the boxes of one frame."""
         first, behind = np.searchsorted(self.frames, [frame, frame + 1])
-        found = []
+        boxes = []
         for row in range(first, behind):
             x, y, width, height = self.boxes[row].tolist()
-            found.append(Box(x, y, width, height, self.labels[self.names[row]], int(self.colours[row])))
-        return found
+            boxes.append(Box(x, y, width, height, self.labels[self.names[row]], int(self.colours[row])))
+        return boxes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipRequest:
-    """``key``: of the video in the object store; ``boxes``: what an overlay draws."""
+    """A clip to stream; ``key``: of the video in the object store; ``boxes``: what an overlay draws."""
 
     key: str
     plan: ClipPlan
@@ -159,8 +163,11 @@ class ClipRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """What a stream will hold: first and last frame of the source, both included, their count, the time of the first
-    and the end of the last in seconds, and the content type. A copy may begin before the frame that was asked for."""
+    """What a stream will hold.
+
+    First and last frame of the source, both included, their count, the time of the first and the end of the last in
+    seconds, and the content type. A copy may begin before the frame that was asked for.
+    """
 
     first_frame: int
     last_frame: int

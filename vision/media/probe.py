@@ -1,24 +1,116 @@
-"""Types an uploaded file by its bytes and probes it, before it is stored or shown to a model."""
+"""Types an uploaded file by its bytes and probes it, before it is stored or shown to a model.
 
+Facts of a video are those of ``VideoReader``, so an upload says of a file what every later request says.
+"""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from configs.settings import Settings
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import name_of, opened, upright_rgb
-from vision.media.facts import Limits, Probe
-from vision.media.sniff import HEAD, SUPPORTED, sniff
-from vision.media.upload_media import probe_media
+from vision.media.container import TIMEOUT_S, MediaFile, broken
+from vision.media.index import IndexBudget
+from vision.media.reader import VideoReader
+from vision.media.sniff import HEAD, SUPPORTED, Guess, MediaKind, is_webm, sniff
 
-__all__ = ["Limits", "Probe", "probe"]
+BUDGET: Final = IndexBudget(packets=1_000_000, seconds=10.0)
+"""Ten hours of 25 fps video, in well under ``TIMEOUT_S``, after which the file appears to end."""
+MAX_TRIES: Final = 300
+"""Audio packets without a sound that can be decoded."""
+POSTER_SIDE: Final = 1280
+POSTER_QUALITY: Final = 90
 
-_MIME: Final = {"HEIF": "image/heic"}
+# Image formats whose content type is not their name.
+_IMAGE_TYPES: Final = {"HEIF": "image/heic"}
+
+# (container, kind) -> (format, content type); a pair that is not here is refused.
+_TYPES: Final[dict[tuple[str, MediaKind], tuple[str, str]]] = {
+    ("mov", "video"): ("MP4", "video/mp4"),
+    ("qt", "video"): ("MOV", "video/quicktime"),
+    ("avi", "video"): ("AVI", "video/x-msvideo"),
+    ("webm", "video"): ("WEBM", "video/webm"),
+    ("matroska", "video"): ("MKV", "video/x-matroska"),
+    ("mov", "audio"): ("M4A", "audio/mp4"),
+    ("qt", "audio"): ("M4A", "audio/mp4"),
+    ("webm", "audio"): ("WEBM", "audio/webm"),
+    ("matroska", "audio"): ("MKA", "audio/x-matroska"),
+    ("wav", "audio"): ("WAV", "audio/wav"),
+    ("mp3", "audio"): ("MP3", "audio/mpeg"),
+    ("flac", "audio"): ("FLAC", "audio/flac"),
+    ("ogg", "audio"): ("OGG", "audio/ogg"),
+}
 
 
-def probe(path: Path, limits: Limits) -> Probe:
-    """What the file at ``path`` is: its first frame (or sound) has been decoded when this returns.
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes; ``max_image_pixels`` holds for one image and for one frame of a video."""
 
-    Blocks for milliseconds to seconds: run it in a thread. Raises ``InvalidMedia`` and ``MediaTooLarge``; an
-    ``OSError`` means that the spool cannot be read.
+    max_image_bytes: int
+    max_video_bytes: int
+    max_audio_bytes: int
+    max_image_pixels: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """Return the limits of this process."""
+        return cls(
+            settings.max_image_bytes,
+            settings.max_video_bytes,
+            settings.max_audio_bytes,
+            settings.max_image_pixels,
+        )
+
+    def bytes_of(self, kind: MediaKind) -> int:
+        """Return the size limit of one kind of file."""
+        return {
+            "image": self.max_image_bytes,
+            "video": self.max_video_bytes,
+            "audio": self.max_audio_bytes,
+        }[kind]
+
+    def check(self, kind: MediaKind, name: str, size: int) -> None:
+        """Raise MediaTooLarge when a file of this kind has too many bytes; ``name`` is its format."""
+        if size > self.bytes_of(kind):
+            whose = "an image" if kind == "image" else kind
+            raise MediaTooLarge(
+                f"This {name} has {size / 2**20:.1f} MB; {whose} may have {self.bytes_of(kind) / 2**20:g} MB."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Facts of one file; what a kind does not have is None.
+
+    ``width`` and ``height`` are pixels as shown, so after EXIF orientation or rotation. ``rotation`` is the clockwise
+    turn, 0, 90, 180 or 270 degrees, that a player applies to decoded frames. ``duration``: seconds, of a video those
+    of its shown frames; ``fps``: frames a second on average.
+
+    Frames of a video are counted from its packets. Past a cap on packets and time (``BUDGET``), count, duration and
+    rate are those that the container states, or what they give together.
+    """
+
+    kind: MediaKind
+    format: str
+    content_type: str
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    fps: float | None = None
+    frame_count: int | None = None
+    rotation: int | None = None
+    has_audio: bool | None = None
+
+
+def probe(path: Path, limits: Limits, *, poster: Path | None = None) -> Probe:
+    """Return what the file at ``path`` is: its first frame (or sound) has been decoded when this returns.
+
+    Of a video, ``poster`` is written: the key frame at or before its middle as a JPEG, upright, no side over 1280
+    pixels. Blocks for milliseconds to seconds: run it in a thread. Raises InvalidMedia and MediaTooLarge; an
+    ``OSError`` means that the spool cannot be read or written.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -28,12 +120,8 @@ def probe(path: Path, limits: Limits) -> Probe:
     if guess.kind == "refused":
         raise InvalidMedia(f"{guess.name} is no supported format; send {SUPPORTED}.")
     if guess.kind == "container":
-        return probe_media(path, guess, head, limits)
-    size = path.stat().st_size
-    if size > limits.max_image_bytes:
-        raise MediaTooLarge(
-            f"This {guess.name} has {size / 2**20:.1f} MB; an image may have {limits.max_image_bytes / 2**20:g} MB."
-        )
+        return _probe_container(path, guess, head, limits, poster)
+    limits.check("image", guess.name, path.stat().st_size)
     return _probe_image(path.read_bytes(), limits.max_image_pixels)
 
 
@@ -41,4 +129,97 @@ def _probe_image(data: bytes, max_pixels: int) -> Probe:
     with opened(data, max_pixels) as image:
         name = name_of(image)
         width, height = upright_rgb(image).size
-    return Probe("image", name, _MIME.get(name, f"image/{name.lower()}"), width, height)
+    return Probe("image", name, _IMAGE_TYPES.get(name, f"image/{name.lower()}"), width, height)
+
+
+def _probe_container(path: Path, guess: Guess, head: bytes, limits: Limits, poster: Path | None) -> Probe:
+    max_pixels = limits.max_image_pixels
+    opened_file = MediaFile(path, demuxer=guess.demuxer, max_pixels=max_pixels, total_s=TIMEOUT_S, label=guess.name)
+    with opened_file as media, media.errors():
+        kind = media.kind
+        types = _TYPES.get((_flavour(media, guess, head), kind)) if kind else None
+        if kind is None or types is None:
+            raise InvalidMedia(f"This {guess.name} holds no picture or sound that can be used.")
+        facts, size = Probe(kind, *types), path.stat().st_size
+        limits.check(kind, facts.format, size)
+        if kind == "audio":
+            return replace(facts, duration=_audio_duration(media), has_audio=True)
+        stream = media.video(threads=1)
+        if stream.width * stream.height > max_pixels:
+            raise MediaTooLarge(
+                f"This {facts.format} has frames of {stream.width} x {stream.height} pixels; "
+                f"the limit is {max_pixels / 1e6:g} million pixels. Send it smaller."
+            )
+        return _probe_video(media, facts, _stated(media, stream, size), poster)
+
+
+def _flavour(media: MediaFile, guess: Guess, head: bytes) -> str:
+    if guess.demuxer == "mov" and media.container.metadata.get("major_brand", "qt  ") == "qt  ":
+        return "qt"  # QuickTime files from before the ftyp box have no brand
+    return "webm" if guess.demuxer == "matroska" and is_webm(head) else guess.demuxer
+
+
+def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], poster: Path | None) -> Probe:
+    """``stated`` holds facts for a video that is too long to be read whole."""
+    with VideoReader(media, threads=1, budget=BUDGET) as reader:
+        if poster is not None:
+            _write_poster(reader, poster)
+        read = reader.facts
+        facts = replace(
+            facts,
+            width=read.width,
+            height=read.height,
+            duration=read.duration,
+            fps=read.fps,
+            frame_count=read.frame_count,
+            rotation=read.rotation,
+            has_audio=read.has_audio,
+        )
+        return facts if reader.index.complete else replace(facts, **stated)
+
+
+def _stated(media: MediaFile, stream: Any, size: int) -> dict[str, Any]:
+    """Return duration, rate and number of frames of a file of ``size`` bytes, as far as its container states them."""
+    rate = stream.average_rate or stream.guessed_rate
+    duration, fps = _stated_duration(media), float(rate) if rate else None
+    frames = stream.frames if 0 < stream.frames <= size else 0  # no frame takes less than a byte
+    facts = {"duration": duration, "fps": fps, "frame_count": frames or round((duration or 0) * (fps or 0))}
+    return {name: value for name, value in facts.items() if value}
+
+
+def _write_poster(reader: VideoReader, path: Path) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(reader.pixels(reader.keyframe(reader.facts.duration / 2)))
+    image.thumbnail((POSTER_SIDE, POSTER_SIDE))
+    image.save(path, "JPEG", quality=POSTER_QUALITY)
+
+
+def _audio_duration(media: MediaFile) -> float | None:
+    """Return the seconds that the container states, else those up to the end of the last packet.
+
+    Raises InvalidMedia if none of the first packets gives a sound; later damage is tolerated.
+    """
+    stated, stream = _stated_duration(media), media.audio()
+    decoded, end, until = False, 0.0, time.monotonic() + BUDGET.seconds
+    assert stream is not None
+    for count, packet in enumerate(media.packets(stream), 1):
+        if not decoded:
+            with suppress(*broken()):
+                decoded = bool(packet.decode())
+        end = max(end, float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base))
+        if count >= (BUDGET.packets if decoded else MAX_TRIES):
+            break
+        if decoded and (stated or time.monotonic() > until):
+            break
+    if not decoded:  # a damaged end keeps the demuxer from flushing what the decoder holds back
+        with suppress(*broken()):
+            decoded = bool(stream.decode(None))
+    if not decoded:
+        raise media.undecodable(stream.codec_context.name)
+    return stated or end or None
+
+
+def _stated_duration(media: MediaFile) -> float | None:
+    seconds = (media.container.duration or 0) / 1_000_000
+    return seconds if seconds > 0 else None

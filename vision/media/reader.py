@@ -1,8 +1,8 @@
 """Exact frames of a video by PyAV.
 
 Frame numbers count the shown frames from 0 in order of presentation; times are PTS in seconds from the first of them.
-A seek of FFmpeg may land past the key frame that was asked for (open GOP, MPEG-TS, fragmented MP4), so the frame that
-comes out first is compared with the index of all packets, and if it is too late, decoding starts further back.
+FFmpeg may seek past the key frame that was asked for (open GOP, MPEG-TS, fragmented MP4), so the frame that comes out
+first is compared with the index of all packets, and if it is too late, decoding starts further back.
 """
 
 import time
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from vision.errors import InvalidMedia
 from vision.images import Pixels
-from vision.media.container import DAMAGED, TIMEOUT_S, TOO_SLOW, MediaFile, broken, ffmpeg_errors
-from vision.media.index import PacketIndex, read_index
-from vision.media.orientation import Orientation
+from vision.media.container import TIMEOUT_S, MediaFile, broken
+from vision.media.index import IndexBudget, PacketIndex, read_index
 from vision.media.plan import FrameOutOfRange
 
 READ_ON: Final = 16
@@ -30,8 +29,12 @@ READ_ON: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """Of the video stream. ``width`` and ``height``: pixels as shown; ``rotation``: degrees clockwise that a player
-    turns decoded frames by; ``fps``: frames a second on average; ``duration``: seconds of the shown frames."""
+    """Facts of a video stream.
+
+    ``width`` and ``height``: pixels as shown; ``rotation``: degrees clockwise, 0, 90, 180 or 270, that a player turns
+    decoded frames by; ``fps``: frames a second on average; ``duration``: seconds of the shown frames; ``has_audio``:
+    there is an audio stream, whether or not it can be decoded.
+    """
 
     width: int
     height: int
@@ -44,41 +47,94 @@ class StreamFacts:
     pixel_format: str
 
 
-class VideoReader:
-    """Frames of one video file, by number or in a row; use it on one thread at a time, and close it.
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How decoded frames become upright: swap the axes first, if at all, then mirror.
 
-    A file that is passed in has to be seekable, and stays open. Raises InvalidMedia when no frame can be decoded;
-    no call hangs on damaged bytes: ``timeout_s`` is the longest time without a packet and without a frame.
+    Of a display matrix only the right angles are used.
+    """
+
+    swapped: bool = False
+    mirrored_x: bool = False
+    mirrored_y: bool = False
+
+    @classmethod
+    def of(cls, frame: Any) -> "Orientation":
+        """Return that of a PyAV VideoFrame, by its display matrix."""
+        for data in frame.side_data:
+            if data.type.name == "DISPLAYMATRIX":
+                # A pixel at (x, y) is shown at (a x + c y, b x + d y), but for an offset.
+                (a, b, _), (c, d, _), _ = np.frombuffer(bytes(data), np.int32).reshape(3, 3).tolist()
+                swapped = abs(b) + abs(c) > abs(a) + abs(d)
+                return cls(swapped, *((c < 0, b < 0) if swapped else (a < 0, d < 0)))
+        return cls()
+
+    @property
+    def turns(self) -> bool:
+        """Whether decoded frames differ from upright ones."""
+        return self.swapped or self.mirrored_x or self.mirrored_y
+
+    @property
+    def clockwise(self) -> int:
+        """Degrees by which a player turns, after it has mirrored from left to right where that is needed."""
+        if self.swapped:
+            return 270 if self.mirrored_y else 90
+        return 180 if self.mirrored_y else 0
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return width and height as shown, or back again."""
+        return (height, width) if self.swapped else (width, height)
+
+    def upright(self, pixels: Pixels) -> Pixels:
+        """Return a plane or an image, uint8 (H, W) or (H, W, channels), as shown; contiguous."""
+        if self.swapped:
+            pixels = pixels.swapaxes(0, 1)
+        return np.ascontiguousarray(pixels[:: -1 if self.mirrored_y else 1, :: -1 if self.mirrored_x else 1])
+
+
+class VideoReader:
+    """Frames of one video file, by number or in order; use it on one thread at a time, and close it.
+
+    A file object that is passed in has to be seekable, and stays open; a MediaFile is closed with the reader. Raises
+    InvalidMedia when no frame can be decoded. No call hangs on damaged bytes: ``timeout_s`` is the longest time
+    without a packet and without a frame. With a ``budget`` the reader has the frames of the part that was indexed.
     """
 
     facts: StreamFacts
     times: NDArray[np.float64]
-    """Seconds of every frame, ascending."""
+    """Start of every frame in seconds from that of the first, float64 (n,), ascending."""
     index: PacketIndex
     container: str
-    """FFmpeg's first name of it: mov, matroska, mpegts or avi."""
+    """FFmpeg's first name of the container: mov, matroska, mpegts or avi."""
     orientation: Orientation
-    """What turns decoded pictures upright."""
+    """Turns decoded pictures upright."""
     pixel_aspect: Fraction
     """Width of an upright pixel over its height, as a player shows it; the pictures are not stretched by it."""
 
-    def __init__(self, source: Path | BinaryIO, *, threads: int = 2, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        source: Path | BinaryIO | MediaFile,
+        *,
+        threads: int = 2,
+        timeout_s: float = TIMEOUT_S,
+        budget: IndexBudget | None = None,
+    ) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._threads = threads
         self._frames: Iterator[tuple[int, Any]] = iter(())
-        self._held: tuple[int, Any] | None = None
+        self._current: tuple[int, Any] | None = None
         self._stream: Any = None
-        self._goal = 0
+        self._target = 0
         self._converter = VideoReformatter()
-        self._media = MediaFile(source, timeout_s)
+        self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s)
         try:
-            with ffmpeg_errors():
+            with self._media.errors():
                 self._stream = self._media.video(threads)
                 self.container = self._media.name
                 packets = self._media.packets(self._stream)
-                self.index = read_index(packets, self._stream.time_base, self.container)
-                self.orientation = self._look()
+                self.index = read_index(packets, self._stream.time_base, self.container, budget)
+                self.orientation = self._decode_first()
                 aspect = Fraction(self._stream.sample_aspect_ratio or 1)
                 self.pixel_aspect = 1 / aspect if self.orientation.swapped else aspect
                 self.times = self.index.times
@@ -95,17 +151,17 @@ class VideoReader:
 
     def close(self) -> None:
         """Free the decoder and its threads."""
-        self._frames, self._held, self._stream = iter(()), None, None
+        self._frames, self._current, self._stream = iter(()), None, None
         self._media.close()
 
     def frame(self, number: int) -> Pixels:
-        """RGB, uint8 (H, W, 3), upright. Raises FrameOutOfRange, and InvalidMedia for a damaged frame."""
+        """Return RGB, uint8 (H, W, 3), upright. Raises FrameOutOfRange, and InvalidMedia for a damaged frame."""
         return self.pixels(self.picture(number))
 
     def frames(
         self, start: int = 0, stop: int | None = None, step: int = 1, size: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, float, Pixels]]:
-        """Number, time and RGB pixels of every ``step``-th frame from ``start`` to before ``stop``.
+        """Yield number, time and RGB pixels of every ``step``-th frame from ``start`` to before ``stop``.
 
         ``size`` is (width, height) of the result. Frames that cannot be decoded are left out.
         """
@@ -113,34 +169,51 @@ class VideoReader:
             yield number, float(self.times[number]), self.pixels(picture, size)
 
     def picture(self, number: int) -> Any:
-        """``frame`` as PyAV's VideoFrame, as decoded: not turned upright."""
+        """Return ``frame`` as PyAV's VideoFrame, as decoded: not turned upright."""
         last = len(self.index.pts) - 1
         if not 0 <= number <= last:
             raise FrameOutOfRange.of(number, last)
-        found = self._reach(number)
-        if found is None or found[0] != number:
+        decoded = self._decode_to(number)
+        if decoded is None or decoded[0] != number:
             raise InvalidMedia(f"Frame {number} of this video is damaged; frames before and after it may be whole.")
-        return found[1]
+        return decoded[1]
 
     def pictures(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
-        """``frames`` as PyAV's VideoFrames, as decoded."""
+        """Yield number and PyAV's VideoFrame, as decoded, of the same frames as ``frames``."""
         stop = len(self.index.pts) if stop is None else min(stop, len(self.index.pts))
         number = start
-        while number < stop and (found := self._reach(number)) is not None:
-            if found[0] == number:
-                yield found
-            number += step * max(1, -(-(found[0] - number) // step))
+        while number < stop and (decoded := self._decode_to(number)) is not None:
+            if decoded[0] == number:
+                yield decoded
+            number += step * max(1, -(-(decoded[0] - number) // step))
+
+    def keyframe(self, seconds: float) -> Any:
+        """Return the key frame at or before this time as PyAV's VideoFrame, as decoded.
+
+        Where it is damaged this is the next frame that can be decoded, or the first one of the video; where frames can
+        only be counted it is the frame that a seek leads to. Raises InvalidMedia.
+        """
+        if self.index.counted:
+            with suppress(*broken()):
+                self._media.container.seek(round((self.index.origin + seconds) * 1_000_000))
+            picture = next((picture for _, picture in self._decode(self._media.packets(self._stream))), None)
+            self._frames, self._current = iter(()), None  # its number is not known
+        else:
+            shown = max(int(np.searchsorted(self.times, seconds, side="right")) - 1, 0)
+            key = self.index.keys[max(self.index.key_before(shown), 0)]
+            picture = next((picture for _, picture in self.pictures(int(np.searchsorted(self.index.pts, key)))), None)
+        return self.picture(0) if picture is None else picture
 
     def end_of(self, number: int) -> float:
-        """When a frame makes way for the next, in seconds."""
+        """Return when a frame makes way for the next, in seconds."""
         return float(self.times[number + 1]) if number + 1 < len(self.times) else self.facts.duration
 
     def pixels(
         self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"
     ) -> Pixels:
-        """RGB of a picture of this reader, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
+        """Return RGB of a picture of this reader, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
 
-        ``interpolation`` is how it is brought to that size; BICUBIC is FFmpeg's default, and takes twice as long.
+        ``interpolation`` is the filter that resizes it; BICUBIC is FFmpeg's default, and takes twice as long.
         """
         width, height = self.orientation.size(*size) if size else (picture.width, picture.height)
         rgb = self._converter.reformat(
@@ -149,52 +222,56 @@ class VideoReader:
         return self.orientation.upright(np.asarray(rgb.to_ndarray(), np.uint8))
 
     def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Grey levels of a picture of this reader, uint8 (H, W), upright; ``size`` is (width, height) of the result."""
+        """Return grey levels of a picture of this reader, uint8 (H, W), upright; ``size`` is its (width, height)."""
         grey = self._converter.reformat(picture, *self.orientation.size(*size), "gray", interpolation="AREA", threads=1)
         return self.orientation.upright(np.asarray(grey.to_ndarray(), np.uint8))
 
-    def _look(self) -> Orientation:
-        """Decode the first frame: without one there is no video, and what comes before it is never shown."""
+    def _decode_first(self) -> Orientation:
+        """Decode the first frame and return its orientation; what comes before it in the file is never shown.
+
+        Raises InvalidMedia when there is none.
+        """
         if not self.index.counted:
-            self._position(0)
-            if self._held is None:  # the decoder tells other times than the packets do
+            self._seek(0)
+            if self._current is None:  # the decoder gives other times than the packets do
                 self.index = self.index.by_counting()
         if self.index.counted:
-            self._held = self._start()
-        if self._held is None:
-            raise InvalidMedia(DAMAGED)
-        picture = self._held[1]
+            self._current = self._rewind()
+        if self._current is None:
+            raise self._media.undecodable(self._stream.codec_context.name)
+        picture = self._current[1]
         if not self.index.counted:
             self.index = self.index.starting_at(picture.pts)
-        self._held = (0, picture)
+        self._current = (0, picture)
         return Orientation.of(picture)
 
-    def _start(self) -> tuple[int, Any] | None:
-        """Start again at the first packet; the first frame that comes out."""
+    def _rewind(self) -> tuple[int, Any] | None:
+        """Start again at the first packet, and return the first frame that comes out."""
         self._media.reopen()
         self._stream = self._media.video(self._threads)
         self._frames = self._decode(self._media.packets(self._stream))
         return next(self._frames, None)
 
-    def _reach(self, number: int) -> tuple[int, Any] | None:
-        """The first frame from this one on that can be decoded; None behind the last."""
-        if not self._leads_to(number):
-            self._position(number)
-        self._goal = int(self.index.pts[number])
-        while self._held is not None and self._held[0] < number:
-            self._held = next(self._frames, None)
-        return self._held
+    def _decode_to(self, number: int) -> tuple[int, Any] | None:
+        """Return the first frame from this one on that can be decoded; None behind the last."""
+        if not self._ahead_of(number):
+            self._seek(number)
+        self._target = int(self.index.pts[number])
+        while self._current is not None and self._current[0] < number:
+            self._current = next(self._frames, None)
+        return self._current
 
-    def _leads_to(self, number: int) -> bool:
-        if self._held is None or self._held[0] > number:
+    def _ahead_of(self, number: int) -> bool:
+        """Return whether decoding on leads to this frame sooner than a seek does."""
+        if self._current is None or self._current[0] > number:
             return False
-        here = self._held[0]
+        here = self._current[0]
         key = self.index.key_before(number)
         return number - here <= READ_ON or key < 0 or self.index.keys[key] <= self.index.pts[here]
 
-    def _position(self, number: int) -> None:
-        """Hold the first frame decoded from a key frame at or before this frame."""
-        self._goal = int(self.index.pts[number])
+    def _seek(self, number: int) -> None:
+        """Make current the first frame decoded from a key frame at or before this frame."""
+        self._target = int(self.index.pts[number])
         key = self.index.key_before(number)
         for back in range(key, max(key - 2, -1), -1):
             with suppress(*broken()):
@@ -204,18 +281,18 @@ class VideoReader:
             if first is None or first.pts is None or first.pts > self.index.keys[key]:
                 continue
             self._frames = self._decode(chain([first], packets))
-            self._held = next(self._frames, None)
+            self._current = next(self._frames, None)
             # Where pictures are refreshed bit by bit, the first whole one comes later, and is not quite the same.
-            if self._held is not None and self._held[0] <= np.searchsorted(self.index.pts, first.pts):
+            if self._current is not None and self._current[0] <= np.searchsorted(self.index.pts, first.pts):
                 return
-        self._held = self._start()
+        self._current = self._rewind()
 
     def _decode(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        """Number and picture of what comes out of the decoder."""
+        """Yield number and picture of what comes out of the decoder."""
         numbers = count()
         since = time.monotonic()
         for packet in chain(packets, [None]):
-            self._spare(packet)
+            self._skip_unreferenced(packet)
             pictures: list[Any] = []
             with suppress(*broken()):  # one damaged packet; a later one may be whole
                 pictures = self._stream.decode(packet)
@@ -225,28 +302,27 @@ class VideoReader:
                     yield number, picture
                     since = time.monotonic()
             if time.monotonic() - since > self._media.timeout_s:
-                raise InvalidMedia(TOO_SLOW)
+                raise self._media.too_slow()
 
-    def _spare(self, packet: Any | None) -> None:
-        """Have the decoder leave out what no frame from the goal on is decoded from."""
-        # Only H.264 says it so that it holds; frames of HEVC's upper layers may refer to what it calls unreferenced.
+    def _skip_unreferenced(self, packet: Any | None) -> None:
+        """Have the decoder leave out frames that no frame from the target on is decoded from."""
+        # Only H.264 marks them reliably; frames of HEVC's upper layers may refer to what it calls unreferenced.
         if self._stream.codec_context.name == "h264":
-            early = packet is not None and packet.pts is not None and packet.pts < self._goal
+            early = packet is not None and packet.pts is not None and packet.pts < self._target
             self._stream.codec_context.skip_frame = "NONREF" if early and not self.index.counted else "DEFAULT"
 
     def _describe(self) -> StreamFacts:
-        assert self._held is not None
-        picture, index = self._held[1], self.index
-        seconds = index.end_time
+        assert self._current is not None
+        picture, index = self._current[1], self.index
         width, height = self.orientation.size(picture.width, picture.height)
         return StreamFacts(
             width=width,
             height=height,
             rotation=self.orientation.clockwise,
-            fps=len(index.pts) / seconds if seconds > 0 else 0.0,
+            fps=index.fps,
             frame_count=len(index.pts),
-            duration=seconds,
-            has_audio=self._media.audio() is not None,
+            duration=index.end_time,
+            has_audio=bool(self._media.container.streams.audio),
             codec=self._stream.codec_context.codec.canonical_name,
             pixel_format=picture.format.name,
         )

@@ -1,16 +1,18 @@
-"""What a file says it is by its first bytes; never by its name or its header line."""
+"""What a file is by its first bytes; never by its name or its header line."""
 
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-HEAD: Final = 4096  # bytes of a file that ``sniff`` wants
+MediaKind = Literal["image", "video", "audio"]
+
+HEAD: Final = 4096  # bytes of a file that ``sniff`` needs
 SUPPORTED: Final = "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC, MP4, MOV, AVI, WebM, MKV, WAV, MP3, M4A, FLAC or OGG"
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """``demuxer`` is FFmpeg's name of the one container to try; none for a still image.
+    """What a file seems to be. ``demuxer`` is FFmpeg's name of the one container to try; empty for a still image.
 
     The name of a refused file starts with its article.
     """
@@ -41,7 +43,7 @@ _CONTAINERS: Final = {
     ("MP3", "mp3"): rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb][^\xf0-\xff]",
 }
 
-# Known only to say what came in. Markup is looked for anywhere in the head: comments may stand before it.
+# Listed only to say what came in. Markup is searched anywhere in the head: comments may stand before it.
 _REFUSED: Final = {
     "A PDF": rb"%PDF-",
     "A web page": rb"(\xef\xbb\xbf)?\s*<(.*<)?(?i:!doctype html|html|body)",
@@ -71,13 +73,13 @@ _PATTERNS: Final = [
 
 
 def sniff(head: bytes) -> Guess:
-    """The format that the first ``HEAD`` bytes of a file announce; what they hold is for a decoder to say."""
+    """Return the format that the first ``HEAD`` bytes of a file announce; only a decoder can tell what it holds."""
     matches = (guess for pattern, guess in _PATTERNS if pattern.match(head))
     return next(matches, Guess("refused", "A file of this kind"))
 
 
 def is_webm(head: bytes) -> bool:
-    """True if the DocType of this Matroska file is "webm": all that tells the two apart from outside.
+    """Return whether the DocType of this Matroska file is "webm": all that tells the two apart from outside.
 
     Beside it the EBML header holds small integers only, so the element's id 42 82 is not there by chance.
     """

@@ -7,36 +7,37 @@ record that was acknowledged without its bytes.
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
 from graphs.web.uploads.spool import Spooled, spool_upload
 from stores import derived as belongings
 from stores.objects import ObjectNotFound
-from stores.records import Asset, MediaKind
+from stores.records import Asset
 from vision.errors import InvalidInput
-from vision.media.poster import poster_of
-from vision.media.probe import Limits, probe
+from vision.media.probe import Limits, Probe, probe
+from vision.media.sniff import MediaKind
 
 ID_LENGTH = 32
 
 
 def asset_id_of(sha256_hex: str) -> str:
-    """The id of the file with this hash."""
+    """Return the id of the file with this hash."""
     return sha256_hex[:ID_LENGTH]
 
 
 def poster_key(asset_id: str) -> str:
-    """Object key of the still picture that stands for a video."""
+    """Return the object key of the poster of a video."""
     return f"posters/{asset_id}"
 
 
 class Library:
-    """Upload, look-up and delete of assets."""
+    """Uploads, finds and deletes assets."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -45,18 +46,18 @@ class Library:
         self._uploads = asyncio.Semaphore(context.settings.max_uploads_at_once)
 
     async def get(self, asset_id: str) -> Asset:
-        """Raises AssetNotFound."""
+        """Return one asset. Raises AssetNotFound."""
         return (await self.get_all([asset_id]))[asset_id]
 
     def batch(self, asset_ids: Iterable[str]) -> list[str]:
-        """The different ids of one list of a request, in its order. Raises BatchTooLarge above the limit."""
+        """Return the distinct ids of a request's list, in its order. Raises BatchTooLarge above the limit."""
         wanted = list(dict.fromkeys(asset_ids))
         if len(wanted) > self._context.settings.max_batch_assets:
             raise BatchTooLarge(len(wanted), self._context.settings.max_batch_assets)
         return wanted
 
     async def get_all(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Every asset asked for, in that order. Raises AssetNotFound with all unknown ids."""
+        """Return all of these assets, in that order. Raises AssetNotFound with all unknown ids."""
         wanted = list(dict.fromkeys(asset_ids))
         assets = await self.known(wanted)
         missing = [asset_id for asset_id in wanted if asset_id not in assets]
@@ -65,12 +66,12 @@ class Library:
         return {asset_id: assets[asset_id] for asset_id in wanted}
 
     async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Those of the ids that are assets and are not being deleted."""
-        found = await self._context.documents.get_assets(asset_ids)
-        return {asset_id: asset for asset_id, asset in found.items() if not asset.deleting}
+        """Return those of these assets that exist and are not being deleted."""
+        assets = await self._context.documents.get_assets(asset_ids)
+        return {asset_id: asset for asset_id, asset in assets.items() if not asset.deleting}
 
     async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
-        """Store one multipart upload; (asset, was known already). Durable when this returns."""
+        """Store one multipart upload and return (asset, existed before). Durable when this returns."""
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
             self._uploads,
@@ -79,37 +80,33 @@ class Library:
             return await self.register(upload)
 
     async def register(self, upload: Spooled, *, only: MediaKind | None = None) -> tuple[Asset, bool]:
-        """Make an asset of a spooled file, which may be taken; (asset, was known already). Durable when this returns.
+        """Make an asset of a spooled file, which may be moved away, and return (asset, existed before).
 
-        Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than ``only``.
+        Durable when this returns. Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than
+        ``only``.
         """
         asset_id = asset_id_of(upload.sha256_hex)
         if (stored := await self.whole(asset_id)) is not None:
             return stored, True
-        found = await asyncio.to_thread(probe, upload.path, self._limits)
-        if only is not None and found.kind != only:
-            raise InvalidInput(f"This {found.format} is {found.kind}, not {only}.")
-        if found.kind == "video":
-            await self._store_poster(asset_id, upload.path)
-        await self._context.objects.put_file(asset_id, upload.path, found.content_type)
+        facts = await self._store_bytes(asset_id, upload.path, only)
         asset = Asset(
             asset_id=asset_id,
             filename=upload.filename,
             file_size=upload.size,
             uploaded_at=datetime.now(UTC),
-            **asdict(found),
+            **asdict(facts),
         )
         if await self._context.documents.insert_asset(asset):
             if not await self._is_whole(asset):
-                # A delete of the same bytes was between its steps and took the object that was just put.
+                # A delete of the same bytes was under way and removed the object that was just put.
                 await self._context.documents.delete_asset(asset_id)
                 raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
             return asset, False
-        # The same bytes came by another request at the same time; its record is the one that counts.
+        # Another request uploaded the same bytes at the same time; its record is the one that counts.
         return await self.get(asset_id), True
 
     async def whole(self, asset_id: str) -> Asset | None:
-        """The asset, where nothing of it is missing; one that is half deleted is deleted to its end."""
+        """Return the asset if none of its objects is missing; finish the delete of one that is half deleted."""
         stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
         if stored is not None and stored.deleting:
             await self._finish_delete(asset_id)
@@ -124,18 +121,18 @@ class Library:
 
     @staticmethod
     def picture_key(asset: Asset) -> str:
-        """Object key of the encoded image of an asset: its own, or that of a video's poster.
+        """Return the object key of the encoded image of an asset: its own, or that of a video's poster.
 
         Raises InvalidInput for audio.
         """
         if asset.kind == "audio":
-            raise InvalidInput(f"{asset.asset_id} is audio and has no picture to look at.")
+            raise InvalidInput(f"{asset.asset_id} is audio and has no picture.")
         return asset.asset_id if asset.kind == "image" else poster_key(asset.asset_id)
 
     async def picture(self, asset: Asset) -> bytes:
-        """The encoded image of an asset, as by ``picture_key``.
+        """Return the encoded image of an asset, see ``picture_key``.
 
-        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are just being deleted.
+        Raises InvalidInput for audio, AssetNotFound when the bytes were lost or are being deleted.
         """
         try:
             return await self._context.objects.get(self.picture_key(asset))
@@ -146,10 +143,17 @@ class Library:
         keys = [asset.asset_id] if asset.kind != "video" else [asset.asset_id, poster_key(asset.asset_id)]
         return all([await self._context.objects.head(key) is not None for key in keys])
 
-    async def _store_poster(self, asset_id: str, path: Any) -> None:
-        poster = await asyncio.to_thread(poster_of, path, self._spool, self._limits.max_image_pixels)
+    async def _store_bytes(self, asset_id: str, path: Path, only: MediaKind | None) -> Probe:
+        """Put a file into the object store, after the poster if it is a video, and return its facts."""
+        poster = self._spool / f"poster-{uuid.uuid4().hex}.jpg"
         try:
-            await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+            facts = await asyncio.to_thread(probe, path, self._limits, poster=poster)
+            if only is not None and facts.kind != only:
+                raise InvalidInput(f"This {facts.format} is {facts.kind}, not {only}.")
+            if facts.kind == "video":
+                await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+            await self._context.objects.put_file(asset_id, path, facts.content_type)
+            return facts
         finally:
             poster.unlink(missing_ok=True)  # a bucket copies what a folder takes
 

@@ -1,24 +1,36 @@
 """Multipart uploads, written to disk and hashed while they stream in: no file is ever held in memory.
 
-Writing and hashing run on the event loop, a slice at a time: by the CPU's SHA instructions 64 KiB take about
+Writing and hashing run on the event loop, a slice at a time: with the CPU's SHA instructions 64 KiB take about
 40 microseconds and a write to the page cache 15, while a hop to a thread and back takes over 100. Nothing
-is synced here: an upload that a crash takes was never acknowledged, and the object store syncs what it keeps.
+is synced here: an upload that a crash destroys was never acknowledged, and the object store syncs what it stores.
 """
 
 import asyncio
 import hashlib
+import re
+import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from graphs.web.uploads.parts import MAX_FIELD_BYTES, MAX_FIELDS, Parts, base_name
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_FIELDS: Final = 16
+MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_NAME: Final = 255  # characters of a file name
+
+_PARAMETER: Final = re.compile(rb';\s*([\w.-]+\*?)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)', re.DOTALL)
+_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # what browsers send for these, and only for these
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
 _PIECE: Final = 2**20
@@ -26,7 +38,7 @@ _PIECE: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A file in the spool; ``size`` is in bytes.
+    """A file in the spool; ``size`` is in bytes, ``filename`` is safe to show.
 
     The file at ``path`` is removed when the ``async with`` block ends, unless it was moved away.
     """
@@ -52,7 +64,7 @@ async def spool_upload(
     max_bytes: int,
     field: str = "file",
 ) -> AsyncIterator[SpooledUpload]:
-    """The one file of a form; see ``spool_uploads``."""
+    """Spool the one file of a form; see ``spool_uploads``."""
     async with spool_uploads(stream, content_type_header, directory, max_bytes, field, max_files=1) as uploads:
         yield uploads[0]
 
@@ -67,26 +79,26 @@ async def spool_uploads(
     *,
     max_files: int,
 ) -> AsyncIterator[list[SpooledUpload]]:
-    """The files of a form that came in the parts named ``field``, at least one, in order, none of them empty.
+    """Spool the files of a form in the parts named ``field``: at least one, in order, none of them empty.
 
-    Raises ``MediaTooLarge`` as soon as a file passes ``max_bytes``, ``InvalidInput`` for a form that is not
-    what the route takes and ``InvalidMedia`` for an empty file. However the block is left, also by
-    cancellation, no temporary file stays behind.
+    Raises MediaTooLarge as soon as a file passes ``max_bytes``, InvalidInput for a form that is not what the route
+    takes and InvalidMedia for an empty file. However the block is left, also by cancellation, no temporary file
+    stays behind.
     """
-    parts = Parts(directory, field, max_bytes, max_files)
+    form = _Form(directory, field, max_bytes, max_files)
     try:
-        await _feed(parts, stream, content_type_header, max_files * max_bytes)
+        await _feed(form, stream, content_type_header, max_files * max_bytes)
         yield [
-            SpooledUpload(file.path, file.digest.hexdigest(), file.size, file.name, parts.fields)
-            for file in parts.finished()
+            SpooledUpload(file.path, file.digest.hexdigest(), file.size, file.name, form.fields)
+            for file in form.finished()
         ]
     finally:
-        parts.discard()
+        form.discard()
 
 
 @asynccontextmanager
 async def spool_file(source: BinaryIO, filename: str, directory: Path, max_bytes: int) -> AsyncIterator[Spooled]:
-    """A copy of a file that is elsewhere, read on a thread of its own. Raises as ``spool_uploads`` does."""
+    """Spool a copy of a file that is elsewhere, read in a thread. Raises as ``spool_uploads`` does."""
     path = directory / f"file-{uuid.uuid4().hex}"
     name = base_name(filename)
     try:
@@ -96,13 +108,23 @@ async def spool_file(source: BinaryIO, filename: str, directory: Path, max_bytes
         except _TooLarge:
             raise MediaTooLarge(f"The file {name!r} has more than {max_bytes / 2**20:g} MB.") from None
         except asyncio.CancelledError:
-            await asyncio.wait({copying})  # else the thread would write on behind the removal
+            await asyncio.wait({copying})  # else the thread would still write after the removal
             raise
         if not size:
             raise InvalidMedia(f"The file {name!r} is empty.")
         yield Spooled(path, sha256_hex, size, name)
     finally:
         path.unlink(missing_ok=True)
+
+
+def base_name(filename: str) -> str:
+    """Return what may be shown of a client's file name: its last component, printable, 1 to 255 characters."""
+    last = re.split(r"[/\\]", filename)[-1]
+    name = "".join(character for character in last if character.isprintable()).strip()
+    if not name.strip("."):
+        return "unnamed"
+    suffix = Path(name).suffix[-16:]
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - len(suffix)] + suffix
 
 
 class _TooLarge(Exception):
@@ -122,27 +144,162 @@ def _copy(source: BinaryIO, path: Path, max_bytes: int) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-async def _feed(parts: Parts, stream: AsyncIterator[bytes], content_type: str, max_files_bytes: int) -> None:
+@dataclass(slots=True)
+class _FilePart:
+    """A file part; ``digest`` is its SHA-256 so far, ``size`` its bytes so far."""
+
+    name: str
+    handle: IO[bytes]
+    digest: Any = field(default_factory=hashlib.sha256)
+    size: int = 0
+
+    @property
+    def path(self) -> Path:
+        return Path(self.handle.name)
+
+
+class _Form:
+    """The parts of one form as ``MultipartParser`` finds them: files go to disk, text fields to a dict.
+
+    Whatever a callback raises comes out of the parser's ``write``.
+    """
+
+    def __init__(self, directory: Path, field: str, max_bytes: int, max_files: int) -> None:
+        self.field = field
+        self.fields: dict[str, str] = {}
+        self.ended = False
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._files: list[_FilePart] = []
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+        self._name = ""
+        self._texts = 0
+        self._text: bytearray | None = None
+        self.callbacks: MultipartCallbacks = {
+            "on_part_begin": self._part_begin,
+            "on_header_begin": self._header_begin,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._part_data,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
+        }
+
+    def finished(self) -> list[_FilePart]:
+        """Return the files of a form that has been read to its end. Raises InvalidInput and InvalidMedia."""
+        if not self._files:
+            raise InvalidInput(f"No file was sent; send it as multipart/form-data in the part {self.field!r}.")
+        for file in self._files:
+            if not file.size:
+                raise InvalidMedia(f"The file {file.name!r} is empty.")
+        return self._files
+
+    def discard(self) -> None:
+        """Close all files, and remove those that were not moved away."""
+        for file in self._files:
+            file.handle.close()
+            file.path.unlink(missing_ok=True)
+
+    def _part_begin(self) -> None:
+        self._disposition, self._text = b"", None
+
+    def _header_begin(self) -> None:
+        self._header = (bytearray(), bytearray())
+
+    def _header_end(self) -> None:
+        name, value = self._header
+        if name.lower() == b"content-disposition":
+            self._disposition = bytes(value)
+
+    def _headers_finished(self) -> None:
+        name, filename = _names(self._disposition)
+        if name == self.field:
+            if len(self._files) == self._max_files:
+                raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
+            self._directory.mkdir(parents=True, exist_ok=True)
+            handle = tempfile.NamedTemporaryFile(dir=self._directory, prefix="upload-", delete=False)  # noqa: SIM115
+            self._files.append(_FilePart(base_name(filename or ""), handle))
+        elif filename is not None:
+            raise InvalidInput(f"The file is in the part {name[:100]!r}; send it in the part {self.field!r}.")
+        else:
+            self._name, self._text, self._texts = name, bytearray(), self._texts + 1
+            if self._texts > MAX_FIELDS:
+                raise InvalidInput(f"The form has more than {MAX_FIELDS} text fields.")
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._text is not None:
+            if len(self._text) + end - start > MAX_FIELD_BYTES:
+                raise InvalidInput(f"The text field {self._name[:100]!r} has more than {MAX_FIELD_BYTES} bytes.")
+            self._text += data[start:end]
+            return
+        file, piece = self._files[-1], memoryview(data)[start:end]
+        file.size += len(piece)
+        if file.size > self._max_bytes:
+            raise MediaTooLarge(f"The file {file.name!r} has more than {self._max_bytes / 2**20:g} MB.")
+        file.digest.update(piece)
+        file.handle.write(piece)
+
+    def _part_end(self) -> None:
+        if self._text is not None:
+            self.fields[self._name] = self._text.decode("utf-8", "replace")
+        else:
+            self._files[-1].handle.close()
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+async def _feed(form: _Form, stream: AsyncIterator[bytes], content_type: str, max_files_bytes: int) -> None:
     kind, options = parse_options_header(content_type.encode("latin-1", "replace"))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise InvalidInput(
-            f"Send the file as multipart/form-data with a boundary, in the part {parts.field!r}; "
+            f"Send the file as multipart/form-data with a boundary, in the part {form.field!r}; "
             f"this request has Content-Type {content_type[:100]!r}."
         )
-    # What stands before the first and after the last boundary is skipped, and must end some time too.
+    # What stands before the first and after the last boundary is skipped, and must end as well.
     left = max_files_bytes + MAX_FIELDS * MAX_FIELD_BYTES + 1024 * 1024
     try:
-        parser = MultipartParser(boundary, parts.callbacks)
+        parser = MultipartParser(boundary, form.callbacks)
         async for chunk in stream:
             left -= len(chunk)
             if left < 0:
-                raise MediaTooLarge("The request is longer than all that it may hold.")
+                raise MediaTooLarge("The request is longer than all that it may contain; send fewer or smaller files.")
             for start in range(0, len(chunk), _SLICE):
                 parser.write(chunk[start : start + _SLICE])
                 if len(chunk) > _SLICE:
                     await asyncio.sleep(0)
     except FormParserError as error:
         raise InvalidInput("The multipart body is broken; build it with an HTTP library's form upload.") from error
-    if not parts.ended:
+    if not form.ended:
         raise InvalidInput("The multipart body ends before its last boundary; send the whole request.")
+
+
+def _names(disposition: bytes) -> tuple[str, str | None]:
+    """Return the name of a part and that of its file, None if the part is no file.
+
+    ``filename*`` (RFC 5987) is preferred to ``filename``. Raw bytes are read as UTF-8, which browsers send.
+    """
+    values: dict[str, str] = {}
+    for key, value in _PARAMETER.findall(disposition):
+        values[key.decode().lower()] = _text(value)
+    filename = values.get("filename")
+    for code, character in _ESCAPES.items():
+        filename = filename and filename.replace(code, character)
+    charset, _, extended = values.get("filename*", "").partition("'")
+    if extended and charset.lower() in ("utf-8", "iso-8859-1"):
+        filename = unquote(extended.partition("'")[2], charset, "replace")
+    return values.get("name", ""), filename
+
+
+def _text(value: bytes) -> str:
+    if value.startswith(b'"'):
+        value = value[1:-1].replace(b'\\"', b'"').replace(b"\\\\", b"\\")
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")

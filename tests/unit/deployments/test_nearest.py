@@ -15,8 +15,9 @@ from configs import settings as settings_module
 from deployments.analysis.nearest import Config, Forget, Found, NearestQuery
 from stores.documents import Documents
 from stores.open import open_documents
-from stores.records import Asset, Features, MediaKind, Vector
+from stores.records import Asset, Features, Vector
 from tests.dummies import LocalNearest
+from vision.media.sniff import MediaKind
 
 MODEL, DIMENSIONS = "model@1", 16
 T = TypeVar("T")

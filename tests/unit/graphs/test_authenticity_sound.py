@@ -11,7 +11,7 @@ import pytest
 from configs.settings import Settings
 from graphs.authenticity import sound
 from graphs.authenticity.uploads import Handed
-from vision.media.facts import Probe
+from vision.media.probe import Probe
 
 RATE = 8000
 HOUR_S = 3600

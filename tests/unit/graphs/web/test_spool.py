@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.web.uploads.parts import base_name
-from graphs.web.uploads.spool import spool_upload, spool_uploads
+from graphs.web.uploads.spool import base_name, spool_upload, spool_uploads
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
 
 KIND = "multipart/form-data; boundary=XyZ"
@@ -140,9 +139,9 @@ async def test_a_cancelled_handler_leaves_no_file(tmp_path: Path) -> None:
         (form(file())[:-6], KIND, "ends before its last boundary"),
         (b"", KIND, "ends before its last boundary"),
         (b"--XyZ\r\nbroken header\r\n\r\n", KIND, "multipart body is broken"),
-        (b"--XyZ--\r\n", KIND, "No file came"),
-        (form(part(b"v", 'name="k"')), KIND, "No file came"),
-        (form(file(name="image")), KIND, "came in the part 'image'; send it in the part 'file'"),
+        (b"--XyZ--\r\n", KIND, "No file was sent"),
+        (form(part(b"v", 'name="k"')), KIND, "No file was sent"),
+        (form(file(name="image")), KIND, "is in the part 'image'; send it in the part 'file'"),
         (form(file(), file()), KIND, "at most 1"),
         (form(file(), part(bytes(65_537), 'name="k"')), KIND, "more than 65536 bytes"),
         (form(*(part(b"", f'name="{i}"') for i in range(17)), file()), KIND, "more than 16 text fields"),

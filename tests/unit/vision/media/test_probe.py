@@ -13,13 +13,17 @@ import av
 import pytest
 
 from configs.settings import Settings
+from tests.unit.vision.media.conftest import MakeVideo
+from tests.unit.vision.media.samples import RECIPES, X264, Recipe, number_in
 from tests.unit.vision.media.upload_samples import image, media
 from vision.errors import InvalidMedia, MediaTooLarge
-from vision.media import upload_container as container_module
-from vision.media import upload_media as media_module
+from vision.images import decode
+from vision.media import probe as probe_module
+from vision.media.container import MediaFile
+from vision.media.index import IndexBudget
 from vision.media.probe import Limits, Probe, probe
-from vision.media.sniff import Guess, sniff
-from vision.media.upload_container import opened_media
+from vision.media.reader import VideoReader
+from vision.media.sniff import sniff
 
 LIMITS = Limits(50 * 2**20, 4 * 2**30, 100 * 2**20, 80_000_000)
 CLIP = Probe("video", "MP4", "video/mp4", 64, 48, 1.0, 12.0, 12, 0, has_audio=False)
@@ -120,19 +124,75 @@ def test_image_size_is_the_upright_one(probed: Callable[..., Probe]) -> None:
     assert (facts.width, facts.height) == (48, 64)
 
 
-@pytest.mark.parametrize(("name", "value"), [("_MAX_PACKETS", 3), ("_MAX_COUNTING_S", -1.0)])
+@pytest.mark.parametrize("budget", [IndexBudget(3, 10.0), IndexBudget(1_000_000, -1.0)])
 def test_frames_are_estimated_past_the_cap(
-    name: str, value: float, probed: Callable[..., Probe], monkeypatch: pytest.MonkeyPatch
+    budget: IndexBudget, probed: Callable[..., Probe], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media_module, name, value)
+    monkeypatch.setattr(probe_module, "BUDGET", budget)
     data = sample("mkv")  # cut, it has 10 frames to count; its stated duration gives 12
     assert probed(data[: len(data) * 95 // 100]).frame_count == 12
 
 
 def test_time_is_bounded(probed: Callable[..., Probe], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_module, "TIMEOUT_S", 0.0)
+    monkeypatch.setattr(probe_module, "TIMEOUT_S", 0.0)
     with pytest.raises(InvalidMedia):
         probed(sample("mp4"))
+
+
+def whole_recipes() -> dict[str, Recipe]:
+    """Return films that people upload: MPEG-TS is refused."""
+    start, encoder = 450_000, {**X264, "g": "20", "bf": "2"}
+    late = [start + number * 3600 for number in range(60)]
+    return {name: recipe for name, recipe in RECIPES.items() if recipe.container != "mpegts"} | {
+        "late start": Recipe(ticks=late, encoder=encoder),
+        "late start in matroska": Recipe("matroska", ticks=late, encoder=encoder),
+        "longer sound": Recipe(beeps=(0.5,), sound_s=4.0, encoder=encoder),
+    }
+
+
+@pytest.mark.parametrize("name", whole_recipes())
+def test_an_upload_has_the_facts_of_its_reader(name: str, video: MakeVideo) -> None:
+    path = video(whole_recipes()[name])
+    facts = probe(path, LIMITS)
+    with VideoReader(path) as reader:
+        read = reader.facts
+    assert (facts.frame_count, facts.duration, facts.fps) == (read.frame_count, read.duration, read.fps)
+    assert (facts.width, facts.height, facts.rotation) == (read.width, read.height, read.rotation)
+    assert facts.has_audio == read.has_audio
+
+
+def test_facts_of_a_film_are_those_of_its_shown_frames(video: MakeVideo) -> None:
+    facts = {name: probe(video(recipe), LIMITS) for name, recipe in whole_recipes().items()}
+    assert facts["edit list"].frame_count == 57
+    for name in ("late start in matroska", "longer sound", "b-frames in avi"):
+        assert facts[name].duration == pytest.approx(2.4)
+        assert facts[name].frame_count == 60
+        assert facts[name].fps == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("b-frames", 20), ("rotated 90", 20), ("mirrored", 20), ("edit list", 40), ("matroska", 20)]
+)
+def test_the_poster_is_the_key_frame_at_or_before_the_middle(
+    name: str, number: int, video: MakeVideo, tmp_path: Path
+) -> None:
+    poster = tmp_path / "poster.jpg"
+    probe(video(name), LIMITS, poster=poster)
+    assert number_in(decode(poster.read_bytes(), max_pixels=10**6)) == number
+
+
+def test_the_poster_of_a_film_whose_frames_are_counted(video: MakeVideo, tmp_path: Path) -> None:
+    poster = tmp_path / "poster.jpg"
+    probe(video("b-frames in avi"), LIMITS, poster=poster)
+    assert number_in(decode(poster.read_bytes(), max_pixels=10**6)) in range(15, 32)
+
+
+def test_a_picture_and_a_sound_have_no_poster(tmp_path: Path) -> None:
+    for name in ("JPEG", "mp3 with cover"):
+        path, poster = tmp_path / "upload", tmp_path / "poster.jpg"
+        path.write_bytes(sample(name))
+        probe(path, LIMITS, poster=poster)
+        assert not poster.exists()
 
 
 @pytest.mark.parametrize(
@@ -238,9 +298,10 @@ def test_scripts_open_nothing_even_if_their_demuxer_is_forced(demuxer: str, tmp_
             assert open_door.streams.video[0].width == 64
     with (
         pytest.raises(InvalidMedia, match="is damaged"),
-        opened_media(script, Guess("container", "script", demuxer), 1000) as container,
+        MediaFile(script, demuxer=demuxer) as media_file,
+        media_file.errors(),
     ):
-        list(container.demux())
+        list(media_file.container.demux())
 
 
 def test_memory_is_bounded(probed: Callable[..., Probe]) -> None:

@@ -230,14 +230,14 @@ def test_a_picture_is_no_video() -> None:
 def test_long_key_frame_distances_are_decoded_from_where_the_reader_is(video: MakeVideo) -> None:
     with VideoReader(video(Recipe(frames=90, encoder={**X264, "g": "600", "bf": "2"}))) as reader:
         seeks = 0
-        position = reader._position
+        seek = reader._seek
 
         def counted(number: int) -> None:
             nonlocal seeks
             seeks += 1
-            position(number)
+            seek(number)
 
-        reader._position = counted  # type: ignore[method-assign]
+        reader._seek = counted  # type: ignore[method-assign]
         for number in (5, 6, 40, 40, 41, 89):
             assert number_in(reader.frame(number)) == number
         assert seeks == 0

@@ -16,8 +16,8 @@ from configs import settings as settings_module
 from deployments.media.clips import Clips
 from deployments.media.frames import FramePicture, FrameRequest, Frames
 from deployments.serving.handle import StageHandle
-from deployments.serving.readers import ReaderPool, StoredVideos
 from deployments.serving.runner import StageRunner
+from deployments.serving.stored import ReaderPool, StoredVideos
 from stores.file.objects import FileObjects
 from tests.unit.vision.media.conftest import MakeVideo
 from tests.unit.vision.media.samples import number_in

@@ -1,32 +1,45 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Installs everything but torch, several times faster than pip; `make UV= serve` installs with pip alone.
+UV = uv>=0.11,<1
+IMPORTS := ray.serve, torch, transformers, openvino, lancedb, cv2, av, sklearn.cluster, fastapi
+
+# $(call install,REQUIREMENT): with uv, or with pip where uv cannot be had or finds no packages.
+install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
 .PHONY: serve test check bench clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed-dev
 	$(BIN)/pytest $(ARGS)
 
-check: $(VENV)/.installed
+check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/visiongraph check
 
-bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet -e '.[bench]'
+bench: $(VENV)/.installed-dev
+	$(call install,.[bench])
 	$(BIN)/python -m ops.bench.assets $(ARGS)
 	$(BIN)/python -m ops.bench.photos
 
-# torch first and alone, so that a machine set up for CPU builds keeps its CPU build.
+# torch comes first and by pip, so that a machine set up for its CPU build keeps that; uv leaves what is installed.
+# uv compiles no bytecode: one process does it here for what all of them import, not each for itself at the first start.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet 'torch==2.13.0'
-	$(BIN)/pip install --quiet -e '.[dev]'
+	$(BIN)/pip install --quiet --no-compile 'torch==2.13.0'
+	$(call install,.)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import $(IMPORTS)'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(call install,.[dev])
 	touch $@
 
 clean:

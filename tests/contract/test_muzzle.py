@@ -17,9 +17,8 @@ from schemathesis.specs.openapi.checks import (
 
 from graphs.web.auth import SCHEMES
 from tests.contract.test_openapi import schema
-from tests.graphs.media import media_settings
-from tests.graphs.muzzle import CONTRACT, muzzle, text
-from tests.graphs.muzzle_server import muzzle_server
+from tests.graphs.harness import settings_in
+from tests.graphs.muzzle import CONTRACT, muzzle, muzzle_server, text
 
 __all__ = ["schema"]  # the fixture
 
@@ -62,7 +61,7 @@ EXAMPLES = 12
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, BaseSchema]]:
     """(URL, document) of a server by dummies."""
-    with media_settings(tmp_path_factory.mktemp("fuzzed")) as config, muzzle_server(config) as (url, service):
+    with settings_in(tmp_path_factory.mktemp("fuzzed")) as config, muzzle_server(config) as (url, service):
         yield url, schemathesis.openapi.from_dict(service.app.openapi())
 
 

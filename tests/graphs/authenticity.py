@@ -16,11 +16,9 @@ from PIL import Image
 from configs.settings import Settings
 from deployments.forensics.signal import SignalAnalyzer
 from deployments.forensics.temporal import TemporalAnalyzer
-from deployments.serving.catalog import local_handle
-from graphs.web.context import Context
-from graphs.web.gateway import build_app, open_context
 from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
 from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+from tests.graphs.harness import Service, body_of, handles, serving
 
 STAGES = (
     *(DummyPhotoFaces, DummyVideoFaces, DummyRecognizer, DummyVisual, DummySpeech, DummyVoice),
@@ -30,11 +28,9 @@ BASE = "/api/v1"
 
 
 @dataclass
-class AuthenticityService:
-    """A client of a running authenticity API, and what it is made of."""
+class AuthenticityService(Service):
+    """A running authenticity API."""
 
-    client: httpx.AsyncClient
-    context: Context
     visual: DummyVisual
     voice: DummyVoice
 
@@ -51,29 +47,21 @@ class AuthenticityService:
         assert kept.json() == body
         return body
 
-    @property
-    def spooled(self) -> list[Any]:
-        """Files that uploads left behind."""
-        spool = self.context.settings.spool
-        return sorted(spool.rglob("*")) if spool.exists() else []
-
 
 @asynccontextmanager
 async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticityService]:
     """A service over the stores of the settings."""
-    context = open_context(config, {cls.key: await local_handle(cls) for cls in STAGES})
-    transport = httpx.ASGITransport(build_app(context, ["authenticity"]), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield AuthenticityService(client, context, DummyVisual.running, DummyVoice.running)
-    await context.close()
+    stages = await handles(*STAGES)
+    own = {"visual": DummyVisual.running, "voice": DummyVoice.running}
+    async with serving(AuthenticityService, config, ["authenticity"], stages, **own) as service:
+        yield service
 
 
 def detail_of(answer: httpx.Response, status: int) -> str:
     """The words of an error, which has nothing else in it."""
-    assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"detail"}
-    assert ("retry-after" in answer.headers) == (status in (429, 503, 504))
-    detail: str = answer.json()["detail"]
+    body = body_of(answer, status)
+    assert set(body) == {"detail"}
+    detail: str = body["detail"]
     return detail
 
 

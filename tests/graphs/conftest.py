@@ -20,14 +20,13 @@ from deployments.analysis.groups import Grouper
 from deployments.quality.blur import Blur
 from deployments.quality.composition import CompositionAnalyzer
 from deployments.quality.exposure import Exposure
-from deployments.serving.catalog import local_handle
-from deployments.serving.handle import StageHandle
-from graphs.web.context import Context
-from graphs.web.gateway import build_app, open_context
+from deployments.serving.handle import AnyHandle
 from stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
 from tests.dummies.people import DummyIdentity
 from tests.dummies.photos import STATELESS, DummyDescribe, DummyNima
+from tests.graphs import harness
+from tests.graphs.harness import configured, handles, settings_in
 from tests.graphs.samples import picture
 
 MakeSettings = Callable[..., Settings]
@@ -37,15 +36,6 @@ MakeSettings = Callable[..., Settings]
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with valkey.start(tmp_path_factory.mktemp("cache")) as server:
         yield server.url
-
-
-def configured(patch: pytest.MonkeyPatch, home: Path, cache_url: str, **values: object) -> Settings:
-    """The settings of this process from an environment that has these values."""
-    variable = {name: variable for variable, name in settings_module.variables().items()}
-    for name, value in {"home": home, "cache_url": cache_url, "rate_limit_enabled": False, **values}.items():
-        patch.setenv(variable[name], str(value))
-    settings_module.settings.cache_clear()
-    return settings_module.settings()
 
 
 @pytest.fixture
@@ -58,11 +48,9 @@ def settings_for(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatc
 
 
 @dataclass
-class Service:
-    """A client of a running application, and what it is made of."""
+class Service(harness.Service):
+    """Running asset and photo APIs."""
 
-    client: httpx.AsyncClient
-    context: Context
     embed: DummyEmbed
     nima: DummyNima
     describe: DummyDescribe
@@ -106,12 +94,6 @@ class Service:
         """The answer to a delete that must succeed."""
         return _ok(await self.client.delete(f"/api/v1/media/{asset_id}"))
 
-    @property
-    def spooled(self) -> list[Path]:
-        """Files that uploads left behind."""
-        spool = self.context.settings.spool
-        return sorted(spool.rglob("*")) if spool.exists() else []
-
 
 def _ok(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
@@ -124,28 +106,24 @@ Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture(scope="session")
-async def analytics() -> dict[str, StageHandle]:
+async def analytics() -> dict[str, AnyHandle]:
     """The stages that keep nothing, shared by all tests."""
-    stateless = (Clusters, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
-    return {cls.key: await local_handle(cls) for cls in stateless}
+    return await handles(Clusters, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
 
 
 @asynccontextmanager
-async def serving(config: Settings, analytics: dict[str, StageHandle]) -> AsyncIterator[Service]:
+async def serving(config: Settings, analytics: dict[str, AnyHandle]) -> AsyncIterator[Service]:
     """A service over the stores of the settings; there may be several over the same ones."""
-    stateful = (DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity)
-    own = {cls.key: await local_handle(cls) for cls in stateful}
+    own = await handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity)
     running = LocalNearest.running
-    context = open_context(config, {**own, **analytics})
-    transport = httpx.ASGITransport(build_app(context, ["assets", "photos"]), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield Service(client, context, DummyEmbed.running, DummyNima.running, DummyDescribe.running)
-    await context.close()
+    dummies = {"embed": DummyEmbed.running, "nima": DummyNima.running, "describe": DummyDescribe.running}
+    async with harness.serving(Service, config, ["assets", "photos"], {**own, **analytics}, **dummies) as service:
+        yield service
     await asyncio.to_thread(running.close)
 
 
 @pytest.fixture
-def serve(analytics: dict[str, StageHandle]) -> Serve:
+def serve(analytics: dict[str, AnyHandle]) -> Serve:
     """Serves with the settings given."""
     return partial(serving, analytics=analytics)
 
@@ -159,15 +137,11 @@ async def service(settings_for: MakeSettings, serve: Serve) -> AsyncIterator[Ser
 
 
 @pytest.fixture(scope="session")
-async def refusing(
-    analytics: dict[str, StageHandle], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Service]:
+async def refusing(analytics: dict[str, AnyHandle], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Service]:
     """One service for all requests that must change nothing; it has one asset."""
-    with pytest.MonkeyPatch.context() as patch:
-        config = configured(patch, tmp_path_factory.mktemp("refusing"), cache_url="")
+    with settings_in(tmp_path_factory.mktemp("refusing")) as config:
         started = serving(config, analytics)
         made = await started.__aenter__()
-        settings_module.settings.cache_clear()
     only = await made.upload(picture(1))
     yield made
     assert [asset.asset_id for asset in await made.context.documents.list_assets()] == [only]

@@ -9,21 +9,19 @@ from functools import partial
 from typing import Any
 
 import av
-import httpx
 import numpy as np
 from PIL import Image
 
 from configs.settings import Settings, settings
-from deployments.serving.catalog import find_stage, local_handle
 from graphs.jobs.kinds import JOB_KINDS
 from graphs.jobs.runner import JobRunner, Timing
-from graphs.web.gateway import build_app, open_context
 from stores.jobs import Job
 from stores.records import Asset
 from tests.dummies import DummyEmbed
 from tests.dummies.photos import DummyClip
 from tests.dummies.texts import DummySentence
 from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
+from tests.graphs.harness import handles, serving
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
 
@@ -164,14 +162,10 @@ class IndexService(MediaService):
 @asynccontextmanager
 async def index_service(config: Settings) -> AsyncIterator[IndexService]:
     """A service over the stores of the settings; the models are dummies."""
-    handles = {key: await local_handle(find_stage(key)) for key in REAL}
-    handles |= {cls.key: await local_handle(cls) for cls in DUMMIES}
-    context = open_context(config, handles)
-    app = build_app(context, ["media", "shots", "jobs"])
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield IndexService(client, context, app, DummyVideoFaces.running)
-    await context.close()
+    stages = await handles(*REAL, *DUMMIES)
+    own = {"faces": DummyVideoFaces.running}
+    async with serving(IndexService, config, ["media", "shots", "jobs"], stages, **own) as service:
+        yield service
 
 
 async def _work_for_ever() -> None:

@@ -10,12 +10,10 @@ import httpx
 import numpy as np
 
 from configs.settings import Settings
-from deployments.serving.catalog import find_stage, local_handle
-from graphs.web.context import Context
-from graphs.web.gateway import build_app, open_context
 from graphs.web.uploads.library import Library
 from stores.shots import Analysis, Shot
 from tests.dummies.texts import BlindLook, DummyLook, DummySentence, look
+from tests.graphs.harness import Service, handles, serving
 from tests.graphs.media import film
 from tests.graphs.samples import picture
 
@@ -24,11 +22,9 @@ NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
 @dataclass
-class ShotService:
-    """A client of a running shot API with one film of 60 frames and one picture."""
+class ShotService(Service):
+    """A running shot API with one film of 60 frames and one picture."""
 
-    client: httpx.AsyncClient
-    context: Context
     sentence: DummySentence
     film: str
     picture: str
@@ -109,18 +105,10 @@ def analysed(asset_id: str, place: int, colour: str) -> Shot:
 @asynccontextmanager
 async def serving_shots(config: Settings, *, looks: bool = False) -> AsyncIterator[ShotService]:
     """A service over the stores of the settings; with ``looks``, CLIP takes texts."""
-    handles = {
-        "embed/sentence": await local_handle(DummySentence),
-        "embed/clip": await local_handle(DummyLook if looks else BlindLook),
-        "media/frames": await local_handle(find_stage("media/frames")),
-    }
-    context = open_context(config, handles)
-    transport = httpx.ASGITransport(build_app(context, ["shots"]), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        made = ShotService(client, context, DummySentence.running, "", "")
-        made.film = await made.upload(film("b-frames"), "film.mp4")
-        made.picture = await made.upload(picture(1), "photo.png")
-        yield made
-        spool = config.spool
-        assert not spool.exists() or not list(spool.rglob("*"))
-    await context.close()
+    stages = await handles(DummySentence, DummyLook if looks else BlindLook, "media/frames")
+    own = {"sentence": DummySentence.running, "film": "", "picture": ""}
+    async with serving(ShotService, config, ["shots"], stages, **own) as service:
+        service.film = await service.upload(film("b-frames"), "film.mp4")
+        service.picture = await service.upload(picture(1), "photo.png")
+        yield service
+        assert service.spooled == []

@@ -25,7 +25,7 @@ from tests.graphs.authenticity import (
     tone,
     wav,
 )
-from tests.graphs.media import media_settings
+from tests.graphs.harness import settings_in
 from vision.forensics.voices import SAMPLES
 
 ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
@@ -33,7 +33,7 @@ ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
 
 @pytest.fixture(scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AuthenticityService]:
-    with media_settings(tmp_path_factory.mktemp("authenticity")) as config:
+    with settings_in(tmp_path_factory.mktemp("authenticity")) as config:
         async with serving_authenticity(config) as made:
             yield made
             assert made.spooled == []
@@ -154,7 +154,7 @@ async def test_a_form_without_a_file(service: AuthenticityService) -> None:
 
 async def test_files_over_the_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("small")
-    with media_settings(home, max_analysis_bytes=2000, max_image_pixels=100) as config:
+    with settings_in(home, max_analysis_bytes=2000, max_image_pixels=100) as config:
         async with serving_authenticity(config) as service:
             told = detail_of(await service.send("image/", bytes(2001)), 413)
             assert told.startswith("File too large. Maximum size: 2,000 bytes. Send a smaller")
@@ -181,7 +181,7 @@ async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
         await held.wait()
         yield b"\r\n--x--\r\n"
 
-    with media_settings(tmp_path_factory.mktemp("rooms")) as config:
+    with settings_in(tmp_path_factory.mktemp("rooms")) as config:
         async with serving_authenticity(config) as service, asyncio.TaskGroup() as group:
             head = {"content-type": "multipart/form-data; boundary=x"}
             post = service.client.post

@@ -18,7 +18,7 @@ from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, PipelineBroken
 from ops.bulk.sources import items_of
 from tests.graphs.bulk import LocalFinisher, LocalPipeline, Log
-from tests.graphs.conftest import configured
+from tests.graphs.harness import configured
 from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
 from tests.graphs.samples import audio
 from vision.errors import StageUnavailable
@@ -27,7 +27,7 @@ from vision.errors import StageUnavailable
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
     monkeypatch.setattr("ops.bulk.run.POLL_S", 0.05)
-    async with index_service(configured(monkeypatch, tmp_path / "home", cache_url="")) as made:
+    async with index_service(configured(monkeypatch, tmp_path / "home")) as made:
         yield made
         spool = made.context.settings.spool
         assert not spool.exists() or list(spool.iterdir()) == []

@@ -19,7 +19,7 @@ from graphs.jobs.worker import Worker, worker
 from graphs.web.context import Context
 from graphs.web.gateway import build_app, open_context
 from stores.jobs import Job, JobStore
-from tests.graphs.conftest import configured
+from tests.graphs.harness import configured
 from tests.graphs.samples import error_of
 from vision.errors import InvalidMedia
 
@@ -65,7 +65,7 @@ class Service:
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Service]:
-    context = open_context(configured(monkeypatch, tmp_path, cache_url=""), {})
+    context = open_context(configured(monkeypatch, tmp_path), {})
     transport = httpx.ASGITransport(build_app(context, ["jobs"]), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield Service(client, context.jobs)

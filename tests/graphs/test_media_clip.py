@@ -8,24 +8,15 @@ import numpy as np
 import pytest
 
 from stores.records import Asset
-from tests.graphs.media import (
-    Decoded,
-    MediaService,
-    beeps,
-    decoded,
-    film,
-    media_error,
-    media_settings,
-    serving_media,
-    sound,
-)
+from tests.graphs.harness import settings_in
+from tests.graphs.media import Decoded, MediaService, beeps, decoded, film, media_error, serving_media, sound
 
 VIDEOS = ("b-frames", "one key frame", "open gop", "vfr", "60 fps", "rotated 90", "rotated 270", "edit list", "vp9")
 
 
 @pytest.fixture(scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MediaService]:
-    with media_settings(tmp_path_factory.mktemp("clips")) as config:
+    with settings_in(tmp_path_factory.mktemp("clips")) as config:
         async with serving_media(config) as made:
             yield made
 

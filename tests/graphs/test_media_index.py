@@ -15,16 +15,16 @@ import pytest
 from configs import settings as settings_module
 from graphs.indexing import parts, patience
 from graphs.web.uploads.library import Library
-from tests.graphs.conftest import configured
+from tests.graphs.harness import ROOT, configured
 from tests.graphs.indexing import IndexService, film, index_service, long_film
 from tests.graphs.media import media_error
-from tests.graphs.samples import ROOT, audio, picture
+from tests.graphs.samples import audio, picture
 from vision.errors import InvalidInput, ModelNotLoaded, StageUnavailable
 
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
-    async with index_service(configured(monkeypatch, tmp_path, cache_url="")) as made:
+    async with index_service(configured(monkeypatch, tmp_path)) as made:
         yield made
         spool = made.context.settings.spool
         assert not spool.exists() or list(spool.iterdir()) == []

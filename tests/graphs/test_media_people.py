@@ -12,7 +12,7 @@ from PIL import Image
 from configs import settings as settings_module
 from stores.records import Asset
 from tests.dummies.video import PEOPLE
-from tests.graphs.conftest import configured
+from tests.graphs.harness import configured
 from tests.graphs.indexing import FACE, IndexService, film, index_service, photo
 from tests.graphs.media import media_error
 from tests.graphs.photos import replace_stage
@@ -24,7 +24,7 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
-    async with index_service(configured(monkeypatch, tmp_path, cache_url="")) as made:
+    async with index_service(configured(monkeypatch, tmp_path)) as made:
         yield made
     settings_module.settings.cache_clear()
 

@@ -15,22 +15,13 @@ import psutil
 import pytest
 
 from deployments.media.clips import Clips
-from deployments.serving.catalog import local_handle
 from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import ByteGenerator
 from graphs.media import streams
 from stores.records import Asset
 from tests.dummies import digest
-from tests.graphs.media import (
-    MediaService,
-    decoded,
-    film,
-    listening,
-    media_error,
-    media_settings,
-    serving_media,
-    url,
-)
+from tests.graphs.harness import listening, settings_in
+from tests.graphs.media import MediaService, decoded, film, media_error, serving_media, url
 from tests.stores.seaweed import seaweedfs
 from vision.errors import InvalidMedia
 from vision.media.plan import ClipRequest
@@ -88,7 +79,7 @@ def workers() -> tuple[list[str], int, list[psutil.Process]]:
 
 async def test_a_slow_reader_holds_the_file_back(tmp_path: Path) -> None:
     data = os.urandom(64 * MIB)
-    with media_settings(tmp_path, request_timeout_s=1) as config:
+    with settings_in(tmp_path, request_timeout_s=1) as config:
         async with serving_media(config) as service, client_of(service) as client:
             asset = await stored(service, tmp_path, data)
             async with client.stream("GET", url(asset, "video")) as answer:
@@ -102,7 +93,7 @@ async def test_a_slow_reader_holds_the_file_back(tmp_path: Path) -> None:
 
 
 async def test_a_reader_that_leaves_has_its_file_closed(tmp_path: Path) -> None:
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with serving_media(config) as service, client_of(service) as client:
             asset = await stored(service, tmp_path, os.urandom(32 * MIB))
             async with client.stream("GET", url(asset, "video")) as answer:
@@ -114,9 +105,9 @@ async def test_a_reader_that_leaves_has_its_file_closed(tmp_path: Path) -> None:
 async def test_twenty_readers_and_a_clip_that_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clips, "tick_s", 0.05)
     large = film("b-frames", **LONG)
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with (
-            serving_media(config, {"media/clips": {"idle_s": 0.01}}) as service,
+            serving_media(config, clips_config={"idle_s": 0.01}) as service,
             client_of(service) as client,
         ):
             asset = await service.add(large)
@@ -144,9 +135,9 @@ async def test_twenty_readers_and_a_clip_that_nobody_waits_for(tmp_path: Path, m
 
 async def test_more_clips_than_the_stage_takes_are_refused(tmp_path: Path) -> None:
     query = {"start_frame": 0, "end_frame": 249}
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with (
-            serving_media(config, {"media/clips": {"max_streams": 1}}) as service,
+            serving_media(config, clips_config={"max_streams": 1}) as service,
             client_of(service) as client,
         ):
             asset = await service.add(film("b-frames", **LONG))
@@ -193,9 +184,9 @@ class SlowClips(Stage[StageConfig, ClipRequest, ClipRequest, None]):
 @asynccontextmanager
 async def slow(folder: Path, **values: object) -> AsyncIterator[tuple[MediaService, httpx.AsyncClient, Asset]]:
     """A service whose clips take two seconds."""
-    with media_settings(folder, **values) as config:
+    with settings_in(folder, **values) as config:
         async with (
-            serving_media(config, {"media/clips": await local_handle(SlowClips)}) as service,
+            serving_media(config, SlowClips) as service,
             client_of(service) as client,
         ):
             yield service, client, await stored(service, folder, b"film")
@@ -253,7 +244,7 @@ async def test_a_bucket_serves_as_a_folder_does(tmp_path: Path, monkeypatch: pyt
     weed.mkdir()
     with seaweedfs(weed, key, secret) as endpoint:
         bucket = f"s3://films?endpoint_url={endpoint}&region=us-east-1&create=1"
-        with media_settings(tmp_path, objects_url=bucket) as config:
+        with settings_in(tmp_path, objects_url=bucket) as config:
             async with serving_media(config) as service, client_of(service) as client:
                 data = film("b-frames", **LONG)
                 asset = await service.add(data)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.graphs.media import MediaService, decoded, film, media_error, media_settings, serving_media, url
+from tests.graphs.harness import settings_in
+from tests.graphs.media import MediaService, decoded, film, media_error, serving_media, url
 from tests.graphs.samples import audio, picture
 from tests.unit.vision.media.samples import shown
 from vision.images import Pixels
@@ -18,7 +19,7 @@ VIDEOS = ("b-frames", "open gop", "vfr", "60 fps", "rotated 90", "rotated 180", 
 
 @pytest.fixture(scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MediaService]:
-    with media_settings(tmp_path_factory.mktemp("thumbnails")) as config:
+    with settings_in(tmp_path_factory.mktemp("thumbnails")) as config:
         async with serving_media(config) as made:
             yield made
 

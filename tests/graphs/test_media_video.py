@@ -10,17 +10,8 @@ import pytest
 
 from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
-from tests.graphs.media import (
-    Decoded,
-    MediaService,
-    beeps,
-    decoded,
-    film,
-    media_error,
-    media_settings,
-    serving_media,
-    sound,
-)
+from tests.graphs.harness import settings_in
+from tests.graphs.media import Decoded, MediaService, beeps, decoded, film, media_error, serving_media, sound
 from tests.unit.vision.media.samples import shown
 from vision.images import Pixels
 from vision.media.overlay import PALETTE
@@ -30,7 +21,7 @@ BEEPS = (0.5, 1.2, 1.9)
 
 @pytest.fixture(scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MediaService]:
-    with media_settings(tmp_path_factory.mktemp("videos")) as config:
+    with settings_in(tmp_path_factory.mktemp("videos")) as config:
         async with serving_media(config) as made:
             yield made
 

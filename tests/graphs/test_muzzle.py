@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.graphs.conftest import MakeSettings
-from tests.graphs.media import media_settings
+from tests.graphs.harness import settings_in
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
 from vision.muzzle.encoding import Thresholds
 
@@ -19,7 +19,7 @@ REFERENCES = [text(muzzle(1, photo)) for photo in range(3)]
 @pytest.fixture(scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MuzzleService]:
     """One service for all requests of this file, which change nothing in its stores."""
-    with media_settings(tmp_path_factory.mktemp("muzzle")) as config:
+    with settings_in(tmp_path_factory.mktemp("muzzle")) as config:
         async with serving_muzzle(config) as made:
             yield made
 

@@ -23,7 +23,7 @@ from tests.contract.fields import SHOT_CONTRACT
 from tests.dummies import DummyEmbed
 from tests.dummies.texts import DummyLook
 from tests.dummies.video import DummyCuts
-from tests.graphs.conftest import configured
+from tests.graphs.harness import configured
 from tests.graphs.indexing import IndexService, film, index_service
 from tests.graphs.samples import picture
 from vision.embed.embedding import ClipEmbedding
@@ -33,7 +33,7 @@ from vision.shots.tags import ZERO_SHOT
 
 @pytest.fixture
 async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IndexService]:
-    config = configured(monkeypatch, tmp_path, cache_url="", request_timeout_s=30)
+    config = configured(monkeypatch, tmp_path, request_timeout_s=30)
     async with index_service(config) as made:
         yield made
     settings_module.settings.cache_clear()
@@ -130,7 +130,7 @@ async def test_indexing_finds_the_same_shots(service: IndexService) -> None:
 
 
 async def test_what_takes_too_long_is_told_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configured(monkeypatch, tmp_path, cache_url="", request_timeout_s=3)
+    config = configured(monkeypatch, tmp_path, request_timeout_s=3)
     async with index_service(config) as service:
         asset = await service.add(film())
         answer = await asked(service, asset.asset_id)  # nobody works

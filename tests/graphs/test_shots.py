@@ -13,7 +13,7 @@ from PIL import Image
 
 from graphs.web.uploads.library import Library
 from stores.shots import ShotFilter
-from tests.graphs.media import media_settings
+from tests.graphs.harness import settings_in
 from tests.graphs.samples import error_of
 from tests.graphs.shots import NOW, ShotService, given, ok, serving_shots
 from tests.unit.vision.media.samples import number_in
@@ -22,7 +22,7 @@ from vision.errors import ModelNotLoaded
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[ShotService]:
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with serving_shots(config) as made:
             yield made
 
@@ -201,7 +201,7 @@ async def test_malformed_requests_are_refused(refusing: ShotService, change: dic
 @pytest.fixture(scope="module")
 async def refusing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ShotService]:
     """One service for all requests that must change nothing."""
-    with media_settings(tmp_path_factory.mktemp("refusing")) as config:
+    with settings_in(tmp_path_factory.mktemp("refusing")) as config:
         async with serving_shots(config) as made:
             yield made
 

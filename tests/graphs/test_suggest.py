@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from stores.shots import ShotFilter
-from tests.graphs.media import media_settings
+from tests.graphs.harness import settings_in
 from tests.graphs.samples import error_of
 from tests.graphs.shots import ShotService, given, serving_shots
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[ShotService]:
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with serving_shots(config) as made:
             yield made
 
@@ -96,7 +96,7 @@ async def test_strict_leaves_out_what_lacks_something(service: ShotService) -> N
 
 
 async def test_where_clip_takes_texts_the_key_frame_counts(tmp_path: Path) -> None:
-    with media_settings(tmp_path) as config:
+    with settings_in(tmp_path) as config:
         async with serving_shots(config, looks=True) as service:
             await service.analyse("red", "green")
             frames = [{"start_frame": 10 * place, "end_frame": 10 * place + 9} for place in range(2)]

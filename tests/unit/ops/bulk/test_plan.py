@@ -8,7 +8,7 @@ from configs.settings import Settings
 from ops.bulk.driver import check_stores
 from ops.bulk.plan import Options, PlanError, planned, stage_configs
 from ops.cluster import ClusterError
-from tests.graphs.samples import ROOT
+from tests.graphs.harness import ROOT
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64, 1000])

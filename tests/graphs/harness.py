@@ -1,0 +1,102 @@
+"""The one harness of the HTTP application: real stores, chosen stages, no Ray; in this process or on a socket."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from configs import settings as settings_module
+from configs.settings import Settings
+from deployments.serving.catalog import AnyStage, find_stage, local_handle
+from deployments.serving.handle import AnyHandle
+from graphs.web.context import Context
+from graphs.web.gateway import build_app, open_context
+
+ROOT = Path(__file__).parents[2]
+LEAKS = ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey")
+"""What no answer may contain."""
+
+
+@dataclass
+class Service:
+    """A client of a running application, and what it is made of."""
+
+    client: httpx.AsyncClient
+    context: Context
+    app: FastAPI
+
+    @property
+    def spooled(self) -> list[Path]:
+        """Files that uploads left behind."""
+        spool = self.context.settings.spool
+        return sorted(spool.rglob("*")) if spool.exists() else []
+
+
+ServiceT = TypeVar("ServiceT", bound=Service)
+
+
+async def handles(*stages: str | AnyStage) -> dict[str, AnyHandle]:
+    """Handles by key to stages of this process: real ones by their key, dummies by their class."""
+    chosen = [find_stage(stage) if isinstance(stage, str) else stage for stage in stages]
+    return {stage.key: await local_handle(stage) for stage in chosen}
+
+
+@asynccontextmanager
+async def serving(
+    service_class: type[ServiceT], config: Settings, apis: list[str], stages: Mapping[str, AnyHandle], **own: Any
+) -> AsyncIterator[ServiceT]:
+    """A service over the stores of the settings; there may be several over the same ones. ``own``: its other fields."""
+    context = open_context(config, dict(stages))
+    app = build_app(context, apis)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield service_class(client, context, app, **own)
+    await context.close()
+
+
+@asynccontextmanager
+async def listening(app: FastAPI) -> AsyncIterator[int]:
+    """The port of a server of this application on this machine."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it has no event for it
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await running
+
+
+def configured(patch: pytest.MonkeyPatch, home: Path, **values: object) -> Settings:
+    """The settings of this process from an environment that has these values."""
+    variable = {name: variable for variable, name in settings_module.variables().items()}
+    for name, value in {"home": home, "cache_url": "", "rate_limit_enabled": False, **values}.items():
+        patch.setenv(variable[name], str(value))
+    settings_module.settings.cache_clear()
+    return settings_module.settings()
+
+
+@contextmanager
+def settings_in(home: Path, **values: object) -> Iterator[Settings]:
+    """The settings of this process while the block runs: stores in ``home``, no cache unless ``cache_url`` is given."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield configured(patch, home, **values)
+    settings_module.settings.cache_clear()
+
+
+def body_of(answer: httpx.Response, status: int) -> Any:
+    """The body of a failure that must have this status, say when to try again where that helps, and leak nothing."""
+    assert answer.status_code == status, answer.text
+    for leak in LEAKS:
+        assert leak not in answer.text
+    assert ("retry-after" in answer.headers) == (status in (429, 503, 504))
+    return answer.json()

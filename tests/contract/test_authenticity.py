@@ -1,16 +1,14 @@
 """What OpenAPI says of the authenticity API, against ``authenticity-api.md``, and its limits."""
 
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from configs.settings import Settings
 from graphs.authenticity.api import body_limits
-from graphs.web.apis import APIS
 from graphs.web.contracts import AUTHENTICITY
-from graphs.web.gateway import build_app
+from tests.graphs.harness import document_of, settings_in
 
 ANSWERS = {
     "image/": "analysis_id timestamp media_type filename classification confidence risk_score signals face_detections "
@@ -38,15 +36,9 @@ LIMITS = {"image": 100, "image/batch": 10, "video": 10, "audio": 50}
 
 
 @pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
-    nothing: Any = SimpleNamespace(
-        settings=Settings(),
-        stages=dict.fromkeys(APIS["authenticity"].stages),
-        documents=SimpleNamespace(remote=False),
-        cache=None,
-    )
-    found: dict[str, Any] = build_app(nothing, ["authenticity"]).openapi()
-    return found
+def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with settings_in(tmp_path_factory.mktemp("schema")) as config:
+        return document_of(config, ["authenticity"])
 
 
 def resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:

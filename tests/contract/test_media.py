@@ -1,13 +1,10 @@
 """What OpenAPI says of the streams of the media API."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from configs.settings import Settings
-from graphs.web.apis import APIS
-from graphs.web.gateway import build_app
+from tests.graphs.harness import document_of, settings_in
 
 PART = {"start_frame", "end_frame", "start_time", "end_time", "fps", "mode", "audio"}
 STREAMS: dict[str, tuple[str, set[str]]] = {
@@ -20,16 +17,11 @@ STREAMS: dict[str, tuple[str, set[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def paths() -> dict[str, Any]:
-    """The routes of a gateway with this API; no store and no stage is needed to describe one."""
-    nothing: Any = SimpleNamespace(
-        settings=Settings(),
-        stages=dict.fromkeys(APIS["media"].stages),
-        documents=SimpleNamespace(remote=False),
-        cache=None,
-    )
-    found: dict[str, Any] = build_app(nothing, ["media"]).openapi()["paths"]
-    return found
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The routes of a gateway with this API."""
+    with settings_in(tmp_path_factory.mktemp("paths")) as config:
+        paths: dict[str, Any] = document_of(config, ["media"])["paths"]
+        return paths
 
 
 @pytest.mark.parametrize("route", STREAMS)

@@ -8,33 +8,24 @@ import difflib
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from configs.settings import Settings
 from graphs.web.apis import APIS
-from graphs.web.gateway import build_app
 from tests.contract.fields import CONTRACT as ASSET_CONTRACT
 from tests.contract.fields import DEFAULTS, SHOT_CONTRACT
+from tests.graphs.harness import document_of, settings_in
 
 CONTRACT = ASSET_CONTRACT | SHOT_CONTRACT
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
 
 @pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
-    """The document of a gateway with every API; no store and no stage is needed to describe one."""
-    nothing: Any = SimpleNamespace(
-        settings=Settings(),
-        stages={key: None for api in APIS.values() for key in api.stages},
-        objects=None,
-        documents=SimpleNamespace(remote=False),
-        animals=None,
-        cache=None,
-    )
-    return build_app(nothing, list(APIS)).openapi()
+def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The document of a gateway with every API."""
+    with settings_in(tmp_path_factory.mktemp("schema")) as config:
+        return document_of(config, list(APIS))
 
 
 def test_the_api_is_what_it_was(schema: dict[str, Any]) -> None:

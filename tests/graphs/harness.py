@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from configs import settings as settings_module
 from configs.settings import Settings
 from deployments.serving.catalog import AnyStage, find_stage, local_handle
-from deployments.serving.handle import AnyHandle
+from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.web.context import Context
 from graphs.web.gateway import build_app, open_context
 
@@ -60,6 +60,29 @@ async def serving(
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield service_class(client, context, app, **own)
     await context.close()
+
+
+class _Idle(dict[str, AnyHandle]):
+    """A handle to every stage, none of which is ever called."""
+
+    def __missing__(self, key: str) -> AnyHandle:
+        async def unused(*_: object) -> Any:
+            raise NotImplementedError
+
+        return StageHandle(key, unused, unused)
+
+
+def document_of(config: Settings, apis: list[str]) -> dict[str, Any]:
+    """The OpenAPI document of a gateway with these APIs over the stores of the settings."""
+
+    async def describe() -> dict[str, Any]:
+        context = open_context(config, _Idle())
+        try:
+            return build_app(context, apis).openapi()
+        finally:
+            await context.close()
+
+    return asyncio.run(describe())
 
 
 @asynccontextmanager

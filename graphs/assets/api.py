@@ -15,11 +15,11 @@ from graphs.assets.likeness import Comparison
 from graphs.assets.matching import matching_router
 from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, EXPOSURE, FACES, NIMA, Measures
 from graphs.assets.media import media_router
-from graphs.assets.models import ErrorBody
 from graphs.assets.nearest import NEAREST
 from graphs.assets.quality import quality_router
 from graphs.indexing.faces import IDENTITY, FaceSource
 from graphs.web.context import Context
+from graphs.web.schemas import ErrorBody
 from graphs.web.uploads.library import Library
 
 STAGES = (

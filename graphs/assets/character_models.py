@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.models import ID_1, ID_2, ID_3, Answer, AssetId, AssetIds, Cosine, FailedAsset, Percentage
+from graphs.assets.models import ID_2, ID_3, AssetIds, Cosine, FailedAsset, Percentage
+from graphs.web.schemas import ID_1, Answer, AssetId
 
 Basis = Annotated[
     Literal["face", "image"],

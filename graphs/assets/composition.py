@@ -13,8 +13,7 @@ from graphs.assets.quality_models import (
     ImageDimensions,
     SymmetryScore,
 )
-from graphs.web.concurrent import task_group
-from graphs.web.context import Timer
+from graphs.web.context import Timer, task_group
 from graphs.web.uploads.library import Library
 
 

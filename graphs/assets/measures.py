@@ -9,9 +9,8 @@ from deployments.quality.blur import Sharpness
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Ratings
 from graphs.assets.scores import quality_score, sharpness_score
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
-from graphs.web.pictures import Picture, Pictures
+from graphs.web.context import Context, task_group
+from graphs.web.images import DecodedImage, ImageDecoder
 from graphs.web.uploads.library import Library
 from stores.records import Asset
 from vision.errors import ModelNotLoaded, StageError
@@ -60,21 +59,21 @@ class Measures:
     def __init__(self, context: Context, library: Library) -> None:
         self._stages = context.stages
         self._library = library
-        self._pictures = Pictures(context.settings.max_image_pixels)
+        self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
     async def quality(self, asset: Asset) -> Quality:
         """Raises the StageError of this asset."""
-        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             return await self._quality(picture)
 
     async def framing(self, asset: Asset) -> Framing:
         """Raises the StageError of this asset."""
-        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             return await self._framing(picture)
 
     async def everything(self, asset: Asset) -> tuple[Quality, Lighting, Framing]:
         """Raises the StageError of this asset."""
-        async with self._pictures.opened(await self._library.picture(asset)) as picture:
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             async with task_group() as group:
                 quality = group.create_task(self._quality(picture))
                 lighting = group.create_task(self._stages[EXPOSURE](picture.image))
@@ -105,7 +104,7 @@ class Measures:
                 group.create_task(one(asset))
         return found, failures
 
-    async def _quality(self, picture: Picture) -> Quality:
+    async def _quality(self, picture: DecodedImage) -> Quality:
         async with task_group() as group:
             calls = [group.create_task(self._stages[key](picture.image)) for key in (BLUR, BRISQUE, NIMA)]
         sharpness: Sharpness
@@ -120,7 +119,7 @@ class Measures:
             sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
         )
 
-    async def _framing(self, picture: Picture) -> Framing:
+    async def _framing(self, picture: DecodedImage) -> Framing:
         faces: tuple[Face, ...] = await self._stages[FACES](picture.image)
         composition: Composition = await self._stages[COMPOSITION]((picture.image, faces))
         return Framing(composition, picture.width, picture.height, len(faces))

@@ -8,19 +8,12 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from graphs.assets.features import FeatureSource
-from graphs.assets.models import (
-    AssetId,
-    AssetRef,
-    DeleteAnswer,
-    FeaturesAnswer,
-    MediaDetails,
-    PreprocessAnswer,
-    UploadAnswer,
-)
+from graphs.assets.models import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
 from graphs.assets.nearest import forget
+from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
-from graphs.web.json import JsonResponse
+from graphs.web.schemas import AssetId
 from graphs.web.uploads.library import Library, poster_key
 from stores.records import Asset
 from vision.errors import InvalidInput, StageError

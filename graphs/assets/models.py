@@ -1,65 +1,32 @@
 """Requests and responses of the asset API, as ``asset-api-fields.md`` names them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
+from pydantic import BaseModel, Field, FiniteFloat
 
-AssetId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+from graphs.web.schemas import ID_1, Answer, AssetId, example
+
 AssetIds = Annotated[list[AssetId], Field(fail_fast=True)]
 """Told of its first fault only: a body of a megabyte has room for half a million of them."""
 Percentage = Annotated[float, Field(ge=0, le=100)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 
-ID_1 = "9f86d081884c7d659a2feaa0c55ad015"
 ID_2 = "60303ae22b998861bce3b28f33eec1be"
 ID_3 = "fd61a03af4f77d870fc21e05e7e80678"
-
-
-def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [values]})
-
-
-class Answer(BaseModel):
-    """Fields of every response."""
-
-    processing_time: float = Field(description="seconds")
-
-
-class ErrorDetail(BaseModel):
-    """What went wrong and what to do next."""
-
-    code: str
-    message: str
-    details: Any = None
-    timestamp: datetime
-
-
-class ErrorBody(BaseModel):
-    """Body of every error of the asset API."""
-
-    model_config = _example(
-        error={
-            "code": "ASSET_NOT_FOUND",
-            "message": f"No asset with id {ID_1}; upload it first with POST /api/v1/upload-media.",
-            "details": {"asset_ids": [ID_1]},
-            "timestamp": "2026-01-15T12:00:00Z",
-        }
-    )
-    error: ErrorDetail
 
 
 class AssetRef(BaseModel):
     """One asset."""
 
-    model_config = _example(asset_id=ID_1)
+    model_config = example(asset_id=ID_1)
     asset_id: AssetId
 
 
 class PairRequest(BaseModel):
     """Two assets."""
 
-    model_config = _example(asset_id_1=ID_1, asset_id_2=ID_2)
+    model_config = example(asset_id_1=ID_1, asset_id_2=ID_2)
     asset_id_1: AssetId
     asset_id_2: AssetId
 
@@ -67,7 +34,7 @@ class PairRequest(BaseModel):
 class BestMatchRequest(BaseModel):
     """A reference and its candidates."""
 
-    model_config = _example(reference_asset_id=ID_1, candidate_asset_ids=[ID_2, ID_3])
+    model_config = example(reference_asset_id=ID_1, candidate_asset_ids=[ID_2, ID_3])
     reference_asset_id: AssetId
     candidate_asset_ids: AssetIds = Field(min_length=1)
 
@@ -75,14 +42,14 @@ class BestMatchRequest(BaseModel):
 class BatchRequest(BaseModel):
     """A set of assets."""
 
-    model_config = _example(asset_ids=[ID_1, ID_2, ID_3])
+    model_config = example(asset_ids=[ID_1, ID_2, ID_3])
     asset_ids: AssetIds = Field(min_length=1)
 
 
 class SearchRequest(BaseModel):
     """A query and where to look; without dataset_asset_ids the whole library."""
 
-    model_config = _example(query_asset_id=ID_1, top_k=5)
+    model_config = example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
     dataset_asset_ids: AssetIds | None = None
     top_k: int = Field(default=10, ge=1, le=1000)
@@ -91,7 +58,7 @@ class SearchRequest(BaseModel):
 class AnomalyRequest(BaseModel):
     """References that show what is normal, and the assets to test."""
 
-    model_config = _example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
+    model_config = example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
     reference_asset_ids: AssetIds = Field(min_length=2)
     test_asset_ids: AssetIds = Field(min_length=1)
     anomaly_threshold: FiniteFloat = Field(default=2.0, ge=0, le=100)
@@ -100,7 +67,7 @@ class AnomalyRequest(BaseModel):
 class ClusteringRequest(BaseModel):
     """Assets to group; without n_clusters the number is chosen by silhouette."""
 
-    model_config = _example(asset_ids=[ID_1, ID_2, ID_3], n_clusters=2, cluster_method="kmeans")
+    model_config = example(asset_ids=[ID_1, ID_2, ID_3], n_clusters=2, cluster_method="kmeans")
     asset_ids: AssetIds = Field(min_length=2)
     n_clusters: int | None = Field(default=None, ge=1, le=100)
     cluster_method: Literal["kmeans", "dbscan", "agglomerative", "hdbscan"] = "kmeans"
@@ -111,14 +78,14 @@ class ClusteringRequest(BaseModel):
 class QualityThreshold(BaseModel):
     """New quality threshold."""
 
-    model_config = _example(threshold=0.7)
+    model_config = example(threshold=0.7)
     threshold: float = Field(ge=0, le=1)
 
 
 class SimilarityThreshold(BaseModel):
     """New similarity threshold, in per cent."""
 
-    model_config = _example(threshold=75.0)
+    model_config = example(threshold=75.0)
     threshold: float = Field(ge=0, le=100)
 
 

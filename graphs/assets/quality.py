@@ -15,8 +15,7 @@ from graphs.assets.quality_models import (
     QualityResult,
 )
 from graphs.assets.scores import batch_statistics, diversity_score, feature_statistics, overall_quality
-from graphs.web.concurrent import task_group
-from graphs.web.context import Timer
+from graphs.web.context import Timer, task_group
 from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Library
 from stores.records import Asset, Features

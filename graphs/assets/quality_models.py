@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.models import ID_1, Answer, AssetId
+from graphs.web.schemas import ID_1, Answer, AssetId
 
 Score = Annotated[float, Field(ge=0, le=1)]
 

@@ -10,7 +10,7 @@ from graphs.authenticity.pictures import look
 from graphs.authenticity.results import Results
 from graphs.authenticity.uploads import Handed
 from graphs.web.context import Clock, Context
-from graphs.web.pictures import Pictures
+from graphs.web.images import ImageDecoder
 from vision.forensics.jpeg import luma_table
 from vision.images import decode
 
@@ -21,13 +21,13 @@ class ImageAnalysis:
     def __init__(self, context: Context, results: Results) -> None:
         self._context = context
         self._results = results
-        self._pictures = Pictures(context.settings.max_image_pixels)
+        self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
     async def of(self, handed: Handed, clock: Clock) -> ImageAnswer:
         """The answer, kept. Raises the errors of decoding, of overload, and ModelNotLoaded when nothing answers."""
         data = await asyncio.to_thread(handed.path.read_bytes)
         limit = self._context.settings.max_image_pixels
-        async with self._pictures.opened(data) as picture:
+        async with self._pictures.decoded(data) as picture:
             table = await asyncio.to_thread(luma_table, data, limit)
             found = await look(self._context, picture.image, table)
         answer = image_answer(handed, found, clock)

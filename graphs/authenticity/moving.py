@@ -16,8 +16,7 @@ from graphs.authenticity.sound import opened_sound
 from graphs.authenticity.tracking import Follower
 from graphs.authenticity.uploads import Handed
 from graphs.authenticity.voices import listen
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from vision.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
 from vision.faces.face import Face
 from vision.images import Pixels

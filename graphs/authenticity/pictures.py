@@ -4,8 +4,7 @@ from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
 from deployments.serving.shared import SharedImage
 from graphs.authenticity.findings import Absent, PictureFindings, found
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from vision.errors import ModelNotLoaded, StageUnavailable
 from vision.faces.face import Face
 

@@ -11,8 +11,7 @@ from deployments.forensics.voice import Voice
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.sound import RATE, Heard, Samples
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from vision.errors import ModelNotLoaded, StageUnavailable
 from vision.forensics.voices import SAMPLES
 

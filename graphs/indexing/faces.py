@@ -13,7 +13,7 @@ from graphs.assets.measures import FACES
 from graphs.indexing.serving import BLANK
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
-from graphs.web.pictures import Pictures
+from graphs.web.images import ImageDecoder
 from graphs.web.uploads.library import Library
 from stores.records import PLACE_COLUMNS, Asset, PictureFaces
 from vision.errors import InvalidMedia, ModelNotLoaded, StageError
@@ -38,7 +38,7 @@ class FaceSource:
     def __init__(self, context: Context, library: Library) -> None:
         self._context = context
         self._library = library
-        self._pictures = Pictures(context.settings.max_image_pixels)
+        self._pictures = ImageDecoder(context.settings.max_image_pixels)
         self._room = asyncio.Semaphore(ASSETS_AT_ONCE)
         self._computing: dict[str, asyncio.Task[tuple[SeenFace, ...]]] = {}
         self._version = ""
@@ -114,7 +114,7 @@ class FaceSource:
         return seen
 
     async def _look(self, data: bytes) -> tuple[SeenFace, ...]:
-        async with self._pictures.opened(data) as picture:
+        async with self._pictures.decoded(data) as picture:
             found: tuple[Face, ...] = await self._context.stages[FACES](picture.image)
             faces = tuple(sorted(found, key=lambda face: -face.width * face.height)[:MAX_FACES])
             if not faces:

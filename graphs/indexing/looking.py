@@ -17,7 +17,7 @@ from graphs.indexing.models import CAMERA, CUTS
 from graphs.indexing.passes import Chunk, Look
 from graphs.indexing.patience import patiently
 from graphs.indexing.serving import FACES, IDENTITY
-from graphs.web.concurrent import task_group
+from graphs.web.context import task_group
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
 from vision.shots.motion import Motion, Motions

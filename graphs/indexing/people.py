@@ -15,8 +15,7 @@ from graphs.indexing.keeping import check_asset
 from graphs.indexing.patience import patiently
 from graphs.indexing.representatives import faces_folder
 from graphs.indexing.watch import Timeline
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from stores import derived as belongings
 from stores.people import VideoIndex
 from vision.errors import MediaNotFound

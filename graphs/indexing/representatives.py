@@ -15,8 +15,7 @@ from deployments.media.frames import FramePicture, FrameRequest
 from deployments.media.sharpness import BlurScore
 from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.media.thumbnail import FRAMES
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from stores import derived as belongings
 from stores.objects import ObjectNotFound
 from stores.people import TraceBoxes, TraceRecord, VideoIndex

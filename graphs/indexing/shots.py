@@ -21,8 +21,7 @@ from graphs.indexing.parts import Parts
 from graphs.indexing.patience import patiently
 from graphs.indexing.watch import Timeline
 from graphs.shots.thumbnails import FRAMES, folder, key_of
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from stores import derived as belongings
 from stores.shots import Shot, Transition
 from vision.embed.embedding import ClipEmbedding, Embedding

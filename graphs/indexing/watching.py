@@ -10,8 +10,7 @@ from graphs.indexing.looking import Looking
 from graphs.indexing.passes import Chunk
 from graphs.indexing.watch import Watch
 from graphs.jobs.runner import JobContext
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 
 CHUNKS_AT_ONCE: Final = 2
 """One is looked at while the next one is decoded."""

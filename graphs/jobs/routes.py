@@ -7,8 +7,8 @@ from fastapi import APIRouter, FastAPI, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from graphs.assets.models import ErrorBody
 from graphs.web.context import Context
+from graphs.web.schemas import ErrorBody
 from stores.jobs import Job, JobStatus
 from vision.errors import StageError
 

@@ -21,8 +21,7 @@ from graphs.media.results import results_router
 from graphs.media.thumbnail import FRAMES, thumbnail_router
 from graphs.media.video import video_router
 from graphs.web.context import Context
-from graphs.web.uploads.library import Library
-from graphs.web.videos import Videos
+from graphs.web.uploads.library import Library, Videos
 
 STAGES = (
     *(CLIPS, FRAMES, SHARPNESS, FACES, IDENTITY, PHOTO_FACES, TRACKS, IDENTITIES),

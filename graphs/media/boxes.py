@@ -6,8 +6,7 @@ import numpy as np
 
 from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.media.spans import Span
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
+from graphs.web.context import Context, task_group
 from stores.people import TraceBoxes, TraceRecord
 from vision.media.plan import BoxTrack
 

@@ -7,9 +7,9 @@ from fastapi.responses import Response
 
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import Audio, Mode, SpanOf
-from graphs.web.videos import FileUuid, Videos
+from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.uploads.library import Videos
 from vision.errors import InvalidInput
 
 CACHE = "public, max-age=86400"

@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Path
 from numpy.typing import NDArray
 
-from graphs.assets.models import AssetId
 from graphs.indexing.representatives import Representatives
 from graphs.media.errors import IdentityNotFound, NeverTogether
 from graphs.media.models import (
@@ -20,9 +19,9 @@ from graphs.media.models import (
     RepresentativeFace,
 )
 from graphs.media.results import bbox, indexed, thumbnail_url
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
-from graphs.web.videos import Videos
+from graphs.web.context import Context, task_group
+from graphs.web.schemas import AssetId
+from graphs.web.uploads.library import Videos
 from stores.people import Identity, TraceRecord
 from vision.errors import InvalidInput
 

@@ -1,14 +1,11 @@
 """Errors of the media API beside those of stages and assets."""
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from graphs.web.schemas import Responses
 from vision.errors import StageError
-
-Responses = dict[int | str, dict[str, Any]]
-"""What OpenAPI says of the answers of a route, by status."""
-BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
 class NotIndexed(StageError):

@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter
 
-from graphs.assets.models import AssetId
 from graphs.indexing.video import KIND, submit
 from graphs.jobs import routes as jobs
 from graphs.jobs.routes import JobAnswer
 from graphs.media.models import FileDetails, IndexAccepted, IndexState
 from graphs.web.context import Context
-from graphs.web.videos import Videos
+from graphs.web.schemas import AssetId
+from graphs.web.uploads.library import Videos
 from stores.records import Asset
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from graphs.assets.models import AssetId
 from graphs.jobs.routes import JobAnswer
+from graphs.web.schemas import AssetId
 
 FILE = "aeed71342a899fe4b4c57b7d41bcb692"
 PERSON = "c3545906-c82d-4b66-aa1d-150bc02decce"

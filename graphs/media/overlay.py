@@ -7,9 +7,10 @@ from fastapi.responses import Response
 
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import BINARY, NotIndexed, Responses
+from graphs.media.errors import NotIndexed
 from graphs.media.spans import Audio, Mode, Span, SpanOf
-from graphs.web.videos import FileUuid, Videos
+from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.uploads.library import Videos
 
 CACHE = "private, no-cache"
 """Names and traces change."""

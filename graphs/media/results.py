@@ -6,14 +6,14 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from graphs.assets.models import AssetId
 from graphs.indexing.representatives import Box, Chosen, Representatives, whole_box
-from graphs.media.errors import NotIndexed, Responses, TraceNotFound
+from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.media.models import BBox, Representative, RepresentativeAnswer, TraceAnswer, TraceBox, TracesAnswer
 from graphs.media.models import Trace as TraceModel
 from graphs.media.spans import FrameNumber
 from graphs.web.context import Context
-from graphs.web.videos import Videos
+from graphs.web.schemas import AssetId, Responses
+from graphs.web.uploads.library import Videos
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 
 TraceId = Annotated[int, Path(ge=0, le=2**31 - 1)]

@@ -10,8 +10,7 @@ from graphs.media.ranges import StoredFile, select
 from graphs.media.streams import Stream
 from graphs.web.context import Context
 from graphs.web.contracts import MEDIA
-from graphs.web.errors import AssetNotFound
-from graphs.web.failures import Failure
+from graphs.web.errors import AssetNotFound, Failure
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FramePicture, FrameRequest
-from graphs.media.errors import BINARY, Responses
 from graphs.media.spans import FrameNumber
 from graphs.web.context import Context
-from graphs.web.videos import FileUuid, Videos
+from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.uploads.library import Videos
 from vision.errors import InvalidInput
 
 FRAMES = "media/frames"

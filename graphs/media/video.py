@@ -7,11 +7,12 @@ from fastapi.responses import Response
 
 from graphs.media.boxes import Boxes
 from graphs.media.clips import Clips
-from graphs.media.errors import BINARY, NotIndexed, Responses
+from graphs.media.errors import NotIndexed
 from graphs.media.spans import Audio, Mode, SpanOf
 from graphs.media.stored import stored_video
 from graphs.web.context import Context
-from graphs.web.videos import FileUuid, Videos
+from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.uploads.library import Videos
 
 CACHE = "private, max-age=86400"
 NO_CACHE = "private, no-cache"

@@ -8,9 +8,8 @@ from typing import Final
 
 from fastapi import UploadFile
 
-from graphs.web.concurrent import task_group
-from graphs.web.context import Context
-from graphs.web.fetch.sources import from_base64
+from graphs.web.context import Context, task_group
+from graphs.web.images import from_base64
 from graphs.web.uploads.spool import base_name
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
 from vision.muzzle.encoding import MuzzleEncoding

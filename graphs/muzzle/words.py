@@ -1,10 +1,10 @@
 """What the OpenAPI document says of the routes, in the words of the contract."""
 
-from typing import Any, Final
+from typing import Final
 
 from fastapi.security import APIKeyHeader
 
-Responses = dict[int | str, dict[str, Any]]
+from graphs.web.schemas import Responses
 
 KEY: Final = APIKeyHeader(
     name="X-API-Key",

@@ -24,9 +24,8 @@ from graphs.photos.models import (
     Quality,
     Region,
 )
-from graphs.web.concurrent import task_group
-from graphs.web.context import Clock, Context
-from graphs.web.pictures import Picture, Pictures
+from graphs.web.context import Clock, Context, task_group
+from graphs.web.images import DecodedImage, ImageDecoder
 from vision.embed.embedding import ClipEmbedding
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.faces.face import Face
@@ -46,17 +45,19 @@ class PhotoAnalysis:
 
     def __init__(self, context: Context) -> None:
         self._stages = context.stages
-        self._pictures = Pictures(context.settings.max_image_pixels)
+        self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
     async def of(self, data: bytes, image: ImageInput, flags: Flags, clock: Clock) -> PhotoResult:
         """The result of one encoded picture. Raises the first StageError of any part; the other parts are cancelled.
 
         ``clock`` is the one that started when the picture was asked for.
         """
-        async with self._pictures.opened(data) as picture:
+        async with self._pictures.decoded(data) as picture:
             async with task_group() as group:
 
-                def start(wanted: bool, part: Callable[[Picture], Coroutine[Any, Any, T]]) -> asyncio.Task[T] | None:
+                def start(
+                    wanted: bool, part: Callable[[DecodedImage], Coroutine[Any, Any, T]]
+                ) -> asyncio.Task[T] | None:
                     return group.create_task(part(picture)) if wanted else None
 
                 blur = start(flags.run_blur, self._blur)
@@ -77,13 +78,13 @@ class PhotoAnalysis:
                 processing_time_ms=clock.milliseconds,
             )
 
-    async def _blur(self, picture: Picture) -> Blur:
+    async def _blur(self, picture: DecodedImage) -> Blur:
         found: Sharpness = await self._stages[BLUR](picture.image)
         return Blur(
             laplacian_variance=found.laplacian_variance, is_blurry=found.is_blurry, blur_threshold=found.threshold
         )
 
-    async def _rated(self, picture: Picture) -> tuple[Quality, Aesthetic]:
+    async def _rated(self, picture: DecodedImage) -> tuple[Quality, Aesthetic]:
         async with task_group() as group:
             distortion_task = group.create_task(self._distortion(picture))
             ratings_task = group.create_task(self._stages[NIMA](picture.image))
@@ -104,7 +105,7 @@ class PhotoAnalysis:
             Aesthetic(nima_aesthetic_score=aesthetic, aesthetic_label=aesthetic_label(aesthetic)),
         )
 
-    async def _distortion(self, picture: Picture) -> Distortion:
+    async def _distortion(self, picture: DecodedImage) -> Distortion:
         try:
             found: Distortion = await self._stages[BRISQUE](picture.image)
         except InvalidInput as error:
@@ -112,7 +113,7 @@ class PhotoAnalysis:
             raise InvalidInput(f"{error.message} run_quality=false leaves its quality out.") from None
         return found
 
-    async def _emotion(self, picture: Picture) -> EmotionResult | None:
+    async def _emotion(self, picture: DecodedImage) -> EmotionResult | None:
         faces: tuple[Face, ...] = await self._stages[FACES](picture.image)
         if not faces:
             return None
@@ -130,7 +131,7 @@ class PhotoAnalysis:
             ],
         )
 
-    async def _embedding(self, picture: Picture) -> EmbeddingResult:
+    async def _embedding(self, picture: DecodedImage) -> EmbeddingResult:
         found: ClipEmbedding = await self._stages[CLIP](picture.image)
         # Eight places are all that a float32 of this size has; more would double the answer.
         vector: list[float] = np.round(found.vector.astype(np.float64), 8).tolist()

@@ -3,11 +3,10 @@
 from fastapi import APIRouter
 
 from graphs.photos.analysis import PhotoAnalysis
-from graphs.photos.batch import analyze_all
+from graphs.photos.batch import analyze_all, encoded
 from graphs.photos.errors import PhotoBatchTooLarge
 from graphs.photos.models import API_VERSION, AnalyzeAnswer, AnalyzeRequest, BatchAnalyzeAnswer, BatchAnalyzeRequest
 from graphs.web.context import Context, Timer
-from graphs.web.fetch.sources import encoded
 
 
 def add_analyze_routes(router: APIRouter, context: Context) -> None:

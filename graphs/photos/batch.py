@@ -8,9 +8,8 @@ from typing import Final
 from graphs.photos.analysis import PhotoAnalysis
 from graphs.photos.errors import code_of
 from graphs.photos.models import Flags, ImageInput, PhotoResult
-from graphs.web.concurrent import task_group
-from graphs.web.context import Clock, Context
-from graphs.web.fetch.sources import encoded
+from graphs.web.context import Clock, Context, task_group
+from graphs.web.images import from_base64
 from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
@@ -19,6 +18,14 @@ FILES_AT_ONCE: Final = 8
 """Encoded pictures of one request at hand: enough that slow hosts are waited for together."""
 PICTURES_AT_ONCE: Final = 4
 """Decoded ones: keeps every stage busy, and is half of what the gateway holds for all requests."""
+
+
+async def encoded(context: Context, image: ImageInput) -> bytes:
+    """Return the file that the request names or holds. Raises ImageFetchError, MediaTooLarge and InvalidMedia."""
+    if image.url is not None:
+        return await context.fetcher.fetch(image.url)
+    assert image.data is not None
+    return await asyncio.to_thread(from_base64, image.data, context.settings.max_image_size_bytes)
 
 
 async def analyze_all(

@@ -15,9 +15,9 @@ from graphs.jobs import routes as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.models import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
 from graphs.shots.sheet import sheet_url
+from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
-from graphs.web.json import JsonResponse
-from graphs.web.videos import Videos
+from graphs.web.uploads.library import Videos
 from stores.jobs import Job
 from stores.records import Asset
 from stores.shots import Analysis, Shot

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, FastAPI
 
-from graphs.assets.models import ErrorBody
 from graphs.indexing.models import CUTS, EMBED, FACES
 from graphs.shots.analyze import analyze_router
 from graphs.shots.browsing import browsing_router
@@ -13,7 +12,8 @@ from graphs.shots.storing import storing_router
 from graphs.shots.suggesting import suggesting_router
 from graphs.shots.thumbnails import FRAMES
 from graphs.web.context import Context
-from graphs.web.videos import Videos
+from graphs.web.schemas import ErrorBody
+from graphs.web.uploads.library import Videos
 
 STAGES = (SENTENCE, CLIP, FRAMES, CUTS, EMBED, FACES)
 ERRORS = {

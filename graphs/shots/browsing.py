@@ -9,9 +9,9 @@ from fastapi.responses import Response
 from graphs.shots import thumbnails
 from graphs.shots.errors import ShotNotFound
 from graphs.shots.models import Label, LibraryAnswer, ShotDeleted, ShotId
+from graphs.web.bodies import JsonResponse
 from graphs.web.context import Context, Timer
-from graphs.web.json import JsonResponse
-from graphs.web.videos import Videos
+from graphs.web.uploads.library import Videos
 from stores.shots import Shot, ShotFilter
 
 LAST_PAGE: Final = 1_000_000

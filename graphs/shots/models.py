@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
-from graphs.assets.models import Answer, AssetId
+from graphs.web.schemas import Answer, AssetId
 from stores.jobs import JobStatus
 from vision.shots.transitions import THRESHOLD
 

@@ -7,12 +7,12 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
-from graphs.media.errors import BINARY, Responses
 from graphs.shots import thumbnails
 from graphs.shots.drawing import Cell, sheet, words
 from graphs.shots.errors import NotAnalyzed
 from graphs.web.context import Context
-from graphs.web.videos import FileUuid, Videos
+from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.uploads.library import Videos
 from stores.records import Asset
 from stores.shots import Analysis, Shot
 from vision.errors import StageError

@@ -16,7 +16,7 @@ from graphs.shots.words import parts_of
 from graphs.web.bodies import large_body_route
 from graphs.web.context import Context, Timer
 from graphs.web.errors import AssetNotFound
-from graphs.web.videos import Videos
+from graphs.web.uploads.library import Videos
 from stores.shots import Shot
 
 MAX_BODY: Final = 16 * 2**20

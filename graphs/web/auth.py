@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.settings import Settings
 from graphs.web.contracts import Contracts
-from graphs.web.failures import Failure
+from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
 
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}

@@ -1,7 +1,9 @@
 """What every graph is built with: settings, stores and stage handles. No globals, so tests build their own."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
@@ -56,6 +58,19 @@ class Context:
         await self.animals.close()
         await self.cache.close()
         await self.fetcher.close()
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Run tasks in asyncio's TaskGroup; its first failure is raised alone, so that an error handler knows its class.
+
+    A failure, or leaving early, cancels the tasks that still run.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 class Clock:

@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.settings import Settings
 from graphs.photos.errors import CODES as PHOTO_CODES
-from graphs.web.failures import CODED, ErrorStyle, Failure
+from graphs.web.errors import CODED, ErrorStyle, Failure
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ ASSETS = Contract(
 )
 PHOTOS = Contract(
     paths="/v1/",
-    errors=ErrorStyle(_photo, {kind.code: words for kind, words in PHOTO_CODES.items()}),
+    errors=ErrorStyle(_photo, {kind.code: answer for kind, answer in PHOTO_CODES.items()}),
     limits=lambda settings: (
         RateLimit("photos", settings.rate_limit_per_minute, ".*", burst=settings.rate_limit_burst),
     ),

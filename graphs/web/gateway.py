@@ -19,7 +19,7 @@ from graphs.web.apis import APIS
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.context import Context
 from graphs.web.contracts import Contracts
-from graphs.web.failures import install_error_handlers
+from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
 from graphs.web.health import health_router
 from graphs.web.limits import RequestLimits

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from configs.settings import Settings
 from deployments.serving.handle import request_deadline
 from graphs.web.contracts import Contracts
-from graphs.web.failures import Failure
+from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
 
 UPLOAD_ROUTES = ("/upload-media",)

@@ -9,7 +9,7 @@ from graphs.web.auth import CLIENT, OPEN_PATHS
 from graphs.web.buckets import Bucket, Buckets, Taken
 from graphs.web.clients import Clients
 from graphs.web.contracts import Contracts, RateLimit
-from graphs.web.failures import Failure
+from graphs.web.errors import Failure
 from stores.cache import Cache
 
 

@@ -12,7 +12,7 @@ import deployments
 import graphs
 import stores
 import vision
-from graphs.web.failures import RETRY_AFTER_S, install_error_handlers
+from graphs.web.errors import RETRY_AFTER_S, install_error_handlers
 from stores.documents import StoreError
 from tests.graphs.samples import error_of
 from vision.errors import StageError
@@ -56,7 +56,6 @@ TABLE = {
     "NoHeatMap": ("NO_HEAT_MAP", 404),
     "AnimalNotFound": ("ANIMAL_NOT_FOUND", 404),
     "AnimalExists": ("ANIMAL_EXISTS", 409),
-    "StorageError": ("STORAGE_ERROR", 500),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
 }
 ARGUMENTS = {

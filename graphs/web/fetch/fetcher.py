@@ -10,9 +10,7 @@ import httpcore
 import httpx
 
 from configs.settings import Settings
-from graphs.web.fetch.addresses import AllowList
-from graphs.web.fetch.errors import ImageFetchError
-from graphs.web.fetch.network import GuardedNetwork
+from graphs.web.fetch.network import AllowList, GuardedNetwork, ImageFetchError
 from vision.errors import MediaTooLarge
 
 MAX_REDIRECTS: Final = 3

@@ -166,3 +166,17 @@ class Library:
         await self._context.objects.delete(poster_key(asset_id))
         await self._context.documents.delete_asset(asset_id)
         return existed
+
+
+class Videos:
+    """Look-up of videos among the assets; a ``file_uuid`` is an asset id."""
+
+    def __init__(self, context: Context) -> None:
+        self._library = Library(context)
+
+    async def get(self, file_uuid: str) -> Asset:
+        """Return a video's record. Raises AssetNotFound, and InvalidInput for images and audio."""
+        asset = await self._library.get(file_uuid)
+        if asset.kind != "video":
+            raise InvalidInput(f"{file_uuid} is {asset.kind} ({asset.format}); this route takes videos only.")
+        return asset

@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 
-from graphs.web.json import JsonResponse
+from graphs.web.bodies import JsonResponse
 from ops.bench.raw import load_stage
 
 BATCH = 16

@@ -8,7 +8,7 @@ import litserve
 from fastapi import Request
 from fastapi.responses import Response
 
-from graphs.web.json import JsonResponse
+from graphs.web.bodies import JsonResponse
 from ops.bench.raw import load_stage
 
 BATCH = 16

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from deployments.serving.handle import request_deadline
 from graphs.web import bodies
 from graphs.web.bodies import large_body_route
-from graphs.web.failures import install_error_handlers
+from graphs.web.errors import install_error_handlers
 
 PADDING = "x" * bodies.SMALL
 

@@ -5,14 +5,14 @@ import random
 
 import pytest
 
-from graphs.web.fetch import sources
-from graphs.web.fetch.sources import from_base64
+from graphs.web import images
+from graphs.web.images import from_base64
 from vision.errors import InvalidMedia, MediaTooLarge
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 767, 768, 769, 5000])
 def test_base64_comes_back(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_SLICE", 1024)  # so that some have several slices
+    monkeypatch.setattr(images, "_SLICE", 1024)  # so that some have several slices
     data = random.Random(size).randbytes(size)
     assert from_base64(base64.b64encode(data).decode(), max_bytes=size) == data
 
@@ -33,7 +33,7 @@ def test_base64_comes_back(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_no_standard_base64(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_SLICE", 1024)
+    monkeypatch.setattr(images, "_SLICE", 1024)
     with pytest.raises(InvalidMedia, match="no standard base64"):
         from_base64(text, max_bytes=10_000)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from graphs.web.concurrent import task_group
+from graphs.web.context import task_group
 
 
 async def test_results_are_there_when_the_block_ends() -> None:

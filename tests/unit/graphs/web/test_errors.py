@@ -12,8 +12,7 @@ from starlette.exceptions import HTTPException
 from graphs.photos.errors import ClusteringError, PhotoBatchTooLarge
 from graphs.web import contracts
 from graphs.web.contracts import Contract, Contracts
-from graphs.web.errors import AssetNotFound
-from graphs.web.failures import install_error_handlers
+from graphs.web.errors import AssetNotFound, install_error_handlers
 from graphs.web.fetch import ImageFetchError
 from stores.documents import StoreError
 from vision import errors

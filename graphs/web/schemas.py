@@ -1,0 +1,57 @@
+"""Request and response types that several APIs share."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+ID_1: Final = "9f86d081884c7d659a2feaa0c55ad015"
+"""An asset id for examples."""
+
+AssetId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+FileUuid = Annotated[AssetId, Path(description="the asset id that the upload gave", examples=[ID_1])]
+
+Responses = dict[int | str, dict[str, Any]]
+"""What OpenAPI says about the responses of a route, by status."""
+BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
+"""OpenAPI's media type object of a body of bytes."""
+
+
+def example(**values: Any) -> ConfigDict:
+    """Return a ``model_config`` that shows these values as the example of a model."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+class Answer(BaseModel):
+    """Fields of every response of the asset API."""
+
+    processing_time: float = Field(description="seconds")
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong and what to do next."""
+
+    code: str
+    message: str
+    details: Any = None
+    timestamp: datetime
+
+
+class ErrorBody(BaseModel):
+    """Body of every error of the asset API."""
+
+    model_config = example(
+        error={
+            "code": "ASSET_NOT_FOUND",
+            "message": f"No asset with id {ID_1}; upload it first with POST /api/v1/upload-media.",
+            "details": {"asset_ids": [ID_1]},
+            "timestamp": "2026-01-15T12:00:00Z",
+        }
+    )
+    error: ErrorDetail
+
+
+def error_responses(texts: dict[int, str], model: type[BaseModel] = ErrorBody) -> Responses:
+    """Return OpenAPI's description of errors: a text for each status, and the model of their body."""
+    return {status: {"model": model, "description": text} for status, text in texts.items()}

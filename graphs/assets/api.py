@@ -3,6 +3,7 @@
 from fastapi import APIRouter, FastAPI
 
 from deployments.embed.dinov3 import DINOV3
+from deployments.people.identity import IDENTITY
 from graphs.assets.analytics import ANOMALIES, CLUSTERS, analytics_router
 from graphs.assets.characters import characters_router
 from graphs.assets.composition import composition_router
@@ -17,14 +18,14 @@ from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, EXPOSURE, FACES, 
 from graphs.assets.media import media_router
 from graphs.assets.nearest import NEAREST
 from graphs.assets.quality import quality_router
-from graphs.indexing.faces import IDENTITY, FaceSource
+from graphs.indexing.faces import FaceSource
 from graphs.web.context import Context
 from graphs.web.schemas import ErrorBody
 from graphs.web.uploads.library import Library
 
 STAGES = (
     *(DINOV3.key, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
-    *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
+    *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY.key),
 )
 ERRORS = {
     400: "the request or the file is not what the route takes",

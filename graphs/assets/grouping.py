@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deployments.analysis.groups import GroupQuery, Groups
 from graphs.assets.character_models import Basis, CharacterGroup, FaceBox, GroupedAsset
 from graphs.assets.features import FeatureSource
-from graphs.indexing.faces import FaceSource, SeenFace
+from graphs.indexing.faces import EmbeddedFace, FaceSource
 from graphs.web.context import Context
 from stores.records import Asset
 from vision.errors import StageError
@@ -80,7 +80,7 @@ class Grouping:
         ]
 
 
-def _prominent(faces: tuple[SeenFace, ...]) -> tuple[SeenFace, ...]:
+def _prominent(faces: tuple[EmbeddedFace, ...]) -> tuple[EmbeddedFace, ...]:
     highest = max((face.height for face, _ in faces), default=0.0)
     return tuple(seen for seen in faces if seen[0].height >= PROMINENT * highest)[:PEOPLE_OF_ONE]
 

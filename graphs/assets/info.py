@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.embed.dinov3 import DINOV3
+from deployments.people.identity import IDENTITY
 from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, FACES, NIMA
 from graphs.assets.scores import EXPLAINED
 from graphs.assets.verdicts import EXPLAINED as VERDICTS
-from graphs.indexing.faces import IDENTITY
 from graphs.web.context import Context, Timer
 from graphs.web.health import stage_infos
 
@@ -81,7 +81,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "anomaly_detection": loaded[DINOV3.key] and loaded["analysis/anomalies"],
                 "quality_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (BLUR, BRISQUE, NIMA)),
                 "composition_analysis": loaded[COMPOSITION] and loaded[FACES],
-                "character_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (FACES, IDENTITY)),
+                "character_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (FACES, IDENTITY.key)),
             },
             scores=EXPLAINED | VERDICTS,
             limits={

@@ -7,7 +7,7 @@ from typing import Literal
 
 from graphs.assets.features import FeatureSource
 from graphs.assets.similarity import between, of_cosine
-from graphs.indexing.faces import FaceSource, SeenFace
+from graphs.indexing.faces import EmbeddedFace, FaceSource
 from stores.records import Asset, Features
 from vision.errors import StageError
 from vision.faces.calibration import image_percentage, similarity_percentage
@@ -93,7 +93,7 @@ def by_pictures(reference: Features, other: Features, faces: tuple[int, int]) ->
     )
 
 
-def by_faces(reference: tuple[SeenFace, ...], others: tuple[SeenFace, ...]) -> Likeness:
+def by_faces(reference: tuple[EmbeddedFace, ...], others: tuple[EmbeddedFace, ...]) -> Likeness:
     """The first of the reference's faces and the most alike of the others; both tuples have some."""
     face, vector = reference[0]
     cosines = [float(vector.vector @ other.vector) for _, other in others]

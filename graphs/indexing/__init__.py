@@ -1,1 +1,1 @@
-"""What is found in a video in one decode of it: people, shots, camera movements."""
+"""Index videos: decode once, infer people, shots and camera movements, and store them as durable jobs."""

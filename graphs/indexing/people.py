@@ -1,44 +1,157 @@
-"""Who is in a video: traces and identities, made of the faces that were seen in it."""
+"""Link the faces of a video to traces, and the traces to people known from other videos and photos, or to new ones."""
 
 import asyncio
 import itertools
+import uuid
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deployments.analysis.tracks import Detections, Trace, TrackRequest
-from graphs.indexing.assigning import Assigned
-from graphs.indexing.findings import stretch
-from graphs.indexing.keeping import check_asset
-from graphs.indexing.patience import patiently
-from graphs.indexing.representatives import faces_folder
-from graphs.indexing.watch import Timeline
+from deployments.analysis.identities import IDENTITIES, Assignment, IdentityRequest
+from deployments.analysis.tracks import TRACKS, Detections, Trace, TrackRequest
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
+from graphs.indexing.checkpoint import check_asset
+from graphs.indexing.decode import Timeline
+from graphs.indexing.inference import BLANK, retry
 from graphs.web.context import Context, task_group
-from stores import derived as belongings
-from stores.people import VideoIndex
+from stores import derived
+from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import MediaNotFound
 
-TRACKS: Final = "analysis/tracks"
 SHOTS_AT_ONCE: Final = 16
+LEAST_DETECTIONS: Final = 5
+"""Of somebody new; who was seen less often is left without an identity."""
+NAMESPACE: Final = uuid.UUID("6f0b6c1e-2f0d-4a64-9c56-6d2b35d8a7b4")
 
 
-async def traces_of(context: Context, found: Detections, first_frames: Sequence[int], watch: Timeline) -> list[Trace]:
-    """Shot by shot, since no trace goes beyond one: the messages stay small, and shots are linked side by side."""
-    bounds = [0, *np.searchsorted(found.frames, first_frames).tolist(), len(found.frames)]
-    room = asyncio.Semaphore(SHOTS_AT_ONCE)
+@dataclass(frozen=True, slots=True)
+class PeopleModels:
+    """``faces``: the version of the detector and its threshold; ``identity``: the version of the recognizer."""
 
-    async def shot(start: int, end: int) -> tuple[Trace, ...]:
-        part = stretch(found, start, end)
-        async with room:
-            request = TrackRequest(part, cuts=(), fps=watch.facts.fps, step=watch.step)
-            traces: tuple[Trace, ...] = await patiently(partial(context.stages[TRACKS], request))
-        return traces
+    faces: str
+    identity: str
+
+    @property
+    def version(self) -> str:
+        """Return both in one string."""
+        return f"{self.faces}+{self.identity}"
+
+    @classmethod
+    async def of(cls, context: Context) -> "PeopleModels":
+        """Return those that serve now. Raises ModelNotLoaded and StageUnavailable."""
+        detector, identity = await asyncio.gather(
+            context.stage(VIDEO_FACES).ready_info(BLANK), identity_version(context)
+        )
+        return cls(f"{detector['model_version']}:{detector.get('threshold', '')}", identity)
+
+
+async def identity_version(context: Context) -> str:
+    """Return the version of the recognizer; only vectors of one version are compared.
+
+    Raises ModelNotLoaded and StageUnavailable.
+    """
+    return str((await context.stage(IDENTITY).ready_info((BLANK, ())))["model_version"])
+
+
+async def link_traces(
+    context: Context, detections: Detections, first_frames: Sequence[int], timeline: Timeline
+) -> list[Trace]:
+    """Return the traces, of which none goes beyond a shot; ``first_frames``: of all shots but the first.
+
+    Shots are linked one by one: the messages stay small, and several are linked at once. Raises StageError.
+    """
+    bounds = [0, *np.searchsorted(detections.frames, first_frames).tolist(), len(detections.frames)]
+    slots = asyncio.Semaphore(SHOTS_AT_ONCE)
+
+    async def link(start: int, end: int) -> tuple[Trace, ...]:
+        part = Detections(**{each.name: getattr(detections, each.name)[start:end] for each in fields(Detections)})
+        async with slots:
+            request = TrackRequest(part, cuts=(), fps=timeline.facts.fps, step=timeline.step)
+            return await retry(context.stage(TRACKS), request)
 
     async with task_group() as group:
-        tasks = [group.create_task(shot(*ends)) for ends in itertools.pairwise(bounds) if ends[0] < ends[1]]
+        tasks = [group.create_task(link(*ends)) for ends in itertools.pairwise(bounds) if ends[0] < ends[1]]
     return [trace for task in tasks for trace in task.result()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assigned:
+    """``traces`` of a video as they are stored; ``new``: identities of theirs that are not stored yet."""
+
+    traces: list[tuple[TraceRecord, TraceBoxes]]
+    new: list[Identity]
+
+    @property
+    def identities(self) -> set[str]:
+        """Return the uuids of all whom traces belong to."""
+        return {record.identity_uuid for record, _ in self.traces if record.identity_uuid is not None}
+
+
+async def assign_identities(
+    context: Context, asset_id: str, traces: Sequence[Trace], times: NDArray[np.float64], model: str
+) -> Assigned:
+    """Number the traces from 1 and find whose they are; ``model`` made their vectors, ``times`` are of all frames.
+
+    A second call returns the same identities, whether those of the first were stored or not. Raises StageError.
+    """
+    known = [identity for identity in await context.people.list_identities() if identity.models == model]
+    request = IdentityRequest(
+        vectors=_stacked([trace.vector for trace in traces]),
+        spans=np.array([(trace.frames[0], trace.frames[-1]) for trace in traces], np.int64).reshape(-1, 2),
+        counts=np.array([trace.detected.sum() for trace in traces], np.int64),
+        known=tuple(identity.identity_uuid for identity in known),
+        known_vectors=_stacked([identity.vector for identity in known]),
+    )
+    assignments = await context.stage(IDENTITIES)(request)
+    new = _new_identities(asset_id, request, assignments, model)
+    owners = [each.known or (new[each.group].identity_uuid if each.group in new else None) for each in assignments]
+    records = [
+        (
+            TraceRecord(
+                asset_id=asset_id,
+                trace_id=number,
+                first_frame=int(trace.frames[0]),
+                last_frame=int(trace.frames[-1]),
+                first_time=float(times[trace.frames[0]]),
+                last_time=float(times[trace.frames[-1]]),
+                face_count=int(trace.detected.sum()),
+                identity_uuid=owner,
+                vector=trace.vector,
+            ),
+            TraceBoxes(trace.frames, trace.boxes, trace.confidences, trace.detected),
+        )
+        for number, (trace, owner) in enumerate(zip(traces, owners, strict=True), 1)
+    ]
+    return Assigned(records, list(new.values()))
+
+
+def _new_identities(
+    asset_id: str, request: IdentityRequest, assignments: Sequence[Assignment], model: str
+) -> dict[int, Identity]:
+    """Return by group an identity for those that are nobody known and were detected often enough."""
+    now = datetime.now(UTC)
+    new: dict[int, Identity] = {}
+    for group in sorted({each.group for each in assignments if each.known is None}):
+        members = [index for index, each in enumerate(assignments) if each.group == group]
+        counts = request.counts[members]
+        if counts.sum() < LEAST_DETECTIONS:
+            continue
+        mean = (request.vectors[members] * counts[:, None]).sum(0)
+        new[group] = Identity(
+            identity_uuid=str(uuid.uuid5(NAMESPACE, f"{asset_id} {model} {members[0]}")),
+            name=None,
+            models=model,
+            vector=unit(mean),
+            weight=float(counts.sum()),
+            references=(),
+            created_at=now,
+        )
+    return new
 
 
 async def store_people(context: Context, index: VideoIndex, assigned: Assigned) -> None:
@@ -46,12 +159,26 @@ async def store_people(context: Context, index: VideoIndex, assigned: Assigned) 
     for identity in assigned.new:
         await context.people.put_identity(identity)
     await context.people.put_index(index, assigned.traces)
-    await belongings.remove(context.objects, faces_folder(index.asset_id))  # those of the index before
+    await derived.remove(context.objects, faces_folder(index.asset_id))  # those of the index before
     try:
         await check_asset(context, index.asset_id)
     except MediaNotFound:
-        # It was deleted since it was last looked for, so nobody else takes this away.
+        # It was deleted after the last check, so nobody else removes this.
         await context.people.delete_index(index.asset_id)
         for identity in assigned.new:
             await context.people.delete_identity(identity.identity_uuid)
         raise
+
+
+def faces_folder(asset_id: str) -> str:
+    """Return the prefix of the keys of the representative faces of a video's traces."""
+    return f"{derived.folder(asset_id)}faces/"
+
+
+def unit(vector: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the vector as float32 of length 1."""
+    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
+
+
+def _stacked(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)

@@ -1,28 +1,30 @@
-"""The shots of a video: where they begin and end, how the camera moves in them, and what their keyframes show."""
+"""Build the shots of a video: where they begin and end, how the camera moves, and what their keyframes show."""
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.media.frames import FramePicture, FrameRequest
-from deployments.serving.shared import share
-from graphs.indexing import candidates
-from graphs.indexing.findings import Findings, faces_of
-from graphs.indexing.labels import Labels
-from graphs.indexing.models import CLIP, EMBED, FACES, ShotModels
-from graphs.indexing.parts import Parts
-from graphs.indexing.patience import patiently
-from graphs.indexing.watch import Timeline
-from graphs.shots.thumbnails import FRAMES, folder, key_of
+from deployments.analysis.tracks import Detections
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.media.frames import FRAMES, FrameRequest
+from deployments.people.faces import FACES
+from deployments.serving.handle import StageHandle
+from deployments.serving.shared import SharedImage, share
+from deployments.shots.cuts import CUTS
+from graphs.indexing.checkpoint import Parts
+from graphs.indexing.decode import KEYFRAME_QUALITY, KEYFRAME_SIDE, Timeline, encode_jpeg, size_within
+from graphs.indexing.inference import BLANK, Observations, retry
 from graphs.web.context import Context, task_group
-from stores import derived as belongings
+from stores import derived
+from stores.records import Vector
 from stores.shots import Shot, Transition
 from vision.embed.embedding import ClipEmbedding, Embedding
 from vision.errors import ModelNotLoaded, StageError
@@ -32,17 +34,56 @@ from vision.shots.hard_cuts import cuts
 from vision.shots.keyframes import Candidate, keyframe
 from vision.shots.movement import Movement, classify
 from vision.shots.scale import Scale, scale
-from vision.shots.tags import auto_tags, look
+from vision.shots.tags import ZERO_SHOT, auto_tags, look
+from vision.shots.transitions import THUMBNAIL, WINDOW, transitions
 from vision.shots.transitions import Shot as Span
 from vision.shots.transitions import Transition as Change
 from vision.shots.transitions import shots as spans_of
-from vision.shots.transitions import transitions
 
 logger = logging.getLogger("ray.serve")
 
 SHOTS_AT_ONCE: Final = 4
-PICTURES: Final = 3
-"""Of a shot that are looked at for faces, where its frames were not."""
+FACE_STILLS: Final = 3
+"""Frames of a shot in which faces are detected, where they were not in all of the video."""
+TEMPERATURE: Final = 100.0
+"""What CLIP multiplies cosines by (Radford et al. 2021, section 2.5)."""
+SURE: Final = 0.6
+"""Share of the probability of its set from which on a label is a tag."""
+BLANK_WINDOW: Final = np.zeros((WINDOW, THUMBNAIL[1], THUMBNAIL[0], 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class ShotModels:
+    """Versions of the models that shots are made with.
+
+    ``clip`` is empty unless one that understands texts is loaded: the vectors of keyframes are compared with texts.
+    """
+
+    cuts: str
+    features: str
+    clip: str
+    faces: str
+
+    @property
+    def version(self) -> str:
+        """Return all in one string."""
+        return f"{self.cuts}+{self.features}+{self.clip}+{self.faces}"
+
+    @classmethod
+    async def of(cls, context: Context) -> "ShotModels":
+        """Return those that serve now. Raises ModelNotLoaded and StageUnavailable."""
+        cuts, features, clip, faces = await asyncio.gather(
+            context.stage(CUTS).ready_info(BLANK_WINDOW),
+            context.stage(DINOV3).ready_info(encode_jpeg(BLANK)),
+            context.stage(CLIP).ready_info(BLANK),
+            context.stage(FACES).ready_info(BLANK),
+        )
+        return cls(
+            str(cuts["model_version"]),
+            str(features["model_version"]),
+            str(clip["model"]) if clip.get("text") else "",
+            f"{faces['model_version']}:{faces.get('threshold', '')}",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,82 +94,82 @@ class Still:
     jpeg: bytes
 
 
-class ShotMaker:
-    """Makes the shots of one video of what was found in it; ``span`` is how many frames a part has.
+class ShotBuilder:
+    """Build the shots of one video from what was observed in it; ``span`` is the number of frames of a part.
 
-    ``faces``: whether they were looked for in all of it.
+    ``faces``: whether they were detected in all of it.
     """
 
     def __init__(
         self,
         context: Context,
         asset_id: str,
-        watch: Timeline,
-        found: Findings,
+        timeline: Timeline,
+        observations: Observations,
         parts: Parts,
         span: int,
         models: ShotModels,
         *,
         faces: bool,
     ) -> None:
-        self.watch = watch
-        self.found = found
+        self.asset_id = asset_id
+        self.timeline = timeline
+        self.observations = observations
         self.models = models
         self._context = context
-        self.asset_id = asset_id
         self._parts = parts
         self._span = span
         self._faces = faces
-        self._labels = Labels(context.stages[CLIP])
+        self._labels = KeyframeLabels(context.stage(CLIP))
         self._part = -1
-        self._pictures: dict[int, bytes] = {}
+        self._jpegs: dict[int, bytes] = {}
 
     @cached_property
     def sudden(self) -> tuple[int, ...]:
-        """Frames at which the picture changes at once, once all of it was found."""
-        return cuts(self.found.changes)
+        """Frames at which the picture changes at once."""
+        return cuts(self.observations.changes)
 
     async def shots(self, threshold: float) -> list[Shot]:
-        """In order. Their keyframes are stored, and are their thumbnails. Raises StageError, ObjectNotFound."""
-        changes = transitions(self.found.probabilities, threshold, self.sudden)
-        spans = spans_of(changes, len(self.watch.times))
-        room, now = asyncio.Semaphore(SHOTS_AT_ONCE), datetime.now(UTC)
+        """Return the shots in order, and store their keyframes. Raises StageError, ObjectNotFound."""
+        changes = transitions(self.observations.probabilities, threshold, self.sudden)
+        spans = spans_of(changes, len(self.timeline.times))
+        slots, now = asyncio.Semaphore(SHOTS_AT_ONCE), datetime.now(UTC)
 
-        async def make(index: int, span: Span, change: Change | None, stills: list[Still]) -> Shot:
+        async def build(index: int, span: Span, change: Change | None, stills: list[Still]) -> Shot:
             try:
                 return await self._shot(index, span, change, stills, now)
             finally:
-                room.release()
+                slots.release()
 
         async with task_group() as group:
-            making = []
+            tasks = []
             for index, (span, change) in enumerate(zip(spans, [None, *changes], strict=True)):
-                await room.acquire()
-                making.append(group.create_task(make(index, span, change, await self._stills(span))))
-        return [made.result() for made in making]
+                await slots.acquire()
+                tasks.append(group.create_task(build(index, span, change, await self._stills(span))))
+        return [task.result() for task in tasks]
 
-    async def clear(self, kept: Sequence[Shot]) -> None:
-        """Remove pictures of shots that are neither these nor in the library."""
-        keys = {key_of(shot) for shot in kept}
-        found = [info.key async for info in self._context.objects.list(folder(self.asset_id))]
-        ids = {key: key.rpartition("/")[2].partition("-")[0] for key in found if key not in keys}
+    async def remove_keyframes(self, kept: Sequence[Shot]) -> None:
+        """Remove keyframes of shots that are neither these nor in the library."""
+        keep = {keyframe_key(shot) for shot in kept}
+        keys = [info.key async for info in self._context.objects.list(keyframes_folder(self.asset_id))]
+        ids = {key: key.rpartition("/")[2].partition("-")[0] for key in keys if key not in keep}
         library = await self._context.shots.get_shots(ids.values())
         for key, shot_id in ids.items():
-            if shot_id not in library or key != key_of(library[shot_id]):
+            if shot_id not in library or key != keyframe_key(library[shot_id]):
                 await self._context.objects.delete(key)
 
     async def _shot(self, index: int, span: Span, change: Change | None, stills: list[Still], now: datetime) -> Shot:
-        times, still = self.watch.times, stills[0]
-        moved = self._movement(span)
-        pixels = await asyncio.to_thread(decode, still.jpeg, max_pixels=self._context.settings.max_image_pixels)
+        times, still = self.timeline.times, stills[0]
+        movement = self._movement(span)
+        pixels = await self._decode(still)
         async with task_group() as group:
             embedding = group.create_task(self._features(still))
             likeness = group.create_task(self._clip(pixels))
             framing = group.create_task(self._scale(span, stills))
             appearance = group.create_task(asyncio.to_thread(look, pixels))
         features, clip, people = embedding.result(), likeness.result(), framing.result()
-        named = [] if clip is None else await self._labels.of(clip.vector)
-        start, end = float(times[span.start_frame]), self.watch.end_of(span.end_frame)
+        labels = [] if clip is None else await self._labels.of(clip.vector)
+        start, end = float(times[span.start_frame]), self.timeline.end_of(span.end_frame)
         shot = Shot(
             video_asset_id=self.asset_id,
             shot_index=index,
@@ -138,92 +179,140 @@ class ShotMaker:
             end_timestamp=end,
             keyframe_frame=still.frame,
             keyframe_time=float(times[still.frame]),
-            camera_movement=moved.label,
-            movement_intensity=moved.intensity,
+            camera_movement=movement.label,
+            movement_intensity=movement.intensity,
             shot_size=people.shot_size,
             shot_angle=people.shot_angle,
             framing=people.framing,
             analysis_timestamp=now,
             transition_in=None if change is None else Transition(change.kind, change.first_frame, change.last_frame),
-            auto_tags=tuple(dict.fromkeys([*auto_tags(moved, people, appearance.result(), end - start), *named])),
+            auto_tags=tuple(dict.fromkeys([*auto_tags(movement, people, appearance.result(), end - start), *labels])),
             features=None if features is None else features.raw,
             features_version=None if features is None else features.model_version,
             clip=None if clip is None else clip.vector,
             clip_version=None if clip is None else clip.model,
         )
         spool = self._context.settings.spool
-        await belongings.put(self._context.objects, spool, key_of(shot), still.jpeg, "image/jpeg")
+        await derived.put(self._context.objects, spool, keyframe_key(shot), still.jpeg, "image/jpeg")
         return shot
 
     def _movement(self, span: Span) -> Movement:
-        """Of the camera while the shot alone is seen; of all of it where that is too short to tell."""
-        found, facts = self.found, self.watch.facts
+        """Return that of the camera while the shot alone is seen; in all of it where that is too short to tell."""
+        observed, facts = self.observations, self.timeline.facts
         for start, end in ((span.steady_start, span.steady_end), (span.start_frame, span.end_frame)):
-            inside = np.flatnonzero((found.moved_from >= start) & (found.moved <= end))
+            inside = np.flatnonzero((observed.moved_from >= start) & (observed.moved <= end))
             if len(inside):
                 break
-        frames = [*found.moved_from[inside[:1]], *found.moved[inside]]
-        return classify(found.motions[inside], self.watch.times[frames], facts.width / facts.height)
+        frames = [*observed.moved_from[inside[:1]], *observed.moved[inside]]
+        return classify(observed.motions[inside], self.timeline.times[frames], facts.width / facts.height)
 
     async def _scale(self, span: Span, stills: list[Still]) -> Scale:
-        facts = self.watch.facts
+        facts = self.timeline.facts
         if self._faces:
-            frames = self._steady(self.found.moved, span)
-            return scale(faces_of(self.found.detections, frames), facts.width, facts.height)
+            frames = _steady(self.observations.moved, span)
+            return scale(faces_in(self.observations.detections, frames), facts.width, facts.height)
         async with task_group() as group:
-            looking = [group.create_task(self._see(still)) for still in stills]
-        seen = [look.result() for look in looking]
-        height, width = seen[0][1].shape[:2]
-        return scale([faces for faces, _ in seen], width, height)
+            tasks = [group.create_task(self._detect(still)) for still in stills]
+        results = [task.result() for task in tasks]
+        height, width = results[0][1].shape[:2]
+        return scale([faces for faces, _ in results], width, height)
 
-    async def _see(self, still: Still) -> tuple[tuple[Face, ...], Pixels]:
-        pixels = await asyncio.to_thread(decode, still.jpeg, max_pixels=self._context.settings.max_image_pixels)
-        image = await patiently(partial(share, pixels))
-        return await patiently(partial(self._context.stages[FACES], image)), pixels
+    async def _detect(self, still: Still) -> tuple[tuple[Face, ...], Pixels]:
+        pixels = await self._decode(still)
+        image = await retry(share, pixels)
+        return await retry(self._context.stage(FACES), image), pixels
+
+    async def _decode(self, still: Still) -> Pixels:
+        return await asyncio.to_thread(decode, still.jpeg, max_pixels=self._context.settings.max_image_pixels)
 
     async def _features(self, still: Still) -> Embedding | None:
         try:
-            found: Embedding = await patiently(partial(self._context.stages[EMBED], still.jpeg))
+            return await retry(self._context.stage(DINOV3), still.jpeg)
         except StageError as error:
             if error.retryable or isinstance(error, ModelNotLoaded):
                 raise
             logger.warning("frame %d of %s has no features: %s", still.frame, self.asset_id, error.message)
             return None
-        return found
 
     async def _clip(self, pixels: Pixels) -> ClipEmbedding | None:
         if not self.models.clip:
             return None
-        image = await patiently(partial(share, pixels))
-        found: ClipEmbedding = await patiently(partial(self._context.stages[CLIP], image))
-        return found
+        return await retry(self._context.stage(CLIP), await retry(share, pixels))
 
     async def _stills(self, span: Span) -> list[Still]:
-        """The keyframe first, then others from all over the shot, where their faces are needed."""
-        offered = [Candidate(*each) for each in zip(self.found.candidates.tolist(), self.found.sharpness, strict=True)]
-        clear = ((span.start_frame, span.steady_start - 1), (span.steady_end + 1, span.end_frame))
-        chosen = keyframe(offered, span.start_frame, span.end_frame, clear)
+        """Return the keyframe first, then others from all over the shot, where faces have to be detected in them."""
+        observed = self.observations
+        candidates = [Candidate(*each) for each in zip(observed.candidates.tolist(), observed.sharpness, strict=True)]
+        blends = ((span.start_frame, span.steady_start - 1), (span.steady_end + 1, span.end_frame))
+        chosen = keyframe(candidates, span.start_frame, span.end_frame, blends)
         if chosen is None or not span.steady_start <= chosen <= span.steady_end:
             # It was over too soon to have a candidate that shows it alone.
             chosen = (span.steady_start + span.steady_end) // 2
-        wanted = [chosen]
+        frames = [chosen]
         if not self._faces:
-            others = self._steady(self.found.candidates, span)
-            places = np.linspace(0, len(others) - 1, min(PICTURES, len(others)), dtype=int)
-            wanted += [frame for frame in others[places].tolist() if frame != chosen]
-        return [Still(frame, await self._jpeg(frame)) for frame in wanted]
-
-    @staticmethod
-    def _steady(frames: NDArray[np.int64], span: Span) -> NDArray[np.int64]:
-        return frames[(frames >= span.steady_start) & (frames <= span.steady_end)]
+            others = _steady(observed.candidates, span)
+            places = np.linspace(0, len(others) - 1, min(FACE_STILLS, len(others)), dtype=int)
+            frames += [frame for frame in others[places].tolist() if frame != chosen]
+        return [Still(frame, await self._jpeg(frame)) for frame in frames]
 
     async def _jpeg(self, frame: int) -> bytes:
         if self._part != frame // self._span:
             self._part = frame // self._span
-            self._pictures = await self._parts.pictures(self._part)
-        if frame in self._pictures:
-            return self._pictures[frame]
-        size = candidates.size_of(self.watch.facts, candidates.SIDE)
-        request = FrameRequest(self.asset_id, frame, size=size, quality=candidates.QUALITY)
-        picture: FramePicture = await patiently(partial(self._context.stages[FRAMES], request))
-        return picture.jpeg
+            self._jpegs = await self._parts.jpegs(self._part)
+        if frame in self._jpegs:
+            return self._jpegs[frame]
+        size = size_within(self.timeline.facts, KEYFRAME_SIDE)
+        request = FrameRequest(self.asset_id, frame, size=size, quality=KEYFRAME_QUALITY)
+        return (await retry(self._context.stage(FRAMES), request)).jpeg
+
+
+class KeyframeLabels:
+    """Label keyframes by CLIP with the labels of ``ZERO_SHOT``, whose sentences are embedded once."""
+
+    def __init__(self, clip: StageHandle[SharedImage | str, ClipEmbedding]) -> None:
+        self._clip = clip
+        self._sets: Mapping[str, tuple[tuple[str, ...], Vector]] | None = None
+
+    async def of(self, keyframe: Vector) -> list[str]:
+        """Return of each set the label that is clearly the likeliest of a keyframe, float32[512] of unit length."""
+        if self._sets is None:
+            self._sets = dict(zip(ZERO_SHOT, await asyncio.gather(*map(self._set, ZERO_SHOT)), strict=True))
+        tags = []
+        for names, vectors in self._sets.values():
+            weights = np.exp(TEMPERATURE * (vectors @ keyframe - (vectors @ keyframe).max()))
+            best = int(weights.argmax())
+            if weights[best] / weights.sum() >= SURE:
+                tags.append(names[best])
+        return tags
+
+    async def _set(self, name: str) -> tuple[tuple[str, ...], Vector]:
+        sentences = ZERO_SHOT[name]
+        embeddings = await asyncio.gather(*(retry(self._clip, sentence) for sentence in sentences.values()))
+        return tuple(sentences), np.stack([embedding.vector for embedding in embeddings])
+
+
+def keyframes_folder(video_asset_id: str) -> str:
+    """Return the prefix of the keys of all keyframes of a video's shots; they are deleted with it."""
+    return f"{derived.folder(video_asset_id)}shots/"
+
+
+def keyframe_key(shot: Shot) -> str:
+    """Return the object key; an analysis and the library may have the same shot with different keyframes."""
+    return f"{keyframes_folder(shot.video_asset_id)}{shot.shot_id}-{shot.keyframe_frame}.jpg"
+
+
+def faces_in(detections: Detections, frames: NDArray[np.int64]) -> list[list[Face]]:
+    """Return the faces in each of some frames."""
+    firsts = np.searchsorted(detections.frames, frames, "left").tolist()
+    ends = np.searchsorted(detections.frames, frames, "right").tolist()
+    return [[_face(detections, place) for place in range(*bounds)] for bounds in zip(firsts, ends, strict=True)]
+
+
+def _face(detections: Detections, place: int) -> Face:
+    landmarks = tuple((x, y) for x, y in detections.landmarks[place].tolist())
+    x, y, width, height = detections.boxes[place].tolist()
+    return Face(x, y, width, height, float(detections.confidences[place]), landmarks)
+
+
+def _steady(frames: NDArray[np.int64], span: Span) -> NDArray[np.int64]:
+    return frames[(frames >= span.steady_start) & (frames <= span.steady_end)]

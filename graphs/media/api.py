@@ -2,30 +2,40 @@
 
 from fastapi import APIRouter, FastAPI
 
-from graphs.assets.measures import FACES as PHOTO_FACES
-from graphs.indexing.assigning import IDENTITIES
+from deployments.analysis.identities import IDENTITIES
+from deployments.analysis.tracks import TRACKS
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.media.clips import CLIPS
+from deployments.media.frames import FRAMES
+from deployments.media.sharpness import SHARPNESS
+from deployments.people.faces import FACES
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
+from deployments.shots.camera import CAMERA
+from deployments.shots.cuts import CUTS
 from graphs.indexing.faces import FaceSource
-from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
-from graphs.indexing.people import TRACKS
-from graphs.indexing.representatives import SHARPNESS, Representatives
-from graphs.indexing.serving import FACES, IDENTITY
 from graphs.media.boxes import Boxes
 from graphs.media.clip import clip_router
-from graphs.media.clips import CLIPS, Clips
+from graphs.media.clips import Clips
 from graphs.media.cooccurrence import cooccurrence_router
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.identities import identities_router
 from graphs.media.overlay import overlay_router
+from graphs.media.representatives import Representatives
 from graphs.media.results import results_router
-from graphs.media.thumbnail import FRAMES, thumbnail_router
+from graphs.media.thumbnail import thumbnail_router
 from graphs.media.video import video_router
 from graphs.web.context import Context
 from graphs.web.uploads.library import Library, Videos
 
-STAGES = (
-    *(CLIPS, FRAMES, SHARPNESS, FACES, IDENTITY, PHOTO_FACES, TRACKS, IDENTITIES),
-    *(CUTS, CAMERA, EMBED, CLIP),
+STAGES = tuple(
+    ref.key
+    for ref in (
+        *(CLIPS, FRAMES, SHARPNESS, VIDEO_FACES, IDENTITY, FACES, TRACKS, IDENTITIES),
+        *(CUTS, CAMERA, DINOV3, CLIP),
+    )
 )
 
 

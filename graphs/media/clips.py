@@ -5,12 +5,12 @@ from typing import Final
 from fastapi import Request
 from fastapi.responses import Response
 
+from deployments.media.clips import CLIPS
 from graphs.media.streams import Stream
 from graphs.web.context import Context
 from stores.records import Asset
 from vision.media.plan import BoxTrack, ClipFacts, ClipPlan, ClipRequest
 
-CLIPS: Final = "media/clips"
 ENCODED: Final = {"clip": "video/mp2t", "overlay": "video/mp4"}
 
 
@@ -18,7 +18,7 @@ class Clips:
     """Answers with what a plan makes of a video."""
 
     def __init__(self, context: Context) -> None:
-        self._stage = context.stages[CLIPS]
+        self._stage = context.stage(CLIPS)
 
     async def answer(
         self, request: Request, video: Asset, plan: ClipPlan, cache: str, boxes: BoxTrack | None = None

@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Path
 from numpy.typing import NDArray
 
-from graphs.indexing.representatives import Representatives
 from graphs.media.errors import IdentityNotFound, NeverTogether
 from graphs.media.models import (
     Cooccurrence,
@@ -18,6 +17,7 @@ from graphs.media.models import (
     FilePerson,
     RepresentativeFace,
 )
+from graphs.media.representatives import Representatives
 from graphs.media.results import bbox, indexed, thumbnail_url
 from graphs.web.context import Context, task_group
 from graphs.web.schemas import AssetId

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from graphs.indexing.video import KIND, submit
+from graphs.indexing.jobs import KIND, submit_index
 from graphs.jobs import routes as jobs
 from graphs.jobs.routes import JobAnswer
 from graphs.media.models import FileDetails, IndexAccepted, IndexState
@@ -22,7 +22,7 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
 
         What failed or was cancelled begins anew.
         """
-        job = await submit(context, await videos.get(file_uuid))
+        job = await submit_index(context, await videos.get(file_uuid))
         return IndexAccepted(
             file_uuid=file_uuid, job_id=job.job_id, status=job.status, status_url=f"{jobs.PREFIX}/{job.job_id}"
         )

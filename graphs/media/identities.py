@@ -10,9 +10,8 @@ import numpy as np
 from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 
-from graphs.indexing.assigning import unit
 from graphs.indexing.faces import FaceSource
-from graphs.indexing.serving import identity_version
+from graphs.indexing.people import identity_version, unit
 from graphs.media.cooccurrence import IDENTITY_LENGTH, IdentityId, known_identity, known_pair
 from graphs.media.models import (
     IdentitiesAnswer,

@@ -6,10 +6,10 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from graphs.indexing.representatives import Box, Chosen, Representatives, whole_box
 from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.media.models import BBox, Representative, RepresentativeAnswer, TraceAnswer, TraceBox, TracesAnswer
 from graphs.media.models import Trace as TraceModel
+from graphs.media.representatives import Box, Chosen, Representatives, whole_box
 from graphs.media.spans import FrameNumber
 from graphs.web.context import Context
 from graphs.web.schemas import AssetId, Responses

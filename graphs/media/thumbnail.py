@@ -5,14 +5,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from deployments.media.frames import FramePicture, FrameRequest
+from deployments.media.frames import FRAMES, FrameRequest
 from graphs.media.spans import FrameNumber
 from graphs.web.context import Context
 from graphs.web.schemas import BINARY, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from vision.errors import InvalidInput
 
-FRAMES = "media/frames"
 CACHED = {"cache-control": "public, max-age=86400"}
 MAX_SIDE = 2**16
 
@@ -37,9 +36,7 @@ def thumbnail_router(context: Context, videos: Videos) -> APIRouter:
     ) -> Response:
         """One frame as JPEG, exactly that of this number, upright; whole, or the part that x, y, w and h give."""
         video = await videos.get(file_uuid)
-        picture: FramePicture = await context.stages[FRAMES](
-            FrameRequest(video.asset_id, frame, crop=_crop(x=x, y=y, w=w, h=h))
-        )
+        picture = await context.stage(FRAMES)(FrameRequest(video.asset_id, frame, crop=_crop(x=x, y=y, w=w, h=h)))
         return Response(picture.jpeg, media_type="image/jpeg", headers=CACHED)
 
     return router

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from deployments.serving.handle import request_deadline
-from graphs.indexing.finishing import analysis_version
-from graphs.indexing.models import ShotModels
-from graphs.indexing.video import submit_shots
+from graphs.indexing.finalize import analysis_version
+from graphs.indexing.jobs import submit_shots
+from graphs.indexing.shots import ShotModels
 from graphs.jobs import routes as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.models import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed

@@ -2,20 +2,24 @@
 
 from fastapi import APIRouter, FastAPI
 
-from graphs.indexing.models import CUTS, EMBED, FACES
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.embed.sentence import SENTENCE
+from deployments.media.frames import FRAMES
+from deployments.people.faces import FACES
+from deployments.shots.cuts import CUTS
 from graphs.shots.analyze import analyze_router
 from graphs.shots.browsing import browsing_router
-from graphs.shots.encoders import CLIP, SENTENCE, Encoders
+from graphs.shots.encoders import Encoders
 from graphs.shots.ranking import ShotIndex
 from graphs.shots.sheet import sheet_router
 from graphs.shots.storing import storing_router
 from graphs.shots.suggesting import suggesting_router
-from graphs.shots.thumbnails import FRAMES
 from graphs.web.context import Context
 from graphs.web.schemas import ErrorBody
 from graphs.web.uploads.library import Videos
 
-STAGES = (SENTENCE, CLIP, FRAMES, CUTS, EMBED, FACES)
+STAGES = tuple(ref.key for ref in (SENTENCE, CLIP, FRAMES, CUTS, DINOV3, FACES))
 ERRORS = {
     400: "the request is not what the route takes, or the asset is no video",
     404: "unknown asset or shot id",

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from deployments.embed.clip import CLIP
+from deployments.embed.sentence import SENTENCE
 from graphs.web.context import Context
 from stores.records import Vector
 from vision.embed.embedding import ClipEmbedding, SentenceEmbedding
@@ -14,8 +16,6 @@ from vision.errors import ModelNotLoaded, StageUnavailable
 
 AT_ONCE: Final = 64
 """Texts of one request on their way to a stage, whose queue is bounded."""
-SENTENCE: Final = "embed/sentence"
-CLIP: Final = "embed/clip"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +36,8 @@ class Encoders:
     """The two stages that take texts."""
 
     def __init__(self, context: Context) -> None:
-        self._sentence = context.stages[SENTENCE]
-        self._clip = context.stages[CLIP]
+        self._sentence = context.stage(SENTENCE)
+        self._clip = context.stage(CLIP)
 
     async def sentences(self, texts: Sequence[str]) -> list[SentenceEmbedding]:
         """One vector per text; a text that is there twice is embedded once. Raises StageError, as ModelNotLoaded."""
@@ -47,7 +47,7 @@ class Encoders:
             part = different[start : start + AT_ONCE]
             vectors |= zip(part, await asyncio.gather(*map(self._sentence, part)), strict=True)
         if len({vector.model_version for vector in vectors.values()}) > 1:
-            raise StageUnavailable(f"The model of {SENTENCE} is being changed; try again in a few seconds.")
+            raise StageUnavailable(f"The model of {SENTENCE.key} is being changed; try again in a few seconds.")
         return [vectors[text] for text in texts]
 
     async def means(self, things: Sequence[Sequence[tuple[str, float]]]) -> list[SentenceEmbedding]:

@@ -4,14 +4,14 @@ from typing import Final
 
 from fastapi import Request
 
-from deployments.media.frames import FramePicture, FrameRequest
+from deployments.media.frames import FRAMES, FrameRequest
+from graphs.indexing.shots import keyframe_key
 from graphs.web.context import Context
 from stores import derived as belongings
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 from stores.shots import Shot
 
-FRAMES: Final = "media/frames"
 LONGEST_SIDE: Final = 640
 ROUTE: Final = "shot_thumbnail"
 """Name of the route that serves them."""
@@ -27,30 +27,20 @@ def etag_of(shot: Shot) -> str:
     return f'"{shot.shot_id}-{shot.keyframe_frame}"'
 
 
-def folder(video_asset_id: str) -> str:
-    """Prefix of the keys of all pictures of shots of a video; they go when it goes."""
-    return f"{belongings.folder(video_asset_id)}shots/"
-
-
-def key_of(shot: Shot) -> str:
-    """Object key; an analysis and the library may have the same shot with different key frames."""
-    return f"{folder(shot.video_asset_id)}{shot.shot_id}-{shot.keyframe_frame}.jpg"
-
-
 async def thumbnail(context: Context, shot: Shot, video: Asset) -> bytes:
     """JPEG of the key frame, no side longer than ``LONGEST_SIDE`` pixels. Raises StageError."""
     try:
-        return await context.objects.get(key_of(shot))
+        return await context.objects.get(keyframe_key(shot))
     except ObjectNotFound:
         request = FrameRequest(shot.video_asset_id, shot.keyframe_frame, size=_size(video))
-        picture: FramePicture = await context.stages[FRAMES](request)
-    await belongings.put(context.objects, context.settings.spool, key_of(shot), picture.jpeg, "image/jpeg")
+        picture = await context.stage(FRAMES)(request)
+    await belongings.put(context.objects, context.settings.spool, keyframe_key(shot), picture.jpeg, "image/jpeg")
     return picture.jpeg
 
 
 async def forget(context: Context, shot: Shot) -> None:
     """Remove it, if it was made."""
-    await context.objects.delete(key_of(shot))
+    await context.objects.delete(keyframe_key(shot))
 
 
 def _size(video: Asset) -> tuple[int, int] | None:

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from graphs.indexing.video import KIND
+from graphs.indexing.jobs import KIND
 from ops.bench import bulk_bare, bulk_films
 from ops.bench.bulk_bare import Bare
 from ops.bench.report import processor

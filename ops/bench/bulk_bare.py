@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphs.indexing.passes import VideoPass
+from graphs.indexing.decode import ChunkDecoder
 from ops.bulk.actors import FindCuts, LookAtFrames, Models
 from ops.bulk.rows import decoded_row
 from vision.media.reader import VideoReader
@@ -71,7 +71,7 @@ def _step(step: str, films: Sequence[Path], ready: Any, results: Any) -> None:
 
 def _rows(film: Path) -> Any:
     with VideoReader(film) as reader:
-        for chunk in VideoPass(reader).chunks():
+        for chunk in ChunkDecoder(reader).chunks():
             yield decoded_row("bare", chunk)
 
 

@@ -11,15 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from configs.settings import Settings
+from deployments.analysis.identities import IDENTITIES
+from deployments.analysis.tracks import TRACKS
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.media.frames import FRAMES
+from deployments.people.faces import FACES
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.catalog import find_stage, local_handle
-from graphs.assets.measures import FACES as PHOTO_FACES
-from graphs.indexing.assigning import IDENTITIES
-from graphs.indexing.models import CAMERA, CLIP, CUTS, EMBED
-from graphs.indexing.people import TRACKS
-from graphs.indexing.serving import FACES, IDENTITY
-from graphs.indexing.video import KIND, index_video, submit
+from deployments.shots.camera import CAMERA
+from deployments.shots.cuts import CUTS
+from graphs.indexing.jobs import KIND, index_video, submit_index
 from graphs.jobs.runner import JobContext, JobRunner
-from graphs.media.thumbnail import FRAMES
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
 from ops.bench.film import Box, Truth
@@ -28,7 +32,7 @@ from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from vision.media.probe import Limits, probe
 
-STAGES = (FACES, IDENTITY, TRACKS, IDENTITIES, CUTS, CAMERA, EMBED, CLIP, FRAMES, PHOTO_FACES)
+STAGES = (VIDEO_FACES, IDENTITY, TRACKS, IDENTITIES, CUTS, CAMERA, DINOV3, CLIP, FRAMES, FACES)
 SAME_PLACE = 0.5
 """Intersection over union from which on a box is that of a face."""
 
@@ -62,7 +66,7 @@ class Score:
 @asynccontextmanager
 async def opened(home: Path) -> AsyncIterator[Context]:
     """Stages with real weights in this process, and empty stores."""
-    handles = {key: await local_handle(find_stage(key)) for key in STAGES}
+    handles = {ref.key: await local_handle(find_stage(ref.key)) for ref in STAGES}
     context = open_context(Settings(home=home), handles)
     yield context
     await context.close()
@@ -71,7 +75,7 @@ async def opened(home: Path) -> AsyncIterator[Context]:
 async def index(context: Context, path: Path) -> Indexed:
     """Store a video and have it indexed by a worker. Raises RuntimeError when the job fails."""
     asset = await _stored(context, path)
-    job_id = (await submit(context, asset)).job_id
+    job_id = (await submit_index(context, asset)).job_id
     ended = asyncio.Event()
 
     async def run(job: JobContext) -> Json:

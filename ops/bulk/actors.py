@@ -14,12 +14,14 @@ from typing import Any, Final, Protocol, TypeVar
 from numpy.typing import NDArray
 
 from configs.settings import settings
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.catalog import AnyStage, find_stage, local_handle
 from deployments.serving.handle import AnyHandle
-from graphs.indexing.looking import Looking, found_in
-from graphs.indexing.models import CAMERA, CUTS
-from graphs.indexing.passes import VideoPass
-from graphs.indexing.serving import FACES, IDENTITY
+from deployments.shots.camera import CAMERA
+from deployments.shots.cuts import CUTS
+from graphs.indexing.decode import ChunkDecoder
+from graphs.indexing.inference import ChunkInference, Observations
 from ops.bulk.rows import (
     Batch,
     Broken,
@@ -46,7 +48,7 @@ logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 Row = dict[str, NDArray[Any]]
 
-LOOKS: Final = (FACES, IDENTITY, CAMERA)
+LOOKS: Final = (VIDEO_FACES.key, IDENTITY.key, CAMERA.key)
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,11 @@ class DecodeVideos:
 
     def _decoded(self, grant: Grant) -> Iterator[Row]:
         with self._objects.open(grant.asset_id) as file, VideoReader(file) as reader:
-            film = VideoPass(reader)
-            yield plain_row(grant.attempt, Opened(reader.facts, reader.times, film.step))
+            decoder = ChunkDecoder(reader)
+            yield plain_row(grant.attempt, Opened(decoder.timeline))
             if grant.start >= len(reader.times):
                 return
-            for chunk in film.chunks(grant.start):
+            for chunk in decoder.chunks(grant.start):
                 yield decoded_row(grant.attempt, chunk)
                 if not self._desk.wanted(grant.attempt):
                     return
@@ -124,10 +126,10 @@ class _StageWorker:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
 
-    def _row(self, piece: Piece, work: Callable[[Looking], Coroutine[Any, Any, Piece]]) -> Row:
-        looking = Looking(self._stages, f"attempt {piece.attempt}", shared=False)
+    def _row(self, piece: Piece, work: Callable[[ChunkInference], Coroutine[Any, Any, Piece]]) -> Row:
+        inference = ChunkInference(self._stages, f"attempt {piece.attempt}", shared=False)
         try:
-            return row(self._wait(work(looking)))
+            return row(self._wait(work(inference)))
         except StageError as error:
             return row(Piece(piece.attempt, Broken(error)))
         except Exception as error:  # one video must not end the others
@@ -147,10 +149,10 @@ class LookAtFrames(_StageWorker):
             return row(piece)
         chunk = with_images(piece.what.chunk, batch)
 
-        async def look(looking: Looking) -> Piece:
-            seen, motions = await asyncio.gather(looking.people(chunk.looks), looking.movement(chunk.run))
-            rest = replace(chunk, looks=(), run=replace(chunk.run, frames=chunk.run.frames[:0]))
-            return Piece(piece.attempt, Looked(rest, seen, motions, looking.failed))
+        async def look(inference: ChunkInference) -> Piece:
+            faces, motions = await asyncio.gather(inference.faces(chunk.face_frames), inference.motions(chunk.run))
+            rest = replace(chunk, face_frames=(), run=replace(chunk.run, frames=chunk.run.frames[:0]))
+            return Piece(piece.attempt, Looked(rest, faces, motions, inference.failed))
 
         return self._row(piece, look)
 
@@ -159,7 +161,7 @@ class FindCuts(_StageWorker):
     """A chunk that was looked at → all that is known of it."""
 
     def __init__(self, models: Models) -> None:
-        super().__init__((CUTS,), models)
+        super().__init__((CUTS.key,), models)
 
     def __call__(self, batch: Batch) -> Row:
         piece = piece_of(batch)
@@ -168,11 +170,11 @@ class FindCuts(_StageWorker):
             return row(piece)
         chunk = looked.chunk
 
-        async def cut(looking: Looking) -> Piece:
-            probabilities = await looking.cuts(chunk.window, len(chunk.changes))
-            findings = found_in(chunk, probabilities, looked.motions, list(looked.seen))
-            failed = looked.failed + looking.failed
-            return Piece(piece.attempt, Found(chunk.first, chunk.end, findings, chunk.candidates, failed))
+        async def cut(inference: ChunkInference) -> Piece:
+            probabilities = await inference.cuts(chunk.window, len(chunk.changes))
+            observations = Observations.of(chunk, probabilities, looked.motions, looked.faces)
+            failed = looked.failed + inference.failed
+            return Piece(piece.attempt, Found(chunk.first, chunk.end, observations, chunk.candidates, failed))
 
         return self._row(piece, cut)
 

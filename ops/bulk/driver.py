@@ -15,8 +15,8 @@ from typing import Any, Final
 from configs.settings import Settings, settings
 from deployments.serving.catalog import AnyStage, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
-from graphs.indexing.models import ShotModels
-from graphs.indexing.serving import Models as PeopleModels
+from graphs.indexing.people import PeopleModels
+from graphs.indexing.shots import ShotModels
 from graphs.jobs.run import JobContext, JobRun, LeaseLost, Timing
 from graphs.web.context import Context
 from graphs.web.gateway import open_context

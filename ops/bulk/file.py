@@ -6,10 +6,9 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
-from graphs.indexing.finishing import ASSIGNED, LINKED
-from graphs.indexing.keeping import WATCHED, Keeper, check_asset, parts_of
-from graphs.indexing.looking import MAX_FAILED
-from graphs.indexing.video import parts_of_job
+from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_parts
+from graphs.indexing.finalize import ASSIGNED, LINKED
+from graphs.indexing.inference import MAX_FAILED
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context
 from ops.bulk.finisher import Order
@@ -78,26 +77,26 @@ class OpenFile:
     async def run(self, job: JobContext) -> Json:
         """The function of the job. Raises StageError."""
         started = time.perf_counter()
-        async with parts_of_job(self._context, job) as parts:
+        async with job_parts(self._context, job) as parts:
             await check_asset(self._context, job.subject)
-            done = await parts_of(job, parts)
+            done = await parts.count(job)
             start = done * (job.checkpoint["next_frame"] // job.checkpoint["parts"]) if done else 0
             self.grant.set_result(Grant(self.attempt, job.subject, start))
             opened, later = await self._opened()
-            frames = len(opened.times)
-            keeper = Keeper(self._context, job, parts, frames, opened.facts.fps)
-            if await keeper.resume() != start:
+            frames = len(opened.timeline.times)
+            checkpoints = Checkpoints(self._context, job, parts, frames, opened.timeline.facts.fps)
+            if await checkpoints.resume() != start:
                 raise StageUnavailable("What was kept has changed meanwhile; it is looked at again.")
             async for found in self._in_order(start, frames, later):
-                await keeper.keep(found.end, found.findings, found.candidates)
+                await checkpoints.add(found.end, found.observations, found.candidates)
                 self.decoded += found.end - found.first
                 self._told(found.end, frames)
-            order = Order(job.subject, job.job_id, job.payload, opened, keeper.done, keeper.span)
+            order = Order(job.subject, job.job_id, job.payload, opened.timeline, checkpoints.stored, checkpoints.span)
             result = await self._finish(job, order)
         return result | {"seconds": round(time.perf_counter() - started, 1)}
 
     async def _finish(self, job: JobContext, order: Order) -> Json:
-        job.progress(WATCHED, "Choosing keyframes")
+        job.progress(INFERRED, "Choosing keyframes")
         try:
             await _whole(self._finishers.make(order))
             job.progress(LINKED, "Waiting to tell people apart")

@@ -7,27 +7,29 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from configs.settings import settings
+from deployments.analysis.identities import IDENTITIES
+from deployments.analysis.tracks import TRACKS
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.media.frames import FRAMES
+from deployments.people.faces import FACES
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.catalog import local_handle
-from graphs.indexing.assigning import IDENTITIES
-from graphs.indexing.finishing import Made, make, store
-from graphs.indexing.models import CLIP, CUTS, EMBED, ShotModels
-from graphs.indexing.models import FACES as PHOTO_FACES
-from graphs.indexing.parts import Parts
-from graphs.indexing.people import TRACKS
-from graphs.indexing.serving import FACES, IDENTITY
-from graphs.indexing.serving import Models as PeopleModels
-from graphs.indexing.shots import ShotMaker
-from graphs.indexing.video import same_models, whole_parts
-from graphs.indexing.watch import Timeline
-from graphs.shots.thumbnails import FRAMES
+from deployments.shots.cuts import CUTS
+from graphs.indexing.checkpoint import Parts, retrying_lost_parts
+from graphs.indexing.decode import Timeline
+from graphs.indexing.finalize import Draft, draft_index, store_index
+from graphs.indexing.jobs import check_models
+from graphs.indexing.people import PeopleModels
+from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
 from ops.bulk.actors import Models
-from ops.bulk.rows import Opened
 from stores.jobs import Json
 from vision.errors import StageError, StageUnavailable
 
-STAGES: Final = (EMBED, CLIP, TRACKS, IDENTITIES, FRAMES, FACES, IDENTITY, CUTS, PHOTO_FACES)
+STAGES: Final = (DINOV3, CLIP, TRACKS, IDENTITIES, FRAMES, VIDEO_FACES, IDENTITY, CUTS, FACES)
 """The last four only say which models there are."""
 
 DIED: Final = "The worker that finished this video died; it is gone on with."
@@ -40,7 +42,7 @@ class Order:
     asset_id: str
     job_id: str
     payload: Mapping[str, Any]
-    opened: Opened
+    timeline: Timeline
     parts: int
     span: int
 
@@ -53,7 +55,7 @@ class Finisher:
         self._models = models
         self._loading = asyncio.Lock()
         self._context: Context | None = None
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, Draft] = {}
 
     async def infos(self) -> dict[str, dict[str, Any]]:
         """What each stage says of itself."""
@@ -65,15 +67,14 @@ class Finisher:
         context = await self._ready()
         try:
             models = await ShotModels.of(context)
-            same_models(models.version, order.payload["shot_models"])
-            timeline = Timeline()
-            timeline.facts, timeline.times = order.opened.facts, order.opened.times
-            timeline.step = order.opened.step
+            check_models(models.version, order.payload["shot_models"])
             parts = Parts(context.objects, context.settings.spool, order.asset_id, order.job_id)
-            with whole_parts():
-                found = await parts.all(order.parts)
-                seen = ShotMaker(context, order.asset_id, timeline, found, parts, order.span, models, faces=True)
-                self._made[order.job_id] = await make(context, seen)
+            with retrying_lost_parts():
+                observations = await parts.read(order.parts)
+                builder = ShotBuilder(
+                    context, order.asset_id, order.timeline, observations, parts, order.span, models, faces=True
+                )
+                self._made[order.job_id] = await draft_index(context, builder)
         except StageError as error:
             return error
         return None
@@ -85,8 +86,8 @@ class Finisher:
             return StageUnavailable(DIED)
         try:
             models = await PeopleModels.of(context)
-            same_models(models.version, order.payload["models"])
-            return await store(context, order.asset_id, made, models)
+            check_models(models.version, order.payload["models"])
+            return await store_index(context, order.asset_id, made, models)
         except StageError as error:
             return error
 
@@ -98,6 +99,7 @@ class Finisher:
         async with self._loading:
             if self._context is None:
                 models = self._models
-                handles = {key: await local_handle(models.find(key), models.configs.get(key)) for key in STAGES}
+                keys = [ref.key for ref in STAGES]
+                handles = {key: await local_handle(models.find(key), models.configs.get(key)) for key in keys}
                 self._context = open_context(settings(), handles)
             return self._context

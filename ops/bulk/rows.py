@@ -13,12 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.indexing.candidates import Candidate
-from graphs.indexing.findings import Findings, Seen
-from graphs.indexing.passes import Chunk
+from graphs.indexing.decode import Chunk, KeyframeCandidate, Timeline
+from graphs.indexing.inference import FrameFaces, Observations
 from vision.errors import StageError
 from vision.images import Pixels
-from vision.media.reader import StreamFacts
 from vision.shots.motion import Motions
 
 Batch = Mapping[str, NDArray[Any]]
@@ -38,11 +36,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A video that is decoded from now on; as ``Timeline`` says."""
+    """A video that is decoded from now on."""
 
-    facts: StreamFacts
-    times: NDArray[np.float64]
-    step: int
+    timeline: Timeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,17 +50,17 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A chunk whose looks have no images; they are in the other column."""
+    """A chunk whose ``face_frames`` have no images; they are in the other column."""
 
     chunk: Chunk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looked:
-    """A chunk without looks and grey frames, and what was found in them; ``failed`` inputs could not be looked at."""
+    """A chunk without its frames, and what was found in them; stages failed on ``failed`` inputs."""
 
     chunk: Chunk
-    seen: Sequence[Seen]
+    faces: Sequence[FrameFaces]
     motions: Motions
     failed: int
 
@@ -75,8 +71,8 @@ class Found:
 
     first: int
     end: int
-    findings: Findings
-    candidates: tuple[Candidate, ...]
+    observations: Observations
+    candidates: tuple[KeyframeCandidate, ...]
     failed: int
 
 
@@ -103,9 +99,9 @@ def piece_of(batch: Batch) -> Piece:
 
 def decoded_row(attempt: str, chunk: Chunk) -> dict[str, NDArray[Any]]:
     """A chunk, as it was decoded."""
-    images = np.stack([look.image for look in chunk.looks]) if chunk.looks else _NO_IMAGES
-    looks = tuple(replace(look, image=_NO_IMAGES[0]) for look in chunk.looks)
-    return row(Piece(attempt, Decoded(replace(chunk, looks=looks))), images)
+    images = np.stack([each.image for each in chunk.face_frames]) if chunk.face_frames else _NO_IMAGES
+    frames = tuple(replace(each, image=_NO_IMAGES[0]) for each in chunk.face_frames)
+    return row(Piece(attempt, Decoded(replace(chunk, face_frames=frames))), images)
 
 
 def plain_row(attempt: str, what: Opened | Broken) -> dict[str, NDArray[Any]]:
@@ -115,5 +111,5 @@ def plain_row(attempt: str, what: Opened | Broken) -> dict[str, NDArray[Any]]:
 
 def with_images(chunk: Chunk, batch: Batch) -> Chunk:
     """The chunk of ``decoded_row``, as it was."""
-    looks = zip(chunk.looks, batch["images"][0], strict=False)  # of no looks there is one image
-    return replace(chunk, looks=tuple(replace(look, image=image) for look, image in looks))
+    pairs = zip(chunk.face_frames, batch["images"][0], strict=False)  # of no frames there is one image
+    return replace(chunk, face_frames=tuple(replace(each, image=image) for each, image in pairs))

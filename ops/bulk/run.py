@@ -15,7 +15,7 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from graphs.indexing.video import submit
+from graphs.indexing.jobs import submit_index
 from graphs.jobs.run import JobRun, Timing
 from graphs.web.context import Context
 from ops.bulk.file import Finishers, OpenFile
@@ -223,7 +223,7 @@ class BulkRun:
         if owner != number:
             self._report(number, "duplicate", asset, reason=f"The same as {self._items[owner].name}.")
             return None
-        job = await submit(self._context, asset)
+        job = await submit_index(self._context, asset)
         self._jobs[number] = (asset, job.job_id)
         if job.finished:
             self._ended(number, job, before=True)

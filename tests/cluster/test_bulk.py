@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from graphs.indexing.video import KIND
+from graphs.indexing.jobs import KIND
 from stores.jobs import Job
 from stores.open import open_jobs, open_objects, open_people
 from tests.graphs.indexing import long_film

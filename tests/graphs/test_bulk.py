@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs import settings as settings_module
-from graphs.indexing.video import KIND, submit
+from graphs.indexing.jobs import KIND, submit_index
 from graphs.jobs.run import Timing
 from ops.bulk import driver, intake
 from ops.bulk.driver import AlreadyRunning, recorded
@@ -202,7 +202,7 @@ async def test_a_job_that_somebody_holds_is_left_to_them_and_waited_for(
     (films / "a.mp4").write_bytes(film())
     (films / "b.mp4").write_bytes(long_film(12))
     held = await service.add(film())
-    job = await submit(service.context, held)
+    job = await submit_index(service.context, held)
     jobs = service.context.jobs
     assert await jobs.claim_job(job.job_id, "somebody", 60) is not None
     bulk = Bulk(service, finisher, films, LocalPipeline())
@@ -222,7 +222,7 @@ async def test_a_lease_that_a_killed_run_left_is_waited_for(
     service: IndexService, finisher: LocalFinisher, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
-    job = await submit(service.context, await service.add(film()))
+    job = await submit_index(service.context, await service.add(film()))
     assert await service.context.jobs.claim_job(job.job_id, "killed", 0.3) is not None
     bulk = Bulk(service, finisher, films, LocalPipeline())
     (file,) = (await bulk.run()).files

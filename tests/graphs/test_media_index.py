@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from configs import settings as settings_module
-from graphs.indexing import parts, patience
+from graphs.indexing import checkpoint, inference
 from graphs.web.uploads.library import Library
 from tests.graphs.harness import ROOT, configured
 from tests.graphs.indexing import IndexService, film, index_service, long_film
@@ -193,13 +193,13 @@ async def test_a_lost_part_is_looked_at_again(service: IndexService, monkeypatch
         await forget(f"{asset.asset_id}/index/{job_id}/{1:06d}")
         monkeypatch.undo()
 
-    original = parts.Parts.all
+    original = checkpoint.Parts.read
 
     async def lost(self: Any, count: int) -> Any:
         await lose(count, None)
         return await original(self, count)
 
-    monkeypatch.setattr(parts.Parts, "all", lost)
+    monkeypatch.setattr(checkpoint.Parts, "read", lost)
     async with service.working():
         job = await service.ended(job_id)
     assert (job.status, job.attempts) == ("succeeded", 2)
@@ -268,7 +268,7 @@ async def test_a_frame_on_which_a_stage_fails_is_left_out(service: IndexService)
 
 
 async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PAUSES_S", (0.01,) * 3)
+    monkeypatch.setattr(inference, "RETRY_PAUSES_S", (0.01,) * 3)
     asset = await service.add(film())
     service.faces.failing = [StageUnavailable("restarting")] * 10
     job = await service.index(asset)
@@ -280,7 +280,7 @@ async def test_a_stage_that_is_away_is_waited_for(service: IndexService, monkeyp
 async def test_a_stage_that_stays_away_fails_the_job_after_its_retries(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(inference, "RETRY_PAUSES_S", (0.01,))
     asset = await service.add(film())
     service.faces.failing = [StageUnavailable("It is restarting.")] * 1000
     job = await service.index(asset)
@@ -360,7 +360,7 @@ async def test_other_models_are_another_job(service: IndexService) -> None:
     assert current.status == "succeeded"
     assert outdated.status == "failed"
     assert outdated.error is not None
-    assert "models were changed" in outdated.error
+    assert "models changed after this job was submitted" in outdated.error
 
 
 async def test_indexing_again_keeps_identities(service: IndexService) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import settings as settings_module
 from deployments.serving.catalog import local_handle
-from graphs.indexing.labels import Labels
+from graphs.indexing.shots import KeyframeLabels
 from graphs.web.uploads.library import Library
 from stores.records import Asset
 from stores.shots import Analysis
@@ -251,7 +251,7 @@ def direction(sentence: str) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 async def test_labels_are_those_that_a_keyframe_is_clearly_like() -> None:
-    labels = Labels(await local_handle(Sentences))
+    labels = KeyframeLabels(await local_handle(Sentences))
     night, sea = ZERO_SHOT["time_of_day"]["night"], ZERO_SHOT["setting"]["sea"]
     found = await labels.of(direction(night) + direction(sea))
     assert {"night", "sea"} <= set(found)

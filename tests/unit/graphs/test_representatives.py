@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from graphs.indexing.representatives import candidates, square_around, whole_box
+from graphs.media.representatives import candidates, square_around, whole_box
 from stores.people import TraceBoxes, VideoIndex
 from tests.graphs.indexing import SIZE
 

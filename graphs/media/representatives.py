@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from deployments.media.frames import FramePicture, FrameRequest
-from deployments.media.sharpness import BlurScore
+from deployments.media.frames import FRAMES, FrameRequest
+from deployments.media.sharpness import SHARPNESS
+from graphs.indexing.people import faces_folder
 from graphs.media.errors import NotIndexed, TraceNotFound
-from graphs.media.thumbnail import FRAMES
 from graphs.web.context import Context, task_group
 from stores import derived as belongings
 from stores.objects import ObjectNotFound
@@ -22,7 +22,6 @@ from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.records import to_micros
 from vision.errors import InvalidMedia
 
-SHARPNESS: Final = "media/sharpness"
 CANDIDATES: Final = 10
 SIDE: Final = 320
 """Pixels of a thumbnail."""
@@ -100,10 +99,10 @@ class Representatives:
         box = whole_box(boxes, place, index)
         request = FrameRequest(index.asset_id, frame, crop=square_around(box, index), size=(SIDE, SIDE))
         try:
-            picture: FramePicture = await self._context.stages[FRAMES](request)
+            picture = await self._context.stage(FRAMES)(request)
         except InvalidMedia:
             return None  # this frame is damaged; another one may be whole
-        blur: BlurScore = await self._context.stages[SHARPNESS](picture.jpeg)
+        blur = await self._context.stage(SHARPNESS)(picture.jpeg)
         score = round(box[2] * box[3] * confidence, 2)
         return Chosen(frame, picture.time, box, confidence, score, blur.blur), picture.jpeg
 
@@ -114,11 +113,6 @@ class Representatives:
         await belongings.put(objects, spool, f"{key}.json", json.dumps(asdict(chosen)).encode(), "application/json")
         if await self._context.people.get_index(asset_id) is None:
             await belongings.remove(objects, faces_folder(asset_id))  # it was deleted meanwhile
-
-
-def faces_folder(asset_id: str) -> str:
-    """Prefix of the faces kept of a video."""
-    return f"{belongings.folder(asset_id)}faces/"
 
 
 def candidates(boxes: TraceBoxes, count: int) -> list[int]:

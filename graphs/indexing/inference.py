@@ -1,0 +1,199 @@
+"""Run the stages on the chunks of a video, and hold what they return as arrays that can be stored and joined."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deployments.analysis.tracks import Detections
+from deployments.people.identity import IDENTITY, FaceVector
+from deployments.people.video_faces import VIDEO_FACES
+from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.shared import share
+from deployments.serving.stage import StageRef
+from deployments.shots.camera import CAMERA, SMALLEST_SIDE, FrameRun
+from deployments.shots.cuts import CUTS
+from graphs.indexing.decode import Chunk, FaceFrame
+from graphs.web.context import task_group
+from vision.errors import ModelNotLoaded, StageError
+from vision.faces.face import Face
+from vision.shots.motion import Motion, Motions
+from vision.shots.transitions import MARGIN, WINDOW, Probabilities, Window
+
+logger = logging.getLogger("ray.serve")
+
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+RETRY_PAUSES_S: Final = (0.2, 0.5, 1, 2, 5, 10, 20, 30)
+"""Before each further call of a stage that is full, or away."""
+FRAMES_AT_ONCE: Final = 8
+"""Frames that are with the stages; they keep two processes of two streams each busy."""
+MAX_FAILED: Final = 20
+"""Inputs of one video on which a stage may fail for good before the job does."""
+BLANK: Final = np.zeros((32, 32, 3), np.uint8)
+"""An image that costs a stage little."""
+DIMENSIONS: Final = 128
+"""Of the vector of a face."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFaces:
+    """The faces of one frame, in pixels of its image; ``scale`` makes them pixels of the video."""
+
+    frame: int
+    faces: tuple[Face, ...]
+    vectors: tuple[FaceVector, ...]
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """What was measured on consecutive frames. The names of the fields are those of the stored arrays.
+
+    ``frames`` to ``vectors``: the faces, as in ``Detections``, in pixels of the video, in the order in which they
+    were detected. Of every frame ``changes`` float32[n, 2], as from ``ChangeMeter``, and ``probabilities``
+    float32[n, 2], as from ``shots/cuts``. ``motions`` float32[m, 8], as from ``shots/camera``, from the frames
+    ``moved_from`` int64[m] to the frames ``moved`` int64[m]. ``candidates`` int64[k] are frames of possible keyframes,
+    and their ``sharpness`` float64[k].
+    """
+
+    frames: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    confidences: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    vectors: NDArray[np.float32]
+    changes: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    moved_from: NDArray[np.int64]
+    moved: NDArray[np.int64]
+    motions: NDArray[np.float32]
+    candidates: NDArray[np.int64]
+    sharpness: NDArray[np.float64]
+
+    @property
+    def detections(self) -> Detections:
+        """Return the faces, in the order of their frames."""
+        # The last frame of a shot is sampled once the next one is seen, which may be in the next chunk.
+        order = np.argsort(self.frames, kind="stable")
+        return Detections(**{each.name: getattr(self, each.name)[order] for each in fields(Detections)})
+
+    @classmethod
+    def of(
+        cls, chunk: Chunk, probabilities: Probabilities, motions: Motions, faces: Sequence[FrameFaces]
+    ) -> "Observations":
+        """Return those of a chunk, from what the stages returned for it."""
+        pairs = [(each, face, vector) for each in faces for face, vector in zip(each.faces, each.vectors, strict=True)]
+        boxes = [np.multiply((face.x, face.y, face.width, face.height), each.scale) for each, face, _ in pairs]
+        landmarks = [np.multiply(face.landmarks, each.scale) for each, face, _ in pairs]
+        return cls(
+            frames=np.array([each.frame for each, _, _ in pairs], np.int64),
+            boxes=np.array(boxes, np.float32).reshape(-1, 4),
+            confidences=np.array([face.confidence for _, face, _ in pairs], np.float32),
+            landmarks=np.array(landmarks, np.float32).reshape(-1, 5, 2),
+            vectors=np.array([vector.vector for _, _, vector in pairs], np.float32).reshape(-1, DIMENSIONS),
+            changes=chunk.changes,
+            probabilities=probabilities,
+            moved_from=chunk.sampled[:-1],
+            moved=chunk.sampled[1:],
+            motions=motions,
+            candidates=np.array([each.frame for each in chunk.candidates], np.int64),
+            sharpness=np.array([each.sharpness for each in chunk.candidates], np.float64),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Observations"]) -> "Observations":
+        """Return those of stretches that follow each other, of which there must be one."""
+        return cls(**{each.name: np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)})
+
+
+class ChunkInference:
+    """Run the stages on chunks of one video.
+
+    ``name`` is that of the video in logs; ``on_progress`` is called with the number of frames up to each that is done.
+    ``shared``: whether the stages may be in other processes, for which pictures go through Ray's object store.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, AnyHandle],
+        name: str,
+        on_progress: Callable[[int], None] = lambda _: None,
+        *,
+        shared: bool = True,
+    ) -> None:
+        self._stages = stages
+        self._name = name
+        self._on_progress = on_progress
+        self._shared = shared
+        self._slots = asyncio.Semaphore(FRAMES_AT_ONCE)
+        self.failed = 0
+        """Inputs on which a stage failed for good so far."""
+
+    async def run(self, chunk: Chunk) -> Observations:
+        """Return what all stages observe in a chunk. Raises StageError."""
+        async with task_group() as group:
+            cuts = group.create_task(self.cuts(chunk.window, len(chunk.changes)))
+            motions = group.create_task(self.motions(chunk.run))
+            faces = group.create_task(self.faces(chunk.face_frames))
+        return Observations.of(chunk, cuts.result(), motions.result(), faces.result())
+
+    async def cuts(self, window: Window | None, frames: int) -> Probabilities:
+        """Return float32[frames, 2], of those in the middle of a window; zeros where there is none, or it failed."""
+        answer: Probabilities | None = None
+        if window is not None:
+            answer = await self._call(CUTS, window.thumbnails, f"frames from {window.start} on")
+        probabilities = np.zeros((WINDOW, 2), np.float32) if answer is None else answer
+        return probabilities[MARGIN : MARGIN + frames]
+
+    async def motions(self, run: FrameRun) -> Motions:
+        """Return a row from each frame to the next; zeros where frames are too small, or the stage failed."""
+        nothing = np.zeros((max(0, len(run.times) - 1), len(Motion)), np.float32)
+        if not len(nothing) or min(run.frames.shape[1:]) < SMALLEST_SIDE:
+            return nothing
+        motions = await self._call(CAMERA, run, f"{run.times[0]:.2f} s")
+        return nothing if motions is None else motions
+
+    async def faces(self, frames: Sequence[FaceFrame]) -> list[FrameFaces]:
+        """Return the faces in each frame, with their vectors; none where a stage failed on it."""
+        async with task_group() as group:
+            tasks = [group.create_task(self._faces(frame)) for frame in frames]
+        return [task.result() for task in tasks]
+
+    async def _faces(self, frame: FaceFrame) -> FrameFaces:
+        name = f"frame {frame.frame}"
+        async with self._slots:
+            image = await retry(share, frame.image) if self._shared else frame.image
+            faces = await self._call(VIDEO_FACES, image, name) or ()
+            vectors = await self._call(IDENTITY, (image, faces), name) or () if faces else ()
+        self._on_progress(frame.frame + 1)
+        return FrameFaces(frame.frame, faces if vectors else (), vectors, frame.scale)
+
+    async def _call(self, ref: StageRef[InT, OutT], item: InT, name: str) -> OutT | None:
+        """Return the stage's result; None where it fails on this input, as on ``MAX_FAILED`` inputs it may."""
+        stage: StageHandle[InT, OutT] = self._stages[ref.key]
+        try:
+            return await retry(stage, item)
+        except StageError as error:
+            self.failed += 1
+            if error.retryable or isinstance(error, ModelNotLoaded) or self.failed > MAX_FAILED:
+                raise
+            logger.warning("%s: %s: %s", self._name, name, error.message)
+            return None
+
+
+async def retry(call: Callable[[InT], Awaitable[OutT]], item: InT) -> OutT:
+    """Call a stage, again after a pause while it is full or away: a job has time. Raises its last StageError."""
+    for pause in RETRY_PAUSES_S:
+        try:
+            return await call(item)
+        except StageError as error:
+            if not error.retryable:
+                raise
+            logger.info("trying again in %g s: %s", pause, error.message)
+        await asyncio.sleep(pause)
+    return await call(item)

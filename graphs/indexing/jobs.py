@@ -1,0 +1,133 @@
+"""The jobs that index a video: its people and its shots, or its shots alone.
+
+The video is decoded once, in order. What is observed is stored part by part, each of some seconds of video, and the
+checkpoint counts the parts; so a job whose worker was killed resumes behind the last part. Traces, identities and
+shots are made at the end from all parts, and readers see the new results whole or not at all.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_parts, retrying_lost_parts
+from graphs.indexing.decode import GREY_SIDE, LONG_SIDE, Chunk, VideoDecoder
+from graphs.indexing.finalize import VERSION, analysis_version, build_shots, draft_index, store_index, store_shots
+from graphs.indexing.inference import ChunkInference, Observations
+from graphs.indexing.people import PeopleModels
+from graphs.indexing.shots import ShotBuilder, ShotModels
+from graphs.jobs.runner import JobContext
+from graphs.web.context import Context, task_group
+from stores.jobs import Job, Json
+from stores.records import Asset
+from vision.errors import InvalidInput
+
+KIND: Final = "index-video"
+SHOTS_KIND: Final = "analyze-shots"
+CHUNKS_AT_ONCE: Final = 2
+"""One is with the stages while the next one is decoded."""
+
+
+async def submit_index(context: Context, asset: Asset) -> Job:
+    """Return the job that indexes this video with the models that serve now; the same job while both stay the same."""
+    people, shots = await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
+    fingerprint = f"{asset.asset_id} {people.version} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
+    return await context.jobs.submit(
+        KIND, asset.asset_id, fingerprint, {"models": people.version, "shot_models": shots.version}
+    )
+
+
+async def submit_shots(context: Context, asset: Asset, threshold: float, models: ShotModels) -> Job:
+    """Return the job that analyses the shots of a video alone; a new one when its results were replaced since."""
+    stored = await context.shots.get_analysis(asset.asset_id)
+    since = "" if stored is None else f"{stored.models} {stored.analyzed_at.isoformat()}"
+    fingerprint = f"{asset.asset_id} {analysis_version(models, threshold)} {since}"
+    payload = {"shot_models": models.version, "threshold": threshold}
+    job = await context.jobs.submit(SHOTS_KIND, asset.asset_id, fingerprint, payload)
+    if job.status != "succeeded" or await context.shots.get_analysis(asset.asset_id) is not None:
+        return job
+    # Its results were lost, as when one store was restored from a backup and the other was not.
+    again = f"{fingerprint} {job.finished_at}"
+    return await context.jobs.submit(SHOTS_KIND, asset.asset_id, again, payload)
+
+
+async def index_video(context: Context, job: JobContext) -> Json:
+    """Index people and shots. Raises StageErrors whose message is the reason of the failure."""
+    started = time.perf_counter()
+    models = await PeopleModels.of(context)
+    check_models(models.version, job.payload["models"])
+    async with _observed(context, job, faces=True) as builder:
+        draft = await draft_index(context, builder, job.progress)
+        result = await store_index(context, job.subject, draft, models)
+        return result | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+async def analyze_shots(context: Context, job: JobContext) -> Json:
+    """Analyse shots alone. Raises as ``index_video`` does."""
+    started = time.perf_counter()
+    threshold = float(job.payload["threshold"])
+    async with _observed(context, job, faces=False) as builder:
+        shots = await build_shots(context, builder, threshold)
+        await store_shots(context, job.subject, builder, shots, threshold)
+        return {
+            "shots": len(shots),
+            "frames": len(builder.timeline.times),
+            "models": builder.models.version,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+
+
+def check_models(serving: str, requested: str) -> None:
+    """Raise InvalidInput unless the models that serve now are those that the job was submitted for."""
+    if serving != requested:
+        raise InvalidInput("The models changed after this job was submitted; ask for the index again.")
+
+
+@asynccontextmanager
+async def _observed(context: Context, job: JobContext, *, faces: bool) -> AsyncIterator[ShotBuilder]:
+    """Run the stages on the whole video, and give what builds its shots; stored parts are removed at the end."""
+    async with job_parts(context, job) as parts:
+        await check_asset(context, job.subject)
+        models = await ShotModels.of(context)
+        check_models(models.version, job.payload["shot_models"])
+        decoder = await VideoDecoder.open(context.objects, job.subject)
+        try:
+            timeline = decoder.timeline
+            checkpoints = Checkpoints(context, job, parts, len(timeline.times), timeline.facts.fps)
+            await _observe(context, job, decoder, checkpoints, faces=faces)
+        finally:
+            await decoder.close()
+        job.progress(INFERRED, "Choosing keyframes")
+        with retrying_lost_parts():
+            observations = await parts.read(checkpoints.stored)
+            span = checkpoints.span
+            yield ShotBuilder(context, job.subject, timeline, observations, parts, span, models, faces=faces)
+
+
+async def _observe(
+    context: Context, job: JobContext, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool
+) -> None:
+    """Run the stages on all frames that are in no part yet, while the next ones are decoded. Raises StageError."""
+    start = await checkpoints.resume()
+    if start >= len(decoder.timeline.times):
+        return
+    inference = ChunkInference(context.stages, f"job {job.job_id}", checkpoints.report)
+    decoder.start(start, faces=faces)
+
+    async def observe(chunk: Chunk) -> tuple[Chunk, Observations]:
+        return chunk, await inference.run(chunk)
+
+    async def add(task: asyncio.Task[tuple[Chunk, Observations]]) -> None:
+        chunk, observations = await task
+        await checkpoints.add(chunk.end, observations, chunk.candidates)
+
+    async with task_group() as group:
+        running: deque[asyncio.Task[tuple[Chunk, Observations]]] = deque()
+        while (chunk := await decoder.next()) is not None:
+            running.append(group.create_task(observe(chunk)))
+            if len(running) == CHUNKS_AT_ONCE:
+                await add(running.popleft())
+        while running:
+            await add(running.popleft())

@@ -1,7 +1,7 @@
-"""Encoded bytes to RGB pixels: the one place that opens a still image.
+"""Decodes still images to RGB pixels: the one place that opens a still image.
 
 The pixel limit is checked on the header, before any pixel is decoded, and whatever a decoder raises on
-damaged bytes comes out as ``InvalidMedia``. Never set ``ImageFile.LOAD_TRUNCATED_IMAGES`` in a process
+damaged bytes becomes ``InvalidMedia``. Never set ``ImageFile.LOAD_TRUNCATED_IMAGES`` in a process
 that uses this module: half an image would pass for a whole one.
 """
 
@@ -30,7 +30,7 @@ _MODES: Final = {
     *("I;16", "I;16L", "I;16B"),
 }
 
-# What Pillow's plugins are known to raise on bytes that break their expectations.
+# What Pillow's plugins raise on damaged bytes.
 _BROKEN: Final = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
     *(AttributeError, AssertionError, RuntimeError, MemoryError, struct.error, zlib.error),
@@ -49,7 +49,7 @@ _UPRIGHT: Final = {
 
 
 def decode(data: bytes, *, max_pixels: int, shrink_to: int | None = None) -> Pixels:
-    """The first frame of an encoded image, upright, as RGB: uint8 (H, W, 3), contiguous, read-only.
+    """Return the first frame of an encoded image, upright, as RGB: uint8 (H, W, 3), contiguous, read-only.
 
     ``shrink_to`` is the shortest side, in pixels, that the caller will resize to. A JPEG is then decoded at
     1/2, 1/4 or 1/8 of its size as long as its shortest side stays at least twice that, which leaves the later
@@ -63,7 +63,7 @@ def decode(data: bytes, *, max_pixels: int, shrink_to: int | None = None) -> Pix
 
 @contextmanager
 def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """The image with its header read and its limits checked, no pixel decoded.
+    """Open an image: its header is read and its limits are checked, no pixel is decoded.
 
     Do nothing but Pillow calls in the body: a decoder's exception becomes ``InvalidMedia`` there too.
     """
@@ -74,7 +74,7 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
             _check(image, max_pixels)
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        # Pillow's own ceiling (179 MP) lies far above ours; it answers first only for sizes beyond both.
+        # Pillow's own limit (179 MP) is far above ours; it raises first only for sizes beyond both.
         message = f"This image has more than {_mega(max_pixels)} pixels. Send it smaller."
         raise MediaTooLarge(message) from None
     except _BROKEN as error:
@@ -82,9 +82,9 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Decode, turn upright by EXIF and convert to mode RGB.
+    """Decode an image, turn it upright by EXIF and convert it to mode RGB.
 
-    Transparency is laid on white, as transformers 5 does; 16-bit grey keeps its high byte; CMYK is converted
+    Transparency is composited on white, as transformers 5 does; 16-bit grey keeps its high byte; CMYK is converted
     without its ICC profile, like every other mode.
     """
     image.load()
@@ -118,13 +118,13 @@ def _check(image: ImageFile.ImageFile, max_pixels: int) -> None:
         )
     if image.mode not in _MODES:
         raise InvalidMedia(
-            f"This {name_of(image)} has {image.mode!r} samples, for which no white is agreed; "
+            f"This {name_of(image)} has {image.mode!r} samples, which have no defined white; "
             "save it with 8 or 16 bits a channel."
         )
 
 
 def name_of(image: ImageFile.ImageFile) -> str:
-    """The format as one of ``FORMATS``; an MPO is a JPEG with further pictures behind the first."""
+    """Return the format as one of ``FORMATS``; an MPO is a JPEG with further pictures after the first."""
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
@@ -136,11 +136,11 @@ def _orientation(image: Image.Image) -> int:
 
 def _diagnosis(image: ImageFile.ImageFile | None, error: BaseException) -> str:
     if image is None:
-        return f"This is no image that can be read: damaged, cut short or of another format. Send {ACCEPTED}."
+        return f"This image cannot be read: it is damaged, cut short or of another format. Send {ACCEPTED}."
     if "truncated" not in str(error):
         return f"This {name_of(image)} is damaged or cut short; upload the original file again."
     with suppress(*_BROKEN):
-        # Rows that were never decoded are still zero, so a picture that is black there reads a bit short.
+        # Rows that were never decoded are still zero, so for a picture that is black there the share is too low.
         box, (_, height) = image.im.getbbox(), image.im.size
         if box is not None:
             share = min(99, 100 * box[3] // height)

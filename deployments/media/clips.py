@@ -1,6 +1,7 @@
-"""media/clips: a stretch of a stored video as a stream of bytes, cut, copied, or with boxes drawn in.
+"""media/clips: a part of a stored video as a stream of bytes, cut, copied, or with boxes drawn in.
 
-The encoder is x264 as it comes with PyAV; see ``plan`` for what can be asked for and ``encoder`` for how it is set.
+The encoder is x264 as it comes with PyAV; see ``vision.media.plan`` for what a request can ask for and
+``vision.media.encoder`` for the encoder's options.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ TICK_S = 10.0
 class Config(StageConfig):
     """``user_config`` of media/clips; all but ``max_streams`` and ``idle_s`` is read at load."""
 
-    max_streams: PositiveInt = Field(default=4, description="clips made at a time; more get a 429")
+    max_streams: PositiveInt = Field(default=4, description="clips at a time; further requests get a 429")
     decoder_threads: PositiveInt = 2
     idle_readers: PositiveInt = Field(default=4, description="open videos that are kept for the next request")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
@@ -33,7 +34,7 @@ CLIPS: Final = StageRef[ClipRequest, ClipFacts]("media/clips")
 
 
 class Clips(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
-    """ClipRequest → its bytes, as a stream; called like any stage, it says what the stream would hold."""
+    """ClipRequest → its bytes as a stream; an ordinary call returns what the stream would hold."""
 
     key = CLIPS.key
     config_class = Config

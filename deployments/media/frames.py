@@ -1,7 +1,7 @@
-"""media/frames: one frame of a stored video, exact, as JPEG.
+"""media/frames: one exact frame of a stored video as JPEG.
 
-Frames count from 0 in order of presentation (see ``reader``); the picture is upright, and what ``crop`` leaves of it
-is resized to ``size``.
+Frames count from 0 in order of presentation (see ``vision.media.reader``); the picture is upright, cropped to ``crop``
+and then resized to ``size``.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,11 @@ TICK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class FrameRequest:
-    """``key``: of the video in the object store; ``crop``: x, y, width, height in pixels of the upright frame;
-    ``size``: width, height of the result in pixels; ``quality``: of the JPEG, 1 to 95."""
+    """A frame of the video with this key in the object store.
+
+    ``crop``: x, y, width, height in pixels of the upright frame; ``size``: width, height of the result in pixels;
+    ``quality``: of the JPEG, 1 to 95.
+    """
 
     key: str
     frame: int
@@ -35,7 +38,7 @@ class FrameRequest:
 
 @dataclass(frozen=True, slots=True)
 class FramePicture:
-    """``width`` and ``height`` in pixels; ``time``: seconds from the first frame."""
+    """A frame as JPEG; ``width`` and ``height`` in pixels; ``time``: seconds from the first frame."""
 
     jpeg: bytes
     width: int
@@ -47,7 +50,7 @@ class Config(StageConfig):
     """``user_config`` of media/frames; all but ``idle_s`` is read at load."""
 
     max_batch_size: PositiveInt = 8
-    decoders: PositiveInt = Field(default=2, description="batches at a time, each with a decoder of its own")
+    decoders: PositiveInt = Field(default=2, description="batches at a time, each with its own decoder")
     decoder_threads: PositiveInt = 2
     idle_readers: PositiveInt = Field(default=8, description="open videos that are kept for the next request")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
@@ -77,7 +80,7 @@ class Frames(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
 
     def predict_batch(self, items: list[FrameRequest]) -> Sequence[FramePicture | StageError]:
         results: dict[int, FramePicture | StageError] = {}
-        # In the order of the video, what one frame was decoded for serves the next one.
+        # In the order of the video, so that decoding goes on from one frame to the next.
         for place in sorted(range(len(items)), key=lambda place: (items[place].key, items[place].frame)):
             try:
                 with self._readers.borrowed(items[place].key) as reader:
@@ -123,7 +126,7 @@ def _sized(pixels: Pixels, size: tuple[int, int] | None) -> Pixels:
     if size is None:
         return pixels
     if not 1 <= min(size) <= max(size) <= LARGEST_SIDE:
-        raise InvalidInput(f"A side of a picture has 1 to {LARGEST_SIDE} pixels, not {size[0]} x {size[1]}.")
+        raise InvalidInput(f"Each side of a picture must have 1 to {LARGEST_SIDE} pixels, not {size[0]} x {size[1]}.")
     shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
     resized: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     return resized

@@ -47,7 +47,7 @@ class Sharpness(Stage[StageConfig, Pixels | bytes, Pixels, BlurScore]):
         return [
             BlurScore(blur_of(item))
             if min(item.shape[:2]) >= SMALLEST_SIDE
-            else InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels has no edges to measure.")
+            else InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels a side has no edges to measure.")
             for item in items
         ]
 
@@ -59,12 +59,12 @@ class Sharpness(Stage[StageConfig, Pixels | bytes, Pixels, BlurScore]):
 
 
 def blur_of(image: Pixels) -> float | None:
-    """Mean width of the edges of an RGB picture in pixels."""
+    """Return the mean width of the edges of an RGB picture in pixels; None without an edge."""
     import av
     import av.filter
     import numpy as np
 
-    # A decoded image may be read-only memory that others look at.
+    # A decoded image may be read-only memory that others read.
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(format="gray", threads=1)
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=1)

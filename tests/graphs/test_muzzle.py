@@ -115,7 +115,10 @@ async def test_a_domain_check_tells_every_criterion(service: MuzzleService) -> N
         ({"photos": ["not base64!"]}, "photos[0] is no base64"),
         ({"photos": ["data:image/png;base64,"]}, "photos[0] is neither"),
         ({"photos": [text(b"GIF89a and so on")]}, "neither a JPEG nor a PNG"),
-        ({"photos": [REFERENCES[0], text(b"\x89PNG\r\n\x1a\n and then nothing")]}, "photos[1]: This is no image"),
+        (
+            {"photos": [REFERENCES[0], text(b"\x89PNG\r\n\x1a\n and then nothing")]},
+            "photos[1]: This image cannot",
+        ),
         ({"photos": [text(blank("red", side=20))]}, "20 x 20 pixels"),
         ({"photos": [text(blank("black"))]}, "photos[0]: This dummy cannot see in the dark."),
         ({"photo": REFERENCES[0]}, "photos"),

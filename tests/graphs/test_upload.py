@@ -95,7 +95,7 @@ async def test_sound_has_a_duration_and_no_poster(service: Service) -> None:
     ("name", "data", "word"),
     [
         ("fake.jpg", b"This is not a picture, whatever its name says.", "text file"),
-        ("fake.jpg", b"\xff\xd8\xff\xe0" + bytes(500), "no image"),
+        ("fake.jpg", b"\xff\xd8\xff\xe0" + bytes(500), "image cannot be read"),
         ("page.png", b"<!doctype html><script>alert(1)</script>", "web page"),
         ("drawing.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         ("cut.png", picture(1, size=(200, 150))[:2000], "of its rows"),

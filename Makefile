@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 UV = uv>=0.11,<1
 IMPORTS := ray.serve, torch, transformers, openvino, lancedb, cv2, av, sklearn.cluster, fastapi
 
+# How the tests are spread: a module stays in one process, and all that start Ray are in one.
+SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 # $(call install,REQUIREMENT): with uv, or with pip where uv cannot be had or finds no packages.
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
@@ -15,7 +18,7 @@ serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SPREAD) $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -43,5 +46,5 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

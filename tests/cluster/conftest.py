@@ -17,6 +17,8 @@ from ops.cluster import free_port
 from tests.graphs.conftest import picture
 
 READY_WITHIN_S = 240
+LAST = ("test_serving", "test_readme", "test_docs", "test_crashes", "test_power_cut")
+"""Modules that share one start of the service, the one that kills it for good at the end; others have their own Ray."""
 
 
 @dataclass
@@ -28,6 +30,8 @@ class RunningService:
     dashboard_port: int
     process: subprocess.Popen[bytes]
     log: Path
+    killed: bool = False
+    """By a test, so that nobody stops it."""
 
     @property
     def url(self) -> str:
@@ -83,12 +87,13 @@ def start(home: Path, log: Path) -> RunningService:
     pytest.fail(f"the service is not ready after {READY_WITHIN_S} s:\n{text}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("cluster")
     service = start(folder / "home", folder / "serve.log")
     yield service
-    assert service.stop() == 0, service.log.read_text()
+    if not service.killed:
+        assert service.stop() == 0, service.log.read_text()
 
 
 @pytest.fixture
@@ -107,3 +112,13 @@ def upload(client: httpx.Client, data: bytes, name: str = "photo.jpg") -> str:
 def photo(seed: int) -> bytes:
     """A 320×240 JPEG."""
     return picture(seed, size=(320, 240), fmt="JPEG")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the modules of this folder into the order of ``LAST``."""
+
+    def place(item: pytest.Item) -> int:
+        shared = item.path.parent == Path(__file__).parent and item.path.stem in LAST
+        return LAST.index(item.path.stem) if shared else -1
+
+    items.sort(key=place)

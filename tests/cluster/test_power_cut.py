@@ -3,25 +3,22 @@
 import os
 import signal
 
-import pytest
-
-from tests.cluster.conftest import start
+from tests.cluster.conftest import RunningService, start
 from tests.cluster.load import Load, all_there, wait_for
 
 
-def test_killing_every_process_costs_no_acknowledged_upload(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("killed")
-    service = start(folder / "home", folder / "serve.log")
-    with Load(service, 400_000, threads=2) as load:
+def test_killing_every_process_costs_no_acknowledged_upload(running: RunningService) -> None:
+    with Load(running, 400_000, threads=2) as load:
         wait_for(lambda: len(load.acknowledged) >= 20)
-        everything = [*service.processes(""), service.process]
+        everything = [*running.processes(""), running.process]
+        running.killed = True
         for process in everything:
             try:
                 os.kill(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-    service.process.wait()
-    again = start(folder / "home", folder / "again.log")
+    running.process.wait()
+    again = start(running.home, running.log.with_name("again.log"))
     try:
         with again.client() as client:
             assert all_there(client, load.acknowledged)

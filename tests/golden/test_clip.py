@@ -70,14 +70,12 @@ def media() -> Path:
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def cache() -> Iterator[None]:
     """A cache of its own, so that nothing is downloaded for a test or left behind by it."""
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        yield
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    yield
     torch.set_num_threads(threads)
     settings_module.settings.cache_clear()
     store.cache_clear()

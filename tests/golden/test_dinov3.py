@@ -46,21 +46,19 @@ def models_here() -> list[str]:
 
 
 @pytest.fixture(scope="module", params=models_here() or [None])
-def stages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Dinov3]]:
+def stages(request: pytest.FixtureRequest) -> Iterator[dict[str, Dinov3]]:
     """The stage loaded by two engines."""
     if request.param is None:
         pytest.skip("no model of embed/dinov3 lies under VISION_MODELS_DIR")
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        loaded = {}
-        for engine in ("torch-fp32", FAST):
-            loaded[engine] = Dinov3(Config(models=[request.param], engine=engine, max_batch_size=2, torch_threads=2))
-            loaded[engine].load()
-        loaded[FAST].warm_up()
-        yield loaded
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    loaded = {}
+    for engine in ("torch-fp32", FAST):
+        loaded[engine] = Dinov3(Config(models=[request.param], engine=engine, max_batch_size=2, torch_threads=2))
+        loaded[engine].load()
+    loaded[FAST].warm_up()
+    yield loaded
     torch.set_num_threads(threads)
     settings_module.settings.cache_clear()
     store.cache_clear()

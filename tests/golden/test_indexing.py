@@ -35,20 +35,18 @@ class Cast:
 
 
 @pytest.fixture(scope="module")
-def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+def cast() -> Iterator[Cast]:
     models = os.environ.get("VISION_MODELS_DIR")
     if models is None or not all((Path(models) / name).is_dir() for name in ("face_detect", "face_recognition")):
         pytest.skip("no weights of people/video_faces and people/identity under VISION_MODELS_DIR")
     folder = Path(models).parent / "media" / "face_pairs_deepface"
     if not (folder / "master.csv").is_file():
         pytest.skip("no folder media/face_pairs_deepface beside VISION_MODELS_DIR")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        people = film.people_of(folder / "master.csv")
-        names = dict(zip("ABCDEFGHI", people, strict=True))
-        yield Cast(names, film.portraits(folder, [name for photos in people for name in photos]))
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    people = film.people_of(folder / "master.csv")
+    names = dict(zip("ABCDEFGHI", people, strict=True))
+    yield Cast(names, film.portraits(folder, [name for photos in people for name in photos]))
     settings_module.settings.cache_clear()
     store.cache_clear()
 

@@ -39,24 +39,22 @@ GOLDEN = {
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, MuzzleEnsemble]]:
+def stages() -> Iterator[dict[str, MuzzleEnsemble]]:
     """The stage by two engines."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        loaded = {}
-        for engine in ("torch-fp32", "auto"):
-            config = Config(models=["dinov2-vits14-lineage"], engine=engine, max_batch_size=2, torch_threads=2)
-            loaded[engine] = MuzzleEnsemble(config)
-            try:
-                loaded[engine].load()
-            except ModelNotLoaded as error:
-                pytest.skip(error.message)
-        yield loaded
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    loaded = {}
+    for engine in ("torch-fp32", "auto"):
+        config = Config(models=["dinov2-vits14-lineage"], engine=engine, max_batch_size=2, torch_threads=2)
+        loaded[engine] = MuzzleEnsemble(config)
+        try:
+            loaded[engine].load()
+        except ModelNotLoaded as error:
+            pytest.skip(error.message)
+    yield loaded
     torch.set_num_threads(threads)
     settings_module.settings.cache_clear()
     store.cache_clear()

@@ -32,26 +32,24 @@ TECHNICAL = {"calibra_dist/I03.bmp": 1.718, "calibra_ref/I03.bmp": 6.523, "calib
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Nima]]:
+def stages() -> Iterator[dict[str, Nima]]:
     """The stage loaded by both engines."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        loaded = {}
-        for engine in ("torch-fp32", "openvino-fp32"):
-            loaded[engine] = Nima(Config(engine=engine, max_batch_size=2, torch_threads=2))
-            try:
-                loaded[engine].load()
-            except ModelNotLoaded as error:
-                pytest.skip(error.message)
-        if missing := loaded["torch-fp32"]._missing:
-            pytest.skip("\n".join(missing.values()))
-        loaded["openvino-fp32"].warm_up()
-        yield loaded
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    loaded = {}
+    for engine in ("torch-fp32", "openvino-fp32"):
+        loaded[engine] = Nima(Config(engine=engine, max_batch_size=2, torch_threads=2))
+        try:
+            loaded[engine].load()
+        except ModelNotLoaded as error:
+            pytest.skip(error.message)
+    if missing := loaded["torch-fp32"]._missing:
+        pytest.skip("\n".join(missing.values()))
+    loaded["openvino-fp32"].warm_up()
+    yield loaded
     torch.set_num_threads(threads)
     settings_module.settings.cache_clear()
     store.cache_clear()

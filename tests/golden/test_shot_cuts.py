@@ -77,7 +77,7 @@ def rated(stage: CutDetector, thumbnails: Pixels) -> Probabilities:
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, CutDetector]]:
+def stages() -> Iterator[dict[str, CutDetector]]:
     """The stage loaded by both engines."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
@@ -86,10 +86,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, CutDe
     try:
         loaded["torch-fp32"].load()
         # What is converted is compiled once; the weights stay where they are.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-            settings_module.settings.cache_clear()
-            loaded["openvino-fp32"].load()
+        settings_module.settings.cache_clear()
+        loaded["openvino-fp32"].load()
     except ModelNotLoaded as error:
         pytest.skip(error.message)
     finally:

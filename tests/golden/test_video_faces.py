@@ -23,7 +23,7 @@ SMALLEST = 24
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pixels]]:
+def street() -> Iterator[list[Pixels]]:
     """Every tenth frame, 1280 pixels wide."""
     models = os.environ.get("VISION_MODELS_DIR")
     if models is None or not (Path(models) / "face_detect").is_dir():
@@ -31,12 +31,10 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Pixels]]:
     film = Path(models).parent / "media" / "faces" / "facenet_pytorch_video.mp4"
     if not film.is_file():
         pytest.skip("no folder media/faces beside VISION_MODELS_DIR")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VISION_MODELS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        settings_module.settings.cache_clear()
-        store.cache_clear()
-        with VideoReader(film) as reader:
-            yield [pixels for _, _, pixels in reader.frames(step=10, size=(1280, 720))]
+    settings_module.settings.cache_clear()
+    store.cache_clear()
+    with VideoReader(film) as reader:
+        yield [pixels for _, _, pixels in reader.frames(step=10, size=(1280, 720))]
     settings_module.settings.cache_clear()
     store.cache_clear()
 

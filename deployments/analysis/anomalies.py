@@ -1,11 +1,10 @@
 """analysis/anomalies: how far test vectors lie outside the spread of a reference set.
 
-The score is a z-score: the distance of a vector to the centroid of the references, less the mean of the
-references' own distances, over their standard deviation. Each reference's distance is taken to the centroid of
+The score is a z-score: the distance of a vector to the centroid of the references, minus the mean of the
+references' own distances, divided by their standard deviation. Each reference's distance is taken to the centroid of
 the others (leave-one-out), as a test vector had no part in the centroid either.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 
 MIN_REFERENCES = 2
 MIN_SPREAD = 0.02
@@ -30,7 +29,7 @@ class AnomalyQuery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anomalies:
-    """``scores``: float[n], standard deviations above the references' mean distance (negative: nearer than most);
+    """``scores``: float[n], standard deviations above the references' mean distance (negative: closer than most);
     ``centroid_similarities``: float[n], cosine to the centroid, −1..1; ``reference_scores``: float[m], left one out."""
 
     scores: NDArray[np.float64]
@@ -46,18 +45,12 @@ class AnomalyDetector(Stage[StageConfig, AnomalyQuery, AnomalyQuery, Anomalies])
 
     key = ANOMALIES.key
 
-    def load(self) -> None:
-        """Nothing to load."""
-
-    def predict_batch(self, items: list[AnomalyQuery]) -> Sequence[Anomalies | StageError]:
-        return [self._score(item) for item in items]
-
-    def _score(self, query: AnomalyQuery) -> Anomalies | StageError:
-        m = len(query.references)
+    def predict(self, item: AnomalyQuery) -> Anomalies:
+        m = len(item.references)
         if m < MIN_REFERENCES:
-            return InvalidInput(f"Anomaly detection needs at least {MIN_REFERENCES} reference assets, got {m}.")
-        references = query.references.astype(np.float64)
-        tests = query.tests.astype(np.float64)
+            raise InvalidInput(f"Anomaly detection needs at least {MIN_REFERENCES} reference assets, got {m}.")
+        references = item.references.astype(np.float64)
+        tests = item.tests.astype(np.float64)
         total = references.sum(0)
         own = 1 - _cosines(references, total - references)
         spread = max(float(own.std(ddof=1)), MIN_SPREAD)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.embed.backbones import load_backbone
 from vision.embed.embedding import ClipEmbedding, TextNotSupported
 from vision.embed.projected import ProjectedBackbone

@@ -10,7 +10,6 @@ picture that was saved small, or by a messenger, has lost most of what these mea
 no proof of anything.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
+from vision.errors import InvalidInput
 from vision.forensics.calibration import GHOSTS
 from vision.forensics.compression import QUALITIES, compression
 from vision.forensics.noise import noise
@@ -77,22 +75,17 @@ class SignalAnalyzer(Stage[Config, tuple[Pixels, Table | None], tuple[Pixels, Ta
 
     key = SIGNAL.key
     config_class = Config
-
-    def load(self) -> None:
-        import cv2  # noqa: F401 - paid here and not by the first caller
-        import scipy.fft  # noqa: F401
+    libraries = ("cv2", "scipy.fft")
 
     def batches_at_once(self) -> int:
         return self.config.at_once
 
-    def predict_batch(self, items: list[tuple[Pixels, Table | None]]) -> Sequence[Signals | StageError]:
-        return [self._measure(*item) for item in items]
-
-    def _measure(self, image: Pixels, table: Table | None) -> Signals | StageError:
+    def predict(self, item: tuple[Pixels, Table | None]) -> Signals:
+        image, table = item
         if min(image.shape[:2]) < SMALLEST_SIDE:
-            return InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels a side is too small to be measured.")
+            raise InvalidInput(f"A picture of less than {SMALLEST_SIDE} pixels a side is too small to be measured.")
         if max(image.shape[:2]) > LARGEST_SIDE:
-            return InvalidInput(f"A picture of more than {LARGEST_SIDE} pixels a side cannot be measured.")
+            raise InvalidInput(f"A picture of more than {LARGEST_SIDE} pixels a side cannot be measured.")
         return measure(image, table)
 
     def info(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ It was trained to tell speech from silence, noise and music, in over six thousan
 Singing may count as speech.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 from vision.weights import Weights, resolve
 
 Array = NDArray[np.float32]
@@ -55,18 +54,15 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
         self._network = load(self._weights.files[WEIGHT_FILE])
 
     def warm_up(self) -> None:
-        self.predict_batch([np.zeros(RATE, np.float32)])
+        self.predict(np.zeros(RATE, np.float32))
 
-    def predict_batch(self, items: list[Array]) -> Sequence[Array | StageError]:
-        return [self._chances(item) for item in items]
-
-    def _chances(self, sound: Array) -> Array | StageError:
-        if not 0 < len(sound) <= LONGEST_S * RATE:
-            return InvalidInput(f"A sound has up to {LONGEST_S:g} s, not {len(sound) / RATE:g} s.")
+    def predict(self, item: Array) -> Array:
+        if not 0 < len(item) <= LONGEST_S * RATE:
+            raise InvalidInput(f"A sound has up to {LONGEST_S:g} s, not {len(item) / RATE:g} s.")
         torch = self._torch
         with torch.inference_mode():
             # A copy: what came from another process is read-only.
-            chances: Array = self._network(torch.from_numpy(np.array(sound, np.float32))).numpy()
+            chances: Array = self._network(torch.from_numpy(np.array(item, np.float32))).numpy()
         return chances
 
     def info(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ The first three go into the probability by a logistic curve; blinks are told onl
 one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 from vision.faces.alignment import TEMPLATE, similarity_transform
 from vision.forensics.blinks import blinks
 from vision.forensics.calibration import TREMBLING
@@ -73,16 +72,10 @@ class TemporalAnalyzer(Stage[StageConfig, FaceTrack, FaceTrack, Temporal]):
 
     key = TEMPORAL.key
 
-    def load(self) -> None:
-        """There is nothing to get."""
-
-    def predict_batch(self, items: list[FaceTrack]) -> Sequence[Temporal | StageError]:
-        return [self._judge(item) for item in items]
-
-    def _judge(self, track: FaceTrack) -> Temporal | StageError:
-        if len(track.times) < FEWEST:
-            return InvalidInput(f"A face has to be seen {FEWEST} times, not {len(track.times)}, to tell how it moves.")
-        return consistency(track)
+    def predict(self, item: FaceTrack) -> Temporal:
+        if len(item.times) < FEWEST:
+            raise InvalidInput(f"A face has to be seen {FEWEST} times, not {len(item.times)}, to tell how it moves.")
+        return consistency(item)
 
     def info(self) -> dict[str, Any]:
         return {

@@ -7,14 +7,13 @@ differ between models, and between two calls of one.
 
 import re
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
 from pydantic import Field
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 from vision.language.prompt import opening, repair
 from vision.language.providers import AnswerUnusable, Providers, ProviderUnavailable
 from vision.language.review import Answer, Question, read_review
@@ -57,33 +56,24 @@ class Describe(Stage[Config, Question, Question, Answer]):
     def batches_at_once(self) -> int:
         return self.config.max_calls_at_once
 
-    def predict_batch(self, items: list[Question]) -> Sequence[Answer | StageError]:
-        results: list[Answer | StageError] = []
-        for item in items:
-            try:
-                results.append(self._answer(item))
-            except StageError as error:
-                results.append(error)
-        return results
-
-    def _answer(self, question: Question) -> Answer:
-        if not _IMAGE_URL.match(question.image_url):
+    def predict(self, item: Question) -> Answer:
+        if not _IMAGE_URL.match(item.image_url):
             raise InvalidInput("image_url must be an https:// address, or data:image/jpeg, png, webp or gif in base64.")
-        provider, name = self._providers.split(question.model)
-        until = time.monotonic() + question.timeout_s
-        messages = opening(question, with_schema=not self._providers.takes_schema(provider, name))
+        provider, name = self._providers.split(item.model)
+        until = time.monotonic() + item.timeout_s
+        messages = opening(item, with_schema=not self._providers.takes_schema(provider, name))
         tokens, fault, cut_off = 0, "", False
         for _ in range(_TRIES):
             left = until - time.monotonic()
             if left <= 0:
                 raise ProviderUnavailable(f"{provider} did not correct its answer in time; try again.")
-            reply = self._providers.complete(provider, name, messages, max_tokens=question.max_tokens, timeout_s=left)
+            reply = self._providers.complete(provider, name, messages, max_tokens=item.max_tokens, timeout_s=left)
             tokens += reply.tokens
             cut_off = reply.cut_off
             try:
                 return Answer(read_review(reply.text), reply.model, tokens)
             except ValueError as error:
-                fault = f"it was cut off after {question.max_tokens} tokens; be briefer" if cut_off else str(error)
+                fault = f"it was cut off after {item.max_tokens} tokens; be briefer" if cut_off else str(error)
                 messages = [*messages, *repair(reply.text, fault)]
         advice = "ask with more max_tokens" if cut_off else "try again, or ask another model"
         raise AnswerUnusable(f"{name} gave no usable review in {_TRIES} tries ({fault}); {advice}.")

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from configs.settings import settings
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels, decode
 

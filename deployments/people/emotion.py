@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.engines import EngineName
 from vision.errors import StageError
 from vision.faces.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier

@@ -14,7 +14,6 @@ then 0.61. Of faces of 20 pixels in a picture of 1280, 47 of 48. Faces may be ti
 found, and nearly all with a threshold of 0.7, which lets drawn faces in.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final
@@ -23,9 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import StageError
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.faces.face import Face, Pixels, Square
 from vision.faces.yunet import MULTIPLE, SCORE, Detections, YuNet
 from vision.weights import Weights, resolve
@@ -104,7 +101,7 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         self._network, self._exact = YuNet(path, exact=False), YuNet(path, exact=True)
 
     def warm_up(self) -> None:
-        self.predict_batch([self.prepare(np.zeros((480, 640, 3), np.uint8))])
+        self.predict(self.prepare(np.zeros((480, 640, 3), np.uint8)))
 
     def batches_at_once(self) -> int:
         return self._network.streams
@@ -112,8 +109,11 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     def prepare(self, item: Pixels) -> Pyramid:
         return Pyramid(item, [(_scaled(item, scale), scale) for scale in self._scales(*item.shape[:2])])
 
-    def predict_batch(self, items: list[Pyramid]) -> Sequence[tuple[Face, ...] | StageError]:
-        return [self._find(item) for item in items]
+    def predict(self, item: Pyramid) -> tuple[Face, ...]:
+        candidates = [_rescaled(self._network(level, CANDIDATE)[0], scale) for level, scale in item.levels]
+        sure = self._seen_again(item.image, _distinct(np.concatenate(candidates))[:MAX_CANDIDATES])
+        height, width = item.image.shape[:2]
+        return tuple(_face(row, height, width) for row in self._with_landmarks(item.image, sure))
 
     def info(self) -> dict[str, Any]:
         return {
@@ -139,12 +139,6 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         while min(height, width) * scales[-1] > COARSE:
             scales.append(scales[-1] / STEP)
         return scales
-
-    def _find(self, item: Pyramid) -> tuple[Face, ...]:
-        candidates = [_rescaled(self._network(level, CANDIDATE)[0], scale) for level, scale in item.levels]
-        sure = self._seen_again(item.image, _distinct(np.concatenate(candidates))[:MAX_CANDIDATES])
-        height, width = item.image.shape[:2]
-        return tuple(_face(row, height, width) for row in self._with_landmarks(item.image, sure))
 
     def _seen_again(self, image: Pixels, candidates: Detections) -> Detections:
         """The candidates that a look at each alone confirms, as that look sees them, surest first.

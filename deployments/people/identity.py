@@ -23,8 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.alignment import SIZE, align, misfit, scale_of, similarity_transform
 from vision.faces.face import Face, Pixels

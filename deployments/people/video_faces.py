@@ -15,8 +15,7 @@ from pydantic import Field
 
 from deployments.people import faces
 from deployments.people.faces import CANDIDATE, COARSE, STEP, FaceDetector
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import StageRef
+from deployments.serving.stage import SharedImage, StageRef
 from vision.faces.face import Face, Pixels
 from vision.faces.yunet import Detections
 

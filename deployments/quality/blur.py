@@ -9,15 +9,12 @@ picture of fog has little of it. It is taken at the picture's own resolution; th
 another value, and so would want another threshold.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import StageError
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.images import Pixels
 from vision.quality.blur import laplacian_variance
 
@@ -46,17 +43,14 @@ class Blur(Stage[Config, Pixels, float, Sharpness]):
 
     key = BLUR.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
-
-    def load(self) -> None:
-        import cv2  # noqa: F401 - paid here and not by the first caller
 
     def prepare(self, item: Pixels) -> float:
         return laplacian_variance(item)
 
-    def predict_batch(self, items: list[float]) -> Sequence[Sharpness | StageError]:
-        threshold = self.config.threshold
-        return [Sharpness(variance, variance < threshold, threshold) for variance in items]
+    def predict(self, item: float) -> Sharpness:
+        return Sharpness(item, item < self.config.threshold, self.config.threshold)
 
     def info(self) -> dict[str, Any]:
         return {

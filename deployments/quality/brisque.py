@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.quality.brisque_features import features

@@ -1,11 +1,8 @@
 """quality/composition: how a picture is composed, by measures of its saliency, symmetry, focus, colours and faces."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import StageError
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.faces.face import Face
 from vision.images import Pixels
 from vision.quality.composition import SIDE, TAGS, Composition, analyze
@@ -17,16 +14,14 @@ class CompositionAnalyzer(Stage[StageConfig, tuple[Pixels, tuple[Face, ...]], Co
     """(Image, uint8 (H, W, 3) RGB, its faces) → Composition."""
 
     key = COMPOSITION.key
+    libraries = ("cv2",)
     prepare_threads = 2
-
-    def load(self) -> None:
-        import cv2  # noqa: F401 - paid here and not by the first caller
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> Composition:
         return analyze(*item)
 
-    def predict_batch(self, items: list[Composition]) -> Sequence[Composition | StageError]:
-        return items
+    def predict(self, item: Composition) -> Composition:
+        return item
 
     def info(self) -> dict[str, Any]:
         return {

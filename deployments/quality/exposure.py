@@ -1,13 +1,10 @@
 """quality/exposure: how well a picture is lit, from the histogram of its luma."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import StageError
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.images import Pixels
 from vision.quality.exposure import Histogram, Lighting, lighting, luma_histogram
 
@@ -28,16 +25,14 @@ class Exposure(Stage[Config, Pixels, Histogram, Lighting]):
 
     key = EXPOSURE.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
-
-    def load(self) -> None:
-        import cv2  # noqa: F401 - paid here and not by the first caller
 
     def prepare(self, item: Pixels) -> Histogram:
         return luma_histogram(item)
 
-    def predict_batch(self, items: list[Histogram]) -> Sequence[Lighting | StageError]:
-        return [lighting(histogram, self.config.clip_margin) for histogram in items]
+    def predict(self, item: Histogram) -> Lighting:
+        return lighting(item, self.config.clip_margin)
 
     def info(self) -> dict[str, Any]:
         return {

@@ -10,10 +10,8 @@ from typing import Any
 
 from deployments.serving.batching import Batcher
 from deployments.serving.metrics import StageMetrics
-from deployments.serving.shared import resolved
-from deployments.serving.stage import Stage
-from deployments.serving.streams import ByteStream, StreamedBytes
-from deployments.serving.threads import on_thread
+from deployments.serving.stage import Stage, resolved
+from deployments.serving.streams import ByteStream, StreamedBytes, on_thread
 from vision.errors import (
     DeadlineExceeded,
     ModelNotLoaded,

@@ -1,17 +1,56 @@
 """A stage: one model or one analytic step, and the typed reference by which graphs call it.
 
-A stage knows nothing of HTTP or of other stages. Its module may import heavy libraries only inside
-``load``, so that the command line and the gateway can import every stage without torch.
+A stage knows neither HTTP nor other stages. Its module imports heavy libraries only inside ``load``, so that the
+command line and the gateway can import every stage without torch.
 """
 
-from abc import ABC, abstractmethod
+import asyncio
+import logging
+from abc import ABC
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from importlib import import_module
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
 
+import ray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from ray import ObjectRef
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
 from deployments.serving.streams import ByteGenerator
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput, ProcessingFailed, StageError, StageOverloaded
+from vision.images import Pixels
+
+logger = logging.getLogger("ray.serve")
+
+SharedImage: TypeAlias = ObjectRef | Pixels
+"""A decoded image as a stage handle takes it, as the whole item or as a part of a tuple; the stage gets its pixels.
+
+An image that several stages of one request need is decoded once and copied once: between processes it lies in Ray's
+object store, where every stage of a machine reads the same memory; inside one process it is the array itself. Either
+way it is read-only.
+"""
+
+
+async def share(image: Pixels) -> SharedImage:
+    """Make an image ready for handles; it is freed with the last reference to the result. Raises StageOverloaded."""
+    if not ray.is_initialized():
+        image.flags.writeable = False
+        return image
+    try:
+        return await asyncio.to_thread(ray.put, image)
+    except (ObjectStoreFullError, OutOfDiskError):
+        raise StageOverloaded(
+            "Too many large images are being processed at the moment; try again in a few seconds."
+        ) from None
+
+
+async def resolved(item: Any) -> Any:
+    """Return an item as its stage takes it: every shared image replaced by its pixels."""
+    if isinstance(item, ObjectRef):
+        return await item
+    if isinstance(item, tuple) and any(isinstance(part, ObjectRef) for part in item):
+        return tuple([await part if isinstance(part, ObjectRef) else part for part in item])
+    return item
 
 
 class StageConfig(BaseModel):
@@ -21,9 +60,9 @@ class StageConfig(BaseModel):
 
     max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
     batch_wait_s: NonNegativeFloat = Field(
-        default=0.0, description="how long an incomplete batch waits for items being prepared"
+        default=0.0, description="how long an incomplete batch waits for items that are being prepared"
     )
-    max_streams: PositiveInt = Field(default=4, description="streams at a time, of a stage that has them")
+    max_streams: PositiveInt = Field(default=4, description="concurrent streams of a stage that has them")
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
@@ -57,49 +96,73 @@ class StageRef(Generic[InT, OutT]):
 
 
 class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
-    """One model or analytic step.
+    """One model or analytic step; a subclass defines ``predict``, or ``predict_batch`` where batches pay.
 
-    ``prepare`` runs per item on a small thread pool, beside the batch before it; ``load``, ``warm_up``,
-    ``predict_batch``, ``reconfigure`` and ``tick`` all run on one thread, one call at a time, unless the stage says by
-    ``batches_at_once`` that its device takes more: then ``predict_batch`` runs on that many threads.
+    ``prepare`` runs per item on a small thread pool while the previous batch is computed. ``load``, ``warm_up``,
+    ``predict_batch``, ``reconfigure`` and ``tick`` run on one thread, one call at a time; where ``batches_at_once`` is
+    more than 1, ``predict_batch`` runs on that many threads instead.
     """
 
     key: ClassVar[str]
     """``room/name``, equal to the module's place under ``deployments``."""
     config_class: ClassVar[type[StageConfig]] = StageConfig
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that ``load`` imports, so that the first caller does not wait for them."""
     prepare_threads: ClassVar[int] = 0
     """Threads for ``prepare``; 0 when the stage needs no preparation."""
     tick_s: ClassVar[float | None] = None
     """Seconds between calls of ``tick``; None for never."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise TypeError for a stage that defines both or neither of ``predict`` and ``predict_batch``."""
+        super().__init_subclass__(**kwargs)
+        defined = [name for name in ("predict", "predict_batch") if getattr(cls, name) is not getattr(Stage, name)]
+        if hasattr(cls, "key") and len(defined) != 1:
+            have = "both predict and predict_batch" if defined else "neither predict nor predict_batch"
+            raise TypeError(f"{cls.__name__} defines {have}; a stage defines one of them")
+
     def __init__(self, config: ConfigT) -> None:
         self.config = config
 
-    @abstractmethod
     def load(self) -> None:
         """Get ready to predict. Raises ModelNotLoaded, with every reason, when there are no verified weights."""
+        for library in self.libraries:
+            import_module(library)
 
     def warm_up(self) -> None:
-        """Run once on made-up input, so that the first caller does not pay for lazy initialisation."""
+        """Run once on synthetic input, so that the first caller does not pay for lazy initialisation."""
 
     def prepare(self, item: InT) -> ReadyT:
-        """Turn one request item into what ``predict_batch`` takes; may raise StageError."""
+        """Turn one request item into what ``predict`` takes; may raise StageError."""
         return item  # type: ignore[return-value]
 
-    @abstractmethod
+    def predict(self, item: ReadyT) -> OutT:
+        """Return the result of one item; may raise StageError."""
+        raise NotImplementedError
+
     def predict_batch(self, items: list[ReadyT]) -> Sequence[OutT | StageError]:
-        """One result per item, in order; a StageError in the place of an item that failed."""
+        """Return one result per item, in order, with a StageError in the place of an item that failed."""
+        return [self._predict_guarded(item) for item in items]
+
+    def _predict_guarded(self, item: ReadyT) -> OutT | StageError:
+        try:
+            return self.predict(item)
+        except StageError as error:
+            return error
+        except Exception:
+            logger.exception("%s failed on an item", self.key)
+            return ProcessingFailed(f"{self.key} failed on this input.")
 
     def stream(self, item: ReadyT) -> ByteGenerator:
-        """The bytes of one item as they are made, on a thread of its own; may raise StageError at any step.
+        """Yield the bytes of one item as they are made, on a thread of its own; may raise StageError at any step.
 
-        It is closed when its reader leaves, which it learns at a ``yield``; so give what there is every few
-        milliseconds, and ``b""`` when there is nothing.
+        The generator is closed when its reader leaves, which takes effect at a ``yield``: so yield what there is every
+        few milliseconds, and ``b""`` when there is nothing.
         """
         raise InvalidInput(f"{self.key} has no streams.")
 
     def batches_at_once(self) -> int:
-        """How many ``predict_batch`` calls keep the device busy; asked once, after ``load``."""
+        """Return how many concurrent ``predict_batch`` calls keep the device busy; asked once, after ``load``."""
         return 1
 
     def reconfigure(self, config: ConfigT) -> None:
@@ -107,11 +170,11 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
         self.config = config
 
     def tick(self) -> None:
-        """Upkeep between requests."""
+        """Do maintenance between requests."""
 
     def check_health(self) -> None:
         """Raise when the replica should be replaced."""
 
     def info(self) -> dict[str, Any]:
-        """What ``/model-info`` says of this stage: method, model, version, range and direction of its scores."""
+        """Return what ``/model-info`` shows: method, model, version, range and direction of the scores."""
         return {}

@@ -1,29 +1,49 @@
-"""Bytes that a generator makes on a thread of its own, for a reader on the event loop."""
+"""From threads to the event loop: blocking calls, and bytes that a generator makes on a thread of its own."""
 
 import asyncio
 import logging
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Executor
 from contextlib import closing, suppress
+from typing import TypeVar
 
 from vision.errors import DeadlineExceeded, ProcessingFailed, StageError
 
 logger = logging.getLogger("ray.serve")
 
+T = TypeVar("T")
+
 CHUNKS_AHEAD = 8
-"""How far the generator may be ahead of its reader."""
+"""Chunks that a generator may be ahead of its reader."""
 
 ByteGenerator = Generator[bytes, None, None]
 StreamedBytes = AsyncGenerator[bytes | StageError, None]
 """A StageError comes last, in place of what is missing."""
 
 
+async def on_thread(pool: Executor, function: Callable[..., T], *args: object) -> T:
+    """Return or raise what a blocking function does on a thread of the pool.
+
+    A StopIteration becomes a RuntimeError: an asyncio future accepts none, and whoever awaited it would wait for ever.
+    """
+
+    def call() -> T:
+        try:
+            return function(*args)
+        except StopIteration as error:
+            raise RuntimeError("StopIteration was raised on a thread") from error
+
+    return await asyncio.get_running_loop().run_in_executor(pool, call)
+
+
 class ByteStream:
-    """Runs ``make()`` and what it gives on a thread; to be made on the event loop and read there, once.
+    """Runs the generator that ``make()`` returns on a thread; created on the event loop and read there, once.
 
     The generator waits for a slow reader, and is closed on its thread when the reader leaves or ``deadline`` (epoch
-    seconds) passes: at its next chunk, so it should give one, if only an empty one, every few milliseconds.
+    seconds) passes. That happens at its next chunk, so it should yield one, if only an empty one, every few
+    milliseconds.
     """
 
     def __init__(self, key: str, make: Callable[[], ByteGenerator], deadline: float) -> None:
@@ -32,31 +52,31 @@ class ByteStream:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._chunks: asyncio.Queue[bytes | StageError | None] = asyncio.Queue()
-        self._room = threading.Semaphore(CHUNKS_AHEAD)
+        self._slots = threading.Semaphore(CHUNKS_AHEAD)
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"{key}-stream", daemon=True)
         self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether the thread still has to end."""
+        """Return whether the thread is still alive."""
         return self._thread.is_alive()
 
     async def read(self) -> StreamedBytes:
-        """The chunks, as they come. Close it to leave early."""
+        """Yield the chunks as they come; close it to leave early."""
         try:
             while (chunk := await self._next()) is not None:
                 yield chunk
                 if isinstance(chunk, StageError):
                     return
-                self._room.release()
+                self._slots.release()
         finally:
             self.leave()
 
     def leave(self) -> None:
-        """Have the generator closed."""
+        """Close the generator, at its next chunk."""
         self._left.set()
-        self._room.release()
+        self._slots.release()
 
     async def _next(self) -> bytes | StageError | None:
         try:
@@ -70,7 +90,7 @@ class ByteStream:
         try:
             with closing(self._make()) as chunks:
                 for chunk in chunks:
-                    if not self._hand_over(chunk):
+                    if not self._enqueue(chunk):
                         break
         except StageError as error:
             last = error
@@ -80,10 +100,10 @@ class ByteStream:
         with suppress(RuntimeError):  # the loop is closed, so nobody waits
             self._loop.call_soon_threadsafe(self._chunks.put_nowait, last)
 
-    def _hand_over(self, chunk: bytes) -> bool:
-        """Queue a chunk when there is room; False when it is not wanted any more."""
+    def _enqueue(self, chunk: bytes) -> bool:
+        """Queue a chunk when a slot is free; return False when nobody reads any more."""
         if chunk:
-            self._room.acquire(timeout=self._seconds_left())
+            self._slots.acquire(timeout=self._seconds_left())
         if self._left.is_set():
             return False
         if self._seconds_left() == 0:

@@ -11,7 +11,6 @@ What a camera does over a shot is read from the rows by ``movement``. Eight to t
 fewer, fast pans leave the search; with more, slow motion drowns in the noise of a single pair, at a higher price.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 from vision.shots.motion import Motion, Motions
 
 SMALLEST_SIDE: Final = 32
@@ -78,19 +77,24 @@ class Camera(Stage[Config, FrameRun, FrameRun, Motions]):
 
     key = CAMERA.key
     config_class = Config
-
-    def load(self) -> None:
-        import cv2  # noqa: F401 - paid here and not by the first caller
+    libraries = ("cv2",)
 
     def warm_up(self) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (2, 180, 320), np.uint8)
-        self.predict_batch([FrameRun(noise, np.arange(2.0))])
+        self.predict(FrameRun(noise, np.arange(2.0)))
 
     def batches_at_once(self) -> int:
         return self.config.runs_at_once
 
-    def predict_batch(self, items: list[FrameRun]) -> Sequence[Motions | StageError]:
-        return [_fault(item) or motions(item.frames) for item in items]
+    def predict(self, item: FrameRun) -> Motions:
+        frames, times = item.frames, item.times
+        if frames.ndim != 3 or frames.dtype != np.uint8:
+            raise InvalidInput("Frames are grey: uint8 (n, height, width).")
+        if len(frames) != len(times) or np.any(np.diff(times) <= 0):
+            raise InvalidInput("There must be one time for each frame, and the times must ascend.")
+        if min(frames.shape[1:]) < SMALLEST_SIDE or max(frames.shape[1:]) > LARGEST_SIDE:
+            raise InvalidInput(f"A side of a frame has {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, about 320 are best.")
+        return motions(frames)
 
     def info(self) -> dict[str, Any]:
         return {
@@ -108,17 +112,6 @@ def motions(frames: NDArray[np.uint8]) -> Motions:
     for place, row in enumerate(rows):
         row[:] = _measured(*_followed(frames[place], frames[place + 1]), frames.shape[2], frames.shape[1])
     return rows
-
-
-def _fault(run: FrameRun) -> InvalidInput | None:
-    frames, times = run.frames, run.times
-    if frames.ndim != 3 or frames.dtype != np.uint8:
-        return InvalidInput("Frames are grey: uint8 (n, height, width).")
-    if len(frames) != len(times) or np.any(np.diff(times) <= 0):
-        return InvalidInput("There must be one time for each frame, and the times must ascend.")
-    if min(frames.shape[1:]) < SMALLEST_SIDE or max(frames.shape[1:]) > LARGEST_SIDE:
-        return InvalidInput(f"A side of a frame has {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, about 320 are best.")
-    return None
 
 
 def corners(frame: NDArray[np.uint8]) -> tuple[Points, Strengths]:

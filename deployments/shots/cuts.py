@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.engines import Engine, EngineName, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.images import Pixels

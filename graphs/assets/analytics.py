@@ -4,7 +4,6 @@ import numpy as np
 from fastapi import APIRouter
 
 from deployments.analysis.anomalies import Anomalies, AnomalyQuery
-from deployments.analysis.clusters import Clustering, ClusterQuery
 from graphs.assets.features import FeatureSource
 from graphs.assets.matching import failed
 from graphs.assets.models import (
@@ -18,6 +17,7 @@ from graphs.assets.models import (
 from graphs.assets.similarity import certainty
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
+from vision.clustering import Clustering, ClusterQuery
 from vision.errors import InvalidInput
 
 ANOMALIES = "analysis/anomalies"

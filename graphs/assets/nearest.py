@@ -2,7 +2,7 @@
 
 import logging
 
-from deployments.analysis.nearest import Forget, Found, NearestQuery
+from deployments.serving.vector_search import Forget, NearestQuery, SearchResult
 from graphs.assets.features import FeatureSource
 from graphs.assets.similarity import Similarity, of_cosine
 from graphs.web.context import Context
@@ -20,7 +20,7 @@ async def search(
     context: Context, library: Library, query: Features, k: int
 ) -> tuple[list[tuple[Asset, Similarity]], int]:
     """(the k assets most similar to the query, best first; how many were searched); the query itself left out."""
-    answer: Found = await context.stages[NEAREST](NearestQuery(query.model_version, query.unit, k + SPARE))
+    answer: SearchResult = await context.stages[NEAREST](NearestQuery(query.model_version, query.unit, k + SPARE))
     hits = answer.neighbours
     assets = await library.known(hit.asset_id for hit in hits)
     stale = tuple(hit.asset_id for hit in hits if hit.asset_id not in assets)

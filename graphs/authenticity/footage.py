@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.threads import on_thread
+from deployments.serving.streams import on_thread
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.sampling import REACH, calm, stretch
 from vision.errors import InvalidMedia

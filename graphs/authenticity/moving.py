@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from deployments.forensics.temporal import Temporal
 from deployments.people.identity import FaceVector
-from deployments.serving.shared import share
+from deployments.serving.stage import share
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found, unheard
 from graphs.authenticity.footage import Footage

@@ -2,7 +2,7 @@
 
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
-from deployments.serving.shared import SharedImage
+from deployments.serving.stage import SharedImage
 from graphs.authenticity.findings import Absent, PictureFindings, found
 from graphs.web.context import Context, task_group
 from vision.errors import ModelNotLoaded, StageUnavailable

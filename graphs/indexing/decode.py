@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.threads import on_thread
+from deployments.serving.streams import on_thread
 from deployments.shots.camera import FrameRun
 from stores.documents import StoreError
 from stores.objects import ObjectNotFound, Objects

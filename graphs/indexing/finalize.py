@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from deployments.analysis.tracks import Trace
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import GREY_SIDE
 from graphs.indexing.people import PeopleModels, assign_identities, link_traces, store_people
@@ -18,6 +17,7 @@ from stores.jobs import Json
 from stores.people import VideoIndex
 from stores.shots import Analysis, Shot
 from vision.errors import MediaNotFound
+from vision.faces.tracking import Trace
 from vision.shots.transitions import THRESHOLD
 
 VERSION: Final = 2

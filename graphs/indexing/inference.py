@@ -9,18 +9,17 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.tracks import Detections
 from deployments.people.identity import IDENTITY, FaceVector
 from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.handle import AnyHandle, StageHandle
-from deployments.serving.shared import share
-from deployments.serving.stage import StageRef
+from deployments.serving.stage import StageRef, share
 from deployments.shots.camera import CAMERA, SMALLEST_SIDE, FrameRun
 from deployments.shots.cuts import CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
 from graphs.web.context import task_group
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
+from vision.faces.tracking import Detections
 from vision.shots.motion import Motion, Motions
 from vision.shots.transitions import MARGIN, WINDOW, Probabilities, Window
 

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.identities import IDENTITIES, Assignment, IdentityRequest
-from deployments.analysis.tracks import TRACKS, Detections, Trace, TrackRequest
+from deployments.analysis.identities import IDENTITIES
+from deployments.analysis.tracks import TRACKS, TrackRequest
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
 from graphs.indexing.checkpoint import check_asset
@@ -22,6 +22,8 @@ from graphs.web.context import Context, task_group
 from stores import derived
 from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import MediaNotFound
+from vision.faces.identities import Assignment, IdentityRequest
+from vision.faces.tracking import Detections, Trace
 
 SHOTS_AT_ONCE: Final = 16
 LEAST_DETECTIONS: Final = 5

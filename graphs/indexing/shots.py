@@ -11,13 +11,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.tracks import Detections
 from deployments.embed.clip import CLIP
 from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.people.faces import FACES
 from deployments.serving.handle import StageHandle
-from deployments.serving.shared import SharedImage, share
+from deployments.serving.stage import SharedImage, share
 from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import Parts
 from graphs.indexing.decode import KEYFRAME_QUALITY, KEYFRAME_SIDE, Timeline, encode_jpeg, size_within
@@ -29,6 +28,7 @@ from stores.shots import Shot, Transition
 from vision.embed.embedding import ClipEmbedding, Embedding
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
+from vision.faces.tracking import Detections
 from vision.images import Pixels, decode
 from vision.shots.hard_cuts import cuts
 from vision.shots.keyframes import Candidate, keyframe

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import numpy as np
 from fastapi import APIRouter, Path
 
-from deployments.analysis.nearest import Forget, Found, NearestQuery
+from deployments.serving.vector_search import Forget, NearestQuery, SearchResult
 from graphs.muzzle import measures, words
 from graphs.muzzle.decision import mutual_criterion
 from graphs.muzzle.domain import VALID, domain_check
@@ -50,7 +50,7 @@ class Gallery:
     async def nearest(self, probe: MuzzleEncoding, k: int) -> tuple[list[Candidate], int]:
         """(the k nearest animals, best first; how many were searched)."""
         query = NearestQuery(probe.model_version, measures.unit(measures.concatenated(probe)), k + SPARE)
-        found: Found = await self._context.stages[GALLERY](query)
+        found: SearchResult = await self._context.stages[GALLERY](query)
         keys = [hit.asset_id for hit in found.neighbours]
         animals = await self._context.animals.get(keys)
         stale = tuple(key for key in keys if key not in animals)

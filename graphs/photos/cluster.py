@@ -8,10 +8,10 @@ import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
 
-from deployments.analysis.clusters import Clustering, ClusterQuery
 from graphs.photos.errors import ClusteringError
 from graphs.photos.models import API_VERSION, Assignment, ClusterAnswer, ClusterRequest, PhotoCluster
 from graphs.web.context import Context, Timer
+from vision.clustering import Clustering, ClusterQuery
 from vision.errors import InvalidInput
 
 CLUSTERS = "analysis/clusters"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deployments.serving.handle import time_left
-from deployments.serving.shared import SharedImage, share
+from deployments.serving.stage import SharedImage, share
 from vision.errors import DeadlineExceeded, InvalidMedia, MediaTooLarge
 from vision.images import decode
 

@@ -1,18 +1,18 @@
 """Stages of the asset API without weights, and the id of a file."""
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.analysis.nearest import Nearest
-from deployments.serving.stage import Stage, StageConfig
+from deployments.analysis.nearest import NearestAssets
 from deployments.serving.stored import StoredPictures
+from deployments.serving.vector_search import VectorSearch
+from tests.dummies.dummy import Dummy
 from vision.embed.embedding import Embedding
-from vision.errors import InvalidMedia, StageError
+from vision.errors import InvalidMedia
 from vision.images import decode
 
 PREPROCESS = {
@@ -24,45 +24,39 @@ PREPROCESS = {
 }
 
 
-class DummyEmbed(Stage[StageConfig, str | bytes, NDArray[np.float32], Embedding]):
-    """384 numbers of a picture: its 8 x 16 thumbnail in three colours, less grey. Alike pictures are near.
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """float32[384] in 0..1: an image of 16 x 8 pixels in three colours."""
+    small = Image.fromarray(image).resize((16, 8), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).reshape(-1) / 255
+
+
+class DummyEmbed(Dummy[Any, Embedding]):
+    """The thumbnail of a picture less grey, so that alike pictures are near.
 
     A black picture is an error of its own, a white one a bug.
     """
 
     key = "embed/dinov3"
     prepare_threads = 1
-    running: ClassVar["DummyEmbed"]
-    """The one loaded last."""
 
     def load(self) -> None:
-        self.version = "dummy@00000000"
-        self.calls: list[int] = []
+        super().load()
         self._pictures = StoredPictures()
-        DummyEmbed.running = self
 
     def prepare(self, item: str | bytes) -> NDArray[np.float32]:
-        small = Image.fromarray(decode(self._pictures.encoded(item), max_pixels=10**7)).resize(
-            (16, 8), Image.Resampling.BOX
-        )
-        return np.asarray(small, np.float32).reshape(-1) / 255
+        return thumbnail(decode(self._pictures.encoded(item), max_pixels=10**7))
 
-    def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Embedding | StageError]:
-        self.calls.append(len(items))
-        return [self._embed(raw) for raw in items]
-
-    def _embed(self, raw: NDArray[np.float32]) -> Embedding | StageError:
-        if raw.max() == 0:
-            return InvalidMedia("This dummy cannot see in the dark.")
-        if raw.min() == 1:
+    def predict(self, item: NDArray[np.float32]) -> Embedding:
+        self.calls += 1
+        if item.max() == 0:
+            raise InvalidMedia("This dummy cannot see in the dark.")
+        if item.min() == 1:
             raise RuntimeError("a bug in /srv/secret.py that no client may read of")
-        centred = raw - 0.5
-        return Embedding(raw, centred / np.linalg.norm(centred), self.version)
+        centred = item - 0.5
+        return Embedding(item, centred / np.linalg.norm(centred), self.version)
 
     def info(self) -> dict[str, Any]:
-        return {
-            "model": "dummy",
-            "model_version": self.version,
+        return super().info() | {
             "architecture": "thumbnail",
             "device": "cpu",
             "engine": "numpy",
@@ -71,22 +65,26 @@ class DummyEmbed(Stage[StageConfig, str | bytes, NDArray[np.float32], Embedding]
         }
 
 
-class LocalNearest(Nearest):
-    """analysis/nearest that can be closed, as a test has many of them in one process."""
+class Closable(VectorSearch[Any]):
+    """A search stage that can be closed, as a test has many of them in one process."""
 
     tick_s = None
-    running: ClassVar["LocalNearest"]
-    """The one loaded last."""
+    running: ClassVar["Closable"]
+    """The one of this class that was loaded last."""
 
     def load(self) -> None:
         super().load()
-        LocalNearest.running = self
+        type(self).running = self
 
     def close(self) -> None:
         """Close its stores and its event loop; not to be called on a thread that runs another loop."""
-        self._loop.run(self._documents.close())
+        self._loop.run(self._source.close())
         self._loop.run(self._vectors.close())
         self._loop.close()
+
+
+class LocalNearest(Closable, NearestAssets):
+    """analysis/nearest that can be closed."""
 
 
 def digest(data: bytes) -> str:

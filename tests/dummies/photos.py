@@ -1,7 +1,6 @@
 """Stages of the photo API without weights: numbers that a test can compute from its picture."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -9,9 +8,9 @@ from PIL import Image
 from deployments.people.emotion import Emotion
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Rating, Ratings
-from deployments.serving.stage import Stage, StageConfig
+from tests.dummies.dummy import Dummy
 from vision.embed.embedding import ClipEmbedding
-from vision.errors import InvalidInput, StageError
+from vision.errors import InvalidInput
 from vision.faces.face import Face
 from vision.images import Pixels
 from vision.language.review import Answer, Question, Review
@@ -39,43 +38,25 @@ def brightness(image: Pixels) -> float:
     return float(image.mean()) / 255
 
 
-class DummyBrisque(Stage[StageConfig, Pixels, Pixels, Distortion]):
+class DummyBrisque(Dummy[Pixels, Distortion]):
     """A score of 100 times the brightness; a picture below 14 pixels has none."""
 
     key = "quality/brisque"
 
-    def load(self) -> None:
-        pass
-
-    def predict_batch(self, items: list[Pixels]) -> Sequence[Distortion | StageError]:
-        return [
-            InvalidInput("This picture is too small for BRISQUE.")
-            if min(item.shape[:2]) < 14
-            else Distortion(100 * brightness(item), 100 * brightness(item))
-            for item in items
-        ]
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": "dummy@00000000"}
+    def predict(self, item: Pixels) -> Distortion:
+        if min(item.shape[:2]) < 14:
+            raise InvalidInput("This picture is too small for BRISQUE.")
+        return Distortion(100 * brightness(item), 100 * brightness(item))
 
 
-class DummyNima(Stage[StageConfig, Pixels, Pixels, Ratings]):
+class DummyNima(Dummy[Pixels, Ratings]):
     """Technical: 10 less nine times the brightness; aesthetic: 1 more than nine times the brightness."""
 
     key = "quality/nima"
-    running: ClassVar["DummyNima"]
-    """The one loaded last."""
 
-    def load(self) -> None:
-        self.calls: list[int] = []
-        DummyNima.running = self
-
-    def predict_batch(self, items: list[Pixels]) -> Sequence[Ratings | StageError]:
-        self.calls.append(len(items))
-        return [Ratings(_rating(10 - 9 * brightness(item)), _rating(1 + 9 * brightness(item))) for item in items]
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": "dummy@00000000"}
+    def predict(self, item: Pixels) -> Ratings:
+        self.calls += 1
+        return Ratings(_rating(10 - 9 * brightness(item)), _rating(1 + 9 * brightness(item)))
 
 
 def _rating(mean: float) -> Rating:
@@ -84,19 +65,13 @@ def _rating(mean: float) -> Rating:
     return Rating(mean, 0.0, tuple((chances / chances.sum()).tolist()))
 
 
-class DummyFaces(Stage[StageConfig, Pixels, Pixels, tuple[Face, ...]]):
+class DummyFaces(Dummy[Pixels, tuple[Face, ...]]):
     """Rectangles in the colours of ``FACES``, their boxes a bit larger, and never in whole pixels."""
 
     key = "people/faces"
 
-    def load(self) -> None:
-        pass
-
-    def predict_batch(self, items: list[Pixels]) -> Sequence[tuple[Face, ...] | StageError]:
-        return [tuple(face for colour in FACES for face in _find(item, colour)) for item in items]
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": "dummy@00000000"}
+    def predict(self, item: Pixels) -> tuple[Face, ...]:
+        return tuple(face for colour in FACES for face in _find(item, colour))
 
 
 def _find(image: Pixels, colour: tuple[int, int, int]) -> list[Face]:
@@ -111,60 +86,45 @@ def _find(image: Pixels, colour: tuple[int, int, int]) -> list[Face]:
     return [Face(*box, FACES[colour][1], landmarks)]
 
 
-class DummyEmotion(Stage[StageConfig, Any, Any, tuple[Emotion, ...]]):
+class DummyEmotion(Dummy[Any, tuple[Emotion, ...]]):
     """The emotion that belongs to the colour of each face, at 94 per cent."""
 
     key = "people/emotion"
 
-    def load(self) -> None:
-        pass
-
-    def predict_batch(self, items: list[tuple[Pixels, tuple[Face, ...]]]) -> Sequence[tuple[Emotion, ...] | StageError]:
-        return [tuple(self._feel(image, face) for face in faces) for image, faces in items]
-
-    def _feel(self, image: Pixels, face: Face) -> Emotion:
-        x, y = face.landmarks[0]
-        dominant = FACES[tuple(image[int(y), int(x)].tolist())][0]
-        return Emotion(dominant, {name: 94.0 if name == dominant else 1.0 for name in EMOTIONS})
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": "dummy@00000000"}
+    def predict(self, item: tuple[Pixels, tuple[Face, ...]]) -> tuple[Emotion, ...]:
+        image, faces = item
+        return tuple(_emotion(image, face) for face in faces)
 
 
-class DummyClip(Stage[StageConfig, Pixels, Pixels, ClipEmbedding]):
+def _emotion(image: Pixels, face: Face) -> Emotion:
+    x, y = face.landmarks[0]
+    dominant = FACES[tuple(image[int(y), int(x)].tolist())][0]
+    return Emotion(dominant, {name: 94.0 if name == dominant else 1.0 for name in EMOTIONS})
+
+
+class DummyClip(Dummy[Pixels, ClipEmbedding]):
     """512 numbers of a picture: its 16 x 32 thumbnail in grey, less the middle, of length 1."""
 
     key = "embed/clip"
 
-    def load(self) -> None:
-        pass
-
-    def predict_batch(self, items: list[Pixels]) -> Sequence[ClipEmbedding | StageError]:
-        return [ClipEmbedding(self._vector(item), "dummy/clip") for item in items]
-
-    def _vector(self, image: Pixels) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        small = Image.fromarray(image).convert("L").resize((32, 16), Image.Resampling.BOX)
+    def predict(self, item: Pixels) -> ClipEmbedding:
+        small = Image.fromarray(item).convert("L").resize((32, 16), Image.Resampling.BOX)
         values = np.asarray(small, np.float32).reshape(-1) - 127.5
-        return values / np.float32(np.linalg.norm(values))
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": "dummy@00000000"}
+        return ClipEmbedding(values / np.float32(np.linalg.norm(values)), "dummy/clip")
 
 
-class DummyDescribe(Stage[StageConfig, Question, Question, Answer]):
+class DummyDescribe(Dummy[Question, Answer]):
     """The same review of every picture; the questions are kept."""
 
     key = "language/describe"
-    running: ClassVar["DummyDescribe"]
-    """The one loaded last."""
 
     def load(self) -> None:
+        super().load()
         self.questions: list[Question] = []
-        DummyDescribe.running = self
 
-    def predict_batch(self, items: list[Question]) -> Sequence[Answer | StageError]:
-        self.questions += items
-        return [Answer(REVIEW, f"{item.model}-20260101", 387) for item in items]
+    def predict(self, item: Question) -> Answer:
+        self.questions.append(item)
+        return Answer(REVIEW, f"{item.model}-20260101", 387)
 
     def info(self) -> dict[str, Any]:
         return {"model": "dummy"}

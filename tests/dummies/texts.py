@@ -1,13 +1,12 @@
 """Stand-ins for the models that take texts: a text is its words, and a look is the colours it names."""
 
 import zlib
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.serving.stage import Stage, StageConfig
+from tests.dummies.dummy import Dummy
 from vision.embed.embedding import ClipEmbedding, SentenceEmbedding, TextNotSupported
 from vision.errors import StageError
 from vision.images import Pixels
@@ -15,26 +14,22 @@ from vision.images import Pixels
 COLOURS = ("red", "green", "blue")
 
 
-class DummySentence(Stage[StageConfig, str, str, SentenceEmbedding]):
+class DummySentence(Dummy[str, SentenceEmbedding]):
     """A text is the sum of its words, each of which has a direction of its own."""
 
     key = "embed/sentence"
-    running: ClassVar["DummySentence"]
-    """The one loaded last."""
 
     def load(self) -> None:
-        self.version = "dummy@00000000"
+        super().load()
         self.texts: list[str] = []
         self.failing: StageError | None = None
         """What every text ends in."""
-        DummySentence.running = self
 
-    def predict_batch(self, items: list[str]) -> Sequence[SentenceEmbedding | StageError]:
-        self.texts += items
-        return [self.failing or SentenceEmbedding(meaning(item), self.version) for item in items]
-
-    def info(self) -> dict[str, Any]:
-        return {"model": "dummy", "model_version": self.version}
+    def predict(self, item: str) -> SentenceEmbedding:
+        self.texts.append(item)
+        if self.failing is not None:
+            raise self.failing
+        return SentenceEmbedding(meaning(item), self.version)
 
 
 def meaning(text: str) -> NDArray[np.float32]:
@@ -46,16 +41,13 @@ def meaning(text: str) -> NDArray[np.float32]:
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
-class DummyLook(Stage[StageConfig, Pixels | str, Pixels | str, ClipEmbedding]):
+class DummyLook(Dummy[Pixels | str, ClipEmbedding]):
     """CLIP for which a text is the first colour that it names."""
 
     key = "embed/clip"
 
-    def load(self) -> None:
-        pass
-
-    def predict_batch(self, items: list[Pixels | str]) -> Sequence[ClipEmbedding | StageError]:
-        return [ClipEmbedding(look(next(c for c in COLOURS if c in str(item))), "dummy/clip") for item in items]
+    def predict(self, item: Pixels | str) -> ClipEmbedding:
+        return ClipEmbedding(look(next(colour for colour in COLOURS if colour in str(item))), "dummy/clip")
 
     def info(self) -> dict[str, Any]:
         return {"model": "dummy", "text": True}
@@ -64,8 +56,8 @@ class DummyLook(Stage[StageConfig, Pixels | str, Pixels | str, ClipEmbedding]):
 class BlindLook(DummyLook):
     """CLIP without a text tower, as where its weights cannot be had."""
 
-    def predict_batch(self, items: list[Pixels | str]) -> Sequence[ClipEmbedding | StageError]:
-        return [TextNotSupported("Texts need another model.") for _ in items]
+    def predict(self, item: Pixels | str) -> ClipEmbedding:
+        raise TextNotSupported("Texts need another model.")
 
 
 def look(colour: str) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from redis import Redis
 from configs import settings as settings_module
 from configs.settings import Settings
 from deployments.analysis.anomalies import AnomalyDetector
-from deployments.analysis.clusters import Clusters
+from deployments.analysis.clusters import Clusterer
 from deployments.analysis.groups import Grouper
 from deployments.quality.blur import Blur
 from deployments.quality.composition import CompositionAnalyzer
@@ -108,7 +108,7 @@ Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
 @pytest.fixture(scope="session")
 async def analytics() -> dict[str, AnyHandle]:
     """The stages that keep nothing, shared by all tests."""
-    return await handles(Clusters, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
+    return await handles(Clusterer, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
 
 
 @asynccontextmanager
@@ -146,5 +146,5 @@ async def refusing(analytics: dict[str, AnyHandle], tmp_path_factory: pytest.Tem
     yield made
     assert [asset.asset_id for asset in await made.context.documents.list_assets()] == [only]
     assert [info.key async for info in made.context.objects.list()] == [only]
-    assert (made.spooled, made.embed.calls) == ([], [])
+    assert (made.spooled, made.embed.calls) == ([], 0)
     await started.__aexit__(None, None, None)

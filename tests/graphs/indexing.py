@@ -169,15 +169,15 @@ async def index_service(config: Settings) -> AsyncIterator[IndexService]:
 
 
 async def _work_for_ever() -> None:
-    """A worker in a process of its own, over the stores of the environment; each look takes its time."""
+    """A worker in a process of its own, over the stores of the environment; each frame takes its time."""
     async with index_service(settings()) as service:
-        look = service.faces._see
+        predict = service.faces.predict
 
         def slowly(image: Any) -> Any:
             service.faces.released.wait(0.01)
-            return look(image)
+            return predict(image)
 
-        service.faces._see = slowly  # type: ignore[method-assign]
+        service.faces.predict = slowly  # type: ignore[method-assign]
         async with service.working():
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()

@@ -163,8 +163,8 @@ class SlowClips(Stage[StageConfig, ClipRequest, ClipRequest, None]):
     def load(self) -> None:
         SlowClips.closed = threading.Event()
 
-    def predict_batch(self, items: list[ClipRequest]) -> list[None]:
-        return [None for _ in items]
+    def predict(self, item: ClipRequest) -> None:
+        """Nothing: it only streams."""
 
     def stream(self, item: ClipRequest) -> ByteGenerator:
         first = item.plan.start_frame

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deployments.analysis.nearest import Forget
+from deployments.serving.vector_search import Forget
 from graphs.muzzle.animals import GALLERY
 from stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings

@@ -95,7 +95,7 @@ async def test_a_smooth_picture_is_blurry(service: Service) -> None:
 
 @pytest.mark.parametrize("only", [*PARTS, None])
 async def test_what_is_not_asked_for_is_null_and_not_computed(service: Service, only: str | None) -> None:
-    service.nima.calls.clear()
+    service.nima.calls = 0
     flags = NOTHING | ({only: True} if only else {})
     result = await analyzed(service, faces((HAPPY, (10, 10, 40, 40))), **flags)
     given = PARTS[only] if only else ()
@@ -291,7 +291,7 @@ async def test_a_client_that_leaves_ends_everything(service: Service) -> None:
 
 
 async def test_one_picture_is_decoded_once_for_all_parts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    from graphs.web import pictures
+    from graphs.web import images
 
     calls: list[int] = []
 
@@ -299,8 +299,8 @@ async def test_one_picture_is_decoded_once_for_all_parts(service: Service, monke
         calls.append(len(data))
         return decode(data, **options)
 
-    decode = pictures.decode
-    monkeypatch.setattr(pictures, "decode", counted)
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", counted)
     data = faces((HAPPY, (10, 10, 40, 40)))
     await analyzed(service, data)
     assert calls == [len(data)]

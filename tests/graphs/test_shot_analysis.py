@@ -184,13 +184,15 @@ async def test_a_keyframe_without_features_does_not_cost_the_others(
     service: IndexService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asset = await service.add(film())
-    embed, calls = DummyEmbed.running._embed, []
+    embed, calls = DummyEmbed.running.predict, []
 
     def second_fails(raw: Any) -> Any:
         calls.append(raw)
-        return InvalidInput("a strange picture") if len(calls) == 2 else embed(raw)
+        if len(calls) == 2:
+            raise InvalidInput("a strange picture")
+        return embed(raw)
 
-    monkeypatch.setattr(DummyEmbed.running, "_embed", second_fails)
+    monkeypatch.setattr(DummyEmbed.running, "predict", second_fails)
     shots = (await analyzed(service, asset))["shot_analyses"]
     assert sum(shot["features"] is None for shot in shots) == 1
 
@@ -241,8 +243,8 @@ async def test_keyframes_go_with_what_they_are_of(service: IndexService) -> None
 class Sentences(DummyLook):
     """CLIP for which every sentence is a direction of its own."""
 
-    def predict_batch(self, items: list[Any]) -> list[Any]:
-        return [ClipEmbedding(direction(item), "dummy/clip") for item in items]
+    def predict(self, item: Any) -> ClipEmbedding:
+        return ClipEmbedding(direction(item), "dummy/clip")
 
 
 def direction(sentence: str) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -123,7 +123,7 @@ async def test_a_batch_is_computed_in_one_go_per_asset(service: Service) -> None
     ids = [await service.upload(picture(seed)) for seed in range(10)]
     await service.post("batch-similarity", asset_ids=ids)
     await service.post("batch-similarity", asset_ids=ids)
-    assert sum(service.embed.calls) == 10
+    assert service.embed.calls == 10
 
 
 @pytest.mark.parametrize(
@@ -144,5 +144,5 @@ async def test_more_assets_than_the_limit(
         error = error_of(await service.try_post(route, **body(ids)), 400, "BATCH_TOO_LARGE")
         assert error["details"] == {"given": 5, "limit": 4}
         assert "the limit is 4" in error["message"]
-        assert service.embed.calls == []
+        assert service.embed.calls == 0
         await service.post(route, **body(ids[:4]))

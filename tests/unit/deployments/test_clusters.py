@@ -1,22 +1,23 @@
-"""Clusters of points whose grouping is known, with numbers worked out by hand."""
+"""Clusterer of points whose grouping is known, with numbers worked out by hand."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.analysis.clusters import METHODS, Clustering, ClusterQuery, Clusters, Method
+from deployments.analysis.clusters import Clusterer
 from deployments.serving.stage import StageConfig
+from vision.clustering import METHODS, Clustering, ClusterQuery, Method
 from vision.errors import InvalidInput
 
 
 @pytest.fixture(scope="module")
-def stage() -> Clusters:
-    stage = Clusters(StageConfig())
+def stage() -> Clusterer:
+    stage = Clusterer(StageConfig())
     stage.load()
     return stage
 
 
-def run(stage: Clusters, query: ClusterQuery) -> Clustering:
+def run(stage: Clusterer, query: ClusterQuery) -> Clustering:
     (result,) = stage.predict_batch([query])
     assert isinstance(result, Clustering)
     return result
@@ -45,7 +46,7 @@ def assert_groups(result: Clustering, centres: int, each: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("centres", [2, 3, 7])
 @pytest.mark.parametrize("given", [True, False])
-def test_blobs_are_found(stage: Clusters, method: Method, centres: int, given: bool) -> None:
+def test_blobs_are_found(stage: Clusterer, method: Method, centres: int, given: bool) -> None:
     vectors = blobs(centres, 8)
     result = run(stage, ClusterQuery(vectors, method, centres if given else None))
     assert_groups(result, centres, 8)
@@ -56,14 +57,14 @@ def test_blobs_are_found(stage: Clusters, method: Method, centres: int, given: b
 
 
 @pytest.mark.parametrize("method", ["kmeans", "agglomerative"])
-def test_the_number_given_is_the_number_made(stage: Clusters, method: Method) -> None:
+def test_the_number_given_is_the_number_made(stage: Clusterer, method: Method) -> None:
     for k in (1, 2, 5, 24):
         result = run(stage, ClusterQuery(blobs(3, 8), method, k))
         assert sorted(set(result.labels.tolist())) == list(range(k))
         assert (len(result.centroids), len(result.inertia)) == (k, k)
 
 
-def test_inertia_and_silhouette_by_hand(stage: Clusters) -> None:
+def test_inertia_and_silhouette_by_hand(stage: Clusterer) -> None:
     # Two pairs, 60 degrees apart within each and 180 between their middles.
     result = run(stage, ClusterQuery(on_circle(-30, 30, 150, 210), "kmeans", 2))
     left = result.labels[2]
@@ -76,7 +77,7 @@ def test_inertia_and_silhouette_by_hand(stage: Clusters) -> None:
 
 
 @pytest.mark.parametrize(("eps", "clusters", "noise"), [(0.05, 2, 1), (0.001, 0, 7), (1.9, 1, 0)])
-def test_dbscan_joins_what_is_nearer_than_eps(stage: Clusters, eps: float, clusters: int, noise: int) -> None:
+def test_dbscan_joins_what_is_nearer_than_eps(stage: Clusterer, eps: float, clusters: int, noise: int) -> None:
     # 1 - cos(10°) = 0.015; the last one is 60 degrees from all others: 1 - cos(60°) = 0.5.
     vectors = on_circle(0, 10, 20, 140, 150, 160, 80)
     result = run(stage, ClusterQuery(vectors, "dbscan", eps=eps))
@@ -89,7 +90,7 @@ def test_dbscan_joins_what_is_nearer_than_eps(stage: Clusters, eps: float, clust
         assert result.silhouette is None
 
 
-def test_eps_is_a_cosine_distance(stage: Clusters) -> None:
+def test_eps_is_a_cosine_distance(stage: Clusterer) -> None:
     vectors = on_circle(0, 30)
     limit = 1 - np.cos(np.radians(30))
     assert run(stage, ClusterQuery(vectors, "dbscan", eps=limit * 1.01)).labels.tolist() == [0, 0]
@@ -97,7 +98,7 @@ def test_eps_is_a_cosine_distance(stage: Clusters) -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3, 512])
-def test_eps_reaches_the_very_opposite(stage: Clusters, dims: int) -> None:
+def test_eps_reaches_the_very_opposite(stage: Clusterer, dims: int) -> None:
     vectors = np.random.default_rng(dims).standard_normal((20, dims)).astype(np.float32)
     for vector in vectors:
         pair = np.stack([vector, -vector])
@@ -105,13 +106,13 @@ def test_eps_reaches_the_very_opposite(stage: Clusters, dims: int) -> None:
         assert run(stage, ClusterQuery(pair, "dbscan", eps=1.999)).labels.tolist() == [-1, -1]
 
 
-def test_one_sample_makes_a_neighbourhood(stage: Clusters) -> None:
+def test_one_sample_makes_a_neighbourhood(stage: Clusterer) -> None:
     result = run(stage, ClusterQuery(on_circle(0, 90, 180), "dbscan", eps=0.5, min_samples=1))
     assert result.labels.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_length_of_a_vector_does_not_matter(stage: Clusters, method: Method) -> None:
+def test_the_length_of_a_vector_does_not_matter(stage: Clusterer, method: Method) -> None:
     vectors = blobs(3, 8)
     lengths = np.random.default_rng(0).uniform(1e-3, 1e3, (24, 1)).astype(np.float32)
     unit, scaled = (run(stage, ClusterQuery(given, method)) for given in (vectors, vectors * lengths))
@@ -121,7 +122,7 @@ def test_the_length_of_a_vector_does_not_matter(stage: Clusters, method: Method)
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fault", [0.0, float("nan"), float("inf")])
-def test_a_vector_without_direction_is_refused(stage: Clusters, method: Method, fault: float) -> None:
+def test_a_vector_without_direction_is_refused(stage: Clusterer, method: Method, fault: float) -> None:
     vectors = blobs(3, 8)
     vectors[5] = fault
     (result,) = stage.predict_batch([ClusterQuery(vectors, method)])
@@ -129,7 +130,7 @@ def test_a_vector_without_direction_is_refused(stage: Clusters, method: Method, 
     assert "Vector 5 " in result.message
 
 
-def test_min_samples_is_the_smallest_neighbourhood(stage: Clusters) -> None:
+def test_min_samples_is_the_smallest_neighbourhood(stage: Clusterer) -> None:
     vectors = np.concatenate([blobs(2, 6, 0.01), blobs(3, 1, 0.01)[2:]])
     loose = run(stage, ClusterQuery(vectors, "dbscan", min_samples=6)).labels
     assert loose.tolist() == [0, 1] * 6 + [-1]
@@ -139,7 +140,7 @@ def test_min_samples_is_the_smallest_neighbourhood(stage: Clusters) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_copies_of_one_picture_are_one_cluster(stage: Clusters, method: Method) -> None:
+def test_copies_of_one_picture_are_one_cluster(stage: Clusterer, method: Method) -> None:
     result = run(stage, ClusterQuery(np.repeat(on_circle(40), 5, 0), method))
     assert result.labels.tolist() == [0] * 5
     np.testing.assert_allclose(result.centroids, on_circle(40), atol=1e-6)
@@ -147,7 +148,7 @@ def test_copies_of_one_picture_are_one_cluster(stage: Clusters, method: Method) 
     assert result.silhouette is None
 
 
-def test_copies_of_two_pictures_are_two_clusters(stage: Clusters) -> None:
+def test_copies_of_two_pictures_are_two_clusters(stage: Clusterer) -> None:
     for method in METHODS:
         result = run(stage, ClusterQuery(on_circle(0, 90, 0, 90, 0), method))
         assert result.labels.tolist() in ([0, 1, 0, 1, 0], [1, 0, 1, 0, 1])
@@ -155,7 +156,7 @@ def test_copies_of_two_pictures_are_two_clusters(stage: Clusters) -> None:
 
 
 @pytest.mark.parametrize("method", ["kmeans", "agglomerative"])
-def test_two_vectors(stage: Clusters, method: Method) -> None:
+def test_two_vectors(stage: Clusterer, method: Method) -> None:
     apart = run(stage, ClusterQuery(on_circle(0, 90), method))
     assert (sorted(apart.labels.tolist()), apart.silhouette) == ([0, 1], None)
     together = run(stage, ClusterQuery(on_circle(0, 90), method, 1))
@@ -165,25 +166,25 @@ def test_two_vectors(stage: Clusters, method: Method) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("k", [0, 3, -1])
-def test_a_number_that_cannot_be_is_refused(stage: Clusters, method: Method, k: int) -> None:
+def test_a_number_that_cannot_be_is_refused(stage: Clusterer, method: Method, k: int) -> None:
     (result,) = stage.predict_batch([ClusterQuery(on_circle(0, 90), method, k)])
     assert isinstance(result, InvalidInput)
     assert f"between 1 and the number of vectors (2), got {k}" in result.message
 
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters:sklearn.exceptions.ConvergenceWarning")
-def test_more_clusters_than_different_pictures(stage: Clusters) -> None:
+def test_more_clusters_than_different_pictures(stage: Clusterer) -> None:
     result = run(stage, ClusterQuery(on_circle(0, 0, 0, 90), "kmeans", 3))
     assert result.labels.tolist() in ([0, 0, 0, 1], [1, 1, 1, 0])
     assert len(result.centroids) == len(result.inertia) == 2
 
 
-def test_one_bad_query_fails_alone(stage: Clusters) -> None:
+def test_one_bad_query_fails_alone(stage: Clusterer) -> None:
     good = ClusterQuery(on_circle(0, 90), "kmeans", 2)
     results = stage.predict_batch([good, ClusterQuery(on_circle(0)), good])
     assert [type(result) for result in results] == [Clustering, InvalidInput, Clustering]
 
 
-def test_the_same_query_has_the_same_answer(stage: Clusters) -> None:
+def test_the_same_query_has_the_same_answer(stage: Clusterer) -> None:
     first, second = (run(stage, ClusterQuery(blobs(4, 6, 0.3))) for _ in range(2))
     assert first.labels.tolist() == second.labels.tolist()

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.analysis.identities import (
-    Assignment,
-    Config,
-    Identities,
-    IdentityRequest,
-    grouped,
-    together,
-)
+from deployments.analysis.identities import Config, IdentityMatcher
 from vision.errors import InvalidInput
+from vision.faces.identities import Assignment, IdentityRequest, group_traces, overlapping
 
 Vectors = NDArray[np.float32]
 NOBODY = np.zeros((0, 128), np.float32)
@@ -43,7 +37,7 @@ def run(
     known_vectors: Vectors = NOBODY,
     counts: NDArray[np.int64] | None = None,
 ) -> tuple[Assignment, ...]:
-    stage = Identities(Config())
+    stage = IdentityMatcher(Config())
     spans = after_one_another(len(vectors)) if spans is None else spans
     counts = np.full(len(vectors), 20) if counts is None else counts
     (result,) = stage.predict_batch([IdentityRequest(vectors, spans, counts, known, known_vectors)])
@@ -72,8 +66,8 @@ def test_the_linkage_is_the_plain_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     vectors = people(4, 6, noise=0.11, seed=seed)
     starts = rng.integers(0, 400, 24)
-    apart = together(np.stack([starts, starts + rng.integers(5, 60, 24)], 1))
-    found = sorted(grouped(vectors, apart, 0.4))
+    apart = overlapping(np.stack([starts, starts + rng.integers(5, 60, 24)], 1))
+    found = sorted(group_traces(vectors, apart, 0.4))
     assert found == plain_linkage(vectors, apart, 0.4)
     assert 4 <= len(found) < 24
     assert all(not apart[np.ix_(group, group)].any() for group in found)
@@ -164,10 +158,10 @@ def test_a_video_without_faces_has_nobody() -> None:
 )
 def test_arrays_that_do_not_belong_together_are_refused(spans: int, counts: int, known: tuple[str, ...]) -> None:
     request = IdentityRequest(people(3, 1), after_one_another(spans), np.ones(counts, np.int64), known, NOBODY)
-    (result,) = Identities(Config()).predict_batch([request])
+    (result,) = IdentityMatcher(Config()).predict_batch([request])
     assert isinstance(result, InvalidInput)
 
 
 def test_thresholds_are_in_the_info() -> None:
-    info = Identities(Config(same_cosine=0.5)).info()
+    info = IdentityMatcher(Config(same_cosine=0.5)).info()
     assert (info["same_cosine"], info["known_cosine"]) == (0.5, 0.40)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs import settings as settings_module
-from deployments.analysis.nearest import Config, Forget, Found, NearestQuery
+from deployments.serving.vector_search import Config, Forget, NearestQuery, SearchResult
 from stores.documents import Documents
 from stores.open import open_documents
 from stores.records import Asset, Features, Vector
@@ -84,27 +84,27 @@ def vector_of(number: int) -> Vector:
     return vector / np.linalg.norm(vector)
 
 
-def ask(stage: LocalNearest, unit: Vector, k: int = 3, model: str = MODEL, **more: Any) -> Found:
-    (found,) = stage.predict_batch([NearestQuery(model, unit, k, **more)])
-    assert isinstance(found, Found)
-    return found
+def ask(stage: LocalNearest, unit: Vector, k: int = 3, model: str = MODEL, **more: Any) -> SearchResult:
+    (result,) = stage.predict_batch([NearestQuery(model, unit, k, **more)])
+    assert isinstance(result, SearchResult)
+    return result
 
 
-def ids(found: Found) -> list[str]:
-    return [neighbour.asset_id for neighbour in found.neighbours]
+def ids(result: SearchResult) -> list[str]:
+    return [neighbour.asset_id for neighbour in result.neighbours]
 
 
 def test_an_empty_library_has_no_neighbours(start: Start) -> None:
-    assert ask(start(), vector_of(1)) == Found([], 0)
+    assert ask(start(), vector_of(1)) == SearchResult([], 0)
 
 
 def test_neighbours_are_the_nearest_by_cosine(start: Start, library: Library) -> None:
     library.add(*range(50))
-    found = ask(start(index_chunk=7), vector_of(99), k=5)
+    result = ask(start(index_chunk=7), vector_of(99), k=5)
     cosines = {key(n): float(vector_of(n) @ vector_of(99)) for n in range(50)}
     best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:5]
-    assert (ids(found), found.searched) == (best, 50)
-    np.testing.assert_allclose([n.cosine for n in found.neighbours], [cosines[b] for b in best], atol=1e-5)
+    assert (ids(result), result.searched) == (best, 50)
+    np.testing.assert_allclose([n.cosine for n in result.neighbours], [cosines[b] for b in best], atol=1e-5)
 
 
 def test_features_of_other_writers_are_seen_at_once(start: Start, library: Library) -> None:
@@ -112,8 +112,8 @@ def test_features_of_other_writers_are_seen_at_once(start: Start, library: Libra
     for n in range(4):
         library.add(n)
         for stage in (one, other):
-            found = ask(stage, vector_of(n), k=1)
-            assert (ids(found), found.searched) == ([key(n)], n + 1)
+            result = ask(stage, vector_of(n), k=1)
+            assert (ids(result), result.searched) == ([key(n)], n + 1)
 
 
 def test_features_that_changed_replace_the_old_ones(start: Start, library: Library) -> None:
@@ -121,9 +121,9 @@ def test_features_that_changed_replace_the_old_ones(start: Start, library: Libra
     library.add(1, 2)
     assert ids(ask(stage, vector_of(1), k=1)) == [key(1)]
     library.add(1, unit=vector_of(77))
-    found = ask(stage, vector_of(77), k=1)
-    assert (ids(found), found.searched) == ([key(1)], 2)
-    assert found.neighbours[0].cosine == pytest.approx(1, abs=1e-5)
+    result = ask(stage, vector_of(77), k=1)
+    assert (ids(result), result.searched) == ([key(1)], 2)
+    assert result.neighbours[0].cosine == pytest.approx(1, abs=1e-5)
 
 
 def test_models_are_spaces_of_their_own(start: Start, library: Library) -> None:
@@ -132,7 +132,7 @@ def test_models_are_spaces_of_their_own(start: Start, library: Library) -> None:
     library.add(2, 3, model="model@2")
     assert sorted(ids(ask(stage, vector_of(2)))) == [key(1), key(2)]
     assert sorted(ids(ask(stage, vector_of(2), model="model@2"))) == [key(2), key(3)]
-    assert ask(stage, vector_of(2), model="model@3") == Found([], 0)
+    assert ask(stage, vector_of(2), model="model@3") == SearchResult([], 0)
 
 
 def test_a_kind_may_be_asked_for(start: Start, library: Library) -> None:
@@ -148,10 +148,10 @@ def test_what_is_to_be_forgotten_is_gone(start: Start, library: Library) -> None
     stage = start()
     library.add(1, 2, 3)
     ask(stage, vector_of(1))
-    assert stage.predict_batch([Forget(MODEL, (key(1), key(9)))]) == [Found([], 0)]
-    found = ask(stage, vector_of(1))
-    assert (sorted(ids(found)), found.searched) == ([key(2), key(3)], 2)
-    assert stage.predict_batch([Forget("model@9", (key(1),))]) == [Found([], 0)]
+    assert stage.predict_batch([Forget(MODEL, (key(1), key(9)))]) == [SearchResult([], 0)]
+    result = ask(stage, vector_of(1))
+    assert (sorted(ids(result)), result.searched) == ([key(2), key(3)], 2)
+    assert stage.predict_batch([Forget("model@9", (key(1),))]) == [SearchResult([], 0)]
 
 
 def test_a_lost_vector_store_is_rebuilt(start: Start, library: Library, tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.tracks import Config, Detections, Trace, TrackRequest, Tracks
+from deployments.analysis.tracks import Config, FaceTracker, TrackRequest
 from vision.errors import InvalidInput
-from vision.faces.linking import overlap
+from vision.faces.tracking import Detections, Trace, overlap
 
 Path = Callable[[int], tuple[float, float] | None]
 RNG = np.random.default_rng(7)
@@ -36,7 +36,7 @@ def film(people: dict[int, Path], frames: int, step: int = 2, confidence: float 
 
 
 def traces(detections: Detections, cuts: tuple[int, ...] = (), **config: float) -> tuple[Trace, ...]:
-    stage = Tracks(Config(**config))  # type: ignore[arg-type]
+    stage = FaceTracker(Config(**config))  # type: ignore[arg-type]
     (result,) = stage.predict_batch([TrackRequest(detections, cuts, fps=25, step=2)])
     assert isinstance(result, tuple), result
     return result
@@ -132,7 +132,7 @@ def test_a_video_without_faces_has_no_traces() -> None:
 def test_what_is_out_of_order_is_refused() -> None:
     good = film({1: lambda f: (50.0, 50.0)}, 10)
     bad = Detections(good.frames[::-1], good.boxes, good.confidences, good.landmarks, good.vectors)
-    (result,) = Tracks(Config()).predict_batch([TrackRequest(bad, (), 25, 2)])
+    (result,) = FaceTracker(Config()).predict_batch([TrackRequest(bad, (), 25, 2)])
     assert isinstance(result, InvalidInput)
 
 

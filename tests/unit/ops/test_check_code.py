@@ -64,18 +64,20 @@ def test_broken_stages(room: Callable[..., None]) -> None:
     room("typo", "def f(:")
     room("named", key="other")
     room("bare", method="pass")
+    room("double", method=f"{PREDICT}\n    def predict(self, item): return item")
     room("demanding", extra="threshold: float")
     code = Code()
     found = {fault.where.rpartition("/")[2]: fault.what for fault in stage_faults(code)}
     assert found.pop("gone.py") == "does not import: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
     assert found.pop("typo.py").startswith("does not import: SyntaxError")
     assert "defines the key 'testroom/other'" in found.pop("named.py")
-    assert found.pop("bare.py") == "has no predict_batch"
+    assert found.pop("bare.py").endswith("Found defines neither predict nor predict_batch; a stage defines one of them")
+    assert found.pop("double.py").endswith("Found defines both predict and predict_batch; a stage defines one of them")
     assert found.pop("demanding.py") == "Field required"
     assert "defines no stage" in found.pop("helper.py")
     assert found == {}
-    assert code.stages.keys() == {"testroom/good", "testroom/bare", "testroom/demanding"}
-    assert code.broken == {"testroom/gone", "testroom/typo", "testroom/named", "testroom/helper"}
+    assert code.stages.keys() == {"testroom/good", "testroom/demanding"}
+    assert code.broken == {f"testroom/{name}" for name in ("gone", "typo", "named", "helper", "bare", "double")}
 
 
 def test_default_models_must_be_registered_and_free(room: Callable[..., None], tmp_path: Path) -> None:

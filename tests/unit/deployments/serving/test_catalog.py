@@ -13,7 +13,7 @@ from ray import serve
 
 import deployments
 from deployments.analysis.anomalies import AnomalyDetector, AnomalyQuery
-from deployments.analysis.clusters import Clusters
+from deployments.analysis.clusters import Clusterer
 from deployments.serving.catalog import AUTOSCALING, RoomArgs, StageHost, address_of, find_stage, find_stages, room
 from vision.errors import InvalidInput
 
@@ -41,7 +41,7 @@ def spare_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 def test_every_stage_is_found_under_its_place() -> None:
     stages = find_stages()
     assert set(stages) >= {"embed/dinov3", "analysis/nearest", "analysis/clusters", "analysis/anomalies"}
-    assert stages["analysis/clusters"] is Clusters
+    assert stages["analysis/clusters"] is Clusterer
     for key, stage in stages.items():
         assert stage.key == key
         assert find_stage(key) is stage

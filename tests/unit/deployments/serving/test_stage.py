@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -111,6 +112,54 @@ async def test_a_bad_item_fails_alone(runner: StageRunner) -> None:
     assert kinds == [InvalidInput, InvalidInput] + [ProcessingFailed] * 4
     assert (results[1].message, results[2].message) == ("bad is no number", "zero")
     assert {result.message for result in results[3:7]} == {"room/doubler failed on this input."}
+
+
+class Inverter(Stage[StageConfig, Any, Any, Any]):
+    """A stage that takes its items one by one."""
+
+    key = "room/inverter"
+    libraries = ("wave",)
+
+    def predict(self, item: Any) -> Any:
+        if item == 0:
+            raise InvalidInput("zero has no inverse")
+        return 1 / item
+
+
+def test_a_stage_of_single_items_fails_by_item(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Inverter(StageConfig())
+    with caplog.at_level(logging.ERROR, "ray.serve"):
+        results = stage.predict_batch([2, 0, "two", 4])
+    assert (results[0], results[3]) == (0.5, 0.25)
+    assert [type(result) for result in results[1:3]] == [InvalidInput, ProcessingFailed]
+    assert (results[1].message, results[2].message) == ("zero has no inverse", "room/inverter failed on this input.")
+    (record,) = caplog.records
+    assert record.message == "room/inverter failed on an item"
+    assert record.exc_info is not None
+
+
+def test_a_stage_imports_its_libraries_when_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    stage = Inverter(StageConfig())
+    assert "wave" not in sys.modules
+    stage.load()
+    assert "wave" in sys.modules
+
+
+def test_a_stage_says_in_one_way_how_it_predicts() -> None:
+    with pytest.raises(TypeError, match="Both defines both predict and predict_batch"):
+
+        class Both(Inverter):
+            def predict_batch(self, items: list[Any]) -> Sequence[Any]:
+                return items
+
+    with pytest.raises(TypeError, match="Neither defines neither predict nor predict_batch"):
+
+        class Neither(Stage[StageConfig, Any, Any, Any]):
+            key = "room/neither"
+
+    class Base(Stage[StageConfig, Any, Any, Any]):
+        """Without a key it is no stage yet."""
 
 
 async def test_before_it_was_configured_there_is_no_answer(runner: StageRunner) -> None:

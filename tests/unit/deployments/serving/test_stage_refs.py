@@ -8,8 +8,7 @@ import pytest
 from ray import ObjectRef
 
 from deployments.serving.catalog import find_stages
-from deployments.serving.shared import SharedImage
-from deployments.serving.stage import Stage, StageRef
+from deployments.serving.stage import SharedImage, Stage, StageRef
 from vision.images import Pixels
 
 STAGES = find_stages()
@@ -18,9 +17,9 @@ STAGES = find_stages()
 def declared(stage: type[Any]) -> tuple[Any, Any]:
     """(type of an item, type of a result) of the nearest base that says so."""
     for base in (base for cls in stage.__mro__ for base in getattr(cls, "__orig_bases__", ())):
-        if typing.get_origin(base) is Stage:
-            _, item, _, result = typing.get_args(base)
-            return item, result
+        origin, arguments = typing.get_origin(base), typing.get_args(base)
+        if isinstance(origin, type) and issubclass(origin, Stage) and len(arguments) == 4:
+            return arguments[1], arguments[3]
     raise AssertionError(f"{stage} is no Stage[...]")
 
 

@@ -1,0 +1,118 @@
+"""What the search stages share: nearest neighbours in a vector store that follows a store of documents.
+
+Vectors are written to the documents first; this stage copies them into the vector store, before each search and
+between requests. So a search sees every vector that was acknowledged before it, whoever computed it, and a lost vector
+store is rebuilt from the documents.
+"""
+
+import asyncio
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from deployments.serving.stage import Stage, StageConfig
+from stores.vectors import IndexSource, Neighbour, Vectors
+from vision.media.sniff import MediaKind
+
+SourceT = TypeVar("SourceT", bound=IndexSource)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NearestQuery:
+    """``unit``: float32[d] unit vector of ``model_version``'s space; the ``k`` nearest, of one kind when given."""
+
+    model_version: str
+    unit: NDArray[np.float32]
+    k: int
+    kind: MediaKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """``neighbours``, best first, cosine −1..1; ``searched``: how many vectors the space holds."""
+
+    neighbours: list[Neighbour]
+    searched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove deleted assets from the vector store."""
+
+    model_version: str
+    asset_ids: tuple[str, ...]
+
+
+class Config(StageConfig):
+    """``user_config`` of a search stage."""
+
+    index_chunk: int = Field(default=2000, ge=1, description="vectors copied into the vector store at a time")
+
+
+class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, SearchResult], Generic[SourceT]):
+    """NearestQuery → SearchResult. Forget → an empty one."""
+
+    config_class = Config
+    tick_s = 10.0
+
+    _source: SourceT
+    _vectors: Vectors
+
+    @abstractmethod
+    def open_stores(self) -> tuple[SourceT, Vectors]:
+        """Return the store that holds the vectors, and the vector store to search them in."""
+
+    def load(self) -> None:
+        # The stores are asynchronous; this stage's one thread has an event loop of its own for them.
+        self._loop = asyncio.Runner()
+        self._known: set[str] = set()
+        self._added_since_maintenance: dict[str, int] = {}
+        self._loop.run(self._open())
+
+    def predict(self, item: NearestQuery | Forget) -> SearchResult:
+        return self._loop.run(self._answer(item))
+
+    def tick(self) -> None:
+        self._loop.run(self._maintain())
+
+    def info(self) -> dict[str, Any]:
+        return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
+
+    async def forget(self, item: Forget) -> None:
+        """Remove deleted assets from the vector store."""
+        await self._vectors.remove(item.model_version, item.asset_ids)
+
+    async def _open(self) -> None:
+        self._source, self._vectors = self.open_stores()
+        await self._source.ping()
+
+    async def _answer(self, item: NearestQuery | Forget) -> SearchResult:
+        if isinstance(item, Forget):
+            await self.forget(item)
+            return SearchResult([], 0)
+        await self._catch_up(item.model_version)
+        neighbours = await self._vectors.search(item.model_version, item.unit, item.k, kind=item.kind)
+        return SearchResult(neighbours, await self._vectors.count(item.model_version))
+
+    async def _catch_up(self, model_version: str) -> None:
+        if model_version not in self._known:
+            if await self._vectors.count(model_version) == 0:
+                await self._source.mark_unindexed(model_version)
+            self._known.add(model_version)
+        while features := await self._source.unindexed_features(model_version, self.config.index_chunk):
+            await self._vectors.add(features)
+            await self._source.mark_indexed(features)
+            added = self._added_since_maintenance
+            added[model_version] = added.get(model_version, 0) + len(features)
+
+    async def _maintain(self) -> None:
+        for model_version in await self._source.unindexed_models():
+            await self._catch_up(model_version)
+        for model_version in self._known:
+            if self._added_since_maintenance.get(model_version, 0) > 0:
+                await self._vectors.maintain(model_version)
+                self._added_since_maintenance[model_version] = 0

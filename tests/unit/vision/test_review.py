@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.deployments.llm_provider import GOOD, REVIEW
+from tests.unit.deployments.language.llm_provider import GOOD, REVIEW
 from vision.language.review import Answer, read_review, review_schema
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from deployments.people import faces, video_faces
 from deployments.people.video_faces import VideoFaceDetector
-from tests.unit.deployments.test_faces import BoxNetwork
+from tests.unit.deployments.people.test_faces import BoxNetwork
 
 
 @pytest.fixture

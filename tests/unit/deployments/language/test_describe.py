@@ -18,7 +18,7 @@ import pytest
 
 from deployments.language.describe import Config, Describe
 from deployments.serving.catalog import local_handle
-from tests.unit.deployments.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
+from tests.unit.deployments.language.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.language.prompt import RUBRIC
 from vision.language.providers import (

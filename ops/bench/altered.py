@@ -1,4 +1,4 @@
-"""Media changed in known ways: pictures recompressed, resized, screenshotted or spliced, voices coded, films made."""
+"""Alter media in known ways: pictures recompressed, resized, screenshotted or spliced, voices encoded, films made."""
 
 import io
 from collections.abc import Iterator
@@ -20,27 +20,27 @@ Sound = NDArray[np.float32]
 
 
 def jpeg(image: Pixels, quality: int) -> bytes:
-    """Encoded with Pillow's defaults."""
+    """Encode as JPEG with Pillow's defaults."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
 def png(image: Pixels) -> bytes:
-    """Encoded without loss."""
+    """Encode as PNG."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
 def resized(image: Pixels, factor: float) -> Pixels:
-    """By area when it shrinks, by a cubic when it grows."""
+    """Resize a picture, by area when it shrinks and by a cubic filter when it grows."""
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=how), np.uint8)
 
 
 def screenshot(image: Pixels) -> bytes:
-    """A PNG of a window of 1280 x 800 that shows the picture."""
+    """Return a PNG of a window of 1280 x 800 that shows the picture."""
     window = Image.new("RGB", (1280, 800), (243, 244, 246))
     draw = ImageDraw.Draw(window)
     draw.rectangle((0, 0, 1280, 56), fill=(32, 33, 36))
@@ -52,7 +52,7 @@ def screenshot(image: Pixels) -> bytes:
 
 
 def variants(image: Pixels) -> Iterator[tuple[str, bytes]]:
-    """The same picture after each of what happens to pictures on their way."""
+    """Yield (name, file) of the picture after each usual alteration."""
     for quality in (95, 80, 60, 40):
         yield f"JPEG {quality}", jpeg(image, quality)
     for factor in (0.75, 0.5, 1.5):
@@ -61,9 +61,9 @@ def variants(image: Pixels) -> Iterator[tuple[str, bytes]]:
     yield "blurred a little", jpeg(np.asarray(cv2.GaussianBlur(image, (0, 0), 2), np.uint8), 90)
 
 
-def pasts(data: bytes, other: Pixels, rng: np.random.Generator) -> Iterator[tuple[bool, bytes]]:
-    """(spliced, file) of a genuine picture: as it is, saved again, made smaller, saved twice, and with a part of
-    ``other`` in it."""
+def histories(data: bytes, other: Pixels, rng: np.random.Generator) -> Iterator[tuple[bool, bytes]]:
+    """Yield (spliced, file) of a genuine picture: as it is, saved again, resized, saved twice, and with a part of
+    ``other`` pasted in."""
     image = decode(data, max_pixels=MAX_PIXELS)
     yield False, data
     yield False, jpeg(image, int(rng.integers(60, 96)))
@@ -76,7 +76,7 @@ def pasts(data: bytes, other: Pixels, rng: np.random.Generator) -> Iterator[tupl
 
 
 def spliced(image: Pixels, other: Pixels, rng: np.random.Generator) -> bytes:
-    """A JPEG of the picture with an oval of another one in it, which was saved at a quality of its own."""
+    """Return a JPEG of the picture with an oval of another one, which was saved at a quality of its own."""
     height, width = image.shape[:2]
     scale = max(height / other.shape[0], width / other.shape[1])
     size = max(width, int(other.shape[1] * scale) + 1), max(height, int(other.shape[0] * scale) + 1)
@@ -91,16 +91,16 @@ def spliced(image: Pixels, other: Pixels, rng: np.random.Generator) -> bytes:
     return jpeg((image * (1 - mask) + guest * mask).astype(np.uint8), int(rng.integers(80, 96)))
 
 
-def heard(path: Path) -> Sound:
-    """A clip at 16 kHz mono."""
+def read_sound(path: Path) -> Sound:
+    """Decode a clip at 16 kHz mono, float32[n]."""
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
         blocks = [block for frame in container.decode(audio=0) for block in resampler.resample(frame)]
         return np.concatenate([block.to_ndarray()[0] for block in [*blocks, *resampler.resample(None)]])
 
 
-def coded(sound: Sound, codec: str, container: str, rate: int, bits: int) -> bytes:
-    """A mono file: ``pcm_s16le``/``wav``, ``libmp3lame``/``mp3`` or ``aac``/``ipod``."""
+def encode_sound(sound: Sound, codec: str, container: str, rate: int, bits: int) -> bytes:
+    """Encode a mono file: ``pcm_s16le``/``wav``, ``libmp3lame``/``mp3`` or ``aac``/``ipod``."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, layout="mono")
@@ -117,7 +117,7 @@ def coded(sound: Sound, codec: str, container: str, rate: int, bits: int) -> byt
 
 
 def film(path: Path, photo: Pixels, sound: Sound, seconds: int, size: tuple[int, int], fps: int = 25) -> None:
-    """An MP4 that moves slowly over a photograph, with this sound over and over."""
+    """Write an MP4 that pans slowly over a photograph, with this sound over and over."""
     width, height = size
     scale = 1.15 * max(width / photo.shape[1], height / photo.shape[0])
     large = resized(photo, scale)

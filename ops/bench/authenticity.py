@@ -1,7 +1,7 @@
-"""How far the authenticity API can be believed: ``python -m ops.bench.authenticity [MEDIA] [--parts PART…]``.
+"""Measure how reliable the authenticity API is: ``python -m ops.bench.authenticity [MEDIA] [--parts PART…]``.
 
 Sends labelled pictures and voices, altered copies of them and films through the routes, in this process, and writes
-what came back into a report: AUC, bands and confusion, drift, codecs, time and memory. MEDIA is a folder with
+a report of the answers: AUC, bands and confusion, drift, codecs, time and memory. MEDIA is a folder with
 ``deepfake_images``, ``face_pairs_deepface`` and ``audio_spoof``; without it, ``media`` beside VISION_MODELS_DIR.
 """
 
@@ -10,12 +10,10 @@ import asyncio
 import csv
 import io
 import os
-import platform
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,26 +21,26 @@ import numpy as np
 from PIL import Image
 
 from ops.bench import altered
-from ops.bench.authenticity_plots import draw_drift, draw_scores
-from ops.bench.authenticity_service import CODECS, Service, films, serving, table
-from ops.bench.report import processor
+from ops.bench.authenticity_service import CODECS, Service, films, serving
+from ops.bench.report import REPORTS, made_by, table
 from vision.images import Pixels, decode
 
-REPORTS: Final = Path(__file__).parent / "reports"
 BANDS: Final = ("AUTHENTIC", "SUSPICIOUS", "MANIPULATED")
 PARTS: Final = {
     "pictures": "Pictures",
-    "splices": "Splices made for the purpose",
-    "drift": "The same picture on its way",
+    "splices": "Composed splices",
+    "drift": "Altered copies of the same picture",
     "voices": "Voices",
     "films": "Films",
 }
 MAX_PIXELS: Final = 100_000_000
+COLOURS: Final = {False: "#2a7f62", True: "#c0392b"}
+"""Of genuine and of fake samples."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled picture or voice and what the service said of it."""
+    """A labelled picture or voice and the service's answer."""
 
     name: str
     group: str
@@ -51,35 +49,35 @@ class Sample:
 
     @property
     def risk(self) -> float:
-        """0-100."""
+        """The risk score, 0-100."""
         return float(self.answer["risk_score"])
 
     def signal(self, name: str) -> float | None:
-        """0-1; None where there is none."""
+        """Return the score of a signal, 0-1; None where it has none."""
         score: float | None = self.answer["signals"][name]["score"]
         return score
 
 
 def labelled(media: Path) -> list[tuple[Path, str, bool]]:
-    """(file, group, fake) of the pictures with labels, and of photographs that nobody changed."""
-    found = []
+    """Return (file, group, fake) of the labelled pictures, and of unaltered photographs."""
+    pictures = []
     for path in sorted((media / "deepfake_images").rglob("*.*")):
         group = path.relative_to(media / "deepfake_images").parts[0]
         fake = not ("real" in path.parts or "original" in path.name)
-        found.append((path, group, fake))
-    found += [(path, "photographs", False) for path in sorted((media / "face_pairs_deepface").glob("*.jpg"))]
-    return found
+        pictures.append((path, group, fake))
+    pictures += [(path, "photographs", False) for path in sorted((media / "face_pairs_deepface").glob("*.jpg"))]
+    return pictures
 
 
 def auc(pairs: Sequence[tuple[bool, float]]) -> float:
-    """Share of (fake, genuine) pairs in which the fake scores higher; ties count half."""
+    """Return the share of (fake, genuine) pairs in which the fake scores higher; ties count half."""
     fake = np.array([score for label, score in pairs if label])[:, None]
     real = np.array([score for label, score in pairs if not label])[None]
     return float(((fake > real) + 0.5 * (fake == real)).mean()) if fake.size and real.size else float("nan")
 
 
 def confusion(pairs: Sequence[tuple[bool, float]]) -> list[list[Any]]:
-    """Rows genuine and fake, columns the bands of scores 0-100, then the accuracy at 40 and at 70."""
+    """Return rows for genuine and fake: counts by band of scores 0-100, then the accuracy at 40 and at 70."""
     rows: list[list[Any]] = []
     for fake, name in ((False, "genuine"), (True, "fake")):
         scores = np.array([score for label, score in pairs if label == fake])
@@ -94,7 +92,7 @@ CONFUSION_HEAD: Final = ("", "n", *BANDS, "right at 40", "right at 70")
 
 
 async def images(service: Service, media: Path) -> tuple[list[str], list[Sample]]:
-    """Labelled pictures: tables, and the samples."""
+    """Analyse the labelled pictures; return tables and samples."""
     samples = [Sample(p.name, group, fake, await service.judge("image", p)) for p, group, fake in labelled(media)]
     sets = {
         "25 labelled pictures": [sample for sample in samples if sample.group != "photographs"],
@@ -124,14 +122,14 @@ async def images(service: Service, media: Path) -> tuple[list[str], list[Sample]
 
 
 async def splices(service: Service, media: Path) -> list[str]:
-    """Genuine pictures that nothing was calibrated on, with several pasts, and with a part of another one in them."""
+    """Analyse genuine pictures that nothing was calibrated on, with several histories, and spliced ones."""
     rng = np.random.default_rng(7)
     paths = [path for path, _, fake in labelled(media) if not fake]
     photos = [decode(path.read_bytes(), max_pixels=MAX_PIXELS) for path in paths]
     pairs: list[tuple[bool, float]] = []
     fused: list[tuple[bool, float]] = []
     for place, path in enumerate(paths):
-        for fake, data in altered.pasts(path.read_bytes(), photos[(place + 5) % len(photos)], rng):
+        for fake, data in altered.histories(path.read_bytes(), photos[(place + 5) % len(photos)], rng):
             answer = await service.judge("image", data)
             pairs.append((fake, 100 * answer["signals"]["forensic"]["score"]))
             fused.append((fake, answer["risk_score"]))
@@ -146,7 +144,7 @@ async def splices(service: Service, media: Path) -> list[str]:
 
 
 async def drift(service: Service, media: Path, out: Path) -> list[str]:
-    """The risk of the same picture after what happens to pictures."""
+    """Return how the risk of the same picture moves with each alteration."""
     moves: dict[str, list[float]] = defaultdict(list)
     flips: dict[str, int] = defaultdict(int)
     lost: dict[str, int] = defaultdict(int)
@@ -170,7 +168,7 @@ async def drift(service: Service, media: Path, out: Path) -> list[str]:
 
 
 async def voices(service: Service, media: Path) -> tuple[list[str], list[Sample]]:
-    """Labelled voices, and the same speech in other containers."""
+    """Analyse labelled voices, and the same speech in other containers; return tables and samples."""
     folder = media / "audio_spoof"
     with (folder / "labels.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -179,8 +177,10 @@ async def voices(service: Service, media: Path) -> tuple[list[str], list[Sample]
     table_rows: list[list[Any]] = []
     for row in rows:
         group = "LJSpeech" if row["file"].startswith("wavefake") else "ASVspoof and speech synthesis"
-        sound = altered.heard(folder / row["file"])
-        answers = {name: await service.judge("audio", altered.coded(sound, *how)) for name, how in CODECS.items()}
+        sound = altered.read_sound(folder / row["file"])
+        answers = {
+            name: await service.judge("audio", altered.encode_sound(sound, *how)) for name, how in CODECS.items()
+        }
         risks = [answer["risk_score"] for answer in answers.values()]
         name, verdict, apart = Path(row["file"]).stem, answers["WAV"]["classification"], "-"
         if None not in risks:
@@ -205,7 +205,7 @@ async def voices(service: Service, media: Path) -> tuple[list[str], list[Sample]
 
 
 async def no_speech(service: Service) -> list[str]:
-    """What is no speech."""
+    """Return a table of answers to sounds without speech."""
     times = np.arange(10 * altered.RATE) / altered.RATE
     chord = sum(np.sin(2 * np.pi * pitch * times) for pitch in (220, 277, 330, 440)) * np.exp(-4 * (times % 0.5)) / 8
     notes = [262, 294, 330, 349, 392, 440, 494, 523, 494, 440]
@@ -218,13 +218,13 @@ async def no_speech(service: Service) -> list[str]:
     }
     rows = []
     for name, sound in sounds.items():
-        answer = await service.judge("audio", altered.coded(sound.astype(np.float32), *CODECS["MP3 128k"]))
+        answer = await service.judge("audio", altered.encode_sound(sound.astype(np.float32), *CODECS["MP3 128k"]))
         rows.append([name, answer["classification"], answer["risk_score"], answer["audio_info"]["speech_seconds"]])
     return table(("sound", "answer", "risk", "seconds of speech"), rows)
 
 
 async def heat_maps(service: Service, media: Path, out: Path) -> None:
-    """One of a splice, whose place is known."""
+    """Save the heat map of a splice whose place is known."""
     rng = np.random.default_rng(3)
     host, guest = (
         decode((media / "face_pairs_deepface" / name).read_bytes(), max_pixels=MAX_PIXELS)
@@ -236,8 +236,41 @@ async def heat_maps(service: Service, media: Path, out: Path) -> None:
     small.save(out / "authenticity_heatmap.png", optimize=True)
 
 
+def draw_scores(parts: Mapping[str, Sequence[tuple[str, bool, float]]], out: Path) -> None:
+    """Draw one panel per part: risk scores by group, genuine and fake."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    rng = np.random.default_rng(0)
+    for place, (title, samples) in enumerate(parts.items(), 1):
+        axes = figure.add_subplot(1, len(parts), place)
+        groups = list(dict.fromkeys((group, fake) for group, fake, _ in samples))
+        for row, (group, fake) in enumerate(groups):
+            scores = [score for name, kind, score in samples if (name, kind) == (group, fake)]
+            axes.scatter(scores, row + rng.uniform(-0.15, 0.15, len(scores)), s=22, color=COLOURS[fake], alpha=0.7)
+        axes.set_yticks(range(len(groups)), [f"{group}\n{'fake' if fake else 'genuine'}" for group, fake in groups])
+        axes.invert_yaxis()
+        for border in (40, 70):
+            axes.axvline(border, color="#888", linewidth=0.8, linestyle="--")
+        axes.set(xlim=(0, 100), xlabel="risk score", title=title)
+    figure.savefig(out, dpi=90)
+
+
+def draw_drift(moves: Mapping[str, Sequence[float]], out: Path) -> None:
+    """Draw how far risk scores move, by alteration."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.boxplot(list(moves.values()), tick_labels=list(moves), orientation="horizontal", whis=(0, 100))
+    axes.axvline(0, color="#888", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set(xlabel="points of risk that the same picture moves by")
+    figure.savefig(out, dpi=90)
+
+
 async def section(service: Service, part: str, media: Path, out: Path) -> list[str]:
-    """What a part of the report says; its pictures are written beside it."""
+    """Return the lines of a part of the report, and write its pictures beside it."""
     if part == "pictures":
         lines, samples = await images(service, media)
         _draw("pictures", samples, out / "authenticity_scores.png")
@@ -258,9 +291,9 @@ async def section(service: Service, part: str, media: Path, out: Path) -> list[s
     with tempfile.TemporaryDirectory() as folder:
         lines = await films(service, media, Path(folder))
     head = (
-        "16 frames, a face followed for 10 s, and the sound. Models alone: seconds in all their calls, added up, while "
-        "they share the cores with each other; so this is what one after the other would take at most, and below 1 "
-        "they overlap."
+        "16 frames, a face tracked for 10 s, and the sound. Models alone: the sum of the seconds of all their calls, "
+        "while they share the cores; one after the other they would take that long at most, and a ratio below 1 means "
+        "that they overlap."
     )
     return [head, "", *lines]
 
@@ -270,29 +303,27 @@ def _draw(title: str, samples: Sequence[Sample], out: Path) -> None:
 
 
 def replaced(report: str, title: str, note: str, lines: Sequence[str]) -> str:
-    """The report with the section of this title, or with it at its end."""
+    """Return the report with this section in place of the one of the same title, or at its end."""
     text = "\n".join([f"## {title}", "", note, "", *lines]).rstrip() + "\n"
-    before, found, rest = report.partition(f"## {title}\n")
+    before, heading, rest = report.partition(f"## {title}\n")
     _, more, after = rest.partition("\n## ")
-    return before.rstrip() + "\n\n" + text + ("\n## " + after if found and more else "")
+    return before.rstrip() + "\n\n" + text + ("\n## " + after if heading and more else "")
 
 
 async def report(media: Path, out: Path, parts: Sequence[str]) -> None:
-    """Measure these parts and write them into the report, whose others stay as they are."""
+    """Measure these parts and write them into the report; its other parts stay."""
     file = out / "authenticity.md"
     async with serving() as service:
         for part in parts:
             lines = await section(service, part, media, out)
             before = file.read_text() if file.exists() else "# Authenticity\n"
-            note = (
-                f"`python -m ops.bench.authenticity --parts {part}`, {date.today().isoformat()}; {processor()}; python "
-                f"{platform.python_version()}; all stages in one process. Visual: MesoInception-4; voice: AASIST."
-            )
+            made = made_by(f"ops.bench.authenticity --parts {part}")
+            note = f"{made}; all stages in one process. Visual: MesoInception-4; voice: AASIST."
             file.write_text(replaced(before, PARTS[part], note, lines))
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     models = os.environ.get("VISION_MODELS_DIR", "")
     parser.add_argument("media", nargs="?", type=Path, default=Path(models).parent / "media" if models else None)

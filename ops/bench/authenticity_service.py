@@ -1,4 +1,4 @@
-"""The authenticity API in this process for its benchmark, and films through it: time, ceilings and memory."""
+"""Run the authenticity API in this process for its benchmark, and measure films: time, ceilings and memory."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from deployments.serving.runner import StageRunner
 from graphs.authenticity.api import STAGES
 from graphs.web.gateway import build_app, open_context
 from ops.bench import altered
+from ops.bench.report import table
 from vision.images import decode
 
 CODECS: Final = {
@@ -31,53 +32,43 @@ CODECS: Final = {
 }
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{'---|' * len(head)}",
-        *(f"| {' | '.join(map(str, row))} |" for row in rows),
-        "",
-    ]
-
-
 @dataclass
 class Busy:
-    """Seconds in ``predict_batch`` by stage."""
+    """Collects seconds in ``predict_batch`` by stage, in place of ``StageMetrics``."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def batch(self, stage: str, size: int, max_size: int, seconds: float) -> None:
-        """As ``StageMetrics.batch``."""
+        """Add the seconds of a batch."""
         self.seconds[stage] += seconds
 
     def error(self, stage: str, code: str) -> None:
-        """As ``StageMetrics.error``."""
+        """Ignore an error: its answer shows it."""
 
 
 class Service:
-    """The routes over stages in this process."""
+    """A client of the routes over stages in this process."""
 
     def __init__(self, client: httpx.AsyncClient, busy: Busy) -> None:
         self.client, self.busy = client, busy
 
     async def judge(self, route: str, data: bytes | Path, **query: Any) -> dict[str, Any]:
-        """The answer to one file."""
+        """Analyse one file. Raises RuntimeError when the answer is an error."""
         body = await asyncio.to_thread(data.read_bytes) if isinstance(data, Path) else data
         answer = await self.client.post(f"/api/v1/analyze/{route}/", files={"file": ("x", body)}, params=query)
         if answer.status_code != 200:
             raise RuntimeError(f"{route}: {answer.status_code} {answer.text}")
-        found: dict[str, Any] = answer.json()
-        return found
+        result: dict[str, Any] = answer.json()
+        return result
 
     async def picture(self, answer: dict[str, Any]) -> bytes:
-        """The heat map of an answer."""
+        """Return the heat map of an answer."""
         return (await self.client.get(answer["heatmap_url"])).content
 
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[Service]:
-    """A service with empty stores and the real stages."""
+    """Yield a service with empty stores and the real stages."""
     from configs.settings import settings
 
     busy = Busy()
@@ -101,7 +92,7 @@ async def serving() -> AsyncIterator[Service]:
 
 
 class Memory:
-    """The highest resident memory of this process while the block runs, in MB above that before it."""
+    """Tracks the peak of this process's resident memory during the block, in MiB."""
 
     def __enter__(self) -> "Memory":
         self._process, self._done = psutil.Process(), threading.Event()
@@ -121,14 +112,14 @@ class Memory:
 
     @property
     def grown(self) -> float:
-        """MB."""
+        """MiB above the memory before the block."""
         return float(self.peak - self.before)
 
 
 async def films(service: Service, media: Path, folder: Path) -> list[str]:
-    """Time of a film against what its parts take, and memory of a long one."""
+    """Compare the time of a film with the time of its parts, and measure the memory of a long one."""
     photo = decode((media / "face_pairs_deepface" / "img1.jpg").read_bytes(), max_pixels=altered.MAX_PIXELS)
-    sound = altered.heard(media / "audio_spoof" / "wavefake" / "real" / "LJ001-0001.wav")
+    sound = altered.read_sound(media / "audio_spoof" / "wavefake" / "real" / "LJ001-0001.wav")
     short, long = folder / "short.mp4", folder / "long.mp4"
     altered.film(short, photo, sound, 30, (1280, 720))
     altered.film(long, photo, sound, 600, (640, 360), fps=15)
@@ -147,9 +138,9 @@ async def films(service: Service, media: Path, folder: Path) -> list[str]:
         rows[-1] += [f"**{took / (decoding + models):.2f}**", f"{memory.grown:.0f}"]
         shares = ", ".join(f"{key} {seconds:.1f}" for key, seconds in sorted(service.busy.seconds.items()))
         looks, windows = answer["signals"]["temporal"]["looks"], len(answer["signals"]["audio"]["segments"])
-        notes.append(f"{name}: {looks} looks at a face, {windows} windows of voice; seconds by stage: {shares}.")
+        notes.append(f"{name}: {looks} detections of a face, {windows} windows of voice; seconds by stage: {shares}.")
     head = ("film", "MB", "seconds", "decoding alone", "models alone", "of their sum", "memory grew by MB")
-    ten_minutes = altered.coded(np.resize(sound, 600 * altered.RATE), *CODECS["M4A 128k"])
+    ten_minutes = altered.encode_sound(np.resize(sound, 600 * altered.RATE), *CODECS["M4A 128k"])
     with Memory() as memory:
         started = time.perf_counter()
         answer = await service.judge("audio", ten_minutes)
@@ -163,7 +154,7 @@ async def films(service: Service, media: Path, folder: Path) -> list[str]:
 
 
 def _decode_seconds(path: Path) -> float:
-    """What opening the film and decoding the frames of one analysis takes, with nothing done to them."""
+    """Return the seconds that opening the film and decoding the frames of one analysis take."""
     from graphs.authenticity.footage import Footage
     from graphs.authenticity.sampling import evenly
 

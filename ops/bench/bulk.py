@@ -1,14 +1,13 @@
-"""How fast archives are indexed, and what kill -9 costs: ``python -m ops.bench.bulk PHOTOS VIDEO...``.
+"""Measure how fast archives are indexed, and what kill -9 costs: ``python -m ops.bench.bulk PHOTOS VIDEO...``.
 
-PHOTOS is a folder of photographs of faces with ``master.csv``, as for ``ops.bench.indexing``. Films are made of them
-and of the videos. Needs a machine to itself, and takes about a quarter of an hour on two cores.
+PHOTOS is a folder of photographs of faces with ``master.csv``, as for ``ops.bench.indexing``. Films are composed of
+them and cut from the videos. Needs a machine to itself, and takes about a quarter of an hour on two cores.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -18,28 +17,35 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import psutil
 
 from graphs.indexing.jobs import KIND
-from ops.bench import bulk_bare, bulk_films
+from ops.bench import bulk_bare
 from ops.bench.bulk_bare import Bare
-from ops.bench.report import processor
+from ops.bench.film import FPS, Cast, people_of, planned, portraits, write
+from ops.bench.report import made_by
 from stores.jobs import Job
 from stores.open import open_jobs, open_people, open_shots
+from vision.media.reader import VideoReader
 
 TOO_LONG_S = 1800
 TWO = ("--decoders", "1", "--people", "2", "--cuts", "1")
 ONE = ("--decoders", "1", "--people", "1", "--cuts", "1")
+COMPOSED = 10
+"""Composed films; the others are pieces of videos."""
+SIZE = (960, 540)
+PHOTOS = 12
+"""Photographs that heads are cut out of."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A run to its end; ``cpu``: seconds of all its processes."""
+    """A finished run; ``cpu``: CPU seconds of all its processes."""
 
     report: dict[str, Any]
     seconds: float
@@ -47,12 +53,12 @@ class Ran:
 
     @property
     def rate(self) -> float:
-        """Frames a second once all workers are up."""
+        """Frames a second after all workers have started."""
         return float(self.report["totals"]["frames_per_s"])
 
 
 class Run:
-    """A bulk run in a process of its own."""
+    """A bulk run in another process."""
 
     def __init__(self, films: Path, home: Path, options: Sequence[str], cores: Sequence[int] | None = None) -> None:
         self.home = home
@@ -69,12 +75,12 @@ class Run:
         self._cpu: dict[int, float] = {}
 
     def wait(self, reached: Callable[[list[Job]], bool]) -> None:
-        """Until its jobs are so far."""
+        """Wait until its jobs have come this far."""
         while not reached(jobs_of(self.home)):
             self._look()
 
     def end(self) -> Ran:
-        """Its end, which must be a good one."""
+        """Wait for its end. Raises RuntimeError when it fails, and TimeoutError."""
         while self.process.poll() is None:
             self._look()
         if self.process.returncode != 0:
@@ -82,12 +88,12 @@ class Run:
         return Ran(json.loads(self._report.read_text()), time.perf_counter() - self._started, sum(self._cpu.values()))
 
     def kill(self) -> None:
-        """kill -9 of the driver, with which its Ray goes."""
+        """Kill the driver with SIGKILL; its Ray ends with it."""
         self.process.kill()
         self.process.wait()
 
     def kill_worker(self, name: str) -> None:
-        """kill -9 of one worker."""
+        """Kill one worker with SIGKILL. Raises RuntimeError when the run ends first."""
         while self.process.poll() is None:
             for each in self._processes():
                 with suppress(psutil.Error):
@@ -118,7 +124,7 @@ class Run:
 
 
 def jobs_of(home: Path) -> list[Job]:
-    """Jobs of videos in the stores of a run."""
+    """Return the video jobs in the stores of a run."""
 
     async def jobs() -> list[Job]:
         store = open_jobs(_documents(home))
@@ -130,10 +136,10 @@ def jobs_of(home: Path) -> list[Job]:
     return asyncio.run(jobs()) if (home / "documents.jobs.sqlite").exists() else []
 
 
-def found_in(home: Path) -> dict[str, tuple[int, int]]:
-    """By video: traces and shots that are stored."""
+def counts_of(home: Path) -> dict[str, tuple[int, int]]:
+    """Return the numbers of stored traces and shots by video."""
 
-    async def found() -> dict[str, tuple[int, int]]:
+    async def counts_by_video() -> dict[str, tuple[int, int]]:
         people, shots = open_people(_documents(home)), open_shots(_documents(home))
         try:
             counts = {}
@@ -147,7 +153,7 @@ def found_in(home: Path) -> dict[str, tuple[int, int]]:
             await shots.close()
 
     jobs = jobs_of(home)
-    return asyncio.run(found())
+    return asyncio.run(counts_by_video())
 
 
 def _documents(home: Path) -> str:
@@ -159,12 +165,12 @@ def _ended(jobs: Sequence[Job]) -> int:
 
 
 def measure(films: Path, total: int, home: Path, parts: Sequence[str]) -> Iterator[list[str]]:
-    """Lines of the report, part by part."""
+    """Yield the lines of the report, part by part."""
     count = len([*films.iterdir()])
     bare = bulk_bare.side_by_side(sorted(films.iterdir()), total)
     two = Run(films, home / "two", TWO).end()
     yield _speed(count, total, bare, two)
-    whole = found_in(home / "two")
+    whole = counts_of(home / "two")
     if "worker" in parts:
         yield _worker_killed(films, home / "worker", count, whole)
     if "driver" in parts:
@@ -175,14 +181,14 @@ def measure(films: Path, total: int, home: Path, parts: Sequence[str]) -> Iterat
 
 def _speed(count: int, total: int, bare: Sequence[Bare], ran: Ran) -> list[str]:
     slowest = bare[-1]
-    cpu, found = sum(each.cpu for each in bare), ran.report["totals"]
+    cpu, totals = sum(each.cpu for each in bare), ran.report["totals"]
     return [
         "## Speed",
         "",
-        f"{count} films, {total} frames of 160 x 90 to 1920 x 1080 pixels; every second frame or so is looked at for "
+        f"{count} films, {total} frames of 160 x 90 to 1920 x 1080 pixels; about every second frame is searched for "
         "faces. The ceiling is the slowest step by itself: the same workers in processes that have all their rows in "
-        "memory and wait for nobody, all steps at the same time on the same cores. The pipeline does more: it "
-        "copies rows between processes, keeps parts and checkpoints, and makes shots, embeddings, traces and "
+        "memory and never wait, all steps at the same time on the same cores. The pipeline does more: it "
+        "copies rows between processes, stores parts and checkpoints, and makes shots, embeddings, traces and "
         "identities.",
         "",
         "| | frames/s | CPU ms a frame |",
@@ -191,11 +197,11 @@ def _speed(count: int, total: int, bare: Sequence[Bare], ran: Ran) -> list[str]:
         f"| **pipeline** | **{ran.rate:.1f}** | {1000 * ran.cpu / total:.1f} |",
         "",
         f"The pipeline reaches **{ran.rate / slowest.rate:.2f}** of the slowest step ({slowest.step}), and "
-        f"{ran.rate * cpu / total / (os.cpu_count() or 1):.2f} of what {os.cpu_count()} cores could do if they did "
+        f"{ran.rate * cpu / total / (os.cpu_count() or 1):.2f} of what {os.cpu_count()} cores could do if they ran "
         "nothing but the steps. The steps need "
-        f"{cpu:.0f} CPU seconds by themselves, the whole run {ran.cpu:.0f}, starting Ray and loading every model "
-        f"included. From the command to its end it took {ran.seconds:.0f} s, and frames came out for "
-        f"{found['took_s']:.0f} s of it. {found['shots']} shots and {found['traces']} traces were found.",
+        f"{cpu:.0f} CPU seconds by themselves, the whole run {ran.cpu:.0f}, including the start of Ray and the loading "
+        f"of every model. The command took {ran.seconds:.0f} s, and frames were processed for "
+        f"{totals['took_s']:.0f} s of it. {totals['shots']} shots and {totals['traces']} traces were found.",
         "",
     ]
 
@@ -209,7 +215,7 @@ def _scaling(one: Ran, two: Ran) -> list[str]:
         f"| 1 | 1 | {one.rate:.1f} |",
         f"| 2 | {os.cpu_count()} | {two.rate:.1f} |",
         "",
-        f"Twice as many on twice as many cores are **{two.rate / one.rate:.2f}** times as fast.",
+        f"Twice as many workers on twice as many cores are **{two.rate / one.rate:.2f}** times as fast.",
         "",
     ]
 
@@ -225,12 +231,12 @@ def _driver_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[i
     attempts = sorted({job.attempts for job in jobs if before.get(job.subject, job).status == "running"})
     again = sum(job.attempts > 1 for job in jobs if job.subject in before and before[job.subject].finished)
     return [
-        "## kill -9 of the driver halfway, and a second submit",
+        "## kill -9 of the driver halfway, and a second run",
         "",
-        f"When it was killed, {ended} of {count} files were done and {begun} were begun. The second run: "
-        f"{_counts(ran)}. Of {len(jobs)} jobs {_ended(jobs)} succeeded; those that were begun in "
-        f"{' or '.join(map(str, attempts)) or 'no'} attempts, {again} of those that were done more than once. "
-        f"{_same(found_in(home), whole)}",
+        f"When it was killed, {ended} of {count} files were done and {begun} were in progress. The second run: "
+        f"{_counts(ran)}. Of {len(jobs)} jobs {_ended(jobs)} succeeded, those in progress after "
+        f"{' or '.join(map(str, attempts)) or 'no'} attempts; {again} of the finished ones ran more than once. "
+        f"{_same(counts_of(home), whole)}",
         "",
     ]
 
@@ -238,7 +244,7 @@ def _driver_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[i
 def _worker_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[int, int]]) -> list[str]:
     lines = ["## kill -9 of workers", ""]
     run = Run(films, home, TWO)
-    # Films this short are all decoded and looked at long before the cuts of most of them are found.
+    # Films this short are all decoded and searched for faces long before the cuts of most of them are detected.
     for after, name in ((1, "LookAtFrames"), (1, "DecodeVideos"), (count // 2, "FindCuts")):
         run.wait(lambda jobs, after=after: _ended(jobs) >= after)  # type: ignore[misc]
         run.kill_worker(name)
@@ -249,7 +255,7 @@ def _worker_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[i
         "A worker for faces and a decoder after the first file, one for cuts after half of "
         f"them: {_counts(ran)}, all in the same run. {_ended(jobs)} of {len(jobs)} jobs succeeded, in "
         f"{max(job.attempts for job in jobs)} attempt at most. {ran.report['totals']['decoded_frames']} frames were "
-        f"counted, of {ran.report['totals']['frames']}. {_same(found_in(home), whole)}",
+        f"counted, of {ran.report['totals']['frames']}. {_same(counts_of(home), whole)}",
         "",
     ]
 
@@ -258,36 +264,76 @@ def _counts(ran: Ran) -> str:
     return ", ".join(f"{count} {state}" for state, count in ran.report["counts"].items())
 
 
-def _same(found: dict[str, tuple[int, int]], whole: dict[str, tuple[int, int]]) -> str:
-    if found == whole:
-        return "Traces and shots of every file are as many as in a run that nobody disturbed."
-    other = sum(found.get(key) != value for key, value in whole.items())
-    return f"**{other} files have other numbers of traces or shots than in a run that nobody disturbed.**"
+def _same(counts: dict[str, tuple[int, int]], whole: dict[str, tuple[int, int]]) -> str:
+    if counts == whole:
+        return "Every file has as many traces and shots as in an undisturbed run."
+    other = sum(counts.get(key) != value for key, value in whole.items())
+    return f"**{other} files have other numbers of traces or shots than in an undisturbed run.**"
+
+
+def write_films(folder: Path, photos: Path, videos: Sequence[Path], count: int, frames: int) -> int:
+    """Write ``count`` films of about ``frames`` frames each, and return the number of their frames.
+
+    Films that are already in the folder are kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if there := [*folder.iterdir()]:
+        return sum(map(_frames, there))
+    people = [names[:3] for names in people_of(photos / "master.csv")[: PHOTOS // 3]]
+    heads = portraits(photos, [name for names in people for name in names])
+    cast = Cast({chr(ord("A") + number): names for number, names in enumerate(people)}, heads)
+    composed = min(COMPOSED, count)
+    for number in range(composed):
+        shots = planned(np.random.default_rng(number), cast, max(1, frames // FPS))
+        write(folder / f"people-{number:02d}.mp4", shots, heads, SIZE, FPS, number)
+    for number in range(count - composed):
+        video = videos[number % len(videos)]
+        piece(video, folder / f"real-{number:02d}.mp4", number // len(videos), frames)
+    return sum(_frames(path) for path in folder.iterdir())
+
+
+def piece(video: Path, target: Path, number: int, frames: int) -> None:
+    """Encode the ``number``-th stretch of ``frames`` frames, or the last one of a shorter video."""
+    with VideoReader(video) as reader, av.open(str(target), "w", format="mp4") as output:
+        facts = reader.facts
+        start = min(number * frames, max(0, facts.frame_count - frames))
+        stream = output.add_stream("libx264", rate=round(facts.fps), options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height = facts.width // 2 * 2, facts.height // 2 * 2
+        stream.pix_fmt = "yuv420p"
+        output.metadata["comment"] = f"piece {number}"  # where a video is too short, its pieces are not the same file
+        for _, picture in reader.pictures(start, start + frames):
+            pixels = reader.pixels(picture)[: stream.height, : stream.width]
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
+        output.mux(stream.encode())
+
+
+def _frames(path: Path) -> int:
+    with VideoReader(path) as reader:
+        return reader.facts.frame_count
 
 
 def main() -> None:
-    """Measure, print, and write where asked to."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("videos", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--frames", type=int, default=300, help="of each film")
-    parser.add_argument("--films", type=Path, help="folder to make the films in, or of those made before")
+    parser.add_argument("--films", type=Path, help="folder for the films, or with films of an earlier run")
     parser.add_argument("--parts", nargs="*", default=["worker", "driver", "scaling"], help="beside the speed")
     parser.add_argument("--out", type=Path, help="file of the report")
     arguments = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="bulk-"))
     films = arguments.films or home / "films"
+    command = f"ops.bench.bulk PHOTOS VIDEO... --count {arguments.count} --frames {arguments.frames}"
     text = [
         "# Bulk indexing",
         "",
-        f"`python -m ops.bench.bulk PHOTOS VIDEO... --count {arguments.count} --frames {arguments.frames}`, "
-        f"{date.today().isoformat()}; {processor()}; ray {version('ray')}, openvino {version('openvino')}, av "
-        f"{version('av')}, python {platform.python_version()}.",
+        f"{made_by(command, 'ray', 'openvino', 'av')}.",
         "",
     ]
     try:
-        total = bulk_films.make(films, arguments.photos, arguments.videos, arguments.count, arguments.frames)
+        total = write_films(films, arguments.photos, arguments.videos, arguments.count, arguments.frames)
         for lines in measure(films, total, home, arguments.parts):
             print("\n".join(lines), flush=True)
             text += lines

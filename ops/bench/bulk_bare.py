@@ -1,7 +1,7 @@
-"""The steps of the bulk pipeline without a pipeline: each worker in a process of its own, all rows in its memory.
+"""Run the steps of the bulk pipeline without a pipeline: each worker in its own process, all rows in its memory.
 
-They start together, so that they share the cores as in the pipeline, and nothing has to be waited for: the one that
-ends last is the slowest step, and how fast it is is the ceiling of the pipeline.
+They start together, so that they share the cores as in the pipeline, and never wait: the one that ends last is the
+slowest step, and its speed is the ceiling of the pipeline.
 """
 
 import multiprocessing as mp
@@ -24,7 +24,7 @@ STEPS = ("decoding", "faces and camera", "cuts")
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """``seconds`` on the clock and of CPU for ``frames`` frames."""
+    """One step over ``frames`` frames: ``seconds`` on the clock, and CPU seconds."""
 
     step: str
     frames: int
@@ -38,16 +38,16 @@ class Bare:
 
 
 def side_by_side(films: Sequence[Path], frames: int) -> list[Bare]:
-    """All steps at the same time."""
+    """Run all steps at the same time; the slowest comes last."""
     context = mp.get_context("spawn")
     ready, results = context.Barrier(len(STEPS)), context.Queue()
     processes = [context.Process(target=_step, args=(step, films, ready, results)) for step in STEPS]
     for process in processes:
         process.start()
-    found = [results.get(timeout=1800) for _ in STEPS]
+    times = [results.get(timeout=1800) for _ in STEPS]
     for process in processes:
         process.join()
-    return [Bare(step, frames, seconds, cpu) for step, seconds, cpu in sorted(found, key=lambda each: each[1])]
+    return [Bare(step, frames, seconds, cpu) for step, seconds, cpu in sorted(times, key=lambda each: each[1])]
 
 
 def _step(step: str, films: Sequence[Path], ready: Any, results: Any) -> None:
@@ -59,7 +59,7 @@ def _step(step: str, films: Sequence[Path], ready: Any, results: Any) -> None:
     look = LookAtFrames(Models())
     if step == STEPS[2]:
         cut = FindCuts(Models())
-        # Without their images nothing has to be looked at, and the windows stay.
+        # Without their images there is nothing to detect, and the windows stay.
         blank = [{**row, "images": np.zeros_like(row["images"][:, :, :32, :32])} for row in rows]
         looked = [look(row) for row in blank]
         ready.wait()

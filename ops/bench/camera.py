@@ -1,22 +1,19 @@
-"""How often the camera's movement is told right: ``python -m ops.bench.camera [PICTURES ...] [--out FOLDER]``.
+"""Measure how often the camera movement is classified correctly: ``python -m ops.bench.camera [PICTURES ...]``.
 
-A virtual camera pans, tilts, zooms, rolls, dollies, tracks, shakes and stands still over real pictures, see ``moves``;
-the shots are encoded, decoded, looked at by shots/camera and named by ``classify``. Written are a confusion matrix, all
-errors, and the speed of the stage against the bare Lucas-Kanade calls that it makes. PICTURES are files; without them,
-those of ``media`` beside VISION_MODELS_DIR.
+A virtual camera pans, tilts, zooms, rolls, dollies, tracks, shakes and stands still over real pictures, see
+``camera_films``; the shots are encoded, decoded, measured by shots/camera and named by ``classify``. The report has a
+confusion matrix, all errors, and the speed of the stage against the bare Lucas-Kanade calls that it makes. PICTURES are
+files; the default are those of ``media`` beside VISION_MODELS_DIR.
 """
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -24,64 +21,66 @@ import numpy as np
 
 from deployments.shots import camera
 from deployments.shots.camera import Camera, FrameRun, motions
-from ops.bench.moves import KINDS, make, sampled
-from ops.bench.report import processor
+from ops.bench.camera_films import KINDS, make, sampled
+from ops.bench.report import REPORTS, made_by
 from ops.bench.stage_speed import measure
 from vision.images import Pixels, decode
 from vision.shots.movement import Movement, classify
 
-REPORTS = Path(__file__).parent / "reports"
 MAX_PIXELS = 100_000_000
 GLOBS = ("near_duplicates/base/*.jpg", "iqa/calibra_ref/*.bmp", "iqa/ava/*.jpg", "faces/*.jpg")
 TOLD = tuple(kind for kind in KINDS if not kind.startswith("dolly"))
-"""What geometry tells; the others need parallax."""
+"""Kinds that geometry tells apart; the others need parallax."""
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one shot was and what it was called."""
+    """One shot: its true kind, and the movement that was classified."""
 
     kind: str
     note: str
-    found: Movement
+    movement: Movement
 
     @property
     def name(self) -> str:
-        return f"{self.found.label} {self.found.direction}" if self.found.label == "roll" else self.found.label
+        """The classified kind."""
+        moved = self.movement
+        return f"{moved.label} {moved.direction}" if moved.label == "roll" else moved.label
 
 
 def judged(job: tuple[str, int], pictures: Sequence[Pixels]) -> Answer:
-    """One made-up shot, looked at."""
+    """Make one shot and classify it."""
     cv2.setNumThreads(1)
     kind, seed = job
     clip = make(kind, pictures, np.random.default_rng(seed))
     run = sampled(clip)
-    found = classify(motions(run.frames), run.times, run.frames.shape[2] / run.frames.shape[1])
-    return Answer(kind, clip.note, found)
+    movement = classify(motions(run.frames), run.times, run.frames.shape[2] / run.frames.shape[1])
+    return Answer(kind, clip.note, movement)
 
 
 def answers(pictures: Sequence[Pixels], each: int, seed: int) -> list[Answer]:
+    """Make and classify ``each`` shots of each kind, on all processors."""
     jobs = [(kind, seed + 1000 * place + number) for place, kind in enumerate(KINDS) for number in range(each)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(partial(judged, pictures=pictures), jobs, chunksize=4))
 
 
-def share(found: Sequence[Answer]) -> float:
-    """Of right answers."""
-    return sum(answer.name == answer.kind for answer in found) / len(found)
+def accuracy(classified: Sequence[Answer]) -> float:
+    """Return the share of right answers, 0-1."""
+    return sum(answer.name == answer.kind for answer in classified) / len(classified)
 
 
-def draw(found: Sequence[Answer], target: Path) -> None:
-    """Rows are what the camera did, columns what it was said to do."""
+def draw(classified: Sequence[Answer], target: Path) -> None:
+    """Draw the confusion matrix: rows are true kinds, columns classified ones."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    names = [*KINDS, *sorted({answer.name for answer in found} - set(KINDS))]
+    names = [*KINDS, *sorted({answer.name for answer in classified} - set(KINDS))]
     counts = np.zeros((len(KINDS), len(names)), int)
-    for answer in found:
+    for answer in classified:
         counts[KINDS.index(answer.kind), names.index(answer.name)] += 1
     figure, plot = pyplot.subplots(figsize=(8.5, 7.5))
     plot.imshow(counts / counts.sum(1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
@@ -91,30 +90,32 @@ def draw(found: Sequence[Answer], target: Path) -> None:
         plot.text(column, row, value, ha="center", va="center", color="white" if right else "firebrick")
     plot.set_xticks(range(len(names)), names, rotation=45, ha="right")
     plot.set_yticks(range(len(KINDS)), KINDS)
-    plot.set_xlabel("said")
-    plot.set_ylabel("done")
-    told = [answer for answer in found if answer.kind in TOLD]
-    plot.set_title(f"{share(told):.1%} right of {len(told)} shots, dollies apart")
+    plot.set_xlabel("classified")
+    plot.set_ylabel("true")
+    told = [answer for answer in classified if answer.kind in TOLD]
+    plot.set_title(f"{accuracy(told):.1%} right of {len(told)} shots, dollies apart")
     figure.tight_layout()
     figure.savefig(target, dpi=100)
     pyplot.close(figure)
 
 
-def table(found: Sequence[Answer]) -> list[str]:
-    lines = ["| movement | shots | right | otherwise |", "|---|---|---|---|"]
+def table(classified: Sequence[Answer]) -> list[str]:
+    """Return accuracy and confusions by kind."""
+    lines = ["| movement | shots | right | confused with |", "|---|---|---|---|"]
     for kind in KINDS:
-        of_kind = [answer for answer in found if answer.kind == kind]
+        of_kind = [answer for answer in classified if answer.kind == kind]
         wrong = [answer.name for answer in of_kind if answer.name != kind]
         others = ", ".join(f"{name} {wrong.count(name)}" for name in sorted(set(wrong)))
-        lines.append(f"| {kind} | {len(of_kind)} | {share(of_kind):.0%} | {others} |")
+        lines.append(f"| {kind} | {len(of_kind)} | {accuracy(of_kind):.0%} | {others} |")
     return lines
 
 
-def errors(found: Sequence[Answer]) -> list[str]:
-    lines = ["| was | said | shot | shake | still | parallax |", "|---|---|---|---|---|---|"]
-    for answer in found:
+def errors(classified: Sequence[Answer]) -> list[str]:
+    """Return a row for every wrong answer."""
+    lines = ["| true | classified | shot | shake | still | parallax |", "|---|---|---|---|---|---|"]
+    for answer in classified:
         if answer.name != answer.kind:
-            moved = answer.found
+            moved = answer.movement
             lines.append(
                 f"| {answer.kind} | {answer.name} | {answer.note} "
                 f"| {moved.shake:.4f} | {moved.still:.2f} | {moved.parallax:.2f} |"
@@ -123,7 +124,7 @@ def errors(found: Sequence[Answer]) -> list[str]:
 
 
 def bare(frames: Sequence[np.ndarray[tuple[int, int], np.dtype[np.uint8]]]) -> None:
-    """The Lucas-Kanade calls alone, there and back, of points that are already known."""
+    """Run the Lucas-Kanade calls alone, there and back, on points that are already known."""
     window = (camera.WINDOW, camera.WINDOW)
     for before, after, points in zip(frames, frames[1:], map(_corners, frames), strict=False):
         end, _, _ = cv2.calcOpticalFlowPyrLK(before, after, points, None, winSize=window, maxLevel=camera.LEVELS)
@@ -138,7 +139,7 @@ def _corners(frame: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> camera.P
 
 
 def speed(pictures: Sequence[Pixels]) -> list[str]:
-    """Pairs of frames a second, the stage's functions against the bare calls, in turn, one thread."""
+    """Return pairs of frames a second of the stage's functions and of the bare calls, in turn, on one thread."""
     cv2.setNumThreads(1)
     run = sampled(make("handheld", pictures, np.random.default_rng(5)))
     frames = list(run.frames)
@@ -163,37 +164,36 @@ def speed(pictures: Sequence[Pixels]) -> list[str]:
 
 
 def report(pictures: Sequence[Pixels], each: int, seed: int, out: Path) -> str:
-    found = answers(pictures, each, seed)
-    draw(found, out / "camera.png")
-    told = [answer for answer in found if answer.kind in TOLD]
+    """Return the report; its picture is written beside it."""
+    classified = answers(pictures, each, seed)
+    draw(classified, out / "camera.png")
+    told = [answer for answer in classified if answer.kind in TOLD]
     core = [answer for answer in told if answer.kind not in ("handheld", "tracking")]
     return "\n".join(
         [
             "# Camera movement",
             "",
-            f"`{' '.join(['python -m ops.bench.camera', *sys.argv[1:]])}`, {date.today().isoformat()}; {processor()}; "
-            f"opencv-python-headless {version('opencv-python-headless')}, numpy {version('numpy')}, "
-            f"Python {platform.python_version()}.",
+            f"{made_by(' '.join(['ops.bench.camera', *sys.argv[1:]]), 'opencv-python-headless', 'numpy')}.",
             "",
             f"{each} shots of each kind over {len(pictures)} pictures, 1 to 4 s, 12 to 60 fps, four frame sizes, 0.03 "
-            "to 0.5 frame sizes a second (drawn evenly over the logarithm), even, eased or with a stop before and "
+            "to 0.5 frame sizes a second (uniform over the logarithm), linear, eased or with a stop before and "
             "after, a third of them with a slight shake, grain up to σ 6, x264 with crf 18 to 33. Two of five still "
             "shots have a subject that walks through. A tracked subject takes 28 to 45 % of the width. Thresholds "
             "were set on shots of other seeds.",
             "",
-            f"Pans, tilts, zooms, rolls and statics: **{share(core):.1%}** of {len(core)} right; with handheld and "
-            f"tracking **{share(told):.1%}** of {len(told)}. "
-            f"Over all, dollies included, {share(found):.1%} of {len(found)}.",
+            f"Pans, tilts, zooms, rolls and statics: **{accuracy(core):.1%}** of {len(core)} right; with handheld and "
+            f"tracking **{accuracy(told):.1%}** of {len(told)}. "
+            f"Over all, dollies included, {accuracy(classified):.1%} of {len(classified)}.",
             "",
             "![confusion](camera.png)",
             "",
-            *table(found),
+            *table(classified),
             "",
             *NOTES,
             "",
             "## Errors",
             "",
-            *errors(found),
+            *errors(classified),
             "",
             "## Speed",
             "",
@@ -204,19 +204,20 @@ def report(pictures: Sequence[Pixels], each: int, seed: int, out: Path) -> str:
 
 
 NOTES = (
-    "What to make of it:",
+    "Limits:",
     "",
     "- A dolly is a zoom with parallax. These are made from a picture with depths of 1 to 4, which change softly; "
-    "where depth differs little or the camera goes slowly, a dolly is called a zoom, and the slowest are called static."
-    " Strong noise and compression can make parallax of nothing, so a zoom is now and then called a dolly. Take the "
-    "two names as a hint.",
-    "- Tracking is seen by a subject with corners of its own that stays in the middle of the frame. A small, plain or "
-    "blurred subject has none, and the shot is called a pan.",
-    "- The pictures are flat: a camera that travels sideways was not made, and would be called a pan.",
+    "where depth differs little or the camera is slow, a dolly is classified as a zoom, and the slowest as static. "
+    "Strong noise and compression can look like parallax, so a zoom is sometimes classified as a dolly. Both names "
+    "are hints.",
+    "- Tracking is recognised by a subject with corners that stays in the middle of the frame. A small, plain or "
+    "blurred subject has none, and the shot is classified as a pan.",
+    "- The pictures are flat: sideways travel was not tested, and would be classified as a pan.",
 )
 
 
 def main() -> None:
+    """Run the command line."""
     media = Path(os.environ.get("VISION_MODELS_DIR", "models")).parent / "media"
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pictures", type=Path, nargs="*", help="files")

@@ -1,7 +1,7 @@
-"""Films of real pictures and videos put together with cuts, dissolves and fades at known frames.
+"""Compose films of real pictures and videos, with cuts, dissolves and fades at known frames.
 
-Shots of photographs are moved over slowly, with grain; shots of videos are stretches without a cut. All films are
-H.264, so labels are what a person would see and not what was put in.
+Shots of photographs pan slowly, with grain; shots of videos are stretches without a cut. All films are H.264, so labels
+are what a person would see, not what was put in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ Kind = Literal["cut", "dissolve", "fade"]
 SIZE: Final = (320, 180)
 FPS: Final = 25
 LEVELS: Final = (0, 0, 0, 255)
-"""What fades go through: black, and white one time in four."""
+"""Levels that fades go through: black, and white one time in four."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The last frame of the old shot alone, and the first of the new one alone."""
+    """A transition: ``first``, the last frame of the old shot alone, and ``last``, the first of the new one alone."""
 
     first: int
     last: int
@@ -33,18 +33,18 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """``photographs``: pictures to move over; ``stretches``: videos, the first frame, and how many there are."""
+    """``photographs`` to pan over; ``stretches``: (video, first frame, number of frames)."""
 
     photographs: Sequence[Path]
     stretches: Sequence[tuple[Path, int, int]]
 
 
 def write(path: Path, sources: Sources, kinds: Sequence[Kind], seed: int) -> list[Label]:
-    """Encode a film with a transition of each kind, one after the other; where they are."""
+    """Encode a film with a transition of each kind, one after the other, and return their labels."""
     import av
 
     rng = np.random.default_rng(seed)
-    # In an order of their own for each film, so that no shot is followed by one of the same picture.
+    # In another order for each film, so that no shot is followed by one of the same picture.
     order = rng.permutation(len(sources.photographs)), rng.permutation(len(sources.stretches))
     shots = [_shot(rng, sources, order, number) for number in range(len(kinds) + 1)]
     labels: list[Label] = []
@@ -103,7 +103,7 @@ def _shot(
 
 
 def _moved(rng: np.random.Generator, path: Path, length: int) -> Pixels:
-    """A window that goes over a photograph, and grows or shrinks on its way: no faster than a camera would."""
+    """Pan and zoom over a photograph, no faster than a camera would."""
     import cv2
 
     photograph = decode(path.read_bytes(), max_pixels=60_000_000)

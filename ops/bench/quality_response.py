@@ -1,18 +1,15 @@
-"""How the quality stages answer to distortion: ``python -m ops.bench.quality_response [PHOTOS] [--out FOLDER]``.
+"""Measure how quality stages respond to distortion: ``python -m ops.bench.quality_response [PHOTOS] [--out FOLDER]``.
 
-Blurs, adds noise to and compresses sharp photos step by step, draws what quality/blur, quality/brisque and
-quality/nima make of it, and writes that into a report with the golden values and the speed of each stage. PHOTOS is a
-folder of sharp photos; without it, the references of TID2013 in ``media/iqa`` beside VISION_MODELS_DIR.
+Blurs, adds noise to and compresses sharp photos step by step, draws the scores of quality/blur, quality/brisque and
+quality/nima, and writes a report with them, the golden values and the speed of each stage. PHOTOS is a folder of sharp
+photos; the default are the references of TID2013 in ``media/iqa`` beside VISION_MODELS_DIR.
 """
 
 import argparse
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -26,13 +23,13 @@ from deployments.quality.brisque import Config as BrisqueConfig
 from deployments.quality.exposure import Exposure
 from deployments.quality.nima import Config as NimaConfig
 from deployments.quality.nima import Nima, Ratings
-from ops.bench.report import processor
+from ops.bench.report import REPORTS, made_by
 from ops.bench.stage_speed import Speed, measure
 from vision.images import Pixels, decode
 from vision.quality.blur import laplacian_variance
 
-REPORTS = Path(__file__).parent / "reports"
 MAX_PIXELS = 100_000_000
+PACKAGES = ("opencv-python-headless", "openvino", "numpy")
 Row = NDArray[np.float64]
 """float64[levels]."""
 
@@ -55,7 +52,7 @@ def compressed(photo: Pixels, quality: float) -> Pixels:
 
 @dataclass(frozen=True)
 class Kind:
-    """A distortion, its levels from weak to strong; the photo itself stands before them."""
+    """A distortion and its levels from weak to strong; the unchanged photo comes before them."""
 
     name: str
     apply: Callable[[Pixels, float], Pixels]
@@ -64,7 +61,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Measure:
-    """A score; ``better``: its good end; ``unmoved``: distortions that it is not made for."""
+    """A score; ``better``: its good end; ``unmoved``: distortions that it does not measure."""
 
     name: str
     better: Literal["higher", "lower"]
@@ -103,7 +100,7 @@ class Instruments:
         self._nima.load()
 
     def read(self, photos: Sequence[Pixels]) -> dict[str, Row]:
-        """Each measure of each photo."""
+        """Return every measure of every photo."""
         distortions = self._brisque.predict_batch([self._brisque.prepare(photo) for photo in photos])
         ratings = self._nima.predict_batch([self._nima.prepare(photo) for photo in photos])
         values: dict[str, list[float]] = {
@@ -117,6 +114,7 @@ class Instruments:
 
 
 def respond(instruments: Instruments, photos: Sequence[Pixels]) -> Curves:
+    """Measure every photo at every level of every distortion."""
     curves: dict[tuple[str, str], list[Row]] = {}
     for kind in KINDS:
         for photo in photos:
@@ -127,7 +125,7 @@ def respond(instruments: Instruments, photos: Sequence[Pixels]) -> Curves:
 
 
 def draw(curves: Curves, names: Sequence[str], target: Path) -> None:
-    """One thin line a photo, the thick one is their median."""
+    """Draw a thin line for each photo, and a thick one for their median."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -158,12 +156,13 @@ def draw(curves: Curves, names: Sequence[str], target: Path) -> None:
 
 
 def steps_right(values: NDArray[np.float64], better: str) -> float:
-    """Share of the steps from level to level, over all photos, that go where they should."""
+    """Return the share of steps from level to level, over all photos, in the right direction."""
     steps = np.diff(values, axis=1)
     return float(np.mean(steps < 0 if better == "higher" else steps > 0))
 
 
 def response_table(curves: Curves) -> list[str]:
+    """Return the rows of measures and distortions."""
     lines = [
         "| measure | distortion | none → strongest, median | steps in the right direction | photos all the way |",
         "|---|---|---|---|---|",
@@ -174,7 +173,7 @@ def response_table(curves: Curves) -> list[str]:
             better = measured.better
             middle = np.median(values, axis=0)
             right = [steps_right(line[None], better) == 1 for line in values]
-            note = " (not made for it)" if kind.name in measured.unmoved else ""
+            note = " (not measured by it)" if kind.name in measured.unmoved else ""
             lines.append(
                 f"| {measured.name} | {kind.name}{note} | {middle[0]:.4g} → {middle[-1]:.4g} "
                 f"| {steps_right(values, better):.0%} | {sum(right)} of {len(values)} |"
@@ -183,16 +182,18 @@ def response_table(curves: Curves) -> list[str]:
 
 
 def golden_table(instruments: Instruments, folder: Path) -> list[str]:
+    """Return rows of pictures with known values, for those in the folder."""
     lines = ["| picture | measure | expected | here | source |", "|---|---|---|---|---|"]
     for name, measured, expected, source in GOLDEN:
         if (folder / name).is_file():
             photo = decode((folder / name).read_bytes(), max_pixels=MAX_PIXELS)
-            found = instruments.read([photo])[measured][0]
-            lines.append(f"| {name} | {measured} | {expected:.4f} | {found:.4f} | {source} |")
+            value = instruments.read([photo])[measured][0]
+            lines.append(f"| {name} | {measured} | {expected:.4f} | {value:.4f} | {source} |")
     return lines
 
 
 def speed_table(photo: Pixels) -> list[str]:
+    """Return rows of the speed of every stage at two picture sizes."""
     lines = [
         "| stage | picture | alone, ms | ceiling, pictures/s | through the runner | of the ceiling |",
         "|---|---|---|---|---|---|",
@@ -209,17 +210,16 @@ def speed_table(photo: Pixels) -> list[str]:
 
 
 def report(photos: dict[str, Pixels], golden: Path, out: Path) -> str:
+    """Return the report; its picture is written beside it."""
     instruments = Instruments()
     curves = respond(instruments, list(photos.values()))
     draw(curves, list(photos), out / "quality_response.png")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("opencv-python-headless", "openvino", "numpy"))
     first = next(iter(photos.values()))
     return "\n".join(
         [
             "# Quality stages",
             "",
-            f"`{' '.join(['python -m ops.bench.quality_response', *sys.argv[1:]])}`, {date.today().isoformat()}; "
-            f"{processor()}; {versions}, Python {platform.python_version()}.",
+            f"{made_by(' '.join(['ops.bench.quality_response', *sys.argv[1:]]), *PACKAGES)}.",
             "",
             "## Golden values",
             "",
@@ -247,21 +247,22 @@ def report(photos: dict[str, Pixels], golden: Path, out: Path) -> str:
 
 
 NOTES = (
-    "What the methods can and cannot do, as the references of TID2013 show it:",
+    "Limits of the methods, on the references of TID2013:",
     "",
     "- The Laplacian's variance measures fine detail and nothing else. Noise is fine detail: it raises the value, so "
-    "a blurred and noisy picture passes for sharp. Light compression raises it a little (ringing and block edges), "
+    "a blurred and noisy picture counts as sharp. Light compression raises it a little (ringing and block edges), "
     "strong compression lowers it, but never near the threshold.",
-    "- BRISQUE answers to all three. The few steps that go the wrong way lie between the photo itself and the weakest "
+    "- BRISQUE responds to all three. The few steps that go the wrong way lie between the photo itself and the weakest "
     "levels, and at one level of blur for a photo full of fine repetition.",
     "- NIMA technical sees 224x224 pixels taken without a filter: weak blur and weak compression hardly move it, in "
     "either direction.",
-    "- NIMA aesthetic is no measure of distortion. It dislikes blur and strong compression, reaches its floor early, "
-    "and rises again under the strongest noise.",
+    "- NIMA aesthetic is no measure of distortion. It falls with blur and strong compression, reaches its minimum "
+    "early, and rises again under the strongest noise.",
 )
 
 
 def main() -> None:
+    """Run the command line."""
     media = Path(os.environ.get("VISION_MODELS_DIR", "models")).parent / "media" / "iqa"
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("photos", type=Path, nargs="?", default=media / "calibra_ref", help="folder of sharp photos")

@@ -1,9 +1,9 @@
-"""suggest-shots over a library of hand-described shots: which shot comes first for ten scenes, and how fast.
+"""Measure suggest-shots on a library of shots described by hand: the rank of the right shot, and latency.
 
     VISION_MODELS_DIR=... python -m ops.bench.shot_search MEDIA --report ops/bench/reports/shot_search.md
 
-MEDIA is the folder of the videos that ``shot_library.yaml`` names. Everything but the network is as served: the
-routes, the stores, embed/sentence with its real weights, media/frames; embed/clip where its text tower can be had.
+MEDIA is the folder of the videos that ``shot_library.yaml`` names. Everything but the network is as in the service:
+routes, stores, embed/sentence with its real weights, media/frames; embed/clip where its text tower is available.
 """
 
 import argparse
@@ -39,8 +39,8 @@ WAYS: Final = {
 
 
 @dataclass(frozen=True)
-class Found:
-    """One scene: ranks of the right shot by each way (ties count half), its answer, and how the words overlap."""
+class Result:
+    """One scene: ranks of the right shot by each way (ties count half), its best matches, and words in common."""
 
     wants: str
     ranks: dict[str, float]
@@ -51,7 +51,7 @@ class Found:
 
 @asynccontextmanager
 async def served(home: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the assets' upload and of the shot routes, in this process, over empty stores."""
+    """Yield a client of the asset and shot routes in this process, over empty stores."""
     os.environ |= {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false", "VISION_CACHE_URL": ""}
     from configs.settings import settings
     from deployments.serving.catalog import find_stage, local_handle
@@ -71,14 +71,14 @@ async def served(home: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 
 class _Absent:
-    """A stage that an upload may ask for what it has, and that has nothing."""
+    """A stage that is not loaded: an upload asks for its info."""
 
     async def info(self) -> dict[str, Any]:
         return {"loaded": False}
 
 
 async def store(client: httpx.AsyncClient, media: Path, shots: Sequence[Mapping[str, Any]]) -> Ids:
-    """Upload the videos and store the shots; ids of shots by video and first frame."""
+    """Upload the videos and store the shots; return their ids by video and first frame."""
     ids: Ids = {}
     for video in dict.fromkeys(shot["video"] for shot in shots):
         path = media / video
@@ -114,8 +114,8 @@ def _as_sent(shot: Mapping[str, Any], fps: float) -> dict[str, Any]:
     }
 
 
-def asked(scene: Mapping[str, Any], way: str) -> dict[str, Any]:
-    """The request of a scene."""
+def request_of(scene: Mapping[str, Any], way: str) -> dict[str, Any]:
+    """Return the request of a scene."""
     wishes = {
         "emotional_tone": scene.get("tone"),
         "genre_context": scene.get("genre"),
@@ -124,23 +124,23 @@ def asked(scene: Mapping[str, Any], way: str) -> dict[str, Any]:
     return {"scene_description": scene["wants"], "limit": 100, **(wishes if way == "suggest-shots" else {})}
 
 
-async def find(client: httpx.AsyncClient, scene: Mapping[str, Any], ids: Ids) -> Found:
-    """Where the right shot of a scene is."""
+async def find(client: httpx.AsyncClient, scene: Mapping[str, Any], ids: Ids) -> Result:
+    """Search for a scene, and rank its right shot."""
     from graphs.shots.words import shared_words
 
     video, first = scene["right"]
     right = ids[video, first]
-    answers = {way: await _suggested(client, asked(scene, way)) for way in WAYS if way != "tags alone"}
+    answers = {way: await _suggested(client, request_of(scene, way)) for way in WAYS if way != "tags alone"}
     ranks = {
-        way: next(rank for rank, shot in enumerate(found, 1) if shot["shot_id"] == right)
-        for way, found in answers.items()
+        way: next(rank for rank, shot in enumerate(shots, 1) if shot["shot_id"] == right)
+        for way, shots in answers.items()
     }
     shot = next(shot for shot in answers["suggest-shots"] if shot["shot_id"] == right)
     shares = {each["shot_id"]: _earned(each) for each in answers["suggest-shots"]}
     better = sum(share > shares[right] for share in shares.values())
     equal = sum(share == shares[right] for share in shares.values())
     said = f"{shot['scene_description']} {' '.join(shot['usage_situations'])}"
-    return Found(
+    return Result(
         scene["wants"],
         {**ranks, "tags alone": better + (equal + 1) / 2},
         answers["suggest-shots"][:TOP],
@@ -157,29 +157,29 @@ def _earned(shot: Mapping[str, Any]) -> float:
 async def _suggested(client: httpx.AsyncClient, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     answer = await client.post("/api/v1/suggest-shots", json=body)
     answer.raise_for_status()
-    found: list[dict[str, Any]] = answer.json()["recommendations"]
-    return found
+    shots: list[dict[str, Any]] = answer.json()["recommendations"]
+    return shots
 
 
 async def firsts(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]], ids: Ids) -> list[int]:
-    """Ranks of the right shots by descriptions alone."""
+    """Return the ranks of the right shots by descriptions alone."""
     ranks = []
     for scene in scenes:
         video, first = scene["right"]
-        found = await _suggested(client, asked(scene, "description alone"))
-        ranks.append(next(rank for rank, shot in enumerate(found, 1) if shot["shot_id"] == ids[video, first]))
+        shots = await _suggested(client, request_of(scene, "description alone"))
+        ranks.append(next(rank for rank, shot in enumerate(shots, 1) if shot["shot_id"] == ids[video, first]))
     return ranks
 
 
 async def latency(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
-    """Milliseconds of each request with ten answers, one after the other; and of the encoder alone."""
+    """Return milliseconds of each request with ten matches, one after the other, and of the encoder alone."""
     from deployments.embed.sentence import Config, Sentence
 
     whole = []
     for _ in range(ROUNDS):
         for scene in scenes:
             started = time.perf_counter()
-            await _suggested(client, {**asked(scene, "suggest-shots"), "limit": 10})
+            await _suggested(client, {**request_of(scene, "suggest-shots"), "limit": 10})
             whole.append((time.perf_counter() - started) * 1000)
     stage = Sentence(Config())
     stage.load()
@@ -191,14 +191,14 @@ async def latency(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]]
     return whole, alone
 
 
-async def sheet(client: httpx.AsyncClient, found: Sequence[Found], path: Path) -> None:
-    """A row for each scene: its words, and the first three shots; the right one has a green frame."""
+async def sheet(client: httpx.AsyncClient, results: Sequence[Result], path: Path) -> None:
+    """Draw a row for each scene: its text, and the first three shots; the right one has a green frame."""
     from PIL import Image, ImageDraw, ImageFont
 
     left, width, height, gap = 300, 200, 132, 10
-    canvas = Image.new("RGB", (left + TOP * (width + gap), len(found) * (height + gap) + gap), "white")
+    canvas = Image.new("RGB", (left + TOP * (width + gap), len(results) * (height + gap) + gap), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    for row, each in enumerate(found):
+    for row, each in enumerate(results):
         top = gap + row * (height + gap)
         draw.multiline_text((gap, top + 8), _wrapped(each.wants, 38), fill="black", font=font, spacing=4)
         for place, shot in enumerate(each.best):
@@ -222,40 +222,40 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def report(
-    found: Sequence[Found], others: Sequence[int], shots: int, times: tuple[list[float], list[float]], models: str
+    results: Sequence[Result], others: Sequence[int], shots: int, times: tuple[list[float], list[float]], models: str
 ) -> str:
-    """The report in Markdown."""
+    """Return the report in Markdown."""
     whole, alone = times
-    ranks = [*(each.ranks["description alone"] for each in found), *others]
+    ranks = [*(each.ranks["description alone"] for each in results), *others]
     lines = [
         "# suggest-shots",
         "",
         f"`python -m ops.bench.shot_search MEDIA`, {date.today().isoformat()}; {processor()}. {models}",
         "",
-        f"{shots} shots of six real videos, described by hand from what is to be seen in them "
-        f"([shot_library.yaml](../shot_library.yaml)), and {len(found)} scenes in a director's words. The benchmark "
-        "checks which words of a scene are in the description of its right shot; the last column shows them.",
+        f"{shots} shots of six real videos, described by hand from what is visible in them "
+        f"([shot_library.yaml](../shot_library.yaml)), and {len(results)} scenes in a director's words. The benchmark "
+        "compares the words of a scene with the description of its right shot; the last column has those in both.",
         "",
-        "Rank of the right shot, by what of the request is used:",
+        "Rank of the right shot, by the parts of the request that are used:",
         "",
         f"| scene | {' | '.join(WAYS)} | words in common |",
         f"|---|{'---|' * (len(WAYS) + 1)}",
     ]
     lines += [
         f"| {each.wants} | {' | '.join(f'{each.ranks[way]:g}' for way in WAYS)} | {', '.join(each.shared) or 'none'} |"
-        for each in found
+        for each in results
     ]
-    firsts = " | ".join(f"**{sum(each.ranks[way] == 1 for each in found)} of {len(found)}**" for way in WAYS)
+    firsts = " | ".join(f"**{sum(each.ranks[way] == 1 for each in results)} of {len(results)}**" for way in WAYS)
     lines += [
         f"| right shot first | {firsts} | |",
         "",
         *(f"- {way}: {text}" for way, text in WAYS.items()),
         "",
-        f"One scene for each of the {shots} shots, these {len(found)} among them, by nothing but its description: the "
+        f"One scene for each of the {shots} shots, these {len(results)} among them, by its description alone: the "
         f"right shot is first for **{sum(rank == 1 for rank in ranks)}**, among the first three for "
         f"**{sum(rank <= TOP for rank in ranks)}** of {len(ranks)}, mean reciprocal rank "
-        f"{statistics.mean(1 / rank for rank in ranks):.2f}. How much each part of what is said of a shot weighs "
-        "(`graphs/shots/words.py`) was chosen on these scenes.",
+        f"{statistics.mean(1 / rank for rank in ranks):.2f}. The weights of the parts of a shot's description "
+        "(`graphs/shots/words.py`) were chosen on these scenes.",
         "",
         "The first three for each scene, the right one framed:",
         "",
@@ -271,22 +271,22 @@ def report(
 
 
 async def main(media: Path, out: Path | None) -> None:
-    """Store the library, ask for all scenes, and say what came of it."""
+    """Store the library, search for all scenes, and write the report."""
     library = yaml.safe_load(LIBRARY.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory() as home:
         async with served(Path(home)) as client:
             ids = await store(client, media, library["shots"])
-            found = [await find(client, scene, ids) for scene in library["scenes"]]
-            first = await client.post("/api/v1/suggest-shots", json=asked(library["scenes"][0], "suggest-shots"))
+            results = [await find(client, scene, ids) for scene in library["scenes"]]
+            first = await client.post("/api/v1/suggest-shots", json=request_of(library["scenes"][0], "suggest-shots"))
             answer = first.json()
             models = "; ".join([*answer["matched_by"], *(f"not by {reason}" for reason in answer["not_matched_by"])])
             others = await firsts(client, library["more_scenes"], ids)
             times = await latency(client, library["scenes"])
-            text = report(found, others, len(ids), times, f"Matched by {models}")
+            text = report(results, others, len(ids), times, f"Matched by {models}")
             print(text)
             if out is not None:
                 await asyncio.to_thread(out.write_text, text, encoding="utf-8")
-                await sheet(client, found, out.with_suffix(".png"))
+                await sheet(client, results, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

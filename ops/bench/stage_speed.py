@@ -1,7 +1,7 @@
-"""How fast one stage is by itself, and what its runner leaves of the ceiling: the same code in a bare loop.
+"""Measure the speed of one stage by itself, and behind its runner against the ceiling: the same code in a bare loop.
 
 The bare loop has one thread for each core, each preparing and predicting a batch at a time; the runner has as many
-items in flight as callers would have.
+items in flight as it would have callers.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Speed:
 
 
 def measure(stage_class: AnyStage, items: Sequence[Any]) -> Speed:
-    """The best of ``ROUNDS`` rounds each, taken in turn."""
+    """Measure the best of ``ROUNDS`` rounds of each, taken in turn."""
     stage = stage_class(stage_class.config_class())
     stage.load()
     stage.warm_up()

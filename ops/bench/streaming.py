@@ -1,4 +1,4 @@
-"""Benchmark of video streams: ``python -m ops.bench.streaming [--out FILE]``.
+"""Benchmark video streams: ``python -m ops.bench.streaming [--out FILE]``.
 
 Ranges of a large file against the disk and against a bare ``sendfile`` over the same kind of socket; the first byte of
 clips, copies and overlays, and single frames, of a film of 60 s in 1080p against a bare loop of the same reader.
@@ -6,8 +6,9 @@ The server is one process without Ray, so that the routes are measured and nothi
 """
 
 import argparse
+import asyncio
+import hashlib
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -17,31 +18,44 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import date
-from importlib.metadata import version
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import uvicorn
+import uvloop
 
 from configs.settings import Settings, settings
 from deployments.media.frames import Config as FramesConfig
 from deployments.media.frames import FrameRequest, Frames
-from ops.bench.report import processor
-from ops.bench.server import running
-from ops.bench.stored_film import FPS, FRAMES, SECONDS, store, write_film
+from deployments.serving.catalog import find_stage, local_handle
+from graphs.web.apis import APIS
+from graphs.web.gateway import build_app, open_context
+from ops.bench.load import running
+from ops.bench.report import made_by, publish
 from ops.cluster import free_port
+from stores.open import open_documents, open_objects, open_people
+from stores.people import TraceBoxes, TraceRecord, VideoIndex
+from stores.records import Asset
+from vision.media.probe import Limits, probe
 
 Action = Callable[[], object]
 
+SERVED: Final = ("media/clips", "media/frames")
+"""Stages of the server; the others have handles that nobody calls."""
+SECONDS, FPS, SIZE = 60, 25, (1920, 1080)
+FRAMES: Final = SECONDS * FPS
 MIB: Final = 2**20
 ROUNDS: Final = 5
 LARGE: Final = 256 * MIB
 READERS: Final = 20
 CLIP_FRAMES: Final = 5 * FPS
 SETTLED_S: Final = 0.3
-"""After which the encoder of a reader that left has ended."""
+"""After that long the encoder of a disconnected reader has stopped."""
 WHOLE: Final = "Range: bytes=0-\r\n"
 STREAMS: Final = {
     "clip, encoded": "clip?",
@@ -52,7 +66,7 @@ STREAMS: Final = {
 
 
 def fetched(port: int, path: str, extra: str = "", *, enough: int | None = None) -> tuple[float, float, int]:
-    """(seconds to the first byte of the body, seconds to the last one, bytes of the body) of a GET."""
+    """GET a path; return seconds to the first byte of the body, to the last one, and bytes of the body."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         buffer, head, got, first = bytearray(4 * MIB), b"", 0, 0.0
         started = time.perf_counter()
@@ -60,8 +74,8 @@ def fetched(port: int, path: str, extra: str = "", *, enough: int | None = None)
         while count := connection.recv_into(buffer):
             if not first:
                 head += buffer[:count]
-                headers, found, body = head.partition(b"\r\n\r\n")
-                if not found or not body:
+                headers, blank, body = head.partition(b"\r\n\r\n")
+                if not blank or not body:
                     continue
                 if headers.split()[1] not in (b"200", b"206"):
                     raise SystemExit(head.decode(errors="replace"))
@@ -73,7 +87,7 @@ def fetched(port: int, path: str, extra: str = "", *, enough: int | None = None)
 
 
 def megabytes(actions: Mapping[str, Action], size: int, before: Action = lambda: None) -> dict[str, float]:
-    """MB/s of each, the median of some rounds in which they take turns."""
+    """Return MB/s of each action, the median of rounds taken in turn."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(ROUNDS):
         for name, action in actions.items():
@@ -85,19 +99,19 @@ def megabytes(actions: Mapping[str, Action], size: int, before: Action = lambda:
 
 
 def cat(path: Path) -> None:
-    """The file through ``cat``."""
+    """Read the file with ``cat``."""
     subprocess.run(["/bin/cat", str(path)], stdout=subprocess.DEVNULL, check=True)
 
 
 def forget(path: Path) -> None:
-    """Have the next read come from the disk."""
+    """Drop the file from the page cache, so that the next read comes from the disk."""
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 @contextmanager
 def bare_sender(path: Path) -> Iterator[int]:
-    """The port of a server that does nothing but ``sendfile``, once for each connection."""
+    """Yield the port of a server that only calls ``sendfile``, once for each connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def work() -> None:
@@ -119,7 +133,7 @@ def bare_sender(path: Path) -> Iterator[int]:
 
 
 def ranges(port: int, large: str, path: Path) -> list[str]:
-    """Rows of MB/s: the disk, a bare sender, the service."""
+    """Return rows of MB/s: the disk, a bare sender, the service."""
     url = f"/api/v1/file/{large}/video"
 
     def readers(port: int) -> None:
@@ -149,14 +163,14 @@ def ranges(port: int, large: str, path: Path) -> list[str]:
 
 
 def first_byte(port: int, url: str) -> float:
-    """Milliseconds to the first byte of the body, with nothing else going on."""
+    """Return milliseconds to the first byte of the body, on an idle server."""
     milliseconds = fetched(port, url, enough=1)[0] * 1000
     time.sleep(SETTLED_S)
     return milliseconds
 
 
 def first_bytes(port: int, film: str, unopened: dict[str, list[float]], starts: Sequence[int]) -> list[str]:
-    """Rows of milliseconds to the first byte of the body, at random places of the film."""
+    """Return rows of milliseconds to the first byte of the body, at random places of the film."""
     rows = [
         f"| first byte of 5 s of {SECONDS} s in 1080p, ms | median | worst of {len(starts)} | film not open yet |",
         "|---|---|---|---|",
@@ -170,7 +184,7 @@ def first_bytes(port: int, film: str, unopened: dict[str, list[float]], starts: 
 
 
 def unopened(config: Settings, film: str, other: str, starts: Sequence[int]) -> dict[str, list[float]]:
-    """Milliseconds to the first byte of each stream from a warm server that has not seen the film before."""
+    """Return milliseconds to the first byte of each stream, from a warm server that has not opened the film yet."""
     times: dict[str, list[float]] = {}
     for name, route in STREAMS.items():
         for start in starts:
@@ -181,8 +195,8 @@ def unopened(config: Settings, film: str, other: str, starts: Sequence[int]) -> 
 
 
 def making(port: int, film: str, starts: Sequence[int]) -> list[str]:
-    """Rows of how much faster than it plays a part is made."""
-    rows = ["| 5 s of 1080p, until the last byte | times as fast as it plays |", "|---|---|"]
+    """Return rows of the speed at which parts are made, in times real time."""
+    rows = ["| 5 s of 1080p, until the last byte | times real time |", "|---|---|"]
     for name, route in STREAMS.items():
         seconds = [fetched(port, address(film, route, start))[1] for start in starts[:2]]
         rows.append(f"| {name} | {CLIP_FRAMES / FPS / statistics.median(seconds):.1f} |")
@@ -190,7 +204,7 @@ def making(port: int, film: str, starts: Sequence[int]) -> list[str]:
 
 
 def thumbnails(port: int, film: str, numbers: Sequence[int]) -> list[str]:
-    """Rows of single frames a second, against the stage in a bare loop."""
+    """Return rows of single frames a second, against the stage in a bare loop."""
 
     def ask(number: int) -> None:
         fetched(port, f"/api/v1/file/{film}/thumbnail?frame={number}")
@@ -208,29 +222,31 @@ def thumbnails(port: int, film: str, numbers: Sequence[int]) -> list[str]:
     rows.append(f"| the stage in a bare loop | {bare:.1f} | |")
     for clients in (1, 4):
         with ThreadPoolExecutor(clients) as pool:
-            found = rate(lambda pool=pool: list(pool.map(ask, numbers)))  # type: ignore[misc]
-        rows.append(f"| {clients} client{'s' * (clients > 1)} | {found:.1f} | **{found / bare:.2f}** |")
+            served = rate(lambda pool=pool: list(pool.map(ask, numbers)))  # type: ignore[misc]
+        rows.append(f"| {clients} client{'s' * (clients > 1)} | {served:.1f} | **{served / bare:.2f}** |")
     return rows
 
 
 def address(film: str, route: str, start: int) -> str:
-    """Of the stream of a part."""
+    """Return the URL path of the stream of a part."""
     return f"/api/v1/file/{film}/{route}start_frame={start}&end_frame={start + CLIP_FRAMES - 1}"
 
 
 @contextmanager
 def server(config: Settings) -> Iterator[int]:
-    """A server over the stores of the settings; its port."""
+    """Run a server over the stores of the settings; yields its port."""
     port = free_port(8120)
     environment = {"VISION_HOME": str(config.home), "RATE_LIMIT_ENABLED": "false"}
     with running(
-        [sys.executable, "-m", "ops.bench.media_server", str(port)], f"http://127.0.0.1:{port}/livez", environment
+        [sys.executable, "-m", "ops.bench.streaming", "--serve", str(port)],
+        f"http://127.0.0.1:{port}/livez",
+        environment,
     ):
         yield port
 
 
 def measure() -> list[str]:
-    """All tables."""
+    """Return all tables."""
     rng = np.random.default_rng(1)
     starts = rng.integers(0, FRAMES - CLIP_FRAMES, 10).tolist()
     with tempfile.TemporaryDirectory(dir=os.environ.get("VISION_HOME")) as home:
@@ -258,25 +274,87 @@ def measure() -> list[str]:
             ]
 
 
+def write_film(path: Path, seconds: int = SECONDS) -> None:
+    """Write a pan over a grainy picture with a tone: H.264 and AAC in MP4, a key frame every ten seconds."""
+    import av
+
+    width, height = SIZE
+    rng = np.random.default_rng(0)
+    coarse = av.VideoFrame.from_ndarray(rng.integers(20, 236, (24, 64, 3), np.uint8), format="rgb24")
+    wide = coarse.reformat(width * 2, height, interpolation="BICUBIC").to_ndarray().astype(np.float32)
+    wide = (wide + rng.normal(0, 6, wide.shape[:2])[:, :, None]).clip(0, 255).astype(np.uint8)
+    with av.open(str(path), "w", format="mp4") as output:
+        video: Any = output.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "23", "g": "250"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        audio: Any = output.add_stream("aac", rate=48_000, layout="stereo")
+        for number in range(seconds * FPS):
+            pixels = np.ascontiguousarray(wide[:, number % width : number % width + width])
+            output.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        output.mux(video.encode())
+        wave = np.sin(np.arange(seconds * 48_000) / 15).astype(np.float32) * 0.2
+        for start in range(0, len(wave), 1024):
+            block = av.AudioFrame.from_ndarray(np.stack([wave[start : start + 1024]] * 2), "fltp", "stereo")
+            block.sample_rate, block.pts, block.time_base = 48_000, start, Fraction(1, 48_000)
+            output.mux(audio.encode(block))
+        output.mux(audio.encode())
+
+
+def store(config: Settings, path: Path, *, film: bool) -> str:
+    """Move a file into the store and return its id. A ``film`` gets a trace from its first frame to its last."""
+    with path.open("rb") as file:
+        asset_id = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    unread = {"kind": "video", "format": "MP4", "content_type": "video/mp4"}
+    facts: dict[str, Any] = asdict(probe(path, Limits.of(config))) if film else unread
+    asset = Asset(asset_id, path.name, file_size=path.stat().st_size, uploaded_at=datetime.now(UTC), **facts)
+    asyncio.run(_put(config, path, asset, indexed=film))
+    return asset_id
+
+
+async def _put(config: Settings, path: Path, asset: Asset, *, indexed: bool) -> None:
+    objects, documents = open_objects(config.objects), open_documents(config.documents)
+    people = open_people(config.documents)
+    await objects.put_file(asset.asset_id, path, asset.content_type)
+    await documents.insert_asset(asset)
+    if indexed:
+        index = VideoIndex(asset.asset_id, "none", *SIZE, FPS, FRAMES, SECONDS, 1, (), 1, datetime.now(UTC))
+        vector = np.eye(1, 128, dtype=np.float32)[0]
+        trace = TraceRecord(asset.asset_id, 0, 0, FRAMES - 1, 0, SECONDS, FRAMES, None, vector)
+        frames, ones = np.arange(FRAMES), np.ones(FRAMES, np.float32)
+        boxes = np.stack([100 + frames, np.full(FRAMES, 200), np.full(FRAMES, 300), np.full(FRAMES, 300)], 1)
+        await people.put_index(index, [(trace, TraceBoxes(frames, boxes.astype(np.float32), ones, ones.astype(bool)))])
+    for store in (objects, documents, people):
+        await store.close()
+
+
+async def serve(port: int) -> None:
+    """Serve the media API and its stages in this process, without Ray, until SIGINT."""
+    clips, frames = [await local_handle(find_stage(key)) for key in SERVED]
+    handles = dict.fromkeys(APIS["media"].stages, clips) | {"media/frames": frames}
+    app = build_app(open_context(settings(), handles), ["media"])
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    await uvicorn.Server(config).serve()
+
+
 def main() -> None:
-    """Measure and write the report."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="Markdown file; by default only printed")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="only run the server under test")
     arguments = parser.parse_args()
+    if arguments.serve is not None:
+        with suppress(KeyboardInterrupt):
+            uvloop.run(serve(arguments.serve))
+        return
     lines = [
         "# Video streams",
         "",
-        f"`python -m ops.bench.streaming {' '.join(sys.argv[1:])}`, {date.today().isoformat()}; {processor()}; "
-        f"PyAV {version('av')}, uvicorn {version('uvicorn')}, Python {platform.python_version()}.",
+        f"{made_by(' '.join(['ops.bench.streaming', *sys.argv[1:]]), 'av', 'uvicorn')}.",
         "",
         "One process with the media API and its stages, without Ray, and a client on the same machine.",
         "",
         *measure(),
     ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if arguments.out is not None:
-        arguments.out.write_text(text)
+    publish(lines, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Latency and recall of the vector store against a scan: ``python -m ops.bench.vectors --rows 100000``.
+"""Measure latency and recall of the vector store against a scan: ``python -m ops.bench.vectors --rows 100000``.
 
 Two sets of unit vectors: *clustered* has the low intrinsic dimension of real image features; *isotropic* is
-the worst case, where no vector has a near one and no index can leave anything out.
+the worst case, where no vector has a near neighbour and no index can skip anything.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from stores.records import Features, Vector
 
 MODEL = "bench/1"
 CHUNK = 2000
-"""Rows in one ``add``, as the service does it."""
+"""Rows of one ``add``, as in the service."""
 CLUSTERS, INTRINSIC = 500, 24
 VIDEO_SHARE = 0.05
 
@@ -36,7 +36,7 @@ Search = Callable[[Vector], Awaitable[Sequence[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One line of the report; seconds and milliseconds."""
+    """One line of the report; times in seconds and milliseconds."""
 
     dataset: str
     engine: str
@@ -47,7 +47,7 @@ class Measured:
 
 
 def clustered(rows: int, dimension: int, rng: np.random.Generator) -> Vector:
-    """Clusters on a curved surface of ``INTRINSIC`` dimensions, with a little noise in all of them."""
+    """Return clusters on a curved surface of ``INTRINSIC`` dimensions, with a little noise in all of them."""
     centres = rng.standard_normal((CLUSTERS, INTRINSIC), dtype=np.float32)
     inner = centres[rng.integers(CLUSTERS, size=rows)]
     inner = inner + 0.5 * rng.standard_normal(inner.shape, dtype=np.float32)
@@ -56,6 +56,7 @@ def clustered(rows: int, dimension: int, rng: np.random.Generator) -> Vector:
 
 
 def isotropic(rows: int, dimension: int, rng: np.random.Generator) -> Vector:
+    """Return unit vectors in all directions."""
     return _unit(rng.standard_normal((rows, dimension), dtype=np.float32))
 
 
@@ -64,27 +65,29 @@ def _unit(vectors: Vector) -> Vector:
 
 
 def exact(units: Vector, query: Vector, k: int) -> Rows:
-    """Row numbers of the ``k`` nearest, by a scan."""
+    """Return the row numbers of the ``k`` nearest, by a scan."""
     cosines = units @ query
     nearest = np.argpartition(-cosines, k)[:k]
     return np.asarray(nearest[np.argsort(-cosines[nearest])], np.int64)
 
 
 async def measure(dataset: str, engine: str, build_s: float, search: Search, queries: Vector, truth: Rows) -> Measured:
+    """Time every query and compare its result with the truth."""
     for query in queries[:10]:
         await search(query)
     times, hits = [], 0
     for query, nearest in zip(queries, truth, strict=True):
         start = time.perf_counter()
-        found = await search(query)
+        neighbours = await search(query)
         times.append(1000 * (time.perf_counter() - start))
-        hits += len(set(found) & set(nearest.tolist()))
+        hits += len(set(neighbours) & set(nearest.tolist()))
     p50, p99 = np.percentile(times, [50, 99])
     print(f"{dataset} {engine}: {p50:.1f} ms", file=sys.stderr)
     return Measured(dataset, engine, build_s, float(p50), float(p99), hits / truth.size)
 
 
 async def bench_lance(dataset: str, units: Vector, queries: Vector, truths: dict[str, Rows], k: int) -> list[Measured]:
+    """Measure the store, over all rows and over one kind of asset."""
     with tempfile.TemporaryDirectory(prefix="bench-vectors-") as folder:
         store, now = LanceVectors(f"file://{folder}"), datetime.now(UTC)
         videos = len(units) * VIDEO_SHARE
@@ -115,7 +118,7 @@ async def bench_lance(dataset: str, units: Vector, queries: Vector, truths: dict
 
 
 async def bench_usearch(dataset: str, units: Vector, queries: Vector, truth: Rows, k: int) -> list[Measured]:
-    """The HNSW index of usearch with its defaults, which lives in the memory of one process."""
+    """Measure the HNSW index of usearch with its defaults, which is in the memory of one process."""
     try:
         from usearch.index import Index
     except ImportError:
@@ -135,7 +138,7 @@ async def bench_usearch(dataset: str, units: Vector, queries: Vector, truth: Row
 
 
 async def bench(options: argparse.Namespace) -> list[Measured]:
-    """Every engine on both sets."""
+    """Measure every engine on both sets."""
     measured: list[Measured] = []
     for dataset, make in (("clustered", clustered), ("isotropic", isotropic)):
         both = make(options.rows + options.queries, options.dimension, np.random.default_rng(0))
@@ -156,6 +159,7 @@ async def bench(options: argparse.Namespace) -> list[Measured]:
 
 
 def report(measured: Sequence[Measured], options: argparse.Namespace, load: float) -> str:
+    """Return the report in Markdown."""
     command = shlex.join(["python", "-m", "ops.bench.vectors", *sys.argv[1:]])
     machine = f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}"
     versions = f"lancedb {version('lancedb')}, numpy {version('numpy')}"
@@ -164,7 +168,7 @@ def report(measured: Sequence[Measured], options: argparse.Namespace, load: floa
         "",
         f"Made by `{command}` on {machine}, {versions}; {options.queries} queries, one after another, "
         f"with a load of {load:.1f} from other work at the start. "
-        "Build: writing and indexing everything. Recall: share of the exact nearest that were found.",
+        "Build: writing and indexing everything. Recall: share of the exact neighbours that were returned.",
         "",
         "| vectors | engine | build s | p50 ms | p99 ms | recall |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -178,6 +182,7 @@ def report(measured: Sequence[Measured], options: argparse.Namespace, load: floa
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=384)

@@ -1,9 +1,9 @@
-"""Fits the curves of ``vision.forensics.calibration``: ``python -m ops.calibration.authenticity [MEDIA]``.
+"""Fit the curves of ``vision.forensics.calibration``: ``python -m ops.calibration.authenticity [MEDIA]``.
 
 MEDIA is a folder with ``deepfake_images``, ``face_pairs_deepface``, ``audio_spoof`` and what GHOST_SOURCES names;
 without it, ``media`` beside VISION_MODELS_DIR. Prints, for each curve, its slope and intercept before the prior, and
-the AUC of the raw score on the samples it was fitted to. For ghosts, whole sources are held back: the report looks at
-those; of faces and voices there are too few to hold any back.
+the AUC of the raw score on the samples it was fitted to. For ghosts, whole sources are held out for the report; of
+faces and voices there are too few to hold any out.
 """
 
 import argparse
@@ -36,29 +36,28 @@ GHOST_SOURCES = {
     "faces": 1,
     "emotion": 1,
 }
-"""Folders of genuine pictures that the report does not look at, and of which picture each is taken."""
+"""Folders of genuine pictures that the report does not use → every how manieth picture is taken."""
 
 
 def mesonet(media: Path) -> Pairs:
-    """(fake, log-odds) of every face that can be judged, on labelled pictures and on photographs."""
+    """Return (fake, log-odds) of every face that can be judged, on labelled pictures and on photographs."""
     detector, network = faces.FaceDetector(faces.Config()), visual.VisualDetector(visual.Config())
     detector.load()
     network.load()
     pairs: Pairs = []
     for path, _, fake in labelled(media):
         image = decode(path.read_bytes(), max_pixels=altered.MAX_PIXELS)
-        (found,) = detector.predict_batch([detector.prepare(image)])
-        if isinstance(found, tuple) and found:
-            (judged,) = network.predict_batch([network.prepare((image, found[:1]))])
+        (detections,) = detector.predict_batch([detector.prepare(image)])
+        if isinstance(detections, tuple) and detections:
+            (judged,) = network.predict_batch([network.prepare((image, detections[:1]))])
             if isinstance(judged, visual.Visual) and judged.log_odds[0] is not None:
                 pairs.append((fake, judged.log_odds[0]))
     return pairs
 
 
 def ghosts(media: Path) -> list[tuple[str, bool, float]]:
-    """(source, spliced, strength of the ghost) of genuine pictures with several pasts. Those of the report are not
-    among them."""
-    found: list[tuple[str, bool, float]] = []
+    """Return (source, spliced, strength of the ghost) of pictures with several histories; none is in the report."""
+    measured: list[tuple[str, bool, float]] = []
     for folder, step in GHOST_SOURCES.items():
         paths = [path for path in sorted((media / folder).rglob("*.*")) if path.suffix in (".jpg", ".png", ".bmp")]
         files = [path.read_bytes() for path in paths[::step]]
@@ -66,18 +65,18 @@ def ghosts(media: Path) -> list[tuple[str, bool, float]]:
         for place, data in enumerate(files):
             rng = np.random.default_rng([SEED, place])
             other = photos[(place + max(1, len(photos) // 3)) % len(photos)]
-            for fake, past in altered.pasts(data, other, rng):
+            for fake, past in altered.histories(data, other, rng):
                 image = decode(past, max_pixels=altered.MAX_PIXELS)
                 table = luma_table(past, altered.MAX_PIXELS)
-                found.append((folder, fake, measure(image, table).ghost))
-    return found
+                measured.append((folder, fake, measure(image, table).ghost))
+    return measured
 
 
-def show_ghosts(found: Sequence[tuple[str, bool, float]]) -> None:
-    """Print the curve, in which every source counts alike, and what ``limit`` and ``covers`` rest on."""
-    sources, counts = [source for source, _, _ in found], Counter((source, fake) for source, fake, _ in found)
-    pairs = [(fake, ghost) for _, fake, ghost in found]
-    show("GHOSTS", pairs, GHOSTS, 100.0, [1 / counts[source, fake] for source, fake, _ in found])
+def show_ghosts(measured: Sequence[tuple[str, bool, float]]) -> None:
+    """Print the curve, in which every source has the same weight, and what ``limit`` and ``covers`` are based on."""
+    sources, counts = [source for source, _, _ in measured], Counter((source, fake) for source, fake, _ in measured)
+    pairs = [(fake, ghost) for _, fake, ghost in measured]
+    show("GHOSTS", pairs, GHOSTS, 100.0, [1 / counts[source, fake] for source, fake, _ in measured])
     genuine, fakes = (np.array([ghost for fake, ghost in pairs if fake == kind]) for kind in (False, True))
     print(f"  {len(set(sources))} sources; 99 % of the genuine below {np.percentile(genuine, 99):.3f}")
     beyond = [int((kind > GHOSTS.limit).sum()) for kind in (genuine, fakes)]
@@ -86,7 +85,7 @@ def show_ghosts(found: Sequence[tuple[str, bool, float]]) -> None:
 
 
 def aasist(media: Path) -> Pairs:
-    """(made, logit of a made voice) of the clips with published scores."""
+    """Return (synthetic, logit of a synthetic voice) of the clips with published scores."""
     folder = media / "audio_spoof"
     network = voice.VoiceDetector(voice.Config())
     network.load()
@@ -94,7 +93,7 @@ def aasist(media: Path) -> Pairs:
     with (folder / "labels.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if row["reference_aasist_logit_bonafide"]:
-                sound = altered.heard(folder / row["file"])[: voices.SAMPLES]
+                sound = altered.read_sound(folder / row["file"])[: voices.SAMPLES]
                 (judged,) = network.predict_batch([network.prepare(sound)])
                 if isinstance(judged, voice.Voice):
                     pairs.append((row["label"] == "spoof", -judged.score))
@@ -104,7 +103,7 @@ def aasist(media: Path) -> Pairs:
 def fit(
     pairs: Sequence[tuple[bool, float]], limit: float, penalty: float, weights: Sequence[float] | None = None
 ) -> tuple[float, float]:
-    """Slope and intercept of a logistic curve, both classes counting alike; ``penalty``: sklearn's C."""
+    """Return slope and intercept of a logistic curve, both classes weighted alike; ``penalty``: scikit-learn's C."""
     from sklearn.linear_model import LogisticRegression
 
     scores, fakes = np.clip([[score] for _, score in pairs], -limit, limit), [fake for fake, _ in pairs]
@@ -115,7 +114,7 @@ def fit(
 
 
 def show(name: str, pairs: Pairs, served: Calibration, penalty: float, weights: Sequence[float] | None = None) -> None:
-    """Print a curve beside the one that serves."""
+    """Print a fitted curve beside the one that the service uses."""
     slope, intercept = fit(pairs, served.limit, penalty, weights)
     fakes = sum(fake for fake, _ in pairs)
     print(f"{name}: slope {slope:.2f}, intercept {intercept:.2f}; served: {served.slope:.2f}, {served.intercept:.2f}")
@@ -123,7 +122,7 @@ def show(name: str, pairs: Pairs, served: Calibration, penalty: float, weights: 
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     models = os.environ.get("VISION_MODELS_DIR", "")
     parser.add_argument("media", nargs="?", type=Path, default=Path(models).parent / "media" if models else None)
@@ -132,7 +131,7 @@ def main() -> None:
         parser.error("name the folder of media, or set VISION_MODELS_DIR")
     show_ghosts(ghosts(media))
     show("MESONET", mesonet(media), MESONET, 1.0)
-    # Twenty clips are told apart almost without a mistake, and would make the curve a step but for a strong penalty.
+    # Twenty clips are separated almost without a mistake; without a strong penalty the curve would be a step.
     show("AASIST", aasist(media), AASIST, 0.1)
 
 

@@ -1,8 +1,8 @@
-"""What the scale of picture similarities rests on: ``python -m ops.calibration.images PICTURE… [--model NAME]``.
+"""Measure the scale of picture similarities: ``python -m ops.calibration.images PICTURE… [--model NAME]``.
 
-Each PICTURE shows a scene of its own. Every picture with its own copies (mirrored, at 60 % of its brightness, at a
-quarter of its size, cropped to 80 % of its sides, turned by 10 degrees) is a matching pair, every two pictures are
-another one. Prints error rates at the points of the scale; ``--plot FILE.png`` draws the cosines of both kinds.
+Every PICTURE shows another scene. A picture and each of its copies (mirrored, at 60 % of its brightness, at a quarter
+of its size, cropped to 80 % of its sides, turned by 10 degrees) are a matching pair; two pictures are another pair.
+Prints error rates at the points of the scale; ``--plot FILE.png`` draws the cosines of both kinds.
 """
 
 import argparse
@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployments.embed.dinov3 import CHAIN, Config, Dinov3
-from ops.calibration.error_rates import Verification
-from ops.calibration.faces import draw, table
+from ops.calibration.error_rates import Verification, draw, table
 from vision.errors import StageError
 from vision.faces.calibration import IMAGE_POINTS
 
@@ -40,7 +39,7 @@ COPIES: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
 
 
 def units(stage: Dinov3, pictures: Sequence[bytes]) -> NDArray[np.float32]:
-    """float32[n, 384] unit features."""
+    """Return unit features, float32[n, 384]."""
     rows = []
     for start in range(0, len(pictures), BATCH):
         for result in stage.predict_batch([stage.prepare(data) for data in pictures[start : start + BATCH]]):
@@ -51,7 +50,7 @@ def units(stage: Dinov3, pictures: Sequence[bytes]) -> NDArray[np.float32]:
 
 
 def copy_of(data: bytes, change: Callable[[Image.Image], Image.Image]) -> bytes:
-    """A changed copy of an encoded picture, as PNG."""
+    """Return a changed copy of an encoded picture, as PNG."""
     file = BytesIO()
     with Image.open(BytesIO(data)) as image:
         change(image.convert("RGB")).save(file, "PNG")
@@ -62,7 +61,7 @@ def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", nargs="+", type=Path)
-    parser.add_argument("--model", choices=CHAIN, help="in place of the first that can be had")
+    parser.add_argument("--model", choices=CHAIN, help="instead of the first that is available")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     stage = Dinov3(Config(models=[arguments.model] if arguments.model else list(CHAIN)))

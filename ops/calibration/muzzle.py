@@ -1,11 +1,11 @@
-"""Calibrates the untrained muzzle ensemble: ``python -m ops.calibration.muzzle MODEL --muzzles DIR… --general DIR…``.
+"""Calibrate the untrained muzzle ensemble: ``python -m ops.calibration.muzzle MODEL --muzzles DIR… --general DIR…``.
 
-MODEL is a backbone of models.yaml. ``--general`` are pictures of anything but muzzles: their mean and deviation are the
-units of the features. ``--muzzles`` are labelled muzzle photos (a folder per animal, or flat names). Two numbers are
+MODEL is a backbone of models.yaml. ``--general`` are pictures of anything but muzzles: features are standardised by
+their mean and deviation. ``--muzzles`` are labelled muzzle photos (a folder per animal, or flat names). Two numbers are
 chosen by them, each animal judged by statistics of the others only: how much of the mean muzzle is subtracted, so that
-the two kinds of error of a probe against three references are equal at the thresholds of the API; and the limit of the
-domain check, half way between the strangest muzzle and the most muzzle-like other picture, which may also be of the
-``--others`` (animals without their muzzles, say) or one that shows nothing.
+both error rates of a probe against three references are equal at the thresholds of the API; and the limit of the
+domain check, half way between the strangest muzzle and the most muzzle-like other picture, which may also be one of
+``--others`` (animals without their muzzles, for example) or one that shows nothing.
 """
 
 import argparse
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from ops.calibration.error_rates import Verification
 from ops.training.features import PLAIN, FeatureExtractor
-from ops.training.made_up import made_up
-from ops.training.photos import MAX_PIXELS, SUFFIXES, find_photos
+from ops.training.photos import MAX_PIXELS, SUFFIXES, blank_pictures, find_photos
 from ops.training.verification import (
     Kinds,
     equal_error_threshold,
@@ -39,12 +38,12 @@ Array = NDArray[np.float32]
 COSINE = 0.62
 DISTANCE = 0.85
 STRICTEST = max(COSINE, 1 - DISTANCE**2 / 2)
-"""Cosine at which both thresholds of the API are met."""
+"""The lowest cosine that meets both thresholds of the API."""
 SHARES = np.linspace(0, 1, 41)
 
 
 def features_under(extractor: FeatureExtractor, folders: Sequence[Path]) -> Array:
-    """float32[n, d] of every picture under the folders that can be read and is large enough."""
+    """Return features, float32[n, d], of every picture in the folders that can be read and is large enough."""
     squares = []
     for path in sorted(path for folder in folders for path in folder.rglob("*")):
         if path.suffix.lower() in SUFFIXES:
@@ -56,13 +55,13 @@ def features_under(extractor: FeatureExtractor, folders: Sequence[Path]) -> Arra
 
 
 def without(domain: Domain, muzzles: Array, animals: Sequence[str], animal: str) -> Domain:
-    """The domain of all the other animals."""
+    """Return the domain of all the other animals."""
     others = np.array([name != animal for name in animals])
     return replace(domain, mean=domain.standard(muzzles[others]).mean(0))
 
 
 def held_out_templates(domain: Domain, muzzles: Array, animals: Sequence[str], share: float) -> Kinds:
-    """Template scores of each animal by an ensemble that was calibrated without it."""
+    """Return template scores of each animal by an ensemble that was calibrated without it."""
     folds = []
     for animal in sorted(set(animals)):
         ensemble = projected(without(domain, muzzles, animals, animal), share)
@@ -72,13 +71,13 @@ def held_out_templates(domain: Domain, muzzles: Array, animals: Sequence[str], s
 
 
 def chosen_share(domain: Domain, muzzles: Array, animals: Sequence[str]) -> tuple[float, Verification]:
-    """The share at which the equal error threshold comes nearest to that of the API."""
+    """Return the share whose equal error threshold is nearest to the API's, and its verification."""
     tried = [(float(share), measured(held_out_templates(domain, muzzles, animals, share))) for share in SHARES]
     return min(tried, key=lambda each: abs(equal_error_threshold(each[1]) - STRICTEST))
 
 
 def domain_distances(domain: Domain, muzzles: Array, animals: Sequence[str]) -> Array:
-    """float32[n], each photo to the mean of the other animals."""
+    """Return the distance of each photo to the mean of the other animals, float32[n]."""
     rows = [
         without(domain, muzzles, animals, animal).distances(muzzles[np.array(animals) == animal])
         for animal in dict.fromkeys(animals)
@@ -87,7 +86,7 @@ def domain_distances(domain: Domain, muzzles: Array, animals: Sequence[str]) -> 
 
 
 def main() -> None:
-    """Compute, report and store."""
+    """Compute, print and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--muzzles", nargs="+", type=Path, required=True)
@@ -99,7 +98,7 @@ def main() -> None:
     for line in left_out:
         print(f"left out {line}")
     general, others = (features_under(extractor, folders) for folders in (arguments.general, arguments.others))
-    nothing = extractor(PLAIN.of(pixels) for _, pixels in made_up())
+    nothing = extractor(PLAIN.of(pixels) for _, pixels in blank_pictures())
     muzzles, animals = extractor(PLAIN.of(photo.pixels()) for photo in photos), [photo.animal for photo in photos]
     centre, scale = general.mean(0), np.maximum(general.std(0), 1e-6)
     domain = Domain(centre, scale, ((muzzles - centre) / scale).mean(0), limit=0.0)

@@ -1,7 +1,7 @@
-"""Makes the reference mean of an embedding model: ``python -m ops.calibration.reference_mean MODEL IMAGE…``.
+"""Compute the reference mean of an embedding model: ``python -m ops.calibration.reference_mean MODEL IMAGE…``.
 
-Where unrelated pictures of a model do not average a cosine near 0, its mean over a varied set of pictures is
-subtracted before similarities are taken. Each means of ``configs/reference_means.npz`` is stored beside the others.
+Where the mean cosine of unrelated pictures is not near 0, the model's mean over a varied set of pictures is subtracted
+before similarities are computed. Means are stored by model in ``configs/reference_means.npz``.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from vision.embed.backbones import MEANS
 
 
 def features_of(model: str, images: Sequence[Path]) -> NDArray[np.float32]:
-    """float32[n, 384] raw features in torch fp32."""
+    """Return raw features in torch fp32, float32[n, 384]."""
     stage = Dinov3(Config(models=[model], engine="torch-fp32", max_batch_size=8))
     stage.load()
     prepared = [stage.prepare(path.read_bytes()) for path in images]
@@ -30,14 +30,14 @@ def features_of(model: str, images: Sequence[Path]) -> NDArray[np.float32]:
 
 
 def mean_cosine(features: NDArray[np.float32]) -> float:
-    """Mean cosine of all pairs of different rows."""
+    """Return the mean cosine of all pairs of different rows."""
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     n = len(unit)
     return float(((unit @ unit.T).sum() - n) / (n * (n - 1)))
 
 
 def main() -> None:
-    """Compute, report and store one mean."""
+    """Compute, print and store one mean."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("images", nargs="+", type=Path)

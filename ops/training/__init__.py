@@ -1,1 +1,1 @@
-"""Muzzle models outside the service: data sets, features, verification and training."""
+"""Training of the muzzle models: photos, features, heads, verification and export."""

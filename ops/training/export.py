@@ -1,4 +1,4 @@
-"""Trained members as the service loads them, with their entries for configs/models.yaml."""
+"""Write trained members as the service loads them, with their entries for configs/models.yaml."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def export(
 ) -> None:
     """Write ``muzzle-60``, ``-62``, ``-64`` and ``models.yaml`` under the folder.
 
-    Without held-out animals there is nothing to calibrate by: the thresholds are those of the API then.
+    ``thresholds`` are None without held-out animals: nothing can be calibrated then, and those of the API are written.
     """
     limit = ensemble.domain.limit
     chosen = thresholds or CalibratedThresholds(
@@ -59,7 +59,7 @@ def export(
 def registry_entry(
     folder: Path, files: Sequence[str], *, task: str, description: str, architecture: str
 ) -> dict[str, Any]:
-    """What configs/models.yaml says of a model that lies under VISION_MODELS_DIR, the main weight first."""
+    """Return the entry in configs/models.yaml of a folder under VISION_MODELS_DIR; the main weight comes first."""
     specs = {
         name: {
             "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),

@@ -1,7 +1,7 @@
-"""Fine-tunes a backbone to muzzles: its last blocks and three throw-away heads, by the triplet loss of all three.
+"""Fine-tune the last blocks of a backbone to muzzles, by the triplet loss of three temporary heads.
 
-The members share one backbone, so one is tuned for all of them. It becomes a model of its own under a name of its own:
-register it, calibrate it with ``ops/calibration/muzzle.py``, and train the heads over it.
+The members share one backbone, so one is tuned for all of them. The result is a model with its own name: register it,
+calibrate it with ``python -m ops.calibration.muzzle``, and train the heads over it.
 """
 
 import json
@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 
 from ops.training.export import registry_entry
+from ops.training.features import random_view
+from ops.training.heads import animals_and_views, triplet_loss
 from ops.training.loop import start_ray
 from ops.training.photos import LabelledPhoto
-from ops.training.triplets import animals_and_views, triplet_loss
-from ops.training.views import random_view
 from vision.embed.backbones import load_backbone
 from vision.muzzle.encoding import MEMBER_IDS
 from vision.muzzle.members import calibration, projections
@@ -30,7 +30,7 @@ MARGIN: Final = 0.3
 
 
 def fine_tuned(photos: Sequence[LabelledPhoto], models: Sequence[str], epochs: int, folder: Path) -> str:
-    """Train on Ray Train, write ``muzzle-backbone`` and its entry under the folder; what to do next."""
+    """Train on Ray Train, write ``muzzle-backbone`` and its entry under the folder, and return what to do next."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -62,7 +62,7 @@ def fine_tuned(photos: Sequence[LabelledPhoto], models: Sequence[str], epochs: i
 
 
 def tune(config: dict[str, Any]) -> None:
-    """Ray Train's loop of one worker. Raises ValueError for a backbone that is no ViT."""
+    """Run Ray Train's loop of one worker. Raises ValueError for a backbone that is no ViT."""
     import torch
     from ray import train
 
@@ -102,7 +102,7 @@ def tune(config: dict[str, Any]) -> None:
 
 
 def _numbered(photos: Sequence[LabelledPhoto]) -> tuple[Any, Any]:
-    """int64[n] animals, int64[n] data sets."""
+    """Return the photos' animals and data sets as numbers, int64[n] each."""
     names = sorted({photo.animal for photo in photos})
     datasets = sorted({photo.dataset for photo in photos})
     labels = np.array([names.index(photo.animal) for photo in photos], np.int64)
@@ -110,7 +110,7 @@ def _numbered(photos: Sequence[LabelledPhoto]) -> tuple[Any, Any]:
 
 
 def _save(module: Any, texture: TextureBackbone, folder: Path) -> None:
-    """The blocks that are used, as a model of transformers with as many layers."""
+    """Save the blocks that are used, as a transformers model with as many layers."""
     from safetensors.torch import save_file
 
     source = texture.backbone.weights.files

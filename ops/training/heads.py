@@ -1,14 +1,13 @@
-"""The projection heads: three affine maps from standardised features, trained side by side with a triplet loss."""
+"""Train the projection heads: three affine maps of standardised features, side by side, by a triplet loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ops.training.triplets import Mining, animals_and_views, triplet_loss
-from ops.training.views import ViewFeatures
+from ops.training.features import ViewFeatures
 from vision.muzzle.encoding import MEMBER_IDS
 from vision.muzzle.members import Domain, Ensemble, Member, affine, projections
 
@@ -16,16 +15,17 @@ if TYPE_CHECKING:
     import torch
 
 Array = NDArray[np.float32]
+Mining = Literal["batch-hard", "semi-hard"]
 Average = Callable[["torch.nn.Module"], None]
-"""Makes the gradients of a module those of all workers on average."""
+"""Replaces the gradients of a module by their mean over all workers."""
 
 LEFT_OUT: Final = 0.15
-"""Share of the photos that each member does not see, another choice for each."""
+"""Share of the photos that each member does not see; each member leaves out others."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """How heads are trained; ``margin`` is a distance of unit codes, 0-2."""
+    """Hyperparameters; ``margin`` is a distance of unit codes, 0-2."""
 
     epochs: int = 30
     batches: int = 20
@@ -41,7 +41,7 @@ class HeadConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingRows:
-    """Rows of one member: ``features`` float32[n, d] standardised, ``labels`` and ``groups`` int64[n]."""
+    """Training data of one member: ``features`` float32[n, d] standardised, ``labels`` and ``groups`` int64[n]."""
 
     features: Array
     labels: NDArray[np.int64]
@@ -49,7 +49,7 @@ class TrainingRows:
 
 
 class Heads:
-    """Weights, optimiser and progress of one training, which can be put down and taken up again."""
+    """Weights, optimiser and progress of one training, which can be saved and resumed."""
 
     def __init__(self, domain: Domain, share: float, config: HeadConfig) -> None:
         import torch
@@ -66,16 +66,16 @@ class Heads:
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=config.learning_rate)
         self.epoch = 0
         self.losses: list[list[float]] = []
-        """Of each epoch, one of each member."""
+        """Mean loss of each member, by epoch."""
 
     def run_epoch(self, rows: Sequence[TrainingRows], rank: int = 0, average: Average | None = None) -> list[float]:
-        """Train all members over one epoch; returns the mean loss of each.
+        """Train all members for one epoch and return the mean loss of each.
 
-        Of several workers each has a ``rank``, draws batches of its own, and steps by the ``average`` of all gradients.
+        Every worker has a ``rank``, draws its own batches, and steps by the ``average`` of all gradients.
         """
         import torch
 
-        # By epoch, so that a training taken up again draws what it would have drawn.
+        # By epoch, so that a resumed training draws what it would have drawn.
         rngs = [np.random.default_rng((self.config.seed, number, self.epoch, rank)) for number in MEMBER_IDS]
         sums = [0.0] * len(MEMBER_IDS)
         for _ in range(self.config.batches):
@@ -97,7 +97,7 @@ class Heads:
         return sums
 
     def state(self) -> dict[str, Any]:
-        """Everything that ``load_state`` needs to go on from here."""
+        """Return everything that ``load_state`` needs to resume from here."""
         return {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -106,13 +106,13 @@ class Heads:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a ``state``."""
+        """Resume from what ``state`` returned."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch, self.losses = int(state["epoch"]), list(state["losses"])
 
     def ensemble(self) -> Ensemble:
-        """The members as the service takes them."""
+        """Return the trained members as the service uses them."""
         weights = [np.asarray(layer.weight.detach().numpy().T, np.float32) for layer in self._layers]
         maps = [affine(self._domain, weight, self._offset) for weight in weights]
         members = tuple(Member(number, *parts) for number, parts in zip(MEMBER_IDS, maps, strict=True))
@@ -120,11 +120,11 @@ class Heads:
 
 
 def training_rows(
-    found: ViewFeatures, animals: Sequence[str], domain: Domain, held_out: Sequence[str], seed: int
+    features: ViewFeatures, animals: Sequence[str], domain: Domain, held_out: Sequence[str], seed: int
 ) -> list[TrainingRows]:
-    """What each member is trained on: plain and augmented views of the animals that are not held out.
+    """Return the training data of each member: plain and augmented views of the animals that are not held out.
 
-    Every member has its own views, and is not shown another 15 % of the photos.
+    Every member has its own views, and leaves out its own 15 % of the photos.
     """
     names = sorted(set(animals))
     labels = np.array([names.index(animal) for animal in animals])
@@ -135,7 +135,7 @@ def training_rows(
     for number in MEMBER_IDS:
         chance = np.random.default_rng((seed, number)).random(len(animals))
         seen = np.flatnonzero(allowed & (chance >= LEFT_OUT))
-        views = np.concatenate([found.plain[seen, None], found.augmented[number][seen]], axis=1)
+        views = np.concatenate([features.plain[seen, None], features.augmented[number][seen]], axis=1)
         each = views.shape[1]
         rows.append(
             TrainingRows(
@@ -148,6 +148,60 @@ def training_rows(
 
 
 def without_animals(domain: Domain, plain: Array, animals: Sequence[str], held_out: Sequence[str]) -> Domain:
-    """The domain whose mean is that of the animals that are not held out."""
+    """Return the domain with the mean of the animals that are not held out."""
     kept = np.array([animal not in held_out for animal in animals])
     return replace(domain, mean=domain.standard(plain[kept]).mean(0))
+
+
+def triplet_loss(codes: "torch.Tensor", labels: "torch.Tensor", margin: float, mining: Mining) -> "torch.Tensor":
+    """Return the mean of ``max(0, margin + d(a, p) − d(a, n))`` of unit ``codes`` float32[n, d], ``labels`` int64[n].
+
+    ``batch-hard`` (Hermans, Beyer and Leibe 2017, https://arxiv.org/abs/1703.07737): for every anchor its farthest
+    positive and nearest negative. ``semi-hard`` (Schroff et al. 2015, https://arxiv.org/abs/1503.03832): for every
+    anchor and positive the nearest negative that is farther than the positive, the farthest one where none is.
+    """
+    import torch
+
+    distances = (2 - 2 * (codes @ codes.T)).clamp_min(1e-12).sqrt()
+    same = labels[:, None] == labels[None]
+    itself = torch.eye(len(labels), dtype=torch.bool, device=codes.device)
+    positive, negative = same & ~itself, ~same
+    if mining == "batch-hard":
+        farthest = distances.masked_fill(~positive, -1).amax(1)
+        nearest = distances.masked_fill(~negative, torch.inf).amin(1)
+        usable = positive.any(1) & negative.any(1)
+        return torch.relu(margin + farthest - nearest)[usable].mean()
+    anchors, positives = positive.nonzero(as_tuple=True)
+    reach = distances[anchors, positives]
+    beyond = distances[anchors].masked_fill(~negative[anchors], torch.inf)
+    semi_hard = beyond.masked_fill(beyond <= reach[:, None], torch.inf).amin(1)
+    farthest_negative = distances[anchors].masked_fill(~negative[anchors], -1).amax(1)
+    chosen = torch.where(semi_hard.isinf(), farthest_negative, semi_hard)
+    return torch.relu(margin + reach - chosen)[chosen >= 0].mean()
+
+
+def animals_and_views(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], animals: int, views: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw a batch, row numbers int64[p · k]: ``animals`` animals of one group, ``views`` rows each.
+
+    A group is a data set: animals of two are told apart by their cameras, which teaches nothing.
+    """
+    chosen_group = rng.choice(np.unique(groups), p=_weights(labels, groups))
+    candidates = np.unique(labels[groups == chosen_group])
+    chosen = rng.choice(candidates, min(animals, len(candidates)), replace=False)
+    rows = [rng.choice(np.flatnonzero(labels == label), views) for label in chosen]
+    return np.concatenate(rows).astype(np.int64)
+
+
+def _weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the probability of each group, by its number of animals; 0 for a group of one animal.
+
+    Raises ValueError where no group has two.
+    """
+    counts = np.array([len(np.unique(labels[groups == group])) for group in np.unique(groups)], np.float64)
+    counts[counts < 2] = 0
+    if not counts.any():
+        raise ValueError("training needs two or more animals in one data set")
+    shares: NDArray[np.float64] = counts / counts.sum()
+    return shares

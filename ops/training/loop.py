@@ -1,4 +1,4 @@
-"""What each worker of Ray Train runs: fold after fold, epoch after epoch, with a checkpoint to go on from."""
+"""Train the heads on Ray Train: fold after fold, epoch after epoch, with checkpoints to resume from."""
 
 import hashlib
 import json
@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ops.training.features import ViewFeatures
 from ops.training.heads import HeadConfig, Heads, training_rows, without_animals
-from ops.training.views import ViewFeatures
 from vision.muzzle.members import Domain
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ FINAL = "all"
 
 
 def start_ray(workers: int) -> None:
-    """A Ray of this process's own on the loopback, unless RAY_ADDRESS names a cluster."""
+    """Start Ray for this process alone on the loopback, or join the cluster that RAY_ADDRESS names."""
     import ray
 
     if ray.is_initialized():
@@ -57,18 +57,18 @@ def _free_port() -> int:
 
 
 def run_of(config: Mapping[str, Any]) -> str:
-    """What stands for all that the heads of a fold come from: other photos or settings never take heads over."""
+    """Return the digest of everything that heads depend on: heads of other photos or settings are never reused."""
     parts = {name: value for name, value in config.items() if name not in ("folder", "folds")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def fold_file(folder: Path, run: str, fold: str) -> Path:
-    """Where the heads of a finished fold of a run lie."""
+    """Return the file of the heads of a finished fold."""
     return folder / "folds" / run / f"{quote(fold, safe='')}.pt"
 
 
 def train_folds(config: dict[str, Any]) -> None:
-    """Ray Train's ``train_loop_per_worker``.
+    """Run Ray Train's ``train_loop_per_worker``.
 
     ``config``: ``folder``, ``features`` (the file), ``animals`` (one a photo), ``folds`` (held-out animals, or
     ``FINAL``), ``muzzles`` (data set whose mean is the domain), ``domain`` (centre, scale, mean, limit), ``share`` and
@@ -81,7 +81,7 @@ def train_folds(config: dict[str, Any]) -> None:
     folder, animals = Path(config["folder"]), list(config["animals"])
     with np.load(config["features"], allow_pickle=False) as stored:
         members = {int(name.removeprefix("member-")): stored[name] for name in stored.files if name != "plain"}
-        found = ViewFeatures(stored["plain"], members)
+        features = ViewFeatures(stored["plain"], members)
     settings, run = HeadConfig(**config["heads"]), run_of(config)
     world = train.get_context()
     rank, average = world.get_world_rank(), _averaging(world.get_world_size())
@@ -90,11 +90,11 @@ def train_folds(config: dict[str, Any]) -> None:
         if fold_file(folder, run, fold).exists():
             continue
         held_out = [] if fold == FINAL else [fold]
-        domain = fold_domain(Domain(**config["domain"]), found, animals, held_out, config["muzzles"])
+        domain = fold_domain(Domain(**config["domain"]), features, animals, held_out, config["muzzles"])
         heads = Heads(domain, config["share"], settings)
         if state is not None and state["fold"] == fold:
             heads.load_state(state)
-        rows = training_rows(found, animals, domain, held_out, settings.seed)
+        rows = training_rows(features, animals, domain, held_out, settings.seed)
         while heads.epoch < settings.epochs:
             losses = heads.run_epoch(rows, rank, average)
             if heads.epoch % EVERY and heads.epoch < settings.epochs:
@@ -110,11 +110,11 @@ def train_folds(config: dict[str, Any]) -> None:
 
 
 def fold_domain(
-    domain: Domain, found: ViewFeatures, animals: Sequence[str], held_out: Sequence[str], muzzles: str
+    domain: Domain, features: ViewFeatures, animals: Sequence[str], held_out: Sequence[str], muzzles: str
 ) -> Domain:
-    """The domain whose mean is that of the animals of the data set ``muzzles`` that are not held out."""
+    """Return the domain with the mean of the animals of the data set ``muzzles`` that are not held out."""
     others = [animal for animal in animals if animal.partition("/")[0] != muzzles]
-    return without_animals(domain, found.plain, animals, [*held_out, *others])
+    return without_animals(domain, features.plain, animals, [*held_out, *others])
 
 
 def _averaging(workers: int) -> Any:
@@ -142,7 +142,7 @@ def _restored(checkpoint: Any) -> dict[str, Any] | None:
 
 
 def _finish(path: Path, heads: Heads) -> None:
-    """The file exists only when it is whole: a training that is taken up again skips its fold."""
+    """Save finished heads. The file appears only when it is complete: a resumed training skips its fold."""
     import torch
 
     path.parent.mkdir(parents=True, exist_ok=True)

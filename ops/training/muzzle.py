@@ -1,10 +1,10 @@
-"""Trains the muzzle models: ``python -m ops.training.muzzle MUZZLES --out DIR [--also DIR…] [--leave-one-out]``.
+"""Train the muzzle models: ``python -m ops.training.muzzle MUZZLES --out DIR [--also DIR…] [--leave-one-out]``.
 
-MUZZLES and ``--also`` are folders of labelled photos: a folder per animal, or flat names like cattle_0100_1.jpg. Those
-of ``--also`` are animals too, but not their muzzles: they are trained on, and are no part of the domain. The backbone
-is frozen and its features are kept on disk, unless ``--fine-tune`` gives it some epochs first. Training runs on Ray
-Train: on one CPU, or on ``--workers`` of the cluster of RAY_ADDRESS, whose nodes share DIR. It is taken up again where
-it ended, with the same arguments and the same DIR.
+MUZZLES and ``--also`` are folders of labelled photos: a folder per animal, or flat names like cattle_0100_1.jpg.
+``--also`` names photos of animals without their muzzles: they are trained on, and are no part of the domain. The
+backbone is frozen and its features are kept on disk, unless ``--fine-tune`` gives it some epochs first. Training runs
+on Ray Train: on one CPU, or on ``--workers`` of the cluster of RAY_ADDRESS, whose nodes share DIR. The same command
+resumes a training that was interrupted.
 
 DIR gets the three members (safetensors, a JSON with thresholds and metrics, and their entries for configs/models.yaml),
 loss curves, and the verification of animals that training never saw.
@@ -14,37 +14,40 @@ import argparse
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import numpy as np
+
 from deployments.muzzle.ensemble import CHAIN
+from ops.calibration.error_rates import Verification
 from ops.training.export import export
-from ops.training.features import FeatureExtractor
-from ops.training.folds import HeldOut
-from ops.training.heads import HeadConfig, Heads
+from ops.training.features import FeatureExtractor, ViewFeatures, features_file, view_features
+from ops.training.heads import HeadConfig, Heads, Mining
 from ops.training.loop import FINAL, fold_domain, fold_file, run_of, start_ray, train_folds
 from ops.training.photos import find_photos
-from ops.training.plots import draw_losses, draw_verification
-from ops.training.triplets import Mining
-from ops.training.verification import REFERENCES, dataset_of
-from ops.training.views import ViewFeatures, features_file, view_features
+from ops.training.verification import REFERENCES, HeldOut, dataset_of
+from vision.muzzle.encoding import MEMBER_IDS
 from vision.muzzle.members import Domain, Ensemble, calibration, projected
 
 DEFAULTS: Final = HeadConfig()
+BEFORE, AFTER = "#b5523b", "#2f6f9f"
+COLOURS: Final = ("#2f6f9f", "#b5523b", "#4f8a4b")
+"""Of the members in the plot of losses."""
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("muzzles", type=Path)
     parser.add_argument("--also", type=Path, nargs="*", default=[])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", default=CHAIN, help="backbones, the first that can be had")
-    parser.add_argument("--leave-one-out", action="store_true", help="a training for each animal, which it never sees")
+    parser.add_argument("--models", nargs="+", default=CHAIN, help="backbones, the first that is available")
+    parser.add_argument("--leave-one-out", action="store_true", help="one more training for each animal, without it")
     parser.add_argument("--hold-out", nargs="*", default=[], help="animals left out of one training each")
-    parser.add_argument("--views", type=int, default=8, help="augmented looks at each photo for each member")
+    parser.add_argument("--views", type=int, default=8, help="augmented views of each photo for each member")
     parser.add_argument("--epochs", type=int, default=DEFAULTS.epochs)
     parser.add_argument("--mining", choices=get_args(Mining), default=DEFAULTS.mining)
     parser.add_argument("--margin", type=float, default=DEFAULTS.margin)
@@ -56,12 +59,11 @@ def parsed() -> argparse.Namespace:
 
 
 def fit(config: dict[str, Any], folder: Path, workers: int) -> None:
-    """Run the loop on Ray Train; a run of the same configuration goes on from its last checkpoint."""
+    """Run the loop on Ray Train; a run with the same configuration resumes from its last checkpoint."""
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     start_ray(workers)
-
     name = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
     trainer = TorchTrainer(
         train_folds,
@@ -83,23 +85,23 @@ def heads_of(
     run: str,
     domain: Domain,
     share: float,
-    found: ViewFeatures,
+    features: ViewFeatures,
     animals: Sequence[str],
     muzzles: str,
 ) -> Heads:
-    """The finished heads of a fold."""
+    """Load the finished heads of a fold."""
     import torch
 
-    heads = Heads(fold_domain(domain, found, animals, [] if fold == FINAL else [fold], muzzles), share, DEFAULTS)
+    heads = Heads(fold_domain(domain, features, animals, [] if fold == FINAL else [fold], muzzles), share, DEFAULTS)
     heads.load_state(torch.load(fold_file(folder, run, fold), weights_only=True))
     return heads
 
 
 def judgeable(wanted: Sequence[str], animals: Sequence[str]) -> list[str]:
-    """Those of the animals that have a probe beside three references; says which have not. Exits for unknown ones."""
+    """Return the animals with a probe beside three references, and print the others. Exits for unknown animals."""
     counts = Counter(animals)
     if unknown := [animal for animal in wanted if animal not in counts]:
-        raise SystemExit(f"There are no photos of {', '.join(unknown)}; there are some of {', '.join(sorted(counts))}.")
+        raise SystemExit(f"There are no photos of {', '.join(unknown)}; only of {', '.join(sorted(counts))}.")
     few = [animal for animal in wanted if counts[animal] <= REFERENCES]
     if few:
         print(f"Not held out, as they have {REFERENCES} photos or fewer: {', '.join(few)}.")
@@ -107,14 +109,47 @@ def judgeable(wanted: Sequence[str], animals: Sequence[str]) -> list[str]:
 
 
 def untrained(
-    folds: Sequence[str], domain: Domain, share: float, found: ViewFeatures, animals: Sequence[str], muzzles: str
+    folds: Sequence[str], domain: Domain, share: float, features: ViewFeatures, animals: Sequence[str], muzzles: str
 ) -> dict[str, Ensemble]:
-    """The default ensemble, as calibrated without each animal."""
-    return {fold: projected(fold_domain(domain, found, animals, [fold], muzzles), share) for fold in folds}
+    """Return the default ensemble, calibrated without each animal in turn."""
+    return {fold: projected(fold_domain(domain, features, animals, [fold], muzzles), share) for fold in folds}
+
+
+def draw_losses(losses: Mapping[str, Sequence[Sequence[float]]], path: Path) -> None:
+    """Draw each member's mean triplet loss by epoch: a line for the training on all animals, the range of all folds."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
+    every = np.array(list(losses.values()))
+    for place, (number, colour) in enumerate(zip(MEMBER_IDS, COLOURS, strict=True)):
+        epochs = np.arange(1, every.shape[1] + 1)
+        axes.fill_between(epochs, every[:, :, place].min(0), every[:, :, place].max(0), color=colour, alpha=0.2)
+        axes.plot(epochs, every[-1, :, place], color=colour, label=f"model {number}")
+    axes.set(xlabel="epoch", ylabel="triplet loss", title=f"{len(every)} trainings: all animals (line), and the range")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def draw_verification(judged: Mapping[str, tuple[HeldOut, HeldOut]], path: Path) -> None:
+    """Draw for each data set the ROC of pairs of photos, and scores of probes against templates, before and after."""
+    pyplot = _pyplot()
+    figure, rows = pyplot.subplots(len(judged), 3, figsize=(13, 3.9 * len(judged)), layout="constrained", squeeze=False)
+    for axes, (dataset, (before, after)) in zip(rows, judged.items(), strict=True):
+        for kind, colour, each in (("untrained", BEFORE, before), ("trained", AFTER, after)):
+            _roc(axes[0], each.pairs, f"{kind}: AUC {each.pairs.auc:.4f}, EER {100 * each.pairs.eer:.1f} %", colour)
+        axes[0].set(title=f"{dataset}: pairs of photos", xlabel="false accepts", ylabel="true accepts")
+        axes[0].legend(loc="lower right")
+        for axis, kind, each in ((axes[1], "untrained", before), (axes[2], "trained", after)):
+            _histogram(axis, each.templates)
+            title = f"{kind}: AUC {each.templates.auc:.4f}, EER {100 * each.templates.eer:.1f} %"
+            axis.set(title=title, xlabel="cosine of probe and template", ylabel="% of a kind", xlim=(-0.6, 1))
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
 
 
 def main() -> None:
-    """Features, training, verification, export."""
+    """Compute features, train, verify and export."""
     arguments = parsed()
     folder: Path = arguments.out.resolve()
     photos, left_out = find_photos([arguments.muzzles, *arguments.also])
@@ -128,7 +163,7 @@ def main() -> None:
         print(fine_tuned(photos, models, arguments.fine_tune, folder))
         return
     extractor = FeatureExtractor(models)
-    found = view_features(extractor, photos, arguments.views, arguments.seed, folder)
+    features = view_features(extractor, photos, arguments.views, arguments.seed, folder)
     domain, share = calibration(extractor.name, extractor.texture.dimensions)
     settings = replace(
         DEFAULTS,
@@ -150,13 +185,16 @@ def main() -> None:
         "heads": asdict(settings),
     }
     fit(config, folder, arguments.workers)
-    common = (folder, run_of(config), domain, share, found, animals, arguments.muzzles.name)
+    common = (folder, run_of(config), domain, share, features, animals, arguments.muzzles.name)
     heads = {fold: heads_of(fold, *common) for fold in (*held_out, FINAL)}
     draw_losses({fold: each.losses for fold, each in heads.items()}, folder / "losses.png")
     trained = {fold: heads[fold].ensemble() for fold in held_out}
-    default = untrained(held_out, domain, share, found, animals, arguments.muzzles.name)
+    default = untrained(held_out, domain, share, features, animals, arguments.muzzles.name)
     judged = {
-        dataset: (HeldOut(default, found.plain, animals, dataset), HeldOut(trained, found.plain, animals, dataset))
+        dataset: (
+            HeldOut(default, features.plain, animals, dataset),
+            HeldOut(trained, features.plain, animals, dataset),
+        )
         for dataset in dict.fromkeys(map(dataset_of, held_out))
     }
     metrics = {
@@ -182,6 +220,31 @@ def main() -> None:
     )
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(metrics, indent=2))
+
+
+def _roc(axes: Any, scores: Verification, label: str, colour: str) -> None:
+    thresholds = np.concatenate([[np.inf], np.sort(np.concatenate([scores.matching, scores.other]))[::-1]])
+    false = (scores.other[None] >= thresholds[:, None]).mean(1)
+    true = (scores.matching[None] >= thresholds[:, None]).mean(1)
+    axes.plot(false, true, color=colour, label=label, drawstyle="steps-post")
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01))
+
+
+def _histogram(axes: Any, scores: Verification) -> None:
+    edges = np.linspace(-0.6, 1, 41)
+    for name, values, colour in (("two animals", scores.other, BEFORE), ("one animal", scores.matching, AFTER)):
+        weights = np.full(len(values), 100 / len(values))
+        axes.hist(values, edges, weights=weights, color=colour, alpha=0.65, label=f"{name}: {len(values)}")
+    axes.legend(loc="upper left")
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 if __name__ == "__main__":

@@ -1,35 +1,44 @@
-"""How well codes verify animals: by pairs of photos, and as the service does, by three references and a probe."""
+"""Measure how well codes verify animals: by pairs of photos, and by three references and a probe as the service."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphs.muzzle.limits import CONTRACT
 from ops.calibration.error_rates import Scores, Verification
+from vision.muzzle.checkpoint import CalibratedThresholds
+from vision.muzzle.members import Ensemble
 
 Codes = NDArray[np.float32]
 Kinds = tuple[list[float], list[float]]
-"""Scores of the same animal, and of two."""
+"""Scores of pairs of one animal, and of pairs of two."""
 
 REFERENCES = 3
 MOST_TEMPLATES = 60
-"""Of one animal; of more photos a fixed random choice of triples is taken."""
+"""Triples of one animal at most; of more photos a fixed random choice is taken."""
+LOWEST_SHARE = 0.02
+"""Share of triples of one animal that may be refused as unlike each other; never above the contract's threshold."""
 
 
 def unit(vectors: Codes) -> Codes:
-    """Rows divided by their length."""
+    """Return the rows divided by their length."""
     scaled: Codes = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
     return scaled
 
 
 def dataset_of(animal: str) -> str:
-    """Only animals of one data set are compared: another camera would tell them apart before any muzzle does."""
+    """Return the data set of an animal.
+
+    Only animals of one data set are compared: another camera would tell them apart before any muzzle does.
+    """
     return animal.partition("/")[0]
 
 
 def pair_scores(codes: Codes, animals: Sequence[str], held_out: Iterable[str] | None = None) -> Kinds:
-    """Cosines of all pairs of photos, of which at least one is of a held-out animal where these are given."""
+    """Return cosines of all pairs of photos; with ``held_out``, of pairs with at least one photo of these animals."""
     vectors, wanted = unit(codes), set(animals if held_out is None else held_out)
     cosines = vectors @ vectors.T
     same: list[float] = []
@@ -44,7 +53,7 @@ def pair_scores(codes: Codes, animals: Sequence[str], held_out: Iterable[str] | 
 
 
 def template_scores(codes: Codes, animals: Sequence[str], held_out: Iterable[str] | None = None) -> Kinds:
-    """Cosines of every probe to templates of three other photos.
+    """Return cosines of every probe to templates of three other photos.
 
     With ``held_out`` only templates of these animals count; probes are of any animal of their data set.
     """
@@ -62,7 +71,7 @@ def template_scores(codes: Codes, animals: Sequence[str], held_out: Iterable[str
 
 
 def mutual_scores(codes: Codes, animals: Sequence[str]) -> list[float]:
-    """Mean cosines among three photos of one animal."""
+    """Return the mean cosine among each three photos of one animal."""
     vectors = unit(codes)
     means = []
     for animal in sorted(set(animals)):
@@ -72,7 +81,7 @@ def mutual_scores(codes: Codes, animals: Sequence[str]) -> list[float]:
 
 
 def measured(kinds: Kinds) -> Verification:
-    """Raises ValueError when there are no pairs of one kind."""
+    """Return the verification of these scores. Raises ValueError when there are no pairs of one kind."""
     same, other = kinds
     if not same or not other:
         raise ValueError("verification needs pairs of one animal and pairs of two")
@@ -80,7 +89,7 @@ def measured(kinds: Kinds) -> Verification:
 
 
 def pooled(parts: Iterable[Kinds]) -> Kinds:
-    """The scores of several folds together."""
+    """Return the scores of several folds together."""
     same: list[float] = []
     other: list[float] = []
     for first, second in parts:
@@ -90,7 +99,7 @@ def pooled(parts: Iterable[Kinds]) -> Kinds:
 
 
 def tar_at_far(scores: Verification, far: float = 1e-3) -> float:
-    """Share of matching scores above the least threshold that lets in no more than ``far`` of the others.
+    """Return the share of matching scores above the lowest threshold that accepts at most ``far`` of the others.
 
     With fewer than 1 / ``far`` others that means none of them.
     """
@@ -100,7 +109,7 @@ def tar_at_far(scores: Verification, far: float = 1e-3) -> float:
 
 
 def equal_error_threshold(scores: Verification) -> float:
-    """The score at which the two kinds of error are nearest to each other; the middle where several are."""
+    """Return the score at which both error rates are nearest to each other; the middle where several are."""
     points: Scores = np.unique(np.concatenate([scores.matching, scores.other]))
     middles = (points[1:] + points[:-1]) / 2
     gaps = np.abs((scores.matching[None] < middles[:, None]).mean(1) - (scores.other[None] >= middles[:, None]).mean(1))
@@ -109,7 +118,7 @@ def equal_error_threshold(scores: Verification) -> float:
 
 
 def summary(scores: Verification) -> dict[str, float | int]:
-    """The numbers of a report."""
+    """Return the numbers of a report."""
     return {
         "auc": round(scores.auc, 4),
         "eer": round(scores.eer, 4),
@@ -117,6 +126,38 @@ def summary(scores: Verification) -> dict[str, float | int]:
         "matching": len(scores.matching),
         "other": len(scores.other),
     }
+
+
+class HeldOut:
+    """Leave-one-animal-out scores of one data set; ``ensembles`` by the animal that each was trained without."""
+
+    def __init__(self, ensembles: Mapping[str, Ensemble], plain: Codes, animals: Sequence[str], dataset: str) -> None:
+        pairs: list[Kinds] = []
+        templates: list[Kinds] = []
+        self.mutual: list[float] = []
+        for animal, ensemble in ensembles.items():
+            if dataset_of(animal) == dataset:
+                codes = ensemble.encode(plain).reshape(len(plain), -1)
+                pairs.append(pair_scores(codes, animals, [animal]))
+                templates.append(template_scores(codes, animals, [animal]))
+                own = [row for row, name in enumerate(animals) if name == animal]
+                self.mutual += mutual_scores(codes[own], [animal] * len(own))
+        self.pairs: Verification = measured(pooled(pairs))
+        self.templates: Verification = measured(pooled(templates))
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the summaries of pairs of photos, and of probes against three references."""
+        return {"pairs": summary(self.pairs), "templates": summary(self.templates)}
+
+    def thresholds(self, domain_limit: float) -> CalibratedThresholds:
+        """Return thresholds at which both error rates of probes against templates are equal."""
+        cosine = equal_error_threshold(self.templates)
+        return CalibratedThresholds(
+            cosine=round(cosine, 4),
+            distance=round(float(np.sqrt(max(0.0, 2 - 2 * cosine))), 4),
+            mutual=round(min(CONTRACT.mutual, max(0.0, float(np.quantile(self.mutual, LOWEST_SHARE)))), 4),
+            domain=domain_limit,
+        )
 
 
 def _triples(members: Sequence[int]) -> Iterator[tuple[int, ...]]:

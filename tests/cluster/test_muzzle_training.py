@@ -1,4 +1,4 @@
-"""Training the muzzle heads on a real Ray: folds, checkpoints, and going on after the end of the driver."""
+"""Training of the muzzle heads on a real Ray: folds, checkpoints, and resuming after the driver ended."""
 
 from dataclasses import asdict
 from pathlib import Path

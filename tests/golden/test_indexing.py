@@ -13,7 +13,7 @@ import pytest
 from configs import settings as settings_module
 from ops.bench import film
 from ops.bench.film import Part, Portrait, Shot, Truth
-from ops.bench.indexed import Indexed, Score, first_shared, index, opened, score
+from ops.bench.indexing import Indexed, Score, first_shared, index, opened, score
 from stores.people import Identity
 from vision.weights.store import store
 

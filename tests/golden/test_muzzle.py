@@ -17,8 +17,7 @@ from deployments.muzzle.ensemble import Config, MuzzleEnsemble
 from graphs.muzzle.decision import predicted
 from graphs.muzzle.domain import domain_check
 from graphs.muzzle.limits import Limits
-from ops.training.made_up import made_up, text
-from ops.training.photos import find_photos
+from ops.training.photos import blank_pictures, draw_page, find_photos
 from ops.training.verification import measured, pair_scores, template_scores
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels, decode
@@ -160,8 +159,8 @@ def test_muzzles_are_valid_and_nothing_else_is(
 ) -> None:
     for encoding in (each for own in herd.values() for each in own):
         assert domain_check(encoding, LIMITS).decision.verdict == "VALID_MUZZLE"
-    nothing = dict(list(made_up())[::3])
-    nothing["another text"] = text("#fffbe6", "#223", 32)
+    nothing = dict(list(blank_pictures())[::3])
+    nothing["another text"] = draw_page("#fffbe6", "#223", 32)
     nothing["other noise"] = np.random.default_rng(99).integers(40, 130, (300, 300, 3), dtype=np.uint8)
     for name, encoding in zip(nothing, of_pixels(stages["auto"], list(nothing.values())), strict=True):
         assert domain_check(encoding, LIMITS).decision.verdict == "INVALID_INPUT", name

@@ -13,7 +13,7 @@ from configs import settings as settings_module
 from deployments.people import faces, video_faces
 from deployments.people.faces import FaceDetector
 from deployments.people.video_faces import VideoFaceDetector
-from ops.bench.indexed import overlap
+from ops.bench.indexing import overlap
 from vision.faces.face import Face, Pixels
 from vision.media.reader import VideoReader
 from vision.weights.store import store

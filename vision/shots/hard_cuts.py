@@ -44,7 +44,9 @@ class ChangeMeter:
         self._before: deque[tuple[NDArray[np.int16], NDArray[np.float32]]] = deque(maxlen=LASTING)
 
     def see(self, thumbnail: Pixels) -> tuple[float, float]:
-        """The change of this frame, uint8 (18, 32, 3), from the one before and from ``LASTING`` frames before.
+        """The change of this frame, uint8 (h, w, 3), from the one before and from ``LASTING`` frames before.
+
+        All thumbnails of a video have the same size, for example ``THUMBNAIL``.
 
         Before the first frame everything was as in the first frame.
         """

@@ -1,5 +1,5 @@
-"""The same stage behind other servers, for comparison.
+"""The same stage in a bare loop and behind other servers, for comparison.
 
-Both take raw image bytes and keep nothing, so they do less than the service: no stored asset is read, no features
+The servers take image bytes and store nothing, so they do less than the service: no stored asset is read, no features
 are written.
 """

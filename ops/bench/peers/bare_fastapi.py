@@ -9,13 +9,13 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 from graphs.web.bodies import JsonResponse
-from ops.bench.raw import load_stage
+from ops.bench.peers.bare_loop import load_stage
 
 BATCH = 16
 
 
 def build() -> FastAPI:
-    """The application, its model loaded."""
+    """Build the application, with its model loaded."""
     app = FastAPI()
     stage = load_stage()
     preparers, worker = ThreadPoolExecutor(2), ThreadPoolExecutor(1)

@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from graphs.web.bodies import JsonResponse
-from ops.bench.raw import load_stage
+from ops.bench.peers.bare_loop import load_stage
 
 BATCH = 16
 WAIT_S = 0.002

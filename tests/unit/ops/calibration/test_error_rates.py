@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ops.calibration.error_rates import Verification
-from ops.calibration.faces import read_pairs, table, verification
+from ops.calibration.error_rates import Verification, table
+from ops.calibration.faces import read_pairs, verification
 
 
 def test_rates_by_hand() -> None:

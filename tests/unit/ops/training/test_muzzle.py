@@ -1,4 +1,4 @@
-"""Training the muzzle models: data sets, triplets, verification, heads that go on where they were."""
+"""Training of the muzzle models: photos, triplets, verification, and heads that resume."""
 
 import math
 from collections.abc import Iterator
@@ -10,14 +10,26 @@ import torch
 from PIL import Image
 
 from ops.calibration.error_rates import Verification
-from ops.training.folds import HeldOut
-from ops.training.heads import HeadConfig, Heads, training_rows, without_animals
+from ops.training.features import CROPS, ViewFeatures, random_view
+from ops.training.heads import (
+    HeadConfig,
+    Heads,
+    animals_and_views,
+    training_rows,
+    triplet_loss,
+    without_animals,
+)
 from ops.training.loop import FINAL, fold_file, run_of
 from ops.training.muzzle import judgeable
 from ops.training.photos import find_photos
-from ops.training.triplets import animals_and_views, triplet_loss
-from ops.training.verification import equal_error_threshold, pair_scores, summary, tar_at_far, template_scores
-from ops.training.views import CROPS, ViewFeatures, random_view
+from ops.training.verification import (
+    HeldOut,
+    equal_error_threshold,
+    pair_scores,
+    summary,
+    tar_at_far,
+    template_scores,
+)
 from vision.muzzle.encoding import MEMBER_IDS
 from vision.muzzle.members import Domain, projected
 

@@ -1,6 +1,6 @@
-"""The ceiling: the fastest engine in a bare loop, JPEG decoding and resizing included, nothing else.
+"""The ceiling: the fastest engine in a bare loop, with JPEG decoding and resizing and nothing else.
 
-Threads prepare the next batches while the engine, on all cores, infers one; the fastest batch size counts.
+Threads prepare the next batches while the engine, on all cores, runs one; the fastest batch size counts.
 """
 
 import time
@@ -19,7 +19,7 @@ AHEAD = 3
 
 
 def load_stage() -> Dinov3:
-    """The embedding stage by itself, in this process."""
+    """Load the embedding stage in this process."""
     stage = Dinov3(Config(max_batch_size=16))
     stage.load()
     stage.warm_up()
@@ -27,7 +27,7 @@ def load_stage() -> Dinov3:
 
 
 def loop(stage: Dinov3, images: Sequence[bytes], batch: int) -> float:
-    """Images per second of one pass."""
+    """Return images per second of one pass."""
     with ThreadPoolExecutor(THREADS) as pool:
         waiting = iter([images[start : start + batch] for start in range(0, len(images), batch)])
         prepared: deque[list[Future[NDArray[np.float32]]]] = deque()
@@ -42,5 +42,5 @@ def loop(stage: Dinov3, images: Sequence[bytes], batch: int) -> float:
 
 
 def fastest_batch(stage: Dinov3, images: Sequence[bytes]) -> int:
-    """The batch size at which the loop is fastest."""
+    """Return the batch size at which the loop is fastest."""
     return max(BATCHES, key=lambda batch: loop(stage, images, batch))

@@ -1,7 +1,7 @@
-"""Shots with a known camera movement: a virtual camera moves over real pictures, through noise and H.264.
+"""Make shots with a known camera movement: a virtual camera moves over real pictures, with noise and H.264.
 
-The camera has a place, a magnification and an angle over a picture, which goes on mirrored beyond its edges. Speeds,
-easing, frame rates, durations, sensor noise and compression are drawn by chance; a seed gives the same movements again.
+The camera has a place, a magnification and an angle over a picture, which is mirrored beyond its edges. Speeds, easing,
+frame rates, durations, sensor noise and compression are random; the same seed gives the same movements.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from vision.images import Pixels
 SIZES: Final = ((640, 360), (640, 480), (480, 272), (360, 640))
 RATES: Final = (12, 24, 25, 30, 50, 60)
 SAMPLES: Final = 12.0
-"""Frames a second that are looked at, or up to half as many again."""
+"""Frames a second that are sampled, or up to half as many again."""
 SIDE: Final = 320
 SWAY: Final = 0.008
-"""Of a subject that is tracked, in frame sizes."""
+"""Sway of a tracked subject, in frame sizes."""
 KINDS: Final = (
     "static",
     "pan_left",
@@ -39,13 +39,13 @@ KINDS: Final = (
 )
 
 Way = NDArray[np.float64]
-"""float64 (frames, 4): where the camera is: right and down in frame widths, logarithm of the magnification, radians
+"""Camera path, float64 (frames, 4): right and down in frame widths, logarithm of the magnification, radians
 clockwise."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """``kind``: one of ``KINDS``; ``note``: how it was made."""
+    """An encoded shot; ``kind``: one of ``KINDS``; ``note``: its parameters."""
 
     kind: str
     note: str
@@ -54,7 +54,7 @@ class Clip:
 
 
 def make(kind: str, pictures: Sequence[Pixels], rng: np.random.Generator) -> Clip:
-    """One shot of this kind, encoded."""
+    """Make one shot of this kind."""
     size, fps = SIZES[rng.integers(len(SIZES))], RATES[rng.integers(len(RATES))]
     seconds = rng.uniform(1.0, 4.0)
     frames = max(8, round(seconds * fps))
@@ -62,14 +62,14 @@ def make(kind: str, pictures: Sequence[Pixels], rng: np.random.Generator) -> Cli
     first, second = rng.choice(len(pictures), 2, replace=False)
     way, speed = _way(kind, frames, fps, rng)
     subject = kind == "tracking" or (kind == "static" and rng.random() < 0.4)
-    stage = _Set(pictures[first], size, pictures[second] if subject else None, kind, seconds, rng)
+    scene = _Scene(pictures[first], size, pictures[second] if subject else None, kind, seconds, rng)
     note = f"{size[0]}x{size[1]}, {fps} fps, {seconds:.1f} s, {speed}, noise {noise:.1f}, crf {crf}"
-    shown = (_grainy(stage.frame(place, number / fps), noise, rng) for number, place in enumerate(way))
+    shown = (_grainy(scene.frame(place, number / fps), noise, rng) for number, place in enumerate(way))
     return Clip(kind, note + (", subject" if subject else ""), _encoded(shown, size, fps, crf), fps)
 
 
 def sampled(clip: Clip) -> FrameRun:
-    """What a caller would hand to shots/camera: every n-th frame, grey, small."""
+    """Return the input of shots/camera: every n-th frame, grey and small."""
     import av
 
     step = max(1, int(clip.fps / SAMPLES))
@@ -85,7 +85,7 @@ def sampled(clip: Clip) -> FrameRun:
 
 
 def small(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (h, w), the longer side of 320 pixels."""
+    """Shrink a frame to a longer side of 320 pixels, uint8 (h, w)."""
     import cv2
 
     scale = SIDE / max(grey.shape)
@@ -101,7 +101,7 @@ def _way(kind: str, frames: int, fps: int, rng: np.random.Generator) -> tuple[Wa
     name = kind.partition("_")[0].partition(" ")[0]
     if name == "handheld":
         return _shaken(frames, fps, rng.uniform(0.5, 2.0), rng), "shaken"
-    # Slow and fast ones alike: spread evenly over the logarithm.
+    # Uniform over the logarithm, so that slow and fast ones are equally frequent.
     speed = float(np.exp(rng.uniform(np.log(0.03), np.log(0.5))))
     column, amount = {
         "pan": (0, min(speed * seconds, 1.5)),
@@ -121,7 +121,7 @@ def _way(kind: str, frames: int, fps: int, rng: np.random.Generator) -> tuple[Wa
 
 
 def _eased(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """From 0 to 1: evenly, or setting off and stopping slowly, or standing still before and after."""
+    """Return progress from 0 to 1: linear, eased in and out, or with a stop before and after."""
     share = np.linspace(0, 1, frames)
     how = rng.integers(3)
     if how == 0:
@@ -132,7 +132,7 @@ def _eased(frames: int, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _shaken(frames: int, fps: int, percent: float, rng: np.random.Generator) -> Way:
-    """A hand: sines of 0.8 to 6 Hz, the faster the smaller."""
+    """Return the shake of a hand: sines of 0.8 to 6 Hz, smaller the faster they are."""
     seconds = np.arange(frames)[:, None] / fps
     way = np.zeros((frames, 4))
     for column, share in ((0, 1.0), (1, 0.8), (2, 0.15), (3, 0.5)):
@@ -142,8 +142,8 @@ def _shaken(frames: int, fps: int, percent: float, rng: np.random.Generator) -> 
     return way
 
 
-class _Set:
-    """What stands before the camera: a picture, a subject that stays or moves in the frame, depth for a dolly."""
+class _Scene:
+    """What the camera films: a picture, a subject that stays or moves in the frame, depth for a dolly."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Set:
             self._depth = (1 + 3 * field).astype(np.float32)
 
     def frame(self, place: NDArray[np.float64], time: float) -> Pixels:
-        """What the camera sees at ``time`` seconds."""
+        """Render the frame at ``time`` seconds."""
         import cv2
 
         width, height = self._size
@@ -199,7 +199,7 @@ class _Set:
         return self._with_subject(shown, time)
 
     def _travelled(self, zoom: float) -> Pixels:
-        """The view after the camera went forward: nearer parts grow more. Depths are 1 to 4."""
+        """Render the view after the camera moved forward: nearer parts grow more. Depths are 1 to 4."""
         import cv2
 
         assert self._depth is not None
@@ -207,7 +207,7 @@ class _Set:
         forward = 2.5 * (1 - np.exp(-zoom))  # things at the mean depth grow as if it zoomed
         x, y = np.meshgrid(np.arange(width, dtype=np.float32) - width / 2, np.arange(height) - height / 2)
         seen_x, seen_y = x.astype(np.float32), y.astype(np.float32)
-        for _ in range(6):  # where the point that is seen here was, whose depth is known only there
+        for _ in range(6):  # where the point seen here was before: its depth is known only there
             depth = cv2.remap(self._depth, seen_x + width / 2, seen_y + height / 2, 1, borderMode=cv2.BORDER_REPLICATE)
             ratio = np.maximum(0.2, (depth - forward) / depth)
             seen_x, seen_y = (x * ratio).astype(np.float32), (y * ratio).astype(np.float32)
@@ -226,7 +226,7 @@ class _Set:
             return shown
         width, height = self._size
         cut, mask = self._subject
-        if self._goes is None:  # it walks in place
+        if self._goes is None:  # it stays in the frame
             x, y = 0.5 + SWAY * np.sin(2 * np.pi * time / 3), 0.5 + SWAY * np.sin(2 * np.pi * time / 1.5)
         else:
             x, y = (0.5 + way * (time / self._seconds - 0.5) for way in self._goes)

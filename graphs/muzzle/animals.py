@@ -8,15 +8,10 @@ from typing import Annotated, Final
 import numpy as np
 from fastapi import APIRouter, Path
 
-from deployments.serving.vector_search import Forget, NearestQuery, SearchResult
-from graphs.muzzle import measures, words
-from graphs.muzzle.decision import mutual_criterion
-from graphs.muzzle.domain import VALID, domain_check
-from graphs.muzzle.errors import AnimalExists, AnimalNotFound
-from graphs.muzzle.identification import identified, ranked
-from graphs.muzzle.limits import Limits, limits_of
+from deployments.muzzle.gallery import GALLERY
+from deployments.serving.vector_search import Forget, NearestQuery
 from graphs.muzzle.photos import MuzzlePhotos, Photo
-from graphs.muzzle.registry_models import (
+from graphs.muzzle.schemas import (
     AnimalId,
     AnimalModel,
     Candidate,
@@ -26,6 +21,20 @@ from graphs.muzzle.registry_models import (
     IdentifyRequest,
     IdentifyResponse,
 )
+from graphs.muzzle.texts import EXISTS_RESPONSES, NOT_FOUND_RESPONSES, PHOTO_RESPONSES, PHOTOS_RESPONSES
+from graphs.muzzle.verdicts import (
+    VALID,
+    Limits,
+    concatenated,
+    domain_check,
+    identified,
+    limits_of,
+    mutual_criterion,
+    mutual_similarity,
+    ranked,
+    template,
+    unit,
+)
 from graphs.web.context import Context
 from stores.animals import Animal, animal_key
 from vision.errors import InvalidInput, StageError
@@ -33,12 +42,31 @@ from vision.muzzle.encoding import MuzzleEncoding
 
 logger = logging.getLogger("ray.serve")
 
-GALLERY: Final = "muzzle/gallery"
 SPARE: Final = 8
 """Hits asked for beyond those wanted, as some may have been deleted since they were indexed."""
 MOST_SIMILAR: Final = 5
 
 Id = Annotated[AnimalId, Path(description="The id it was enrolled by")]
+
+
+class AnimalNotFound(StageError):
+    """An animal that was never enrolled, or was deleted."""
+
+    code = "ANIMAL_NOT_FOUND"
+    status = 404
+
+    def __init__(self, animal_id: str) -> None:
+        super().__init__(f"No animal {animal_id} is enrolled; enrol it with POST /animals.")
+
+
+class AnimalExists(StageError):
+    """An id that is enrolled already."""
+
+    code = "ANIMAL_EXISTS"
+    status = 409
+
+    def __init__(self, animal_id: str) -> None:
+        super().__init__(f"An animal {animal_id} is enrolled already; delete it first, or choose another id.")
 
 
 class Gallery:
@@ -49,8 +77,8 @@ class Gallery:
 
     async def nearest(self, probe: MuzzleEncoding, k: int) -> tuple[list[Candidate], int]:
         """(the k nearest animals, best first; how many were searched)."""
-        query = NearestQuery(probe.model_version, measures.unit(measures.concatenated(probe)), k + SPARE)
-        found: SearchResult = await self._context.stages[GALLERY](query)
+        query = NearestQuery(probe.model_version, unit(concatenated(probe)), k + SPARE)
+        found = await self._context.stage(GALLERY)(query)
         keys = [hit.asset_id for hit in found.neighbours]
         animals = await self._context.animals.get(keys)
         stale = tuple(key for key in keys if key not in animals)
@@ -63,7 +91,7 @@ class Gallery:
     async def forget(self, model_version: str, keys: tuple[str, ...]) -> None:
         """Take animals out of the index; a search that still meets one drops it."""
         try:
-            await self._context.stages[GALLERY](Forget(model_version, keys))
+            await self._context.stage(GALLERY)(Forget(model_version, keys))
         except StageError as error:
             logger.warning("the index keeps %d deleted animals: %s", len(keys), error.code)
 
@@ -72,7 +100,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
     """animals, animals/{animal_id}, identify."""
     photos, gallery, animals = MuzzlePhotos(context), Gallery(context), context.animals
 
-    @router.post("/animals", tags=["Animals"], status_code=201, responses=words.PHOTOS | words.EXISTS)
+    @router.post("/animals", tags=["Animals"], status_code=201, responses=PHOTOS_RESPONSES | EXISTS_RESPONSES)
     async def enrol_animal(request: EnrolRequest) -> EnrolResponse:
         """Enrol an animal by 3 to 12 photos of its muzzle (JSON base64 input).
 
@@ -89,7 +117,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
             raise AnimalExists(request.animal_id)
         return EnrolResponse(animal=_model(animal), similar=similar)
 
-    @router.get("/animals/{animal_id}", tags=["Animals"], responses=words.PHOTOS | words.NOT_FOUND)
+    @router.get("/animals/{animal_id}", tags=["Animals"], responses=PHOTOS_RESPONSES | NOT_FOUND_RESPONSES)
     async def get_animal(animal_id: Id) -> AnimalModel:
         """An enrolled animal."""
         found = await animals.get([animal_key(animal_id)])
@@ -97,7 +125,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
             raise AnimalNotFound(animal_id)
         return _model(found[animal_key(animal_id)])
 
-    @router.delete("/animals/{animal_id}", tags=["Animals"], responses=words.PHOTOS | words.NOT_FOUND)
+    @router.delete("/animals/{animal_id}", tags=["Animals"], responses=PHOTOS_RESPONSES | NOT_FOUND_RESPONSES)
     async def delete_animal(animal_id: Id) -> DeletedAnimal:
         """Forget an animal."""
         key = animal_key(animal_id)
@@ -108,7 +136,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
             await gallery.forget(animal.model_version, (key,))
         return DeletedAnimal(animal_id=animal_id)
 
-    @router.post("/identify", tags=["Animals"], responses=words.PHOTO)
+    @router.post("/identify", tags=["Animals"], responses=PHOTO_RESPONSES)
     async def identify_animal(request: IdentifyRequest) -> IdentifyResponse:
         """Find the animal of one photo among all that are enrolled, or say that it is unknown."""
         (probe,) = await photos.encode([await photos.from_text("photo", request.photo)])
@@ -131,8 +159,8 @@ def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleE
         checked = domain_check(encoding, limits).decision
         if checked.verdict != VALID:
             raise InvalidInput(f"{photo.name}: {checked.explanation}")
-    codes = [measures.concatenated(encoding) for encoding in encodings]
-    mutual = mutual_criterion(measures.mutual_similarity(codes), limits.mutual)
+    codes = [concatenated(encoding) for encoding in encodings]
+    mutual = mutual_criterion(mutual_similarity(codes), limits.mutual)
     if not mutual.passed:
         raise InvalidInput(f"{mutual.description}.")
     return Animal(
@@ -140,7 +168,7 @@ def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleE
         model_version=encodings[0].model_version,
         model_ids=encodings[0].model_ids,
         references=np.stack(codes),
-        template=measures.template(codes),
+        template=template(codes),
         created_at=datetime.now(UTC),
     )
 
@@ -164,7 +192,7 @@ def _model(animal: Animal) -> AnimalModel:
     return AnimalModel(
         animal_id=animal.animal_id,
         photos=len(animal.references),
-        mutual_similarity=measures.mutual_similarity(list(animal.references)),
+        mutual_similarity=mutual_similarity(list(animal.references)),
         model_version=animal.model_version,
         model_ids=list(animal.model_ids),
         created_at=animal.created_at,

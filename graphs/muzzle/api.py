@@ -3,14 +3,15 @@
 from fastapi import APIRouter, FastAPI, Security
 
 from configs.settings import Settings
-from graphs.muzzle.animals import GALLERY, add_animal_routes
-from graphs.muzzle.photos import ENSEMBLE
-from graphs.muzzle.verify import add_domain_check_routes, add_encode_routes, add_predict_routes
-from graphs.muzzle.words import KEY
+from deployments.muzzle.ensemble import ENSEMBLE
+from deployments.muzzle.gallery import GALLERY
+from graphs.muzzle.animals import add_animal_routes
+from graphs.muzzle.texts import KEY
+from graphs.muzzle.verification import add_domain_check_routes, add_encode_routes, add_predict_routes
 from graphs.web.bodies import large_body_route
 from graphs.web.context import Context
 
-STAGES = (ENSEMBLE, GALLERY)
+STAGES = (ENSEMBLE.key, GALLERY.key)
 _FRAME = 64 * 1024
 _MOST = 4
 """Photos of the greatest size in one request; more are of less bytes each."""

@@ -8,13 +8,13 @@ from typing import Final
 
 from fastapi import UploadFile
 
+from deployments.muzzle.ensemble import ENSEMBLE
 from graphs.web.context import Context, task_group
 from graphs.web.images import from_base64
 from graphs.web.uploads.spool import base_name
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
 from vision.muzzle.encoding import MuzzleEncoding
 
-ENSEMBLE: Final = "muzzle/ensemble"
 SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 _DATA_URI = re.compile(r"data:[\w.+/;=-]{0,100};base64,")
@@ -32,7 +32,7 @@ class MuzzlePhotos:
     """Reads and encodes photos."""
 
     def __init__(self, context: Context) -> None:
-        self._ensemble = context.stages[ENSEMBLE]
+        self._ensemble = context.stage(ENSEMBLE)
         self._max_bytes = context.settings.max_muzzle_photo_bytes
 
     async def from_text(self, field: str, data: str) -> Photo:
@@ -71,10 +71,9 @@ class MuzzlePhotos:
 
     async def _encode(self, photo: Photo) -> MuzzleEncoding:
         try:
-            found: MuzzleEncoding = await self._ensemble(photo.data)
+            return await self._ensemble(photo.data)
         except (InvalidInput, InvalidMedia, MediaTooLarge) as error:
             raise type(error)(f"{photo.name}: {error.message}") from None
-        return found
 
     def _checked(self, name: str, data: bytes) -> Photo:
         if not data.startswith(SIGNATURES):

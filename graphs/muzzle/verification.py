@@ -1,266 +1,125 @@
-"""Requests and answers of /predict, in the words of the contract."""
+"""Routes that verify an animal, check a photo and give its codes."""
 
-from pydantic import BaseModel, Field
+from collections.abc import Sequence
+from typing import Annotated
 
-from graphs.muzzle.criteria import CriterionResult
-from graphs.muzzle.examples import examples_of
+import numpy as np
+from fastapi import APIRouter, File, UploadFile
 
+from graphs.muzzle.photos import MuzzlePhotos, Photo
+from graphs.muzzle.schemas import (
+    DomainCheckRequest,
+    DomainCheckResponse,
+    EncodedImageResult,
+    EncodeRequest,
+    EncodeResponse,
+    ModelEmbeddingCode,
+    PredictRequest,
+    PredictResponse,
+)
+from graphs.muzzle.texts import ENCODE_DESCRIPTION, FILES_RESPONSES, PHOTO_RESPONSES, PHOTOS_RESPONSES
+from graphs.muzzle.verdicts import domain_check, limits_of, predicted
+from graphs.web.context import Context
+from vision.errors import InvalidInput
+from vision.muzzle.encoding import MuzzleEncoding
 
-class Decision(BaseModel):
-    """The verdict on a probe."""
-
-    model_config = examples_of("Decision")
-    verdict: str = Field(
-        description=(
-            "Final decision on whether the probe photo matches the reference animal. One of: 'MATCH' "
-            "(probe is likely the same animal as the references), 'NO_MATCH' (probe is a different "
-            "animal), 'INVALID_INPUT' (photos are out-of-domain or references are inconsistent)."
-        )
-    )
-    score: float = Field(
-        description=(
-            "Ensemble cosine similarity between the probe embedding and the averaged reference "
-            "template embedding. Range: [0.0, 1.0]. This is the PRIMARY match metric -- show this "
-            "number to the end user. Values closer to 1.0 indicate higher similarity. The verdict "
-            "(MATCH/NO_MATCH) is determined by comparing this against PREDICT_COSINE_THRESHOLD."
-        )
-    )
-    confidence: float = Field(
-        description=(
-            "Confidence score derived from the euclidean distance between probe and reference "
-            "template. Range: [0.0, 1.0]. Formula: max(0, min(1, (threshold - distance) / threshold)). "
-            "Higher confidence = more reliable the verdict. confidence = 0.0 when euclidean distance "
-            ">= PREDICT_EUCLIDEAN_MAX (completely different embeddings)."
-        )
-    )
-    confidence_label: str = Field(
-        description=(
-            "Human-readable confidence classification. One of: 'NOT_THE_ANIMAL' (confidence = 0.0, or "
-            "euclidean distance exceeded threshold, definitely different animal), 'FAIR' (0 < "
-            "confidence < 0.55, possible match, review recommended), 'GOOD' (0.55 <= confidence < "
-            "0.85, high probability of match), 'EXCELLENT' (confidence >= 0.85, near-certain match)."
-        )
-    )
-    explanation: str = Field(
-        description=(
-            "Plain-language explanation of the result and why it was reached. Includes which criteria "
-            "passed or failed and why. Use this for display to end users without requiring them to "
-            "interpret numeric values."
-        )
-    )
+MOST_PHOTOS = 12
+CODE_PLACES = 6
 
 
-class ReferenceVsProbe(BaseModel):
-    """One reference against the probe, by one model."""
+def add_predict_routes(router: APIRouter, context: Context) -> None:
+    """predict, predict/file."""
+    photos = MuzzlePhotos(context)
 
-    model_config = examples_of("ReferenceVsProbe")
-    reference_index: int = Field(
-        description=("Index of the reference photo compared against the probe: 0 (first), 1 (second), or 2 (third).")
-    )
-    cosine_similarity: float = Field(
-        description=(
-            "Cosine similarity between the normalized embedding of this reference photo and the "
-            "normalized embedding of the probe photo. Range: [0.0, 1.0]. Higher values indicate "
-            "greater similarity. Values above ~0.60 typically indicate the same animal."
-        )
-    )
-    euclidean_distance: float = Field(
-        description=(
-            "Euclidean distance between the normalized embedding of this reference photo and the "
-            "normalized embedding of the probe photo. Range: [0.0, ~2.0]. Lower values indicate "
-            "greater similarity. Values below ~0.85 typically indicate the same animal."
-        )
-    )
+    async def verify(references: Sequence[Photo], probe: Photo) -> PredictResponse:
+        *templates, found = await photos.encode([*references, probe])
+        return predicted(templates, found, limits_of(context.settings, found.thresholds))
 
+    @router.post("/predict", tags=["Verification"], responses=PHOTOS_RESPONSES)
+    async def predict_endpoint(request: PredictRequest) -> PredictResponse:
+        """Compare a probe photo with three reference photos of one animal (JSON base64 input).
 
-class ModelVerification(BaseModel):
-    """What one model says of a probe."""
+        `MATCH` when all four criteria pass, `INVALID_INPUT` when a photo shows no muzzle or the references are unlike
+        each other, `NO_MATCH` otherwise.
+        """
+        references = await photos.from_texts("reference_photos", request.reference_photos)
+        return await verify(references, await photos.from_text("probe_photo", request.probe_photo))
 
-    model_config = examples_of("ModelVerification")
-    model_id: int = Field(
-        description=(
-            "TensorFlow model identifier. This API uses 3 independently-trained siamese models (IDs: "
-            "60, 62, 64). Each model produces its own 128-dimensional embedding. Use this field to "
-            "identify which model generated this verification result."
-        )
-    )
-    template_vs_probe_cosine: float = Field(
-        description=(
-            "Cosine similarity between the averaged embedding of all 3 reference photos (reference "
-            "template) and the probe photo embedding, computed within this specific model. Range: "
-            "[0.0, 1.0]. This is the primary similarity metric used for the MATCH/NO_MATCH decision. "
-            "Higher values = more similar."
-        )
-    )
-    template_vs_probe_distance: float = Field(
-        description=(
-            "Euclidean distance between the averaged embedding of all 3 reference photos and the probe "
-            "photo embedding, computed within this specific model. Range: [0.0, ~2.0]. Lower values = "
-            "more similar. Used alongside cosine similarity to confirm the match decision."
-        )
-    )
-    reference_vs_probe: list[ReferenceVsProbe] = Field(
-        description=(
-            "Per-reference comparison results. Shows cosine similarity and euclidean distance between "
-            "each individual reference photo and the probe photo, computed within this specific model. "
-            "Use this to identify if one specific reference photo is causing a low match score."
-        )
-    )
-    mean_cosine: float = Field(
-        description=(
-            "Mean of the 3 per-reference cosine similarity values. Range: [0.0, 1.0]. Summarizes "
-            "overall agreement between the 3 references and the probe."
-        )
-    )
-    min_cosine: float = Field(
-        description=(
-            "Minimum cosine similarity across the 3 per-reference comparisons. Range: [0.0, 1.0]. The "
-            "most conservative (lowest) similarity score. A low min_cosine with high mean_cosine "
-            "suggests one reference is an outlier."
-        )
-    )
-    max_cosine: float = Field(
-        description=(
-            "Maximum cosine similarity across the 3 per-reference comparisons. Range: [0.0, 1.0]. The "
-            "most optimistic (highest) similarity score. If max_cosine is much higher than min_cosine, "
-            "the references may be inconsistent."
-        )
-    )
+    @router.post("/predict/file", tags=["Verification"], responses=FILES_RESPONSES)
+    async def predict_file_endpoint(
+        reference_photo_1: Annotated[UploadFile, File(description="First reference muzzle image (JPEG or PNG)")],
+        reference_photo_2: Annotated[UploadFile, File(description="Second reference muzzle image (JPEG or PNG)")],
+        reference_photo_3: Annotated[UploadFile, File(description="Third reference muzzle image (JPEG or PNG)")],
+        probe_photo: Annotated[UploadFile, File(description="Probe muzzle image to verify (JPEG or PNG)")],
+    ) -> PredictResponse:
+        """Compare a probe photo with three reference photos of one animal (multipart input)."""
+        files = (reference_photo_1, reference_photo_2, reference_photo_3)
+        references = [await photos.from_file(f"reference_photo_{number}", file) for number, file in enumerate(files, 1)]
+        return await verify(references, await photos.from_file("probe_photo", probe_photo))
 
 
-class EnsembleSummary(BaseModel):
-    """What all models say of a probe together."""
+def add_encode_routes(router: APIRouter, context: Context) -> None:
+    """encode, encode/file."""
+    photos = MuzzlePhotos(context)
 
-    model_config = examples_of("EnsembleSummary")
-    template_vs_probe_cosine: float = Field(
-        description=(
-            "Cosine similarity between the averaged embedding of the 3 reference photos and the probe "
-            "photo embedding, computed using the concatenated ensemble of all 3 models. Range: [0.0, "
-            "1.0]. This is the ensemble-level primary match metric. Higher = more similar. This is the "
-            "value used to compute 'decision.score'."
-        )
-    )
-    template_vs_probe_distance: float = Field(
-        description=(
-            "Euclidean distance between the averaged embedding of the 3 reference photos and the probe "
-            "photo embedding, computed using the concatenated ensemble of all 3 models. Range: [0.0, "
-            "~2.0]. Lower = more similar. Used to compute 'decision.confidence'."
-        )
-    )
-    mean_cosine: float = Field(
-        description=(
-            "Mean of the 3 per-reference cosine similarity values, computed at the ensemble level. "
-            "Range: [0.0, 1.0]. Average agreement between each reference photo and the probe photo."
-        )
-    )
-    min_cosine: float = Field(
-        description=(
-            "Minimum cosine similarity across the 3 per-reference comparisons, computed at the "
-            "ensemble level. Range: [0.0, 1.0]. The most conservative similarity score at the ensemble "
-            "level."
-        )
-    )
-    max_cosine: float = Field(
-        description=(
-            "Maximum cosine similarity across the 3 per-reference comparisons, computed at the "
-            "ensemble level. Range: [0.0, 1.0]. The most optimistic similarity score at the ensemble "
-            "level."
-        )
-    )
+    async def encode(files: Sequence[Photo], names: Sequence[str]) -> EncodeResponse:
+        encodings = await photos.encode(files)
+        images = [
+            encoded(index, name, encoding, domain_check(encoding, limits_of(context.settings, encoding.thresholds)))
+            for index, (name, encoding) in enumerate(zip(names, encodings, strict=True))
+        ]
+        return EncodeResponse(images=images)
+
+    @router.post("/encode", tags=["Encode"], responses=PHOTOS_RESPONSES, description=ENCODE_DESCRIPTION)
+    async def encode_endpoint(request: EncodeRequest) -> EncodeResponse:
+        names = [f"photo_{index}" for index in range(len(request.photos))]
+        return await encode(await photos.from_texts("photos", request.photos), names)
+
+    @router.post("/encode/file", tags=["Encode"], responses=FILES_RESPONSES)
+    async def encode_file_endpoint(
+        photos_: Annotated[
+            list[UploadFile], File(alias="photos", description="One to twelve muzzle images (JPEG or PNG)")
+        ],
+    ) -> EncodeResponse:
+        """Generate ML embedding codes for 1 to 12 images (multipart input); file names are kept."""
+        if len(photos_) > MOST_PHOTOS:
+            raise InvalidInput(f"{len(photos_)} photos in one request; the limit is {MOST_PHOTOS}.")
+        files = [await photos.from_file(f"photos[{index}]", file) for index, file in enumerate(photos_)]
+        return await encode(files, [file.name for file in files])
 
 
-class PredictDetails(BaseModel):
-    """Numbers behind a verdict."""
+def add_domain_check_routes(router: APIRouter, context: Context) -> None:
+    """domain-check, domain-check/file."""
+    photos = MuzzlePhotos(context)
 
-    model_config = examples_of("PredictDetails")
-    models: list[ModelVerification] = Field(
-        description=(
-            "Per-model verification results for all 3 TensorFlow siamese models (IDs: 60, 62, 64). "
-            "Each entry contains the full verification output for one model, including per-reference "
-            "comparisons. Use this for deep debugging, model-level auditing, or comparing how each "
-            "model scored the verification. For the consumer-facing result, use 'decision' and "
-            "'summary' instead."
-        )
-    )
-    ensemble: EnsembleSummary = Field(
-        description=(
-            "Ensemble-level verification summary using the concatenated embedding from all 3 models. "
-            "Contains the same metrics as ModelVerification but computed on the 384-dimensional "
-            "ensemble embedding (3 models x 128 dimensions each). This is the authoritative set of "
-            "metrics used for the final MATCH/NO_MATCH verdict."
-        )
-    )
-    reference_mutual_similarity: float = Field(
-        description=(
-            "Mean cosine similarity between all pairs of the 3 reference photos. Range: [0.0, 1.0]. "
-            "Higher values indicate the 3 reference photos are from the same animal. Low values (below "
-            "PREDICT_MUTUAL_MIN) indicate the references may be from different animals, which "
-            "invalidates the comparison."
-        )
-    )
+    async def check(photo: Photo) -> DomainCheckResponse:
+        (encoding,) = await photos.encode([photo])
+        return domain_check(encoding, limits_of(context.settings, encoding.thresholds))
+
+    @router.post("/domain-check", tags=["Domain Check"], responses=PHOTO_RESPONSES)
+    async def domain_check_endpoint(request: DomainCheckRequest) -> DomainCheckResponse:
+        """Tell whether a photo shows a muzzle (JSON base64 input); no references are needed."""
+        return await check(await photos.from_text("photo", request.photo))
+
+    @router.post("/domain-check/file", tags=["Domain Check"], responses=FILES_RESPONSES)
+    async def domain_check_file_endpoint(
+        photo: Annotated[UploadFile, File(description="Muzzle image to validate (JPEG or PNG)")],
+    ) -> DomainCheckResponse:
+        """Tell whether a photo shows a muzzle (multipart input); no references are needed."""
+        return await check(await photos.from_file("photo", photo))
 
 
-class PredictSummary(BaseModel):
-    """Why a verdict was reached."""
-
-    model_config = examples_of("PredictSummary")
-    criteria: list[CriterionResult] = Field(
-        description=(
-            "Detailed breakdown of every decision criterion evaluated for this prediction. Each entry "
-            "shows the metric name, observed value, threshold, pass/fail, and a human-readable "
-            "description. Use this for user-facing explanations and for auditing why a decision was "
-            "made. The 4 criteria evaluated are: cosine_similarity, euclidean_distance, "
-            "mutual_similarity, and domain_check."
-        )
-    )
-
-
-class PredictRequest(BaseModel):
-    """Three references of one animal and a probe."""
-
-    model_config = examples_of("PredictRequest")
-    reference_photos: list[str] = Field(
-        min_length=3,
-        max_length=3,
-        description=(
-            "Exactly 3 base64-encoded JPEG or PNG reference muzzle images. These are enrollment photos "
-            "of a known, verified animal. All 3 photos must be from the same animal. Use 3 different "
-            "angles (left, center, right) for best results."
-        ),
-    )
-    probe_photo: str = Field(
-        description=(
-            "A single base64-encoded JPEG or PNG probe muzzle image. This is the photo of the animal "
-            "you want to verify. The API will determine whether it matches the reference animal."
-        )
-    )
-
-
-class PredictResponse(BaseModel):
-    """Answer of /predict."""
-
-    model_config = examples_of("PredictResponse")
-    decision: Decision = Field(
-        description=(
-            "CONSUMER-FACING: The final verdict and the key numbers to show the end user. Contains the "
-            "MATCH/NO_MATCH verdict, the primary match score (cosine similarity), confidence score and "
-            "label, and a plain-language explanation. Start here for integration -- most use cases "
-            "only need 'decision' and 'summary'."
-        )
-    )
-    summary: PredictSummary = Field(
-        description=(
-            "CONSUMER-FACING: The detailed breakdown of every criterion evaluated. Use this to explain "
-            "to users WHY the verdict was reached, which criteria passed/failed, and what the observed "
-            "values were. Each criterion includes a human-readable description ready for display."
-        )
-    )
-    details: PredictDetails = Field(
-        description=(
-            "TECHNICAL / DEBUG: Per-model verification results and ensemble-level metrics. Contains "
-            "the full verification data including per-model breakdowns and per-reference comparisons. "
-            "Use this for model-level auditing, debugging unexpected verdicts, or building "
-            "model-selection logic in advanced integrations. Most consumer integrations do not need "
-            "this section."
-        )
+def encoded(index: int, name: str, encoding: MuzzleEncoding, checked: DomainCheckResponse) -> EncodedImageResult:
+    """One photo of an answer; numbers to six places, which is all that a float32 near 0.1 tells apart."""
+    codes: list[list[float]] = np.round(encoding.codes.astype(np.float64), CODE_PLACES).tolist()
+    return EncodedImageResult(
+        index=index,
+        filename=name,
+        decision=checked.decision,
+        domain_summary=checked.summary,
+        model_codes=[
+            ModelEmbeddingCode(model_id=number, code=code)
+            for number, code in zip(encoding.model_ids, codes, strict=True)
+        ],
+        ensemble_code=[value for code in codes for value in code],
     )

@@ -1,18 +1,27 @@
-"""What the photo API says of one picture: independent parts, computed at once, of one decoded image."""
+"""Analysis of pictures, one or a batch: independent parts, computed concurrently, of one decoded image."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
+from fastapi import APIRouter
 
-from deployments.people.emotion import Emotion
-from deployments.quality.blur import Sharpness
-from deployments.quality.brisque import Distortion
-from deployments.quality.nima import Ratings
-from graphs.photos.labels import aesthetic_label, overall_quality
-from graphs.photos.models import (
+from deployments.embed.clip import CLIP
+from deployments.people.emotion import EMOTION
+from deployments.people.faces import FACES
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE, Distortion
+from deployments.quality.nima import NIMA
+from graphs.photos.errors import PhotoBatchTooLarge, code_of
+from graphs.photos.schemas import (
+    API_VERSION,
     Aesthetic,
+    AnalyzeAnswer,
+    AnalyzeRequest,
+    BatchAnalyzeAnswer,
+    BatchAnalyzeRequest,
     Blur,
     EmbeddingResult,
     EmotionResult,
@@ -23,19 +32,13 @@ from graphs.photos.models import (
     PhotoResult,
     Quality,
     Region,
+    aesthetic_label,
+    overall_quality,
 )
-from graphs.web.context import Clock, Context, task_group
-from graphs.web.images import DecodedImage, ImageDecoder
-from vision.embed.embedding import ClipEmbedding
-from vision.errors import InvalidInput, ModelNotLoaded
+from graphs.web.context import Clock, Context, Timer, task_group
+from graphs.web.images import DecodedImage, ImageDecoder, from_base64
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.faces.face import Face
-
-BLUR = "quality/blur"
-BRISQUE = "quality/brisque"
-NIMA = "quality/nima"
-FACES = "people/faces"
-EMOTION = "people/emotion"
-CLIP = "embed/clip"
 
 T = TypeVar("T")
 
@@ -44,15 +47,15 @@ class PhotoAnalysis:
     """Decodes and analyses single pictures."""
 
     def __init__(self, context: Context) -> None:
-        self._stages = context.stages
-        self._pictures = ImageDecoder(context.settings.max_image_pixels)
+        self._context = context
+        self._decoder = ImageDecoder(context.settings.max_image_pixels)
 
     async def of(self, data: bytes, image: ImageInput, flags: Flags, clock: Clock) -> PhotoResult:
         """The result of one encoded picture. Raises the first StageError of any part; the other parts are cancelled.
 
         ``clock`` is the one that started when the picture was asked for.
         """
-        async with self._pictures.decoded(data) as picture:
+        async with self._decoder.decoded(data) as picture:
             async with task_group() as group:
 
                 def start(
@@ -79,20 +82,22 @@ class PhotoAnalysis:
             )
 
     async def _blur(self, picture: DecodedImage) -> Blur:
-        found: Sharpness = await self._stages[BLUR](picture.image)
+        sharpness = await self._context.stage(BLUR)(picture.image)
         return Blur(
-            laplacian_variance=found.laplacian_variance, is_blurry=found.is_blurry, blur_threshold=found.threshold
+            laplacian_variance=sharpness.laplacian_variance,
+            is_blurry=sharpness.is_blurry,
+            blur_threshold=sharpness.threshold,
         )
 
     async def _rated(self, picture: DecodedImage) -> tuple[Quality, Aesthetic]:
         async with task_group() as group:
             distortion_task = group.create_task(self._distortion(picture))
-            ratings_task = group.create_task(self._stages[NIMA](picture.image))
+            ratings_task = group.create_task(self._context.stage(NIMA)(picture.image))
         distortion = distortion_task.result()
-        ratings: Ratings = ratings_task.result()
+        ratings = ratings_task.result()
         if ratings.technical is None or ratings.aesthetic is None:
             missing = "technical" if ratings.technical is None else "aesthetic"
-            raise ModelNotLoaded(f"{NIMA} has no {missing} weights; run_quality=false leaves its ratings out.")
+            raise ModelNotLoaded(f"{NIMA.key} has no {missing} weights; run_quality=false leaves its ratings out.")
         # Labels are of the numbers that are shown.
         brisque, technical = round(distortion.score, 4), round(ratings.technical.mean, 4)
         aesthetic = round(ratings.aesthetic.mean, 4)
@@ -107,17 +112,16 @@ class PhotoAnalysis:
 
     async def _distortion(self, picture: DecodedImage) -> Distortion:
         try:
-            found: Distortion = await self._stages[BRISQUE](picture.image)
+            return await self._context.stage(BRISQUE)(picture.image)
         except InvalidInput as error:
             # Too small or of one shade: the picture is fine, and the other parts of it can be had.
             raise InvalidInput(f"{error.message} run_quality=false leaves its quality out.") from None
-        return found
 
     async def _emotion(self, picture: DecodedImage) -> EmotionResult | None:
-        faces: tuple[Face, ...] = await self._stages[FACES](picture.image)
+        faces = await self._context.stage(FACES)(picture.image)
         if not faces:
             return None
-        emotions: tuple[Emotion, ...] = await self._stages[EMOTION]((picture.image, faces))
+        emotions = await self._context.stage(EMOTION)((picture.image, faces))
         return EmotionResult(
             faces_detected=len(faces),
             faces=[
@@ -132,13 +136,95 @@ class PhotoAnalysis:
         )
 
     async def _embedding(self, picture: DecodedImage) -> EmbeddingResult:
-        found: ClipEmbedding = await self._stages[CLIP](picture.image)
+        embedding = await self._context.stage(CLIP)(picture.image)
         # Eight places are all that a float32 of this size has; more would double the answer.
-        vector: list[float] = np.round(found.vector.astype(np.float64), 8).tolist()
-        return EmbeddingResult(model=found.model, dimensions=len(vector), vector=vector)
+        vector: list[float] = np.round(embedding.vector.astype(np.float64), 8).tolist()
+        return EmbeddingResult(model=embedding.model, dimensions=len(vector), vector=vector)
 
 
 def _region(face: Face) -> Region:
     """The face's box in whole pixels."""
     left, top = round(face.x), round(face.y)
     return Region(x=left, y=top, w=round(face.x + face.width) - left, h=round(face.y + face.height) - top)
+
+
+logger = logging.getLogger("ray.serve")
+
+FILES_AT_ONCE: Final = 8
+"""Encoded pictures of one request at hand: enough that slow hosts are waited for together."""
+PICTURES_AT_ONCE: Final = 4
+"""Decoded ones: keeps every stage busy, and is half of what the gateway holds for all requests."""
+
+
+async def encoded(context: Context, image: ImageInput) -> bytes:
+    """Return the file that the request names or holds. Raises ImageFetchError, MediaTooLarge and InvalidMedia."""
+    if image.url is not None:
+        return await context.fetcher.fetch(image.url)
+    assert image.data is not None
+    return await asyncio.to_thread(from_base64, image.data, context.settings.max_image_size_bytes)
+
+
+async def analyze_all(
+    context: Context, analysis: PhotoAnalysis, images: Sequence[ImageInput], flags: Flags
+) -> list[PhotoResult]:
+    """One result per image, in order; ``error`` is set on those that failed, each for itself."""
+    files, pictures = asyncio.Semaphore(FILES_AT_ONCE), asyncio.Semaphore(PICTURES_AT_ONCE)
+
+    async def one(image: ImageInput) -> PhotoResult:
+        async with files:
+            clock = Clock()
+            try:
+                data = await encoded(context, image)
+                async with pictures:
+                    return await analysis.of(data, image, flags, clock)
+            except Exception as error:
+                return _failed(image, error, clock)
+
+    async with task_group() as group:
+        tasks = [group.create_task(one(image)) for image in images]
+    return [task.result() for task in tasks]
+
+
+def _failed(image: ImageInput, error: Exception, clock: Clock) -> PhotoResult:
+    if isinstance(error, StageError):
+        reason = f"{code_of(error)[1]}: {error.message}"
+    else:
+        logger.error("unhandled error in a batch", exc_info=error)
+        reason = "internal_error: The service failed on this image; its log has the cause."
+    return PhotoResult(
+        image_id=image.image_id,
+        source_url=image.url,
+        width_px=None,
+        height_px=None,
+        processing_time_ms=clock.milliseconds,
+        error=reason,
+    )
+
+
+def add_analyze_routes(router: APIRouter, context: Context) -> None:
+    """analyze, analyze/batch."""
+    analysis = PhotoAnalysis(context)
+
+    @router.post("/analyze")
+    async def analyze(request: AnalyzeRequest, clock: Timer) -> AnalyzeAnswer:
+        """Sharpness, quality, aesthetics, emotions and embedding of one picture."""
+        data = await encoded(context, request.image)
+        result = await analysis.of(data, request.image, request, clock)
+        return AnalyzeAnswer(api_version=API_VERSION, result=result)
+
+    @router.post("/analyze/batch")
+    async def analyze_batch(request: BatchAnalyzeRequest, clock: Timer) -> BatchAnalyzeAnswer:
+        """The same for several pictures; one that fails has its error set, and the others their results."""
+        limit = context.settings.max_batch_size
+        if len(request.images) > limit:
+            raise PhotoBatchTooLarge(len(request.images), limit)
+        results = await analyze_all(context, analysis, request.images, request)
+        failed = sum(result.error is not None for result in results)
+        return BatchAnalyzeAnswer(
+            api_version=API_VERSION,
+            total=len(results),
+            succeeded=len(results) - failed,
+            failed=failed,
+            results=results,
+            total_processing_time_ms=clock.milliseconds,
+        )

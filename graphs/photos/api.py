@@ -3,16 +3,23 @@
 from fastapi import APIRouter, FastAPI
 
 from configs.settings import Settings
-from graphs.photos.analysis import BLUR, BRISQUE, CLIP, EMOTION, FACES, NIMA
-from graphs.photos.analyze import add_analyze_routes
-from graphs.photos.cluster import CLUSTERS, add_cluster_route
-from graphs.photos.describe import DESCRIBE, add_describe_route
-from graphs.photos.models import PhotoError
+from deployments.analysis.clusters import CLUSTERS
+from deployments.embed.clip import CLIP
+from deployments.language.describe import DESCRIBE
+from deployments.people.emotion import EMOTION
+from deployments.people.faces import FACES
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE
+from deployments.quality.nima import NIMA
+from graphs.photos.analysis import add_analyze_routes
+from graphs.photos.cluster import add_cluster_route
+from graphs.photos.describe import add_describe_route
+from graphs.photos.schemas import PhotoError
 from graphs.web.bodies import large_body_route
 from graphs.web.context import Context
 
 PREFIX = "/v1"
-STAGES = (BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE)
+STAGES = tuple(ref.key for ref in (BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE))
 ERRORS = {
     401: "wrong or missing API key: unauthorized",
     404: "unknown asset: asset_not_found",

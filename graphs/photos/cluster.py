@@ -8,13 +8,12 @@ import numpy as np
 from fastapi import APIRouter
 from numpy.typing import NDArray
 
+from deployments.analysis.clusters import CLUSTERS
 from graphs.photos.errors import ClusteringError
-from graphs.photos.models import API_VERSION, Assignment, ClusterAnswer, ClusterRequest, PhotoCluster
+from graphs.photos.schemas import API_VERSION, Assignment, ClusterAnswer, ClusterRequest, PhotoCluster
 from graphs.web.context import Context, Timer
-from vision.clustering import Clustering, ClusterQuery
+from vision.clustering import ClusterQuery
 from vision.errors import InvalidInput
-
-CLUSTERS = "analysis/clusters"
 
 
 def add_cluster_route(router: APIRouter, context: Context) -> None:
@@ -28,13 +27,13 @@ def add_cluster_route(router: APIRouter, context: Context) -> None:
         min_samples = settings.dbscan_min_samples_default if request.min_samples is None else request.min_samples
         vectors = await asyncio.to_thread(matrix_of, request.embeddings)
         try:
-            found: Clustering = await context.stages[CLUSTERS](
+            clustering = await context.stage(CLUSTERS)(
                 ClusterQuery(vectors, method="dbscan", eps=eps, min_samples=min_samples)
             )
         except InvalidInput as error:
             raise ClusteringError(error.message) from None
-        labels: list[int] = found.labels.tolist()
-        members: list[list[str]] = [[] for _ in found.centroids]
+        labels: list[int] = clustering.labels.tolist()
+        members: list[list[str]] = [[] for _ in clustering.centroids]
         for image_id, label in zip(request.image_ids, labels, strict=True):
             if label >= 0:
                 members[label].append(image_id)

@@ -10,16 +10,15 @@ from urllib.parse import SplitResult, urlsplit
 from fastapi import APIRouter, Request
 from PIL import Image
 
+from deployments.language.describe import DESCRIBE
 from deployments.serving.handle import time_left
-from graphs.photos.models import ReviewAnswer, ReviewRequest
+from graphs.photos.schemas import ReviewAnswer, ReviewRequest
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import ID_LENGTH, Library
 from stores.records import Asset
 from vision.errors import InvalidInput
 from vision.images import decode
-from vision.language.review import Answer, Question
-
-DESCRIBE = "language/describe"
+from vision.language.review import Question
 
 MAX_SIDE: Final = 1568
 """Pixels; providers shrink larger pictures to about this before their model sees them."""
@@ -41,9 +40,9 @@ def add_describe_route(router: APIRouter, context: Context) -> None:
         """The asset of this service that an id or URL means, None where it means something else."""
         url = _split(image_url)
         ours = not url.scheme or url.netloc == http.url.netloc
-        found = (_ID.fullmatch(image_url) or _MEDIA_PATH.fullmatch(url.path)) if ours else None
-        if found is not None:
-            return await library.get(found[found.lastindex or 0])
+        match = (_ID.fullmatch(image_url) or _MEDIA_PATH.fullmatch(url.path)) if ours else None
+        if match is not None:
+            return await library.get(match[match.lastindex or 0])
         last = url.path.rpartition("/")[2]
         if _ID.fullmatch(last):
             # Perhaps a link that this service signed to the bucket, which a provider may not reach.
@@ -72,7 +71,7 @@ def add_describe_route(router: APIRouter, context: Context) -> None:
         """A model's review of a picture: score, composition, pose, background, what is good and what is not."""
         image_url = await image_for(http, request.image_url)
         left = time_left()
-        answer: Answer = await context.stages[DESCRIBE](
+        answer = await context.stage(DESCRIBE)(
             Question(
                 image_url=image_url,
                 model=request.model or settings.llm_default_model,

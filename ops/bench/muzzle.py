@@ -23,9 +23,7 @@ from configs.settings import settings
 from deployments.embed.dinov3 import Config as DinoConfig
 from deployments.embed.dinov3 import Dinov3
 from deployments.muzzle.ensemble import Config, MuzzleEnsemble
-from graphs.muzzle.decision import predicted
-from graphs.muzzle.domain import INVALID, VALID, domain_check
-from graphs.muzzle.limits import limits_of
+from graphs.muzzle.verdicts import INVALID, VALID, domain_check, limits_of, predicted
 from ops.bench.altered import png
 from ops.bench.report import processor
 from ops.calibration.error_rates import Rate, rate

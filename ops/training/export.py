@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from graphs.muzzle.limits import CONTRACT
+from graphs.muzzle.verdicts import CONTRACT
 from ops.training.features import FeatureExtractor
 from vision.muzzle.checkpoint import CARD, TENSORS, CalibratedThresholds, Card, save_member
 from vision.muzzle.encoding import CODE_LENGTH

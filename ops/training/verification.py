@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.muzzle.limits import CONTRACT
+from graphs.muzzle.verdicts import CONTRACT
 from ops.calibration.error_rates import Scores, Verification
 from vision.muzzle.checkpoint import CalibratedThresholds
 from vision.muzzle.members import Ensemble

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from graphs.photos.errors import ClusteringError, PhotoBatchTooLarge, code_of
-from graphs.photos.models import ImageInput
+from graphs.photos.schemas import ImageInput
 from graphs.web.fetch import ImageFetchError
 from tests.contract.photo_fields import ERRORS, PARTS, REQUESTS, RESPONSES
 from tests.contract.test_openapi import resolved, schema

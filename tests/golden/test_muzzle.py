@@ -14,9 +14,7 @@ import torch
 
 from configs import settings as settings_module
 from deployments.muzzle.ensemble import Config, MuzzleEnsemble
-from graphs.muzzle.decision import predicted
-from graphs.muzzle.domain import domain_check
-from graphs.muzzle.limits import Limits
+from graphs.muzzle.verdicts import Limits, domain_check, predicted
 from ops.training.photos import blank_pictures, draw_page, find_photos
 from ops.training.verification import measured, pair_scores, template_scores
 from vision.errors import ModelNotLoaded

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from deployments.muzzle.gallery import GALLERY
 from deployments.serving.vector_search import Forget
-from graphs.muzzle.animals import GALLERY
 from stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
@@ -96,7 +96,7 @@ async def test_an_animal_enrolled_anew_is_found_though_the_index_is_told_late_th
     await service.context.animals.delete(key)
     await service.enrol("DE-1", 3)
     before = await service.post("identify", photo=text(muzzle(3)))
-    await service.context.stages[GALLERY](Forget(version, (key,)))  # what the one who deleted it sends after that
+    await service.context.stage(GALLERY)(Forget(version, (key,)))  # what the one who deleted it sends after that
     after = await service.post("identify", photo=text(muzzle(3)))
     assert after == before
     assert (after["decision"]["animal_id"], after["searched"]) == ("DE-1", 2)

@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import Settings
 from deployments.quality.blur import Sharpness
-from graphs.photos import batch
+from graphs.photos import analysis as batch
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import picture, plain

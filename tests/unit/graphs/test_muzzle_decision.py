@@ -7,11 +7,19 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.settings import Settings
-from graphs.muzzle import measures
-from graphs.muzzle.decision import confidence, confidence_label, cosine_criterion, distance_criterion, predicted
-from graphs.muzzle.domain import domain_check
-from graphs.muzzle.identification import identified, ranked
-from graphs.muzzle.limits import Limits, limits_of
+from graphs.muzzle import verdicts as measures
+from graphs.muzzle.verdicts import (
+    Limits,
+    confidence,
+    confidence_label,
+    cosine_criterion,
+    distance_criterion,
+    domain_check,
+    identified,
+    limits_of,
+    predicted,
+    ranked,
+)
 from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding, Thresholds
 
 LIMITS = Limits(cosine=0.62, distance=0.85, mutual=0.40, variance=0.005, consistency=0.20, margin=0.05)

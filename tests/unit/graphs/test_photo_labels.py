@@ -2,7 +2,7 @@
 
 import pytest
 
-from graphs.photos.labels import aesthetic_label, overall_quality
+from graphs.photos.schemas import aesthetic_label, overall_quality
 
 JUST = 1e-9
 

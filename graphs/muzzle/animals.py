@@ -60,7 +60,7 @@ class AnimalNotFound(StageError):
 
 
 class AnimalExists(StageError):
-    """An id that is enrolled already."""
+    """An animal id that is already enrolled."""
 
     code = "ANIMAL_EXISTS"
     status = 409
@@ -76,20 +76,20 @@ class Gallery:
         self._context = context
 
     async def nearest(self, probe: MuzzleEncoding, k: int) -> tuple[list[Candidate], int]:
-        """(the k nearest animals, best first; how many were searched)."""
+        """Return the k nearest animals, best first, and how many animals were searched."""
         query = NearestQuery(probe.model_version, unit(concatenated(probe)), k + SPARE)
-        found = await self._context.stage(GALLERY)(query)
-        keys = [hit.asset_id for hit in found.neighbours]
+        result = await self._context.stage(GALLERY)(query)
+        keys = [hit.asset_id for hit in result.neighbours]
         animals = await self._context.animals.get(keys)
         stale = tuple(key for key in keys if key not in animals)
         if stale:
             await self.forget(probe.model_version, stale)
         current = [each for each in animals.values() if each.model_version == probe.model_version]
         candidates = ranked(probe, [(each.animal_id, each.template) for each in current])
-        return candidates[:k], max(0, found.searched - len(stale))
+        return candidates[:k], max(0, result.searched - len(stale))
 
     async def forget(self, model_version: str, keys: tuple[str, ...]) -> None:
-        """Take animals out of the index; a search that still meets one drops it."""
+        """Remove animals from the index; a later search drops those that are left."""
         try:
             await self._context.stage(GALLERY)(Forget(model_version, keys))
         except StageError as error:
@@ -97,7 +97,7 @@ class Gallery:
 
 
 def add_animal_routes(router: APIRouter, context: Context) -> None:
-    """animals, animals/{animal_id}, identify."""
+    """Add /animals, /animals/{animal_id} and /identify."""
     photos, gallery, animals = MuzzlePhotos(context), Gallery(context), context.animals
 
     @router.post("/animals", tags=["Animals"], status_code=201, responses=PHOTOS_RESPONSES | EXISTS_RESPONSES)
@@ -120,19 +120,19 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
     @router.get("/animals/{animal_id}", tags=["Animals"], responses=PHOTOS_RESPONSES | NOT_FOUND_RESPONSES)
     async def get_animal(animal_id: Id) -> AnimalModel:
         """An enrolled animal."""
-        found = await animals.get([animal_key(animal_id)])
-        if not found:
+        enrolled = await animals.get([animal_key(animal_id)])
+        if not enrolled:
             raise AnimalNotFound(animal_id)
-        return _model(found[animal_key(animal_id)])
+        return _model(enrolled[animal_key(animal_id)])
 
     @router.delete("/animals/{animal_id}", tags=["Animals"], responses=PHOTOS_RESPONSES | NOT_FOUND_RESPONSES)
     async def delete_animal(animal_id: Id) -> DeletedAnimal:
         """Forget an animal."""
         key = animal_key(animal_id)
-        found = await animals.get([key])
+        enrolled = await animals.get([key])
         if not await animals.delete(key):
             raise AnimalNotFound(animal_id)
-        for animal in found.values():
+        for animal in enrolled.values():
             await gallery.forget(animal.model_version, (key,))
         return DeletedAnimal(animal_id=animal_id)
 
@@ -154,7 +154,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
 
 
 def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleEncoding], limits: Limits) -> Animal:
-    """Raises InvalidInput when a photo shows no muzzle, or when they are unlike each other."""
+    """Build the record of an animal. Raises InvalidInput when a photo shows no muzzle, or when the photos differ."""
     for photo, encoding in zip(photos, encodings, strict=True):
         checked = domain_check(encoding, limits).decision
         if checked.verdict != VALID:
@@ -174,7 +174,7 @@ def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleE
 
 
 async def _similar(gallery: Gallery, encodings: Sequence[MuzzleEncoding], limits: Limits) -> list[Candidate]:
-    """Enrolled animals that any of the photos matches, the nearest first."""
+    """Return the enrolled animals that any of the photos matches, nearest first."""
     best: dict[str, Candidate] = {}
     for encoding in encodings:
         for candidate in (await gallery.nearest(encoding, MOST_SIMILAR))[0]:

@@ -1,4 +1,4 @@
-"""The photos of a request: out of base64 or a form, checked, and encoded by the ensemble."""
+"""Photos of a request: decoded from base64 or a form, checked, and encoded by the ensemble."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ _DATA_URI = re.compile(r"data:[\w.+/;=-]{0,100};base64,")
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """``name`` is for its sender: the field, or the file name where one came."""
+    """Bytes of one photo; ``name`` is its field, or its file name where one was sent."""
 
     name: str
     data: bytes
@@ -36,7 +36,7 @@ class MuzzlePhotos:
         self._max_bytes = context.settings.max_muzzle_photo_bytes
 
     async def from_text(self, field: str, data: str) -> Photo:
-        """Of base64, with or without a data-URI prefix. Raises MediaTooLarge and InvalidMedia naming the field."""
+        """Decode base64, with or without a data-URI prefix. Raises MediaTooLarge and InvalidMedia, naming the field."""
         prefix = _DATA_URI.match(data[:128])
         text = data[prefix.end() :] if prefix else data
         try:
@@ -51,17 +51,17 @@ class MuzzlePhotos:
         return self._checked(field, decoded)
 
     async def from_texts(self, field: str, photos: Sequence[str]) -> list[Photo]:
-        """Each of a list."""
+        """Decode each of a list of base64 texts. Raises as ``from_text`` does."""
         return [await self.from_text(f"{field}[{index}]", data) for index, data in enumerate(photos)]
 
     async def from_file(self, field: str, file: UploadFile) -> Photo:
-        """Of a form. Raises as ``from_text`` does."""
+        """Read a file of a form. Raises as ``from_text`` does."""
         if (file.size or 0) > self._max_bytes:
             raise MediaTooLarge(f"{field} has {file.size:,} bytes; the limit is {self._max_bytes:,}.")
         return self._checked(base_name(file.filename or field), await file.read())
 
     async def encode(self, photos: Sequence[Photo]) -> list[MuzzleEncoding]:
-        """Codes in order, all of one version of the models. Raises the StageError of the first photo that fails."""
+        """Encode all photos by one version of the models, in order. Raises the StageError of the first that fails."""
         async with task_group() as group:
             tasks = [group.create_task(self._encode(photo)) for photo in photos]
         encodings = [task.result() for task in tasks]

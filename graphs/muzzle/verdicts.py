@@ -32,7 +32,7 @@ CONTRACT: Final = Thresholds(cosine=0.62, distance=0.85, mutual=0.40)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Least and greatest values that pass; ``margin`` is how much nearer the best animal must be than the next."""
+    """Thresholds that pass; ``margin`` is the least difference of cosine between the best animal and the next."""
 
     cosine: float
     distance: float
@@ -43,7 +43,7 @@ class Limits:
 
 
 def limits_of(settings: Settings, calibrated: Thresholds | None) -> Limits:
-    """A threshold set in the environment counts before that of trained models, and this before the contract's."""
+    """Return the thresholds: from the environment, else from the trained models, else from the contract."""
     otherwise = calibrated or CONTRACT
     return Limits(
         cosine=_first(settings.predict_cosine_threshold, otherwise.cosine),
@@ -65,7 +65,7 @@ PLACES = 4
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``cosine`` clipped to 0-1, ``distance`` 0-2."""
+    """Two codes compared: ``cosine`` clipped to 0-1, Euclidean ``distance`` 0-2."""
 
     cosine: float
     distance: float
@@ -73,47 +73,47 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A probe against the template of its references and against each of them."""
+    """A probe compared with the template of its references and with each of them."""
 
     template: Comparison
     references: tuple[Comparison, ...]
 
     @property
     def cosines(self) -> tuple[float, ...]:
-        """Of the references, in their order."""
+        """Return the cosines of the references, in order."""
         return tuple(reference.cosine for reference in self.references)
 
     @property
     def mean_cosine(self) -> float:
-        """Of the references."""
+        """Return the mean cosine of the references."""
         return round(sum(self.cosines) / len(self.cosines), PLACES)
 
 
 def concatenated(encoding: MuzzleEncoding) -> Vector:
-    """float32[128 n], the ensemble code; of the length √n."""
+    """Concatenate the codes of n models to the ensemble code, float32[128 n] with norm √n."""
     return encoding.codes.reshape(-1)
 
 
 def unit(vector: Vector) -> Vector:
-    """Divided by its length; a vector of zeros stays one."""
+    """Divide a vector by its norm; zeros stay zeros."""
     length = float(np.linalg.norm(vector))
     return vector if length == 0 else (vector / length).astype(np.float32)
 
 
 def template(vectors: Sequence[Vector]) -> Vector:
-    """The mean of some vectors, of length 1."""
+    """Return the mean of vectors, scaled to unit length."""
     return unit(np.mean([unit(vector) for vector in vectors], axis=0))
 
 
 def compared(first: Vector, second: Vector) -> Comparison:
-    """Cosine and distance of two vectors of any length."""
+    """Compare two vectors of any norm."""
     cosine = float(np.dot(unit(first).astype(np.float64), unit(second).astype(np.float64)))
     cosine = min(1.0, max(-1.0, cosine))
     return Comparison(round(max(0.0, cosine), PLACES), round(float(np.sqrt(2 - 2 * cosine)), PLACES))
 
 
 def verification(references: Sequence[Vector], probe: Vector) -> Verification:
-    """A probe against one or more references."""
+    """Compare a probe with one or more references."""
     return Verification(
         template=compared(template(references), probe),
         references=tuple(compared(reference, probe) for reference in references),
@@ -121,13 +121,13 @@ def verification(references: Sequence[Vector], probe: Vector) -> Verification:
 
 
 def mutual_similarity(references: Sequence[Vector]) -> float:
-    """Mean cosine of all pairs, clipped to 0-1; 1 for a single reference."""
+    """Return the mean cosine of all pairs, clipped to 0-1; 1 for a single reference."""
     cosines = [float(np.dot(unit(a), unit(b))) for a, b in combinations(references, 2)]
     return round(min(1.0, max(0.0, float(np.mean(cosines)))), PLACES) if cosines else 1.0
 
 
 def embedding_variance(encoding: MuzzleEncoding) -> float:
-    """Variance of the numbers of the plain concatenation, rounded to six places.
+    """Return the variance of the values of the plain concatenation, rounded to six places.
 
     At most n / (128 n) = 0.0078, near which it lies; all numbers alike give 0.
     """
@@ -135,7 +135,7 @@ def embedding_variance(encoding: MuzzleEncoding) -> float:
 
 
 def cross_model_consistency(encoding: MuzzleEncoding) -> float:
-    """Mean cosine of the codes of all pairs of models, −1 to 1; 0 where only one model is loaded."""
+    """Return the mean cosine of the codes of all pairs of models, −1 to 1; 0 where only one model is loaded."""
     cosines = [float(np.dot(a, b)) for a, b in combinations(encoding.codes, 2)]
     return round(min(1.0, max(-1.0, float(np.mean(cosines)))), PLACES) if cosines else 0.0
 
@@ -145,7 +145,7 @@ INVALID: Final = "INVALID_INPUT"
 
 
 def domain_check(encoding: MuzzleEncoding, limits: Limits) -> DomainCheckResponse:
-    """The verdict on one photo, with every criterion."""
+    """Judge whether one photo shows a muzzle, with every criterion."""
     criteria = [
         variance_criterion(embedding_variance(encoding), limits.variance),
         consistency_criterion(cross_model_consistency(encoding), limits.consistency),
@@ -161,7 +161,7 @@ def domain_check(encoding: MuzzleEncoding, limits: Limits) -> DomainCheckRespons
 
 
 def domain_decision(criteria: Sequence[CriterionResult]) -> DomainCheckDecision:
-    """Valid when all pass; otherwise the explanation names those that do not."""
+    """Return VALID_MUZZLE when all criteria pass; otherwise the explanation names those that fail."""
     failed = [criterion for criterion in criteria if not criterion.passed]
     if not failed:
         explanation = "The image appears to be a valid muzzle photo. All quality criteria passed."
@@ -175,47 +175,47 @@ def domain_decision(criteria: Sequence[CriterionResult]) -> DomainCheckDecision:
 
 
 def variance_criterion(value: float, least: float) -> CriterionResult:
-    """How much the numbers of the ensemble code differ from each other."""
+    """Require that the values of the ensemble code vary."""
     passed = value > least
-    told = f"Embedding variance ({value:.4g})"
+    measured = f"Embedding variance ({value:.4g})"
     return CriterionResult(
         metric="embedding_variance",
         value=value,
         threshold=least,
         passed=passed,
-        description=f"{told} indicates meaningful content (>{least:g})"
+        description=f"{measured} indicates meaningful content (>{least:g})"
         if passed
-        else f"{told} is not above {least:g}, as in blank images and noise",
+        else f"{measured} is not above {least:g}, as in blank images and noise",
     )
 
 
 def consistency_criterion(value: float, greatest: float) -> CriterionResult:
-    """How alike the codes of the models are to each other; independent models agree about nothing but garbage."""
+    """Require that the codes of the models differ: independent models agree only about garbage."""
     passed = value <= greatest
-    told = f"Cross-model pairwise similarity ({value:.2f})"
+    measured = f"Cross-model pairwise similarity ({value:.2f})"
     return CriterionResult(
         metric="cross_model_consistency",
         value=value,
         threshold=greatest,
         passed=passed,
-        description=f"{told} is within expected range (<={greatest:.2f})"
+        description=f"{measured} is within expected range (<={greatest:.2f})"
         if passed
-        else f"{told} is above the expected range (<={greatest:.2f}): the models collapsed to one code",
+        else f"{measured} is above the expected range (<={greatest:.2f}): the models collapsed to one code",
     )
 
 
 def domain_distance_criterion(value: float, greatest: float) -> CriterionResult:
-    """How far the features of the photo are from those of known muzzles."""
+    """Require that the features of the photo lie near those of known muzzles."""
     passed = value <= greatest
-    told = f"Distance to the features of known muzzles ({value:.2f})"
+    measured = f"Distance to the features of known muzzles ({value:.2f})"
     return CriterionResult(
         metric="domain_distance",
         value=value,
         threshold=greatest,
         passed=passed,
-        description=f"{told} is within the limit (<={greatest:.2f})"
+        description=f"{measured} is within the limit (<={greatest:.2f})"
         if passed
-        else f"{told} is above the limit (<={greatest:.2f}): this does not look like a muzzle",
+        else f"{measured} is above the limit (<={greatest:.2f}): this does not look like a muzzle",
     )
 
 
@@ -226,23 +226,23 @@ PROBE: Final = "the probe photo"
 
 
 def predicted(references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, limits: Limits) -> PredictResponse:
-    """The whole answer. The verdict is
+    """Return the whole response of /predict. The verdict is
 
     ``INVALID_INPUT`` when a photo shows no muzzle or the references are unlike each other,
     ``MATCH`` when all four criteria pass, and ``NO_MATCH`` otherwise.
     """
     codes, probe_code = [concatenated(each) for each in references], concatenated(probe)
-    found, mutual = verification(codes, probe_code), mutual_similarity(codes)
+    ensemble, mutual = verification(codes, probe_code), mutual_similarity(codes)
     photos = {f"reference photo {number}": each for number, each in enumerate(references, 1)} | {PROBE: probe}
     strangers = [name for name, each in photos.items() if domain_check(each, limits).decision.verdict != VALID]
     criteria = [
-        cosine_criterion(found.template.cosine, limits.cosine),
-        distance_criterion(found.template.distance, limits.distance),
+        cosine_criterion(ensemble.template.cosine, limits.cosine),
+        distance_criterion(ensemble.template.distance, limits.distance),
         mutual_criterion(mutual, limits.mutual),
         domain_criterion(strangers, len(photos)),
     ]
     return PredictResponse(
-        decision=decision(criteria, found.template, limits),
+        decision=decision(criteria, ensemble.template, limits),
         summary=PredictSummary(criteria=criteria),
         details=PredictDetails(
             models=[
@@ -250,19 +250,19 @@ def predicted(references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, limit
                 for row, number in enumerate(probe.model_ids)
             ],
             ensemble=EnsembleSummary(
-                template_vs_probe_cosine=found.template.cosine,
-                template_vs_probe_distance=found.template.distance,
-                **_spread(found),
+                template_vs_probe_cosine=ensemble.template.cosine,
+                template_vs_probe_distance=ensemble.template.distance,
+                **_spread(ensemble),
             ),
             reference_mutual_similarity=mutual,
         ),
     )
 
 
-def decision(criteria: Sequence[CriterionResult], found: Comparison, limits: Limits) -> Decision:
-    """Verdict, score and confidence from the four criteria, in the order of ``predicted``."""
+def decision(criteria: Sequence[CriterionResult], comparison: Comparison, limits: Limits) -> Decision:
+    """Decide verdict, score and confidence from the four criteria, in the order of ``predicted``."""
     cosine, distance, mutual, domain = criteria
-    certainty = confidence(found.distance, limits.distance)
+    certainty = confidence(comparison.distance, limits.distance)
     label = confidence_label(certainty)
     failed = [each for each in criteria if not each.passed]
     if not failed:
@@ -279,41 +279,41 @@ def decision(criteria: Sequence[CriterionResult], found: Comparison, limits: Lim
         reasons = " ".join(_why_not(each) for each in (cosine, distance) if not each.passed)
         explanation = f"The probe photo does not match the reference animal. {reasons}"
     return Decision(
-        verdict=verdict, score=found.cosine, confidence=certainty, confidence_label=label, explanation=explanation
+        verdict=verdict, score=comparison.cosine, confidence=certainty, confidence_label=label, explanation=explanation
     )
 
 
 def confidence(distance: float, greatest: float) -> float:
-    """``max(0, min(1, (threshold − distance) / threshold))``."""
+    """Return the contract's ``max(0, min(1, (threshold − distance) / threshold))``."""
     return round(max(0.0, min(1.0, (greatest - distance) / greatest)), PLACES)
 
 
 def confidence_label(value: float) -> str:
-    """The contract's word for a confidence of 0-1."""
+    """Return the contract's label of a confidence of 0-1."""
     if value <= 0:
         return "NOT_THE_ANIMAL"
     return "FAIR" if value < GOOD else "GOOD" if value < EXCELLENT else "EXCELLENT"
 
 
 def cosine_criterion(value: float, least: float) -> CriterionResult:
-    """Probe and template are alike enough."""
-    passed, (shown, threshold) = value >= least, _told(value, least)
+    """Require that probe and template are similar enough."""
+    passed, (shown, threshold) = value >= least, _formatted(value, least)
     subject = "Cosine similarity between probe and reference template"
     good, bad = f"({shown}) meets the required threshold ({threshold})", f"is {shown}, below the required {threshold}"
     return _criterion("cosine_similarity", value, least, passed, f"{subject} {good if passed else bad}")
 
 
 def distance_criterion(value: float, greatest: float) -> CriterionResult:
-    """Probe and template are near enough."""
-    passed, (shown, threshold) = value <= greatest, _told(value, greatest)
+    """Require that probe and template are near enough."""
+    passed, (shown, threshold) = value <= greatest, _formatted(value, greatest)
     subject = "Euclidean distance between probe and reference template"
     good, bad = f"({shown}) is within the allowed limit ({threshold})", f"is {shown}, above the allowed {threshold}"
     return _criterion("euclidean_distance", value, greatest, passed, f"{subject} {good if passed else bad}")
 
 
 def mutual_criterion(value: float, least: float) -> CriterionResult:
-    """The references are of one animal."""
-    passed, (shown, threshold) = value >= least, _told(value, least)
+    """Require that the references are of one animal."""
+    passed, (shown, threshold) = value >= least, _formatted(value, least)
     subject = "Reference photos mutual similarity"
     good = f"({shown}) exceeds the minimum required ({threshold})"
     bad = f"is {shown}, below the minimum required {threshold}: they may show different animals"
@@ -321,34 +321,34 @@ def mutual_criterion(value: float, least: float) -> CriterionResult:
 
 
 def domain_criterion(strangers: Sequence[str], photos: int) -> CriterionResult:
-    """Every photo shows a muzzle; the value is the share of those that do."""
-    told = (
+    """Require that every photo shows a muzzle; the value is the share of those that do."""
+    description = (
         f"Not valid muzzle images: {', '.join(strangers)}" if strangers else "Photos appear to be valid muzzle images"
     )
     value = round((photos - len(strangers)) / photos, PLACES)
-    return _criterion("domain_check", value, 1.0, not strangers, told)
+    return _criterion("domain_check", value, 1.0, not strangers, description)
 
 
 def model_verification(number: int, references: Sequence[Vector], probe: Vector) -> ModelVerification:
-    """What one model says, of its codes alone."""
-    found = verification(references, probe)
+    """Return what one model says, by its codes alone."""
+    own = verification(references, probe)
     return ModelVerification(
         model_id=number,
-        template_vs_probe_cosine=found.template.cosine,
-        template_vs_probe_distance=found.template.distance,
+        template_vs_probe_cosine=own.template.cosine,
+        template_vs_probe_distance=own.template.distance,
         reference_vs_probe=[
             ReferenceVsProbe(reference_index=index, cosine_similarity=each.cosine, euclidean_distance=each.distance)
-            for index, each in enumerate(found.references)
+            for index, each in enumerate(own.references)
         ],
-        **_spread(found),
+        **_spread(own),
     )
 
 
-def _spread(found: Verification) -> dict[str, float]:
+def _spread(verified: Verification) -> dict[str, float]:
     return {
-        "mean_cosine": found.mean_cosine,
-        "min_cosine": float(np.min(found.cosines)),
-        "max_cosine": float(np.max(found.cosines)),
+        "mean_cosine": verified.mean_cosine,
+        "min_cosine": float(np.min(verified.cosines)),
+        "max_cosine": float(np.max(verified.cosines)),
     }
 
 
@@ -357,15 +357,15 @@ def _criterion(metric: str, value: float, threshold: float, passed: bool, descri
 
 
 def _why_not(criterion: CriterionResult) -> str:
-    shown, threshold = _told(criterion.value, criterion.threshold)
+    shown, threshold = _formatted(criterion.value, criterion.threshold)
     if criterion.metric == "cosine_similarity":
         how = "far below" if criterion.threshold - criterion.value >= FAR_BELOW else "below"
         return f"Cosine similarity ({shown}) is {how} the required threshold ({threshold})."
     return f"Euclidean distance ({shown}) exceeds the allowed limit ({threshold})."
 
 
-def _told(value: float, threshold: float) -> tuple[str, str]:
-    """Both to two places, or to four where they would look the same and are not."""
+def _formatted(value: float, threshold: float) -> tuple[str, str]:
+    """Format both to two places, or to four where they differ but would look the same."""
     places = 2 if value == threshold or f"{value:.2f}" != f"{threshold:.2f}" else PLACES
     return f"{value:.{places}f}", f"{threshold:.{places}f}"
 
@@ -374,19 +374,19 @@ NOBODY = Comparison(0.0, 2.0)
 
 
 def ranked(probe: MuzzleEncoding, templates: Sequence[tuple[str, Vector]]) -> list[Candidate]:
-    """All candidates, the nearest first; of two alike the one whose id comes first."""
+    """Rank all candidates by distance, then by id."""
     code = concatenated(probe)
-    found = [(animal_id, compared(template, code)) for animal_id, template in templates]
+    comparisons = [(animal_id, compared(template, code)) for animal_id, template in templates]
     return [
         Candidate(animal_id=animal_id, cosine_similarity=each.cosine, euclidean_distance=each.distance)
-        for animal_id, each in sorted(found, key=lambda pair: (pair[1].distance, pair[0]))
+        for animal_id, each in sorted(comparisons, key=lambda pair: (pair[1].distance, pair[0]))
     ]
 
 
 def identified(
     probe: MuzzleEncoding, candidates: Sequence[Candidate], limits: Limits
 ) -> tuple[IdentifyDecision, IdentifySummary]:
-    """The decision on the best of the candidates, which are ranked, and its criteria."""
+    """Decide whether the best of the ranked candidates is the animal on the photo, with the criteria."""
     scores = [candidate.cosine_similarity for candidate in candidates[:2]]
     score, second = scores[0] if scores else NOBODY.cosine, scores[1] if len(scores) > 1 else 0.0
     distance = candidates[0].euclidean_distance if candidates else NOBODY.distance
@@ -423,13 +423,15 @@ def identified(
 
 
 def margin_criterion(value: float, least: float) -> CriterionResult:
-    """The best candidate stands out from the next one."""
+    """Require that the best candidate stands out from the next one."""
     passed = value >= least
-    told = f"The best candidate is {value:.2f} above the next one"
+    measured = f"The best candidate is {value:.2f} above the next one"
     return CriterionResult(
         metric="margin",
         value=value,
         threshold=least,
         passed=passed,
-        description=f"{told}, at least {least:.2f} are required" if passed else f"{told}; {least:.2f} are required",
+        description=f"{measured}, at least {least:.2f} are required"
+        if passed
+        else f"{measured}; {least:.2f} are required",
     )

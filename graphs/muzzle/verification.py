@@ -28,12 +28,12 @@ CODE_PLACES = 6
 
 
 def add_predict_routes(router: APIRouter, context: Context) -> None:
-    """predict, predict/file."""
+    """Add /predict and /predict/file."""
     photos = MuzzlePhotos(context)
 
     async def verify(references: Sequence[Photo], probe: Photo) -> PredictResponse:
-        *templates, found = await photos.encode([*references, probe])
-        return predicted(templates, found, limits_of(context.settings, found.thresholds))
+        *templates, encoding = await photos.encode([*references, probe])
+        return predicted(templates, encoding, limits_of(context.settings, encoding.thresholds))
 
     @router.post("/predict", tags=["Verification"], responses=PHOTOS_RESPONSES)
     async def predict_endpoint(request: PredictRequest) -> PredictResponse:
@@ -59,7 +59,7 @@ def add_predict_routes(router: APIRouter, context: Context) -> None:
 
 
 def add_encode_routes(router: APIRouter, context: Context) -> None:
-    """encode, encode/file."""
+    """Add /encode and /encode/file."""
     photos = MuzzlePhotos(context)
 
     async def encode(files: Sequence[Photo], names: Sequence[str]) -> EncodeResponse:
@@ -89,7 +89,7 @@ def add_encode_routes(router: APIRouter, context: Context) -> None:
 
 
 def add_domain_check_routes(router: APIRouter, context: Context) -> None:
-    """domain-check, domain-check/file."""
+    """Add /domain-check and /domain-check/file."""
     photos = MuzzlePhotos(context)
 
     async def check(photo: Photo) -> DomainCheckResponse:
@@ -110,7 +110,7 @@ def add_domain_check_routes(router: APIRouter, context: Context) -> None:
 
 
 def encoded(index: int, name: str, encoding: MuzzleEncoding, checked: DomainCheckResponse) -> EncodedImageResult:
-    """One photo of an answer; numbers to six places, which is all that a float32 near 0.1 tells apart."""
+    """Return one photo of a response; values to six places, the resolution of a float32 near 0.1."""
     codes: list[list[float]] = np.round(encoding.codes.astype(np.float64), CODE_PLACES).tolist()
     return EncodedImageResult(
         index=index,

@@ -51,9 +51,9 @@ class PhotoAnalysis:
         self._decoder = ImageDecoder(context.settings.max_image_pixels)
 
     async def of(self, data: bytes, image: ImageInput, flags: Flags, clock: Clock) -> PhotoResult:
-        """The result of one encoded picture. Raises the first StageError of any part; the other parts are cancelled.
+        """Analyse one encoded picture. Raises the first StageError of any part and cancels the others.
 
-        ``clock`` is the one that started when the picture was asked for.
+        ``clock`` started when the picture was requested.
         """
         async with self._decoder.decoded(data) as picture:
             async with task_group() as group:
@@ -143,7 +143,7 @@ class PhotoAnalysis:
 
 
 def _region(face: Face) -> Region:
-    """The face's box in whole pixels."""
+    """Return the box of a face in whole pixels."""
     left, top = round(face.x), round(face.y)
     return Region(x=left, y=top, w=round(face.x + face.width) - left, h=round(face.y + face.height) - top)
 
@@ -151,9 +151,9 @@ def _region(face: Face) -> Region:
 logger = logging.getLogger("ray.serve")
 
 FILES_AT_ONCE: Final = 8
-"""Encoded pictures of one request at hand: enough that slow hosts are waited for together."""
+"""Encoded pictures of one request in memory: enough to wait for slow hosts concurrently."""
 PICTURES_AT_ONCE: Final = 4
-"""Decoded ones: keeps every stage busy, and is half of what the gateway holds for all requests."""
+"""Decoded pictures of one request: enough to keep every stage busy, half of what the gateway holds in all."""
 
 
 async def encoded(context: Context, image: ImageInput) -> bytes:
@@ -167,7 +167,7 @@ async def encoded(context: Context, image: ImageInput) -> bytes:
 async def analyze_all(
     context: Context, analysis: PhotoAnalysis, images: Sequence[ImageInput], flags: Flags
 ) -> list[PhotoResult]:
-    """One result per image, in order; ``error`` is set on those that failed, each for itself."""
+    """Return one result per image, in order; ``error`` is set on each that failed."""
     files, pictures = asyncio.Semaphore(FILES_AT_ONCE), asyncio.Semaphore(PICTURES_AT_ONCE)
 
     async def one(image: ImageInput) -> PhotoResult:
@@ -202,7 +202,7 @@ def _failed(image: ImageInput, error: Exception, clock: Clock) -> PhotoResult:
 
 
 def add_analyze_routes(router: APIRouter, context: Context) -> None:
-    """analyze, analyze/batch."""
+    """Add /analyze and /analyze/batch."""
     analysis = PhotoAnalysis(context)
 
     @router.post("/analyze")

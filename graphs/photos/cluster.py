@@ -17,7 +17,7 @@ from vision.errors import InvalidInput
 
 
 def add_cluster_route(router: APIRouter, context: Context) -> None:
-    """cluster."""
+    """Add /cluster."""
     settings = context.settings
 
     @router.post("/cluster")
@@ -55,9 +55,9 @@ def add_cluster_route(router: APIRouter, context: Context) -> None:
 
 
 def matrix_of(embeddings: Sequence[Any]) -> NDArray[np.float32]:
-    """float32[n, d] from lists of numbers. Raises ClusteringError naming the first that is none or of another length.
+    """Convert lists of numbers to float32[n, d].
 
-    A row at a time, so that the event loop gets its turns.
+    Raises ClusteringError that names the first entry that is no list of numbers or has another length.
     """
     rows = [_row(number, values) for number, values in enumerate(embeddings)]
     for number, row in enumerate(rows):

@@ -24,7 +24,7 @@ MAX_SIDE: Final = 1568
 """Pixels; providers shrink larger pictures to about this before their model sees them."""
 JPEG_QUALITY: Final = 85
 MARGIN_S: Final = 1.0
-"""Seconds of a request that are kept for its answer."""
+"""Seconds of a request that are reserved for its response."""
 
 NO_IMAGE: Final = "image_url must be an http or https URL, or the id or public_url of a stored asset."
 
@@ -33,11 +33,11 @@ _MEDIA_PATH = re.compile(rf"(?:/api/v1)?/media/([0-9a-f]{{{ID_LENGTH}}})(?:/cont
 
 
 def add_describe_route(router: APIRouter, context: Context) -> None:
-    """analyze/llm."""
+    """Add /analyze/llm."""
     settings, library = context.settings, Library(context)
 
     async def stored(http: Request, image_url: str) -> Asset | None:
-        """The asset of this service that an id or URL means, None where it means something else."""
+        """Return the asset of this service that an id or URL names, or None."""
         url = _split(image_url)
         ours = not url.scheme or url.netloc == http.url.netloc
         match = (_ID.fullmatch(image_url) or _MEDIA_PATH.fullmatch(url.path)) if ours else None
@@ -52,7 +52,10 @@ def add_describe_route(router: APIRouter, context: Context) -> None:
         return None
 
     async def image_for(http: Request, image_url: str) -> str:
-        """What the stage is told to look at. Raises InvalidInput, InvalidMedia, AssetNotFound and ImageFetchError."""
+        """Return a URL for the model, a data URL where it needs one.
+
+        Raises InvalidInput, InvalidMedia, AssetNotFound and ImageFetchError.
+        """
         asset = await stored(http, image_url)
         if asset is not None:
             picture = await library.picture(asset)
@@ -98,7 +101,7 @@ def _split(url: str) -> SplitResult:
 
 
 def data_url(picture: bytes, max_pixels: int) -> str:
-    """An encoded picture as a data URL: JPEG, no side over 1568 pixels. Raises InvalidMedia and MediaTooLarge."""
+    """Encode a picture as a data URL: JPEG, no side over 1568 pixels. Raises InvalidMedia and MediaTooLarge."""
     image = Image.fromarray(decode(picture, max_pixels=max_pixels, shrink_to=MAX_SIDE // 2))
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     file = BytesIO()

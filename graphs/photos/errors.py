@@ -1,4 +1,4 @@
-"""Errors in the words of the photo API, and those that only it has."""
+"""Errors of the photo API, and the codes of its contract."""
 
 from typing import Any, Final
 
@@ -32,11 +32,11 @@ CODES: Final[dict[type[StageError], tuple[int, str]]] = {
     errors.StageUnavailable: (503, "model_not_ready"),
     errors.ProcessingFailed: (500, "internal_error"),
 }
-"""Where the contract has a word of its own; any other error keeps its status, and its code in lower case."""
+"""Statuses and codes that the contract names; any other error keeps its status, and its code in lower case."""
 
 
 def code_of(error: StageError) -> tuple[int, str]:
-    """(status, code) of an error in the photo API."""
+    """Return the (status, code) of an error in the photo API."""
     for kind in type(error).__mro__:
         if kind in CODES:
             return CODES[kind]

@@ -17,7 +17,7 @@ MEDIUM_AESTHETIC: Final = 5.0
 
 
 def overall_quality(brisque: float, technical: float) -> Label:
-    """``brisque``: 0-100, lower is better; ``technical``: NIMA's mean rating, 1-10. Both must be good enough."""
+    """Label a picture by BRISQUE (0-100, lower is better) and NIMA's mean technical rating (1-10); the worse counts."""
     if brisque < HIGH_BRISQUE and technical >= HIGH_TECHNICAL:
         return "high"
     if brisque < MEDIUM_BRISQUE and technical >= MEDIUM_TECHNICAL:
@@ -26,7 +26,7 @@ def overall_quality(brisque: float, technical: float) -> Label:
 
 
 def aesthetic_label(aesthetic: float) -> Label:
-    """``aesthetic``: NIMA's mean rating, 1-10."""
+    """Label a picture by NIMA's mean aesthetic rating, 1-10."""
     if aesthetic >= HIGH_AESTHETIC:
         return "high"
     return "medium" if aesthetic >= MEDIUM_AESTHETIC else "low"

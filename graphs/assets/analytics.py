@@ -3,7 +3,8 @@
 import numpy as np
 from fastapi import APIRouter
 
-from deployments.analysis.anomalies import Anomalies, AnomalyQuery
+from deployments.analysis.anomalies import ANOMALIES, AnomalyQuery
+from deployments.analysis.clusters import CLUSTERS
 from graphs.assets.features import FeatureSource
 from graphs.assets.matching import failed
 from graphs.assets.models import (
@@ -17,11 +18,8 @@ from graphs.assets.models import (
 from graphs.assets.similarity import certainty
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
-from vision.clustering import Clustering, ClusterQuery
+from vision.clustering import ClusterQuery
 from vision.errors import InvalidInput
-
-ANOMALIES = "analysis/anomalies"
-CLUSTERS = "analysis/clusters"
 
 
 def analytics_router(context: Context, library: Library, features: FeatureSource) -> APIRouter:
@@ -39,7 +37,7 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
         tested = [asset_id for asset_id in test_ids if asset_id in found]
         if not tested:
             raise InvalidInput(f"None of the test assets could be read: {next(iter(failures.values())).message}")
-        answer: Anomalies = await context.stages[ANOMALIES](
+        answer = await context.stage(ANOMALIES)(
             AnomalyQuery(np.array(references), np.stack([found[asset_id].unit for asset_id in tested]))
         )
         threshold = request.anomaly_threshold
@@ -79,7 +77,7 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
             raise InvalidInput(
                 f"Clustering needs at least 2 different assets with features; {len(ids)} of these have them."
             )
-        answer: Clustering = await context.stages[CLUSTERS](
+        answer = await context.stage(CLUSTERS)(
             ClusterQuery(
                 np.stack([found[asset_id].unit for asset_id in ids]),
                 method=request.cluster_method,

@@ -2,30 +2,42 @@
 
 from fastapi import APIRouter, FastAPI
 
+from deployments.analysis.anomalies import ANOMALIES
+from deployments.analysis.clusters import CLUSTERS
+from deployments.analysis.groups import GROUPS
+from deployments.analysis.nearest import NEAREST
 from deployments.embed.dinov3 import DINOV3
+from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
-from graphs.assets.analytics import ANOMALIES, CLUSTERS, analytics_router
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE
+from deployments.quality.composition import COMPOSITION
+from deployments.quality.exposure import EXPOSURE
+from deployments.quality.nima import NIMA
+from graphs.assets.analytics import analytics_router
 from graphs.assets.characters import characters_router
 from graphs.assets.composition import composition_router
 from graphs.assets.configuration import Configuration, configuration_router
 from graphs.assets.continuity import continuity_router
 from graphs.assets.features import FeatureSource
-from graphs.assets.grouping import GROUPS, Grouping
+from graphs.assets.grouping import Grouping
 from graphs.assets.info import info_router
 from graphs.assets.likeness import Comparison
 from graphs.assets.matching import matching_router
-from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, EXPOSURE, FACES, NIMA, Measures
+from graphs.assets.measures import Measures
 from graphs.assets.media import media_router
-from graphs.assets.nearest import NEAREST
 from graphs.assets.quality import quality_router
 from graphs.indexing.faces import FaceSource
 from graphs.web.context import Context
 from graphs.web.schemas import ErrorBody
 from graphs.web.uploads.library import Library
 
-STAGES = (
-    *(DINOV3.key, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
-    *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY.key),
+STAGES = tuple(
+    ref.key
+    for ref in (
+        *(DINOV3, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
+        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
+    )
 )
 ERRORS = {
     400: "the request or the file is not what the route takes",

@@ -14,7 +14,6 @@ from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Library
 from stores.cache import Cache
 from stores.records import Asset, Features
-from vision.embed.embedding import Embedding
 from vision.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 
 INFO_TTL_S = 15.0
@@ -151,7 +150,7 @@ class FeatureSource:
 
     async def _compute(self, asset: Asset) -> Features:
         try:
-            embedding: Embedding = await self._stage(self._library.picture_key(asset))
+            embedding = await self._stage(self._library.picture_key(asset))
         except MediaNotFound:
             raise AssetNotFound([asset.asset_id]) from None
         except InvalidMedia as error:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.analysis.groups import GroupQuery, Groups
+from deployments.analysis.groups import GROUPS, GroupQuery
 from graphs.assets.character_models import Basis, CharacterGroup, FaceBox, GroupedAsset
 from graphs.assets.features import FeatureSource
 from graphs.indexing.faces import EmbeddedFace, FaceSource
@@ -22,7 +22,6 @@ from vision.errors import StageError
 from vision.faces.calibration import face_cosine, image_cosine
 from vision.faces.face import Face
 
-GROUPS = "analysis/groups"
 PROMINENT: Final = 0.5
 """Height of a face, relative to the largest one of its picture, from which on it is a person of its own."""
 PEOPLE_OF_ONE: Final = 10
@@ -43,7 +42,7 @@ class Grouping:
     """Groups assets by face, and those without one by their whole pictures."""
 
     def __init__(self, context: Context, features: FeatureSource, faces: FaceSource) -> None:
-        self._stages = context.stages
+        self._stage = context.stage(GROUPS)
         self._features = features
         self._faces = faces
 
@@ -73,7 +72,7 @@ class Grouping:
         ids = list(dict.fromkeys(member.asset.asset_id for member in members))
         owners = np.array([ids.index(member.asset.asset_id) for member in members])
         vectors = np.stack([member.vector for member in members])
-        groups: Groups = await self._stages[GROUPS](GroupQuery(vectors, owners, least_cosine))
+        groups = await self._stage(GroupQuery(vectors, owners, least_cosine))
         return [
             _group([members[index] for index in own], groups.centrality[own], basis)
             for own in (np.flatnonzero(groups.labels == label) for label in range(int(groups.labels.max()) + 1))

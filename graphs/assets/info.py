@@ -7,9 +7,17 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.analysis.anomalies import ANOMALIES
+from deployments.analysis.clusters import CLUSTERS
+from deployments.analysis.nearest import NEAREST
 from deployments.embed.dinov3 import DINOV3
+from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
-from graphs.assets.measures import BLUR, BRISQUE, COMPOSITION, FACES, NIMA
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE
+from deployments.quality.composition import COMPOSITION
+from deployments.quality.nima import NIMA
+from deployments.serving.stage import StageRef
 from graphs.assets.scores import EXPLAINED
 from graphs.assets.verdicts import EXPLAINED as VERDICTS
 from graphs.web.context import Context, Timer
@@ -59,6 +67,10 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
         embed = infos[DINOV3.key]
         settings = context.settings
         loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
+
+        def ready(*refs: StageRef[Any, Any]) -> bool:
+            return all(loaded[ref.key] for ref in refs)
+
         answer = ModelInfo(
             serving=ServingModel(
                 model_name=embed.get("model"),
@@ -74,14 +86,14 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 centred=embed.get("centred"),
             ),
             capabilities={
-                "feature_extraction": loaded[DINOV3.key],
-                "similarity": loaded[DINOV3.key],
-                "semantic_search": loaded[DINOV3.key] and loaded["analysis/nearest"],
-                "clustering": loaded[DINOV3.key] and loaded["analysis/clusters"],
-                "anomaly_detection": loaded[DINOV3.key] and loaded["analysis/anomalies"],
-                "quality_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (BLUR, BRISQUE, NIMA)),
-                "composition_analysis": loaded[COMPOSITION] and loaded[FACES],
-                "character_analysis": loaded[DINOV3.key] and all(loaded[key] for key in (FACES, IDENTITY.key)),
+                "feature_extraction": ready(DINOV3),
+                "similarity": ready(DINOV3),
+                "semantic_search": ready(DINOV3, NEAREST),
+                "clustering": ready(DINOV3, CLUSTERS),
+                "anomaly_detection": ready(DINOV3, ANOMALIES),
+                "quality_analysis": ready(DINOV3, BLUR, BRISQUE, NIMA),
+                "composition_analysis": ready(COMPOSITION, FACES),
+                "character_analysis": ready(DINOV3, FACES, IDENTITY),
             },
             scores=EXPLAINED | VERDICTS,
             limits={
@@ -90,7 +102,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "max_image_pixels": settings.max_image_pixels,
                 "max_video_bytes": settings.max_video_bytes,
             },
-            status="ready" if all(loaded.values()) else "degraded" if loaded[DINOV3.key] else "not_loaded",
+            status="ready" if all(loaded.values()) else "degraded" if ready(DINOV3) else "not_loaded",
             stages=everything,
             processing_time=clock.seconds,
         )

@@ -5,25 +5,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.quality.blur import Sharpness
-from deployments.quality.brisque import Distortion
-from deployments.quality.nima import Ratings
+from deployments.people.faces import FACES
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE
+from deployments.quality.composition import COMPOSITION
+from deployments.quality.exposure import EXPOSURE
+from deployments.quality.nima import NIMA
 from graphs.assets.scores import quality_score, sharpness_score
 from graphs.web.context import Context, task_group
 from graphs.web.images import DecodedImage, ImageDecoder
 from graphs.web.uploads.library import Library
 from stores.records import Asset
 from vision.errors import ModelNotLoaded, StageError
-from vision.faces.face import Face
 from vision.quality.composition import Composition
 from vision.quality.exposure import Lighting
-
-BLUR = "quality/blur"
-BRISQUE = "quality/brisque"
-NIMA = "quality/nima"
-EXPOSURE = "quality/exposure"
-COMPOSITION = "quality/composition"
-FACES = "people/faces"
 
 ASSETS_AT_ONCE: Final = 4
 """Pictures of one batch at hand: half of what the gateway holds for all requests."""
@@ -57,7 +52,7 @@ class Measures:
     """Runs the quality stages on assets; each asset is read and decoded once a call."""
 
     def __init__(self, context: Context, library: Library) -> None:
-        self._stages = context.stages
+        self._context = context
         self._library = library
         self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
@@ -76,7 +71,7 @@ class Measures:
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             async with task_group() as group:
                 quality = group.create_task(self._quality(picture))
-                lighting = group.create_task(self._stages[EXPOSURE](picture.image))
+                lighting = group.create_task(self._context.stage(EXPOSURE)(picture.image))
                 framing = group.create_task(self._framing(picture))
             return quality.result(), lighting.result(), framing.result()
 
@@ -106,13 +101,12 @@ class Measures:
 
     async def _quality(self, picture: DecodedImage) -> Quality:
         async with task_group() as group:
-            calls = [group.create_task(self._stages[key](picture.image)) for key in (BLUR, BRISQUE, NIMA)]
-        sharpness: Sharpness
-        distortion: Distortion
-        ratings: Ratings
-        sharpness, distortion, ratings = (call.result() for call in calls)
+            blur = group.create_task(self._context.stage(BLUR)(picture.image))
+            brisque = group.create_task(self._context.stage(BRISQUE)(picture.image))
+            nima = group.create_task(self._context.stage(NIMA)(picture.image))
+        sharpness, distortion, ratings = blur.result(), brisque.result(), nima.result()
         if ratings.technical is None:
-            raise ModelNotLoaded(f"{NIMA} has no technical weights, so there is no quality score.")
+            raise ModelNotLoaded(f"{NIMA.key} has no technical weights, so there is no quality score.")
         return Quality(
             technical=round(ratings.technical.mean, 4),
             brisque=round(distortion.score, 4),
@@ -120,6 +114,6 @@ class Measures:
         )
 
     async def _framing(self, picture: DecodedImage) -> Framing:
-        faces: tuple[Face, ...] = await self._stages[FACES](picture.image)
-        composition: Composition = await self._stages[COMPOSITION]((picture.image, faces))
+        faces = await self._context.stage(FACES)(picture.image)
+        composition = await self._context.stage(COMPOSITION)((picture.image, faces))
         return Framing(composition, picture.width, picture.height, len(faces))

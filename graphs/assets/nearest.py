@@ -2,7 +2,8 @@
 
 import logging
 
-from deployments.serving.vector_search import Forget, NearestQuery, SearchResult
+from deployments.analysis.nearest import NEAREST
+from deployments.serving.vector_search import Forget, NearestQuery
 from graphs.assets.features import FeatureSource
 from graphs.assets.similarity import Similarity, of_cosine
 from graphs.web.context import Context
@@ -12,7 +13,6 @@ from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 
-NEAREST = "analysis/nearest"
 SPARE = 16
 
 
@@ -20,7 +20,7 @@ async def search(
     context: Context, library: Library, query: Features, k: int
 ) -> tuple[list[tuple[Asset, Similarity]], int]:
     """(the k assets most similar to the query, best first; how many were searched); the query itself left out."""
-    answer: SearchResult = await context.stages[NEAREST](NearestQuery(query.model_version, query.unit, k + SPARE))
+    answer = await context.stage(NEAREST)(NearestQuery(query.model_version, query.unit, k + SPARE))
     hits = answer.neighbours
     assets = await library.known(hit.asset_id for hit in hits)
     stale = tuple(hit.asset_id for hit in hits if hit.asset_id not in assets)
@@ -48,6 +48,6 @@ async def forget(context: Context, features: FeatureSource, asset_id: str) -> No
 
 async def _forget(context: Context, request: Forget) -> None:
     try:
-        await context.stages[NEAREST](request)
+        await context.stage(NEAREST)(request)
     except StageError as error:
         logger.warning("index keeps %d deleted assets: %s", len(request.asset_ids), error.code)

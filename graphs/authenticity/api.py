@@ -3,16 +3,21 @@
 from fastapi import APIRouter, FastAPI
 
 from configs.settings import Settings
+from deployments.forensics.signal import SIGNAL
+from deployments.forensics.speech import SPEECH
+from deployments.forensics.temporal import TEMPORAL
+from deployments.forensics.visual import VISUAL
+from deployments.forensics.voice import VOICE
+from deployments.people.faces import FACES
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
 from graphs.authenticity.models import Detail
-from graphs.authenticity.moving import IDENTITY, TEMPORAL
-from graphs.authenticity.pictures import FACES, SIGNAL, VIDEO_FACES, VISUAL
 from graphs.authenticity.routes import add_routes
 from graphs.authenticity.uploads import MOST_IN_BATCH
-from graphs.authenticity.voices import SPEECH, VOICE
 from graphs.web.context import Context
 
 PREFIX = "/api/v1"
-STAGES = (FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE)
+STAGES = tuple(ref.key for ref in (FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE))
 ERRORS = {
     400: "not a file of the kind that the route takes, or no form with a file",
     401: "wrong or missing API key",

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from deployments.forensics.signal import Signals
 from deployments.forensics.temporal import Temporal
@@ -90,13 +90,13 @@ def unheard(reason: str) -> SoundFindings:
 Movement = Temporal | Absent
 
 
-async def found(call: Awaitable[Any], kind: type[T]) -> T | Absent:
+async def found(call: Awaitable[T]) -> T | Absent:
     """What a stage answers, or why it cannot: no weights, no replica, or an input that it can say nothing of.
 
     Overload and the end of the request's time are failures of the request, and are raised.
     """
     try:
-        answer = await call
+        return await call
     except DeadlineExceeded:
         raise
     except (ModelNotLoaded, StageUnavailable) as error:
@@ -108,5 +108,3 @@ async def found(call: Awaitable[Any], kind: type[T]) -> T | Absent:
             raise
         logger.warning("a signal failed: %s", error.message)
         return Absent(error.message, fault=True)
-    assert isinstance(answer, kind)
-    return answer

@@ -1,16 +1,16 @@
 """Everything the stages can tell of one video: single frames, a face that is followed, and the sound."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployments.forensics.temporal import Temporal
-from deployments.people.identity import FaceVector
+from deployments.forensics.temporal import TEMPORAL, Temporal
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.stage import share
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found, unheard
 from graphs.authenticity.footage import Footage
 from graphs.authenticity.fusion import pooled
-from graphs.authenticity.pictures import VIDEO_FACES, look
+from graphs.authenticity.pictures import look
 from graphs.authenticity.sampling import evenly
 from graphs.authenticity.sound import opened_sound
 from graphs.authenticity.tracking import Follower
@@ -18,12 +18,9 @@ from graphs.authenticity.uploads import Handed
 from graphs.authenticity.voices import listen
 from graphs.web.context import Context, task_group
 from vision.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
-from vision.faces.face import Face
 from vision.images import Pixels
 from vision.media.reader import StreamFacts
 
-IDENTITY = "people/identity"
-TEMPORAL = "forensics/temporal"
 TOP = 0.25
 """Share of the frames, those of highest risk, that stand for the video: a change need not be in all of it."""
 NO_TRACK = "no face is seen long enough to be followed"
@@ -114,9 +111,9 @@ async def _movement(context: Context, footage: Footage) -> Movement:
     try:
         async for time, pixels in footage.row():
             image = await share(pixels)
-            faces: tuple[Face, ...] = follower.chosen(await context.stages[VIDEO_FACES](image))
+            faces = follower.chosen(await context.stage(VIDEO_FACES)(image))
             if faces:
-                vectors: Sequence[FaceVector] = await context.stages[IDENTITY]((image, faces))
+                vectors = await context.stage(IDENTITY)((image, faces))
                 follower.see(time, pixels, faces, [vector.vector for vector in vectors])
     except (ModelNotLoaded, StageUnavailable, ProcessingFailed) as error:
         return Absent(error.message, fault=True)
@@ -125,7 +122,7 @@ async def _movement(context: Context, footage: Footage) -> Movement:
     track = follower.track()
     if track is None:
         return Absent(NO_TRACK, fault=False)
-    return await found(context.stages[TEMPORAL](track), Temporal)
+    return await found(context.stage(TEMPORAL)(track))
 
 
 async def _sound(context: Context, handed: Handed) -> SoundFindings | None:

@@ -6,17 +6,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.forensics.speech import STEP_S
-from deployments.forensics.voice import Voice
+from deployments.forensics.speech import SPEECH, STEP_S
+from deployments.forensics.voice import VOICE
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.sound import RATE, Heard, Samples
 from graphs.web.context import Context, task_group
 from vision.errors import ModelNotLoaded, StageUnavailable
 from vision.forensics.voices import SAMPLES
-
-SPEECH = "forensics/speech"
-VOICE = "forensics/voice"
 
 PART: Final = 30 * RATE
 LEAD: Final = RATE
@@ -76,7 +73,7 @@ async def _speech(context: Context, samples: Samples) -> NDArray[np.bool_]:
     for start in range(0, len(samples), PART):
         lead = min(start, LEAD) // STEP * STEP
         part = np.array(samples[start - lead : start + PART])
-        chances.append((await context.stages[SPEECH](part))[lead // STEP :])
+        chances.append((await context.stage(SPEECH)(part))[lead // STEP :])
     speaks: NDArray[np.bool_] = np.concatenate(chances) >= SPEAKS
     return speaks
 
@@ -87,7 +84,7 @@ async def _judged(context: Context, samples: Samples, starts: list[int]) -> tupl
     async def one(start: int) -> Segment:
         async with room:
             part = np.array(samples[start : start + SAMPLES])
-            voice: Voice = await context.stages[VOICE](part)
+            voice = await context.stage(VOICE)(part)
             return Segment(start / RATE, (start + len(part)) / RATE, voice.probability)
 
     async with task_group() as group:

@@ -109,7 +109,7 @@ async def _frames(
 async def _movement(context: Context, footage: Footage) -> Movement:
     follower = Follower()
     try:
-        async for time, pixels in footage.row():
+        async for time, pixels in footage.face_frames():
             image = await share(pixels)
             faces = follower.chosen(await context.stage(VIDEO_FACES)(image))
             if faces:

@@ -163,7 +163,7 @@ def _decode_seconds(path: Path) -> float:
         async with Footage.opened(path) as footage:
             for number in evenly(len(footage.times), 16):
                 await footage.frame_near(number)
-            async for _ in footage.row():
+            async for _ in footage.face_frames():
                 pass
         return time.perf_counter() - started
 

@@ -1,8 +1,8 @@
 """The frames of a video by decord, behind the interface of ``VideoReader``.
 
-decord gives other frames than asked for on MPEG-TS, trimmed files and open GOPs, decodes ahead without a limit, and
-ends its process on some damaged files. So it gets only videos that the packet index shows to be safe, in a process
-that is stopped while nobody waits for it and killed when it takes too long.
+decord returns other frames than asked for on MPEG-TS, trimmed files and open GOPs, decodes ahead without a limit, and
+aborts its process on some damaged files. So it only gets videos that the packet index shows to be safe, in a child
+process that is stopped between requests and killed when one takes too long.
 """
 
 import signal
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from vision.media.container import TIMEOUT_S
 from vision.media.plan import FrameOutOfRange
 from vision.media.reader import VideoReader
 
+Backend = Literal["pyav", "decord"]
+
 BATCH: Final = 8
 """Frames of one request to the process."""
 SAFE_CODECS: Final = {"h264", "hevc", "vp8", "vp9", "mpeg4", "mjpeg"}
@@ -31,11 +33,11 @@ TOLERANCE_S: Final = 1e-3
 
 
 class UnsafeForDecord(InvalidInput):
-    """decord may give wrong frames of this video; VideoReader does not."""
+    """decord may return wrong frames of this video; VideoReader does not."""
 
 
 class DecordReader:
-    """Frames of one video file; as VideoReader, but for whole files on disk only.
+    """Frames of one video file on disk, as by VideoReader; use it on one thread at a time, and close it.
 
     Raises InvalidMedia, UnsafeForDecord, and ProcessingFailed when decord's process dies or takes ``timeout_s``.
     """
@@ -43,10 +45,10 @@ class DecordReader:
     def __init__(self, source: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path = source
         self._timeout_s = timeout_s
+        self._process: _Process | None = None
         with VideoReader(source, timeout_s=timeout_s) as reader:
-            reasons = unsafe(reader) + ["it is fragmented"] * is_fragmented(source)
-            if reasons:
-                raise UnsafeForDecord(f"decord is not to be trusted with this video: {', '.join(reasons)}.")
+            if reasons := decord_objections(reader, source):
+                raise UnsafeForDecord(f"decord cannot be trusted with this video: {', '.join(reasons)}.")
             self.facts, self.times = reader.facts, reader.times
 
     def __enter__(self) -> "DecordReader":
@@ -56,46 +58,81 @@ class DecordReader:
         self.close()
 
     def close(self) -> None:
-        """Nothing is kept open between calls."""
+        """Kill decord's process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
 
     def frame(self, number: int) -> Pixels:
-        """As VideoReader."""
+        """Return RGB, uint8 (H, W, 3). Raises FrameOutOfRange."""
         if not 0 <= number < len(self.times):
             raise FrameOutOfRange.of(number, len(self.times) - 1)
-        return next(self.frames(number, number + 1))[2]
+        return next(self.pictures(number, number + 1))[1]
 
     def frames(
         self, start: int = 0, stop: int | None = None, step: int = 1, size: tuple[int, int] | None = None
     ) -> Iterator[tuple[int, float, Pixels]]:
-        """As VideoReader; with a ``size``, pixels differ a little, as decord scales by another filter."""
+        """Yield number, time and RGB pixels of every ``step``-th frame from ``start`` to before ``stop``.
+
+        ``size`` is (width, height) of the result.
+        """
+        for number, picture in self.pictures(start, stop, step):
+            yield number, float(self.times[number]), self.pixels(picture, size)
+
+    def pictures(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[tuple[int, Pixels]]:
+        """Yield number and RGB pixels in full size of the same frames as ``frames``."""
         numbers = range(len(self.times))[start:stop:step]
-        with _process(self._path, size, self._timeout_s) as process:
-            times = process.receive()
-            if len(times) != len(self.times) or np.abs(np.asarray(times) - times[0] - self.times).max() > TOLERANCE_S:
-                raise UnsafeForDecord("decord tells other times of this video's frames than its packets do.")
-            for place in range(0, len(numbers), BATCH):
-                batch = numbers[place : place + BATCH]
-                for number, pixels in zip(batch, process.pixels(list(batch)), strict=True):
-                    yield number, float(self.times[number]), pixels
+        for place in range(0, len(numbers), BATCH):
+            batch = list(numbers[place : place + BATCH])
+            yield from zip(batch, self._started().pixels(batch), strict=True)
+
+    @staticmethod
+    def pixels(picture: Pixels, size: tuple[int, int] | None = None) -> Pixels:
+        """Return a picture of this reader, resized to ``size``, (width, height), if given."""
+        import cv2
+
+        if size is None:
+            return picture
+        resized: Pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return resized
+
+    def _started(self) -> "_Process":
+        if self._process is None:
+            self._process = _Process(self._path, self._timeout_s)
+            times = np.asarray(self._process.times())
+            if len(times) != len(self.times) or np.abs(times - times[0] - self.times).max() > TOLERANCE_S:
+                raise UnsafeForDecord("decord gives other times for this video's frames than its packets do.")
+        return self._process
 
 
-def unsafe(reader: VideoReader) -> list[str]:
-    """Why decord may give other frames of this video than ``reader`` does; empty when nothing is known against it."""
+def open_reader(path: Path, backend: Backend = "pyav") -> VideoReader | DecordReader:
+    """Return a reader of a video on disk: by decord where it is chosen and safe, else by PyAV. Raises InvalidMedia."""
+    if backend == "decord":
+        try:
+            return DecordReader(path)
+        except UnsafeForDecord:
+            pass
+    return VideoReader(path)
+
+
+def decord_objections(reader: VideoReader, path: Path) -> list[str]:
+    """Return why decord may return other frames of a video than ``reader`` does; empty when it is safe."""
     index, facts = reader.index, reader.facts
-    found = {
+    objections = {
         "its frames do not tell their times": index.counted,
         "an edit list leaves frames out": index.discarded > 0,
         "it has open GOPs": index.open_gop,
         "it is turned": reader.orientation.turns,
         f"its container is {reader.container}": reader.container not in ("mov", "matroska"),
+        "it is fragmented": is_fragmented(path),
         f"its codec is {facts.codec}": facts.codec not in SAFE_CODECS,
         f"its pixels are {facts.pixel_format}": facts.pixel_format not in SAFE_FORMATS,
     }
-    return [reason for reason, holds in found.items() if holds]
+    return [reason for reason, holds in objections.items() if holds]
 
 
 def is_fragmented(path: Path) -> bool:
-    """Whether a file is MP4 in fragments, each with a list of its own packets."""
+    """Return whether a file is MP4 in fragments, each with an index of its own."""
     with path.open("rb") as file:
         place = 0
         while len(head := file.read(16)) >= 8:
@@ -111,24 +148,15 @@ def is_fragmented(path: Path) -> bool:
     return False
 
 
-@contextmanager
-def _process(path: Path, size: tuple[int, int] | None, timeout_s: float) -> Iterator["_Process"]:
-    process = _Process(path, size or (-1, -1), timeout_s)
-    try:
-        yield process
-    finally:
-        process.end()
-
-
 class _Process:
     """decord with one video open."""
 
-    def __init__(self, path: Path, size: tuple[int, int], timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._pipe, theirs = Pipe()
         child = Path(__file__).with_name("decord_child.py")
-        self._popen = subprocess.Popen(  # noqa: S603 (a file of ours, under this interpreter)
-            [sys.executable, "-P", str(child), str(theirs.fileno()), str(path), *map(str, size)],
+        self._popen = subprocess.Popen(  # noqa: S603 (a file of this package, by this interpreter)
+            [sys.executable, "-P", str(child), str(theirs.fileno()), str(path)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -136,22 +164,21 @@ class _Process:
         )
         theirs.close()
 
+    def times(self) -> list[float]:
+        """Return the times of all frames in seconds; call it first, and once."""
+        with self._limited():
+            times: list[float] = self._pipe.recv()
+        return times
+
     def pixels(self, numbers: list[int]) -> Pixels:
-        """uint8 (n, H, W, 3)."""
+        """Return frames as uint8 (n, H, W, 3)."""
         self._popen.send_signal(signal.SIGCONT)
         with self._limited():
             self._pipe.send(numbers)
             shape = self._pipe.recv()
             return np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(shape)
 
-    def receive(self) -> list[float]:
-        """The times of all frames in seconds, told once it has started."""
-        with self._limited():
-            times: list[float] = self._pipe.recv()
-        return times
-
-    def end(self) -> None:
-        """Kill it."""
+    def kill(self) -> None:
         self._popen.kill()
         self._popen.wait()
         self._pipe.close()
@@ -166,5 +193,5 @@ class _Process:
             raise ProcessingFailed("decord ended or took too long on this video; read it by PyAV.") from None
         finally:
             timer.cancel()
-            # While the caller looks at these frames, it would fill the memory with those that follow.
+            # While the caller works on these frames, it would fill the memory with those that follow.
             self._popen.send_signal(signal.SIGSTOP)

@@ -1,11 +1,16 @@
 """Which frames and which windows are looked at."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from graphs.authenticity.sampling import calm, evenly, stretch
+from graphs.authenticity.footage import Footage
+from graphs.authenticity.sampling import calm, evenly, middle_frames
 from graphs.authenticity.voices import HOP, spread, windows
+from tests.unit.vision.media.samples import X264, Recipe, number_in, write
 from vision.forensics.voices import SAMPLES
+from vision.media.decord_reader import Backend
 
 
 def test_frames_are_spread_over_the_video() -> None:
@@ -33,11 +38,21 @@ def test_a_cut_is_avoided(changes: list[float], middle: int, expected: int) -> N
 
 def test_a_face_is_followed_in_the_middle() -> None:
     times = np.arange(900) / 30
-    first, behind, step = stretch(times)
+    first, behind, step = middle_frames(times)
     assert (times[first], step) == (pytest.approx(10, abs=0.05), 3)
     assert times[behind - 1] - times[first] == pytest.approx(10, abs=0.05)
-    assert stretch(np.arange(20) / 10) == (0, 20, 1)
-    assert stretch(np.array([0.0])) == (0, 1, 1)
+    assert middle_frames(np.arange(20) / 10) == (0, 20, 1)
+    assert middle_frames(np.array([0.0])) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+async def test_both_backends_give_the_frames_that_are_judged(backend: Backend, tmp_path: Path) -> None:
+    path = write(Recipe(frames=50, encoder={**X264, "g": "20", "bf": "2"}), tmp_path / "film.mp4")
+    async with Footage.opened(path, backend) as footage:
+        near = [await footage.frame_near(number) for number in (30, 4, 49)]
+        assert [(frame[0], number_in(frame[1])) for frame in near if frame] == [(30, 30), (4, 4), (49, 49)]
+        followed = [(round(time * 25), number_in(pixels)) async for time, pixels in footage.face_frames()]
+    assert followed == [(number, number) for number in range(0, 50, 2)]
 
 
 def test_windows_half_overlap_where_somebody_speaks() -> None:

@@ -8,9 +8,11 @@ import psutil
 import pytest
 
 from tests.unit.vision.media.conftest import MakeVideo
+from tests.unit.vision.media.samples import number_in
 from vision.errors import ProcessingFailed
 from vision.media import decord_reader as decord_module
-from vision.media.decord_reader import DecordReader, is_fragmented
+from vision.media.decord_reader import DecordReader, decord_objections, is_fragmented, open_reader
+from vision.media.reader import VideoReader
 
 
 def children() -> list[psutil.Process]:
@@ -33,8 +35,9 @@ def test_it_stands_still_between_batches_and_ends_with_its_reader(
         before = child.cpu_times()
         time.sleep(0.1)
         assert child.cpu_times()[:2] == before[:2]
-        frames.close()  # type: ignore[attr-defined]
-        assert children() == []
+        assert number_in(reader.frame(40)) == 40
+        assert children() == [child]
+    assert children() == []
 
 
 def test_it_is_killed_when_it_takes_too_long(video: MakeVideo) -> None:
@@ -52,6 +55,8 @@ def test_it_may_die(video: MakeVideo) -> None:
         children()[0].kill()
         with pytest.raises(ProcessingFailed, match="decord ended"):
             list(frames)
+        with pytest.raises(ProcessingFailed, match="decord ended"):
+            reader.frame(3)
     assert children() == []
 
 
@@ -79,3 +84,14 @@ def test_fragments_are_found(video: MakeVideo) -> None:
     assert is_fragmented(video("fragmented"))
     for name in ("b-frames", "matroska", "mpeg-ts"):
         assert not is_fragmented(video(name))
+
+
+def test_a_video_that_is_not_safe_is_read_by_pyav(video: MakeVideo) -> None:
+    for name, backend in (("b-frames", DecordReader), ("edit list", VideoReader), ("av1", VideoReader)):
+        reader = open_reader(video(name), "decord")
+        assert isinstance(reader, backend)
+        reader.close()
+    reader = open_reader(video("b-frames"))
+    assert isinstance(reader, VideoReader)
+    assert decord_objections(reader, video("b-frames")) == []
+    reader.close()

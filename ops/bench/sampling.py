@@ -1,0 +1,200 @@
+"""Which backend samples frames of a video for less: PyAV or decord, on the frames that authenticity judges.
+
+``python -m ops.bench.sampling [--out FILE]`` encodes its clips with PyAV's x264, runs both backends beside each other,
+round by round, and prints a report. The ceiling is a bare PyAV loop that was given the key frames and the wanted PTS,
+so it reads no index and checks nothing.
+"""
+
+import argparse
+import asyncio
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import numpy as np
+
+from graphs.authenticity.footage import Footage
+from graphs.authenticity.sampling import evenly
+from ops.bench.report import processor
+from vision.media.decord_reader import Backend, open_reader
+from vision.media.reader import VideoReader
+
+SIZES: Final = ((640, 360), (1920, 1080))
+SECONDS: Final = (30, 120)
+FPS: Final = 25
+FRAMES: Final = 16
+ROUNDS: Final = 5
+CUT_EVERY: Final = 170
+"""Frames from one cut of a clip to the next."""
+
+Task = Callable[[Path], int]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Medians of all rounds. ``cpu_ms``: of this process and its children."""
+
+    cpu_ms: float
+    wall_ms: float
+
+
+def clip(path: Path, width: int, height: int, seconds: int) -> None:
+    """Write an MP4 of noise-grained pans over random pictures, with cuts and x264's own GOPs."""
+    rng = np.random.default_rng(5)
+    grain = rng.normal(0, 4, (height, width, 1)).astype(np.int16)
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(seconds * FPS):
+            if number % CUT_EVERY == 0:
+                coarse = rng.integers(0, 256, (height // 16 + 20, width // 16 + 20, 3), np.uint8)
+                scene = coarse.repeat(16, 0).repeat(16, 1).astype(np.int16)
+            x, y = int(150 + 140 * np.sin(number / 50)), int(150 + 140 * np.cos(number / 37))
+            pixels = scene[y : y + height, x : x + width] + np.roll(grain, number * 7, 1)
+            frame = av.VideoFrame.from_ndarray(pixels.clip(0, 255).astype(np.uint8), format="rgb24")
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+
+
+def bare(path: Path) -> Task:
+    """Return the ceiling: a loop that knows the PTS of the wanted frames and of the key frames before them."""
+    with VideoReader(path) as reader:
+        index = reader.index
+    wanted = [(int(index.pts[n]), int(index.keys[index.key_before(n)])) for n in evenly(len(index.pts), FRAMES)]
+
+    def run(path: Path) -> int:
+        count, here = 0, -1
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count, stream.codec_context.thread_type = 2, "AUTO"
+            packets: Iterator[Any] = iter(())
+            for pts, key in wanted:
+                if key > here:
+                    container.seek(key, stream=stream)
+                    packets = container.demux(stream)
+                for packet in packets:
+                    early = packet.pts is not None and packet.pts < pts
+                    stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+                    frame = next((frame for frame in packet.decode() if frame.pts == pts), None)
+                    if frame is not None:
+                        frame.to_ndarray(format="rgb24")
+                        count, here = count + 1, pts
+                        break
+        return count
+
+    return run
+
+
+def single(backend: Backend) -> Task:
+    """Return a task that reads evenly spread frames, each by its number."""
+
+    def run(path: Path) -> int:
+        reader = open_reader(path, backend)
+        try:
+            return len([reader.frame(number) for number in evenly(len(reader.times), FRAMES)])
+        finally:
+            reader.close()
+
+    return run
+
+
+def footage(backend: Backend, *, follow: bool) -> Task:
+    """Return a task that reads what authenticity judges: frames beside no cut, or those in which a face is followed."""
+
+    async def read(path: Path) -> int:
+        async with Footage.opened(path, backend) as footage:
+            if follow:
+                return len([time async for time, _ in footage.face_frames()])
+            return len([await footage.frame_near(number) for number in evenly(len(footage.times), FRAMES)])
+
+    return lambda path: asyncio.run(read(path))
+
+
+def measure(tasks: dict[str, Task], path: Path) -> dict[str, Cost]:
+    """Run all tasks in turn, ``ROUNDS`` times, after one round that is not counted."""
+    costs: dict[str, list[Cost]] = {name: [] for name in tasks}
+    counts = {name: task(path) for name, task in tasks.items()}
+    assert len(set(counts.values())) == 1, counts
+    for _ in range(ROUNDS):
+        for name, task in tasks.items():
+            cpu, wall = _cpu_s(), time.perf_counter()
+            task(path)
+            costs[name].append(Cost((_cpu_s() - cpu) * 1000, (time.perf_counter() - wall) * 1000))
+    return {
+        name: Cost(statistics.median(c.cpu_ms for c in each), statistics.median(c.wall_ms for c in each))
+        for name, each in costs.items()
+    }
+
+
+def _cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def rows(path: Path, name: str) -> list[str]:
+    """Return the table rows of one clip."""
+    ceiling = bare(path)
+    workloads: dict[str, dict[str, Task]] = {
+        f"{FRAMES} frames": {"bare": ceiling, "pyav": single("pyav"), "decord": single("decord")},
+        f"{FRAMES} frames, not at a cut": {backend: footage(backend, follow=False) for backend in ("pyav", "decord")},
+        "10 s, for following a face": {backend: footage(backend, follow=True) for backend in ("pyav", "decord")},
+    }
+    lines = []
+    for workload, tasks in workloads.items():
+        costs = measure(tasks, path)
+        bare_cost, pyav, decord = costs.get("bare"), costs["pyav"], costs["decord"]
+        of_ceiling = f"{bare_cost.cpu_ms / pyav.cpu_ms:.2f}" if bare_cost else ""
+        lines.append(
+            f"| {name} | {workload} | {pyav.cpu_ms:.0f} | {decord.cpu_ms:.0f} | "
+            f"**{decord.cpu_ms / pyav.cpu_ms:.2f}** | {pyav.wall_ms:.0f} | {decord.wall_ms:.0f} | "
+            f"**{decord.wall_ms / pyav.wall_ms:.2f}** | {of_ceiling} |"
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.sampling", description=__doc__)
+    parser.add_argument("--out", type=Path, help="write the report to this file")
+    out = parser.parse_args().out
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for width, height in SIZES:
+            for seconds in SECONDS:
+                path = Path(folder) / f"{width}x{height}-{seconds}.mp4"
+                clip(path, width, height, seconds)
+                lines += rows(path, f"{width} x {height}, {seconds} s")
+                path.unlink()
+    report = [
+        "# Sampling frames: PyAV and decord",
+        "",
+        f"`python -m ops.bench.sampling`, {date.today().isoformat()}; {processor()}; av {version('av')}, "
+        f"decord2 {version('decord2')}, python {platform.python_version()}.",
+        "",
+        f"Clips of H.264 at {FPS} frames a second with x264's own key frames, safe for decord by their packet index. "
+        f"Both backends in turn, medians of {ROUNDS} rounds; opening the file is part of each, for decord the packet "
+        "index and its child process too. CPU time is that of all processes. The ceiling is a bare PyAV loop that "
+        "knows the key frames and PTS beforehand and reads 16 frames; the last column is its CPU time over PyAV's.",
+        "",
+        "| clip | frames | PyAV CPU ms | decord CPU ms | decord / PyAV | PyAV wall ms | decord wall ms "
+        "| decord / PyAV | of the ceiling |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *lines,
+        "",
+    ]
+    if out is not None:
+        out.write_text("\n".join(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -245,7 +245,7 @@ def _worker_killed(films: Path, home: Path, count: int, whole: dict[str, tuple[i
     lines = ["## kill -9 of workers", ""]
     run = Run(films, home, TWO)
     # Films this short are all decoded and searched for faces long before the cuts of most of them are detected.
-    for after, name in ((1, "LookAtFrames"), (1, "DecodeVideos"), (count // 2, "FindCuts")):
+    for after, name in ((1, "InferFrames"), (1, "DecodeVideos"), (count // 2, "InferCuts")):
         run.wait(lambda jobs, after=after: _ended(jobs) >= after)  # type: ignore[misc]
         run.kill_worker(name)
     ran = run.end()

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphs.indexing.decode import ChunkDecoder
-from ops.bulk.actors import FindCuts, LookAtFrames, Models
-from ops.bulk.rows import decoded_row
+from ops.bulk.workers import InferCuts, InferFrames, StageSetup, chunk_row
 from vision.media.reader import VideoReader
 
 STEPS = ("decoding", "faces and camera", "cuts")
@@ -56,23 +55,23 @@ def _step(step: str, films: Sequence[Path], ready: Any, results: Any) -> None:
         results.put((step, *_timed(lambda: sum(1 for film in films for _ in _rows(film)))))
         return
     rows: list[Any] = [row for film in films for row in _rows(film)]
-    look = LookAtFrames(Models())
+    infer_frames = InferFrames(StageSetup())
     if step == STEPS[2]:
-        cut = FindCuts(Models())
+        infer_cuts = InferCuts(StageSetup())
         # Without their images there is nothing to detect, and the windows stay.
         blank = [{**row, "images": np.zeros_like(row["images"][:, :, :32, :32])} for row in rows]
-        looked = [look(row) for row in blank]
+        inferred = [infer_frames(row) for row in blank]
         ready.wait()
-        results.put((step, *_timed(lambda: [cut(row) for row in looked])))
+        results.put((step, *_timed(lambda: [infer_cuts(row) for row in inferred])))
         return
     ready.wait()
-    results.put((step, *_timed(lambda: [look(row) for row in rows])))
+    results.put((step, *_timed(lambda: [infer_frames(row) for row in rows])))
 
 
 def _rows(film: Path) -> Any:
     with VideoReader(film) as reader:
         for chunk in ChunkDecoder(reader).chunks():
-            yield decoded_row("bare", chunk)
+            yield chunk_row("bare", chunk)
 
 
 def _timed(work: Any) -> tuple[float, float]:

@@ -1,1 +1,1 @@
-"""Indexes whole archives of videos: Ray Data decodes and looks, the driver keeps the jobs."""
+"""Index whole archives of videos: Ray Data decodes and infers, the driver keeps the jobs."""

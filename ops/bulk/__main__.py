@@ -1,4 +1,4 @@
-"""``ray job submit -- python -m ops.bulk SOURCE``: what ``visiongraph index`` does, as a job of a cluster."""
+"""Run ``visiongraph index`` as a job of a cluster: ``ray job submit -- python -m ops.bulk SOURCE``."""
 
 from ops.cli.index import index
 from ops.cli.main import run

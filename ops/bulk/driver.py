@@ -1,4 +1,4 @@
-"""From a SOURCE to a report: connects to Ray, plans, runs, and keeps a job record of the whole run."""
+"""Index what SOURCEs name on a Ray cluster: connect, plan, run, and keep a job record of the whole run."""
 
 import asyncio
 import hashlib
@@ -20,11 +20,11 @@ from graphs.indexing.shots import ShotModels
 from graphs.jobs.run import JobContext, JobRun, LeaseLost, Timing
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
-from ops.bulk.actors import Models
-from ops.bulk.plan import Options, Plan, planned, stage_configs
+from ops.bulk.plan import Options, Plan, make_plan, stage_configs
 from ops.bulk.report import Report
-from ops.bulk.run import BulkRun, Watcher
-from ops.bulk.sources import Item, items_of
+from ops.bulk.run import BulkRun, Monitor
+from ops.bulk.sources import Item, find_items
+from ops.bulk.workers import StageSetup
 from ops.cluster import ClusterError, default_config, free_port, inherited_environment
 from stores.jobs import Job, Json
 from vision.errors import ModelNotLoaded
@@ -32,8 +32,8 @@ from vision.errors import ModelNotLoaded
 KIND: Final = "bulk-index"
 LOCAL: Final = "local"
 NICENESS: Final = 10
-"""Added to that of the workers of somebody else's cluster, so that who serves people goes first."""
-TELL_S: Final = 0.5
+"""Added to the niceness of workers in a cluster that was running before, so that its service goes first."""
+PROGRESS_S: Final = 0.5
 EMBEDDED: Final = ("file:///", "sqlite:///")
 
 
@@ -42,13 +42,13 @@ class AlreadyRunning(Exception):
 
 
 def connect() -> bool:
-    """Connect to the Ray cluster that this process belongs to or that runs here, else start one; whether it did.
+    """Connect to the Ray cluster of this process or this machine, else start one; return whether it was started.
 
-    ``RAY_ADDRESS=local`` has one started in any case.
+    ``RAY_ADDRESS=local`` always starts one.
     """
     import ray
 
-    # Embedded stores are named by a relative path otherwise, and workers run elsewhere.
+    # The default path of embedded stores is relative, and workers run in other folders.
     os.environ["VISION_HOME"] = str(settings().home.resolve())
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -68,12 +68,12 @@ def connect() -> bool:
 
 
 def check_stores(config: Settings, nodes: int) -> None:
-    """Raises ClusterError where workers of other nodes would not find the stores."""
+    """Raise ClusterError where workers of other nodes would not reach the stores."""
     urls = {"VISION_OBJECTS_URL": config.objects, "VISION_DOCUMENTS_URL": config.documents}
     embedded = [name for name, url in urls.items() if url.startswith(EMBEDDED)]
     if nodes > 1 and embedded:
         raise ClusterError(
-            f"This cluster has {nodes} nodes, and embedded stores are on one machine only: set "
+            f"This cluster has {nodes} nodes, but embedded stores are on one machine only: set "
             f"{' and '.join(embedded)} to stores that all nodes reach (s3://…, mongodb://…)."
         )
 
@@ -81,28 +81,28 @@ def check_stores(config: Settings, nodes: int) -> None:
 def index(
     sources: Sequence[str],
     options: Options,
-    watcher: Watcher,
+    monitor: Monitor,
     *,
     config: Path | None = None,
     find: Callable[[str], AnyStage] = find_stage,
     timing: Timing | None = None,
 ) -> Report:
-    """Index what the sources name; blocks until that is done, or the process is told to stop (SIGINT, SIGTERM).
+    """Index what the sources name; block until that is done, or SIGINT or SIGTERM stops it.
 
     Raises SourceError, PlanError, ClusterError, PipelineBroken, AlreadyRunning, StageError and StoreError.
     """
-    items = items_of(sources)
-    watcher.says(f"{len(items)} files; Ray …")
+    items = find_items(sources)
+    monitor.message(f"{len(items)} files; Ray …")
     started_here = connect()
     import ray
 
     try:
         check_stores(settings(), len([node for node in ray.nodes() if node["Alive"]]))
-        plan = planned(ray.cluster_resources(), options)
+        plan = make_plan(ray.cluster_resources(), options)
         niceness = 0 if started_here else NICENESS
-        models = Models(find, stage_configs(config or default_config()), niceness=niceness)
+        setup = StageSetup(find, stage_configs(config or default_config()), niceness=niceness)
         environment = {} if started_here else {"env_vars": inherited_environment()}
-        return asyncio.run(_run(sources, items, plan, models, environment, watcher, timing))
+        return asyncio.run(_run(sources, items, plan, setup, environment, monitor, timing))
     finally:
         ray.shutdown()
 
@@ -111,28 +111,28 @@ async def _run(
     sources: Sequence[str],
     items: Sequence[Item],
     plan: Plan,
-    models: Models,
+    setup: StageSetup,
     environment: dict[str, Any],
-    watcher: Watcher,
+    monitor: Monitor,
     timing: Timing | None,
 ) -> Report:
-    from ops.bulk.pipeline import FinisherPool, RayPipeline
+    from ops.bulk.pipeline import FinalizerPool, RayPipeline
 
     stopping = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    watcher.says(
-        f"{plan.decoders} decoders, {plan.lookers} for faces and camera, {plan.cutters} for cuts, {plan.finishers} to "
-        f"finish; {plan.cpus:g} CPUs each"
+    monitor.message(
+        f"Workers: {plan.decoders} to decode, {plan.frame_workers} for faces and camera, {plan.cut_workers} for cuts, "
+        f"{plan.finalizers} to finalize; {plan.cpus:g} CPUs each"
     )
-    finishers = FinisherPool(plan, models, environment)
-    infos = await finishers.infos()
+    finalizers = FinalizerPool(plan, setup, environment)
+    infos = await finalizers.infos()
     async with _context(infos) as context:
-        # Says why, if a model is not there, before anything is claimed.
+        # Fails with the reason, if a model is missing, before anything is claimed.
         await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
         versions = {key: str(info["model_version"]) for key, info in infos.items() if "model_version" in info}
-        pipeline = RayPipeline(plan, replace(models, versions=versions), environment)
-        run = BulkRun(context, items, pipeline, finishers, watcher, timing)
+        pipeline = RayPipeline(plan, replace(setup, versions=versions), environment)
+        run = BulkRun(context, items, pipeline, finalizers, monitor, timing)
         report = await recorded(context, sources, run, stopping, timing)
     return replace(report, sources=tuple(sources))
 
@@ -140,7 +140,7 @@ async def _run(
 async def recorded(
     context: Context, sources: Sequence[str], run: BulkRun, stopping: asyncio.Event, timing: Timing | None = None
 ) -> Report:
-    """Run with a job record of its own, in which its progress is seen and by which it can be cancelled.
+    """Run with a job record, which shows the progress and can cancel the run.
 
     Raises AlreadyRunning, and what ``BulkRun.run`` does.
     """
@@ -149,35 +149,35 @@ async def recorded(
     failures: list[BaseException] = []
 
     async def work(job: JobContext) -> Json:
-        telling = asyncio.create_task(_tell(job, run))
+        reporting = asyncio.create_task(_report_progress(job, run))
         try:
             reports.append(await run.run(stopping))
         except Exception as error:
             failures.append(error)
             raise
         finally:
-            telling.cancel()
+            reporting.cancel()
         if stopping.is_set() and reports[0].counts.get("unfinished"):
-            raise LeaseLost("the run was stopped; its record is for the one that goes on")
+            raise LeaseLost("the run was stopped; the next run of the same source resumes its record")
         return {"counts": reports[0].counts, **reports[0].totals}
 
     job, worker, asked_at = await _claimed(context, sources, timing)
-    # Its own event: the run gives its jobs back first, and then comes to its end.
+    # A separate event: the run gives its jobs back before its record ends.
     await JobRun(context.jobs, job, work, worker, asked_at, timing).run(asyncio.Event())
     if failures:
         raise failures[0]
     return reports[0] if reports else run.report()
 
 
-async def _tell(job: JobContext, run: BulkRun) -> None:
+async def _report_progress(job: JobContext, run: BulkRun) -> None:
     while True:
         job.progress(*run.share)
-        await asyncio.sleep(TELL_S)
+        await asyncio.sleep(PROGRESS_S)
 
 
 async def _claimed(context: Context, sources: Sequence[str], timing: Timing) -> tuple[Job, str, float]:
-    """The record of this run: a new one, or that of a run of the same sources that was killed."""
-    # Places on this machine are nobody's business who may read jobs.
+    """Claim the record of this run: a new one, or that of a killed run of the same sources."""
+    # Who may read jobs must not see paths of this machine.
     subject = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:32]
     lease_over: Any = None
     while True:
@@ -199,18 +199,18 @@ async def _claimed(context: Context, sources: Sequence[str], timing: Timing) -> 
 
 @asynccontextmanager
 async def _context(infos: Mapping[str, dict[str, Any]]) -> AsyncIterator[Context]:
-    """Stores, and stages that only say which models there are: those of the workers."""
+    """Yield a context of the stores, and of stages that only report the models of the workers."""
 
-    def known(key: str, info: dict[str, Any]) -> AnyHandle:
+    def info_only(key: str, info: dict[str, Any]) -> AnyHandle:
         async def call(items: list[Any], _: float | None) -> list[Any]:
             return [ModelNotLoaded(info.get("error", f"{key} does not run here.")) for _ in items]
 
-        async def told() -> dict[str, Any]:
+        async def get_info() -> dict[str, Any]:
             return info
 
-        return StageHandle(key, call, told)
+        return StageHandle(key, call, get_info)
 
-    context = open_context(settings(), {key: known(key, info) for key, info in infos.items()})
+    context = open_context(settings(), {key: info_only(key, info) for key, info in infos.items()})
     try:
         yield context
     finally:

@@ -1,8 +1,7 @@
-"""The Ray Data pipeline: numbers of items → DecodeVideos → LookAtFrames → FindCuts → rows for the driver.
+"""The Ray Data pipeline: numbers of items → DecodeVideos → InferFrames → InferCuts → messages for the driver.
 
-It streams: a row is on its way as soon as its chunk is decoded, no operator runs far ahead of the next, and what lies
-between them is in Ray's object store, whose share Ray Data keeps to. A worker that dies is replaced, and its rows are
-made again.
+It streams: a row moves on as soon as its chunk is decoded, no operator runs far ahead of the next, and rows in between
+are in Ray's object store, within Ray Data's share of it. A worker that dies is replaced, and its rows are made again.
 """
 
 import asyncio
@@ -14,15 +13,23 @@ from contextlib import suppress
 from typing import Any, Final
 
 import ray
+from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
 
-from ops.bulk.actors import DecodeVideos, FindCuts, LookAtFrames, Models
-from ops.bulk.desk import Mailbox, RemoteDesk
-from ops.bulk.file import Finishers
-from ops.bulk.finisher import DIED, Finisher, Order
 from ops.bulk.plan import Plan
-from ops.bulk.rows import Piece, piece_of
-from ops.bulk.run import Answer, PipelineBroken
+from ops.bulk.run import Finalizers, OnRequest, PipelineBroken
+from ops.bulk.workers import (
+    FINALIZER_DIED,
+    DecodeVideos,
+    Finalizer,
+    FinalizeRequest,
+    Grant,
+    InferCuts,
+    InferFrames,
+    Message,
+    StageSetup,
+    from_row,
+)
 from stores.documents import StoreError
 from stores.jobs import Json
 from vision.errors import StageError, StageUnavailable
@@ -31,44 +38,110 @@ logger = logging.getLogger("ray.serve")
 
 RESTARTS: Final = -1
 RETRIES: Final = 5
-"""Of a row whose worker died; else what kills every worker would do so for ever."""
-AT_ONCE: Final = 1000
-"""Questions at the desk at a time."""
-LEAVE_S: Final = 20.0
+"""Of a row whose worker died; without a limit, a row that kills every worker would do so for ever."""
+MAX_REQUESTS: Final = 1000
+"""Calls of the mailbox at a time."""
+POLL_S: Final = 5.0
+"""How long the driver's call for the next request waits."""
+STOP_S: Final = 20.0
 """How long a pipeline that is left may take to end."""
 ROWS_AHEAD: Final = 8
-"""That lie in the driver before they are looked at."""
+"""Rows in the driver that are not processed yet."""
+
+
+class MailboxActor:
+    """The mailbox between decoders and the driver, since Ray can call actors but not drivers.
+
+    A decoder asks before it opens a video, so that a job is claimed when its turn has come and not before.
+    """
+
+    def __init__(self) -> None:
+        self._requests: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self._answers: dict[int, asyncio.Future[Grant | None]] = {}
+        self._wanted: set[str] = set()
+        self._count = 0
+
+    async def request(self, number: int) -> Grant | None:
+        """Wait for the grant to decode an item; called by decoders."""
+        self._count += 1
+        ticket = self._count
+        self._answers[ticket] = asyncio.get_running_loop().create_future()
+        self._requests.put_nowait((ticket, number))
+        try:
+            grant = await self._answers[ticket]
+        finally:
+            del self._answers[ticket]
+        if grant is not None:
+            self._wanted.add(grant.attempt)
+        return grant
+
+    async def is_wanted(self, attempt: str) -> bool:
+        """Return whether the rows of an attempt are still wanted; called by decoders."""
+        return attempt in self._wanted
+
+    async def next(self) -> tuple[int, int] | None:
+        """Return ticket and item number of the next request, or None when none came in time; called by the driver."""
+        try:
+            return await asyncio.wait_for(self._requests.get(), POLL_S)
+        except TimeoutError:
+            return None
+
+    async def answer(self, ticket: int, grant: Grant | None) -> None:
+        """Answer a request; called by the driver."""
+        waiting = self._answers.get(ticket)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(grant)
+
+    async def drop(self, attempt: str) -> None:
+        """Mark the rows of an attempt as no longer wanted; called by the driver."""
+        self._wanted.discard(attempt)
+
+
+class RemoteMailbox:
+    """The ``Mailbox`` of decoders, which calls the actor."""
+
+    def __init__(self, actor: "ActorHandle[Any]") -> None:
+        self._actor = actor
+
+    def request(self, number: int) -> Grant | None:
+        """As in ``Mailbox``."""
+        grant: Grant | None = ray.get(self._actor.request.remote(number))
+        return grant
+
+    def is_wanted(self, attempt: str) -> bool:
+        """As in ``Mailbox``."""
+        return bool(ray.get(self._actor.is_wanted.remote(attempt)))
 
 
 class RayPipeline:
-    """Runs on the cluster that this process is connected to. ``runtime_env``: of its workers."""
+    """Runs on the cluster that this process is connected to; ``runtime_env`` is that of its workers."""
 
-    def __init__(self, plan: Plan, models: Models, runtime_env: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan, setup: StageSetup, runtime_env: dict[str, Any]) -> None:
         self._plan = plan
-        self._models = models
+        self._setup = setup
         self._runtime_env = runtime_env
-        self._mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=AT_ONCE).remote()
+        self._mailbox = ray.remote(MailboxActor).options(num_cpus=0, max_concurrency=MAX_REQUESTS).remote()
 
-    async def rows(self, numbers: Sequence[int], answer: Answer) -> AsyncGenerator[Piece, None]:
-        """As ``Pipeline`` says. Raises PipelineBroken when the workers cannot go on."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Piece | BaseException | None](ROWS_AHEAD)
+    async def rows(self, numbers: Sequence[int], on_request: OnRequest) -> AsyncGenerator[Message, None]:
+        """As in ``Pipeline``. Raises PipelineBroken when the workers cannot continue."""
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Message | BaseException | None](ROWS_AHEAD)
         left = threading.Event()
-        serving = asyncio.create_task(self._serve(answer))
+        serving = asyncio.create_task(self._serve(on_request))
 
-        def hand_over(what: Piece | BaseException | None) -> None:
+        def put(what: Message | BaseException | None) -> None:
             if not left.is_set():
                 asyncio.run_coroutine_threadsafe(queue.put(what), loop).result()
 
         def iterate() -> None:
             try:
-                for piece in self._iterate(numbers, left):
-                    hand_over(piece)
+                for message in self._iterate(numbers, left):
+                    put(message)
             except BaseException as error:
-                hand_over(error)
+                put(error)
             else:
-                hand_over(None)
+                put(None)
 
-        # A daemon: nobody can interrupt Ray Data while it waits for a row.
+        # A daemon: Ray Data cannot be interrupted while it waits for a row.
         thread = threading.Thread(target=iterate, name="bulk-rows", daemon=True)
         thread.start()
         try:
@@ -83,24 +156,23 @@ class RayPipeline:
             with suppress(asyncio.QueueEmpty):
                 while True:
                     queue.get_nowait()
-            # Decoders are still answered, so that they come to their end: behind a shutdown the thread would have Ray
-            # started anew.
-            await asyncio.to_thread(thread.join, LEAVE_S)
+            # Decoders are still answered, so that they end: after a shutdown the thread would start Ray anew.
+            await asyncio.to_thread(thread.join, STOP_S)
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
     async def drop(self, attempt: str) -> None:
-        """As ``Pipeline`` says."""
+        """As in ``Pipeline``."""
         try:
             await self._mailbox.drop.remote(attempt)
         except RayError as error:
-            logger.warning("the desk does not answer: %s", type(error).__name__)
+            logger.warning("the mailbox does not answer: %s", type(error).__name__)
 
-    def _iterate(self, numbers: Sequence[int], left: threading.Event) -> Iterator[Piece]:
+    def _iterate(self, numbers: Sequence[int], left: threading.Event) -> Iterator[Message]:
         for batch in self._dataset(numbers).iter_batches(batch_size=None, prefetch_batches=0):
             if left.is_set():
                 return
-            yield piece_of(batch)
+            yield from_row(batch)
 
     def _dataset(self, numbers: Sequence[int]) -> Any:
         with warnings.catch_warnings():
@@ -114,7 +186,7 @@ class RayPipeline:
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # A block for each row, so that it goes on at once; and neither large blocks nor a backlog of small ones.
+        # A block for each row, so that it moves on at once; and neither large blocks nor a backlog of small ones.
         context.target_max_block_size = 1
         context.target_min_block_size = 0
         logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -128,92 +200,92 @@ class RayPipeline:
         rows = data.from_items([{"number": number} for number in numbers], override_num_blocks=len(numbers))
         rows = rows.map_batches(
             DecodeVideos,
-            fn_constructor_args=(RemoteDesk(self._mailbox), self._models.niceness),
+            fn_constructor_args=(RemoteMailbox(self._mailbox), self._setup.niceness),
             # A video waits for the first decoder that is free, and not in the queue of one that is busy.
             compute=data.ActorPoolStrategy(size=plan.decoders, max_tasks_in_flight_per_actor=1),
             **options,
         )
         rows = rows.map_batches(
-            LookAtFrames,
-            fn_constructor_args=(self._models,),
-            compute=data.ActorPoolStrategy(size=plan.lookers, max_tasks_in_flight_per_actor=2),
+            InferFrames,
+            fn_constructor_args=(self._setup,),
+            compute=data.ActorPoolStrategy(size=plan.frame_workers, max_tasks_in_flight_per_actor=2),
             **options,
         )
         return rows.map_batches(
-            FindCuts,
-            fn_constructor_args=(self._models,),
-            compute=data.ActorPoolStrategy(size=plan.cutters, max_tasks_in_flight_per_actor=2),
+            InferCuts,
+            fn_constructor_args=(self._setup,),
+            compute=data.ActorPoolStrategy(size=plan.cut_workers, max_tasks_in_flight_per_actor=2),
             num_gpus=plan.gpus,
             **options,
         )
 
-    async def _serve(self, answer: Answer) -> None:
+    async def _serve(self, on_request: OnRequest) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                asked = await self._mailbox.next.remote()
-                if asked is not None:
-                    group.create_task(self._answered(answer, *asked))
+                request = await self._mailbox.next.remote()
+                if request is not None:
+                    group.create_task(self._answer(on_request, *request))
 
-    async def _answered(self, answer: Answer, ticket: int, number: int) -> None:
+    async def _answer(self, on_request: OnRequest, ticket: int, number: int) -> None:
         grant = None
         try:
-            grant = await answer(number)
+            grant = await on_request(number)
         except (StageError, StoreError) as error:
-            logger.warning("item %d is left for later: %s", number, error)
+            logger.warning("item %d is retried later: %s", number, error)
         except Exception:  # one item must not end the others
-            logger.exception("item %d is left for later", number)
+            logger.exception("item %d is retried later", number)
         await self._mailbox.answer.remote(ticket, grant)
 
 
-def _remote_args() -> dict[str, Any]:
-    return {"max_task_retries": RETRIES}
+class FinalizerPool(Finalizers):
+    """Finalizers as actors; each video goes to the least busy one."""
 
-
-class FinisherPool(Finishers):
-    """Actors that finish videos, the least busy one first."""
-
-    def __init__(self, plan: Plan, models: Models, runtime_env: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan, setup: StageSetup, runtime_env: dict[str, Any]) -> None:
         options = {"num_cpus": plan.cpus, "num_gpus": plan.gpus, "runtime_env": runtime_env}
-        actor = ray.remote(Finisher).options(max_restarts=RESTARTS, **options)
-        self._actors = [actor.remote(models) for _ in range(plan.finishers)]
-        self._busy = [0] * plan.finishers
-        self._of: dict[str, int] = {}
+        actor = ray.remote(Finalizer).options(max_restarts=RESTARTS, **options)
+        self._actors = [actor.remote(setup) for _ in range(plan.finalizers)]
+        self._busy = [0] * plan.finalizers
+        self._places: dict[str, int] = {}
 
     async def infos(self) -> dict[str, dict[str, Any]]:
-        """What each stage says of itself. Raises PipelineBroken."""
+        """Return the info of each stage. Raises PipelineBroken."""
         try:
-            found: list[dict[str, dict[str, Any]]] = await asyncio.gather(
+            infos: list[dict[str, dict[str, Any]]] = await asyncio.gather(
                 *(actor.infos.remote() for actor in self._actors)
             )
         except RayError as error:
             raise PipelineBroken(f"No worker can be started: {str(error).strip().splitlines()[-1]}") from error
-        return found[0]
+        return infos[0]
 
-    async def make(self, order: Order) -> StageError | None:
-        """As ``Finishers`` says."""
+    async def draft(self, request: FinalizeRequest) -> StageError | None:
+        """As in ``Finalizers``."""
         place = min(range(len(self._busy)), key=self._busy.__getitem__)
         self._busy[place] += 1
-        self._of[order.job_id] = place
+        self._places[request.job_id] = place
         try:
-            made: StageError | None = await self._actors[place].make.remote(order)
+            error: StageError | None = await self._actors[place].draft.remote(request)
         except RayActorError:
-            return StageUnavailable(DIED)
-        return made
+            return StageUnavailable(FINALIZER_DIED)
+        return error
 
-    async def store(self, order: Order) -> Json | StageError:
-        """As ``Finishers`` says."""
+    async def store(self, request: FinalizeRequest) -> Json | StageError:
+        """As in ``Finalizers``."""
         try:
-            stored: Json | StageError = await self._actors[self._of[order.job_id]].store.remote(order)
+            stored: Json | StageError = await self._actors[self._places[request.job_id]].store.remote(request)
         except RayActorError:
-            return StageUnavailable(DIED)
+            return StageUnavailable(FINALIZER_DIED)
         return stored
 
-    async def drop(self, order: Order) -> None:
-        """As ``Finishers`` says."""
-        place = self._of.pop(order.job_id, None)
+    async def drop(self, request: FinalizeRequest) -> None:
+        """As in ``Finalizers``."""
+        place = self._places.pop(request.job_id, None)
         if place is not None:
             self._busy[place] -= 1
             try:
-                await self._actors[place].drop.remote(order.job_id)
+                await self._actors[place].drop.remote(request.job_id)
             except RayError as error:
-                logger.warning("a finisher does not answer: %s", type(error).__name__)
+                logger.warning("a finalizer does not answer: %s", type(error).__name__)
+
+
+def _remote_args() -> dict[str, Any]:
+    return {"max_task_retries": RETRIES}

@@ -1,4 +1,4 @@
-"""visiongraph index: an archive of videos, on all machines of a Ray cluster."""
+"""visiongraph index: index an archive of videos on all machines of a Ray cluster."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ from rich.console import Console
 from ops.bulk.driver import AlreadyRunning
 from ops.bulk.driver import index as index_sources
 from ops.bulk.plan import SHARE, Options, PlanError
+from ops.bulk.report import Screen, summary
 from ops.bulk.run import PipelineBroken
-from ops.bulk.screen import Screen, summary
 from ops.bulk.sources import SourceError
 from ops.cluster import ClusterError
 from vision.errors import StageError
@@ -29,34 +29,36 @@ def index(
     ],
     report: Annotated[Path | None, typer.Option(help="Where to write a JSON report.")] = None,
     share: Annotated[float, typer.Option(help="Part of the cluster's CPUs and GPUs to take, 0-1.")] = SHARE,
-    decoders: Annotated[int, typer.Option(min=0, help="Workers that decode; 0: by the cluster's size.")] = 0,
-    people: Annotated[int, typer.Option(min=0, help="Workers that look for faces and camera movement.")] = 0,
-    cuts: Annotated[int, typer.Option(min=0, help="Workers that look for cuts.")] = 0,
-    gpus_per_actor: Annotated[float, typer.Option(min=0.01, max=1, help="GPU share of a worker that has one.")] = 0.125,
+    decoders: Annotated[int, typer.Option(min=0, help="Workers that decode; 0: by the size of the cluster.")] = 0,
+    people: Annotated[int, typer.Option(min=0, help="Workers for faces and camera movement; 0: as above.")] = 0,
+    cuts: Annotated[int, typer.Option(min=0, help="Workers for cuts; 0: as above.")] = 0,
+    gpus_per_actor: Annotated[
+        float, typer.Option(min=0.01, max=1, help="GPU share of each worker that uses one.")
+    ] = 0.125,
     config: Annotated[
-        Path | None, typer.Option(help="Serve configuration whose user_config the stages take.", exists=True)
+        Path | None, typer.Option(help="Serve configuration with the user_config of the stages.", exists=True)
     ] = None,
 ) -> None:
-    """Find people and shots in every video of SOURCE; what is done already is skipped, what was begun is gone on with.
+    """Index people and shots in every video of SOURCE; skip finished videos, and resume unfinished ones.
 
-    Ends with 0 when every file is indexed, 1 when one failed or was cancelled, 3 when it was stopped first.
+    Exit code 0: every file is indexed; 1: one failed or was cancelled; 3: the run was stopped first.
     """
     if report is not None and not os.access(report if report.exists() else report.parent, os.W_OK):
-        raise ClusterError(f"The report cannot be written to {report}: name a place that is there and may be written.")
+        raise ClusterError(f"The report cannot be written to {report}; name a file in a writable folder.")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = Options(share, decoders, people, cuts, gpus_per_actor)
     try:
         with Screen(console) as screen:
-            made = index_sources(source, options, screen, config=config)
+            result = index_sources(source, options, screen, config=config)
     except EXPECTED as error:
         raise ClusterError(str(error)) from error
     except StageError as error:
         raise ClusterError(error.message) from error
-    console.print(summary(made))
+    console.print(summary(result))
     if report is not None:
         try:
-            report.write_text(json.dumps(made.to_json(), indent=2) + "\n")
+            report.write_text(json.dumps(result.to_json(), indent=2) + "\n")
         except OSError as error:
             raise ClusterError(f"{report} cannot be written: {error.strerror}.") from error
-    if made.exit_code:
-        raise typer.Exit(made.exit_code)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from ops.bulk.driver import index
 from ops.bulk.plan import Options
-from ops.bulk.screen import Screen
+from ops.bulk.report import Screen
 from tests.dummies.stages import find_slow
 from tests.graphs.indexing import QUICK
 

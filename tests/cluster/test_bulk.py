@@ -21,7 +21,7 @@ FILMS = 4
 SECONDS = 30
 
 
-def test_what_a_killed_run_left_is_gone_on_with(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_resumed(tmp_path: Path) -> None:
     films, home = tmp_path / "films", tmp_path / "home"
     films.mkdir()
     for number in range(FILMS):

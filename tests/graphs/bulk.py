@@ -7,32 +7,40 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from graphs.web.context import Context
-from ops.bulk.actors import DecodeVideos, FindCuts, LookAtFrames, Models
-from ops.bulk.finisher import Finisher, Order
 from ops.bulk.report import FileReport
-from ops.bulk.rows import Grant, Piece, piece_of
-from ops.bulk.run import Answer
+from ops.bulk.run import OnRequest
 from ops.bulk.sources import Item
+from ops.bulk.workers import (
+    DecodeVideos,
+    Finalizer,
+    FinalizeRequest,
+    Grant,
+    InferCuts,
+    InferFrames,
+    Message,
+    StageSetup,
+    from_row,
+)
 from stores.jobs import Json
 from tests.dummies.stages import find
 from vision.errors import StageError
 
 
-class LocalDesk:
+class LocalMailbox:
     """Answers in the event loop, for decoders on threads."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, answer: Answer, dropped: set[str]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_request: OnRequest, dropped: set[str]) -> None:
         self._loop = loop
-        self._answer = answer
+        self._on_request = on_request
         self._dropped = dropped
 
-    def ask(self, number: int) -> Grant | None:
+    def request(self, number: int) -> Grant | None:
         async def asked() -> Grant | None:
-            return await self._answer(number)
+            return await self._on_request(number)
 
         return asyncio.run_coroutine_threadsafe(asked(), self._loop).result(60)
 
-    def wanted(self, attempt: str) -> bool:
+    def is_wanted(self, attempt: str) -> bool:
         return attempt not in self._dropped
 
 
@@ -43,7 +51,7 @@ class LocalPipeline:
     """
 
     def __init__(self, *, shuffled: bool = False, break_after: int | None = None) -> None:
-        self._models = Models(find)
+        self._setup = StageSetup(find)
         self._shuffled = shuffled
         self.break_after = break_after
         self.rounds: list[list[int]] = []
@@ -53,66 +61,66 @@ class LocalPipeline:
     async def drop(self, attempt: str) -> None:
         self._dropped.add(attempt)
 
-    async def rows(self, numbers: Sequence[int], answer: Answer) -> AsyncGenerator[Piece, None]:
+    async def rows(self, numbers: Sequence[int], on_request: OnRequest) -> AsyncGenerator[Message, None]:
         self.rounds.append(list(numbers))
         loop, limit, count = asyncio.get_running_loop(), self.break_after, 0
         self.break_after = None
 
         async def noted(number: int) -> Grant | None:
-            grant = await answer(number)
+            grant = await on_request(number)
             self.granted += [] if grant is None else [grant]
             return grant
 
         with ThreadPoolExecutor(1) as thread:
-            look, cut = await loop.run_in_executor(thread, self._workers)
-            decode = DecodeVideos(LocalDesk(loop, noted, self._dropped))
+            frames, cuts = await loop.run_in_executor(thread, self._workers)
+            decode = DecodeVideos(LocalMailbox(loop, noted, self._dropped))
             try:
                 for number in numbers:
-                    pieces = await loop.run_in_executor(thread, self._pieces, decode, look, cut, number)
-                    for piece in reversed(pieces * 2) if self._shuffled else pieces:
+                    messages = await loop.run_in_executor(thread, self._messages, decode, frames, cuts, number)
+                    for message in reversed(messages * 2) if self._shuffled else messages:
                         if limit is not None and count >= limit:
                             return
                         count += 1
-                        yield piece
-                        await asyncio.sleep(0.01)  # what was found is kept meanwhile
+                        yield message
+                        await asyncio.sleep(0.01)  # observations are stored meanwhile
             finally:
-                look.close()
-                cut.close()
+                frames.close()
+                cuts.close()
 
-    def _workers(self) -> tuple[LookAtFrames, FindCuts]:
-        return LookAtFrames(self._models), FindCuts(self._models)
+    def _workers(self) -> tuple[InferFrames, InferCuts]:
+        return InferFrames(self._setup), InferCuts(self._setup)
 
     @staticmethod
-    def _pieces(decode: DecodeVideos, look: LookAtFrames, cut: FindCuts, number: int) -> list[Piece]:
+    def _messages(decode: DecodeVideos, frames: InferFrames, cuts: InferCuts, number: int) -> list[Message]:
         rows = decode({"number": np.array([number])})
-        return [piece_of(cut(look(each))) for each in rows]
+        return [from_row(cuts(frames(each))) for each in rows]
 
 
-class LocalFinisher:
-    """A Finisher in this process."""
+class LocalFinalizer:
+    """A Finalizer in this process."""
 
     def __init__(self) -> None:
-        self.finisher = Finisher(Models(find))
+        self.finalizer = Finalizer(StageSetup(find))
         self.failing: list[StageError] = []
         """What the next ones end in."""
 
-    async def make(self, order: Order) -> StageError | None:
-        return self.failing.pop(0) if self.failing else await self.finisher.make(order)
+    async def draft(self, request: FinalizeRequest) -> StageError | None:
+        return self.failing.pop(0) if self.failing else await self.finalizer.draft(request)
 
-    async def store(self, order: Order) -> Json | StageError:
-        return await self.finisher.store(order)
+    async def store(self, request: FinalizeRequest) -> Json | StageError:
+        return await self.finalizer.store(request)
 
-    async def drop(self, order: Order) -> None:
-        await self.finisher.drop(order.job_id)
+    async def drop(self, request: FinalizeRequest) -> None:
+        await self.finalizer.drop(request.job_id)
 
     async def close(self) -> None:
-        context: Context | None = self.finisher._context
+        context: Context | None = self.finalizer._context
         if context is not None:
             await context.close()
 
 
 class Log:
-    """A watcher that remembers."""
+    """A monitor that records."""
 
     def __init__(self) -> None:
         self.files: list[FileReport] = []
@@ -120,15 +128,15 @@ class Log:
         self.reached: dict[str, int] = {}
         self.count = 0
 
-    def begins(self, count: int) -> None:
+    def start(self, count: int) -> None:
         self.count = count
 
     def frame(self, item: Item, reached: int, frames: int) -> None:
         assert reached <= frames
         self.reached[item.filename] = reached
 
-    def ended(self, report: FileReport) -> None:
+    def file_done(self, report: FileReport) -> None:
         self.files.append(report)
 
-    def says(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.texts.append(text)

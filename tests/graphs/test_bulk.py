@@ -12,12 +12,12 @@ import pytest
 from configs import settings as settings_module
 from graphs.indexing.jobs import KIND, submit_index
 from graphs.jobs.run import Timing
-from ops.bulk import driver, intake
+from ops.bulk import driver, sources
 from ops.bulk.driver import AlreadyRunning, recorded
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, PipelineBroken
-from ops.bulk.sources import items_of
-from tests.graphs.bulk import LocalFinisher, LocalPipeline, Log
+from ops.bulk.sources import find_items
+from tests.graphs.bulk import LocalFinalizer, LocalPipeline, Log
 from tests.graphs.harness import configured
 from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
 from tests.graphs.samples import audio
@@ -35,8 +35,8 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 @pytest.fixture
-async def finisher() -> AsyncIterator[LocalFinisher]:
-    made = LocalFinisher()
+async def finalizer() -> AsyncIterator[LocalFinalizer]:
+    made = LocalFinalizer()
     yield made
     await made.close()
 
@@ -55,9 +55,9 @@ def asset_id(path: Path) -> str:
 class Bulk:
     """A run over a folder."""
 
-    def __init__(self, service: IndexService, finisher: LocalFinisher, films: Path, pipeline: LocalPipeline) -> None:
+    def __init__(self, service: IndexService, finalizer: LocalFinalizer, films: Path, pipeline: LocalPipeline) -> None:
         self.log, self.pipeline, self.stopping = Log(), pipeline, asyncio.Event()
-        self.run_ = BulkRun(service.context, items_of([str(films)]), pipeline, finisher, self.log, QUICK)
+        self.run_ = BulkRun(service.context, find_items([str(films)]), pipeline, finalizer, self.log, QUICK)
 
     async def run(self) -> Report:
         async with asyncio.timeout(60):
@@ -65,14 +65,14 @@ class Bulk:
 
 
 async def test_every_file_is_indexed_once_as_the_service_does_it(
-    service: IndexService, finisher: LocalFinisher, films: Path
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     (films / "b.mp4").write_bytes(film())
     (films / "c.mp4").write_bytes(film()[:500])
     (films / "d.mp4").write_bytes(audio())
     (films / "e.mov").write_bytes(long_film(12))
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     report = await bulk.run()
     assert [file.state for file in report.files] == ["indexed", "duplicate", "failed", "failed", "indexed"]
     a, b, c, d, e = report.files
@@ -94,14 +94,14 @@ async def test_every_file_is_indexed_once_as_the_service_does_it(
     # What the service is asked for now is done already, and the other way round.
     again = await service.post_index(asset)
     assert (again["job_id"], again["status"]) == (a.job_id, "succeeded")
-    second = Bulk(service, finisher, films, LocalPipeline())
+    second = Bulk(service, finalizer, films, LocalPipeline())
     assert (await second.run()).counts == {"skipped": 2, "duplicate": 1, "failed": 2}
     assert second.pipeline.granted == []
 
 
-async def test_it_finds_what_the_service_finds(service: IndexService, finisher: LocalFinisher, films: Path) -> None:
+async def test_it_finds_what_the_service_finds(service: IndexService, finalizer: LocalFinalizer, films: Path) -> None:
     (films / "a.mp4").write_bytes(film())
-    await Bulk(service, finisher, films, LocalPipeline(shuffled=True)).run()
+    await Bulk(service, finalizer, films, LocalPipeline(shuffled=True)).run()
     asset = asset_id(films / "a.mp4")
     context = service.context
     ours = await context.shots.get_analysis(asset), await context.people.list_traces(asset)
@@ -119,18 +119,18 @@ async def test_it_finds_what_the_service_finds(service: IndexService, finisher: 
     ]
 
 
-async def test_a_pipeline_that_breaks_is_gone_on_with_from_the_checkpoint(
-    service: IndexService, finisher: LocalFinisher, films: Path
+async def test_a_pipeline_that_breaks_resumes_from_the_checkpoint(
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(long_film(30))
-    bulk = Bulk(service, finisher, films, LocalPipeline(break_after=4))  # what it is, and 150 of 300 frames
+    bulk = Bulk(service, finalizer, films, LocalPipeline(break_after=4))  # what it is, and 150 of 300 frames
     (file,) = (await bulk.run()).files
     assert [grant.start for grant in bulk.pipeline.granted] == [0, 100]
     assert (file.state, file.attempts, file.frames, file.decoded, file.traces) == ("indexed", 2, 300, 350, 1)
 
 
 async def test_a_pipeline_that_always_breaks_ends_the_run(
-    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(film())
 
@@ -140,23 +140,23 @@ async def test_a_pipeline_that_always_breaks_ends_the_run(
 
     pipeline = LocalPipeline()
     monkeypatch.setattr(pipeline, "rows", broken)
-    bulk = Bulk(service, finisher, films, pipeline)
+    bulk = Bulk(service, finalizer, films, pipeline)
     with pytest.raises(PipelineBroken, match="No GPU"):
         await bulk.run()
     assert await service.context.jobs.list() == []
 
 
 async def test_a_failure_that_passes_is_tried_again_and_another_one_is_not(
-    service: IndexService, finisher: LocalFinisher, films: Path
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
-    finisher.failing = [StageUnavailable("It is away.")]
-    (file,) = (await Bulk(service, finisher, films, LocalPipeline()).run()).files
+    finalizer.failing = [StageUnavailable("It is away.")]
+    (file,) = (await Bulk(service, finalizer, films, LocalPipeline()).run()).files
     assert (file.state, file.attempts, file.traces, file.decoded) == ("indexed", 2, 4, 130)
 
 
 async def test_a_decoder_that_dies_again_and_again_costs_its_file_alone(
-    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     (films / "b.mp4").write_bytes(long_film(12))
@@ -166,38 +166,38 @@ async def test_a_decoder_that_dies_again_and_again_costs_its_file_alone(
     async def deadly(numbers, answer):  # type: ignore[no-untyped-def]
         for _ in range(4):
             asked.append(await answer(0))
-        async for piece in rows(numbers[1:], answer):
-            yield piece
+        async for message in rows(numbers[1:], answer):
+            yield message
 
     monkeypatch.setattr(pipeline, "rows", deadly)
-    report = await Bulk(service, finisher, films, pipeline).run()
+    report = await Bulk(service, finalizer, films, pipeline).run()
     assert asked[0] is not None
     assert asked == [asked[0], asked[0], asked[0], None]
     assert [file.state for file in report.files] == ["failed", "indexed"]
-    assert "dies of it" in str(report.files[0].reason)
+    assert "crashed" in str(report.files[0].reason)
 
 
 async def test_a_stopped_run_gives_its_jobs_back(
-    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(long_film(30))
     (films / "b.mp4").write_bytes(film())
     pipeline = LocalPipeline()
-    bulk = Bulk(service, finisher, films, pipeline)
+    bulk = Bulk(service, finalizer, films, pipeline)
     monkeypatch.setattr(bulk.log, "frame", lambda item, reached, frames: bulk.stopping.set() if reached > 100 else None)
     report = await bulk.run()
     assert [file.state for file in report.files] == ["unfinished", "unfinished"]
     assert report.exit_code == 3
     (job,) = await service.context.jobs.list(kind=KIND)
     assert (job.status, job.attempts, job.checkpoint["parts"]) == ("queued", 0, 1)
-    second = Bulk(service, finisher, films, LocalPipeline())
+    second = Bulk(service, finalizer, films, LocalPipeline())
     report = await second.run()
     assert [(file.state, file.attempts) for file in report.files] == [("indexed", 1), ("indexed", 1)]
     assert report.files[0].decoded == 200
 
 
 async def test_a_job_that_somebody_holds_is_left_to_them_and_waited_for(
-    service: IndexService, finisher: LocalFinisher, films: Path
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     (films / "b.mp4").write_bytes(long_film(12))
@@ -205,12 +205,12 @@ async def test_a_job_that_somebody_holds_is_left_to_them_and_waited_for(
     job = await submit_index(service.context, held)
     jobs = service.context.jobs
     assert await jobs.claim_job(job.job_id, "somebody", 60) is not None
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     running = asyncio.create_task(bulk.run())
     while not bulk.log.texts:
         assert await jobs.heartbeat(job.job_id, "somebody", 0.5, "", 60)
         await asyncio.sleep(0.02)
-    assert bulk.log.texts == ["Waiting for 1 files that are tried again or are with another worker."]
+    assert bulk.log.texts == ["Waiting for 1 files that are retried or with another worker."]
     assert [file.state for file in bulk.log.files] == ["indexed"]
     assert await jobs.succeed(job.job_id, "somebody", {"frames": 130, "shots": 3, "traces": 4})
     report = await running
@@ -219,22 +219,22 @@ async def test_a_job_that_somebody_holds_is_left_to_them_and_waited_for(
 
 
 async def test_a_lease_that_a_killed_run_left_is_waited_for(
-    service: IndexService, finisher: LocalFinisher, films: Path
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     job = await submit_index(service.context, await service.add(film()))
     assert await service.context.jobs.claim_job(job.job_id, "killed", 0.3) is not None
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     (file,) = (await bulk.run()).files
     assert (file.state, file.attempts, bulk.log.texts) == ("indexed", 2, [])
     assert len(bulk.pipeline.rounds) == 1
 
 
 async def test_a_cancelled_job_is_let_go(
-    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(long_film(30))
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     waiting: list[asyncio.Task[object]] = []
 
     async def cancel() -> None:
@@ -246,13 +246,13 @@ async def test_a_cancelled_job_is_let_go(
             waiting.append(asyncio.create_task(cancel()))
 
     monkeypatch.setattr(bulk.log, "frame", frame)
-    store = finisher.finisher.make
+    draft = finalizer.finalizer.draft
 
-    async def slowly(order):  # type: ignore[no-untyped-def]
+    async def slowly(request):  # type: ignore[no-untyped-def]
         await asyncio.sleep(5)
-        return await store(order)
+        return await draft(request)
 
-    monkeypatch.setattr(finisher.finisher, "make", slowly)
+    monkeypatch.setattr(finalizer.finalizer, "draft", slowly)
     (file,) = (await bulk.run()).files
     assert (file.state, file.reason) == ("cancelled", "The job was cancelled.")
     assert [report.name for report in bulk.log.files] == [file.name]
@@ -260,11 +260,11 @@ async def test_a_cancelled_job_is_let_go(
 
 
 async def test_a_file_that_cannot_be_read_now_is_come_back_to(
-    service: IndexService, finisher: LocalFinisher, films: Path, monkeypatch: pytest.MonkeyPatch
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     (films / "b.mp4").write_bytes(long_film(12))
-    spool, taken = intake.spool_file, []
+    spool, taken = sources.spool_file, []
 
     def away_once(source, filename, *rest):  # type: ignore[no-untyped-def]
         taken.append(filename)
@@ -272,23 +272,23 @@ async def test_a_file_that_cannot_be_read_now_is_come_back_to(
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return spool(source, filename, *rest)
 
-    monkeypatch.setattr(intake, "spool_file", away_once)
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    monkeypatch.setattr(sources, "spool_file", away_once)
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     report = await bulk.run()
     assert [file.state for file in report.files] == ["indexed", "indexed"]
     assert [len(numbers) for numbers in bulk.pipeline.rounds] == [2, 1]
     name = films / "a.mp4"
-    assert bulk.log.texts == [f"{name} is left for later: {name} cannot be read: Stale file handle."]
+    assert bulk.log.texts == [f"{name} is retried later: {name} cannot be read: Stale file handle."]
 
 
-async def test_the_run_has_a_record_that_a_second_one_goes_on_with(
-    service: IndexService, finisher: LocalFinisher, films: Path
+async def test_the_run_has_a_record_that_a_second_one_resumes(
+    service: IndexService, finalizer: LocalFinalizer, films: Path
 ) -> None:
     (films / "a.mp4").write_bytes(film())
     jobs, sources = service.context.jobs, [str(films)]
     timing = Timing(lease_s=0.5, heartbeat_s=0.05, progress_s=0.02)
     killed, _, _ = await driver._claimed(service.context, sources, timing)
-    bulk = Bulk(service, finisher, films, LocalPipeline())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
     report = await recorded(service.context, sources, bulk.run_, bulk.stopping, timing)
     assert report.counts == {"indexed": 1}
     (record,) = await jobs.list(kind=driver.KIND)
@@ -297,7 +297,7 @@ async def test_the_run_has_a_record_that_a_second_one_goes_on_with(
     assert record.result["counts"] == {"indexed": 1}
     assert str(films) not in str(record)
 
-    second = Bulk(service, finisher, films, LocalPipeline())
+    second = Bulk(service, finalizer, films, LocalPipeline())
     await recorded(service.context, sources, second.run_, second.stopping, timing)
     assert [record.status for record in await jobs.list(kind=driver.KIND)] == ["succeeded", "succeeded"]
 

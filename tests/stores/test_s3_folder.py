@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 import pytest
 
-from ops.bulk.sources import SourceError, items_of, opened
+from ops.bulk.sources import SourceError, find_items, open_item
 from stores.documents import StoreError
 from stores.s3.folder import S3Folder
 
@@ -30,32 +30,32 @@ def url(bucket: str, endpoint: str, prefix: str = "") -> str:
 
 
 def test_videos_below_a_prefix_are_found_and_read(bucket: str, s3_endpoint: str) -> None:
-    items = items_of([url(bucket, s3_endpoint, "/films")])
+    items = find_items([url(bucket, s3_endpoint, "/films")])
     assert [item.name for item in items] == [f"s3://{bucket}/films/a b.mp4", f"s3://{bucket}/films/deep/ü+c.MOV"]
     assert [item.filename for item in items] == ["a b.mp4", "ü+c.MOV"]
     for item in items:
-        with opened(item) as body:
+        with open_item(item) as body:
             assert body.read(5) + body.read() == item.key.encode()
 
 
 def test_a_whole_bucket_and_a_single_key(bucket: str, s3_endpoint: str) -> None:
     assert sorted(S3Folder(url(bucket, s3_endpoint)).keys()) == sorted(KEYS)
-    assert [item.key for item in items_of([url(bucket, s3_endpoint, "/e.mp4")])] == ["e.mp4"]
+    assert [item.key for item in find_items([url(bucket, s3_endpoint, "/e.mp4")])] == ["e.mp4"]
 
 
 def test_what_is_not_there_is_an_error(bucket: str, s3_endpoint: str) -> None:
     with pytest.raises(SourceError, match="has no objects"):
-        items_of([url(bucket, s3_endpoint, "/nothing")])
+        find_items([url(bucket, s3_endpoint, "/nothing")])
     with pytest.raises(StoreError, match="NoSuchBucket"):
-        items_of([url("no-such-bucket", s3_endpoint)])
+        find_items([url("no-such-bucket", s3_endpoint)])
     with pytest.raises(StoreError, match="NoSuchKey"):
         S3Folder(url(bucket, s3_endpoint)).open("nothing")
 
 
 def test_an_object_that_is_gone_is_no_fault_of_the_store(bucket: str, s3_endpoint: str) -> None:
-    (item,) = items_of([url(bucket, s3_endpoint, "/e.mp4")])
+    (item,) = find_items([url(bucket, s3_endpoint, "/e.mp4")])
     boto3.client("s3", endpoint_url=s3_endpoint).delete_object(Bucket=bucket, Key="e.mp4")
-    with pytest.raises(SourceError, match=r"e\.mp4 cannot be read: .*NoSuchKey"), opened(item):
+    with pytest.raises(SourceError, match=r"e\.mp4 cannot be read: .*NoSuchKey"), open_item(item):
         pass
 
 

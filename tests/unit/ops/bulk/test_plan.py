@@ -6,7 +6,7 @@ import pytest
 
 from configs.settings import Settings
 from ops.bulk.driver import check_stores
-from ops.bulk.plan import Options, PlanError, planned, stage_configs
+from ops.bulk.plan import Options, PlanError, make_plan, stage_configs
 from ops.cluster import ClusterError
 from tests.graphs.harness import ROOT
 
@@ -14,33 +14,33 @@ from tests.graphs.harness import ROOT
 @pytest.mark.parametrize("cpus", [1, 2, 4, 16, 64, 1000])
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_no_more_is_taken_than_the_share(cpus: int, share: float) -> None:
-    plan = planned({"CPU": cpus}, Options(share))
+    plan = make_plan({"CPU": cpus}, Options(share))
     assert plan.workers * plan.cpus <= share * cpus + 0.001 * plan.workers
-    assert min(plan.decoders, plan.lookers, plan.cutters, plan.finishers) >= 1
+    assert min(plan.decoders, plan.frame_workers, plan.cut_workers, plan.finalizers) >= 1
     assert plan.gpus == 0
 
 
 def test_a_large_cluster_is_used_up_to_its_share() -> None:
-    plan = planned({"CPU": 100}, Options(0.5))
-    assert (plan.decoders, plan.lookers, plan.cutters, plan.finishers, plan.cpus) == (6, 20, 17, 3, 1.0)
+    plan = make_plan({"CPU": 100}, Options(0.5))
+    assert (plan.decoders, plan.frame_workers, plan.cut_workers, plan.finalizers, plan.cpus) == (6, 20, 17, 3, 1.0)
 
 
 def test_workers_are_as_many_as_asked_for() -> None:
-    plan = planned({"CPU": 2}, Options(1.0, decoders=2, lookers=3, cutters=2))
-    assert (plan.decoders, plan.lookers, plan.cutters, plan.finishers, plan.cpus) == (2, 3, 2, 1, 0.25)
+    plan = make_plan({"CPU": 2}, Options(1.0, decoders=2, frame_workers=3, cut_workers=2))
+    assert (plan.decoders, plan.frame_workers, plan.cut_workers, plan.finalizers, plan.cpus) == (2, 3, 2, 1, 0.25)
 
 
 def test_gpus_hold_as_many_workers_as_fit_into_the_share() -> None:
-    plan = planned({"CPU": 100, "GPU": 1}, Options(0.5, gpus_per_actor=0.125))
-    assert (plan.cutters, plan.finishers, plan.gpus) == (2, 2, 0.125)
+    plan = make_plan({"CPU": 100, "GPU": 1}, Options(0.5, gpus_per_actor=0.125))
+    assert (plan.cut_workers, plan.finalizers, plan.gpus) == (2, 2, 0.125)
     with pytest.raises(PlanError, match="lower --gpus-per-actor"):
-        planned({"CPU": 100, "GPU": 1}, Options(0.5, gpus_per_actor=0.5))
+        make_plan({"CPU": 100, "GPU": 1}, Options(0.5, gpus_per_actor=0.5))
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_a_share_is_a_part(share: float) -> None:
     with pytest.raises(PlanError, match="above 0 and at most 1"):
-        planned({"CPU": 2}, Options(share))
+        make_plan({"CPU": 2}, Options(share))
 
 
 def test_stages_are_configured_as_they_are_deployed() -> None:

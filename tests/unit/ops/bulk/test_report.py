@@ -2,8 +2,7 @@
 
 import json
 
-from ops.bulk.report import FileReport, Report
-from ops.bulk.screen import summary
+from ops.bulk.report import FileReport, Report, summary
 
 DONE = FileReport("a.mp4", "indexed", "a" * 32, "j", None, 1, 1800.0, 45000, 30000, 300, 40, 9)
 OLD = FileReport("b.mp4", "skipped", "b" * 32, "k", None, 1, 3600.0, 90000, 0, 500, 60, 12)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.bulk.sources import Item, SourceError, items_of, opened
+from ops.bulk.sources import Item, SourceError, find_items, open_item
 
 ID, OTHER = "a" * 32, "b" * 32
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*sources: object) -> list[str]:
-    return [item.filename for item in items_of(map(str, sources))]
+    return [item.filename for item in find_items(map(str, sources))]
 
 
 def test_a_folder_is_searched_to_its_depth_for_files_called_as_videos(folder: Path) -> None:
@@ -41,9 +41,9 @@ def test_asset_ids_are_given_alone_or_in_a_file(tmp_path: Path) -> None:
     listed = tmp_path / "ids.txt"
     listed.write_text(f"# of last week\n{ID}\n\n  {OTHER} # a remark\n{ID}\n")
     both = [Item("asset", ID, ID), Item("asset", OTHER, OTHER)]
-    assert items_of([ID, OTHER]) == both
-    assert items_of([str(listed)]) == both
-    assert items_of([f"@{listed}"]) == both
+    assert find_items([ID, OTHER]) == both
+    assert find_items([str(listed)]) == both
+    assert find_items([f"@{listed}"]) == both
 
 
 @pytest.mark.parametrize(
@@ -52,24 +52,24 @@ def test_asset_ids_are_given_alone_or_in_a_file(tmp_path: Path) -> None:
 def test_a_list_of_anything_else_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "ids").write_text(text)
     with pytest.raises(SourceError, match=message):
-        items_of([f"@{tmp_path / 'ids'}"])
+        find_items([f"@{tmp_path / 'ids'}"])
 
 
 @pytest.mark.parametrize("source", ["nowhere", "no*.mp4", "@nowhere", "s3://", "s3://key:secret@bucket"])
 def test_nothing_to_index_is_an_error(source: str) -> None:
     with pytest.raises(SourceError):
-        items_of([source])
+        find_items([source])
 
 
 def test_a_folder_without_videos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="has no files that end in"):
-        items_of([str(tmp_path)])
+        find_items([str(tmp_path)])
 
 
 def test_a_file_is_read_from_its_beginning(folder: Path) -> None:
-    (item,) = items_of([str(folder / "a.mov")])
-    with opened(item) as file:
+    (item,) = find_items([str(folder / "a.mov")])
+    with open_item(item) as file:
         assert file.read() == b"a.mov"
     (folder / "a.mov").unlink()
-    with pytest.raises(SourceError, match="cannot be read: No such file"), opened(item):
+    with pytest.raises(SourceError, match="cannot be read: No such file"), open_item(item):
         pass

@@ -4,7 +4,6 @@ The encoder is x264 as it comes with PyAV; see ``vision.media.plan`` for what a 
 ``vision.media.encoder`` for the encoder's options.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -13,7 +12,6 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from deployments.serving.stored import ReaderPool, StoredVideos
 from deployments.serving.streams import ByteGenerator
-from vision.errors import StageError
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
 from vision.media.plan import ClipFacts, ClipRequest
 from vision.media.remux import copied_frames, copied_type, copy
@@ -59,25 +57,19 @@ class Clips(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
             else:
                 yield from encode(reader, self._opener(item), item.plan, item.boxes)
 
-    def predict_batch(self, items: list[ClipRequest]) -> Sequence[ClipFacts | StageError]:
-        return [self._facts(item) for item in items]
-
-    def _facts(self, request: ClipRequest) -> ClipFacts | StageError:
-        plan = request.plan
-        try:
-            with self._readers.borrowed(request.key) as reader:
-                copied = plan.action == "copy"
-                first, last = copied_frames(reader, plan) if copied else plan.frames(reader.times)
-                return ClipFacts(
-                    first_frame=first,
-                    last_frame=last,
-                    frame_count=last - first + 1,
-                    start_time=float(reader.times[first]),
-                    end_time=reader.end_of(last),
-                    content_type=copied_type(self._opener(request), plan) if copied else CONTENT_TYPES[plan.action],
-                )
-        except StageError as error:
-            return error
+    def predict(self, item: ClipRequest) -> ClipFacts:
+        plan = item.plan
+        with self._readers.borrowed(item.key) as reader:
+            copied = plan.action == "copy"
+            first, last = copied_frames(reader, plan) if copied else plan.frames(reader.times)
+            return ClipFacts(
+                first_frame=first,
+                last_frame=last,
+                frame_count=last - first + 1,
+                start_time=float(reader.times[first]),
+                end_time=reader.end_of(last),
+                content_type=copied_type(self._opener(item), plan) if copied else CONTENT_TYPES[plan.action],
+            )
 
     def _opener(self, request: ClipRequest) -> Opener:
         return partial(self._videos.open, request.key)

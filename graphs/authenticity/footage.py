@@ -1,44 +1,61 @@
-"""A video on disk, decoded on its own thread: single frames, and small ones in order, for following a face."""
+"""Which frames of a video are judged, and a video on disk, decoded on its own thread."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deployments.serving.streams import on_thread
 from graphs.authenticity.errors import UndecodableMedia
-from graphs.authenticity.sampling import REACH, calm, middle_frames
 from vision.errors import InvalidMedia
 from vision.images import Pixels
-from vision.media.decord_reader import Backend, open_reader
-from vision.media.reader import StreamFacts
-from vision.shots.hard_cuts import THUMBNAIL, ChangeMeter
+from vision.media.decord_reader import Backend, DecordReader, open_reader
+from vision.media.reader import StreamFacts, VideoReader
+from vision.shots.hard_cuts import LEAST, RATIO, THUMBNAIL, ChangeMeter
 
 T = TypeVar("T")
 
+REACH: Final = 3
+"""Frames on either side of a chosen one that are compared with it, to find cuts."""
+FOLLOW_S: Final = 10.0
+"""Seconds in the middle of the video in which a face is followed."""
+FOLLOW_RATE: Final = 10.0
+"""Frames a second in which it is followed."""
 LONG_SIDE: Final = 960
 """Longer side in pixels of the frames in which a face is followed; larger frames are shrunk."""
 
 
-class _Reader(Protocol):
-    """What VideoReader and DecordReader have in common."""
+def evenly(count: int, wanted: int) -> list[int]:
+    """Return the middle frames of ``wanted`` equal parts of ``count`` frames, or all frames if they are fewer."""
+    wanted = min(count, wanted)
+    return [int((place + 0.5) * count / wanted) for place in range(wanted)]
 
-    facts: StreamFacts
-    times: NDArray[np.float64]
 
-    def close(self) -> None: ...
+def calm(changes: NDArray[np.float64], middle: int) -> int:
+    """Return the place among neighbouring frames of the one to judge: ``middle``, or the nearest one not at a cut.
 
-    def frames(
-        self, start: int, stop: int, step: int, size: tuple[int, int]
-    ) -> Iterator[tuple[int, float, Pixels]]: ...
+    ``changes``: of each frame from the one before, 0-1; that of the first is 0. A cut is a change far above the others;
+    the frames on both sides of it are left out, as codecs smear them.
+    """
+    others = np.sort(changes)[:-1].mean() if len(changes) > 1 else 0.0
+    cuts = np.flatnonzero((changes >= LEAST) & (changes >= RATIO * others))
+    near = {place + side for place in cuts.tolist() for side in (-1, 0)}
+    free = [place for place in range(len(changes)) if place not in near]
+    return min(free, key=lambda place: (abs(place - middle), place)) if free else middle
 
-    def pictures(self, start: int, stop: int) -> Iterator[tuple[int, Any]]: ...
 
-    def pixels(self, picture: Any, size: tuple[int, int] | None = None) -> Pixels: ...
+def middle_frames(times: NDArray[np.float64]) -> tuple[int, int, int]:
+    """Return first frame, frame behind the last, and step of the frames in which a face is followed."""
+    end = float(times[-1])
+    start = max(0.0, end / 2 - FOLLOW_S / 2)
+    first, behind = np.searchsorted(times, [start, start + FOLLOW_S], side="left")
+    seconds = float(times[behind - 1] - times[first])
+    rate = (behind - first - 1) / seconds if seconds > 0 else 0.0
+    return int(first), int(behind), max(1, round(rate / FOLLOW_RATE))
 
 
 class Footage:
@@ -48,7 +65,7 @@ class Footage:
         self._path = path
         self._backend = backend
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="authenticity-video")
-        self._reader: _Reader | None = None
+        self._reader: VideoReader | DecordReader | None = None
 
     @classmethod
     @asynccontextmanager
@@ -114,6 +131,6 @@ class Footage:
             self._reader.close()
 
     @property
-    def _open_reader(self) -> _Reader:
+    def _open_reader(self) -> VideoReader | DecordReader:
         assert self._reader is not None
         return self._reader

@@ -8,10 +8,9 @@ from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.stage import share
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Movement, PictureFindings, SoundFindings, found, unheard
-from graphs.authenticity.footage import Footage
+from graphs.authenticity.footage import Footage, evenly
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.pictures import look
-from graphs.authenticity.sampling import evenly
 from graphs.authenticity.sound import opened_sound
 from graphs.authenticity.tracking import Follower
 from graphs.authenticity.uploads import Handed

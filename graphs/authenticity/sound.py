@@ -1,4 +1,4 @@
-"""A sound of any container as 16 kHz mono, on disk: read in parts, so a long one takes no more memory than a short."""
+"""The sound of any container as 16 kHz mono, on disk: read in parts, so memory does not grow with its length."""
 
 import asyncio
 import tempfile
@@ -24,17 +24,20 @@ Samples = NDArray[np.float32]
 RATE: Final = 16_000
 PART_S: Final = 20.0
 LONGEST_S: Final = 3600.0
-"""Of a longer sound the first hour is listened to; on disk that is 230 MB."""
+"""Of a longer sound only the first hour is judged; on disk that is 230 MB."""
 UNDECODABLE: Final = (
-    "Nothing, or less than half, of the sound in this file can be decoded; it is damaged or its codec is not known "
-    "here. Export it with sound as AAC, MP3 or PCM."
+    "Nothing, or less than half, of the sound in this file can be decoded; it is damaged or its codec is not "
+    "supported. Export it with sound as AAC, MP3 or PCM."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """``samples``: float32[n], -1 to 1, at 16 kHz, on disk. ``rms`` 0-1; ``crossings``: share of neighbouring samples
-    of different sign, 0-1. ``whole``: the sound ends there, whatever its header says; else there is more of it."""
+    """A decoded sound.
+
+    ``samples``: float32[n], -1 to 1, at 16 kHz, on disk. ``rms`` 0-1; ``crossings``: share of neighbouring samples of
+    different sign, 0-1. ``whole``: the sound ends there, whatever its header says; else the file has more of it.
+    """
 
     samples: Samples
     rms: float
@@ -43,13 +46,13 @@ class Heard:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return len(self.samples) / RATE
 
 
 @asynccontextmanager
 async def opened_sound(settings: Settings, handed: Handed) -> AsyncIterator[Heard]:
-    """The sound of a file until the block ends. Raises UndecodableMedia when there is none that can be decoded.
+    """Decode the sound of a file and keep it until the block ends. Raises UndecodableMedia when none can be decoded.
 
     However the block is left, also by cancellation, decoding has ended and nothing stays on disk.
     """
@@ -89,7 +92,7 @@ def _written(sound: "Sound", out: BinaryIO) -> Heard:
         part = np.nan_to_num(sound.take(count / RATE + PART_S)[0])
         more = not sound.ended
         if not more:
-            part = part[: max(sound.reached - count, 0)]  # behind that it is padded with silence
+            part = part[: max(sound.reached - count, 0)]  # after that it is padded with silence
         squares += float(np.square(part, dtype=np.float64).sum())
         signs = np.signbit(np.concatenate([[last], part]))
         crossings += int(np.count_nonzero(signs[1:] != signs[:-1]))

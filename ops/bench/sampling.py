@@ -22,8 +22,7 @@ from typing import Any, Final
 import av
 import numpy as np
 
-from graphs.authenticity.footage import Footage
-from graphs.authenticity.sampling import evenly
+from graphs.authenticity.footage import Footage, evenly
 from ops.bench.report import processor
 from vision.media.decord_reader import Backend, open_reader
 from vision.media.reader import VideoReader

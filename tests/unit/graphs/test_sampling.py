@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphs.authenticity.footage import Footage
-from graphs.authenticity.sampling import calm, evenly, middle_frames
+from graphs.authenticity.footage import Footage, calm, evenly, middle_frames
 from graphs.authenticity.voices import HOP, spread, windows
 from tests.unit.vision.media.samples import X264, Recipe, number_in, write
 from vision.forensics.voices import SAMPLES

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from graphs.assets.features import FeatureSource
 from graphs.assets.models import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
@@ -13,6 +13,7 @@ from graphs.assets.nearest import forget
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
+from graphs.web.files import StoredFile, send_file
 from graphs.web.schemas import AssetId
 from graphs.web.uploads.library import Library, poster_key
 from stores.records import Asset
@@ -20,6 +21,7 @@ from vision.errors import InvalidInput, StageError
 from vision.images import decode
 from vision.preprocess import Preprocess
 
+MAX_AGE_S = 3600
 UPLOAD_BODY = {
     "requestBody": {
         "required": True,
@@ -130,17 +132,20 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         )
 
     @router.get("/media/{asset_id}/content", response_class=Response)
-    async def media_content(asset_id: AssetId) -> Response:
+    async def media_content(asset_id: AssetId, request: Request) -> Response:
         """The file itself, where the object store has no public URLs of its own."""
-        return await _stream(context, await library.get(asset_id), asset_id)
+        return await send_file(context.objects, request, StoredFile.of(await library.get(asset_id)), MAX_AGE_S)
 
     @router.get("/media/{asset_id}/poster", response_class=Response)
-    async def media_poster(asset_id: AssetId) -> Response:
+    async def media_poster(asset_id: AssetId, request: Request) -> Response:
         """The still picture that stands for a video: JPEG, the key frame before its middle."""
         asset = await library.get(asset_id)
         if asset.kind != "video":
             raise InvalidInput(f"{asset_id} is no video; only videos have a poster.")
-        return await _stream(context, asset, poster_key(asset_id))
+        info = await context.objects.head(poster_key(asset_id))
+        if info is None:
+            raise AssetNotFound([asset_id])
+        return await send_file(context.objects, request, StoredFile.derived(asset, info), MAX_AGE_S)
 
     @router.post("/extract-features", response_model=FeaturesAnswer)
     async def extract_features(asset_id: OneAsset, clock: Timer) -> Response:
@@ -180,18 +185,3 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         )
 
     return router
-
-
-async def _stream(context: Context, asset: Asset, key: str) -> Response:
-    info = await context.objects.head(key)
-    if info is None:
-        raise AssetNotFound([asset.asset_id])
-    headers = {
-        "content-length": str(info.size),
-        "etag": f'"{info.etag}"',
-        "cache-control": "private, max-age=3600",
-        # The bytes are a stranger's: a browser may show them as what they are, and run nothing in them.
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; sandbox",
-    }
-    return StreamingResponse(context.objects.stream(key), media_type=info.content_type, headers=headers)

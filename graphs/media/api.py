@@ -15,18 +15,12 @@ from deployments.people.video_faces import VIDEO_FACES
 from deployments.shots.camera import CAMERA
 from deployments.shots.cuts import CUTS
 from graphs.indexing.faces import FaceSource
-from graphs.media.boxes import Boxes
-from graphs.media.clip import clip_router
-from graphs.media.clips import Clips
-from graphs.media.cooccurrence import cooccurrence_router
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
-from graphs.media.identities import identities_router
-from graphs.media.overlay import overlay_router
+from graphs.media.identities import file_identities_router, identities_router
 from graphs.media.representatives import Representatives
-from graphs.media.results import results_router
-from graphs.media.thumbnail import thumbnail_router
-from graphs.media.video import video_router
+from graphs.media.streams import streams_router
+from graphs.media.traces import traces_router
 from graphs.web.context import Context
 from graphs.web.uploads.library import Library, Videos
 
@@ -41,17 +35,13 @@ STAGES = tuple(
 
 def mount(app: FastAPI, context: Context) -> None:
     """Add the media routes to the application."""
-    videos, clips, boxes = Videos(context), Clips(context), Boxes(context)
-    representatives = Representatives(context)
+    videos, representatives = Videos(context), Representatives(context)
     router = APIRouter(prefix="/api/v1", responses=ERRORS)
     for part in (
-        video_router(context, videos, clips, boxes),
-        clip_router(videos, clips, boxes),
-        overlay_router(videos, clips, boxes),
-        thumbnail_router(context, videos),
+        streams_router(context, videos),
         files_router(context, videos),
-        results_router(context, videos, representatives),
-        cooccurrence_router(context, videos, representatives),
+        traces_router(context, videos, representatives),
+        file_identities_router(context, videos, representatives),
         identities_router(context, FaceSource(context, Library(context))),
     ):
         router.include_router(part)

@@ -1,6 +1,7 @@
 """Boxes of stored traces, as they are drawn into a video."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -10,49 +11,49 @@ from graphs.web.context import Context, task_group
 from stores.people import TraceBoxes, TraceRecord
 from vision.media.plan import BoxTrack
 
-AROUND_S = 1.0
-"""Traces that end or begin so near to a part are looked at, as times of traces are rounded."""
+AROUND_S: Final = 1.0
+"""Traces that end or begin so near to a part are read too, as times of traces are rounded."""
 
 
 class Boxes:
-    """Of a video's traces, labelled and in colours."""
+    """Read the boxes of a video's traces, labelled and in colours."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def of_all(self, file_uuid: str, span: Span) -> BoxTrack | None:
-        """Boxes of all traces that are seen in this part; None for a video that is not indexed."""
+        """Return the boxes of all traces in this part; None for a video that is not indexed."""
         if await self._context.people.get_index(file_uuid) is None:
             return None
-        traces = await self._context.people.list_traces(file_uuid)
+        records = await self._context.people.list_traces(file_uuid)
         async with task_group() as group:
-            loading = [
-                group.create_task(self._context.people.get_trace(file_uuid, trace.trace_id))
-                for trace in traces
-                if _seen_in(trace, span)
+            tasks = [
+                group.create_task(self._context.people.get_trace(file_uuid, record.trace_id))
+                for record in records
+                if _overlaps(record, span)
             ]
-        found = [task.result() for task in loading]
-        return await self._track([trace for trace in found if trace is not None], _colours(traces))
+        traces = [task.result() for task in tasks]
+        return await self._track([trace for trace in traces if trace is not None], _colours(records))
 
     async def of_one(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, BoxTrack]:
-        """One trace and its boxes. Raises NotIndexed and TraceNotFound."""
-        found = await self._context.people.get_trace(file_uuid, trace_id)
-        if found is None:
+        """Return one trace and its boxes. Raises NotIndexed and TraceNotFound."""
+        trace = await self._context.people.get_trace(file_uuid, trace_id)
+        if trace is None:
             if await self._context.people.get_index(file_uuid) is None:
                 raise NotIndexed(file_uuid)
             raise TraceNotFound(file_uuid, trace_id)
-        traces = await self._context.people.list_traces(file_uuid)
-        return found[0], await self._track([found], _colours(traces))
+        records = await self._context.people.list_traces(file_uuid)
+        return trace[0], await self._track([trace], _colours(records))
 
     async def _track(self, traces: Sequence[tuple[TraceRecord, TraceBoxes]], colours: dict[str | int, int]) -> BoxTrack:
-        named = await self._context.people.get_identities(
-            {trace.identity_uuid for trace, _ in traces if trace.identity_uuid}
+        identities = await self._context.people.get_identities(
+            {record.identity_uuid for record, _ in traces if record.identity_uuid}
         )
         labels = []
-        for trace, _ in traces:
-            identity = named.get(trace.identity_uuid or "")
+        for record, _ in traces:
+            identity = identities.get(record.identity_uuid or "")
             name = identity.name if identity else None
-            labels.append(f"{name} ({trace.trace_id})" if name else f"trace {trace.trace_id}")
+            labels.append(f"{name} ({record.trace_id})" if name else f"trace {record.trace_id}")
         sizes = [len(boxes.frames) for _, boxes in traces]
         frames = np.concatenate([boxes.frames for _, boxes in traces] or [np.zeros(0, np.int64)])
         order = np.argsort(frames, kind="stable")
@@ -60,7 +61,7 @@ class Boxes:
         return BoxTrack(
             frames=frames[order],
             boxes=boxes[order],
-            colours=np.repeat(np.array([colours[_person(trace)] for trace, _ in traces], np.int32), sizes)[order],
+            colours=np.repeat(np.array([colours[_person(record)] for record, _ in traces], np.int32), sizes)[order],
             names=np.repeat(np.arange(len(traces), dtype=np.int32), sizes)[order],
             labels=tuple(labels),
         )
@@ -71,11 +72,11 @@ def _person(trace: TraceRecord) -> str | int:
 
 
 def _colours(traces: Sequence[TraceRecord]) -> dict[str | int, int]:
-    """A colour for each person, in order of appearance, so that whoever is seen together differs."""
+    """Return a colour for each person, in order of appearance, so that people who are seen together differ."""
     return {person: number for number, person in enumerate(dict.fromkeys(_person(trace) for trace in traces))}
 
 
-def _seen_in(trace: TraceRecord, span: Span) -> bool:
+def _overlaps(trace: TraceRecord, span: Span) -> bool:
     if span.start_frame is not None and span.end_frame is not None:
         return trace.last_frame >= span.start_frame and trace.first_frame <= span.end_frame
     if span.start_time is not None and span.end_time is not None and span.fps is None:

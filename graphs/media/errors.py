@@ -1,15 +1,24 @@
-"""Errors of the media API beside those of stages and assets."""
+"""Errors of the media API beside those of stages and assets.
+
+::
+
+    StageError
+    ├── NotIndexed        409  the video has no index yet
+    ├── TraceNotFound     404  its index has no such trace
+    ├── IdentityNotFound  404  unknown, deleted or merged identity
+    └── NeverTogether     404  two people share no frame
+"""
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from graphs.web.schemas import Responses
+from graphs.web.schemas import Responses, example
 from vision.errors import StageError
 
 
 class NotIndexed(StageError):
-    """Nobody has looked for people in this video yet."""
+    """A video that was not indexed yet."""
 
     code = "NOT_INDEXED"
     status = 409
@@ -21,7 +30,7 @@ class NotIndexed(StageError):
 
 
 class TraceNotFound(StageError):
-    """The index of this video has no such trace."""
+    """A trace that the index of the video does not have."""
 
     code = "TRACE_NOT_FOUND"
     status = 404
@@ -52,16 +61,10 @@ class NeverTogether(StageError):
 class MediaError(BaseModel):
     """Every failure of a route of this API; ``error`` says what was wrong and what to do."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "success": False,
-                    "error": "There is no frame 5000; the last frame of this video is 1499.",
-                    "code": "FRAME_OUT_OF_RANGE",
-                }
-            ]
-        }
+    model_config = example(
+        success=False,
+        error="There is no frame 5000; the last frame of this video is 1499.",
+        code="FRAME_OUT_OF_RANGE",
     )
     success: Literal[False]
     error: str

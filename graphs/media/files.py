@@ -1,35 +1,63 @@
-"""Routes of a video as a whole: what is known of it, and having it indexed."""
+"""Routes of a video as a whole: its facts, its index, and single frames as pictures."""
 
-from fastapi import APIRouter
+from typing import Annotated, Final
 
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from deployments.media.frames import FRAMES, FrameRequest
 from graphs.indexing.jobs import KIND, submit_index
 from graphs.jobs import routes as jobs
 from graphs.jobs.routes import JobAnswer
-from graphs.media.models import FileDetails, IndexAccepted, IndexState
+from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
 from graphs.web.context import Context
-from graphs.web.schemas import AssetId
+from graphs.web.schemas import BINARY, AssetId, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
+from vision.errors import InvalidInput
+
+CACHED: Final = {"cache-control": "public, max-age=86400"}
+MAX_SIDE: Final = 2**16
+JPEG: Final[Responses] = {200: {"content": {"image/jpeg": BINARY}, "description": "the frame, or the part of it"}}
+
+Place = Annotated[int | None, Query(ge=0, le=MAX_SIDE, description="pixels; a crop needs all four", examples=[160])]
+Side = Annotated[int | None, Query(ge=1, le=MAX_SIDE, description="pixels; a crop needs all four", examples=[160])]
 
 
 def files_router(context: Context, videos: Videos) -> APIRouter:
-    """index, and the file itself."""
-    router = APIRouter(tags=["media: index"])
+    """Return the routes index, thumbnail, and the file itself."""
+    router = APIRouter()
 
-    @router.post("/file/{file_uuid}/index", status_code=202)
+    @router.head("/file/{file_uuid}/thumbnail", include_in_schema=False)
+    @router.get("/file/{file_uuid}/thumbnail", tags=["media: pictures"], response_class=Response, responses=JPEG)
+    async def thumbnail(
+        file_uuid: FileUuid,
+        frame: Annotated[FrameNumber, Query(description="zero-based, in order of presentation", examples=[1000])],
+        x: Place = None,
+        y: Place = None,
+        w: Side = None,
+        h: Side = None,
+    ) -> Response:
+        """Return the frame of exactly this number as JPEG, upright; whole, or the part that x, y, w and h give."""
+        video = await videos.get(file_uuid)
+        request = FrameRequest(video.asset_id, frame, crop=_crop(x=x, y=y, w=w, h=h))
+        picture = await context.stage(FRAMES)(request)
+        return Response(picture.jpeg, media_type="image/jpeg", headers=CACHED)
+
+    @router.post("/file/{file_uuid}/index", tags=["media: index"], status_code=202)
     async def index(file_uuid: AssetId) -> IndexAccepted:
-        """Look for people in a video, as a job. Asked again, it is the same job, running or done.
+        """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
 
-        What failed or was cancelled begins anew.
+        After one that failed or was cancelled a new job is started.
         """
         job = await submit_index(context, await videos.get(file_uuid))
         return IndexAccepted(
             file_uuid=file_uuid, job_id=job.job_id, status=job.status, status_url=f"{jobs.PREFIX}/{job.job_id}"
         )
 
-    @router.get("/file/{file_uuid}")
+    @router.get("/file/{file_uuid}", tags=["media: index"])
     async def details(file_uuid: AssetId) -> FileDetails:
-        """Facts of a video and the state of its index."""
+        """Return facts of a video and the state of its index."""
         video = await videos.get(file_uuid)
         return FileDetails.model_validate(
             {**_facts(video), "file_uuid": file_uuid, "index": await index_state(context, file_uuid)}
@@ -38,12 +66,8 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
     return router
 
 
-def _facts(video: Asset) -> dict[str, object]:
-    return {name: getattr(video, name) for name in FileDetails.model_fields if hasattr(video, name)}
-
-
 async def index_state(context: Context, file_uuid: str) -> IndexState:
-    """How far the index of a video is."""
+    """Return how far the index of a video is."""
     index = await context.people.get_index(file_uuid)
     latest = next(iter(await context.jobs.list(kind=KIND, subject=file_uuid, limit=1)), None)
     job = None if latest is None else JobAnswer.of(latest)
@@ -65,3 +89,18 @@ async def index_state(context: Context, file_uuid: str) -> IndexState:
             "identity_count": len({trace.identity_uuid for trace in traces} - {None}),
         }
     )
+
+
+def _facts(video: Asset) -> dict[str, object]:
+    return {name: getattr(video, name) for name in FileDetails.model_fields if hasattr(video, name)}
+
+
+def _crop(**given: int | None) -> tuple[int, int, int, int] | None:
+    """Raise InvalidInput unless all four are given, or none."""
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return None
+    if missing:
+        raise InvalidInput(f"A crop needs x, y, w and h; this one has no {', '.join(missing)}.")
+    x, y, w, h = (value for value in given.values() if value is not None)
+    return x, y, w, h

@@ -1,19 +1,29 @@
-"""Routes of identities: people known across videos, by reference photos or because they were seen."""
+"""Routes of identities: people known across videos, by reference photos or because they were seen in one.
+
+Also who is in one video, and where two people are together.
+"""
 
 import uuid
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from numpy.typing import NDArray
 
 from graphs.indexing.faces import FaceSource
 from graphs.indexing.people import identity_version, unit
-from graphs.media.cooccurrence import IDENTITY_LENGTH, IdentityId, known_identity, known_pair
-from graphs.media.models import (
+from graphs.media.errors import IdentityNotFound, NeverTogether
+from graphs.media.representatives import Representatives
+from graphs.media.schemas import (
+    Cooccurrence,
+    CooccurrenceAnswer,
+    CooccurringPerson,
+    FilePeopleAnswer,
+    FilePerson,
     IdentitiesAnswer,
     IdentityAnswer,
     IdentityChange,
@@ -21,22 +31,27 @@ from graphs.media.models import (
     IdentityModel,
     NewIdentity,
     NewIdentityAnswer,
+    RepresentativeFace,
     SimilarIdentity,
 )
-from graphs.web.context import Context
-from graphs.web.uploads.library import Library
-from stores.people import Identity
+from graphs.media.traces import bbox, indexed, thumbnail_url
+from graphs.web.context import Context, task_group
+from graphs.web.schemas import AssetId
+from graphs.web.uploads.library import Library, Videos
+from stores.people import Identity, TraceRecord
 from vision.errors import InvalidInput
 from vision.faces.calibration import similarity_percentage
 
 SAME_PERCENT: Final = 75.0
 OTHER_PERCENT: Final = 50.0
 """Below it a reference photo is taken for one of somebody else."""
-MOST_SIMILAR: Final = 5
+MAX_SIMILAR: Final = 5
+IDENTITY_LENGTH: Final = 64
+IdentityId = Annotated[str, Path(max_length=IDENTITY_LENGTH)]
 
 
 def identities_router(context: Context, faces: FaceSource) -> APIRouter:
-    """identities."""
+    """Return the routes of identities."""
     router = APIRouter(prefix="/identities", tags=["media: identities"])
     library = Library(context)
 
@@ -45,14 +60,15 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
         after: Annotated[str, Query(max_length=IDENTITY_LENGTH, description="``next`` of the page before")] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> IdentitiesAnswer:
-        """Everybody known, named or not."""
-        found = await context.people.list_identities(after=after, limit=limit + 1)
-        page = [_model(identity) for identity in found[:limit]]
-        return IdentitiesAnswer(identities=page, next=page[-1].identity_uuid if len(found) > limit else None)
+        """List everybody known, named or not."""
+        # One more than asked for tells whether there is a next page.
+        identities = await context.people.list_identities(after=after, limit=limit + 1)
+        page = [_model(identity) for identity in identities[:limit]]
+        return IdentitiesAnswer(identities=page, next=page[-1].identity_uuid if len(identities) > limit else None)
 
     @router.post("", status_code=201)
     async def new_identity(body: NewIdentity) -> NewIdentityAnswer:
-        """A person by reference photos. Videos that are indexed from now on find this person again."""
+        """Add a person by reference photos. Videos that are indexed from now on find this person again."""
         assets = await library.get_all(library.batch(body.asset_ids))
         model = await identity_version(context)
         vectors = {asset.asset_id: await _largest_face(faces, asset.asset_id, library) for asset in assets.values()}
@@ -72,19 +88,19 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
 
     @router.get("/{identity_uuid}")
     async def get_identity(identity_uuid: IdentityId) -> IdentityAnswer:
-        """One identity."""
+        """Return one identity."""
         return IdentityAnswer(identity=_model(await known_identity(context, identity_uuid)))
 
     @router.patch("/{identity_uuid}")
     async def rename(identity_uuid: IdentityId, body: IdentityChange) -> IdentityAnswer:
-        """Name somebody, or take the name away."""
+        """Name somebody, or remove the name."""
         identity = replace(await known_identity(context, identity_uuid), name=body.name)
         await context.people.put_identity(identity)
         return IdentityAnswer(identity=_model(identity))
 
     @router.post("/{identity_uuid_a}/merge/{identity_uuid_b}")
     async def merge(identity_uuid_a: IdentityId, identity_uuid_b: IdentityId) -> IdentityAnswer:
-        """Say that both are the same person: a keeps its uuid, gets all traces and photos of b, and b is gone."""
+        """Merge two identities of the same person: a keeps its uuid, gets all traces and photos of b, and b is gone."""
         kept, gone = await known_pair(context, identity_uuid_a, identity_uuid_b)
         merged = _merged(kept, gone)
         await context.people.merge_identities(merged, gone.identity_uuid)
@@ -92,7 +108,7 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
 
     @router.delete("/{identity_uuid}")
     async def delete(identity_uuid: IdentityId) -> IdentityDeleted:
-        """Forget somebody; the traces stay and are nobody's."""
+        """Delete an identity; its traces stay and are nobody's."""
         await known_identity(context, identity_uuid)
         await context.people.delete_identity(identity_uuid)
         return IdentityDeleted(identity_uuid=identity_uuid)
@@ -100,15 +116,94 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
     return router
 
 
+def file_identities_router(context: Context, videos: Videos, representatives: Representatives) -> APIRouter:
+    """Return the routes identities of a file, and co-occur-with."""
+    router = APIRouter(tags=["media: people"])
+
+    @router.get("/file/{file_uuid}/identities")
+    async def people(file_uuid: AssetId) -> FilePeopleAnswer:
+        """List who is in this video."""
+        await videos.get(file_uuid)
+        await indexed(context, file_uuid)
+        traces = await context.people.list_traces(file_uuid)
+        by_person: dict[str | None, list[TraceRecord]] = defaultdict(list)
+        for trace in traces:
+            by_person[trace.identity_uuid].append(trace)
+        unassigned = by_person.pop(None, [])
+        identities = await context.people.get_identities([uuid for uuid in by_person if uuid is not None])
+        persons = [_person(identities.get(uuid or ""), uuid or "", its) for uuid, its in by_person.items()]
+        return FilePeopleAnswer(
+            file_uuid=file_uuid,
+            identities=sorted(persons, key=lambda person: person.first_frame),
+            unassigned_traces=len(unassigned),
+        )
+
+    @router.get("/file/{file_uuid}/identities/{identity_uuid_a}/co-occur-with/{identity_uuid_b}")
+    async def co_occur(
+        file_uuid: AssetId, identity_uuid_a: IdentityId, identity_uuid_b: IdentityId
+    ) -> CooccurrenceAnswer:
+        """Return the first frame that two people share, how many they share, and a face of each."""
+        await videos.get(file_uuid)
+        await indexed(context, file_uuid)
+        first, second = await known_pair(context, identity_uuid_a, identity_uuid_b)
+        frames_a, frames_b = await _frames(context, file_uuid, first), await _frames(context, file_uuid, second)
+        shared = np.intersect1d(_all(frames_a), _all(frames_b))
+        if not len(shared):
+            raise NeverTogether(f"{first.identity_uuid} and {second.identity_uuid} share no frame of {file_uuid}.")
+        frame = int(shared[0])
+        trace_a, trace_b = _trace_at(frames_a, frame), _trace_at(frames_b, frame)
+
+        async def face_of(trace_id: int) -> RepresentativeFace:
+            _, face, _ = await representatives.of(file_uuid, trace_id)
+            return RepresentativeFace(
+                frame_number=face.frame,
+                bbox=bbox(face.box),
+                confidence=round(face.confidence, 4),
+                thumbnail_url=thumbnail_url(file_uuid, trace_id),
+            )
+
+        async with task_group() as group:
+            face_a, face_b = group.create_task(face_of(trace_a)), group.create_task(face_of(trace_b))
+        return CooccurrenceAnswer(
+            file_uuid=file_uuid,
+            identity_a=CooccurringPerson(identity_uuid=first.identity_uuid, name=first.name, trace_id=trace_a),
+            identity_b=CooccurringPerson(identity_uuid=second.identity_uuid, name=second.name, trace_id=trace_b),
+            first_cooccurrence=Cooccurrence(
+                frame_number=frame,
+                timestamp_secs=await _time_of(context, file_uuid, frame),
+                total_cooccurrence_frames=len(shared),
+                representative_face_a=face_a.result(),
+                representative_face_b=face_b.result(),
+            ),
+        )
+
+    return router
+
+
+async def known_identity(context: Context, identity_uuid: str) -> Identity:
+    """Return one identity. Raises IdentityNotFound."""
+    identity = (await context.people.get_identities([identity_uuid])).get(identity_uuid)
+    if identity is None:
+        raise IdentityNotFound(identity_uuid)
+    return identity
+
+
+async def known_pair(context: Context, first: str, second: str) -> tuple[Identity, Identity]:
+    """Return two different identities. Raises IdentityNotFound, and InvalidInput for the same one twice."""
+    if first == second:
+        raise InvalidInput(f"{first} is named twice; name two different identities.")
+    return await known_identity(context, first), await known_identity(context, second)
+
+
 async def _largest_face(faces: FaceSource, asset_id: str, library: Library) -> NDArray[np.float32]:
-    found = await faces.of(await library.get(asset_id))
-    if not found:
+    detected = await faces.of(await library.get(asset_id))
+    if not detected:
         raise InvalidInput(f"No face was found in {asset_id}; leave it out or take another photo.")
-    return found[0][1].vector
+    return detected[0][1].vector
 
 
 def _refuse_strangers(vectors: dict[str, NDArray[np.float32]]) -> None:
-    """Raises InvalidInput when the largest face of one photo is unlike those of the others."""
+    """Raise InvalidInput when the largest face of one photo is unlike those of the others."""
     for asset_id, vector in vectors.items():
         others = [other for key, other in vectors.items() if key != asset_id]
         if others and similarity_percentage(float(vector @ unit(np.mean(others, axis=0)))) < OTHER_PERCENT:
@@ -116,7 +211,7 @@ def _refuse_strangers(vectors: dict[str, NDArray[np.float32]]) -> None:
 
 
 def _similar(identity: Identity, others: Sequence[Identity]) -> list[SimilarIdentity]:
-    found = [
+    similar = [
         SimilarIdentity(
             identity_uuid=other.identity_uuid,
             name=other.name,
@@ -125,8 +220,8 @@ def _similar(identity: Identity, others: Sequence[Identity]) -> list[SimilarIden
         for other in others
         if other.models == identity.models
     ]
-    same = [each for each in found if each.similarity_percentage >= SAME_PERCENT]
-    return sorted(same, key=lambda each: -each.similarity_percentage)[:MOST_SIMILAR]
+    same = [each for each in similar if each.similarity_percentage >= SAME_PERCENT]
+    return sorted(same, key=lambda each: -each.similarity_percentage)[:MAX_SIMILAR]
 
 
 def _merged(kept: Identity, gone: Identity) -> Identity:
@@ -147,3 +242,42 @@ def _model(identity: Identity) -> IdentityModel:
         models=identity.models,
         created_at=identity.created_at,
     )
+
+
+def _person(identity: Identity | None, identity_uuid: str, traces: Sequence[TraceRecord]) -> FilePerson:
+    longest = max(traces, key=lambda trace: trace.face_count)
+    return FilePerson(
+        identity_uuid=identity_uuid,
+        name=identity.name if identity else None,
+        trace_ids=[trace.trace_id for trace in traces],
+        face_count=sum(trace.face_count for trace in traces),
+        first_frame=min(trace.first_frame for trace in traces),
+        last_frame=max(trace.last_frame for trace in traces),
+        first_time=round(min(trace.first_time for trace in traces), 6),
+        last_time=round(max(trace.last_time for trace in traces), 6),
+        thumbnail_url=thumbnail_url(longest.asset_id, longest.trace_id),
+    )
+
+
+async def _frames(context: Context, file_uuid: str, identity: Identity) -> dict[int, NDArray[np.int64]]:
+    """Return the frames of each trace of a person in this video."""
+    records = await context.people.list_traces(file_uuid, identity_uuid=identity.identity_uuid)
+    traces = [await context.people.get_trace(file_uuid, record.trace_id) for record in records]
+    return {record.trace_id: boxes.frames for record, boxes in filter(None, traces)}
+
+
+def _all(frames: dict[int, NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(0, np.int64), *frames.values()])
+
+
+def _trace_at(frames: dict[int, NDArray[np.int64]], frame: int) -> int:
+    return next(trace_id for trace_id, its in frames.items() if frame in its)
+
+
+async def _time_of(context: Context, file_uuid: str, frame: int) -> float:
+    """Return the seconds of a frame: exact where a trace begins or ends, as at the first shared frame, else linear."""
+    times = {0: 0.0}
+    for trace in await context.people.list_traces(file_uuid):
+        times |= {trace.first_frame: trace.first_time, trace.last_frame: trace.last_time}
+    frames = sorted(times)
+    return round(float(np.interp(frame, frames, [times[each] for each in frames])), 6)

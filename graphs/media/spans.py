@@ -1,22 +1,20 @@
-"""The query parameters that streams have in common: which part of a video, drawn upon or not, with sound or not."""
+"""The query parameters that streams share: which part of a video, with boxes drawn in or not, with sound or not."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from fastapi import Depends, Query
 from pydantic import Field, FiniteFloat
 
+from graphs.media.schemas import FrameNumber
 from vision.errors import InvalidInput
 from vision.media.plan import Action, ClipPlan
 
-MAX_FRAME = 2**31 - 1
-MAX_SECONDS = 10**7
+MAX_SECONDS: Final = 10**7
 
-FrameNumber = Annotated[int, Field(ge=0, le=MAX_FRAME)]
 Moment = Annotated[FiniteFloat, Field(ge=0, le=MAX_SECONDS)]
-
 Mode = Annotated[
     Literal["normal", "debug"],
-    Query(description="debug: what was found, and the number and time of each frame, are drawn on the picture"),
+    Query(description="debug: boxes of traces, and the number and time of each frame, are drawn on the picture"),
 ]
 Audio = Annotated[Literal["on", "off"], Query(description="off: without sound")]
 StartFrame = Annotated[FrameNumber | None, Query(description="zero-based; needs end_frame", examples=[0])]
@@ -48,11 +46,11 @@ class Span(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """No part was asked for."""
+        """Return whether no part was asked for."""
         return self[:4] == (None,) * 4
 
     def plan(self, action: Action, audio: str, caption: str = "") -> ClipPlan:
-        """What to make of this part."""
+        """Return what to make of this part."""
         return ClipPlan(action, *self, audio=audio == "on", caption=caption)
 
 
@@ -63,7 +61,7 @@ async def span_of(
     end_time: EndTime = None,
     fps: Fps = None,
 ) -> Span:
-    """The part that is asked for. Raises InvalidInput for half a part, two parts, and one that runs backwards."""
+    """Return the requested part. Raises InvalidInput for half a part, two parts, and one that runs backwards."""
     span = Span(start_frame, end_frame, start_time, end_time, fps)
     given = [name for name, value in zip(Span._fields[:4], span, strict=False) if value is not None]
     if any(name.endswith("frame") for name in given) and any(name.endswith("time") for name in given):

@@ -30,7 +30,7 @@ logger = logging.getLogger("ray.serve")
 RETRY_AFTER_S: Final = 2
 MAX_FAULTS: Final = 20
 """Faults of one request that its answer lists."""
-CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE"}
+CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
 
 
 class AssetNotFound(StageError):

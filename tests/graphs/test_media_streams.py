@@ -17,7 +17,7 @@ import pytest
 from deployments.media.clips import Clips
 from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import ByteGenerator
-from graphs.media import streams
+from graphs.web import files
 from stores.records import Asset
 from tests.dummies import digest
 from tests.graphs.harness import listening, settings_in
@@ -216,7 +216,7 @@ async def test_a_stream_that_fails_is_not_taken_for_a_whole_one(tmp_path: Path) 
 
 
 async def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "IDLE_S", 0.3)
+    monkeypatch.setattr(files, "IDLE_S", 0.3)
     async with (
         slow(tmp_path) as (_, client, asset),
         client.stream("GET", url(asset, "clip"), params=part(3)) as answer,

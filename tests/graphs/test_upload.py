@@ -33,6 +33,13 @@ async def test_a_picture_is_told_and_given_back(service: Service) -> None:
     assert content.headers["content-type"] == "image/png"
     assert content.headers["content-length"] == str(len(data))
     assert content.headers["x-content-type-options"] == "nosniff"
+    part = await service.client.get(answer["public_url"], headers={"range": "bytes=3-9"})
+    assert (part.status_code, part.content) == (206, data[3:10])
+    known = await service.client.get(answer["public_url"], headers={"if-none-match": content.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    beyond = await service.client.get(answer["public_url"], headers={"range": f"bytes={len(data)}-"})
+    assert beyond.headers["content-range"] == f"bytes */{len(data)}"
+    error_of(beyond, 416, "RANGE_NOT_SATISFIABLE")
 
     shown = await service.get(f"media/{answer['asset_id']}")
     kept = set(answer) - {"duplicate", "processing_time"}

@@ -1,38 +1,35 @@
-"""Requests and answers about indexes, traces and identities, as ``media-api.md`` names them."""
+"""Requests and responses about indexes, traces and identities, with the names of ``media-api.md``."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.jobs.routes import JobAnswer
-from graphs.web.schemas import AssetId
+from graphs.web.schemas import AssetId, example
 
-FILE = "aeed71342a899fe4b4c57b7d41bcb692"
-PERSON = "c3545906-c82d-4b66-aa1d-150bc02decce"
+FILE: Final = "aeed71342a899fe4b4c57b7d41bcb692"
+MAX_FRAME: Final = 2**31 - 1
 
+FrameNumber = Annotated[int, Field(ge=0, le=MAX_FRAME)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 IndexStatus = Literal["not_indexed", "queued", "running", "succeeded", "failed"]
 
 
-def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [values]})
-
-
 class Success(BaseModel):
-    """Every answer that is no failure."""
+    """Fields of every successful response."""
 
     success: Literal[True] = True
 
 
 class FileAnswer(Success):
-    """Every answer about one file."""
+    """Fields of every response about one file."""
 
     file_uuid: str
 
 
 class IndexAccepted(FileAnswer):
-    """The job that indexes a video; the same one as long as file and models are the same."""
+    """The job that indexes a video; the same job while file and models are the same."""
 
     job_id: str
     status: str
@@ -40,20 +37,22 @@ class IndexAccepted(FileAnswer):
 
 
 class IndexState(BaseModel):
-    """``models``, counts and so on are of the finished index; with ``job`` running they are of the one before it."""
+    """``models``, counts and so on are of the latest finished index, also while a new ``job`` is running."""
 
     status: IndexStatus
     job: JobAnswer | None = Field(description="the latest job")
     models: str | None = None
     indexed_at: datetime | None = None
-    frames_apart: int | None = Field(default=None, description="faces were looked for on every so many frames")
+    frames_apart: int | None = Field(
+        default=None, description="frames from one in which faces were detected to the next"
+    )
     cuts: list[int] = Field(default_factory=list, description="first frames of all shots but the first")
     trace_count: int = 0
     identity_count: int = 0
 
 
 class FileDetails(FileAnswer):
-    """What is known of a video: facts of its file and the state of its index."""
+    """Facts of a video's file and the state of its index."""
 
     filename: str
     content_type: str
@@ -117,7 +116,7 @@ class TraceAnswer(FileAnswer, Trace):
 
 
 class Representative(BaseModel):
-    """The face that stands for a trace."""
+    """The representative face of a trace."""
 
     frame_number: int
     timestamp_secs: float
@@ -128,7 +127,7 @@ class Representative(BaseModel):
 
 
 class RepresentativeAnswer(FileAnswer):
-    """Of the ten faces of the greatest quality_score the sharpest."""
+    """The sharpest of the ten faces of greatest quality_score."""
 
     trace_id: int
     face_count: int
@@ -136,7 +135,7 @@ class RepresentativeAnswer(FileAnswer):
 
 
 class FilePerson(BaseModel):
-    """Somebody in this video; ``trace_id``: of the trace with the most detections."""
+    """Somebody in this video; ``thumbnail_url`` is that of the trace with the most detections."""
 
     identity_uuid: str
     name: str | None
@@ -153,7 +152,7 @@ class FilePeopleAnswer(FileAnswer):
     """Who is in this video, in order of appearance."""
 
     identities: list[FilePerson]
-    unassigned_traces: int = Field(description="traces of people seen too shortly, or whose identity was deleted")
+    unassigned_traces: int = Field(description="traces of people seen too briefly, or whose identity was deleted")
 
 
 class CooccurringPerson(BaseModel):
@@ -165,7 +164,7 @@ class CooccurringPerson(BaseModel):
 
 
 class RepresentativeFace(BaseModel):
-    """The face that stands for the trace of the first shared frame."""
+    """The representative face of the trace of the first shared frame."""
 
     frame_number: int
     bbox: BBox
@@ -194,15 +193,15 @@ class CooccurrenceAnswer(FileAnswer):
 class NewIdentity(BaseModel):
     """A person by reference photos; of each its largest face counts."""
 
-    model_config = _example(name="Audrey Hepburn", asset_ids=[FILE])
+    model_config = example(name="Audrey Hepburn", asset_ids=[FILE])
     name: Name
     asset_ids: list[AssetId] = Field(min_length=1, max_length=20)
 
 
 class IdentityChange(BaseModel):
-    """The new name; null takes it away."""
+    """The new name; null removes it."""
 
-    model_config = _example(name="Audrey Hepburn")
+    model_config = example(name="Audrey Hepburn")
     name: Name | None
 
 
@@ -212,7 +211,7 @@ class IdentityModel(BaseModel):
     identity_uuid: str
     name: str | None
     reference_asset_ids: list[str]
-    weight: float = Field(description="how many face vectors its own is the mean of")
+    weight: float = Field(description="number of face vectors that its own is the mean of")
     models: str = Field(description="version of the model that made the vector; only equal ones are compared")
     created_at: datetime
 
@@ -245,7 +244,7 @@ class IdentitiesAnswer(Success):
 
 
 class IdentityDeleted(Success):
-    """Its traces are nobody's now."""
+    """Confirmation; its traces stay, without an identity."""
 
     identity_uuid: str
     deleted: Literal[True] = True

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from graphs.media.ranges import Selection, StoredFile, select
+from graphs.web.files import Selection, StoredFile, select
 
-FILE = StoredFile('"abc"', datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC), 1000)
+FILE = StoredFile("a", "a", "video/mp4", '"abc"', datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC), 1000)
 BEFORE, SAME, LATER = (f"Sun, 01 Mar 2026 12:30:{second:02} GMT" for second in (14, 15, 16))
 WHOLE = Selection(200, 0, 1000)
 

@@ -1,4 +1,4 @@
-"""A Ray cluster with this service on it: started here when none runs, and taken down as it was found."""
+"""Deploy the service to a Ray cluster: start one when none runs, and restore the state before at the end."""
 
 import asyncio
 import logging
@@ -16,22 +16,22 @@ from configs.settings import settings, variables
 
 log = logging.getLogger(__name__)
 
-# Serve on its defaults spends more on hops and logging than these models take: see ops/bench/reports.
+# With its defaults Serve spends more on hops and logging than these models take: see ops/bench/reports.
 THROUGHPUT = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-    # Ray runs its workers at nice 15; these answer people.
+    # Ray runs its workers at nice 15; these answer requests.
     "RAY_worker_niceness": "0",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
-    # How often Ray looks for new log files, which costs a hundredth of a core by default.
+    # How often Ray scans for new log files, which costs a hundredth of a core by default.
     "LOG_NAME_UPDATE_INTERVAL_S": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-# Serve's HAProxy does not tell the gateway who its client is, and lets through what clients say of themselves, which
-# uvicorn would believe. The one setting that goes into its configuration word for word makes it append the address.
+# Serve's HAProxy does not forward the address of its client, and passes on the headers with which clients claim one,
+# which uvicorn would trust. The one setting that is copied verbatim into its configuration makes it append the address.
 FORWARDING = {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor"}
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 OBJECT_STORE_BYTES = 512 * 2**20
@@ -48,7 +48,7 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True)
 class ApplicationStatus:
-    """Progress of one application: running replicas of those wanted, and what is wrong, if anything."""
+    """The state of one application: running and wanted replicas, and the first error message, if any."""
 
     name: str
     status: str
@@ -70,7 +70,7 @@ class Cluster:
         self._workers: list[str] = []
 
     def connect(self) -> None:
-        """Connect to the Ray that runs here, or start one that lives as long as this process."""
+        """Connect to the Ray of this machine, or start one that ends with this process. Raises ClusterError."""
         for name, value in (THROUGHPUT | FORWARDING).items():
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
@@ -102,8 +102,8 @@ class Cluster:
         self._client = ServeSubmissionClient(self.dashboard_url)
 
     def deploy(self, config: dict[str, Any]) -> None:
-        """Deploy the applications of a configuration; those of others on the same cluster stay as they are."""
-        # Before the others join them: what is deployed from here is what close takes down.
+        """Deploy the applications of a configuration beside those that already run. Raises ClusterError."""
+        # Before the others are added: only what is deployed here is removed by close.
         deployed = [app["name"] for app in config["applications"]]
         workers = [app["name"] for app in config["applications"] if app.get("import_path") == WORKER]
         if not self.started_here:
@@ -112,7 +112,7 @@ class Cluster:
         self._deployed, self._workers = deployed, workers
 
     def progress(self) -> Iterator[list[ApplicationStatus]]:
-        """The state of every application, every half second, until all are running or one has failed."""
+        """Yield the state of every application, every half second, until all are running or failed."""
         while True:
             statuses = self.statuses()
             yield statuses
@@ -121,12 +121,12 @@ class Cluster:
             time.sleep(0.5)
 
     def statuses(self) -> list[ApplicationStatus]:
-        """The state of every application that was deployed from here."""
+        """Return the state of every application that was deployed here."""
         details = self._client.get_serve_details()
         return [_status(name, app) for name, app in details["applications"].items() if name in self._deployed]
 
     def close(self) -> None:
-        """Stop what was started here: the whole cluster, or only the applications on somebody else's."""
+        """Stop what was started here: the whole cluster, or the applications on one that was running before."""
         import ray
 
         if not ray.is_initialized():
@@ -140,13 +140,13 @@ class Cluster:
         ray.shutdown()
 
     def _stop_workers(self) -> None:
-        """Have them give back the jobs that they run: killed with their cluster, they would cost each an attempt."""
+        """Make workers give back their jobs: if they were killed with their cluster, each job would lose an attempt."""
         from ray import serve
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
 
         async def stop(name: str) -> None:
-            # On an event loop, which the throughput settings have handles need.
+            # With the throughput settings, handles need an event loop.
             worker = serve.get_deployment_handle(WORKER.rpartition(":")[2], name)
             await worker.broadcast("stop").results_async(timeout_s=GIVE_BACK_WITHIN_S)
 
@@ -154,7 +154,7 @@ class Cluster:
             try:
                 asyncio.run(stop(name))
             except (RayError, RayServeException, TimeoutError) as error:
-                log.warning("%s does not give its jobs back (%s)", name, type(error).__name__)
+                log.warning("%s did not give its jobs back (%s)", name, type(error).__name__)
 
     def _beside_others(self, config: dict[str, Any]) -> dict[str, Any]:
         ours = {app["name"] for app in config["applications"]}
@@ -171,7 +171,7 @@ class Cluster:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Settings of this process for workers of a cluster that was started elsewhere, which do not inherit them."""
+    """Return the settings of this process, for workers of a cluster that was started elsewhere and lacks them."""
     inherited = {name: value for name, value in os.environ.items() if name in variables()}
     return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
@@ -187,7 +187,7 @@ def _status(name: str, app: dict[str, Any]) -> ApplicationStatus:
 
 
 def free_port(wanted: int) -> int:
-    """The wanted TCP port where it is free, else one that the system picks."""
+    """Return this TCP port if it is free, else one that the system picks. Raises ClusterError."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             try:
@@ -199,14 +199,14 @@ def free_port(wanted: int) -> int:
 
 
 def default_config() -> Path:
-    """serve_config.yaml where there is an NVIDIA GPU, configs/laptop.yaml elsewhere."""
+    """Return serve_config.yaml on a machine with an NVIDIA GPU, else configs/laptop.yaml."""
     root = Path(__file__).parents[1]
     has_gpu = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
     return root / "serve_config.yaml" if has_gpu else root / "configs" / "laptop.yaml"
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:
-    """A Serve configuration, with another HTTP address where one is given, and logs as the settings want them."""
+    """Read a Serve configuration, with this HTTP address if given, and the log format of the settings."""
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     http = config.setdefault("http_options", {})
     if host is not None:

@@ -1,4 +1,4 @@
-"""Which backend samples frames of a video for less: PyAV or decord, on the frames that authenticity judges.
+"""Compare PyAV and decord as backends that sample frames of a video, on the frames that authenticity analyses.
 
 ``python -m ops.bench.sampling [--out FILE]`` encodes its clips with PyAV's x264, runs both backends beside each other,
 round by round, and prints a report. The ceiling is a bare PyAV loop that was given the key frames and the wanted PTS,
@@ -7,15 +7,12 @@ so it reads no index and checks nothing.
 
 import argparse
 import asyncio
-import platform
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +20,7 @@ import av
 import numpy as np
 
 from graphs.authenticity.footage import Footage, evenly
-from ops.bench.report import processor
+from ops.bench.report import made_by
 from vision.media.decord_reader import Backend, open_reader
 from vision.media.reader import VideoReader
 
@@ -107,7 +104,7 @@ def single(backend: Backend) -> Task:
 
 
 def footage(backend: Backend, *, follow: bool) -> Task:
-    """Return a task that reads what authenticity judges: frames beside no cut, or those in which a face is followed."""
+    """Return a task that reads the frames of authenticity: away from cuts, or those in which a face is tracked."""
 
     async def read(path: Path) -> int:
         async with Footage.opened(path, backend) as footage:
@@ -145,7 +142,7 @@ def rows(path: Path, name: str) -> list[str]:
     workloads: dict[str, dict[str, Task]] = {
         f"{FRAMES} frames": {"bare": ceiling, "pyav": single("pyav"), "decord": single("decord")},
         f"{FRAMES} frames, not at a cut": {backend: footage(backend, follow=False) for backend in ("pyav", "decord")},
-        "10 s, for following a face": {backend: footage(backend, follow=True) for backend in ("pyav", "decord")},
+        "10 s, for tracking a face": {backend: footage(backend, follow=True) for backend in ("pyav", "decord")},
     }
     lines = []
     for workload, tasks in workloads.items():
@@ -162,7 +159,7 @@ def rows(path: Path, name: str) -> list[str]:
 
 
 def main() -> None:
-    """Measure and report."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m ops.bench.sampling", description=__doc__)
     parser.add_argument("--out", type=Path, help="write the report to this file")
     out = parser.parse_args().out
@@ -177,8 +174,7 @@ def main() -> None:
     report = [
         "# Sampling frames: PyAV and decord",
         "",
-        f"`python -m ops.bench.sampling`, {date.today().isoformat()}; {processor()}; av {version('av')}, "
-        f"decord2 {version('decord2')}, python {platform.python_version()}.",
+        f"{made_by('ops.bench.sampling', 'av', 'decord2')}.",
         "",
         f"Clips of H.264 at {FPS} frames a second with x264's own key frames, safe for decord by their packet index. "
         f"Both backends in turn, medians of {ROUNDS} rounds; opening the file is part of each, for decord the packet "

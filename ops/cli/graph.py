@@ -1,4 +1,4 @@
-"""visiongraph graph: the graph as a picture, from the code and a configuration."""
+"""visiongraph graph: draw the graph from the code and a configuration."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,11 @@ from ops.diagram import draw_svg, draw_text, load_graph, render_png
 
 def graph(
     config: Annotated[Path, typer.Option(help="Serve configuration to draw.")] = CONFIGS[0],
-    output: Annotated[Path | None, typer.Option(help="File to write, .svg or .png; without it the terminal.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write, .svg or .png; default: the terminal.")] = None,
 ) -> None:
     """Draw the APIs, the gateway, the stages in their processes, and the stores."""
     if output is not None and output.suffix not in (".svg", ".png"):
-        raise typer.BadParameter(f"{output.name} ends neither with .svg nor with .png")
+        raise typer.BadParameter(f"{output.name} must end with .svg or .png")
     try:
         drawn = load_graph(config)
     except (OSError, ValueError) as error:

@@ -24,12 +24,12 @@ app.add_typer(models, name="models")
 
 
 def main() -> None:
-    """Entry point: expected failures become one line, not a traceback."""
+    """Run the command line; an expected failure prints one line, not a traceback."""
     _run(app)
 
 
 def run(command: Callable[..., None]) -> None:
-    """``main`` for one command alone."""
+    """Run one command as ``main`` does."""
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     alone.command()(command)
     _run(alone)

@@ -1,4 +1,4 @@
-"""``models``: what weights there are, fetch them, verify them."""
+"""visiongraph models: list, fetch and verify model weights."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ app = typer.Typer(help="Model weights: list, pull, verify.", no_args_is_help=Tru
 
 @app.command("list")
 def list_models() -> None:
-    """List every registered model, its licence, and where it is or would come from."""
+    """List every registered model, its licence, and where its weights are or would come from."""
     table = Table("name", "task", "licence", "commercial", "size", "here", "where from", box=None)
     for name, model in store().models.root.items():
         here, where = whereabouts(store(), name)
@@ -40,7 +40,7 @@ def pull(
     names: Annotated[list[str] | None, typer.Argument(help="Models to fetch.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Fetch every registered model.")] = False,
 ) -> None:
-    """Fetch and verify models. A broken download goes on where it stopped. Exit code 1: some are missing."""
+    """Fetch and verify models; a broken download resumes. Exit code 1: some are missing."""
     known = store().models.root
     if bool(names) == everything:
         raise typer.BadParameter("give names of models, or --all")
@@ -65,7 +65,7 @@ def pull(
 
 @app.command("verify")
 def verify_models() -> None:
-    """Hash every weight that is here. Exit code 1: at least one is not as registered."""
+    """Hash all weights on this machine. Exit code 1: at least one is not as registered."""
     console = Console()
     checked = [file for name in store().models.root for file in verify(store(), name)]
     faults = [file for file in checked if file.fault]

@@ -1,4 +1,4 @@
-"""visiongraph serve: the whole service on this machine, from nothing to ready, and back."""
+"""visiongraph serve: start the whole service on this machine, wait until it is ready, and stop it."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ def _start_stores(config: Settings, running: ExitStack) -> None:
     home = config.home.resolve()
     config.spool.mkdir(parents=True, exist_ok=True)
     for leftover in config.spool.iterdir():
-        # Uploads that were on their way when the last run ended; nobody was told that they arrived.
+        # Unfinished uploads of the last run; none was acknowledged.
         leftover.unlink()
     os.environ["VISION_HOME"] = str(home)
     if not config.cache_url.get_secret_value():
@@ -127,7 +127,8 @@ def _await_ready(base: str) -> None:
 
 def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
     health: dict[str, Any] = httpx.get(f"{base}/health", timeout=30).json()
-    console.print(f"[green]ready[/] in {seconds:.1f} s, features by [cyan]{health['model']['name']}[/]")
+    model = health["model"]["name"]
+    console.print(f"[green]ready[/] in {seconds:.1f} s" + (f", features by [cyan]{model}[/]" if model else ""))
     table = Table.grid(padding=(0, 2))
     table.add_row("API", f"{base}/api/v1")
     table.add_row("docs", f"{base}/docs")

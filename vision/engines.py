@@ -26,6 +26,13 @@ EngineName = Literal["auto", "torch-fp32", "torch-bf16", "openvino-bf16", "openv
 Array = NDArray[np.float32]
 MakeModule = Callable[[], "torch.nn.Module"]
 
+
+class BuildEngine(Protocol):
+    """``build_engine`` as a stage configures it."""
+
+    def __call__(self, make_module: MakeModule, *, version: str, input_size: tuple[int, ...]) -> "Engine": ...
+
+
 MIN_COSINE = 0.999
 PART = 4
 """Images that one OpenVINO stream infers at a time; more make it no faster."""
@@ -94,6 +101,15 @@ def build_engine(
     return engine
 
 
+def limit_cuda_memory(fraction: float | None) -> None:
+    """Let this process take no more than a share of the GPU's memory; None for all of it."""
+    import torch
+
+    if fraction is not None:
+        # num_gpus is Ray's bookkeeping only; this is what keeps two replicas on one GPU apart.
+        torch.cuda.set_per_process_memory_fraction(fraction)
+
+
 class TorchEngine:
     """A module in torch, on CPU or CUDA."""
 
@@ -102,9 +118,8 @@ class TorchEngine:
     ) -> None:
         import torch
 
-        if device == "cuda" and cuda_memory_fraction is not None:
-            # num_gpus is Ray's bookkeeping only; this is what keeps two replicas on one GPU apart.
-            torch.cuda.set_per_process_memory_fraction(cuda_memory_fraction)
+        if device == "cuda":
+            limit_cuda_memory(cuda_memory_fraction)
         self._torch = torch
         self._dtype = torch.bfloat16 if name == "torch-bf16" else torch.float32
         self._module = module.eval().to(device=device, dtype=self._dtype)
@@ -191,8 +206,8 @@ def _openvino(
     return engine
 
 
-def _shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
-    """Of one item."""
+def item_shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of one item of ``build_engine``'s input size."""
     return (3, *input_size) if len(input_size) == 2 else input_size
 
 
@@ -204,8 +219,8 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Pat
     with torch.inference_mode():
         converted = openvino.convert_model(
             module.eval(),
-            example_input=torch.zeros(2, *_shape(input_size)),
-            input=[(-1, *_shape(input_size))],
+            example_input=torch.zeros(2, *item_shape(input_size)),
+            input=[(-1, *item_shape(input_size))],
         )
     # The .bin goes with the .xml: the .xml is renamed last, so that it only exists when both are whole.
     partial = target.with_name("partial.xml")
@@ -215,7 +230,7 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Pat
 
 
 def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...]) -> None:
-    noise = np.random.default_rng(0).standard_normal((4, *_shape(input_size))).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal((4, *item_shape(input_size))).astype(np.float32)
     got, expected = engine(noise), reference(noise)
     cosines = (got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))
     if not cosines.min() >= MIN_COSINE:

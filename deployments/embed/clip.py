@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import SharedImage, StageRef
 from vision.embed.backbones import load_backbone
 from vision.embed.embedding import ClipEmbedding, TextNotSupported
 from vision.embed.projected import ProjectedBackbone
 from vision.embed.towers import Array, ClipTowers, TextTower
-from vision.engines import Engine, EngineName, build_engine
+from vision.engines import Engine, EngineName
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
 from vision.preprocess import Preprocess
@@ -38,19 +38,13 @@ NO_TEXT = (
 )
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of embed/clip; models and engine are read at load, the rest changes in place."""
 
-    max_batch_size: int = Field(default=16, ge=1)
-    models: list[str] = Field(
-        default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(CHAIN)
     engine: EngineName = Field(default="auto", description="what runs the image tower; texts run in torch fp32")
     torch_threads: int = Field(
         default=1, ge=1, description="threads of torch on the CPU; raise for texts or a torch engine"
-    )
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
     )
 
 
@@ -77,49 +71,35 @@ def load_encoder(weights: Weights) -> Encoder:
 CLIP: Final = StageRef[SharedImage | str, ClipEmbedding]("embed/clip")
 
 
-class Clip(Stage[Config, Pixels | str, Ready, ClipEmbedding]):
+class Clip(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
     """Image or text → ClipEmbedding."""
 
     # Where CLIP is missing and embed/dinov3 shares the process, both run the same backbone on the same picture: one
     # forward pass could serve them.
     key = CLIP.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
     shrink = 2
     """A picture is averaged down first, to no less than this many times the model's input."""
 
     _encoder: Encoder
-    _engine: Engine
     _texts: TextTower | None
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import cv2  # noqa: F401 - loaded here and not by the first caller
-        import torch
-
-        # The resize kernel runs in the preparing threads; threads of its own would only fight them.
-        torch.set_num_threads(self.config.torch_threads)
+    def load_engine(self) -> Engine:
         self._encoder = load_encoder(resolve_first(self.config.models))
-        self._engine = build_engine(
-            self.config.engine,
+        engine = self.build_engine(
             self._encoder.make_image_module,
             version=self._encoder.version,
             input_size=self._encoder.preprocess.size,
-            cache=settings().models_cache.expanduser(),
-            cuda_memory_fraction=self.config.cuda_memory_fraction,
         )
-        self._texts = self._encoder.make_text_tower(self._engine.device)
+        self._texts = self._encoder.make_text_tower(engine.device)
+        return engine
 
     def warm_up(self) -> None:
-        height, width = self._encoder.preprocess.size
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
-        for size in range(1, self.config.max_batch_size + 1):
-            self._engine(np.zeros((size, 3, height, width), np.float32))
+        super().warm_up()
         if self._texts is not None:
             self._texts([self._texts.tokenize("a photo")])
-
-    def batches_at_once(self) -> int:
-        return self._engine.streams
 
     def prepare(self, item: Pixels | str) -> Ready:
         """float32[3, H, W] of an image by the model's own preprocessing; int64[n] of a text.
@@ -149,11 +129,9 @@ class Clip(Stage[Config, Pixels | str, Ready, ClipEmbedding]):
         return {
             **self._encoder.info(),
             "text": self._texts is not None,
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "max_batch_size": self.config.max_batch_size,
             "embedding_dim": DIMENSIONS,
             "score": "cosine of unit vectors, -1 to 1, higher is more alike",
+            **super().info(),
         }
 
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import StageRef
 from deployments.serving.stored import StoredPictures
 from vision.embed.backbones import Backbone, load_backbone
 from vision.embed.embedding import Embedding
-from vision.engines import Engine, EngineName, build_engine
+from vision.engines import Engine
 from vision.errors import StageError
 from vision.images import decode
 from vision.weights import resolve_first
@@ -27,26 +27,16 @@ CHAIN = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet
 DIMENSIONS = 384
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of embed/dinov3; models and engine are read at load, the rest changes in place."""
 
-    max_batch_size: int = Field(default=16, ge=1)
-    models: list[str] = Field(
-        default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
-    engine: EngineName = "auto"
-    torch_threads: int = Field(
-        default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there"
-    )
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
-    )
+    models: list[str] = model_chain(CHAIN)
 
 
 DINOV3: Final = StageRef[str | bytes, Embedding]("embed/dinov3")
 
 
-class Dinov3(Stage[Config, str | bytes, NDArray[np.float32], Embedding]):
+class Dinov3(EngineStage[Config, str | bytes, NDArray[np.float32], Embedding]):
     """Encoded image, or its key in the object store, → Embedding."""
 
     key = DINOV3.key
@@ -57,34 +47,15 @@ class Dinov3(Stage[Config, str | bytes, NDArray[np.float32], Embedding]):
 
     _pictures: StoredPictures
     _backbone: Backbone
-    _engine: Engine
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import torch
-
-        # The resize kernel runs in the preparing threads; threads of its own would only fight them.
-        torch.set_num_threads(self.config.torch_threads)
+    def load_engine(self) -> Engine:
         self._pictures = StoredPictures()
-        weights = resolve_first(self.config.models)
-        self._backbone = load_backbone(weights)
-        self._engine = build_engine(
-            self.config.engine,
+        self._backbone = load_backbone(resolve_first(self.config.models))
+        return self.build_engine(
             self._backbone.make_module,
-            version=weights.version,
+            version=self._backbone.weights.version,
             input_size=self._backbone.preprocess.size,
-            cache=settings().models_cache.expanduser(),
-            cuda_memory_fraction=self.config.cuda_memory_fraction,
         )
-
-    def warm_up(self) -> None:
-        height, width = self._backbone.preprocess.size
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
-        for size in range(1, self.config.max_batch_size + 1):
-            self._engine(np.zeros((size, 3, height, width), np.float32))
-
-    def batches_at_once(self) -> int:
-        return self._engine.streams
 
     def prepare(self, item: str | bytes) -> NDArray[np.float32]:
         """float32[3, H, W], the model's own preprocessing. Raises as ``encoded`` and ``decode``."""
@@ -104,9 +75,7 @@ class Dinov3(Stage[Config, str | bytes, NDArray[np.float32], Embedding]):
     def info(self) -> dict[str, Any]:
         return {
             **self._backbone.info(),
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "max_batch_size": self.config.max_batch_size,
             "embedding_dim": DIMENSIONS,
             "score": "cosine of the centred unit vectors, -1 to 1, higher is more alike",
+            **super().info(),
         }

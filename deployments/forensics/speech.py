@@ -68,10 +68,7 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
     def info(self) -> dict[str, Any]:
         return {
             "method": "Silero VAD",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
+            **self._weights.info(),
             "device": "cpu",
             "score": "chance of speech every 32 ms, 0 to 1; its authors count 0.5 and above as speech",
         }

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
-from vision.engines import EngineName
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import SharedImage, StageRef
+from vision.engines import Engine, EngineName
 from vision.errors import StageError
 from vision.faces.face import Face
 from vision.forensics.calibration import sigmoid
@@ -50,24 +50,18 @@ class Crops:
     inputs: list[Array | None]
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of forensics/visual; all but batching is read at load."""
 
     max_batch_size: int = Field(default=8, ge=1, description="pictures in one predict_batch call")
-    models: list[str] = Field(
-        min_length=1, default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(CHAIN)
     engine: EngineName = Field(default="auto", description="of a transformers classifier; MesoNet is run by torch")
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
-    )
 
 
 VISUAL: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], Visual]("forensics/visual")
 
 
-class VisualDetector(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visual]):
+class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visual]):
     """(Image, uint8 (H, W, 3) RGB, its faces) → Visual."""
 
     key = VISUAL.key
@@ -77,21 +71,14 @@ class VisualDetector(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visua
     _weights: Weights
     _classifier: Classifier
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import torch
-
-        torch.set_num_threads(self.config.torch_threads)
+    def load_engine(self) -> Engine:
         self._weights = resolve_first(self.config.models)
-        cache = settings().models_cache.expanduser()
-        self._classifier = load_classifier(self._weights, self.config.engine, cache, self.config.cuda_memory_fraction)
+        self._classifier = load_classifier(self._weights, self.build_engine)
+        return self._classifier.engine
 
     def warm_up(self) -> None:
         blank = np.zeros((self._classifier.size, self._classifier.size, 3), np.uint8)
         self._classifier(self._classifier.prepare(blank)[None])
-
-    def batches_at_once(self) -> int:
-        return self._classifier.engine.streams
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> Crops:
         """Raises InvalidInput when the landmarks of a face lie on one point."""
@@ -129,16 +116,11 @@ class VisualDetector(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, Visua
         calibration = self._classifier.calibration
         return {
             "method": f"a classifier over faces turned upright, {MARGIN} times as wide as the crop of recognition",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
+            **self._weights.info(),
             "architecture": self._weights.architecture,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
             "worth": self._classifier.worth,
             "whole_pictures": self._classifier.whole_pictures,
-            "engine": self._classifier.engine.name,
-            "device": self._classifier.engine.device,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
             "score": "probability of being fake, 0 to 1, higher is more likely fake",
             "calibration": None if calibration is None else calibration.told(),
         }

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.engines import EngineName
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import StageRef
+from vision.engines import Engine, EngineName
 from vision.errors import InvalidInput, StageError
 from vision.forensics.calibration import sigmoid
 from vision.forensics.voices import SAMPLES, VoiceNetwork, load_network
@@ -38,7 +38,7 @@ class Voice:
     score: float
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of forensics/voice; all but batching is read at load."""
 
     max_batch_size: int = Field(
@@ -46,23 +46,17 @@ class Config(StageConfig):
         ge=1,
         description="windows in one predict_batch call; each takes AASIST 0.3 GB, and on a CPU more are slower",
     )
-    models: list[str] = Field(
-        min_length=1, default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(CHAIN)
     engine: EngineName = Field(
         default="openvino-fp32",
         description="four times as fast as torch on a CPU with AASIST; in bf16 its scores move by a few tenths",
-    )
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
     )
 
 
 VOICE: Final = StageRef[Array, Voice]("forensics/voice")
 
 
-class VoiceDetector(Stage[Config, Array, Array, Voice]):
+class VoiceDetector(EngineStage[Config, Array, Array, Voice]):
     """Sound, float32[up to 64,600] at 16 kHz, -1 to 1 → Voice."""
 
     key = VOICE.key
@@ -72,20 +66,10 @@ class VoiceDetector(Stage[Config, Array, Array, Voice]):
     _weights: Weights
     _network: VoiceNetwork
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import torch
-
-        torch.set_num_threads(self.config.torch_threads)
+    def load_engine(self) -> Engine:
         self._weights = resolve_first(self.config.models)
-        cache = settings().models_cache.expanduser()
-        self._network = load_network(self._weights, self.config.engine, cache, self.config.cuda_memory_fraction)
-
-    def warm_up(self) -> None:
-        self.predict_batch([self.prepare(np.zeros(SAMPLES, np.float32))])
-
-    def batches_at_once(self) -> int:
-        return self._network.engine.streams
+        self._network = load_network(self._weights, self.build_engine)
+        return self._network.engine
 
     def prepare(self, item: Array) -> Array:
         """Repeated to a whole window, as the network takes it. Raises InvalidInput for no sound or a longer one."""
@@ -103,15 +87,10 @@ class VoiceDetector(Stage[Config, Array, Array, Voice]):
         calibration = self._network.calibration
         return {
             "method": self._network.method,
-            "model": self._weights.name,
-            "model_version": self._weights.version,
+            **self._weights.info(),
             "architecture": self._weights.architecture,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
-            "engine": self._network.engine.name,
-            "device": self._network.engine.device,
             "worth": self._network.worth,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
             "score": "probability of having been made, 0 to 1, higher is more likely made",
             "calibration": None if calibration is None else calibration.told(),
         }

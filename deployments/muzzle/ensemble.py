@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import EngineConfig, EngineStage
+from deployments.serving.stage import StageRef
 from vision.embed.backbones import load_backbone
-from vision.engines import Engine, EngineName, build_engine
+from vision.engines import Engine
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import decode
 from vision.muzzle.checkpoint import trained_ensemble
@@ -30,65 +31,39 @@ CHAIN = ["dinov2-vits14-lineage", "efficientnet-lite0"]
 """Backbones that configs/muzzle_calibration.npz has numbers for."""
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of muzzle/ensemble; models and engine are read at load, the rest changes in place."""
 
-    max_batch_size: int = Field(default=16, ge=1)
     checkpoints: list[str] = Field(
         default_factory=list, description="trained members, names of models.yaml; none: fixed projections"
     )
     models: list[str] = Field(
         default_factory=lambda: list(CHAIN), description="backbones of the projections, first that can be had"
     )
-    engine: EngineName = "auto"
-    torch_threads: int = Field(
-        default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there"
-    )
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
-    )
 
 
 ENSEMBLE: Final = StageRef[bytes, MuzzleEncoding]("muzzle/ensemble")
 
 
-class MuzzleEnsemble(Stage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
+class MuzzleEnsemble(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
     """Encoded photo → MuzzleEncoding."""
 
     key = ENSEMBLE.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
 
     _texture: TextureBackbone
     _ensemble: Ensemble
-    _engine: Engine
     _version: str
 
-    def load(self) -> None:
+    def load_engine(self) -> Engine:
         """Raises ModelNotLoaded with every reason when no member, or no backbone for them, can be had."""
-        import cv2  # noqa: F401 - loaded here and not by the first caller
-        import torch
-
-        # Photos are prepared in threads; threads of torch would only fight them.
-        torch.set_num_threads(self.config.torch_threads)
         self._texture, self._ensemble = _members(self.config)
         self._version = self._ensemble.version(self._texture.version)
-        self._engine = build_engine(
-            self.config.engine,
-            self._texture.make_module,
-            version=self._texture.version,
-            input_size=self._texture.size,
-            cache=settings().models_cache.expanduser(),
-            cuda_memory_fraction=self.config.cuda_memory_fraction,
+        return self.build_engine(
+            self._texture.make_module, version=self._texture.version, input_size=self._texture.size
         )
-
-    def warm_up(self) -> None:
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
-        for size in range(1, self.config.max_batch_size + 1):
-            self._engine(np.zeros((size, 3, *self._texture.size), np.float32))
-
-    def batches_at_once(self) -> int:
-        return self._engine.streams
 
     def prepare(self, item: bytes) -> NDArray[np.float32]:
         """float32[3, 224, 224]. Raises as ``decode`` and ``muzzle_pixels``."""
@@ -131,9 +106,7 @@ class MuzzleEnsemble(Stage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
             "licence": self._texture.backbone.weights.licence,
             "weights": self._texture.backbone.weights.source,
             "preprocess": described(),
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
             "embedding_dim": CODE_LENGTH * len(ensemble.ids),
             "domain_limit": round(ensemble.domain.limit, 4),
             "thresholds": None

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
-from vision.engines import EngineName
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import SharedImage, StageRef
+from vision.engines import Engine, EngineName
 from vision.errors import StageError
 from vision.faces.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier
 from vision.faces.face import Face
@@ -36,24 +36,18 @@ class Emotion:
     scores: dict[str, float]
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of people/emotion; all but batching is read at load."""
 
     max_batch_size: int = Field(default=8, ge=1)
-    models: list[str] = Field(
-        min_length=1, default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(CHAIN)
     engine: EngineName = Field(default="auto", description="of the ViT; mini-XCEPTION is run by torch on the CPU")
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine")
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
-    )
 
 
 EMOTION: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[Emotion, ...]]("people/emotion")
 
 
-class EmotionRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], list[Array], tuple[Emotion, ...]]):
+class EmotionRecognizer(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], list[Array], tuple[Emotion, ...]]):
     """(Image, uint8 (H, W, 3) RGB, its faces) → an Emotion for each face, in order."""
 
     key = EMOTION.key
@@ -63,21 +57,14 @@ class EmotionRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], list[Arra
     _weights: Weights
     _classifier: Classifier
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import torch
-
-        torch.set_num_threads(self.config.torch_threads)
+    def load_engine(self) -> Engine:
         self._weights = resolve_first(self.config.models)
-        cache = settings().models_cache.expanduser()
-        self._classifier = load_classifier(self._weights, self.config.engine, cache, self.config.cuda_memory_fraction)
+        self._classifier = load_classifier(self._weights, self.build_engine)
+        return self._classifier.engine
 
     def warm_up(self) -> None:
         face = Face(0, 0, 64, 64, 1.0, ())
         self.predict_batch([self.prepare((np.zeros((64, 64, 3), np.uint8), (face,)))])
-
-    def batches_at_once(self) -> int:
-        return self._classifier.engine.streams
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> list[Array]:
         image, faces = item
@@ -95,15 +82,10 @@ class EmotionRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], list[Arra
     def info(self) -> dict[str, Any]:
         return {
             "method": f"softmax over seven expressions of a square {MARGIN} times as long as the face's box",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
+            **self._weights.info(),
             "architecture": self._weights.architecture,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
             "accuracy": self._classifier.accuracy,
-            "engine": self._classifier.engine.name,
-            "device": self._classifier.engine.device,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
             "expressions": list(EXPRESSIONS),
             "scores": "0 to 100, summing to 100 over the seven; higher is surer",
         }

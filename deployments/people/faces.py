@@ -118,10 +118,7 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     def info(self) -> dict[str, Any]:
         return {
             "method": "YuNet over a pyramid; every candidate seen again at one size",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
+            **self._weights.info(),
             "engine": "openvino, boxes and scores in fp32",
             "device": "cpu",
             "confidence": "0 to 1, higher is surer",

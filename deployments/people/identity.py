@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from deployments.serving.engine_stage import model_chain
 from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.alignment import SIZE, align, misfit, scale_of, similarity_transform
@@ -56,9 +57,7 @@ class Config(StageConfig):
     """``user_config`` of people/identity; models and engine are read at load."""
 
     max_batch_size: int = Field(default=8, ge=1, description="pictures in one predict_batch call")
-    models: list[str] = Field(
-        default_factory=lambda: list(CHAIN), description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(CHAIN)
     engine: EngineName = "auto"
 
 
@@ -110,10 +109,7 @@ class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple
     def info(self) -> dict[str, Any]:
         return {
             "method": "SFace on crops aligned by five landmarks",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
+            **self._weights.info(),
             "engine": self._network.engine,
             "device": "cpu",
             "dimensions": 128,

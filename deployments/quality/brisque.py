@@ -77,10 +77,7 @@ class Brisque(Stage[Config, Pixels, Features, Distortion]):
     def info(self) -> dict[str, Any]:
         return {
             "method": "BRISQUE (Mittal, Moorthy and Bovik 2012), at the picture's own resolution",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
+            **self._weights.info(),
             "range": "0 to 100, lower is better; raw may go beyond",
             "accuracy": "rank correlation 0.84 with the opinions of TID2008, trained on LIVE",
             "max_batch_size": self.config.max_batch_size,

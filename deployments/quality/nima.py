@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
-from vision.engines import Engine, EngineName, build_engine
+from deployments.serving.engine_stage import EngineConfig, EngineStage
+from deployments.serving.stage import SharedImage, StageRef
+from vision.engines import Engine
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.quality.nima_weights import read_layers
@@ -55,10 +55,9 @@ class Ratings:
     aesthetic: Rating | None
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of quality/nima; models and engine are read at load, the rest changes in place."""
 
-    max_batch_size: int = Field(default=16, ge=1)
     models: list[str] = Field(
         min_length=1,
         default_factory=lambda: ["nima-technical-int8", "nima-aesthetic"],
@@ -67,51 +66,29 @@ class Config(StageConfig):
     engine: Literal["auto", "torch-fp32", "openvino-fp32"] = Field(
         default="auto", description="in fp32 only: bf16 moves the mean of a rating by up to 0.2"
     )
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine")
 
 
 NIMA: Final = StageRef[SharedImage, Ratings]("quality/nima")
 
 
-class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
+class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     """Image, uint8 (H, W, 3) RGB → Ratings."""
 
     key = NIMA.key
     config_class = Config
     prepare_threads = 2
+    exact = True
 
     _weights: dict[str, Weights]
     _missing: dict[str, str]
-    _engine: Engine
 
-    def load(self) -> None:
+    def load_engine(self) -> Engine:
         """Raises ModelNotLoaded with the reason of every model when neither head can be had."""
-        import torch
-
-        torch.set_num_threads(self.config.torch_threads)
-        # TF32 has 10 bits of mantissa, too few for the second decimal of a mean.
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self._resolve()
         if not self._weights:
             raise ModelNotLoaded("\n".join(self._missing.values()))
-        engine: EngineName = self.config.engine
-        if engine == "auto":
-            engine = "torch-fp32" if torch.cuda.is_available() else "openvino-fp32"
-        self._engine = build_engine(
-            engine,
-            self._make_module,
-            version="+".join(weights.version for weights in self._weights.values()),
-            input_size=(SIDE, SIDE),
-            cache=settings().models_cache.expanduser(),
-        )
-
-    def warm_up(self) -> None:
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
-        for size in range(1, self.config.max_batch_size + 1):
-            self._engine(np.zeros((size, 3, SIDE, SIDE), np.float32))
-
-    def batches_at_once(self) -> int:
-        return self._engine.streams
+        version = "+".join(weights.version for weights in self._weights.values())
+        return self.build_engine(self._make_module, version=version, input_size=(SIDE, SIDE))
 
     def prepare(self, item: Pixels) -> NDArray[np.float32]:
         """float32[3, 224, 224] in -1..1."""
@@ -134,9 +111,7 @@ class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
             "input_size": [SIDE, SIDE],
             "resize": "nearest neighbour, as trained; another filter moves a mean by up to 0.9",
             "range": "mean of the ratings 1 to 10, higher is better",
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
         }
 
     def _resolve(self) -> None:
@@ -171,10 +146,7 @@ class Nima(Stage[Config, Pixels, NDArray[np.float32], Ratings]):
         if weights is None:
             return {"error": self._missing.get(head, "not configured")}
         return {
-            "model": weights.name,
-            "model_version": weights.version,
-            "weights": weights.source,
-            "licence": weights.licence,
+            **weights.info(),
             "notes": registry().root[weights.name].notes,
         }
 

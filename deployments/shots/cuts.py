@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from configs.settings import settings
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
-from vision.engines import Engine, EngineName, build_engine
+from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from deployments.serving.stage import SharedImage, StageRef
+from vision.engines import Engine
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.shots.transitions import THUMBNAIL, WINDOW, Probabilities
@@ -29,26 +29,20 @@ Window = tuple[int, NDArray[np.float32]]
 """Its number of frames, and float32[3, 100 · 27, 48] in 0..1 of its frames under one another."""
 
 
-class Config(StageConfig):
+class Config(EngineConfig):
     """``user_config`` of shots/cuts; models and engine are read at load, the rest changes in place."""
 
     max_batch_size: int = Field(default=4, ge=1)
-    models: list[str] = Field(
-        min_length=1, default_factory=lambda: ["transnetv2"], description="names of models.yaml, first that can be had"
-    )
+    models: list[str] = model_chain(["transnetv2"])
     engine: Literal["auto", "torch-fp32", "openvino-fp32", "openvino-bf16"] = Field(
         default="auto", description="bf16 moves a probability by up to 0.03; auto is fp32, by OpenVINO on a CPU"
-    )
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine")
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
     )
 
 
 CUTS: Final = StageRef[SharedImage, Probabilities]("shots/cuts")
 
 
-class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
+class CutDetector(EngineStage[Config, Pixels, Window, Probabilities]):
     """Window, uint8 (n, 27, 48, 3) RGB of n ≤ 100 frames in a row → float32[n, 2], probabilities from 0 to 1.
 
     Behind the end of a shorter window all is taken to be as in its last frame. In fp32 no probability depends by more
@@ -58,37 +52,13 @@ class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
     key = CUTS.key
     config_class = Config
     prepare_threads = 2
+    exact = True
 
     _weights: Weights
-    _engine: Engine
 
-    def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model when none can be had."""
-        import torch
-
-        torch.set_num_threads(self.config.torch_threads)
-        # TF32 has 10 bits of mantissa, too few for a probability close to a threshold.
-        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    def load_engine(self) -> Engine:
         self._weights = resolve_first(self.config.models)
-        engine: EngineName = self.config.engine
-        if engine == "auto":
-            engine = "torch-fp32" if torch.cuda.is_available() else "openvino-fp32"
-        self._engine = build_engine(
-            engine,
-            self._make_module,
-            version=self._weights.version,
-            input_size=(WINDOW * HEIGHT, WIDTH),
-            cache=settings().models_cache.expanduser(),
-            cuda_memory_fraction=self.config.cuda_memory_fraction,
-        )
-
-    def warm_up(self) -> None:
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
-        for size in range(1, self.config.max_batch_size + 1):
-            self._engine(np.zeros((size, 3, WINDOW * HEIGHT, WIDTH), np.float32))
-
-    def batches_at_once(self) -> int:
-        return self._engine.streams
+        return self.build_engine(self._make_module, version=self._weights.version, input_size=(WINDOW * HEIGHT, WIDTH))
 
     def prepare(self, item: Pixels) -> Window:
         """Raises InvalidInput for what is no window."""
@@ -109,17 +79,12 @@ class CutDetector(Stage[Config, Pixels, Window, Probabilities]):
     def info(self) -> dict[str, Any]:
         return {
             "method": "TransNetV2 (Souček and Lokoč 2020) on windows of 100 frames, of which the middle 50 count",
-            "model": self._weights.name,
-            "model_version": self._weights.version,
+            **self._weights.info(),
             "architecture": self._weights.architecture,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
             "input_size": [HEIGHT, WIDTH],
             "range": "0 to 1, higher is surer; first that the frame is the middle of a transition, then that it is "
             "any frame of one",
-            "engine": self._engine.name,
-            "device": self._engine.device,
-            "max_batch_size": self.config.max_batch_size,
+            **super().info(),
         }
 
     def _make_module(self) -> Any:

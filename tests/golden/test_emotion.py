@@ -115,7 +115,7 @@ def test_the_faces_of_a_picture_are_read_one_by_one(
 
 def test_a_tiny_face_has_an_answer_too(stage: EmotionRecognizer, detector: FaceDetector, media: Path) -> None:
     image = photo(media / "emotion" / "justin_happy.jpg")
-    (face,) = detector._find(detector.prepare(image))
+    (face,) = detector.predict(detector.prepare(image))
     scale = 18 / face.height
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     box = Face(face.x * scale, face.y * scale, face.width * scale, face.height * scale, 0.9, ())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.preprocess import Preprocess
-from vision.weights import Weights, registry
+from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
@@ -69,11 +69,8 @@ class Backbone:
     def info(self) -> dict[str, Any]:
         """What model-info says of the weights."""
         return {
-            "model": self.weights.name,
-            "model_version": self.version,
-            "architecture": registry().root[self.weights.name].architecture,
-            "weights": self.weights.source,
-            "licence": self.weights.licence,
+            **self.weights.info(),
+            "architecture": self.weights.architecture,
             "input_size": list(self.preprocess.size),
             "preprocess": self.preprocess_config,
             "centred": bool(self.mean.any()),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.engines import limit_cuda_memory
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint
 
@@ -22,6 +23,33 @@ Tokens = NDArray[np.int64]
 DIMENSIONS: Final = 384
 MAX_TOKENS: Final = 256
 """Tokens of a text, its two ends included; what comes after them is cut off."""
+
+
+class SentenceEncoder:
+    """The tokenizer and the network of a model, by torch in fp32: on CUDA where there is one, else on the CPU."""
+
+    def __init__(self, weights: Weights, cuda_memory_fraction: float | None = None) -> None:
+        """Raises as ``load_network``."""
+        import torch
+
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "cuda":
+            limit_cuda_memory(cuda_memory_fraction)
+        self._tokenizer = load_tokenizer(weights)
+        self._network = load_network(weights).to(self.device)
+
+    def tokenize(self, text: str) -> Tokens:
+        """Return int64[n], 3 ≤ n ≤ 256 for a text that is not blank."""
+        return np.asarray(self._tokenizer.encode(text).ids, np.int64)
+
+    def __call__(self, texts: Sequence[Tokens]) -> Array:
+        """Return float32[N, 384] of unit length."""
+        import torch
+
+        codes, mask = (torch.from_numpy(values).to(self.device) for values in padded(texts))
+        with torch.inference_mode():
+            outputs: Array = self._network(input_ids=codes, attention_mask=mask).last_hidden_state.cpu().numpy()
+        return pooled(outputs, mask.cpu().numpy())
 
 
 def load_tokenizer(weights: Weights) -> Any:

@@ -86,11 +86,8 @@ class ClipTowers:
         """What model-info says of the weights."""
         return {
             "method": "CLIP, image and text tower",
-            "model": self._weights.name,
-            "model_version": self.version,
+            **self._weights.info(),
             "architecture": self._weights.architecture,
-            "weights": self._weights.source,
-            "licence": self._weights.licence,
             "accuracy": "ViT-B/32: 63.2 % of ImageNet without training on it (paper, table 11)",
             "input_size": list(self.preprocess.size),
             "preprocess": read_json(self._weights, "preprocessor_config.json"),

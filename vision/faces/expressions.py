@@ -4,13 +4,12 @@ All were trained on FER2013, 48 x 48 grey faces with a little around them, so a 
 as the longer side of the face's box, black where it leaves the picture.
 """
 
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import Engine, EngineName, TorchEngine, build_engine
+from vision.engines import BuildEngine, Engine, TorchEngine
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face, Pixels, Square
 from vision.preprocess import Preprocess
@@ -91,17 +90,12 @@ class TransformersClassifier:
 
     accuracy = "71.2 % of FER2013's test set (its model card)"
 
-    def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
+    def __init__(self, weights: Weights, build: BuildEngine) -> None:
         """Raises ModelNotLoaded when the labels are others, or the engine's numbers differ from torch fp32."""
         self._order = _order(weights)
         self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
-        self.engine: Engine = build_engine(
-            engine,
-            lambda: classifier_module(weights),
-            version=weights.version,
-            input_size=self._preprocess.size,
-            cache=cache,
-            cuda_memory_fraction=cuda_memory_fraction,
+        self.engine: Engine = build(
+            lambda: classifier_module(weights), version=weights.version, input_size=self._preprocess.size
         )
 
     def prepare(self, image: Pixels, face: Face) -> Array:
@@ -111,13 +105,11 @@ class TransformersClassifier:
         return self.engine(faces)[:, self._order]
 
 
-def load_classifier(
-    weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None
-) -> Classifier:
+def load_classifier(weights: Weights, build: BuildEngine) -> Classifier:
     """The classifier for a model of models.yaml."""
     if weights.name == "mini-xception-fer2013":
         return MiniXceptionClassifier(weights)
-    return TransformersClassifier(weights, engine, cache, cuda_memory_fraction)
+    return TransformersClassifier(weights, build)
 
 
 def _square(face: Face, scale: float) -> Square:

@@ -4,13 +4,12 @@ A network gets a face turned upright by its landmarks, with ``MARGIN`` times the
 recognition uses: from above the brows to below the chin, ears and blending border included.
 """
 
-from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import Engine, EngineName, TorchEngine, build_engine
+from vision.engines import BuildEngine, Engine, TorchEngine
 from vision.faces.alignment import SAMPLES, SIZE, TEMPLATE, scale_of, similarity_transform
 from vision.faces.face import Face
 from vision.forensics.calibration import MESONET, Calibration
@@ -102,18 +101,13 @@ class TransformersClassifier:
     calibration: Calibration | None = None
     worth = "as its model card says; its own probability is used, which nothing here was fitted to"
 
-    def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
+    def __init__(self, weights: Weights, build: BuildEngine) -> None:
         """Raises ModelNotLoaded when the labels do not tell real from fake, or the engine's numbers differ."""
         self._fake = fake_outputs(weights)
         self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.size = max(self._preprocess.size)
-        self.engine: Engine = build_engine(
-            engine,
-            lambda: classifier_module(weights),
-            version=weights.version,
-            input_size=self._preprocess.size,
-            cache=cache,
-            cuda_memory_fraction=cuda_memory_fraction,
+        self.engine: Engine = build(
+            lambda: classifier_module(weights), version=weights.version, input_size=self._preprocess.size
         )
 
     def sees(self, face: Face, cut: Pixels) -> bool:
@@ -126,13 +120,11 @@ class TransformersClassifier:
         return fake_log_odds(self.engine(inputs), self._fake)
 
 
-def load_classifier(
-    weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None
-) -> Classifier:
+def load_classifier(weights: Weights, build: BuildEngine) -> Classifier:
     """The classifier for a model of models.yaml."""
     if weights.name == "mesonet-deepfakes":
         return MesoNet(weights)
-    return TransformersClassifier(weights, engine, cache, cuda_memory_fraction)
+    return TransformersClassifier(weights, build)
 
 
 def upright(image: Pixels, face: Face, size: int) -> Pixels:

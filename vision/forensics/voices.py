@@ -3,13 +3,12 @@
 A network gets windows of ``SAMPLES`` samples at ``RATE`` hertz; a shorter sound is repeated until it is so long.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import Engine, EngineName, build_engine
+from vision.engines import BuildEngine, Engine
 from vision.errors import ModelNotLoaded
 from vision.forensics.calibration import AASIST, Calibration
 from vision.forensics.labels import fake_log_odds, fake_outputs
@@ -58,19 +57,12 @@ class Aasist:
         "takes all 4 recordings for made ones, and of 15 commercial synthetic voices of 2023 it misses up to 6"
     )
 
-    def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
+    def __init__(self, weights: Weights, build: BuildEngine) -> None:
         """Raises ModelNotLoaded when the engine's numbers differ from those of torch."""
         from vision.networks.aasist import WEIGHT_FILE, load
 
         path = weights.files[WEIGHT_FILE]
-        self.engine: Engine = build_engine(
-            engine,
-            lambda: load(path),
-            version=weights.version,
-            input_size=(SAMPLES,),
-            cache=cache,
-            cuda_memory_fraction=cuda_memory_fraction,
-        )
+        self.engine: Engine = build(lambda: load(path), version=weights.version, input_size=(SAMPLES,))
 
     def prepare(self, window: Array) -> Array:
         return window
@@ -91,19 +83,12 @@ class TransformersVoice:
     calibration: Calibration | None = None
     worth = "as its model card says; its own probability is used, which nothing here was fitted to"
 
-    def __init__(self, weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> None:
+    def __init__(self, weights: Weights, build: BuildEngine) -> None:
         """Raises ModelNotLoaded when the labels do not tell real from fake, when it takes anything but sound at
         ``RATE``, or when the engine's numbers differ."""
         self._fake = fake_outputs(weights)
         self._normalize = _normalized(weights.name, read_json(weights, "preprocessor_config.json"))
-        self.engine: Engine = build_engine(
-            engine,
-            lambda: _logits(weights),
-            version=weights.version,
-            input_size=(SAMPLES,),
-            cache=cache,
-            cuda_memory_fraction=cuda_memory_fraction,
-        )
+        self.engine: Engine = build(lambda: _logits(weights), version=weights.version, input_size=(SAMPLES,))
 
     def prepare(self, window: Array) -> Array:
         if not self._normalize:
@@ -115,11 +100,11 @@ class TransformersVoice:
         return -fake_log_odds(self.engine(inputs), self._fake)
 
 
-def load_network(weights: Weights, engine: EngineName, cache: Path, cuda_memory_fraction: float | None) -> VoiceNetwork:
+def load_network(weights: Weights, build: BuildEngine) -> VoiceNetwork:
     """The network for a model of models.yaml."""
     if weights.name == "aasist":
-        return Aasist(weights, engine, cache, cuda_memory_fraction)
-    return TransformersVoice(weights, engine, cache, cuda_memory_fraction)
+        return Aasist(weights, build)
+    return TransformersVoice(weights, build)
 
 
 def _normalized(name: str, config: dict[str, Any]) -> bool:

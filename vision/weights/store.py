@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from configs.settings import settings
 from vision.errors import ModelNotLoaded
@@ -53,6 +54,10 @@ class Weights:
     licence: str
     architecture: str
     version: str
+
+    def info(self) -> dict[str, Any]:
+        """Return what model-info says of them."""
+        return {"model": self.name, "model_version": self.version, "weights": self.source, "licence": self.licence}
 
 
 @dataclass

@@ -8,8 +8,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from deployments.embed import sentence
-from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence, padded, pooled
+from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence
 from vision.embed.embedding import SentenceEmbedding
+from vision.embed.sentence import padded, pooled
 from vision.errors import InvalidInput
 from vision.weights import Weights
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
 
 from deployments.forensics.visual import Config, Crops, Visual, VisualDetector
+from vision.engines import BuildEngine, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.faces.alignment import SIZE, TEMPLATE
 from vision.faces.face import Face
@@ -117,6 +119,10 @@ def test_a_result_does_not_depend_on_its_batch(stage: VisualDetector) -> None:
         assert alone.probabilities == pytest.approx(found.probabilities, abs=1e-5)
 
 
+def fp32_engine(folder: Path) -> BuildEngine:
+    return partial(build_engine, "torch-fp32", cache=folder)
+
+
 @pytest.mark.parametrize(
     ("labels", "fake"),
     [
@@ -127,13 +133,17 @@ def test_a_result_does_not_depend_on_its_batch(stage: VisualDetector) -> None:
     ],
 )
 def test_labels_of_all_kinds(tmp_path: Path, labels: dict[int, str], fake: list[int]) -> None:
-    loaded = TransformersClassifier(checkpoint(tmp_path / "vit", labels), "torch-fp32", tmp_path, None)
+    loaded = TransformersClassifier(
+        checkpoint(tmp_path / "vit", labels), partial(build_engine, "torch-fp32", cache=tmp_path)
+    )
     assert loaded._fake == fake
 
 
 def test_other_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotLoaded, match="cat, dog"):
-        TransformersClassifier(checkpoint(tmp_path / "vit", {0: "cat", 1: "dog"}), "torch-fp32", tmp_path, None)
+        TransformersClassifier(
+            checkpoint(tmp_path / "vit", {0: "cat", 1: "dog"}), partial(build_engine, "torch-fp32", cache=tmp_path)
+        )
 
 
 def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
@@ -142,7 +152,7 @@ def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:
     headless = {name: tensor for name, tensor in whole.items() if not name.startswith("classifier")}
     save_file(headless, weights.files["model.safetensors"], {"format": "pt"})
     with pytest.raises(ModelNotLoaded, match=r"2 missing \(classifier\.bias, classifier\.weight\)"):
-        TransformersClassifier(weights, "torch-fp32", tmp_path, None)
+        TransformersClassifier(weights, fp32_engine(tmp_path))
 
 
 def test_info_says_what_serves_and_what_it_is_worth(stage: VisualDetector) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from transformers import (
 )
 
 from deployments.forensics.voice import Config, Voice, VoiceDetector
-from vision.engines import EngineName
+from vision.engines import EngineName, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.forensics.calibration import sigmoid
 from vision.forensics.labels import fake_outputs
@@ -99,7 +100,7 @@ def stage(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> Iterator[VoiceDe
 
 
 def load(weights: Weights, engine: EngineName = "torch-fp32") -> VoiceNetwork:
-    return load_network(weights, engine, weights.path.parent, None)
+    return load_network(weights, partial(build_engine, engine, cache=weights.path.parent))
 
 
 def sound(seed: int = 0, length: int = SAMPLES) -> Array:

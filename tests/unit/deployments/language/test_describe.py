@@ -373,7 +373,7 @@ def test_loading_reads_no_file_and_asks_nobody(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OF_A_DOTENV_FILE=1\n")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    paths = [str(Path(__file__).parents[3]), *sys.path]
+    paths = [str(Path(__file__).parents[4]), *sys.path]
     environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "PYTHONPATH": ":".join(filter(None, paths))}
     done = subprocess.run(
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from configs import settings as settings_module
 from deployments.people.emotion import CHAIN, FACES_AT_ONCE, Config, Emotion, EmotionRecognizer
 from deployments.serving.catalog import local_handle
+from vision.engines import build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
 from vision.faces.face import Face, Pixels, Square
@@ -214,7 +216,7 @@ def test_other_labels_are_refused(models: Path, vit: ViTForImageClassification) 
     config.write_text(config.read_text().replace('"Angry"', '"Contempt"'))
     files = {path.name: path for path in (models / "vit").iterdir()}
     with pytest.raises(ModelNotLoaded, match=r"w tells contempt, disgust, .* apart, not angry"):
-        load_classifier(Weights("w", models / "vit", files, *"abcd"), "torch-fp32", models, None)
+        load_classifier(Weights("w", models / "vit", files, *"abcd"), partial(build_engine, "torch-fp32", cache=models))
 
 
 async def test_the_next_model_serves_where_the_first_is_not_there(models: Path) -> None:

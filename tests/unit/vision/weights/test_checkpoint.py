@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from transformers import (
 from vision.embed import sentence
 from vision.embed.backbones import load_backbone
 from vision.embed.towers import ClipTowers
+from vision.engines import build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces import expressions
 from vision.forensics import classifiers, voices
@@ -82,17 +84,17 @@ CASES = {
     ),
     "ViT, expressions": Case(
         lambda: ViTForImageClassification(ViTConfig(**SMALL, **IMAGE, **labels(*expressions.EXPRESSIONS))),
-        lambda weights: expressions.load_classifier(weights, "torch-fp32", weights.path, None),
+        lambda weights: expressions.load_classifier(weights, partial(build_engine, "torch-fp32", cache=weights.path)),
         "classifier.weight",
     ),
     "ViT, fakes": Case(
         lambda: ViTForImageClassification(ViTConfig(**SMALL, **IMAGE, **labels("fake", "real"))),
-        lambda weights: classifiers.load_classifier(weights, "torch-fp32", weights.path, None),
+        lambda weights: classifiers.load_classifier(weights, partial(build_engine, "torch-fp32", cache=weights.path)),
         "layernorm.weight",
     ),
     "wav2vec2": Case(
         lambda: Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**SMALL, **SOUND, **labels("fake", "real"))),
-        lambda weights: voices.load_network(weights, "torch-fp32", weights.path, None),
+        lambda weights: voices.load_network(weights, partial(build_engine, "torch-fp32", cache=weights.path)),
         "projector.bias",
         "Wav2Vec2FeatureExtractor",
     ),

@@ -113,7 +113,7 @@ def report(measured: Measured, arguments: str) -> list[str]:
         "the bare loop of the fastest engine, JPEG decoding and resizing included, with the machine "
         f"to itself, the faster of two passes, before and after each contestant: {ceilings} images/s; a contestant is "
         "compared with the mean of the two beside it. The service also reads the stored "
-        "asset and writes the features durably; the two others are handed the bytes and keep nothing.",
+        "asset and writes the features durably; the two others get the bytes and store nothing.",
         "",
         "| features, uncached | images/s | of the ceiling | by round | p50 ms | p99 ms | errors |",
         "|---|---|---|---|---|---|---|",

@@ -198,7 +198,7 @@ def report(
         "## Training, leave-one-animal-out",
         "",
         "Each animal is judged by heads that were trained without it (and, before training, by projections calibrated "
-        "without it), on pairs with animals of its own data set.",
+        "without it), on pairs with animals of the same data set.",
         "",
         "| data set | scores of | models | ROC-AUC | EER | TAR at FAR 0.001 | matching, other |",
         "|---|---|---|---|---|---|---|",
@@ -222,7 +222,7 @@ def report(
         "",
         "## Speed",
         "",
-        f"Batches of {BATCH}, medians of {ROUNDS} rounds in which all took turns; CPU time of all threads.",
+        f"Batches of {BATCH}, medians of {ROUNDS} rounds taken in turn; CPU time of all threads.",
         "",
         "| | CPU ms a batch | of one pass |",
         "|---|---|---|",

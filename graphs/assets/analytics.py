@@ -1,4 +1,4 @@
-"""Routes that look at sets of assets: anomalies and clusters."""
+"""Routes over sets of assets: anomalies and clusters."""
 
 import numpy as np
 from fastapi import APIRouter
@@ -6,14 +6,14 @@ from fastapi import APIRouter
 from deployments.analysis.anomalies import ANOMALIES, AnomalyQuery
 from deployments.analysis.clusters import CLUSTERS
 from graphs.assets.features import FeatureSource
-from graphs.assets.matching import failed
-from graphs.assets.models import (
+from graphs.assets.schemas import (
     AnomalyAnswer,
     AnomalyRequest,
     AnomalyResult,
     Cluster,
     ClusteringAnswer,
     ClusteringRequest,
+    failed_assets,
 )
 from graphs.assets.similarity import certainty
 from graphs.web.context import Context, Timer
@@ -22,26 +22,26 @@ from vision.clustering import ClusterQuery
 from vision.errors import InvalidInput
 
 
-def analytics_router(context: Context, library: Library, features: FeatureSource) -> APIRouter:
-    """anomaly-detection, feature-clustering."""
+def analytics_router(context: Context, library: Library, feature_source: FeatureSource) -> APIRouter:
+    """Return the routes anomaly-detection and feature-clustering."""
     router = APIRouter(tags=["assets: analytics"])
 
     @router.post("/anomaly-detection")
     async def anomaly_detection(request: AnomalyRequest, clock: Timer) -> AnomalyAnswer:
-        """Which test assets do not fit a set of references, by z-score of their distance to its centroid."""
+        """Find test assets that do not fit a set of references, by z-score of their distance to its centroid."""
         reference_ids = library.batch(request.reference_asset_ids)
         test_ids = library.batch(request.test_asset_ids)
         assets = await library.get_all([*reference_ids, *test_ids])
-        found, failures = await features.many(assets.values())
-        references = [found[asset_id].unit for asset_id in reference_ids if asset_id in found]
-        tested = [asset_id for asset_id in test_ids if asset_id in found]
+        features, failures = await feature_source.many(assets.values())
+        references = [features[asset_id].unit for asset_id in reference_ids if asset_id in features]
+        tested = [asset_id for asset_id in test_ids if asset_id in features]
         if not tested:
             raise InvalidInput(f"None of the test assets could be read: {next(iter(failures.values())).message}")
-        answer = await context.stage(ANOMALIES)(
-            AnomalyQuery(np.array(references), np.stack([found[asset_id].unit for asset_id in tested]))
+        anomalies = await context.stage(ANOMALIES)(
+            AnomalyQuery(np.array(references), np.stack([features[asset_id].unit for asset_id in tested]))
         )
         threshold = request.anomaly_threshold
-        # The scale on which a score is certain: a score as far above the threshold as the threshold is above 0.
+        # Confidence is 1 from here on: as far above the threshold as the threshold is above 0.
         top = max(2 * threshold, threshold + 1)
         results = [
             AnomalyResult(
@@ -52,7 +52,9 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
                 is_anomaly=bool(score > threshold),
                 confidence=certainty(float(score), threshold, threshold - (top - threshold), top),
             )
-            for asset_id, score, similarity in zip(tested, answer.scores, answer.centroid_similarities, strict=True)
+            for asset_id, score, similarity in zip(
+                tested, anomalies.scores, anomalies.centroid_similarities, strict=True
+            )
         ]
         detected = sum(result.is_anomaly for result in results)
         return AnomalyAnswer(
@@ -61,9 +63,9 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
             anomaly_threshold=threshold,
             anomalies_detected=detected,
             anomaly_rate=round(detected / len(results), 4),
-            average_anomaly_score=round(float(answer.scores.mean()), 4),
+            average_anomaly_score=round(float(anomalies.scores.mean()), 4),
             anomaly_results=results,
-            failed_assets=failed(failures),
+            failed_assets=failed_assets(failures),
             processing_time=clock.seconds,
         )
 
@@ -71,41 +73,41 @@ def analytics_router(context: Context, library: Library, features: FeatureSource
     async def feature_clustering(request: ClusteringRequest, clock: Timer) -> ClusteringAnswer:
         """Group assets that look alike."""
         assets = await library.get_all(library.batch(request.asset_ids))
-        found, failures = await features.many(assets.values())
-        ids = [asset_id for asset_id in assets if asset_id in found]
+        features, failures = await feature_source.many(assets.values())
+        ids = [asset_id for asset_id in assets if asset_id in features]
         if len(ids) < 2:
             raise InvalidInput(
-                f"Clustering needs at least 2 different assets with features; {len(ids)} of these have them."
+                f"Clustering needs at least 2 different assets whose features can be computed; there are {len(ids)}."
             )
-        answer = await context.stage(CLUSTERS)(
+        clustering = await context.stage(CLUSTERS)(
             ClusterQuery(
-                np.stack([found[asset_id].unit for asset_id in ids]),
+                np.stack([features[asset_id].unit for asset_id in ids]),
                 method=request.cluster_method,
                 n_clusters=request.n_clusters,
                 eps=request.eps,
                 min_samples=request.min_samples,
             )
         )
-        members: list[list[str]] = [[] for _ in answer.centroids]
+        members: list[list[str]] = [[] for _ in clustering.centroids]
         noise: list[str] = []
-        for asset_id, label in zip(ids, answer.labels.tolist(), strict=True):
+        for asset_id, label in zip(ids, clustering.labels.tolist(), strict=True):
             (members[label] if label >= 0 else noise).append(asset_id)
         clusters = [
-            Cluster(cluster_id=k, size=len(own), inertia=round(inertia, 6), centroid=centroid, assets=own)
-            for k, (own, inertia, centroid) in enumerate(
-                zip(members, answer.inertia.tolist(), answer.centroids.tolist(), strict=True)
+            Cluster(cluster_id=k, size=len(ids_in), inertia=round(inertia, 6), centroid=centroid, assets=ids_in)
+            for k, (ids_in, inertia, centroid) in enumerate(
+                zip(members, clustering.inertia.tolist(), clustering.centroids.tolist(), strict=True)
             )
         ]
         return ClusteringAnswer(
             total_assets=len(assets),
             assets_clustered=len(ids) - len(noise),
             n_clusters=len(clusters),
-            total_inertia=round(float(answer.inertia.sum()), 6),
-            silhouette_score=answer.silhouette,
+            total_inertia=round(float(clustering.inertia.sum()), 6),
+            silhouette_score=clustering.silhouette,
             cluster_method=request.cluster_method,
             clusters=clusters,
             noise=noise,
-            failed_assets=failed(failures),
+            failed_assets=failed_assets(failures),
             processing_time=clock.seconds,
         )
 

@@ -16,17 +16,15 @@ from deployments.quality.exposure import EXPOSURE
 from deployments.quality.nima import NIMA
 from graphs.assets.analytics import analytics_router
 from graphs.assets.characters import characters_router
-from graphs.assets.composition import composition_router
 from graphs.assets.configuration import Configuration, configuration_router
-from graphs.assets.continuity import continuity_router
 from graphs.assets.features import FeatureSource
 from graphs.assets.grouping import Grouping
-from graphs.assets.info import info_router
 from graphs.assets.likeness import Comparison
-from graphs.assets.matching import matching_router
-from graphs.assets.measures import Measures
 from graphs.assets.media import media_router
+from graphs.assets.model_info import model_info_router
 from graphs.assets.quality import quality_router
+from graphs.assets.scores import Measures
+from graphs.assets.similarity import similarity_router
 from graphs.indexing.faces import FaceSource
 from graphs.web.context import Context
 from graphs.web.schemas import ErrorBody
@@ -60,14 +58,12 @@ def mount(app: FastAPI, context: Context) -> None:
     router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
     for part in (
         media_router(context, library, features),
-        matching_router(context, library, features, configuration),
+        similarity_router(context, library, features, configuration),
         quality_router(library, features, measures, configuration),
-        composition_router(library, features, measures),
         analytics_router(context, library, features),
         characters_router(library, comparison, Grouping(context, features, faces), configuration),
-        continuity_router(library, comparison, configuration),
         configuration_router(context, configuration),
-        info_router(context, STAGES),
+        model_info_router(context, STAGES),
     ):
         router.include_router(part)
     app.include_router(router, prefix="/api/v1")

@@ -1,8 +1,10 @@
-"""The thresholds that clients may change: kept in the document store, seen by every gateway."""
+"""The thresholds that clients may change: stored in the document store, so every gateway sees them."""
+
+from typing import Final
 
 from fastapi import APIRouter
 
-from graphs.assets.models import (
+from graphs.assets.schemas import (
     ConfigAnswer,
     QualityThreshold,
     QualityThresholdAnswer,
@@ -11,9 +13,9 @@ from graphs.assets.models import (
 )
 from graphs.web.context import Context, Timer
 
-DEFAULTS = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
-MIB = 2**20
-FORMATS = (
+DEFAULTS: Final = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
+MIB: Final = 2**20
+FORMATS: Final = (
     *("JPG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"),
     *("MP4", "MOV", "AVI", "WEBM", "MKV"),
     *("WAV", "MP3", "M4A", "FLAC", "OGG"),
@@ -21,29 +23,29 @@ FORMATS = (
 
 
 class Configuration:
-    """Reads at every request, so that a change counts everywhere at once."""
+    """Reads the values at every request, so that a change takes effect everywhere at once."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
     async def read(self) -> dict[str, float]:
-        """All values, defaults where nothing was set."""
+        """Return all values, with defaults where nothing was set."""
         return DEFAULTS | await self._context.documents.get_config()
 
     async def change(self, key: str, value: float) -> float:
-        """Set one value; the one before it."""
+        """Set one value and return the previous one."""
         previous = (await self.read())[key]
         await self._context.documents.set_config({key: value})
         return previous
 
 
 def configuration_router(context: Context, configuration: Configuration) -> APIRouter:
-    """config, config/quality-threshold, config/similarity-threshold."""
+    """Return the routes config, config/quality-threshold and config/similarity-threshold."""
     router = APIRouter(tags=["assets: configuration"])
 
     @router.get("/config")
     async def get_config(clock: Timer) -> ConfigAnswer:
-        """Thresholds and limits in force."""
+        """Return the thresholds and limits in force."""
         values = await configuration.read()
         settings = context.settings
         return ConfigAnswer(

@@ -1,10 +1,10 @@
-"""Features of assets on demand: from the cache, the document store, or the embedding stage, in this order."""
+"""Features of assets on demand: from the cache, the document store or the embedding stage, in this order."""
 
 import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,27 +16,27 @@ from stores.cache import Cache
 from stores.records import Asset, Features
 from vision.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 
-INFO_TTL_S = 15.0
-_HEADER = np.dtype([("created_at", "<f8"), ("kind", "S5"), ("dimensions", "<u2")])
+INFO_TTL_S: Final = 15.0
+_HEADER: Final = np.dtype([("created_at", "<f8"), ("kind", "S5"), ("dimensions", "<u2")])
 
 
 class FeatureSource:
-    """Gets features of any number of assets, computing each at most once at a time in this process."""
+    """Get the features of any number of assets, computing those of each at most once at a time in this process."""
 
     def __init__(self, context: Context, library: Library) -> None:
         self._context = context
         self._library = library
         self._stage = context.stage(DINOV3)
-        # A keyed read of an embedded document store is cheaper than the way to the cache and back.
+        # A keyed read of an embedded document store is cheaper than a round trip to the cache.
         self._cache = context.cache if context.documents.remote else Cache("")
         self._computing: dict[str, asyncio.Task[Features]] = {}
         self._info: dict[str, Any] = {}
         self._info_at = 0.0
 
     async def model(self) -> dict[str, Any]:
-        """What the embedding stage says of itself; kept for some seconds, and for as long as the stage is away.
+        """Return ``info`` of the embedding stage, up to ``INFO_TTL_S`` old, or older while the stage does not answer.
 
-        Raises StageUnavailable when it never answered.
+        Raises StageUnavailable when it has never answered.
         """
         if time.monotonic() - self._info_at > INFO_TTL_S:
             try:
@@ -48,40 +48,43 @@ class FeatureSource:
         return self._info
 
     async def model_version(self) -> str:
-        """Version of the model that serves now; empty when none is loaded."""
+        """Return the version of the model that serves now; empty when none is loaded."""
         return str((await self.model()).get("model_version", ""))
 
     async def ready_model(self) -> dict[str, Any]:
-        """As ``model``, for callers that need a loaded one. Raises ModelNotLoaded with the stage's reason."""
+        """Return ``model()`` of a loaded model. Raises ModelNotLoaded with the reason of the stage."""
         model = await self.model()
         if not model.get("loaded"):
             raise ModelNotLoaded(str(model.get("error", "The embedding model is not loaded.")))
         return model
 
     async def one(self, asset: Asset) -> tuple[Features, bool]:
-        """(features, were they stored already). Raises the StageError of this asset."""
+        """Return (features, whether they were stored already). Raises the StageError of this asset."""
         stored = await self._stored([asset.asset_id])
         if asset.asset_id in stored:
             return stored[asset.asset_id], True
         return await self._compute_once(asset), False
 
     async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
-        """Features by id, all of one model, and the error of each asset that has none.
+        """Return features by asset id, all of one model, and the error of each asset whose picture cannot be used.
 
-        Errors of the stage or a store, which pass by themselves, are raised.
+        Errors that may go away by themselves, of the stage or a store, are raised, and so is ModelNotLoaded.
         """
         wanted = {asset.asset_id: asset for asset in assets}
         for _ in range(2):
-            features, failures = await self._any(wanted)
-            if len({found.model_version for found in features.values()}) < 2:
+            features, failures = await self._of_any_model(wanted)
+            if len({f.model_version for f in features.values()}) < 2:
                 return features, failures
-            self._info_at = 0.0  # another model serves since we asked
+            self._info_at = 0.0  # the model was changed in between
         raise StageUnavailable("The embedding model is being changed; try again in a few seconds.")
 
     async def against(
         self, reference: Asset, others: Iterable[Asset]
     ) -> tuple[Features, dict[str, Features], dict[str, StageError]]:
-        """Features of a reference, whose StageError is raised, and of others as by ``many``; all of one model."""
+        """Return the features of a reference, then those of others and their errors as ``many`` does; all of one model.
+
+        Raises the StageError of the reference.
+        """
         wanted = {asset.asset_id: asset for asset in others}
         features, failures = await self.many([reference, *wanted.values()])
         if reference.asset_id in failures:
@@ -92,7 +95,7 @@ class FeatureSource:
             failures,
         )
 
-    async def _any(self, wanted: dict[str, Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
+    async def _of_any_model(self, wanted: dict[str, Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
         features = await self._stored(list(wanted))
         missing = [asset for asset_id, asset in wanted.items() if asset_id not in features]
         failures: dict[str, StageError] = {}
@@ -107,11 +110,11 @@ class FeatureSource:
         return features, failures
 
     async def stored(self, asset_id: str) -> Features | None:
-        """The features of the model that serves now, if they were computed."""
+        """Return stored features of the model that serves now; None when they were not computed yet."""
         return (await self._stored([asset_id])).get(asset_id)
 
     async def forget(self, asset_id: str) -> None:
-        """Drop an asset's cached features, after its record is gone."""
+        """Remove the cached features of an asset whose record was deleted."""
         await self._cache.delete([self._cache_key(await self.model_version(), asset_id)])
 
     async def _stored(self, asset_ids: list[str]) -> dict[str, Features]:
@@ -120,18 +123,18 @@ class FeatureSource:
             return {}
         keys = [self._cache_key(version, asset_id) for asset_id in asset_ids]
         cached = await self._cache.get_many(keys)
-        found = {
+        features = {
             asset_id: _unpack(asset_id, version, value)
             for asset_id, value in zip(asset_ids, cached, strict=True)
             if value is not None
         }
-        uncached = [asset_id for asset_id in asset_ids if asset_id not in found]
+        uncached = [asset_id for asset_id in asset_ids if asset_id not in features]
         if uncached:
             stored = await self._context.documents.get_features(version, uncached)
             if stored:
                 await self._remember(stored.values())
-            found |= stored
-        return found
+            features |= stored
+        return features
 
     async def _compute_once(self, asset: Asset) -> Features:
         task = self._computing.get(asset.asset_id)
@@ -139,13 +142,13 @@ class FeatureSource:
             task = asyncio.create_task(self._compute(asset))
             self._computing[asset.asset_id] = task
             task.add_done_callback(lambda done: self._computed(asset.asset_id, done))
-        # Shielded: one caller that leaves must not take the answer from the others.
+        # Shielded: one caller that leaves must not cancel the result of the others.
         return await asyncio.shield(task)
 
     def _computed(self, asset_id: str, task: asyncio.Task[Features]) -> None:
         self._computing.pop(asset_id, None)
         if not task.cancelled():
-            # Looked at here because every caller may have left; asyncio would report it as lost.
+            # Retrieved here because every caller may have left; asyncio would report it as lost.
             task.exception()
 
     async def _compute(self, asset: Asset) -> Features:
@@ -184,7 +187,7 @@ def _pack(features: Features) -> bytes:
 
 def _unpack(asset_id: str, model_version: str, data: bytes) -> Features:
     header = np.frombuffer(data, _HEADER, 1)[0]
-    # Copied, as a view behind the header would not be aligned, which LanceDB refuses by a panic.
+    # Copied: a view behind the header would not be aligned, and LanceDB panics on it.
     vectors = np.frombuffer(data, "<f4", offset=_HEADER.itemsize).copy()
     dimensions = int(header["dimensions"])
     return Features(

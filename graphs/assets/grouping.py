@@ -1,8 +1,7 @@
-"""Assets by who is in them.
+"""Groups of assets by the people in them.
 
-Every face of an asset that is at least half as high as its largest one counts as a person, so an asset may be in
-several groups; smaller faces are taken for passers-by. Assets without a face are grouped among themselves, by their
-whole pictures.
+Every face at least half as high as the largest one of its asset counts as a person, so an asset may be in several
+groups; smaller faces count as passers-by and are left out. Assets without a face are grouped by their whole pictures.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.analysis.groups import GROUPS, GroupQuery
-from graphs.assets.character_models import Basis, CharacterGroup, FaceBox, GroupedAsset
+from graphs.assets.character_schemas import Basis, CharacterGroup, FaceBox, GroupedAsset
 from graphs.assets.features import FeatureSource
 from graphs.indexing.faces import EmbeddedFace, FaceSource
 from graphs.web.context import Context
@@ -23,14 +22,14 @@ from vision.faces.calibration import face_cosine, image_cosine
 from vision.faces.face import Face
 
 PROMINENT: Final = 0.5
-"""Height of a face, relative to the largest one of its picture, from which on it is a person of its own."""
-PEOPLE_OF_ONE: Final = 10
-"""People of one asset that are grouped, the largest faces."""
+"""Height of a face, relative to the largest one of its picture, from which on it counts as a person."""
+MAX_PEOPLE: Final = 10
+"""People of one asset that are grouped: its largest faces."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One vector to be grouped, and whose it is."""
+    """A vector to group and the asset that it belongs to; ``face`` is None for a whole picture."""
 
     asset: Asset
     vector: NDArray[np.float32]
@@ -42,14 +41,14 @@ class Grouping:
     """Groups assets by face, and those without one by their whole pictures."""
 
     def __init__(self, context: Context, features: FeatureSource, faces: FaceSource) -> None:
-        self._stage = context.stage(GROUPS)
+        self._context = context
         self._features = features
         self._faces = faces
 
-    async def of(
+    async def group(
         self, assets: Mapping[str, Asset], threshold: float
     ) -> tuple[list[CharacterGroup], dict[str, StageError]]:
-        """Groups, the largest first, and the error of each asset that is in none; ``threshold`` in per cent."""
+        """Return groups, the largest first, and errors by asset id; ``threshold`` in per cent."""
         faces, failures = await self._faces.many(assets.values())
         features, more = await self._features.many(assets[asset_id] for asset_id in faces if not faces[asset_id])
         people = [
@@ -60,19 +59,20 @@ class Grouping:
         scenes = [
             _Member(assets[asset_id], features[asset_id].unit, None, 1.0) for asset_id in assets if asset_id in features
         ]
-        found = await self._grouped(people, face_cosine(threshold), "face")
-        found += await self._grouped(scenes, image_cosine(threshold), "image")
-        found.sort(key=lambda group: -group.character_count)
-        numbered = [group.model_copy(update={"group_id": number}) for number, group in enumerate(found)]
-        return numbered, failures | more
+        groups = await self._groups(people, face_cosine(threshold), "face")
+        groups += await self._groups(scenes, image_cosine(threshold), "image")
+        groups.sort(key=lambda group: -group.character_count)
+        for number, group in enumerate(groups):
+            group.group_id = number
+        return groups, failures | more
 
-    async def _grouped(self, members: list[_Member], least_cosine: float, basis: Basis) -> list[CharacterGroup]:
+    async def _groups(self, members: list[_Member], least_cosine: float, basis: Basis) -> list[CharacterGroup]:
         if not members:
             return []
         ids = list(dict.fromkeys(member.asset.asset_id for member in members))
         owners = np.array([ids.index(member.asset.asset_id) for member in members])
         vectors = np.stack([member.vector for member in members])
-        groups = await self._stage(GroupQuery(vectors, owners, least_cosine))
+        groups = await self._context.stage(GROUPS)(GroupQuery(vectors, owners, least_cosine))
         return [
             _group([members[index] for index in own], groups.centrality[own], basis)
             for own in (np.flatnonzero(groups.labels == label) for label in range(int(groups.labels.max()) + 1))
@@ -81,14 +81,14 @@ class Grouping:
 
 def _prominent(faces: tuple[EmbeddedFace, ...]) -> tuple[EmbeddedFace, ...]:
     highest = max((face.height for face, _ in faces), default=0.0)
-    return tuple(seen for seen in faces if seen[0].height >= PROMINENT * highest)[:PEOPLE_OF_ONE]
+    return tuple(face for face in faces if face[0].height >= PROMINENT * highest)[:MAX_PEOPLE]
 
 
 def _group(members: list[_Member], centrality: NDArray[np.float64], basis: Basis) -> CharacterGroup:
     order = np.argsort(-centrality, kind="stable")
     clearest = max(range(len(members)), key=lambda index: centrality[index] * members[index].quality)
     return CharacterGroup(
-        group_id=0,
+        group_id=0,  # numbered once all groups are known
         character_count=len(members),
         assets=[_grouped_asset(members[index]) for index in order],
         representative_asset=members[clearest].asset.asset_id,

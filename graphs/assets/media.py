@@ -1,4 +1,4 @@
-"""Routes that bring assets in, show them and remove them, and those that give their features."""
+"""Routes that upload, show and delete assets, and those that compute features of one."""
 
 import asyncio
 from typing import Annotated
@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import Response
 
 from graphs.assets.features import FeatureSource
-from graphs.assets.models import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
-from graphs.assets.nearest import forget
+from graphs.assets.schemas import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
+from graphs.assets.similarity import forget
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
@@ -42,7 +42,7 @@ async def asset_id_of(
     body: Annotated[AssetRef | None, Body()] = None,
     asset_id: Annotated[AssetId | None, Query(description="in place of the body")] = None,
 ) -> str:
-    """The asset id of a request that gives it in the body or in the query."""
+    """Return the asset id of a request, from its body or its query. Raises InvalidInput when neither has it."""
     if body is not None:
         return body.asset_id
     if asset_id is not None:
@@ -53,8 +53,8 @@ async def asset_id_of(
 OneAsset = Annotated[str, Depends(asset_id_of)]
 
 
-def media_router(context: Context, library: Library, features: FeatureSource) -> APIRouter:
-    """upload-media, media, extract-features, preprocess-image."""
+def media_router(context: Context, library: Library, feature_source: FeatureSource) -> APIRouter:
+    """Return the routes upload-media, media, extract-features and preprocess-image."""
     router = APIRouter(tags=["assets: media"])
 
     async def public_url(request: Request, asset: Asset) -> str:
@@ -62,7 +62,7 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
         return presigned or str(request.url_for("media_content", asset_id=asset.asset_id))
 
     async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> dict[str, object]:
-        """The fields of a MediaAnswer."""
+        """Return the fields of a MediaAnswer."""
         return {
             "asset_id": asset.asset_id,
             "filename": asset.filename,
@@ -83,12 +83,12 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
 
     async def status_of(asset: Asset) -> tuple[str, list[float] | None, object]:
         try:
-            found = await features.stored(asset.asset_id)
+            features = await feature_source.stored(asset.asset_id)
         except StageError:
-            # Without a serving model nobody knows whose features to look for; the asset itself is still told.
-            found = None
-        if found is not None:
-            return "processed", found.raw.tolist(), found.created_at
+            # Which model's features to read is not known while none serves; the rest of the asset is.
+            features = None
+        if features is not None:
+            return "processed", features.raw.tolist(), features.created_at
         return ("failed" if asset.error_message else "uploaded"), None, None
 
     @router.post("/upload-media", openapi_extra=UPLOAD_BODY)
@@ -101,7 +101,7 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
 
     @router.get("/media/{asset_id}")
     async def get_media(asset_id: AssetId, request: Request, clock: Timer) -> MediaDetails:
-        """Metadata, URL and, once computed, features of an asset."""
+        """Return metadata, URL and, once computed, features of an asset."""
         asset = await library.get(asset_id)
         status, raw, computed_at = await status_of(asset)
         fields = await describe(request, asset, status, clock)
@@ -117,12 +117,12 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
 
     @router.delete("/media/{asset_id}")
     async def delete_media(asset_id: AssetId, clock: Timer) -> DeleteAnswer:
-        """Remove an asset, its bytes and its features."""
+        """Delete an asset, its bytes and its features."""
         existed = await library.delete(asset_id)
-        await forget(context, features, asset_id)
-        message = "The asset, its file and its features are gone."
+        await forget(context, feature_source, asset_id)
+        message = "The asset, its file and its features were deleted."
         if not existed:
-            message = "The asset's record and features are gone; its file was missing already."
+            message = "The record and the features of the asset were deleted; its file was missing already."
         return DeleteAnswer(
             asset_id=asset_id,
             deleted=True,
@@ -133,15 +133,15 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
 
     @router.get("/media/{asset_id}/content", response_class=Response)
     async def media_content(asset_id: AssetId, request: Request) -> Response:
-        """The file itself, where the object store has no public URLs of its own."""
+        """Return the file itself, for object stores without public URLs."""
         return await send_file(context.objects, request, StoredFile.of(await library.get(asset_id)), MAX_AGE_S)
 
     @router.get("/media/{asset_id}/poster", response_class=Response)
     async def media_poster(asset_id: AssetId, request: Request) -> Response:
-        """The still picture that stands for a video: JPEG, the key frame before its middle."""
+        """Return the poster of a video: a JPEG of the key frame before its middle."""
         asset = await library.get(asset_id)
         if asset.kind != "video":
-            raise InvalidInput(f"{asset_id} is no video; only videos have a poster.")
+            raise InvalidInput(f"{asset_id} is not a video; only videos have a poster.")
         info = await context.objects.head(poster_key(asset_id))
         if info is None:
             raise AssetNotFound([asset_id])
@@ -149,25 +149,25 @@ def media_router(context: Context, library: Library, features: FeatureSource) ->
 
     @router.post("/extract-features", response_model=FeaturesAnswer)
     async def extract_features(asset_id: OneAsset, clock: Timer) -> Response:
-        """The 384 raw features of an asset; computed once, then read from the store."""
-        found, cached = await features.one(await library.get(asset_id))
+        """Return the 384 raw features of an asset; they are computed once, then read from the store."""
+        features, cached = await feature_source.one(await library.get(asset_id))
         return JsonResponse(
             {
                 "asset_id": asset_id,
-                "features": found.raw,
+                "features": features.raw,
                 "features_extracted": True,
-                "features_timestamp": found.created_at,
+                "features_timestamp": features.created_at,
                 "cached": cached,
-                "model_version": found.model_version,
+                "model_version": features.model_version,
                 "processing_time": clock.seconds,
             }
         )
 
     @router.post("/preprocess-image")
     async def preprocess_image(asset_id: OneAsset, clock: Timer) -> PreprocessAnswer:
-        """Run the model's own preprocessing, and say what tensor comes out of it."""
+        """Run the model's own preprocessing and describe the resulting tensor."""
         picture = await library.picture(await library.get(asset_id))
-        model = await features.ready_model()
+        model = await feature_source.ready_model()
         preprocess = Preprocess.from_config(model["preprocess"])
 
         def run() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:

@@ -1,20 +1,34 @@
-"""Routes that judge the quality of assets."""
+"""Routes that measure the quality and the composition of assets."""
 
 from fastapi import APIRouter
 
 from graphs.assets.configuration import Configuration
 from graphs.assets.features import FeatureSource
-from graphs.assets.measures import Measures, Quality
-from graphs.assets.models import AssetRef, BatchRequest
-from graphs.assets.quality_models import (
+from graphs.assets.schemas import (
+    AssetRef,
     BatchQualityAnswer,
+    BatchRequest,
     BatchStatistics,
+    ColorAnalysis,
+    CompositionAnalysis,
+    CompositionAnswer,
+    CompositionRequest,
+    EnhancedAnalysis,
     FeatureStatistics,
+    ImageDimensions,
     MetricsAnswer,
     QualityAnswer,
     QualityResult,
+    SymmetryScore,
 )
-from graphs.assets.scores import batch_statistics, diversity_score, feature_statistics, overall_quality
+from graphs.assets.scores import (
+    Measures,
+    Quality,
+    batch_statistics,
+    diversity_score,
+    feature_statistics,
+    overall_quality,
+)
 from graphs.web.context import Timer, task_group
 from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Library
@@ -23,42 +37,42 @@ from vision.errors import StageError
 
 
 def quality_router(
-    library: Library, features: FeatureSource, measures: Measures, configuration: Configuration
+    library: Library, feature_source: FeatureSource, measures: Measures, configuration: Configuration
 ) -> APIRouter:
-    """analyze-quality, analyze-image-metrics, batch-quality-check."""
+    """Return the routes analyze-quality, analyze-image-metrics, batch-quality-check and analyze-image-composition."""
     router = APIRouter(tags=["assets: quality"])
 
     @router.post("/analyze-quality")
     async def analyze_quality(request: AssetRef, clock: Timer) -> QualityAnswer:
-        """Technical quality of a picture by NIMA, BRISQUE and sharpness, beside statistics of its features."""
+        """Measure the technical quality of a picture by NIMA, BRISQUE and sharpness, and statistics of its features."""
         asset = await library.get(request.asset_id)
         async with task_group() as group:
             measuring = group.create_task(measures.quality(asset))
-            embedding = group.create_task(features.one(asset))
+            embedding = group.create_task(feature_source.one(asset))
             configured = group.create_task(configuration.read())
-        quality, (found, _) = measuring.result(), embedding.result()
+        quality, (features, _) = measuring.result(), embedding.result()
         threshold = configured.result()["quality_threshold"]
         return QualityAnswer(
             asset_id=asset.asset_id,
             quality_score=quality.score,
-            diversity_score=diversity_score(found.raw),
-            feature_statistics=FeatureStatistics.model_validate(feature_statistics(found.raw)),
+            diversity_score=diversity_score(features.raw),
+            feature_statistics=FeatureStatistics.model_validate(feature_statistics(features.raw)),
             quality_threshold=threshold,
             passes_threshold=quality.score >= threshold,
             nima_technical_score=quality.technical,
             brisque_score=quality.brisque,
             sharpness_score=quality.sharpness,
-            model_version=found.model_version,
+            model_version=features.model_version,
             processing_time=clock.seconds,
         )
 
     @router.post("/analyze-image-metrics")
     async def analyze_image_metrics(request: AssetRef, clock: Timer) -> MetricsAnswer:
-        """Sharpness, lighting and composition of a picture, and one score over all."""
+        """Measure sharpness, lighting and composition of a picture, with one score over all."""
         asset = await library.get(request.asset_id)
         async with task_group() as group:
             measuring = group.create_task(measures.everything(asset))
-            embedding = group.create_task(features.one(asset))
+            embedding = group.create_task(feature_source.one(asset))
         quality, lighting, framing = measuring.result()
         return MetricsAnswer(
             asset_id=asset.asset_id,
@@ -73,20 +87,20 @@ def quality_router(
 
     @router.post("/batch-quality-check")
     async def batch_quality_check(request: BatchRequest, clock: Timer) -> BatchQualityAnswer:
-        """Quality of many assets; those that fail, unknown ones too, say why, and the others have their scores."""
+        """Measure the quality of many assets; those that fail, unknown ones too, have an error in place of scores."""
         ids = library.batch(request.asset_ids)
         assets = await library.known(ids)
         async with task_group() as group:
             measuring = group.create_task(measures.qualities(assets.values()))
-            embedding = group.create_task(features.many(assets.values()))
+            embedding = group.create_task(feature_source.many(assets.values()))
             configured = group.create_task(configuration.read())
         qualities, unmeasured = measuring.result()
-        found, unembedded = embedding.result()
+        features, unembedded = embedding.result()
         threshold = configured.result()["quality_threshold"]
         failures = unembedded | unmeasured
         results = [
-            _scored(assets[asset_id], qualities[asset_id], found[asset_id], threshold)
-            if asset_id in qualities and asset_id in found
+            _scored(assets[asset_id], qualities[asset_id], features[asset_id], threshold)
+            if asset_id in qualities and asset_id in features
             else _failed(asset_id, assets.get(asset_id), failures.get(asset_id) or AssetNotFound([asset_id]))
             for asset_id in ids
         ]
@@ -99,6 +113,50 @@ def quality_router(
             quality_results=results,
             batch_statistics=BatchStatistics.model_validate(statistics) if statistics else None,
             quality_threshold=threshold,
+            processing_time=clock.seconds,
+        )
+
+    @router.post("/analyze-image-composition")
+    async def analyze_image_composition(request: CompositionRequest, clock: Timer) -> CompositionAnswer:
+        """Measure shot size, angle, framing, symmetry, colours and balance of a picture."""
+        asset = await library.get(request.asset_id)
+        async with task_group() as group:
+            measuring = group.create_task(measures.framing(asset))
+            embedding = group.create_task(feature_source.one(asset)) if request.extract_features else None
+        framing = measuring.result()
+        composition = framing.composition
+        return CompositionAnswer(
+            asset_id=asset.asset_id,
+            filename=asset.filename,
+            image_dimensions=ImageDimensions(width=framing.width, height=framing.height),
+            composition_analysis=CompositionAnalysis(
+                shot_size=composition.shot_size,
+                shot_angle=composition.shot_angle,
+                framing=composition.framing,
+                # Rounding would leave nothing of a narrow strip.
+                aspect_ratio=round(composition.aspect_ratio, 4) or composition.aspect_ratio,
+            ),
+            enhanced_analysis=EnhancedAnalysis(
+                rule_of_thirds_score=round(composition.rule_of_thirds, 4),
+                symmetry_score=SymmetryScore(
+                    horizontal_symmetry=round(composition.horizontal_symmetry, 4),
+                    vertical_symmetry=round(composition.vertical_symmetry, 4),
+                    overall_symmetry=round(composition.overall_symmetry, 4),
+                ),
+                depth_of_field=round(composition.depth_of_field, 4),
+                color_analysis=ColorAnalysis(
+                    color_diversity=round(composition.color_diversity, 4),
+                    dominant_hue=None if composition.dominant_hue is None else round(composition.dominant_hue, 2),
+                    color_balance=round(composition.color_balance, 4),
+                    warm_cool_ratio=round(composition.warm_cool_ratio, 4),
+                ),
+                edge_density=round(composition.edge_density, 4),
+                composition_balance=round(composition.balance, 4),
+            ),
+            composition_score=round(composition.score, 4),
+            faces_detected=framing.faces,
+            features=embedding.result()[0].raw.tolist() if embedding else None,
+            composition_tags=list(composition.tags),
             processing_time=clock.seconds,
         )
 

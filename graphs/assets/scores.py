@@ -1,12 +1,33 @@
-"""How the quality routes form their scores: 0-1 each, higher is better, and each rises with every part of it."""
+"""Quality and composition of assets: what the quality stages measure, and the scores that are formed of it.
 
-from collections.abc import Sequence
+Scores are 0-1, higher is better, and rise with each of their parts. A video is judged by its poster.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.people.faces import FACES
+from deployments.quality.blur import BLUR
+from deployments.quality.brisque import BRISQUE
+from deployments.quality.composition import COMPOSITION
+from deployments.quality.exposure import EXPOSURE
+from deployments.quality.nima import NIMA
+from graphs.web.context import Context, task_group
+from graphs.web.images import DecodedImage, ImageDecoder
+from graphs.web.uploads.library import Library
+from stores.records import Asset
+from vision.errors import ModelNotLoaded, StageError
+from vision.quality.composition import Composition
+from vision.quality.exposure import Lighting
+
+ASSETS_AT_ONCE: Final = 4
+"""Pictures of one batch in memory at once: half of what the gateway holds for all requests."""
 QUALITY_WEIGHTS: Final = {"technical": 0.5, "undistorted": 0.3, "sharpness": 0.2}
 OVERALL_WEIGHTS: Final = {"quality": 0.6, "lighting": 0.2, "composition": 0.2}
 
@@ -39,30 +60,124 @@ EXPLAINED: Final[dict[str, dict[str, object]]] = {
         "formula": "diversity_score",
         "stages": ["embed/dinov3"],
         "range": [0, 1],
-        "direction": "none: what the features alone say, under the name that older clients read",
+        "direction": "none: diversity_score under the name that older clients read",
     },
 }
-"""What ``/model-info`` says of them."""
+"""What ``/model-info`` says about these scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Technical quality: ``technical`` 1-10; ``brisque`` 0-100, lower is better; ``sharpness`` and ``score`` 0-1."""
+
+    technical: float
+    brisque: float
+    sharpness: float
+
+    @property
+    def score(self) -> float:
+        """Return the quality score of the asset API."""
+        return quality_score(self.technical, self.brisque, self.sharpness)
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """The composition of a picture, its size in pixels and its number of faces."""
+
+    composition: Composition
+    width: int
+    height: int
+    faces: int
+
+
+class Measures:
+    """Runs the quality stages on assets, reading and decoding each once per call."""
+
+    def __init__(self, context: Context, library: Library) -> None:
+        self._context = context
+        self._library = library
+        self._pictures = ImageDecoder(context.settings.max_image_pixels)
+
+    async def quality(self, asset: Asset) -> Quality:
+        """Measure technical quality. Raises the StageError of this asset."""
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
+            return await self._quality(picture)
+
+    async def framing(self, asset: Asset) -> Framing:
+        """Measure composition. Raises the StageError of this asset."""
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
+            return await self._framing(picture)
+
+    async def everything(self, asset: Asset) -> tuple[Quality, Lighting, Framing]:
+        """Measure quality, lighting and composition. Raises the StageError of this asset."""
+        async with self._pictures.decoded(await self._library.picture(asset)) as picture:
+            async with task_group() as group:
+                quality = group.create_task(self._quality(picture))
+                lighting = group.create_task(self._context.stage(EXPOSURE)(picture.image))
+                framing = group.create_task(self._framing(picture))
+            return quality.result(), lighting.result(), framing.result()
+
+    async def qualities(self, assets: Iterable[Asset]) -> tuple[dict[str, Quality], dict[str, StageError]]:
+        """Return quality by asset id, and the error of each asset whose picture cannot be used.
+
+        Errors that may go away by themselves, of a stage or a store, are raised, and so is ModelNotLoaded.
+        """
+        qualities: dict[str, Quality] = {}
+        failures: dict[str, StageError] = {}
+        slots = asyncio.Semaphore(ASSETS_AT_ONCE)
+
+        async def one(asset: Asset) -> None:
+            async with slots:
+                try:
+                    qualities[asset.asset_id] = await self.quality(asset)
+                except StageError as error:
+                    if error.retryable or isinstance(error, ModelNotLoaded):
+                        raise
+                    failures[asset.asset_id] = error
+
+        async with task_group() as group:
+            for asset in assets:
+                group.create_task(one(asset))
+        return qualities, failures
+
+    async def _quality(self, picture: DecodedImage) -> Quality:
+        async with task_group() as group:
+            blur = group.create_task(self._context.stage(BLUR)(picture.image))
+            brisque = group.create_task(self._context.stage(BRISQUE)(picture.image))
+            nima = group.create_task(self._context.stage(NIMA)(picture.image))
+        sharpness, distortion, ratings = blur.result(), brisque.result(), nima.result()
+        if ratings.technical is None:
+            raise ModelNotLoaded(f"{NIMA.key} has no technical weights, so there is no quality score.")
+        return Quality(
+            technical=round(ratings.technical.mean, 4),
+            brisque=round(distortion.score, 4),
+            sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
+        )
+
+    async def _framing(self, picture: DecodedImage) -> Framing:
+        faces = await self._context.stage(FACES)(picture.image)
+        composition = await self._context.stage(COMPOSITION)((picture.image, faces))
+        return Framing(composition, picture.width, picture.height, len(faces))
 
 
 def sharpness_score(laplacian_variance: float, threshold: float) -> float:
-    """0-1 from a variance ≥ 0; 0.5 at the threshold under which a picture is called blurry."""
+    """Return 0-1 for a variance ≥ 0; 0.5 at the threshold below which a picture is called blurry."""
     return round(laplacian_variance / (laplacian_variance + threshold), 4) if laplacian_variance else 0.0
 
 
 def quality_score(technical: float, brisque: float, sharpness: float) -> float:
-    """0-1 from NIMA's technical mean (1-10), BRISQUE (0-100, lower is better) and ``sharpness_score``."""
+    """Return 0-1 for NIMA's technical mean (1-10), BRISQUE (0-100, lower is better) and ``sharpness_score``."""
     parts = {"technical": (technical - 1) / 9, "undistorted": 1 - brisque / 100, "sharpness": sharpness}
     return _weighted(parts, QUALITY_WEIGHTS)
 
 
 def overall_quality(quality: float, lighting: float, composition: float) -> float:
-    """0-1 from three scores of 0-1."""
+    """Return 0-1 for three scores of 0-1."""
     return _weighted({"quality": quality, "lighting": lighting, "composition": composition}, OVERALL_WEIGHTS)
 
 
 def diversity_score(features: NDArray[np.float32]) -> float:
-    """1/n when one feature carries everything, 1 when all n weigh the same, 0 for a vector of zeros."""
+    """Return 1/n when one feature has all the energy, 1 when all n have the same, 0 for a vector of zeros."""
     energy = features.astype(np.float64) ** 2
     total = energy.sum()
     if total == 0:
@@ -72,14 +187,14 @@ def diversity_score(features: NDArray[np.float32]) -> float:
 
 
 def feature_statistics(features: NDArray[np.float32]) -> dict[str, float]:
-    """Mean, standard deviation (of the population), largest and smallest of raw features."""
+    """Return mean, standard deviation (of the population), largest and smallest of raw features."""
     wide = features.astype(np.float64)
     values = {"mean": wide.mean(), "std": wide.std(), "max": wide.max(), "min": wide.min()}
     return {name: round(float(value), 6) for name, value in values.items()}
 
 
 def batch_statistics(qualities: Sequence[float]) -> dict[str, float] | None:
-    """Mean, standard deviation (of the population), extremes and median of scores; None of none."""
+    """Return mean, standard deviation (of the population), extremes and median of scores; None without scores."""
     if not qualities:
         return None
     values = {

@@ -1,12 +1,42 @@
-"""Similarity on unit vectors: cosine, the percentage clients read, and distance."""
+"""Similarity of assets: cosine, percentage and distance of unit vectors, search, and the routes that compare assets."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from fastapi import APIRouter
 from numpy.typing import NDArray
 
-from stores.records import Features
+from deployments.analysis.nearest import NEAREST
+from deployments.serving.vector_search import Forget, NearestQuery
+from graphs.assets.configuration import Configuration
+from graphs.assets.features import FeatureSource
+from graphs.assets.schemas import (
+    BatchRequest,
+    BestMatchAnswer,
+    BestMatchRequest,
+    Match,
+    MatrixAnswer,
+    MatrixCell,
+    MatrixRow,
+    PairRequest,
+    SearchAnswer,
+    SearchHit,
+    SearchRequest,
+    SimilarityAnswer,
+    failed_assets,
+)
+from graphs.web.context import Context, Timer
+from graphs.web.uploads.library import Library
+from stores.records import Asset, Features
+from vision.errors import StageError
+
+logger = logging.getLogger("ray.serve")
+
+SPARE: Final = 16
+"""Neighbours fetched beyond those asked for, in place of deleted assets and of the query itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +49,20 @@ class Similarity:
 
 
 def of_cosine(cosine: float) -> Similarity:
-    """All three from a cosine; rounded to 6 places, which is beyond what a model's numbers carry."""
+    """Return all three from a cosine, rounded to 6 places, which is beyond the precision of a model."""
     clipped = round(min(1.0, max(-1.0, float(cosine))), 6)
     return Similarity(clipped, round((clipped + 1) * 50, 4), round(float(np.sqrt(max(0.0, 2 - 2 * clipped))), 6))
 
 
 def between(a: Features, b: Features) -> Similarity:
-    """Similarity of two assets; an asset is exactly 100 % similar to itself."""
+    """Return the similarity of two assets; an asset is exactly 100 % similar to itself."""
     if a.asset_id == b.asset_id:
         return of_cosine(1.0)
     return of_cosine(float(a.unit @ b.unit))
 
 
 def matrix(features: Sequence[Features]) -> NDArray[np.float64]:
-    """float64[n, n] percentages, 0..100, the diagonal exactly 100."""
+    """Return the percentages of all pairs, float64 (n, n), 0..100; the diagonal is exactly 100."""
     units = np.stack([f.unit for f in features]).astype(np.float64)
     percentages: NDArray[np.float64] = (np.clip(units @ units.T, -1, 1) + 1) * 50
     np.fill_diagonal(percentages, 100.0)
@@ -40,12 +70,168 @@ def matrix(features: Sequence[Features]) -> NDArray[np.float64]:
 
 
 def rank(query: Features, candidates: Mapping[str, Features]) -> list[tuple[str, Similarity]]:
-    """Candidates by similarity to the query, best first; equal ones in id order."""
+    """Return candidates by similarity to the query, best first; equal ones in id order."""
     scored = [(asset_id, between(query, features)) for asset_id, features in candidates.items()]
     return sorted(scored, key=lambda pair: (-pair[1].cosine, pair[0]))
 
 
 def certainty(value: float, threshold: float, low: float, high: float) -> float:
-    """0..1: how far a value is from a decision threshold, relative to the room on its side of [low, high]."""
-    room = high - threshold if value >= threshold else threshold - low
-    return round(min(1.0, abs(value - threshold) / room), 4) if room > 0 else 1.0
+    """Return 0..1: the distance of a value from a threshold, as a share of the part of [low, high] on its side."""
+    span = high - threshold if value >= threshold else threshold - low
+    return round(min(1.0, abs(value - threshold) / span), 4) if span > 0 else 1.0
+
+
+async def search(
+    context: Context, library: Library, query: Features, k: int
+) -> tuple[list[tuple[Asset, Similarity]], int]:
+    """Return the k assets most similar to the query, best first and without it, and how many were searched."""
+    result = await context.stage(NEAREST)(NearestQuery(query.model_version, query.unit, k + SPARE))
+    neighbours = result.neighbours
+    assets = await library.known(neighbour.asset_id for neighbour in neighbours)
+    stale = tuple(neighbour.asset_id for neighbour in neighbours if neighbour.asset_id not in assets)
+    if stale:
+        await _remove_from_index(context, Forget(query.model_version, stale))
+    similar = [
+        (assets[neighbour.asset_id], of_cosine(neighbour.cosine))
+        for neighbour in neighbours
+        if neighbour.asset_id in assets and neighbour.asset_id != query.asset_id
+    ]
+    return similar[:k], max(0, result.searched - 1 - len(stale))
+
+
+async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:
+    """Remove a deleted asset from the cache and the index; what stays in the index is removed by the next search."""
+    try:
+        await features.forget(asset_id)
+        version = await features.model_version()
+    except StageError as error:
+        logger.warning("a deleted asset stays in cache and index until they can be reached: %s", error.code)
+        return
+    if version:
+        await _remove_from_index(context, Forget(version, (asset_id,)))
+
+
+async def _remove_from_index(context: Context, request: Forget) -> None:
+    try:
+        await context.stage(NEAREST)(request)
+    except StageError as error:
+        logger.warning("%d deleted assets stay in the index for now: %s", len(request.asset_ids), error.code)
+
+
+def similarity_router(
+    context: Context, library: Library, feature_source: FeatureSource, configuration: Configuration
+) -> APIRouter:
+    """Return the routes calculate-similarity, find-best-match, batch-similarity and semantic-search."""
+    router = APIRouter(tags=["assets: similarity"])
+
+    @router.post("/calculate-similarity")
+    async def calculate_similarity(request: PairRequest, clock: Timer) -> SimilarityAnswer:
+        """Measure how alike two assets look, in per cent: (cosine + 1)·50, so 50 means unrelated."""
+        assets = await library.get_all([request.asset_id_1, request.asset_id_2])
+        features, failures = await feature_source.many(assets.values())
+        for error in failures.values():
+            raise error
+        similarity = between(features[request.asset_id_1], features[request.asset_id_2])
+        threshold = (await configuration.read())["similarity_threshold"]
+        return SimilarityAnswer(
+            asset_id_1=request.asset_id_1,
+            asset_id_2=request.asset_id_2,
+            similarity_percentage=similarity.percentage,
+            cosine_similarity=similarity.cosine,
+            euclidean_distance=similarity.distance,
+            confidence=certainty(similarity.percentage, threshold, 0, 100),
+            model_version=features[request.asset_id_1].model_version,
+            processing_time=clock.seconds,
+        )
+
+    @router.post("/find-best-match")
+    async def find_best_match(request: BestMatchRequest, clock: Timer) -> BestMatchAnswer:
+        """Rank candidates by similarity to a reference."""
+        candidates = library.batch(request.candidate_asset_ids)
+        assets = await library.get_all([request.reference_asset_id, *candidates])
+        reference, features, failures = await feature_source.against(
+            assets[request.reference_asset_id], (assets[asset_id] for asset_id in candidates)
+        )
+        ranked = [
+            Match(
+                asset_id=asset_id,
+                filename=assets[asset_id].filename,
+                similarity_percentage=similarity.percentage,
+                cosine_similarity=similarity.cosine,
+                euclidean_distance=similarity.distance,
+            )
+            for asset_id, similarity in rank(reference, features)
+        ]
+        return BestMatchAnswer(
+            reference_asset_id=request.reference_asset_id,
+            candidates_processed=len(ranked),
+            best_match=ranked[0] if ranked else None,
+            ranked_results=ranked,
+            failed_assets=failed_assets(failures),
+            processing_time=clock.seconds,
+        )
+
+    @router.post("/batch-similarity")
+    async def batch_similarity(request: BatchRequest, clock: Timer) -> MatrixAnswer:
+        """Compare all pairs of a set of assets."""
+        assets = await library.get_all(library.batch(request.asset_ids))
+        features, failures = await feature_source.many(assets.values())
+        ids = [asset_id for asset_id in assets if asset_id in features]
+        percentages = matrix([features[asset_id] for asset_id in ids]).tolist() if ids else []
+        rows = [
+            MatrixRow(
+                asset_id=asset_id,
+                similarities=[
+                    MatrixCell(asset_id=other, similarity_percentage=value)
+                    for other, value in zip(ids, row, strict=True)
+                ],
+            )
+            for asset_id, row in zip(ids, percentages, strict=True)
+        ]
+        return MatrixAnswer(
+            assets_processed=len(ids),
+            similarity_matrix=rows,
+            matrix_shape=[len(ids), len(ids)],
+            failed_assets=failed_assets(failures),
+            processing_time=clock.seconds,
+        )
+
+    @router.post("/semantic-search")
+    async def semantic_search(request: SearchRequest, clock: Timer) -> SearchAnswer:
+        """Find the assets most like a query, among given ones or in the whole library."""
+        dataset = dict.fromkeys(library.batch(request.dataset_asset_ids or []))
+        assets = await library.get_all([request.query_asset_id, *dataset])
+        query = assets[request.query_asset_id]
+        failures: dict[str, StageError] = {}
+        if dataset:
+            dataset.pop(request.query_asset_id, None)
+            reference, features, failures = await feature_source.against(
+                query, (assets[asset_id] for asset_id in dataset)
+            )
+            size = len(dataset)
+            ranked = [(assets[asset_id], similarity) for asset_id, similarity in rank(reference, features)]
+        else:
+            reference, _ = await feature_source.one(query)
+            ranked, size = await search(context, library, reference, request.top_k)
+        hits = [
+            SearchHit(
+                asset_id=asset.asset_id,
+                filename=asset.filename,
+                similarity_score=similarity.percentage,
+                cosine_similarity=similarity.cosine,
+                euclidean_distance=similarity.distance,
+            )
+            for asset, similarity in ranked[: request.top_k]
+        ]
+        return SearchAnswer(
+            query_asset_id=query.asset_id,
+            query_filename=query.filename,
+            dataset_size=size,
+            results_found=len(hits),
+            top_k=request.top_k,
+            search_results=hits,
+            failed_assets=failed_assets(failures),
+            processing_time=clock.seconds,
+        )
+
+    return router

@@ -101,7 +101,7 @@ async def test_without_a_face_whole_pictures_are_compared(service: Service) -> N
     assert alike["cosine_similarity"] == plain_pair["cosine_similarity"]
     assert alike["similarity_score"] == pytest.approx(image_percentage(alike["cosine_similarity"]), abs=0.01)
     assert alike["confidence_score"] <= 0.5
-    assert "Neither picture has a face" in alike["explanation"]
+    assert "No face was found in either picture" in alike["explanation"]
     for first, second, which in ((face, empty, "second"), (empty, face, "first")):
         answer = await service.post("validate-consistency", asset_id_1=first, asset_id_2=second)
         assert answer["basis"] == "image"

@@ -95,7 +95,7 @@ async def test_sound_has_a_duration_and_no_poster(service: Service) -> None:
     assert (answer["format"], answer["duration"]) == ("WAV", 0.5)
     assert (answer["width"], answer["height"], answer["fps"]) == (None, None, None)
     refused = await service.client.get(f"/media/{answer['asset_id']}/poster")
-    assert "no video" in error_of(refused, 400, "INVALID_INPUT")["message"]
+    assert "not a video" in error_of(refused, 400, "INVALID_INPUT")["message"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ async def test_a_deleted_asset_is_gone(service: Service) -> None:
     await service.post("extract-features", asset_id=asset_id)
     gone = await service.delete(asset_id)
     assert (gone["asset_id"], gone["deleted"], gone["storage_deleted"]) == (asset_id, True, True)
-    assert "gone" in gone["message"]
+    assert "deleted" in gone["message"]
     for path in ("", "/content", "/poster"):
         error_of(await service.client.get(f"/media/{asset_id}{path}"), 404, "ASSET_NOT_FOUND")
     error_of(await service.client.delete(f"/media/{asset_id}"), 404, "ASSET_NOT_FOUND")

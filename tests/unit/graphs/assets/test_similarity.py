@@ -54,7 +54,7 @@ def test_equal_candidates_are_ranked_by_id() -> None:
         (40, 0, 0.4),
     ],
 )
-def test_certainty_is_the_share_of_the_room_on_its_side(value: float, threshold: float, expected: float) -> None:
+def test_certainty_is_relative_to_its_side_of_the_scale(value: float, threshold: float, expected: float) -> None:
     assert certainty(value, threshold, 0, 100) == expected
 
 

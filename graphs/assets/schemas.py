@@ -1,16 +1,19 @@
-"""Requests and responses of the asset API, as ``asset-api-fields.md`` names them."""
+"""Requests and responses of the asset API, as ``asset-api-fields.md`` names them; those of characters are apart."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat
 
 from graphs.web.schemas import ID_1, Answer, AssetId, example
+from vision.errors import StageError
 
 AssetIds = Annotated[list[AssetId], Field(fail_fast=True)]
-"""Told of its first fault only: a body of a megabyte has room for half a million of them."""
+"""Validation stops at the first bad id: a body of a megabyte can hold half a million of them."""
 Percentage = Annotated[float, Field(ge=0, le=100)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
+Score = Annotated[float, Field(ge=0, le=1)]
 
 ID_2 = "60303ae22b998861bce3b28f33eec1be"
 ID_3 = "fd61a03af4f77d870fc21e05e7e80678"
@@ -47,7 +50,7 @@ class BatchRequest(BaseModel):
 
 
 class SearchRequest(BaseModel):
-    """A query and where to look; without dataset_asset_ids the whole library."""
+    """A query and the assets to search; without dataset_asset_ids the whole library."""
 
     model_config = example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
@@ -109,7 +112,7 @@ class MediaAnswer(Answer):
 
 
 class UploadAnswer(MediaAnswer):
-    """``duplicate`` is true when these bytes were here already."""
+    """An uploaded asset; ``duplicate`` is true when the same bytes had been uploaded before."""
 
     duplicate: bool
 
@@ -144,7 +147,7 @@ class FeaturesAnswer(Answer):
 
 
 class PreprocessAnswer(Answer):
-    """What the model would see of this asset."""
+    """The tensor that the model receives of an asset."""
 
     asset_id: str
     preprocessed: bool
@@ -181,6 +184,11 @@ class FailedAsset(BaseModel):
 
     asset_id: str
     error: str
+
+
+def failed_assets(failures: Mapping[str, StageError]) -> list[FailedAsset]:
+    """Return the assets of ``failures``, by id, as responses list them."""
+    return [FailedAsset(asset_id=asset_id, error=error.message) for asset_id, error in failures.items()]
 
 
 class BestMatchAnswer(Answer):
@@ -314,3 +322,138 @@ class SimilarityThresholdAnswer(Answer):
     similarity_threshold: float
     previous_threshold: float
     updated: bool
+
+
+class FeatureStatistics(BaseModel):
+    """Of the raw DINOv3 features."""
+
+    mean: float
+    std: float = Field(ge=0)
+    max: float
+    min: float
+
+
+class QualityAnswer(Answer):
+    """Quality by the quality models, and what the features look like; ``/model-info`` has the formulas."""
+
+    asset_id: str
+    quality_score: Score
+    diversity_score: Score = Field(description="share of the feature dimensions in use; no verdict on the picture")
+    feature_statistics: FeatureStatistics
+    quality_threshold: Score = Field(description="of the configuration")
+    passes_threshold: bool
+    nima_technical_score: float = Field(ge=1, le=10)
+    brisque_score: float = Field(ge=0, le=100, description="lower is better")
+    sharpness_score: Score
+    model_version: str = Field(description="of the features")
+
+
+class MetricsAnswer(Answer):
+    """Parts of the technical quality of a picture."""
+
+    asset_id: str
+    sharpness_score: Score
+    lighting_quality: Score
+    composition_score: Score
+    overall_quality: Score
+    dinov3_quality: Score = Field(description="diversity of the features alone; no verdict on the picture")
+    quality_score: Score
+
+
+class QualityResult(BaseModel):
+    """One asset of a batch; without scores where ``error`` says why."""
+
+    asset_id: str
+    filename: str | None = Field(description="null for an unknown asset")
+    quality_score: Score | None = None
+    diversity_score: Score | None = None
+    feature_statistics: FeatureStatistics | None = None
+    passes_threshold: bool | None = None
+    error: str | None = None
+
+
+class BatchStatistics(BaseModel):
+    """Over the assets that have a score."""
+
+    mean_quality: Score
+    std_quality: float = Field(ge=0)
+    min_quality: Score
+    max_quality: Score
+    median_quality: Score
+
+
+class BatchQualityAnswer(Answer):
+    """Results in the order of the request; ``batch_statistics`` is null when no asset has a score."""
+
+    total_assets: int
+    processed_successfully: int
+    failed_assets: int
+    quality_results: list[QualityResult]
+    batch_statistics: BatchStatistics | None
+    quality_threshold: Score
+
+
+class CompositionRequest(BaseModel):
+    """One asset, with or without its features in the answer."""
+
+    model_config = example(asset_id=ID_1, extract_features=False)
+    asset_id: AssetId
+    extract_features: bool = True
+
+
+class ImageDimensions(BaseModel):
+    """Pixels, upright; for a video those of its poster."""
+
+    width: int
+    height: int
+
+
+class CompositionAnalysis(BaseModel):
+    """How the picture is framed, in terms of cinematography; "undetermined" where it cannot be told."""
+
+    shot_size: str = Field(description="extreme_close_up to extreme_wide; by the largest face")
+    shot_angle: str = Field(description="eye_level, high_angle, low_angle or dutch; by the faces")
+    framing: str = Field(description="left_third, centered or right_third")
+    aspect_ratio: float = Field(gt=0, description="width / height")
+
+
+class SymmetryScore(BaseModel):
+    """1 for a picture that is its own mirror image."""
+
+    horizontal_symmetry: Score
+    vertical_symmetry: Score
+    overall_symmetry: Score
+
+
+class ColorAnalysis(BaseModel):
+    """``dominant_hue`` is null for a grey picture."""
+
+    color_diversity: Score
+    dominant_hue: float | None = Field(description="degrees, 0-360")
+    color_balance: Score = Field(description="0 a pure colour, 1 neutral")
+    warm_cool_ratio: Score = Field(description="share of warm colours among the coloured pixels")
+
+
+class EnhancedAnalysis(BaseModel):
+    """Measures of the composition, 0-1 each."""
+
+    rule_of_thirds_score: Score
+    symmetry_score: SymmetryScore
+    depth_of_field: Score = Field(description="0: all equally sharp; 1: the subject stands out")
+    color_analysis: ColorAnalysis
+    edge_density: Score
+    composition_balance: Score
+
+
+class CompositionAnswer(Answer):
+    """How a picture is composed."""
+
+    asset_id: str
+    filename: str
+    image_dimensions: ImageDimensions
+    composition_analysis: CompositionAnalysis
+    enhanced_analysis: EnhancedAnalysis
+    composition_score: Score
+    faces_detected: int
+    features: list[float] | None = Field(description="raw DINOv3 features; null with extract_features=false")
+    composition_tags: list[str]

@@ -81,8 +81,8 @@ def test_statistics_of_a_batch() -> None:
         **dict.fromkeys(("mean_quality", "min_quality", "max_quality", "median_quality"), 0.25),
         "std_quality": 0,
     }
-    found = batch_statistics([0.2, 0.8, 0.5, 0.1])
-    assert found == {
+    statistics = batch_statistics([0.2, 0.8, 0.5, 0.1])
+    assert statistics == {
         "mean_quality": 0.4,
         "std_quality": pytest.approx(float(np.std([0.2, 0.8, 0.5, 0.1])), abs=1e-4),
         "min_quality": 0.1,

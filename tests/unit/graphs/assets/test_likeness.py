@@ -1,9 +1,9 @@
-"""Labels at and beside the steps of their ladders, and sentences that have the numbers."""
+"""Labels at and beside their thresholds, and sentences that contain the numbers."""
 
 import pytest
 
-from graphs.assets.likeness import Likeness
-from graphs.assets.verdicts import (
+from graphs.assets.likeness import (
+    Likeness,
     action_for,
     compliance_recommendation,
     confidence_level,
@@ -59,7 +59,7 @@ def test_sequences(rate: float, status: str) -> None:
 def test_actions(percentage: float, threshold: float, action: str) -> None:
     assert action_for(percentage, threshold) == action
     assert compliance_recommendation(by_face(percentage), threshold).startswith(
-        {"approve": "Approve", "review": "Have somebody look", "regenerate": "Make it again"}[action]
+        {"approve": "Approve", "review": "Review by eye", "regenerate": "Generate it again"}[action]
     )
 
 
@@ -82,7 +82,7 @@ def test_explanations_have_the_numbers() -> None:
     assert explanation(by_face(60), 75).startswith("Different people: cosine 0.500, 60.0 %")
     assert "have 3 and 1 faces" in explanation(by_face(60, faces=(3, 1)), 75)
     assert "quality 0.35" in explanation(by_face(60, quality=0.35), 75)
-    assert "Neither picture" in explanation(by_image(60), 75)
+    assert "in either picture" in explanation(by_image(60), 75)
     assert "in the first picture" in explanation(by_image(60, faces=(0, 2)), 75)
     assert "in the second picture" in explanation(by_image(60, faces=(2, 0)), 75)
     assert explanation(by_image(80), 75).startswith("The pictures look alike")

@@ -1,4 +1,4 @@
-"""model-info: which model serves, how, and what its numbers mean."""
+"""The route model-info: which models serve, and what their scores mean."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,14 +18,13 @@ from deployments.quality.brisque import BRISQUE
 from deployments.quality.composition import COMPOSITION
 from deployments.quality.nima import NIMA
 from deployments.serving.stage import StageRef
-from graphs.assets.scores import EXPLAINED
-from graphs.assets.verdicts import EXPLAINED as VERDICTS
+from graphs.assets import likeness, scores
 from graphs.web.context import Context, Timer
 from graphs.web.health import stage_infos
 
 
 class ServingModel(BaseModel):
-    """The embedding model in service; None where it is not known because none is loaded."""
+    """The embedding model in service; what is not known is null."""
 
     model_name: str | None
     model_version: str | None
@@ -41,9 +40,9 @@ class ServingModel(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """``scores``: how each is formed; ``stages`` has the words of every stage of the graph about itself."""
+    """``scores``: how each is formed; ``stages``: what every stage of the gateway says about itself."""
 
-    # "model_config" is the contract's name and pydantic's own; hence the alias.
+    # The contract calls a field "model_config", which is a name of pydantic's; hence the alias.
     model_config = ConfigDict(populate_by_name=True)
 
     serving: ServingModel = Field(alias="model_config")
@@ -55,15 +54,15 @@ class ModelInfo(BaseModel):
     processing_time: float
 
 
-def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
-    """model-info."""
+def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
+    """Return the route model-info; ``stages`` are the keys of those that the asset API calls."""
     router = APIRouter(tags=["assets: configuration"])
 
     @router.get("/model-info", response_model=ModelInfo)
     async def model_info(clock: Timer) -> Response:
-        """The model that serves, what it can do, and its limits."""
-        everything = await stage_infos(context)
-        infos = {key: everything[key] for key in stages}
+        """Return the models that serve, what they can do, and the limits."""
+        all_infos = await stage_infos(context)
+        infos = {key: all_infos[key] for key in stages}
         embed = infos[DINOV3.key]
         settings = context.settings
         loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
@@ -95,7 +94,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "composition_analysis": ready(COMPOSITION, FACES),
                 "character_analysis": ready(DINOV3, FACES, IDENTITY),
             },
-            scores=EXPLAINED | VERDICTS,
+            scores=scores.EXPLAINED | likeness.EXPLAINED,
             limits={
                 "max_batch_assets": settings.max_batch_assets,
                 "max_image_bytes": settings.max_image_bytes,
@@ -103,7 +102,7 @@ def info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "max_video_bytes": settings.max_video_bytes,
             },
             status="ready" if all(loaded.values()) else "degraded" if ready(DINOV3) else "not_loaded",
-            stages=everything,
+            stages=all_infos,
             processing_time=clock.seconds,
         )
         return JSONResponse(answer.model_dump(by_alias=True))

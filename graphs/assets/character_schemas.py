@@ -2,25 +2,26 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from graphs.assets.models import ID_2, ID_3, AssetIds, Cosine, FailedAsset, Percentage
-from graphs.web.schemas import ID_1, Answer, AssetId
+from graphs.assets.schemas import ID_2, ID_3, AssetIds, Cosine, FailedAsset, Percentage, Score
+from graphs.web.schemas import ID_1, Answer, AssetId, example
 
 Basis = Annotated[
     Literal["face", "image"],
     Field(description="face: faces were compared; image: whole pictures, as one of them has no face that was found"),
 ]
-Share = Annotated[float, Field(ge=0, le=1)]
+ConfidenceLevel = Literal["high", "medium", "low"]
+ShotStatus = Literal["excellent", "good", "acceptable", "poor", "unacceptable"]
+SequenceStatus = Literal["excellent", "good", "acceptable", "needs_work"]
+Action = Literal["approve", "review", "regenerate"]
 Distance = Annotated[float, Field(ge=0, le=2, description="of the unit vectors")]
 
 
 class MatchingRequest(BaseModel):
     """A reference and the assets to test against it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"reference_asset_id": ID_1, "test_asset_ids": [ID_2, ID_3]}]}
-    )
+    model_config = example(reference_asset_id=ID_1, test_asset_ids=[ID_2, ID_3])
     reference_asset_id: AssetId
     test_asset_ids: AssetIds = Field(min_length=1)
 
@@ -28,33 +29,23 @@ class MatchingRequest(BaseModel):
 class GroupingRequest(BaseModel):
     """Assets to group by who is in them."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"asset_ids": [ID_1, ID_2, ID_3], "similarity_threshold": 75}]}
-    )
+    model_config = example(asset_ids=[ID_1, ID_2, ID_3], similarity_threshold=75)
     asset_ids: AssetIds = Field(min_length=1)
     similarity_threshold: Percentage = 75.0
 
 
 class ShotsRequest(BaseModel):
-    """The shots of a sequence, in order, and what its character looks like."""
+    """The shots of a sequence, in order, and an asset that shows its character."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"shot_asset_ids": [ID_2, ID_3], "character_reference_asset_id": ID_1}]}
-    )
+    model_config = example(shot_asset_ids=[ID_2, ID_3], character_reference_asset_id=ID_1)
     shot_asset_ids: AssetIds = Field(min_length=1)
     character_reference_asset_id: AssetId
 
 
 class EnforcementRequest(BaseModel):
-    """Generated assets and the reference that they have to follow."""
+    """Generated assets and the reference whose character they should show."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"master_reference_asset_id": ID_1, "generated_asset_ids": [ID_2, ID_3], "compliance_threshold": 80}
-            ]
-        }
-    )
+    model_config = example(master_reference_asset_id=ID_1, generated_asset_ids=[ID_2, ID_3], compliance_threshold=80)
     master_reference_asset_id: AssetId
     generated_asset_ids: AssetIds = Field(min_length=1)
     compliance_threshold: Percentage = 80.0
@@ -68,8 +59,8 @@ class ConsistencyAnswer(Answer):
     same_character: bool
     similarity_score: Percentage
     similarity_threshold: Percentage = Field(description="of the configuration")
-    confidence_level: Literal["high", "medium", "low"]
-    confidence_score: Share
+    confidence_level: ConfidenceLevel
+    confidence_score: Score
     explanation: str
     cosine_similarity: Cosine
     euclidean_distance: Distance
@@ -92,8 +83,8 @@ class MatchingResult(Compared):
     test_asset_id: str
     same_character: bool | None = None
     similarity_score: Percentage | None = None
-    confidence_level: Literal["high", "medium", "low"] | None = None
-    confidence_score: Share | None = None
+    confidence_level: ConfidenceLevel | None = None
+    confidence_score: Score | None = None
     explanation: str | None = None
 
 
@@ -155,7 +146,7 @@ class ShotValidation(Compared):
     shot_asset_id: str
     consistent: bool | None = None
     similarity_score: Percentage | None = None
-    validation_status: Literal["excellent", "good", "acceptable", "poor", "unacceptable"] | None = None
+    validation_status: ShotStatus | None = None
     recommendation: str | None = None
 
 
@@ -168,9 +159,9 @@ class ShotsAnswer(Answer):
     total_shots: int
     processed_shots: int
     consistent_shots: int
-    consistency_rate: Share
+    consistency_rate: Score
     average_similarity: Percentage | None = Field(description="null when nothing could be compared")
-    sequence_status: Literal["excellent", "good", "acceptable", "needs_work"]
+    sequence_status: SequenceStatus
     sequence_recommendation: str
     shot_validations: list[ShotValidation]
 
@@ -182,11 +173,11 @@ class ComplianceResult(Compared):
     compliant: bool | None = None
     compliance_score: Percentage | None = None
     recommendation: str | None = None
-    action: Literal["approve", "review", "regenerate"] | None = None
+    action: Action | None = None
 
 
 class ActionSummary(BaseModel):
-    """How many assets call for each action; those with an error for none."""
+    """How many assets have each action; those with an error have none."""
 
     approve: int
     review: int
@@ -202,7 +193,7 @@ class EnforcementAnswer(Answer):
     total_generated: int
     processed_successfully: int
     compliant_count: int
-    compliance_rate: Share
+    compliance_rate: Score
     average_compliance_score: Percentage | None = Field(description="null when nothing could be compared")
     action_summary: ActionSummary
     compliance_results: list[ComplianceResult]

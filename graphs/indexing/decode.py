@@ -122,7 +122,7 @@ class _SharpestFrame:
 
     def __init__(self, reader: VideoReader) -> None:
         self._reader = reader
-        self._size = size_within(reader.facts, KEYFRAME_SIDE)
+        self._size = size_within(reader.facts.width, reader.facts.height, KEYFRAME_SIDE)
         self._best: tuple[float, int, Any] | None = None
         self._until = float("-inf")
 
@@ -220,7 +220,7 @@ class ChunkDecoder:
         return FaceFrame(frame, self._reader.pixels(picture, size), max(facts.width, facts.height) / max(size))
 
     def _size(self, side: int) -> tuple[int, int]:
-        return size_within(self.timeline.facts, side)
+        return size_within(self.timeline.facts.width, self.timeline.facts.height, side)
 
 
 class VideoDecoder:
@@ -284,10 +284,10 @@ class VideoDecoder:
             self._file.close()
 
 
-def size_within(facts: StreamFacts, side: int) -> tuple[int, int]:
+def size_within(width: int, height: int, side: int) -> tuple[int, int]:
     """Return the width and height of a frame, shrunk to fit a square of ``side`` pixels where it does not."""
-    scale = max(1.0, max(facts.width, facts.height) / side)
-    return max(1, round(facts.width / scale)), max(1, round(facts.height / scale))
+    scale = max(1.0, max(width, height) / side)
+    return max(1, round(width / scale)), max(1, round(height / scale))
 
 
 def encode_jpeg(pixels: Pixels) -> bytes:

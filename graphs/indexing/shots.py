@@ -261,7 +261,8 @@ class ShotBuilder:
             self._jpegs = await self._parts.jpegs(self._part)
         if frame in self._jpegs:
             return self._jpegs[frame]
-        size = size_within(self.timeline.facts, KEYFRAME_SIDE)
+        facts = self.timeline.facts
+        size = size_within(facts.width, facts.height, KEYFRAME_SIDE)
         request = FrameRequest(self.asset_id, frame, size=size, quality=KEYFRAME_QUALITY)
         return (await retry(self._context.stage(FRAMES), request)).jpeg
 

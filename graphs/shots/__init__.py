@@ -1,1 +1,1 @@
-"""The shot library: shots of videos, what is said of them, and finding them by what a scene needs."""
+"""The shot library: shots of videos, their descriptions, and finding them by what a scene needs."""

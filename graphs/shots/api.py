@@ -8,13 +8,13 @@ from deployments.embed.sentence import SENTENCE
 from deployments.media.frames import FRAMES
 from deployments.people.faces import FACES
 from deployments.shots.cuts import CUTS
-from graphs.shots.analyze import analyze_router
-from graphs.shots.browsing import browsing_router
-from graphs.shots.encoders import Encoders
-from graphs.shots.ranking import ShotIndex
-from graphs.shots.sheet import sheet_router
-from graphs.shots.storing import storing_router
-from graphs.shots.suggesting import suggesting_router
+from graphs.shots.analysis import analysis_router
+from graphs.shots.library import library_router
+from graphs.shots.ranking import CatalogueCache
+from graphs.shots.sheets import sheets_router
+from graphs.shots.suggestions import suggestions_router
+from graphs.shots.texts import TextEncoders
+from graphs.shots.thumbnails import thumbnails_router
 from graphs.web.context import Context
 from graphs.web.schemas import ErrorBody
 from graphs.web.uploads.library import Videos
@@ -33,14 +33,14 @@ ERRORS = {
 
 def mount(app: FastAPI, context: Context) -> None:
     """Add the shot routes to the application."""
-    videos, encoders, index = Videos(context), Encoders(context), ShotIndex(context)
+    videos, encoders = Videos(context), TextEncoders(context)
     router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
     for part in (
-        analyze_router(context, videos),
-        sheet_router(context, videos),
-        storing_router(context, videos, encoders),
-        suggesting_router(context, encoders, index),
-        browsing_router(context, videos),
+        analysis_router(context, videos),
+        sheets_router(context, videos),
+        library_router(context, videos, encoders),
+        suggestions_router(context, encoders, CatalogueCache(context)),
+        thumbnails_router(context, videos),
     ):
         router.include_router(part)
     app.include_router(router, prefix="/api/v1")

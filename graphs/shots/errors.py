@@ -4,7 +4,7 @@ from vision.errors import StageError
 
 
 class ShotNotFound(StageError):
-    """A shot that was never stored, or was taken out of the library, or went with its video."""
+    """A shot that was never stored, or was deleted, alone or with its video."""
 
     code = "SHOT_NOT_FOUND"
     status = 404
@@ -14,17 +14,17 @@ class ShotNotFound(StageError):
 
 
 class AnalysisCancelled(StageError):
-    """Somebody cancelled the job of an analysis while it was waited for."""
+    """An analysis whose job was cancelled while a request waited for it."""
 
     code = "ANALYSIS_CANCELLED"
     status = 409
 
     def __init__(self) -> None:
-        super().__init__("The analysis was cancelled; asked for again it begins anew.")
+        super().__init__("The analysis was cancelled; send the request again to start a new one.")
 
 
 class NotAnalyzed(StageError):
-    """A video whose shots nobody looked for yet."""
+    """A video whose shots were not analysed yet."""
 
     code = "NOT_ANALYZED"
     status = 409

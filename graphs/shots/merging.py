@@ -1,4 +1,4 @@
-"""What a request says of a shot, what its analysis measured, and what follows of the two: a shot of the library."""
+"""Merge what a request says about shots with what their analysis measured, into shots of the library."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphs.shots.models import SceneContext, ShotInput, StoreShotsRequest
+from graphs.shots.schemas import SceneContext, ShotInput, StoreShotsRequest
 from stores.records import Asset
 from stores.shots import Analysis, Shot, Transition, folded
 from vision.errors import InvalidInput
@@ -25,29 +25,29 @@ CATEGORIES: Final = {
     "genre": "genre",
 }
 """Manual tags of these categories (size:close_up) say what a shot is, whatever was measured."""
-NAMED: Final = {
+LABELS: Final = {
     **{folded(label): ("camera_movement", label) for label in MOVEMENTS if label != UNDETERMINED},
     **{folded(label): ("shot_size", label) for label in (*(label for _, label in SHOT_SIZES), WIDEST)},
     **{folded(label): ("shot_angle", label) for label in ("eye_level", "high_angle", "low_angle", "dutch")},
 }
 """So do manual tags that are themselves what could have been measured (close_up)."""
 MEASURED: Final = ("camera_movement", "shot_size", "shot_angle", "framing")
-TAKEN: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
+MEASURES: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
 
 
-def merged(request: StoreShotsRequest, video: Asset, analysis: Analysis | None, now: datetime) -> list[Shot]:
-    """The shots to store, in the order of the request; of two with the same frames the later one.
+def merge_shots(request: StoreShotsRequest, video: Asset, analysis: Analysis | None, now: datetime) -> list[Shot]:
+    """Return the shots to store, in the order of the request; of two with the same frames the later one.
 
     Raises InvalidInput where a shot is not inside the video or contradicts itself.
     """
-    known = {(shot.start_frame, shot.end_frame): shot for shot in analysis.shots} if analysis else {}
-    last = max(((video.frame_count or 0) - 1, *(shot.end_frame for shot in known.values())))
+    analysed = {(shot.start_frame, shot.end_frame): shot for shot in analysis.shots} if analysis else {}
+    last = max(((video.frame_count or 0) - 1, *(shot.end_frame for shot in analysed.values())))
     shots = {}
     for place, given in enumerate(request.shots):
         name = f"Shot {place} of the request (frames {given.start_frame} to {given.end_frame})"
         _check_frames(name, given, last)
-        base = known.get((given.start_frame, given.end_frame)) or _blank(name, given, place, video.asset_id, now)
-        shot = _with_words(_with_measures(name, base, given), given, _scene(request), request.manual_tags)
+        base = analysed.get((given.start_frame, given.end_frame)) or _blank(name, given, place, video.asset_id, now)
+        shot = _with_texts(_with_measures(name, base, given), given, _scene(request), request.manual_tags)
         _check_times(name, shot, video)
         shots[shot.shot_id] = replace(shot, stored_at=now)
     return list(shots.values())
@@ -70,7 +70,7 @@ def _check_times(name: str, shot: Shot, video: Asset) -> None:
 
 
 def _blank(name: str, given: ShotInput, place: int, video_asset_id: str, now: datetime) -> Shot:
-    """A shot that nobody analysed. Raises InvalidInput where the request does not say when it is."""
+    """Return a shot that was not analysed. Raises InvalidInput where the request does not say when it is."""
     if given.start_timestamp is None or given.end_timestamp is None:
         raise InvalidInput(
             f"{name} needs start_timestamp and end_timestamp, as no analysis of the video has a shot of these frames."
@@ -95,19 +95,19 @@ def _blank(name: str, given: ShotInput, place: int, video_asset_id: str, now: da
 
 
 def _with_measures(name: str, base: Shot, given: ShotInput) -> Shot:
-    changes: dict[str, Any] = {field: value for field in TAKEN if (value := getattr(given, field)) is not None}
+    changes: dict[str, Any] = {field: value for field in MEASURES if (value := getattr(given, field)) is not None}
     if given.auto_tags is not None:
         changes["auto_tags"] = _unique(given.auto_tags)
     if given.transition_in is not None:
         changes["transition_in"] = Transition(**given.transition_in.model_dump())
-    own = given.features is not None and not _are(given.features, base)
+    own = given.features is not None and not _is_analysed(given.features, base)
     if own:
         changes |= {"features": np.array(given.features, np.float32), "features_version": given.features_version}
     return _with_keyframe(name, replace(base, **changes), given, own=own)
 
 
-def _are(features: list[float], base: Shot) -> bool:
-    """Are these the features of the analysis? They come back from JSON with fewer digits perhaps."""
+def _is_analysed(features: list[float], base: Shot) -> bool:
+    """Return whether these are the features of the analysis; from JSON they may come back with fewer digits."""
     return base.features is not None and bool(np.allclose(features, base.features, atol=1e-4))
 
 
@@ -142,11 +142,11 @@ def _scene(request: StoreShotsRequest) -> SceneContext:
     return SceneContext(description=context)
 
 
-def _with_words(shot: Shot, given: ShotInput, scene: SceneContext, manual_tags: list[str] | None) -> Shot:
+def _with_texts(shot: Shot, given: ShotInput, scene: SceneContext, manual_tags: list[str] | None) -> Shot:
     tags = _unique(given.manual_tags if given.manual_tags is not None else manual_tags or ())
     descriptions = _unique(text for text in (given.scene_description, scene.description) if text)
     uses = given.usage_situations if given.usage_situations is not None else scene.usage_situations
-    said = replace(
+    described = replace(
         shot,
         manual_tags=tags,
         emotional_tone=given.emotional_tone or scene.emotional_tone,
@@ -156,19 +156,19 @@ def _with_words(shot: Shot, given: ShotInput, scene: SceneContext, manual_tags: 
     )
     overrides: dict[str, Any] = {}
     for tag in tags:
-        field, value = _meant(tag)
+        field, value = _override(tag)
         if field is not None:
             overrides[field] = value
-    return replace(said, **overrides)
+    return replace(described, **overrides)
 
 
-def _meant(tag: str) -> tuple[str | None, str]:
-    """Which field of a shot a manual tag sets, if any, and to what."""
+def _override(tag: str) -> tuple[str | None, str]:
+    """Return which field of a shot a manual tag sets, if any, and to what."""
     category, _, value = tag.partition(":")
     field = CATEGORIES.get(category.strip().casefold())
     if field is not None and value.strip():
         return field, folded(value).replace(" ", "_") if field in MEASURED else value.strip()
-    return NAMED.get(folded(tag), (None, ""))
+    return LABELS.get(folded(tag), (None, ""))
 
 
 def _unique(words: Iterable[str]) -> tuple[str, ...]:

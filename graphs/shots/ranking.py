@@ -1,8 +1,8 @@
-"""How well shots of the library fit a scene, and why.
+"""Rank the shots of the library by how well they fit a scene.
 
-A shot's score begins with the text: the cosine of the scene's description and the shot in words, not below 0. Where
-CLIP serves and the shot has a vector of its key frame, that cosine counts too, stretched from ``CLIP_RANGE`` to 0-1,
-as CLIP's cosines of texts and pictures lie in there. What is missing to 1 is then made less by the share that each
+A shot's score begins with the text: the cosine of the scene's description and the texts of the shot, not below 0.
+Where CLIP serves and the shot has a vector of its keyframe, that cosine counts too, stretched from ``CLIP_RANGE`` to
+0-1, as CLIP's cosines of texts and pictures lie in there. What is missing to 1 is then reduced by the share that each
 boost has earned: tone, genre, tags. So a score is 0 to 1, and grows with every part.
 """
 
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.shots.encoders import Query
+from graphs.shots.texts import EncodedQuery
 from graphs.web.context import Context
 from stores.records import Vector
 from stores.shots import Catalogue, ShotLabels, folded
@@ -30,8 +30,8 @@ CATALOGUE_TTL_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What is wanted beside the description, folded; with ``strict`` a shot must have all of it."""
+class Criteria:
+    """What is wanted besides the description, folded; with ``strict`` a shot must have all of it."""
 
     emotional_tone: str | None
     genre: str | None
@@ -39,8 +39,8 @@ class Wishes:
     strict: bool = False
 
     @classmethod
-    def of(cls, emotional_tone: str | None, genre: str | None, tags: list[str], *, strict: bool) -> "Wishes":
-        """From the words of a request."""
+    def of(cls, emotional_tone: str | None, genre: str | None, tags: list[str], *, strict: bool) -> "Criteria":
+        """Return those of a request."""
         return cls(
             None if emotional_tone is None else folded(emotional_tone),
             None if genre is None else folded(genre),
@@ -49,7 +49,7 @@ class Wishes:
         )
 
     def met(self, labels: Sequence[ShotLabels]) -> NDArray[np.float64]:
-        """float64[n, 3]: shares (0-1) of tone, genre and tags that each shot has; its tags may tell tone and genre."""
+        """Return float64[n, 3]: shares (0-1) of tone, genre and tags that each shot has; tags may name any of them."""
         shares = np.zeros((len(labels), 3))
         if self.emotional_tone is not None:
             shares[:, 0] = [self.emotional_tone in (each.emotional_tone, *each.tags) for each in labels]
@@ -62,12 +62,12 @@ class Wishes:
 
     @property
     def all_met(self) -> tuple[float, float, float]:
-        """A row of ``met`` of a shot that has everything."""
+        """Return the row of ``met`` of a shot that has everything."""
         return float(self.emotional_tone is not None), float(self.genre is not None), float(bool(self.tags))
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedShot:
     """One shot: its score and the parts of it, each 0-1; ``keyframe`` is None where that could not be compared."""
 
     shot_id: str
@@ -79,8 +79,8 @@ class Ranked:
     tags: float
 
 
-class ShotIndex:
-    """The catalogue of the library, read anew when the library has changed."""
+class CatalogueCache:
+    """Cache the catalogue of the library, which is read anew when the library has changed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -89,8 +89,8 @@ class ShotIndex:
         self._read_at = 0.0
         self._catalogue: Catalogue | None = None
 
-    async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
-        """All shots for these models. Raises StoreError."""
+    async def get(self, text_version: str, clip_version: str | None) -> Catalogue:
+        """Return all shots with their vectors of these models. Raises StoreError."""
         async with self._reading:
             key = (await self._context.shots.revision(), text_version, clip_version)
             # The age is for a writer that died between its change and the new revision.
@@ -100,12 +100,12 @@ class ShotIndex:
             return self._catalogue
 
 
-def ranked(catalogue: Catalogue, query: Query, wishes: Wishes, limit: int) -> tuple[list[Ranked], int]:
-    """The best ``limit`` shots, best first, and how many there were to choose from; equal ones by their ids."""
-    boosts = wishes.met(catalogue.labels)
+def rank(catalogue: Catalogue, query: EncodedQuery, criteria: Criteria, limit: int) -> tuple[list[RankedShot], int]:
+    """Return the best ``limit`` shots, best first, and how many there were to choose from; equal ones by their ids."""
+    boosts = criteria.met(catalogue.labels)
     usable = catalogue.has_text.copy()
-    if wishes.strict:
-        usable &= (boosts >= wishes.all_met).all(1)
+    if criteria.strict:
+        usable &= (boosts >= criteria.all_met).all(1)
     cosines = catalogue.text @ query.text
     texts = np.clip(cosines, 0, 1)
     keyframes, has_keyframe = _keyframes(catalogue, query)
@@ -114,7 +114,7 @@ def ranked(catalogue: Catalogue, query: Query, wishes: Wishes, limit: int) -> tu
     # Where the clipped scores are equal, the cosines still tell which is farther off.
     order = np.lexsort((np.arange(len(scores)), -cosines, -scores, ~usable))[: min(limit, int(usable.sum()))]
     return [
-        Ranked(
+        RankedShot(
             catalogue.labels[place].shot_id,
             float(np.clip(scores[place], 0, 1)),
             float(texts[place]),
@@ -125,7 +125,7 @@ def ranked(catalogue: Catalogue, query: Query, wishes: Wishes, limit: int) -> tu
     ], int(usable.sum())
 
 
-def _keyframes(catalogue: Catalogue, query: Query) -> tuple[Vector, NDArray[np.bool_]]:
+def _keyframes(catalogue: Catalogue, query: EncodedQuery) -> tuple[Vector, NDArray[np.bool_]]:
     if query.clip is None:
         return np.zeros(len(catalogue.labels), np.float32), np.zeros(len(catalogue.labels), np.bool_)
     low, high = CLIP_RANGE

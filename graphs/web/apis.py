@@ -13,7 +13,7 @@ from graphs.media import api as media
 from graphs.muzzle import api as muzzle
 from graphs.photos import api as photos
 from graphs.shots import api as shots
-from graphs.shots.storing import body_limits as shot_body_limits
+from graphs.shots.library import body_limits as shot_body_limits
 from graphs.web import contracts
 from graphs.web.context import Context
 from graphs.web.contracts import Contract

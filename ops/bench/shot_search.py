@@ -126,7 +126,7 @@ def request_of(scene: Mapping[str, Any], way: str) -> dict[str, Any]:
 
 async def find(client: httpx.AsyncClient, scene: Mapping[str, Any], ids: Ids) -> Result:
     """Search for a scene, and rank its right shot."""
-    from graphs.shots.words import shared_words
+    from graphs.shots.texts import shared_words
 
     video, first = scene["right"]
     right = ids[video, first]
@@ -255,7 +255,7 @@ def report(
         f"right shot is first for **{sum(rank == 1 for rank in ranks)}**, among the first three for "
         f"**{sum(rank <= TOP for rank in ranks)}** of {len(ranks)}, mean reciprocal rank "
         f"{statistics.mean(1 / rank for rank in ranks):.2f}. The weights of the parts of a shot's description "
-        "(`graphs/shots/words.py`) were chosen on these scenes.",
+        "(`graphs/shots/texts.py`) were chosen on these scenes.",
         "",
         "The first three for each scene, the right one framed:",
         "",

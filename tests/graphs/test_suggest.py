@@ -129,7 +129,7 @@ async def test_shots_of_another_model_are_not_compared(service: ShotService) -> 
     await service.store(given(1, scene_description="a boat"))
     answer = await service.post("suggest-shots", scene_description="a lamp")
     assert (starts(answer), answer["total_found"]) == ([10], 1)
-    assert answer["not_matched_by"][1].startswith("text: 1 shots were put in words for another model")
+    assert answer["not_matched_by"][1].startswith("text: 1 shots have vectors of another model")
     assert await service.context.shots.count_shots(ShotFilter()) == 2
 
 

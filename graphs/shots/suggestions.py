@@ -1,44 +1,43 @@
-"""The route that finds shots for a scene."""
+"""The route that finds shots of the library for a scene, with the reasons for each."""
 
 import asyncio
 
 from fastapi import APIRouter, Request
 
-from graphs.shots.encoders import Encoders, Query
-from graphs.shots.models import Reason, Recommendation, SuggestAnswer, SuggestRequest
 from graphs.shots.ranking import (
     GENRE_WEIGHT,
     KEYFRAME_WEIGHT,
     TAGS_WEIGHT,
     TONE_WEIGHT,
-    Ranked,
-    ShotIndex,
-    Wishes,
-    ranked,
+    CatalogueCache,
+    Criteria,
+    RankedShot,
+    rank,
 )
+from graphs.shots.schemas import Reason, Recommendation, SuggestAnswer, SuggestRequest
+from graphs.shots.texts import EncodedQuery, TextEncoders, shared_words, text_of
 from graphs.shots.thumbnails import thumbnail_url
-from graphs.shots.words import in_words, shared_words
 from graphs.web.context import Context, Timer
 from stores.shot_rows import labels_of
 from stores.shots import Catalogue, Shot
 
 
-def suggesting_router(context: Context, encoders: Encoders, index: ShotIndex) -> APIRouter:
-    """suggest-shots."""
+def suggestions_router(context: Context, encoders: TextEncoders, catalogues: CatalogueCache) -> APIRouter:
+    """Return the route suggest-shots."""
     router = APIRouter(tags=["shots"])
 
     @router.post("/suggest-shots")
     async def suggest_shots(wanted: SuggestRequest, request: Request, clock: Timer) -> SuggestAnswer:
-        """Shots of the library that fit a scene, best first, each with the reasons.
+        """Find shots of the library that fit a scene, best first, each with the reasons.
 
-        The description is compared with what is said of a shot and, where CLIP serves, with its key frame; tone, genre
-        and tags raise the score of shots that have them, and with `strict` leave out those that do not.
+        The scene's description is compared with the texts of a shot and, where CLIP serves, with its key frame; tone,
+        genre and tags raise the score of shots that have them, and with `strict` leave out those that do not.
         """
         tags = wanted.desired_tags or []
-        wishes = Wishes.of(wanted.emotional_tone, wanted.genre_context, tags, strict=wanted.strict)
+        criteria = Criteria.of(wanted.emotional_tone, wanted.genre_context, tags, strict=wanted.strict)
         query = await encoders.query(wanted.scene_description)
-        catalogue = await index.catalogue(query.text_version, query.clip_version)
-        best, total = await asyncio.to_thread(ranked, catalogue, query, wishes, wanted.limit)
+        catalogue = await catalogues.get(query.text_version, query.clip_version)
+        best, total = await asyncio.to_thread(rank, catalogue, query, criteria, wanted.limit)
         shots = await context.shots.get_shots([each.shot_id for each in best])
         matched_by, not_matched_by = _models(query, catalogue)
         return SuggestAnswer(
@@ -47,9 +46,9 @@ def suggesting_router(context: Context, encoders: Encoders, index: ShotIndex) ->
             genre_context=wanted.genre_context,
             desired_tags=tags,
             recommendations=[
-                _recommendation(shots[each.shot_id], each, wanted, wishes, thumbnail_url(request, each.shot_id))
+                _recommendation(shots[each.shot_id], each, wanted, criteria, thumbnail_url(request, each.shot_id))
                 for each in best
-                if each.shot_id in shots  # not taken out meanwhile
+                if each.shot_id in shots  # not deleted meanwhile
             ],
             total_found=total,
             matched_by=matched_by,
@@ -60,20 +59,22 @@ def suggesting_router(context: Context, encoders: Encoders, index: ShotIndex) ->
     return router
 
 
-def _models(query: Query, catalogue: Catalogue) -> tuple[list[str], list[str]]:
-    by, not_by = [f"text: {query.text_version}"], []
+def _models(query: EncodedQuery, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+    matched_by, not_matched_by = [f"text: {query.text_version}"], []
     if query.no_clip is not None:
-        not_by.append(f"keyframe: {query.no_clip}")
+        not_matched_by.append(f"keyframe: {query.no_clip}")
     elif not catalogue.has_clip.any() and len(catalogue.labels):
-        not_by.append(f"keyframe: no shot has a vector of its key frame by {query.clip_version}.")
+        not_matched_by.append(f"keyframe: no shot has a vector of its key frame by {query.clip_version}.")
     else:
-        by.append(f"keyframe: {query.clip_version}")
+        matched_by.append(f"keyframe: {query.clip_version}")
     if others := int((~catalogue.has_text).sum()):
-        not_by.append(f"text: {others} shots were put in words for another model; store them again to have them found.")
-    return by, not_by
+        not_matched_by.append(f"text: {others} shots have vectors of another model; store them again to include them.")
+    return matched_by, not_matched_by
 
 
-def _recommendation(shot: Shot, found: Ranked, wanted: SuggestRequest, wishes: Wishes, url: str) -> Recommendation:
+def _recommendation(
+    shot: Shot, ranked: RankedShot, wanted: SuggestRequest, criteria: Criteria, url: str
+) -> Recommendation:
     return Recommendation(
         shot_id=shot.shot_id,
         video_asset_id=shot.video_asset_id,
@@ -88,45 +89,45 @@ def _recommendation(shot: Shot, found: Ranked, wanted: SuggestRequest, wishes: W
         tags=list(shot.tags),
         usage_situations=list(shot.usage_situations),
         scene_description=shot.scene_context,
-        relevance_score=round(found.score, 4),
-        reasons=_reasons(shot, found, wanted, wishes),
+        relevance_score=round(ranked.score, 4),
+        reasons=_reasons(shot, ranked, wanted, criteria),
         thumbnail_url=url,
     )
 
 
-def _reasons(shot: Shot, found: Ranked, wanted: SuggestRequest, wishes: Wishes) -> list[Reason]:
-    """The parts of the score that count something, the description always."""
-    words = shared_words(wanted.scene_description, in_words(shot))
+def _reasons(shot: Shot, ranked: RankedShot, wanted: SuggestRequest, criteria: Criteria) -> list[Reason]:
+    """Return the parts of the score that count something; always that of the description."""
+    words = shared_words(wanted.scene_description, text_of(shot))
     reasons = [
         Reason(
             part="text",
-            score=round(found.text, 4),
-            weight=1.0 if found.keyframe is None else 1 - KEYFRAME_WEIGHT,
+            score=round(ranked.text, 4),
+            weight=1.0 if ranked.keyframe is None else 1 - KEYFRAME_WEIGHT,
             matched=words,
-            explanation="What is said of the shot means something alike" + (", in the same words." if words else "."),
+            explanation="The texts of the shot have a similar meaning" + (", in the same words." if words else "."),
         )
     ]
-    if found.keyframe is not None:
+    if ranked.keyframe is not None:
         reasons.append(
             Reason(
                 part="keyframe",
-                score=round(found.keyframe, 4),
+                score=round(ranked.keyframe, 4),
                 weight=KEYFRAME_WEIGHT,
                 matched=[],
                 explanation="Its key frame looks like the description.",
             )
         )
-    if found.emotional_tone:
+    if ranked.emotional_tone:
         matched = [wanted.emotional_tone or ""]
         text = "It has the tone asked for."
         reasons.append(Reason(part="emotional_tone", score=1, weight=TONE_WEIGHT, matched=matched, explanation=text))
-    if found.genre:
+    if ranked.genre:
         matched, text = [wanted.genre_context or ""], "It has the genre asked for."
         reasons.append(Reason(part="genre", score=1, weight=GENRE_WEIGHT, matched=matched, explanation=text))
-    if found.tags:
+    if ranked.tags:
         tags = labels_of(shot).tags
-        matched = [tag for tag in wishes.tags if tag in tags]
-        text = f"It has {len(matched)} of the {len(wishes.tags)} tags asked for."
-        score = round(found.tags, 4)
+        matched = [tag for tag in criteria.tags if tag in tags]
+        text = f"It has {len(matched)} of the {len(criteria.tags)} tags asked for."
+        score = round(ranked.tags, 4)
         reasons.append(Reason(part="tags", score=score, weight=TAGS_WEIGHT, matched=matched, explanation=text))
     return reasons

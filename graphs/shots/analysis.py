@@ -1,4 +1,4 @@
-"""The route that finds the shots of a video."""
+"""The route that finds the shots of a video, by a durable job."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from graphs.indexing.jobs import submit_shots
 from graphs.indexing.shots import ShotModels
 from graphs.jobs import routes as jobs
 from graphs.shots.errors import AnalysisCancelled
-from graphs.shots.models import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
-from graphs.shots.sheet import sheet_url
+from graphs.shots.schemas import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
+from graphs.shots.sheets import sheet_url
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.uploads.library import Videos
@@ -23,14 +23,14 @@ from stores.records import Asset
 from stores.shots import Analysis, Shot
 from vision.errors import ProcessingFailed, StageUnavailable
 
-PAUSES_S: Final = (0.05, 1.0)
-"""Between looks at the job: the first one, and the longest."""
+POLL_S: Final = (0.05, 1.0)
+"""Between polls of the job: the first pause, and the longest."""
 SPARE_S: Final = 2.0
-"""Of the time of a request, to answer with how far the job is."""
+"""Of the time of a request, kept to respond with the progress of the job."""
 
 
-def analyze_router(context: Context, videos: Videos) -> APIRouter:
-    """analyze-video-shots."""
+def analysis_router(context: Context, videos: Videos) -> APIRouter:
+    """Return the route analyze-video-shots."""
     router = APIRouter(tags=["shots"])
 
     @router.post(
@@ -39,28 +39,28 @@ def analyze_router(context: Context, videos: Videos) -> APIRouter:
         responses={202: {"model": AnalysisPending, "description": "it takes longer than a request may"}},
     )
     async def analyze_video_shots(body: AnalyzeShotsRequest, request: Request, clock: Timer) -> Response:
-        """Where the shots of a video are, how the camera moves in them, how near it is to people, and what they show.
+        """Find the shots of a video: where they are, how the camera moves, how near it is to people, what they show.
 
-        The first time this is the work of a job. When that takes longer than a request may, the answer is 202 with the
-        job, and the same request finds the shots once it has ended. A video that was indexed has them already.
+        The first time this is the work of a job. When that takes longer than a request may, the response is 202 with
+        the job, and the same request returns the shots once it has ended. A video that was indexed has them already.
         """
         video = await videos.get(body.video_asset_id)
         models = await ShotModels.of(context)
-        found = await _analysis(context, video, models, body.shot_detection_threshold)
-        if isinstance(found, Job):
-            return _pending(video, found, clock)
-        return JsonResponse(_answer(request, body, video, found, clock))
+        result = await _analysis(context, video, models, body.shot_detection_threshold)
+        if isinstance(result, Job):
+            return _pending(video, result, clock)
+        return JsonResponse(_answer(request, body, video, result, clock))
 
     return router
 
 
 async def _analysis(context: Context, video: Asset, models: ShotModels, threshold: float) -> Analysis | Job:
-    """What is known already, or what a job comes to; the job itself when the time of the request is over before.
+    """Return the stored analysis, after a job if need be; the job itself when the request runs out of time before.
 
     Raises ProcessingFailed with the reason of a job that failed, and AnalysisCancelled.
     """
     version = analysis_version(models, threshold)
-    pause, longest = PAUSES_S
+    pause, longest = POLL_S
     while True:
         stored = await context.shots.get_analysis(video.asset_id)
         if stored is not None and stored.models == version:
@@ -72,17 +72,17 @@ async def _analysis(context: Context, video: Asset, models: ShotModels, threshol
                 return job
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
-            known = await context.jobs.get(job.job_id)
-            if known is None:
+            latest = await context.jobs.get(job.job_id)
+            if latest is None:
                 raise StageUnavailable("The video was deleted, or uploaded again, while it was analysed.")
-            job = known
+            job = latest
         if job.status == "failed":
             raise ProcessingFailed(job.error or "The analysis failed.")
         if job.status == "cancelled":
             raise AnalysisCancelled
         # Another threshold may have been asked for at the same time, and its analysis be the one that is kept.
         if await context.shots.get_analysis(video.asset_id) is None:
-            raise StageUnavailable("The analysis of this video got lost; ask again in a few seconds.")
+            raise StageUnavailable("The analysis of this video was lost; ask again in a few seconds.")
 
 
 def _pending(video: Asset, job: Job, clock: Clock) -> Response:
@@ -98,25 +98,27 @@ def _pending(video: Asset, job: Job, clock: Clock) -> Response:
     return JsonResponse(body.model_dump(), 202)
 
 
-def _answer(request: Request, body: AnalyzeShotsRequest, video: Asset, found: Analysis, clock: Clock) -> dict[str, Any]:
+def _answer(
+    request: Request, body: AnalyzeShotsRequest, video: Asset, analysis: Analysis, clock: Clock
+) -> dict[str, Any]:
     keyframes = body.extract_keyframes
     return {
         "video_asset_id": video.asset_id,
         "video_filename": video.filename,
         "video_duration": video.duration or 0.0,
         "fps": video.fps or 0.0,
-        "shots_detected": len(found.shots),
+        "shots_detected": len(analysis.shots),
         "shot_detection_threshold": body.shot_detection_threshold,
-        "analysis_timestamp": found.analyzed_at,
-        "models": found.models,
+        "analysis_timestamp": analysis.analyzed_at,
+        "models": analysis.models,
         "contact_sheet_url": sheet_url(request, video.asset_id),
-        "shot_analyses": [_shot(request, shot, keyframes=keyframes) for shot in found.shots],
+        "shot_analyses": [_shot(request, shot, keyframes=keyframes) for shot in analysis.shots],
         "processing_time": clock.seconds,
     }
 
 
 def _shot(request: Request, shot: Shot, *, keyframes: bool) -> dict[str, Any]:
-    begins = shot.transition_in
+    transition = shot.transition_in
     return {
         "shot_index": shot.shot_index,
         "start_timestamp": round(shot.start_timestamp, 6),
@@ -136,12 +138,16 @@ def _shot(request: Request, shot: Shot, *, keyframes: bool) -> dict[str, Any]:
         "keyframe_frame": shot.keyframe_frame,
         "thumbnail_url": keyframe_url(request, shot) if keyframes else None,
         "transition_in": None
-        if begins is None
-        else {"kind": begins.kind, "first_frame": begins.first_frame, "last_frame": begins.last_frame},
+        if transition is None
+        else {
+            "kind": transition.kind,
+            "first_frame": transition.first_frame,
+            "last_frame": transition.last_frame,
+        },
     }
 
 
 def keyframe_url(request: Request, shot: Shot) -> str:
-    """Where the keyframe of a shot is, in the library or not."""
+    """Return the URL of the keyframe of a shot, in the library or not."""
     path = f"/api/v1/file/{shot.video_asset_id}/thumbnail?frame={shot.keyframe_frame}"
     return f"{str(request.base_url).rstrip('/')}{path}"

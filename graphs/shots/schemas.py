@@ -1,11 +1,11 @@
-"""Requests and answers of the shot routes, as ``asset-api-fields.md`` names them."""
+"""Requests and responses of the shot routes, with the names of ``asset-api-fields.md``."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
-from graphs.web.schemas import Answer, AssetId
+from graphs.web.schemas import ID_1, Answer, AssetId, example
 from stores.jobs import JobStatus
 from vision.shots.transitions import THRESHOLD
 
@@ -15,9 +15,6 @@ MOST_TAGS: Final = 50
 MOST_USES: Final = 20
 LAST_FRAME: Final = 2**31
 LONGEST_TEXT: Final = 4000
-
-VIDEO = "9f86d081884c7d659a2feaa0c55ad015"
-SHOT = "60303ae22b998861bce3b28f33eec1be"
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -29,10 +26,6 @@ Uses = Annotated[list[Use], Field(max_length=MOST_USES, fail_fast=True)]
 FrameNumber = Annotated[int, Field(ge=0, le=LAST_FRAME)]
 Seconds = Annotated[FiniteFloat, Field(ge=0)]
 Features = Annotated[list[FiniteFloat], Field(min_length=FEATURES, max_length=FEATURES, fail_fast=True)]
-
-
-def _example(**values: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": [values]})
 
 
 class TransitionIn(BaseModel):
@@ -67,9 +60,9 @@ class ShotAnalysis(BaseModel):
 
 
 class AnalyzeShotsRequest(BaseModel):
-    """A video to look for shots in."""
+    """A video to find shots in."""
 
-    model_config = _example(video_asset_id=VIDEO, shot_detection_threshold=0.5, extract_keyframes=True)
+    model_config = example(video_asset_id=ID_1, shot_detection_threshold=0.5, extract_keyframes=True)
 
     video_asset_id: AssetId
     shot_detection_threshold: float = Field(
@@ -88,16 +81,16 @@ class ShotsAnalyzed(Answer):
     shots_detected: int
     shot_detection_threshold: float
     analysis_timestamp: datetime
-    models: str = Field(description="what stands for all models that were used")
+    models: str = Field(description="version of all models that were used")
     contact_sheet_url: str = Field(description="all keyframes with times and labels, as PNG or HTML")
     shot_analyses: list[ShotAnalysis]
 
 
 class AnalysisPending(Answer):
-    """The analysis goes on as a job; the same request asked again when it has ended is answered with the shots."""
+    """The analysis runs on as a job; the same request sent again when it has ended returns the shots."""
 
-    model_config = _example(
-        video_asset_id=VIDEO,
+    model_config = example(
+        video_asset_id=ID_1,
         job_id="0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
         status="running",
         progress=0.4,
@@ -115,7 +108,7 @@ class AnalysisPending(Answer):
 
 
 class ShotInput(BaseModel):
-    """A shot of analyze-video-shots as it came, edited, or with more said of it; what is unknown is left out.
+    """A shot of analyze-video-shots as it came, edited, or with descriptions; what is unknown is left out.
 
     A null or missing value is taken from the stored analysis of the same frames, where there is one.
     """
@@ -146,7 +139,7 @@ class ShotInput(BaseModel):
 
 
 class SceneContext(BaseModel):
-    """What is said of all shots of a request; a shot's own words come before it."""
+    """Descriptions of all shots of a request; a shot's own come before them."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -159,8 +152,8 @@ class SceneContext(BaseModel):
 class StoreShotsRequest(BaseModel):
     """Shots of one video for the library; ``scene_context`` is a description, or an object with more."""
 
-    model_config = _example(
-        video_asset_id=VIDEO,
+    model_config = example(
+        video_asset_id=ID_1,
         shots=[
             {
                 "shot_index": 0,
@@ -182,9 +175,7 @@ class StoreShotsRequest(BaseModel):
     video_asset_id: AssetId
     shots: list[ShotInput] = Field(min_length=1, max_length=MOST_SHOTS, fail_fast=True)
     scene_context: Text | SceneContext | None = None
-    manual_tags: Tags | None = Field(
-        default=None, description="take the place of the automatic tags, which are kept beside them"
-    )
+    manual_tags: Tags | None = Field(default=None, description="replace the automatic tags, which are kept beside them")
 
 
 class StoreShotsAnswer(Answer):
@@ -197,9 +188,9 @@ class StoreShotsAnswer(Answer):
 
 
 class SuggestRequest(BaseModel):
-    """What a scene needs; with ``strict``, tone, genre and tags leave out what does not have them."""
+    """What a scene needs; with ``strict``, shots without its tone, genre and tags are left out."""
 
-    model_config = _example(
+    model_config = example(
         scene_description="a tense chase through a city at night",
         emotional_tone="tense",
         genre_context="thriller",

@@ -1,7 +1,7 @@
-"""Batches paced by the worker: what arrived while one batch ran is the next one.
+"""Batches paced by the worker: the items that arrive while one batch runs are the next one.
 
-``serve.batch`` closes a batch by size or by time, also while an earlier one still runs. Sixteen clients of a CPU model
-that takes 25 ms an image got batches of 1.6 on average from it; a wait long enough to fill them would delay a single
+``serve.batch`` closes a batch by size or by time, even while an earlier one still runs. Sixteen clients of a CPU model
+that takes 25 ms per image got batches of 1.6 on average from it; a wait long enough to fill them would delay a single
 caller by as much. Here a single caller is served at once, and the busier the worker, the fuller its batches.
 """
 
@@ -15,10 +15,10 @@ Run = Callable[[list[Any], list[float]], Awaitable[list[Any]]]
 
 
 class Batcher:
-    """Feeds ``run(items, deadlines)`` batches in order of arrival, ``at_once`` of them at a time.
+    """Feeds batches to ``run(items, deadlines)`` in order of arrival, ``at_once`` of them concurrently.
 
-    ``max_size`` items at most; a batch that is not full waits up to ``wait_s`` seconds for items that were announced,
-    and for nothing else: those keep the processor busy meanwhile, and a fuller batch costs less per item.
+    A batch has at most ``max_size`` items. One that is not full waits up to ``wait_s`` seconds for items that were
+    announced, and for nothing else: those keep the processor busy meanwhile, and a fuller batch costs less per item.
     """
 
     def __init__(self, run: Run, max_size: int, wait_s: float) -> None:
@@ -33,7 +33,7 @@ class Batcher:
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """While an item is on its way here, being prepared."""
+        """Announce an item that is being prepared, for as long as the context lasts."""
         self._announced += 1
         try:
             yield
@@ -42,7 +42,7 @@ class Batcher:
             self._arrival.set()
 
     async def submit(self, item: Any, deadline: float) -> Any:
-        """The result of one item. Raises what ``run`` raised for its batch."""
+        """Return the result of one item. Raises what ``run`` raised for its batch."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, deadline, future))
         if len(self._workers) < self.at_once:
@@ -54,7 +54,7 @@ class Batcher:
         try:
             await self._drain()
         finally:
-            # Here and not in a callback: an item that came between the two would find a worker that has gone.
+            # Here and not in a callback: an item that arrived between the two would count on a worker that has ended.
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _drain(self) -> None:
@@ -63,7 +63,7 @@ class Batcher:
             batch: list[tuple[Any, float, asyncio.Future[Any]]] = []
             while self._waiting and len(batch) < self.max_size:
                 waiting = self._waiting.popleft()
-                # A caller that left while it waited does not take a place.
+                # An item whose caller left while it waited takes no place.
                 if not waiting[2].done():
                     batch.append(waiting)
             if batch:

@@ -1,7 +1,7 @@
-"""Finds the stages, builds the routeless application of a room, and hands out handles to stages.
+"""Find the stages, build the routeless application of a room, and create handles to stages.
 
-Which stage runs in which process is configuration: ``args`` of a room's application name the stages that get a
-deployment of their own and the packs that share one.
+Which stage runs in which process is configuration: the ``args`` of a room's application name the stages that get their
+own deployment and the packs that share one.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ AnyStage = type[Stage[Any, Any, Any, Any]]
 
 
 SHARED: Final = "serving"
-"""The one package of deployments that is no room."""
+"""The only package of deployments that is not a room."""
 OPTIONS: Final[dict[str, Any]] = {
     "max_ongoing_requests": 16,
     "max_queued_requests": 64,
@@ -43,9 +43,9 @@ AUTOSCALING: Final[dict[str, Any]] = {
     "upscale_delay_s": 10,
     "downscale_delay_s": 300,
 }
-"""``autoscaling_config`` of a stage with a deployment of its own; Serve replaces it as a whole, never number by number.
+"""``autoscaling_config`` of a stage with its own deployment; Serve replaces it as a whole, never number by number.
 
-A pack has none: it is there to have few processes.
+A pack has none: its purpose is to have few processes.
 """
 
 
@@ -64,7 +64,7 @@ def find_stage(key: str) -> AnyStage:
     """Return the stage class behind ``room/name``. Raises LookupError that says what is wrong."""
     room, _, name = key.partition("/")
     if room == SHARED or not (room.isidentifier() and name.isidentifier()):
-        raise LookupError(f"{key!r} is no stage key; a key is room/name")
+        raise LookupError(f"{key!r} is not a stage key; a key is room/name")
     try:
         module = importlib.import_module(f"deployments.{room}.{name}")
     except ModuleNotFoundError as error:
@@ -80,7 +80,7 @@ def find_stage(key: str) -> AnyStage:
 
 
 def find_stages() -> dict[str, AnyStage]:
-    """Return every stage by key. Raises LookupError for a file of a room that is no stage."""
+    """Return every stage by key. Raises LookupError for a file of a room that is not a stage."""
     return {key: find_stage(key) for key in stage_keys()}
 
 
@@ -88,34 +88,34 @@ class StageHost:
     """The deployment class: one process that runs one stage, or a pack of them."""
 
     def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
-        # Siblings are bound only because an application has one root; a stage never calls another.
+        # Siblings are bound only because an application has a single root; a stage never calls another.
         metrics = StageMetrics()
         self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}
 
     async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
-        """``{stage key: its config}``; Serve calls this before the replica is ready, so it loads the stages too."""
+        """Apply ``{stage key: its config}``; Serve calls this before the replica is ready, so it also loads them."""
         unknown = sorted(set(user_config) - set(self._runners))
         if unknown:
-            raise ValueError(f"user_config names stages that are not here: {', '.join(unknown)}")
+            raise ValueError(f"user_config names stages that this deployment does not have: {', '.join(unknown)}")
         for key, runner in self._runners.items():
             await runner.configure(user_config.get(key, {}))
 
     async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
-        """Results of one stage in order; failed items come back as StageErrors, not as exceptions."""
+        """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception."""
         return await self._runner(key).run(items, deadline)
 
     async def stream(self, key: str, item: Any, deadline: float | None) -> StreamedBytes:
-        """Bytes of one item of one stage as they are made."""
+        """Yield the bytes of one item of one stage as they are made."""
         async with aclosing(self._runner(key).stream(item, deadline)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def info(self, key: str) -> dict[str, Any]:
-        """What the stage says of itself."""
+        """Return what the stage says about itself."""
         return self._runner(key).info()
 
     def check_health(self) -> None:
-        """Called by Serve; an exception has the replica replaced."""
+        """Raise when Serve should replace the replica."""
         for runner in self._runners.values():
             runner.check_health()
 
@@ -130,7 +130,7 @@ class RoomArgs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    stages: list[str] = Field(default_factory=list, description="stages with a deployment of their own")
+    stages: list[str] = Field(default_factory=list, description="stages with their own deployment")
     packs: dict[str, list[str]] = Field(default_factory=dict, description="deployment name → stages that share it")
 
     @model_validator(mode="after")
@@ -147,17 +147,17 @@ class RoomArgs(BaseModel):
         return self
 
     def deployments(self) -> dict[str, list[str]]:
-        """Deployment name → stage keys."""
+        """Return the stage keys of each deployment, by its name."""
         return {key.partition("/")[2]: [key] for key in self.stages} | self.packs
 
     def options(self) -> dict[str, dict[str, Any]]:
-        """Deployment name → Serve's options, as far as no Serve configuration replaces them."""
+        """Return Serve's options of each deployment, by its name, where no Serve configuration replaces them."""
         own = {"autoscaling_config": AUTOSCALING}
         return {name: OPTIONS if name in self.packs else OPTIONS | own for name in self.deployments()}
 
 
 def room(args: dict[str, Any]) -> Application:
-    """Serve's builder for a routeless application (``import_path: deployments.serving.catalog:room``)."""
+    """Build a routeless application; for Serve (``import_path: deployments.serving.catalog:room``)."""
     nodes: list[Application] = []
     room_args = RoomArgs.model_validate(args)
     options = room_args.options()
@@ -170,7 +170,7 @@ def room(args: dict[str, Any]) -> Application:
 
 
 def address_of(key: str, places: dict[str, str]) -> tuple[str, str]:
-    """(application, deployment) of a stage: as ``places`` says, else its room's application and its own name."""
+    """Return (application, deployment) of a stage: as ``places`` says, else its room's application and its own name."""
     app, _, deployment = places.get(key, key.replace("/", ".", 1)).partition(".")
     return app, deployment
 
@@ -181,18 +181,18 @@ class CallLimits(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_batch: int = Field(default=16, ge=1, le=256, description="items of one call")
-    max_in_flight: int = Field(default=16, ge=1, le=256, description="calls to one stage at a time")
+    max_in_flight: int = Field(default=16, ge=1, le=256, description="concurrent calls to one stage")
     max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
 
 
 def _running(app: str, deployment: str) -> bool:
-    """Whether the deployment has a replica that could answer now."""
-    found = serve.status().applications.get(app)
-    return found is not None and bool(found.deployments[deployment].replica_states.get("RUNNING"))
+    """Return whether the deployment has a replica that could answer now."""
+    status = serve.status().applications.get(app)
+    return status is not None and bool(status.deployments[deployment].replica_states.get("RUNNING"))
 
 
 def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> AnyHandle:
-    """A handle to a stage of another application; found by name at the first call.
+    """Return a handle to a stage of another application, which is looked up by name at the first call.
 
     ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
     """
@@ -227,7 +227,7 @@ def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_de
 
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> AnyHandle:
-    """A handle to a stage that runs in this process, for tests and tools; needs no Ray cluster."""
+    """Load a stage in this process and return a handle to it, for tests and tools; needs no Ray cluster."""
     runner = StageRunner(stage_class)
     await runner.configure(config or {})
 

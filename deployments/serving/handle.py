@@ -1,8 +1,8 @@
 """The caller's side of a stage: many single calls become few remote ones.
 
-A hop between replicas costs several CPU milliseconds, as much as a small model on a batch. So a handle
-sends at once while few calls are on their way, and otherwise gathers what arrives meanwhile into the next
-one: no wait at low load, full batches at high load. Its queue is bounded; past it callers get a 429.
+A hop between replicas costs several CPU milliseconds, as much as a small model on a batch. So a handle sends at once
+while few calls are in flight, and otherwise gathers the items that arrive meanwhile into the next call: no wait at low
+load, full batches at high load. Its queue is bounded; beyond it callers get a 429.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from vision.errors import (
 logger = logging.getLogger("ray.serve")
 
 request_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
-"""When the present request ends, in epoch seconds; set by the gateway, sent along with every stage call."""
+"""End of the current request, in epoch seconds; set by the gateway and sent along with every stage call."""
 
 T = TypeVar("T")
 InT = TypeVar("InT")
@@ -37,7 +37,7 @@ OutT = TypeVar("OutT")
 
 
 def time_left() -> float | None:
-    """Seconds until the present request ends, 0 when it is over; None when it has no end."""
+    """Return the seconds until the current request ends, 0 when it is over; None when it has no deadline."""
     deadline = request_deadline.get()
     return None if deadline is None else max(0.0, deadline - time.time())
 
@@ -50,8 +50,8 @@ Waiting = tuple[Any, float | None, asyncio.Future[Any]]
 class StageHandle(Generic[InT, OutT]):
     """Calls one stage, remote or in this process.
 
-    ``call(items, deadline)`` does one call; ``max_batch`` items go in it, ``max_in_flight`` calls run at
-    once, and ``max_pending`` items may wait. ``open_stream(item, deadline)`` begins a stream.
+    ``call(items, deadline)`` does one call of at most ``max_batch`` items; ``max_in_flight`` calls run concurrently,
+    and ``max_pending`` items may wait for one. ``open_stream(item, deadline)`` begins a stream.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class StageHandle(Generic[InT, OutT]):
         self._in_flight: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: InT) -> OutT:
-        """The stage's result for one item. Raises the StageError of this item, and of no other."""
+        """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
         if len(self._pending) >= self._max_pending:
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
@@ -93,10 +93,10 @@ class StageHandle(Generic[InT, OutT]):
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
 
     async def info(self, timeout_s: float | None = None) -> dict[str, Any]:
-        """Return what the stage says about itself, loaded or not; a sleeping stage is not woken by it.
+        """Return what the stage says about itself, loaded or not, without waking it when it sleeps.
 
         Raises StageUnavailable, from its cause, when there is no answer within ``timeout_s``; by default within the
-        time that the present request has left.
+        time that the current request has left.
         """
         try:
             return await asyncio.wait_for(self._info(), time_left() if timeout_s is None else timeout_s)
@@ -118,10 +118,10 @@ class StageHandle(Generic[InT, OutT]):
         return info
 
     async def stream(self, item: InT) -> AsyncGenerator[bytes, None]:
-        """Bytes of one item as the stage makes them; close it to leave early.
+        """Yield the bytes of one item as the stage makes them; close the generator to leave early.
 
-        What keeps the stage from beginning is raised by the first step, before there are any bytes; a StageError of a
-        later step ends them.
+        Raises the StageError that keeps the stage from starting at the first step, before there are any bytes; a later
+        StageError ends them.
         """
         if self._open_stream is None:
             raise StageUnavailable(f"{self.key} cannot be streamed from here.")
@@ -141,7 +141,7 @@ class StageHandle(Generic[InT, OutT]):
             raise
         except Exception as error:
             if isinstance(error, (RayActorError, RayServeException)) and not isinstance(error, RayTaskError):
-                raise StageUnavailable(f"{self.key} broke off; try again in a few seconds.") from None
+                raise StageUnavailable(f"{self.key} stopped in the middle; try again in a few seconds.") from None
             logger.exception("stream of %s failed", self.key)
             raise ProcessingFailed(f"{self.key} failed on this input.") from None
 
@@ -160,12 +160,12 @@ class StageHandle(Generic[InT, OutT]):
             batch: list[Waiting] = []
             while self._pending and len(batch) < self._max_batch:
                 waiting = self._pending.popleft()
-                # Its caller left or ran out of time while it waited: nobody reads the answer.
+                # The caller left or ran out of time while the item waited: nobody reads the answer.
                 if not waiting[2].done():
                     batch.append(waiting)
             if batch:
-                # In a context of its own: Serve cancels what a request started when its client leaves, and this
-                # call is for the others in the batch as well.
+                # In a new context: Serve cancels what a request started when its client leaves, and this call also
+                # serves the others in the batch.
                 task = asyncio.create_task(self._run(batch), context=Context())
                 self._in_flight.add(task)
                 task.add_done_callback(self._sent)
@@ -176,7 +176,7 @@ class StageHandle(Generic[InT, OutT]):
 
     async def _run(self, batch: list[Waiting]) -> None:
         deadlines = [deadline for _, deadline, _ in batch]
-        # The latest one: an item that is over its own time is dropped by its caller.
+        # The latest one: an item whose own deadline has passed is dropped by its caller.
         latest = None if None in deadlines else max(d for d in deadlines if d is not None)
         try:
             items = [item for item, _, _ in batch]
@@ -205,7 +205,7 @@ class StageHandle(Generic[InT, OutT]):
             except RayTaskError:
                 raise
             except (RayActorError, RayServeException) as error:
-                # A replica died under the call. Stages are pure, so another replica may do it again.
+                # A replica died during the call. Stages are pure, so another replica may repeat it.
                 logger.warning("%s unreachable (%s), attempt %d", self.key, type(error).__name__, attempt)
             if attempt < self._attempts:
                 await asyncio.sleep(0.1 * attempt)

@@ -34,12 +34,12 @@ class StageMetrics:
         )
 
     def batch(self, stage: str, size: int, max_size: int, seconds: float) -> None:
-        """Note one batch of ``size`` items that took ``seconds``."""
+        """Record one batch of ``size`` items that took ``seconds``."""
         tags = {"stage": stage}
         self._latency.observe(seconds * 1000, tags)
         self._fill.observe(size / max_size, tags)
         self._items.inc(size, tags)
 
     def error(self, stage: str, code: str) -> None:
-        """Note one item answered with an error."""
+        """Record one item answered with an error."""
         self._errors.inc(1, {"stage": stage, "code": code})

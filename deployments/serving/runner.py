@@ -1,4 +1,4 @@
-"""Runs one stage in this process: load and inference on worker threads, batching, deadlines, metrics."""
+"""Run one stage in this process: load and inference on worker threads, batching, deadlines, metrics."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ class StageRunner:
         self._not_loaded = f"{self.key} is still loading; try again in a few seconds."
         self._tried_at: float | None = None
         self._load_s: float | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._maintenance: asyncio.Task[None] | None = None
 
     async def configure(self, values: dict[str, Any]) -> None:
         """Load with this configuration, or apply it in place when loaded. Raises pydantic.ValidationError."""
@@ -64,7 +64,7 @@ class StageRunner:
             await self._on_worker(self._stage.reconfigure, config)
 
     async def run(self, items: list[Any], deadline: float | None) -> list[Any]:
-        """Results in order, StageErrors in the places of failed items. ``deadline`` is in epoch seconds."""
+        """Return results in order, StageErrors in place of failed items. ``deadline`` is in epoch seconds."""
         if self._stage is None:
             await self._reload_when_due()
         if self._stage is None:
@@ -72,7 +72,7 @@ class StageRunner:
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
-        """Bytes of one item as the stage makes them."""
+        """Yield the bytes of one item as the stage makes them."""
         if self._stage is None:
             await self._reload_when_due()
         stage, item = self._stage, await resolved(item)
@@ -90,21 +90,21 @@ class StageRunner:
                     yield self._count(chunk) if isinstance(chunk, StageError) else chunk
 
     def info(self) -> dict[str, Any]:
-        """State of the stage for ``/model-info`` and ``/health``."""
+        """Return the state of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
         if self._stage is None:
             return {**state, "error": self._not_loaded}
         return {**state, **self._stage.info()}
 
     def check_health(self) -> None:
-        """Raise when the stage wants its replica replaced."""
+        """Raise when the replica should be replaced."""
         if self._stage is not None:
             self._stage.check_health()
 
     async def close(self) -> None:
-        """Stop the upkeep, the streams and the threads."""
-        if self._upkeep is not None:
-            self._upkeep.cancel()
+        """Stop the maintenance, the streams and the threads."""
+        if self._maintenance is not None:
+            self._maintenance.cancel()
         for stream in self._streams:
             stream.leave()
         for pool in (self._worker, self._preparers, self._predictors):
@@ -132,8 +132,8 @@ class StageRunner:
         self._stage = stage
         self._load_s = round(time.monotonic() - started, 3)
         logger.info("%s loaded in %.1f s", self.key, self._load_s)
-        if stage.tick_s is not None and self._upkeep is None:
-            self._upkeep = asyncio.create_task(self._tick(stage.tick_s))
+        if stage.tick_s is not None and self._maintenance is None:
+            self._maintenance = asyncio.create_task(self._tick(stage.tick_s))
 
     async def _reload_when_due(self) -> None:
         if self._tried_at is not None and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
@@ -146,7 +146,7 @@ class StageRunner:
                 try:
                     await self._on_worker(self._stage.tick)
                 except Exception:
-                    logger.exception("%s upkeep failed", self.key)
+                    logger.exception("%s failed in its maintenance", self.key)
 
     async def _one(self, item: Any, deadline: float) -> Any:
         assert self._stage is not None

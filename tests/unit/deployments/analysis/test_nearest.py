@@ -161,7 +161,7 @@ def test_a_lost_vector_store_is_rebuilt(start: Start, library: Library, tmp_path
     assert ask(start(index_chunk=6), vector_of(5)) == before
 
 
-def test_upkeep_carries_features_over_without_a_search(start: Start, library: Library) -> None:
+def test_maintenance_carries_features_over_without_a_search(start: Start, library: Library) -> None:
     stage = start()
     library.add(1, 2)
     library.add(3, model="model@2")

@@ -177,7 +177,7 @@ async def test_a_process_runs_the_stages_of_its_pack() -> None:
     host.check_health()
     with pytest.raises(InvalidInput, match="embed/dinov3 does not run here"):
         await host.run("embed/dinov3", [b""], None)
-    with pytest.raises(ValueError, match="not here: embed/dinov3"):
+    with pytest.raises(ValueError, match="this deployment does not have: embed/dinov3"):
         await host.reconfigure({"embed/dinov3": {}})
     with pytest.raises(ValidationError):
         await host.reconfigure({"analysis/clusters": {"max_batch_size": -1}})

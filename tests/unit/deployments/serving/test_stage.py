@@ -1,4 +1,4 @@
-"""The runner of a stage: loading and loading again, errors by item, deadlines, reconfigure, upkeep."""
+"""The runner of a stage: loading and loading again, errors by item, deadlines, reconfigure, maintenance."""
 
 import asyncio
 import logging
@@ -251,7 +251,7 @@ async def test_items_are_batched_and_keep_their_places(runner: StageRunner) -> N
     assert batches == [[1], [2], [3]]
 
 
-async def test_upkeep_goes_on_after_it_failed(
+async def test_maintenance_continues_after_a_failure(
     runner: StageRunner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticks, third = [], threading.Event()
@@ -259,7 +259,7 @@ async def test_upkeep_goes_on_after_it_failed(
     def tick(_: Stage[Any, Any, Any, Any]) -> None:
         ticks.append(threading.current_thread().name)
         if len(ticks) == 1:
-            raise RuntimeError("a bug in upkeep")
+            raise RuntimeError("a bug in maintenance")
         if len(ticks) == 3:
             third.set()
 
@@ -268,12 +268,12 @@ async def test_upkeep_goes_on_after_it_failed(
     with caplog.at_level(logging.ERROR, "ray.serve"):
         await runner.configure({})
         assert await asyncio.to_thread(third.wait, 20)
-    assert [record.message for record in caplog.records] == ["room/doubler upkeep failed"]
+    assert [record.message for record in caplog.records] == ["room/doubler failed in its maintenance"]
     assert set(ticks) <= Doubler.made[0].threads
     await runner.close()
     await asyncio.sleep(0)
-    assert runner._upkeep is not None
-    assert runner._upkeep.cancelled()
+    assert runner._maintenance is not None
+    assert runner._maintenance.cancelled()
 
 
 async def test_health_is_what_the_stage_says(runner: StageRunner) -> None:

@@ -21,13 +21,20 @@ from ops.check.serving import GATEWAY, ROOM
 from ops.cluster import WORKER
 
 API_COLORS = ("#4f46e5", "#0d9467", "#d97706", "#e11d48", "#0284c7", "#7c3aed", "#65a30d", "#be185d")
+GATEWAY_USER = "gateway"
+DATABASE = ("database", "SQLite or MongoDB")
 STORES = {
-    "objects": "folder or S3",
-    "documents": "SQLite or MongoDB",
-    "jobs": "SQLite or MongoDB",
-    "vectors": "LanceDB, disk or S3",
-    "cache": "Valkey or Redis",
+    "objects": ("objects", "folder or S3"),
+    "documents": DATABASE,
+    "jobs": DATABASE,
+    "people": DATABASE,
+    "shots": DATABASE,
+    "analyses": DATABASE,
+    "animals": DATABASE,
+    "vectors": ("vectors", "LanceDB, disk or S3"),
+    "cache": ("cache", "Valkey or Redis"),
 }
+"""Store → the engine that holds it, and the backends of that engine. Stores of one engine follow one another."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +104,10 @@ class Room:
 
 @dataclass(frozen=True)
 class Store:
-    """A store and who opens it: the gateway, the worker, or keys of stages."""
+    """A store, the engine that holds it, and its users: the gateway, workers, and keys of stages."""
 
     name: str
+    engine: str
     backends: str
     users: tuple[str, ...]
 
@@ -191,15 +199,15 @@ def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Ap
 
 def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
     """Who imports the function that opens a store uses that store."""
-    modules = {"gateway": vars(graphs.web.gateway)}
+    modules = {GATEWAY_USER: vars(graphs.web.gateway)}
     for process in (process for room in rooms for process in room.processes):
         if process.jobs is not None:
             modules[process.name] = vars(graphs.web.gateway)  # the same context
         for row in process.stages:
             modules[row.key] = vars(importlib.import_module(f"deployments.{row.key.replace('/', '.')}"))
     return tuple(
-        Store(name, backends, tuple(user for user, names in modules.items() if f"open_{name}" in names))
-        for name, backends in STORES.items()
+        Store(name, *engine, tuple(user for user, names in modules.items() if f"open_{name}" in names))
+        for name, engine in STORES.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""The graph for a terminal."""
+"""Draw the graph for a terminal."""
 
 from rich.align import Align
 from rich.console import Group, RenderableType
@@ -7,13 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.diagram.model import Graph, Process, Room, StageRow, api_colors, counted
-from ops.diagram.rooms import in_columns
+from ops.diagram.svg import in_columns
 
 DOT = "●"
 
 
 def draw_text(graph: Graph) -> RenderableType:
-    """The APIs, the gateway below them, the rooms below that, and the stores."""
+    """Return the APIs, the gateway below them, the rooms below that, and the stores."""
     colors = api_colors(graph)
     gateway = Text.assemble(("gateway", "bold"), f"  {graph.gateway.share}  {graph.gateway.count}")
     return Group(
@@ -66,7 +66,7 @@ def _stores(graph: Graph) -> Panel:
     table = Table.grid(padding=(0, 2))
     for store in graph.stores:
         table.add_row(Text(store.name, "bold"), store.backends, Text(", ".join(store.users), "dim"))
-    return Panel(table, title="stores, and who opens them", title_align="left")
+    return Panel(table, title="stores and their users", title_align="left")
 
 
 def _arrow() -> Align:

@@ -17,8 +17,8 @@ from graphs.web.apis import APIS
 from ops.check import CONFIGS, ROOT
 from ops.cli.graph import graph as graph_command
 from ops.diagram import Graph, draw_svg, draw_text, load_graph, render_png
-from ops.diagram.measure import fit, width, wrap
-from ops.diagram.model import Api, Process, Room, StageRow, Store
+from ops.diagram.model import STORES, Api, Process, Room, StageRow, Store
+from ops.diagram.svg import fit, text_width, wrap
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOMS = {
@@ -53,7 +53,7 @@ def large_graph() -> Graph:
         tuple(Api(name, title, 100 + len(name), keys) for name in names),
         Process("gateway", (), 1, 0, "2-16"),
         rooms,
-        tuple(Store(name, "a folder, S3 or R2", ("gateway", *keys[:9])) for name in ("objects", "cache")),
+        tuple(Store(name, *engine, ("gateway", "worker", *keys[:9])) for name, engine in STORES.items()),
     )
 
 
@@ -118,7 +118,7 @@ def test_texts_stay_in_their_boxes_and_boxes_on_the_page(graph: Graph) -> None:
         x, y, words = float(text.attrib["x"]), float(text.attrib["y"]), text.text or ""
         size = float(text.attrib["font-size"])
         assert size >= 9.5
-        long = width(words, size, bold="font-weight" in text.attrib)
+        long = text_width(words, size, bold="font-weight" in text.attrib)
         left = x - long * {"start": 0, "middle": 0.5, "end": 1}[text.attrib.get("text-anchor", "start")]
         around = [box for box in boxes if box[0] <= x <= box[0] + box[2] and box[1] < y < box[1] + box[3]]
         bx, _, bw, _ = min(around, key=lambda box: box[2] * box[3])
@@ -136,7 +136,9 @@ def test_a_shortened_name_keeps_the_whole_one_at_hand() -> None:
 def test_a_line_to_every_box(rooms: int) -> None:
     graph = replace(large_graph(), rooms=large_graph().rooms[:rooms])
     called = [process for room in graph.rooms for process in room.processes if process.called]
-    assert draw_svg(graph).count("<polygon") == len(graph.apis) + len(called) + len(graph.stores)
+    assert draw_svg(graph).count("<polygon") == len(graph.apis) + len(called) + len(
+        {store.engine for store in graph.stores}
+    )
 
 
 def test_text_for_a_terminal(graph: Graph) -> None:
@@ -167,7 +169,7 @@ def test_widths_are_upper_bounds(name: str, bold: bool) -> None:
     except OSError:
         pytest.skip(f"{name} is not installed")
     for char in map(chr, range(32, 127)):
-        assert font.getlength(char) <= width(char, 100, bold=bold), char
+        assert font.getlength(char) <= text_width(char, 100, bold=bold), char
 
 
 def test_fit_and_wrap() -> None:
@@ -175,9 +177,9 @@ def test_fit_and_wrap() -> None:
     shown, size = fit("a text that is much too long for this", 60, 12)
     assert size == 9.5
     assert shown.endswith("…")
-    assert width(shown, size) <= 60
+    assert text_width(shown, size) <= 60
     assert fit("x", 1, 12)[0] == ""
-    assert wrap("one two three", width("one two", 11), 11) == ["one two", "three"]
+    assert wrap("one two three", text_width("one two", 11), 11) == ["one two", "three"]
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_a_result_depends_on_neither_its_batch_nor_its_thread(stage: FaceDetecto
 def test_the_threshold_lets_painted_faces_in(stage: FaceDetector, media: Path) -> None:
     image = photo(media / "near_duplicates" / "base" / "ukbench01380.jpg")
     lenient = FaceDetector(Config(confidence=0.8))
-    lenient._weights, lenient._network, lenient._exact = stage._weights, stage._network, stage._exact
+    lenient._weights, lenient._search = stage._weights, stage._search
     (painted,) = find(lenient, image)[0]
     assert painted.confidence == pytest.approx(0.864, abs=0.02)
     assert (painted.x, painted.y) == (pytest.approx(303, abs=5), pytest.approx(183, abs=8))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import InvalidInput
+from vision.faces.detection import overlap
 
 REMEMBERED = 10
 """Vectors that a track is known by; more would blur a face that turns."""
@@ -182,16 +183,6 @@ class ShotTracker:
         mean = self._vectors[members].mean(axis=0)
         unit: NDArray[np.float32] = mean / max(float(np.linalg.norm(mean)), 1e-12)
         return unit
-
-
-def overlap(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the intersection over union of one box with each of ``boxes`` float32[n, 4]; 0 to 1."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    union = box[2] * box[3] + boxes[:, 2] * boxes[:, 3] - shared
-    shares: NDArray[np.float32] = np.asarray(shared / np.maximum(union, 1e-9), np.float32)
-    return shares
 
 
 def _trace(track: Track, detections: Detections, longest: int) -> Trace:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from deployments.analysis.tracks import Config, FaceTracker, TrackRequest
 from vision.errors import InvalidInput
-from vision.faces.tracking import Detections, Trace, overlap
+from vision.faces.detection import overlap
+from vision.faces.tracking import Detections, Trace
 
 Path = Callable[[int], tuple[float, float] | None]
 RNG = np.random.default_rng(7)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from deployments.people import faces
 from deployments.people.faces import Config, FaceDetector
 from deployments.serving.catalog import local_handle
 from vision.errors import ModelNotLoaded
+from vision.faces import detection
+from vision.faces.detection import COARSE, FaceSearch
 from vision.faces.face import Face, Pixels, Square
 from vision.faces.yunet import Detections, _decode, _outputs
 from vision.weights import Registry
@@ -52,7 +55,8 @@ class BoxNetwork:
 
 def detector(**config: float) -> FaceDetector:
     stage = FaceDetector(Config(**config))
-    stage._network = stage._exact = BoxNetwork()  # type: ignore[assignment]
+    network: Any = BoxNetwork()
+    stage._search = FaceSearch(network, network)
     return stage
 
 
@@ -104,7 +108,7 @@ def test_every_level_is_a_multiple_of_32_and_the_work_is_bounded() -> None:
         assert scale <= 2
         assert round(size[0] * scale) * round(size[1] * scale) <= 2.05e6
         assert finest.shape[1] - size[1] * scale < 33
-        assert min(size) * levels[-1][1] <= faces.COARSE
+        assert min(size) * levels[-1][1] <= COARSE
 
 
 @pytest.mark.parametrize("size", [(1, 2_000_000), (2_000_000, 1), (3, 400_000)])
@@ -135,7 +139,7 @@ def test_a_box_is_cut_at_the_edge_of_the_picture() -> None:
     assert close_to(face, (560, 400, 80, 80), 3)
     assert face.x + face.width <= 640
     assert face.y + face.height <= 480
-    clipped = faces._face(np.array([-10, 470, 30, 40, *range(10), 0.9], np.float32), 480, 640)
+    clipped = detection._face(np.array([-10, 470, 30, 40, *range(10), 0.9], np.float32), 480, 640)
     assert (clipped.x, clipped.y, clipped.width, clipped.height) == (0, 470, 20, 10)
     assert clipped.landmarks == ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
     assert all(type(value) is float for value in (clipped.x, clipped.width, clipped.confidence))
@@ -147,16 +151,16 @@ def test_a_picture_without_faces_is_an_answer() -> None:
 
 
 def test_a_candidate_on_a_part_of_a_face_is_moved_to_the_face() -> None:
-    stage = detector()
+    search = detector()._search
     whole = (200, 100, 160, 200)
     image = picture((640, 480), [(whole, 250)])
     part = np.array([[200, 100, 100, 120, *[0] * 10, 0.6]], np.float32)
-    (row,) = stage._seen_again(image, part)
+    (row,) = search._confirmed(image, part, 0.87)
     assert np.abs(row[:4] - whole).max() <= 4
     both = np.concatenate([part, np.array([[*whole, *[0] * 10, 0.7]], np.float32)])
-    assert len(stage._seen_again(image, both)) == 1
+    assert len(search._confirmed(image, both, 0.87)) == 1
     beside = np.array([[400, 300, 100, 120, *[0] * 10, 0.9]], np.float32)
-    assert len(stage._seen_again(image, beside)) == 0
+    assert len(search._confirmed(image, beside, 0.87)) == 0
 
 
 def test_two_candidates_of_one_face_are_one_face() -> None:
@@ -164,9 +168,9 @@ def test_two_candidates_of_one_face_are_one_face() -> None:
     rows[:, :4] = [(0, 0, 10, 10), (1, 1, 10, 10), (30, 0, 10, 10), (5, 5, 10, 10)]
     rows[:, 14] = (0.6, 0.9, 0.7, 0.5)
     # The last overlaps the second by 36 of 164, which is less than 0.3.
-    assert faces._distinct(rows)[:, 14].tolist() == pytest.approx([0.9, 0.7, 0.5])
-    assert len(faces._distinct(rows[:0])) == 0
-    shares = faces._overlaps(rows[0], rows)
+    assert detection._distinct(rows)[:, 14].tolist() == pytest.approx([0.9, 0.7, 0.5])
+    assert len(detection._distinct(rows[:0])) == 0
+    shares = detection.overlap(rows[0, :4], rows[:, :4])
     np.testing.assert_allclose(shares, [1, 81 / 119, 0, 25 / 175], rtol=1e-6)
 
 

@@ -1,4 +1,6 @@
-"""people/video_faces without its weights: which sizes of a frame are looked at, and that no close look is made."""
+"""people/video_faces without its weights: the sizes that a frame is searched in, and that there is no close view."""
+
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -6,12 +8,13 @@ import pytest
 from deployments.people import faces, video_faces
 from deployments.people.video_faces import VideoFaceDetector
 from tests.unit.deployments.people.test_faces import BoxNetwork
+from vision.faces.detection import SURE, FaceSearch
 
 
 @pytest.fixture
 def stage() -> VideoFaceDetector:
     stage = VideoFaceDetector(video_faces.Config())
-    stage._network, stage._exact = BoxNetwork(), BoxNetwork()  # type: ignore[assignment]
+    stage._search = FaceSearch(cast(Any, BoxNetwork()), cast(Any, BoxNetwork()))
     return stage
 
 
@@ -19,7 +22,7 @@ def stage() -> VideoFaceDetector:
     ("size", "levels"),
     [((360, 640), [(384, 640)]), ((720, 1280), [(736, 1280), (128, 224)]), ((1280, 720), [(1280, 736), (224, 128)])],
 )
-def test_a_frame_is_looked_at_in_its_own_size(
+def test_a_frame_is_searched_in_its_own_size(
     stage: VideoFaceDetector, size: tuple[int, int], levels: list[tuple[int, int]]
 ) -> None:
     pyramid = stage.prepare(np.zeros((*size, 3), np.uint8))
@@ -27,7 +30,7 @@ def test_a_frame_is_looked_at_in_its_own_size(
     assert [scale for _, scale in pyramid.levels] == [1.0, 1 / 6][: len(levels)]
 
 
-def test_faces_are_found_without_a_close_look(stage: VideoFaceDetector) -> None:
+def test_faces_are_found_without_a_close_view(stage: VideoFaceDetector) -> None:
     frame = np.zeros((360, 640, 3), np.uint8)
     frame[100:160, 200:245] = 240
     (found,) = stage.predict_batch([stage.prepare(frame)])
@@ -35,8 +38,8 @@ def test_faces_are_found_without_a_close_look(stage: VideoFaceDetector) -> None:
     (face,) = found
     assert (face.x, face.y, face.width, face.height) == pytest.approx((200, 100, 45, 60), abs=2)
     assert face.confidence == pytest.approx(240 / 255, abs=0.02)
-    looks = stage._exact.shapes  # type: ignore[attr-defined]
-    assert {shape[1] for shape in looks} == {faces.SURE.size}
+    views = cast(BoxNetwork, stage._search._exact).shapes
+    assert {shape[1] for shape in views} == {SURE.size}
 
 
 def test_faces_that_are_less_sure_are_found_too(stage: VideoFaceDetector) -> None:

@@ -12,13 +12,17 @@ SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
-.PHONY: serve test check bench clean
+.PHONY: serve test test-isa check bench clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest $(SPREAD) $(ARGS)
+
+# The numeric tests once under each instruction set that this processor has.
+test-isa: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.isa $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ when it is built: the cosine of every output must reach ``MIN_COSINE``, or the e
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,9 @@ class BuildEngine(Protocol):
 
 
 MIN_COSINE = 0.999
+BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+NO_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Values of ONEDNN_MAX_CPU_ISA, oneDNN's variable, under which OpenVINO has no kernels for bf16."""
 PART = 4
 """Images that one OpenVINO stream infers at a time; more make it no faster."""
 
@@ -64,6 +68,11 @@ def cpu_flags() -> set[str]:
     return set()
 
 
+def has_bf16() -> bool:
+    """Return whether OpenVINO computes in bf16 on this processor, within what ONEDNN_MAX_CPU_ISA allows."""
+    return bool(BF16_FLAGS & cpu_flags()) and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in NO_BF16
+
+
 def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
     """(engine, device) for this machine: bf16 on CUDA, OpenVINO on CPU, in bf16 where the processor has it."""
     import torch
@@ -75,7 +84,7 @@ def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
         return wanted, device
     if device == "cuda":
         return "torch-bf16", device
-    return ("openvino-bf16" if {"amx_bf16", "avx512_bf16"} & cpu_flags() else "openvino-fp32"), device
+    return ("openvino-bf16" if has_bf16() else "openvino-fp32"), device
 
 
 def build_engine(

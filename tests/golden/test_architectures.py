@@ -10,9 +10,12 @@ import pytest
 import torch
 from transformers import Dinov2Config, Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel, PreTrainedModel
 
+from tests.tolerances import FP32_NETWORK, assert_close
 from vision.embed.backbones import Backbone, load_backbone
 from vision.engines import EngineName, build_engine
 from vision.weights import Weights
+
+pytestmark = pytest.mark.numeric
 
 COMMON = {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 2}
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
@@ -73,17 +76,16 @@ def test_the_module_gives_the_cls_token(checkpoint: tuple[PreTrainedModel, Backb
     assert np.abs(expected[0] - expected[1]).max() > 0.01  # it does look at the picture
     with torch.inference_mode():
         got = backbone.make_module().eval()(torch.from_numpy(batch)).numpy()
-    np.testing.assert_allclose(backbone.project(got), expected, atol=1e-5)
+    assert_close(backbone.project(got), expected, FP32_NETWORK)
 
 
 @pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
-@pytest.mark.parametrize(("engine", "tolerance"), [("torch-fp32", 1e-5), ("openvino-fp32", 1e-3)])
+@pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
 def test_every_engine_takes_the_architecture(
     checkpoint: tuple[PreTrainedModel, Backbone],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     engine: EngineName,
-    tolerance: float,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     model, backbone = checkpoint
@@ -97,7 +99,7 @@ def test_every_engine_takes_the_architecture(
     for count in (1, 5):
         batch = pictures(backbone, count)
         expected = cls_of(model, batch)
-        np.testing.assert_allclose(built(batch), expected, atol=tolerance * np.abs(expected).max())
+        assert_close(built(batch), expected, FP32_NETWORK)
 
 
 def test_an_unknown_model_is_not_centred(checkpoint: tuple[PreTrainedModel, Backbone]) -> None:

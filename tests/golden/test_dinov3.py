@@ -17,11 +17,16 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from configs import settings as settings_module
 from deployments.embed.dinov3 import CHAIN, Config, Dinov3, Embedding
+from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, least_cosine
+from vision.engines import MIN_COSINE
 from vision.images import decode
 from vision.weights.registry import FolderSource, registry
 from vision.weights.store import store
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of torch.jit, by which OpenVINO converts
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.filterwarnings("ignore"),
+]  # those of torch.jit, by which OpenVINO converts
 
 Array = NDArray[np.float32]
 FAST = "auto"
@@ -133,10 +138,11 @@ def test_the_numbers_are_what_they_were(stages: dict[str, Dinov3]) -> None:
     if embedding.model_version not in GOLDEN:
         pytest.skip(f"no numbers are written down for {embedding.model_version}")
     first, length = GOLDEN[embedding.model_version]
-    np.testing.assert_allclose(embedding.raw[:5], first, atol=5e-3)
-    assert float(np.linalg.norm(embedding.raw)) == pytest.approx(length, rel=1e-3)
+    assert_close(embedding.raw[:5], first, FP32_DEEP, scale=length)
+    assert float(np.linalg.norm(embedding.raw)) == pytest.approx(length, rel=FP32_DEEP)
     (fast,) = embed(stages[FAST], PICTURES[:1])
-    np.testing.assert_allclose(fast.raw[:5], first, atol=0.1)
+    # Four deviations of a number whose share of the error of all 384 is as large as that of the others.
+    assert_close(fast.raw[:5], first, 4 * BF16_DEEP / 384**0.5, scale=length)
 
 
 def test_features_have_their_form(stages: dict[str, Dinov3]) -> None:
@@ -145,7 +151,7 @@ def test_features_have_their_form(stages: dict[str, Dinov3]) -> None:
         (embedding,) = embed(stage, PICTURES[:1])
         assert embedding.raw.shape == embedding.unit.shape == (384,)
         assert embedding.raw.dtype == embedding.unit.dtype == np.float32
-        assert float(np.linalg.norm(embedding.unit)) == pytest.approx(1, abs=1e-6)
+        assert float(np.linalg.norm(embedding.unit)) == pytest.approx(1, rel=FP32)
         assert embedding.model_version == info["model_version"]
         assert info["engine"] in ("torch-fp32", "torch-bf16", "openvino-bf16", "openvino-fp32")
 
@@ -153,15 +159,15 @@ def test_features_have_their_form(stages: dict[str, Dinov3]) -> None:
 def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Dinov3]) -> None:
     for engine, stage in stages.items():
         alone, together = embed(stage, PICTURES, 1), embed(stage, PICTURES, 8)
-        assert cosines(alone, together).min() > 0.9999
+        assert cosines(alone, together).min() > least_cosine(BF16_DEEP / 2)
         if engine == "torch-fp32":
-            difference = max(np.abs(a.raw - b.raw).max() for a, b in zip(alone, together, strict=True))
-            assert difference < 1e-3
+            for one, other in zip(alone, together, strict=True):
+                assert_close(other.raw, one.raw, FP32_DEEP, scale=float(np.linalg.norm(one.raw)))
 
 
 def test_the_serving_engine_agrees_with_fp32(stages: dict[str, Dinov3]) -> None:
     exact, fast = (embed(stages[engine], PICTURES) for engine in ("torch-fp32", FAST))
-    assert cosines(exact, fast).min() > 0.999
+    assert cosines(exact, fast).min() > MIN_COSINE
 
 
 def test_near_duplicates_rank_first(stages: dict[str, Dinov3]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.tolerances import FP32_DEEP, U_FP32, assert_close, decimals, rounding
 from vision.networks.efficientnet_lite import (
     FEATURES,
     PREPROCESS,
@@ -22,6 +23,8 @@ from vision.networks.efficientnet_lite import (
 )
 from vision.preprocess import Preprocess
 from vision.weights import WeightsUnavailable, resolve
+
+pytestmark = pytest.mark.numeric
 
 PHOTOS = {
     "near_duplicates/base/ukbench09012.jpg": 402,  # acoustic guitar
@@ -71,10 +74,10 @@ def test_features_are_one_vector_a_picture(side: int) -> None:
 def test_the_projection_is_orthonormal_and_the_same_everywhere() -> None:
     matrix = projection()
     assert (matrix.shape, matrix.dtype) == ((1280, 384), np.float32)
-    assert np.abs(matrix.T @ matrix - np.eye(384)).max() < 2e-6
-    np.testing.assert_allclose(matrix[0, :3], [-0.03225719, -0.03662189, -0.00120297], atol=1e-7)
-    np.testing.assert_allclose(matrix[-1, -3:], [-0.0312209, -0.0032219, 0.03262632], atol=1e-7)
-    np.testing.assert_allclose(np.abs(matrix).sum(dtype=np.float64), 10970.410623636606, rtol=1e-7)
+    assert_close(matrix.T @ matrix, np.eye(384), rounding(FEATURES, U_FP32))
+    np.testing.assert_allclose(matrix[0, :3], [-0.03225719, -0.03662189, -0.00120297], atol=decimals(8))
+    np.testing.assert_allclose(matrix[-1, -3:], [-0.0312209, -0.0032219, 0.03262632], atol=decimals(8))
+    np.testing.assert_allclose(np.abs(matrix).sum(dtype=np.float64), 10970.410623636606, rtol=U_FP32)
 
 
 def test_the_state_dict_fits_name_by_name(folder: Path) -> None:
@@ -97,15 +100,15 @@ def test_features_equal_the_published_code(network: EfficientNetLite0) -> None:
         features = network(waves())[0]
     values, places = features.topk(5)
     assert places.tolist() == [848, 61, 600, 674, 439]
-    np.testing.assert_allclose(values.numpy(), [4.6484, 4.5185, 4.3976, 4.2027, 3.7383], atol=2e-4)
-    assert float(features.sum()) == pytest.approx(253.77145, rel=1e-4)
+    assert_close(values.numpy(), [4.6484, 4.5185, 4.3976, 4.2027, 3.7383], FP32_DEEP)
+    assert float(features.sum()) == pytest.approx(253.77145, rel=FP32_DEEP)
 
 
 def test_a_result_does_not_depend_on_its_batch(network: EfficientNetLite0) -> None:
     pictures = torch.cat([waves(), -waves(), waves().flip(3)])
     with torch.inference_mode():
         alone = torch.cat([network(picture[None]) for picture in pictures])
-        np.testing.assert_allclose(network(pictures).numpy(), alone.numpy(), atol=1e-4)
+        assert_close(network(pictures), alone, FP32_DEEP)
 
 
 def test_photos_get_their_imagenet_class(folder: Path, network: EfficientNetLite0) -> None:

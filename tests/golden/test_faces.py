@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 
 from deployments.people.faces import MODEL, WEIGHT_FILE, Config, FaceDetector
+from tests.tolerances import FP32_NETWORK, assert_close
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face
 from vision.faces.yunet import SCORE, YuNet
 from vision.images import Pixels, decode
 from vision.quality.framing import roll
 from vision.weights import resolve
+
+pytestmark = pytest.mark.numeric
 
 PEOPLE = [
     ("face_pairs_deepface", "img*.jpg"),
@@ -86,7 +89,7 @@ def test_detections_equal_those_of_opencv(media: Path) -> None:
         # OpenCV keeps the best of each group; it must be among ours, number for number.
         assert np.abs(found - row).max(1).min() < 0.01
     twice = YuNet(path, exact=True)(np.stack([padded, padded[:, ::-1]]), 0.5)
-    np.testing.assert_allclose(twice[0], found, atol=1e-3)
+    assert_close(twice[0], found, FP32_NETWORK)
     assert twice[1][:, SCORE].max() == pytest.approx(found[:, SCORE].max(), abs=0.02)
 
 

@@ -14,13 +14,17 @@ import torch
 
 from configs import settings as settings_module
 from deployments.shots.cuts import Config, CutDetector
+from tests.tolerances import FP32_DEEP
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 from vision.media.reader import VideoReader
 from vision.shots.transitions import THUMBNAIL, Probabilities, Window, Windows, transitions
 from vision.weights.store import store
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by which OpenVINO converts
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),
+]  # by which OpenVINO converts
 
 EXPECTED = {
     0: (0.0000372, 0.0003084),
@@ -113,8 +117,8 @@ def videos(stages: dict[str, CutDetector]) -> Path:
 @pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
 def test_probabilities_are_those_of_the_published_code(stages: dict[str, CutDetector], engine: str) -> None:
     found = rated(stages[engine], film())
-    np.testing.assert_allclose(found[list(EXPECTED)], list(EXPECTED.values()), atol=1e-4)
-    np.testing.assert_allclose(found.sum(0), SUMS, atol=1e-3)
+    np.testing.assert_allclose(found[list(EXPECTED)], list(EXPECTED.values()), atol=FP32_DEEP)
+    np.testing.assert_allclose(found.sum(0), SUMS, rtol=FP32_DEEP)
 
 
 @pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
@@ -123,7 +127,7 @@ def test_a_probability_does_not_depend_on_batch_mates(stages: dict[str, CutDetec
     first, second, _ = (stage.prepare(window.thumbnails) for window in cut_up(film()))
     (alone,) = stage.predict_batch([second])
     together = stage.predict_batch([first, second])
-    np.testing.assert_allclose(together[1], alone, atol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(together[1], alone, atol=FP32_DEEP)  # type: ignore[arg-type]
 
 
 def test_a_short_window_is_as_one_that_ends_with_copies(stage: CutDetector) -> None:
@@ -132,7 +136,7 @@ def test_a_short_window_is_as_one_that_ends_with_copies(stage: CutDetector) -> N
     short, whole = stage.predict_batch([stage.prepare(window), stage.prepare(longer)])
     assert isinstance(short, np.ndarray)
     assert short.shape == (70, 2)
-    np.testing.assert_allclose(short, whole[:70], atol=1e-5)  # type: ignore[index]
+    np.testing.assert_allclose(short, whole[:70], atol=FP32_DEEP)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,12 @@ import torch
 from deployments.forensics.visual import Config, Visual, VisualDetector
 from deployments.people.faces import FaceDetector
 from tests.golden.conftest import loaded, media_folder
+from tests.tolerances import FP32_DEEP
 from vision.images import Pixels, decode
 from vision.networks.mesonet import SIDE, WEIGHT_FILE, load
 from vision.weights import resolve
+
+pytestmark = pytest.mark.numeric
 
 NAME = "mesonet-deepfakes"
 
@@ -97,4 +100,4 @@ def test_a_result_does_not_depend_on_its_batch(stage: VisualDetector, detector: 
         (alone,) = stage.predict_batch([crop])
         assert isinstance(visual, Visual)
         assert isinstance(alone, Visual)
-        assert visual.log_odds == pytest.approx(alone.log_odds, abs=1e-3)
+        assert visual.log_odds == pytest.approx(alone.log_odds, rel=FP32_DEEP, abs=FP32_DEEP)

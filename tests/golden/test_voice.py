@@ -19,8 +19,11 @@ from configs import settings as settings_module
 from deployments.forensics.speech import Config as SpeechConfig
 from deployments.forensics.speech import SpeechDetector
 from deployments.forensics.voice import Config, Voice, VoiceDetector
+from tests.tolerances import FP32_DEEP, assert_close, decimals
 from vision.errors import ModelNotLoaded
 from vision.forensics.voices import RATE, SAMPLES
+
+pytestmark = pytest.mark.numeric
 
 Array = NDArray[np.float32]
 
@@ -75,14 +78,14 @@ def test_the_published_scores_come_out(voices: VoiceDetector, media: Path) -> No
     assert len(published) == 20
     clips = [samples(media / "asvspoof_tts" / f"{name}.flac") for name in published]
     scores = [voice.score for voice in scored(voices, clips)]
-    np.testing.assert_allclose(scores, list(published.values()), atol=1e-3)
+    assert_close(scores, list(published.values()), FP32_DEEP + decimals(4))
 
 
 def test_a_score_does_not_depend_on_its_batch(voices: VoiceDetector, media: Path) -> None:
     clips = [samples(media / "asvspoof_tts" / f"Sample_0{number}.flac") for number in (1, 4, 9)]
     together = [voice.score for voice in scored(voices, clips)]
     alone = [scored(voices, [clip])[0].score for clip in clips]
-    np.testing.assert_allclose(together, alone, atol=1e-4)
+    assert_close(together, alone, FP32_DEEP)
 
 
 def test_a_recording_is_likely_and_a_made_voice_is_not(voices: VoiceDetector, media: Path) -> None:

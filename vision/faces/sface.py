@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import cpu_flags
+from vision.engines import has_bf16
 from vision.faces.alignment import SIZE
 from vision.faces.face import Pixels
 
@@ -36,7 +36,7 @@ class SFace:
         from openvino.preprocess import PrePostProcessor
 
         if engine == "auto":
-            engine = "openvino-bf16" if {"amx_bf16", "avx512_bf16"} & cpu_flags() else "openvino-fp32"
+            engine = "openvino-bf16" if has_bf16() else "openvino-fp32"
         core = openvino.Core()
         network = core.read_model(plain_network(model))
         if len(network.inputs) != 1 or len(network.outputs) != 1 or network.output().shape != (1, DIMENSIONS):

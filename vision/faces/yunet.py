@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.engines import has_bf16
 from vision.faces.face import Pixels
 
 Detections = NDArray[np.float32]
@@ -39,8 +40,9 @@ class YuNet:
         steps.input().tensor().set_layout(openvino.Layout("NHWC")).set_color_format(ColorFormat.RGB)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.BGR)
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        precision = {"INFERENCE_PRECISION_HINT": "f32"} if exact else {}
-        compiled = core.compile_model(steps.build(), "CPU", {"PERFORMANCE_HINT": "THROUGHPUT", **precision})
+        precision = "bf16" if has_bf16() and not exact else "f32"
+        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+        compiled = core.compile_model(steps.build(), "CPU", options)
         self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._free: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.streams):

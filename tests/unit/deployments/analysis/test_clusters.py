@@ -6,8 +6,11 @@ from numpy.typing import NDArray
 
 from deployments.analysis.clusters import Clusterer
 from deployments.serving.stage import StageConfig
+from tests.tolerances import FP32
 from vision.clustering import METHODS, Clustering, ClusterQuery, Method
 from vision.errors import InvalidInput
+
+pytestmark = pytest.mark.numeric
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def test_blobs_are_found(stage: Clusterer, method: Method, centres: int, given: 
     assert result.silhouette is not None
     assert result.silhouette > 0.7
     for label, centroid in enumerate(result.centroids):
-        np.testing.assert_allclose(centroid, vectors[result.labels == label].mean(0), atol=1e-6)
+        np.testing.assert_allclose(centroid, vectors[result.labels == label].mean(0), atol=FP32)
 
 
 @pytest.mark.parametrize("method", ["kmeans", "agglomerative"])
@@ -68,12 +71,12 @@ def test_inertia_and_silhouette_by_hand(stage: Clusterer) -> None:
     # Two pairs, 60 degrees apart within each and 180 between their middles.
     result = run(stage, ClusterQuery(on_circle(-30, 30, 150, 210), "kmeans", 2))
     left = result.labels[2]
-    np.testing.assert_allclose(result.centroids[result.labels[0]], [np.sqrt(3) / 2, 0], atol=1e-6)
-    np.testing.assert_allclose(result.centroids[left], [-np.sqrt(3) / 2, 0], atol=1e-6)
-    np.testing.assert_allclose(result.inertia, [0.5, 0.5], atol=1e-6)  # 2 * sin(30°)²
+    np.testing.assert_allclose(result.centroids[result.labels[0]], [np.sqrt(3) / 2, 0], atol=FP32)
+    np.testing.assert_allclose(result.centroids[left], [-np.sqrt(3) / 2, 0], atol=FP32)
+    np.testing.assert_allclose(result.inertia, [0.5, 0.5], atol=FP32)  # 2 * sin(30°)²
     # Within a pair the distance is 1; to the others it is 2 and the square root of 3.
     other = (2 + np.sqrt(3)) / 2
-    assert result.silhouette == pytest.approx((other - 1) / other, abs=1e-6)
+    assert result.silhouette == pytest.approx((other - 1) / other, rel=FP32)
 
 
 @pytest.mark.parametrize(("eps", "clusters", "noise"), [(0.05, 2, 1), (0.001, 0, 7), (1.9, 1, 0)])
@@ -117,7 +120,7 @@ def test_the_length_of_a_vector_does_not_matter(stage: Clusterer, method: Method
     lengths = np.random.default_rng(0).uniform(1e-3, 1e3, (24, 1)).astype(np.float32)
     unit, scaled = (run(stage, ClusterQuery(given, method)) for given in (vectors, vectors * lengths))
     assert unit.labels.tolist() == scaled.labels.tolist()
-    np.testing.assert_allclose(unit.centroids, scaled.centroids, atol=1e-6)
+    np.testing.assert_allclose(unit.centroids, scaled.centroids, atol=FP32)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -143,8 +146,8 @@ def test_min_samples_is_the_smallest_neighbourhood(stage: Clusterer) -> None:
 def test_copies_of_one_picture_are_one_cluster(stage: Clusterer, method: Method) -> None:
     result = run(stage, ClusterQuery(np.repeat(on_circle(40), 5, 0), method))
     assert result.labels.tolist() == [0] * 5
-    np.testing.assert_allclose(result.centroids, on_circle(40), atol=1e-6)
-    np.testing.assert_allclose(result.inertia, [0], atol=1e-9)
+    np.testing.assert_allclose(result.centroids, on_circle(40), atol=FP32)
+    np.testing.assert_allclose(result.inertia, [0], atol=FP32**2)
     assert result.silhouette is None
 
 

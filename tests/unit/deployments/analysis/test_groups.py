@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from deployments.analysis.groups import Grouper, GroupQuery, Groups
 from deployments.serving.stage import StageConfig
+from tests.tolerances import FP32
 from vision.errors import InvalidInput
+
+pytestmark = pytest.mark.numeric
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_two_of_one_owner_are_never_together(stage: Grouper, least: float) -> No
 def test_centrality_is_the_cosine_with_the_mean(stage: Grouper) -> None:
     result = run(stage, on_circle(0, 40, 20, 170), 0.7)
     expected = np.cos(np.radians([20, 20, 0, 0]))
-    np.testing.assert_allclose(result.centrality, expected, atol=1e-6)
+    np.testing.assert_allclose(result.centrality, expected, atol=FP32)
 
 
 def test_few_vectors(stage: Grouper) -> None:

@@ -7,8 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.analysis.identities import Config, IdentityMatcher
+from tests.tolerances import FP32_DOT
 from vision.errors import InvalidInput
 from vision.faces.identities import Assignment, IdentityRequest, group_traces, overlapping
+
+pytestmark = pytest.mark.numeric
 
 Vectors = NDArray[np.float32]
 NOBODY = np.zeros((0, 128), np.float32)
@@ -107,7 +110,7 @@ def test_known_people_are_found_and_others_are_new() -> None:
     assigned = run(vectors, known=("ada", "bob"), known_vectors=references)
     assert [each.known for each in assigned] == ["ada", "bob", None] * 4
     for index, each in enumerate(assigned[:2]):
-        assert each.cosine == pytest.approx(float(vectors[index] @ references[index]), abs=1e-6)
+        assert each.cosine == pytest.approx(float(vectors[index] @ references[index]), rel=FP32_DOT)
 
 
 def test_two_who_share_a_moment_are_not_both_the_same_known_person() -> None:

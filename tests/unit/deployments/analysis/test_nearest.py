@@ -17,7 +17,10 @@ from stores.documents import Documents
 from stores.open import open_documents
 from stores.records import Asset, Features, Vector
 from tests.dummies import LocalNearest
+from tests.tolerances import FP32_DOT
 from vision.media.sniff import MediaKind
+
+pytestmark = pytest.mark.numeric
 
 MODEL, DIMENSIONS = "model@1", 16
 T = TypeVar("T")
@@ -104,7 +107,7 @@ def test_neighbours_are_the_nearest_by_cosine(start: Start, library: Library) ->
     cosines = {key(n): float(vector_of(n) @ vector_of(99)) for n in range(50)}
     best = sorted(cosines, key=cosines.__getitem__, reverse=True)[:5]
     assert (ids(result), result.searched) == (best, 50)
-    np.testing.assert_allclose([n.cosine for n in result.neighbours], [cosines[b] for b in best], atol=1e-5)
+    np.testing.assert_allclose([n.cosine for n in result.neighbours], [cosines[b] for b in best], atol=FP32_DOT)
 
 
 def test_features_of_other_writers_are_seen_at_once(start: Start, library: Library) -> None:
@@ -123,7 +126,7 @@ def test_features_that_changed_replace_the_old_ones(start: Start, library: Libra
     library.add(1, unit=vector_of(77))
     result = ask(stage, vector_of(77), k=1)
     assert (ids(result), result.searched) == ([key(1)], 2)
-    assert result.neighbours[0].cosine == pytest.approx(1, abs=1e-5)
+    assert result.neighbours[0].cosine == pytest.approx(1, rel=FP32_DOT)
 
 
 def test_models_are_spaces_of_their_own(start: Start, library: Library) -> None:
@@ -183,7 +186,7 @@ def test_features_written_while_they_are_carried_over_are_not_lost(start: Start,
         await documents.mark_indexed([old])
 
     library.write(overtaken)
-    assert ask(stage, vector_of(77), k=1).neighbours[0].cosine == pytest.approx(1, abs=1e-5)
+    assert ask(stage, vector_of(77), k=1).neighbours[0].cosine == pytest.approx(1, rel=FP32_DOT)
 
 
 def test_it_says_what_it_is(start: Start) -> None:

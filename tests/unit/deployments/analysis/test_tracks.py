@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.analysis.tracks import Config, FaceTracker, TrackRequest
+from tests.tolerances import FP32
 from vision.errors import InvalidInput
 from vision.faces.detection import overlap
 from vision.faces.tracking import Detections, Trace
@@ -55,7 +56,7 @@ def who(trace: Trace, *seeds: int) -> int:
 def test_one_person_is_one_trace_on_every_frame() -> None:
     (trace,) = traces(film({1: lambda f: (10 + 3 * f, 100)}, 101))
     np.testing.assert_array_equal(trace.frames, np.arange(101))
-    np.testing.assert_allclose(trace.boxes[:, 0], 10 + 3 * np.arange(101), atol=1e-3)
+    np.testing.assert_allclose(trace.boxes[:, 0], 10 + 3 * np.arange(101), rtol=FP32)
     np.testing.assert_array_equal(trace.detected, np.arange(101) % 2 == 0)
     assert abs(float(np.linalg.norm(trace.vector)) - 1) < 1e-5
 
@@ -64,8 +65,8 @@ def test_two_who_cross_stay_two() -> None:
     crossing = {1: lambda f: (4.0 * f, 100.0), 2: lambda f: (400 - 4.0 * f, 104.0)}
     left, right = traces(film(crossing, 101))
     assert (who(left, 1, 2), who(right, 1, 2)) == (1, 2)
-    np.testing.assert_allclose(left.boxes[:, 0], 4.0 * np.arange(101), atol=1e-3)
-    np.testing.assert_allclose(right.boxes[:, 0], 400 - 4.0 * np.arange(101), atol=1e-3)
+    np.testing.assert_allclose(left.boxes[:, 0], 4.0 * np.arange(101), rtol=FP32)
+    np.testing.assert_allclose(right.boxes[:, 0], 400 - 4.0 * np.arange(101), rtol=FP32)
 
 
 def test_who_leaves_and_comes_back_in_the_shot_is_one_trace_with_a_hole() -> None:
@@ -140,4 +141,4 @@ def test_what_is_out_of_order_is_refused() -> None:
 def test_overlap() -> None:
     box = np.array([0, 0, 10, 10], np.float32)
     others = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [20, 20, 5, 5]], np.float32)
-    np.testing.assert_allclose(overlap(box, others), [1, 1 / 3, 0], atol=1e-6)
+    np.testing.assert_allclose(overlap(box, others), [1, 1 / 3, 0], atol=FP32)

@@ -9,10 +9,13 @@ from transformers import BertConfig, BertModel
 
 from deployments.embed import sentence
 from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence
+from tests.tolerances import FP32, FP32_NETWORK, assert_close
 from vision.embed.embedding import SentenceEmbedding
 from vision.embed.sentence import padded, pooled
 from vision.errors import InvalidInput
 from vision.weights import Weights
+
+pytestmark = pytest.mark.numeric
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "city", "at", "night", "chase", "of", "two"]
 VOCABULARY = {word: code for code, word in enumerate(WORDS)}
@@ -66,7 +69,7 @@ def vectors(stage: Sentence, *texts: str) -> np.ndarray[tuple[int, int], np.dtyp
 def test_pooling_is_the_mean_of_the_tokens_that_are_there() -> None:
     outputs = np.array([[[3, 0], [0, 4], [9, 9]], [[0, 2], [50, 50], [50, 50]]], np.float32)
     mask = np.array([[1, 1, 0], [1, 0, 0]])
-    np.testing.assert_allclose(pooled(outputs, mask), [[0.6, 0.8], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(pooled(outputs, mask), [[0.6, 0.8], [0, 1]], atol=FP32)
 
 
 def test_padding_is_masked() -> None:
@@ -79,8 +82,8 @@ def test_a_result_does_not_depend_on_the_batch(stage: Sentence) -> None:
     texts = ["night", "a chase at night", "two of a city at night at night at night"]
     alone = np.concatenate([vectors(stage, text) for text in texts])
     together = vectors(stage, *texts)
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-6)
+    assert_close(together, alone, FP32_NETWORK, scale=1)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=FP32)
     assert together[0] @ together[1] < 0.999
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from transformers import (
     HubertConfig,
     HubertForSequenceClassification,
@@ -24,12 +24,15 @@ from transformers import (
 )
 
 from deployments.forensics.voice import Config, Voice, VoiceDetector
+from tests.tolerances import FP32_NETWORK, FP64, assert_close
 from vision.engines import EngineName, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.forensics.calibration import sigmoid
 from vision.forensics.labels import fake_outputs
 from vision.forensics.voices import RATE, SAMPLES, TransformersVoice, VoiceNetwork, load_network
 from vision.weights import Weights
+
+pytestmark = pytest.mark.numeric
 
 Array = NDArray[np.float32]
 
@@ -110,14 +113,20 @@ def sound(seed: int = 0, length: int = SAMPLES) -> Array:
     return np.asarray(0.05 + tone + rng.normal(0, 0.02, length), np.float32)
 
 
-def by_transformers(weights: Weights, window: Array) -> float:
-    """The log-odds of the first of two labels, by the library itself."""
+def logits(weights: Weights, window: Array) -> list[float]:
+    """Of the two labels, by the library itself."""
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(weights.path)
     model = KINDS[weights.architecture][1].from_pretrained(weights.path).eval()
     inputs = extractor(window, sampling_rate=RATE, return_tensors="pt")
     with torch.inference_mode():
-        first, second = model(**inputs).logits[0].tolist()
-    return float(first - second)
+        both: list[float] = model(**inputs).logits[0].tolist()
+    return both
+
+
+def assert_scores(scores: ArrayLike, weights: Weights, *windows: Array) -> None:
+    """A score is the difference of two logits, so its error is that of numbers of their size."""
+    both = np.array([logits(weights, window) for window in windows])
+    assert_close(scores, both[:, 0] - both[:, 1], FP32_NETWORK, scale=float(np.abs(both).max()))
 
 
 def judged(stage: VoiceDetector, *windows: Array) -> list[Voice]:
@@ -129,12 +138,12 @@ def judged(stage: VoiceDetector, *windows: Array) -> list[Voice]:
 def test_it_says_what_transformers_says(tmp_path: Path, extractor: dict[str, Any]) -> None:
     weights = checkpoint(tmp_path / "voice", LABELS, **extractor)
     network = load(weights)
-    expected = [by_transformers(weights, sound(seed)) for seed in range(3)]
-    assert np.ptp(expected) > 0.01  # it does listen
-    scores = network(np.stack([network.prepare(sound(seed)) for seed in range(3)]))
-    np.testing.assert_allclose(scores, expected, atol=1e-4)
-    as_it_is = network(np.stack([sound(seed) for seed in range(3)]))
-    assert (np.abs(as_it_is - expected).max() > 0.01) == extractor.get("do_normalize", True)
+    windows = [sound(seed) for seed in range(3)]
+    scores = network(np.stack([network.prepare(window) for window in windows]))
+    assert np.ptp(scores) > 0.01  # it does listen
+    assert_scores(scores, weights, *windows)
+    as_it_is = network(np.stack(windows))
+    assert (np.abs(as_it_is - scores).max() > 0.01) == extractor.get("do_normalize", True)
 
 
 @pytest.mark.parametrize("labels", [LABELS, {0: "fake", 1: "real"}, {0: "spoof", 1: "bona-fide"}])
@@ -146,9 +155,8 @@ def test_fake_is_found_by_its_label(tmp_path: Path, labels: dict[int, str], monk
     (voice,) = judged(stage, sound())
     (fake,) = fake_outputs(weights)
     assert labels[fake] in ("spoof", "fake")
-    odds = by_transformers(weights, sound()) * (1 if fake == 0 else -1)
-    assert voice.probability == pytest.approx(sigmoid(odds), abs=1e-4)
-    assert voice.score == pytest.approx(-odds, abs=1e-4)
+    assert_scores(voice.score * (-1 if fake == 0 else 1), weights, sound())
+    assert voice.probability == pytest.approx(sigmoid(-voice.score), rel=FP64)
 
 
 @pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
@@ -157,27 +165,26 @@ def test_every_kind_runs_by_openvino(tmp_path: Path, kind: str) -> None:
     weights = checkpoint(tmp_path / "voice", LABELS, kind=kind)
     network = load(weights, "openvino-fp32")
     for count in (1, 5):
-        scores = network(np.stack([network.prepare(sound(seed)) for seed in range(count)]))
-        expected = [by_transformers(weights, sound(seed)) for seed in range(count)]
-        np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
+        windows = [sound(seed) for seed in range(count)]
+        assert_scores(network(np.stack([network.prepare(window) for window in windows])), weights, *windows)
 
 
 def test_a_short_sound_is_repeated(stage: VoiceDetector, weights: Weights) -> None:
     (voice,) = judged(stage, sound(1, RATE))
     whole = np.tile(sound(1, RATE), 5)[:SAMPLES]
-    assert voice.score == pytest.approx(by_transformers(weights, whole), abs=1e-4)
+    assert_scores(voice.score, weights, whole)
     for length in (0, SAMPLES + 1):
         with pytest.raises(InvalidInput, match="1 to 64600"):
             stage.prepare(np.zeros(length, np.float32))
 
 
-def test_a_result_does_not_depend_on_its_batch(stage: VoiceDetector) -> None:
+def test_a_result_does_not_depend_on_its_batch(stage: VoiceDetector, weights: Weights) -> None:
     windows = [sound(0), sound(1, 9000), np.zeros(SAMPLES, np.float32), sound(3)]
+    size = max(np.abs(logits(weights, sound(seed))).max() for seed in (0, 3))
     together = judged(stage, *windows)
     assert len(together) == 4
-    for window, found in zip(windows, together, strict=True):
-        (alone,) = judged(stage, window)
-        assert alone.score == pytest.approx(found.score, abs=1e-5)
+    alone = [judged(stage, window)[0].score for window in windows]
+    assert_close([voice.score for voice in together], alone, FP32_NETWORK, scale=size)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +206,7 @@ def test_what_a_config_leaves_out_is_as_transformers_has_it(weights: Weights) ->
     path = weights.files["preprocessor_config.json"]
     path.write_text(json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor"}))
     network = load(weights)
-    (score,) = network(network.prepare(sound())[None])
-    assert score == pytest.approx(by_transformers(weights, sound()), abs=1e-4)
+    assert_scores(network(network.prepare(sound())[None]), weights, sound())
     del weights.files["preprocessor_config.json"]
     with pytest.raises(ModelNotLoaded, match=r"no preprocessor_config\.json; list it"):
         load(weights)

@@ -19,6 +19,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from configs import settings as settings_module
 from deployments.people.emotion import CHAIN, FACES_AT_ONCE, Config, Emotion, EmotionRecognizer
 from deployments.serving.catalog import local_handle
+from tests.tolerances import FP32, FP32_NETWORK, FP64, assert_close
 from vision.engines import build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
@@ -27,6 +28,8 @@ from vision.networks import mini_xception
 from vision.networks.mini_xception import LABELS, MiniXception
 from vision.weights import Registry, Weights, registry
 from vision.weights.store import Store
+
+pytestmark = pytest.mark.numeric
 
 SIDE = 32
 ALPHABETICAL = sorted(EXPRESSIONS)
@@ -176,10 +179,10 @@ def test_scores_are_those_of_transformers_under_their_labels(
     assert len(found) == len(FACES)
     for result, face in zip(found, FACES, strict=True):
         want = expected(vit, image, face)
-        assert result.scores == pytest.approx(want, abs=1e-3)
+        assert result.scores == pytest.approx(want, abs=100 * FP32_NETWORK)
         assert list(result.scores) == list(EXPRESSIONS)
         assert result.dominant == max(want, key=want.__getitem__)
-        assert sum(result.scores.values()) == pytest.approx(100, abs=1e-9)
+        assert sum(result.scores.values()) == pytest.approx(100, rel=FP64)
         assert all(type(score) is float for score in result.scores.values())
     assert (
         max(abs(a - b) for a, b in zip(found[0].scores.values(), found[1].scores.values(), strict=True)) > 0.5
@@ -192,7 +195,7 @@ def test_each_picture_gets_its_own_faces_and_none_is_an_answer(stage: EmotionRec
     together = recognize(stage, (image, ()), (image, FACES[:2]), (image, ()), (image, FACES[2:]), (image, ()))
     assert [len(found) for found in together] == [0, 2, 0, 1, 0]
     for one, other in zip(alone, [*together[1], *together[3]], strict=True):
-        assert one.scores == pytest.approx(other.scores, abs=1e-4)
+        assert one.scores == pytest.approx(other.scores, abs=100 * FP32_NETWORK)
     assert recognize(stage, (image, ())) == [()]
 
 
@@ -201,7 +204,7 @@ def test_more_faces_than_one_forward_takes(stage: EmotionRecognizer) -> None:
     count = 2 * FACES_AT_ONCE + 3
     (found,) = recognize(stage, (image, tuple(FACES[index % 3] for index in range(count))))
     assert len(found) == count
-    assert found[-1].scores == pytest.approx(found[(count - 1) % 3].scores, abs=1e-4)
+    assert found[-1].scores == pytest.approx(found[(count - 1) % 3].scores, abs=100 * FP32_NETWORK)
 
 
 def test_info_names_the_model(stage: EmotionRecognizer) -> None:
@@ -224,7 +227,7 @@ async def test_the_next_model_serves_where_the_first_is_not_there(models: Path) 
     handle = await local_handle(EmotionRecognizer, {})
     found = await handle((image, FACES))
     assert await handle((image, ())) == ()
-    assert [sum(result.scores.values()) for result in found] == pytest.approx([100] * 3, abs=1e-9)
+    assert [sum(result.scores.values()) for result in found] == pytest.approx([100] * 3, rel=FP64)
     classifier = xception(models)
     logits = classifier(np.stack([classifier.prepare(image, face) for face in FACES]))
     assert [result.dominant for result in found] == [EXPRESSIONS[index] for index in logits.argmax(1)]
@@ -247,7 +250,7 @@ def test_a_grey_face_is_scaled_to_minus_one_to_one(folder: Path) -> None:
     for grey, value in ((0, -1), (255, 1), (51, -0.6)):
         prepared = classifier.prepare(np.full((60, 60, 3), grey, np.uint8), face)
         assert (prepared.shape, prepared.dtype) == ((5, 64, 64), np.float32)
-        np.testing.assert_allclose(prepared, value, atol=1e-6)
+        np.testing.assert_allclose(prepared, value, atol=FP32)
     outside = classifier.prepare(np.full((60, 60, 3), 255, np.uint8), Face(-20, 10, 40, 40, 1, ()))
     assert outside[0, 32, 10] == -1
     assert outside[0, 32, 60] == 1
@@ -264,7 +267,7 @@ def test_a_face_is_the_mean_of_its_readings(folder: Path) -> None:
         chances = network(torch.from_numpy(readings.reshape(10, 1, 64, 64))).softmax(1).reshape(2, 5, 7).mean(1)
     found = np.exp(classifier(readings))
     assert [LABELS.index(name) for name in EXPRESSIONS] == list(range(7))
-    np.testing.assert_allclose(found, chances.numpy(), atol=1e-6)
+    assert_close(found, chances, FP32_NETWORK)
 
 
 def test_keras_weights_are_turned_the_right_way_round(tmp_path: Path) -> None:

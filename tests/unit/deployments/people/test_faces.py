@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deployments.people import faces
 from deployments.people.faces import Config, FaceDetector
 from deployments.serving.catalog import local_handle
+from tests.tolerances import FP32
 from vision.errors import ModelNotLoaded
 from vision.faces import detection
 from vision.faces.detection import COARSE, FaceSearch
@@ -19,6 +20,8 @@ from vision.faces.face import Face, Pixels, Square
 from vision.faces.yunet import Detections, _decode, _outputs
 from vision.weights import Registry
 from vision.weights.store import Store
+
+pytestmark = pytest.mark.numeric
 
 POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 """Landmarks of every box, as shares of its width and height."""
@@ -171,7 +174,7 @@ def test_two_candidates_of_one_face_are_one_face() -> None:
     assert detection._distinct(rows)[:, 14].tolist() == pytest.approx([0.9, 0.7, 0.5])
     assert len(detection._distinct(rows[:0])) == 0
     shares = detection.overlap(rows[0, :4], rows[:, :4])
-    np.testing.assert_allclose(shares, [1, 81 / 119, 0, 25 / 175], rtol=1e-6)
+    np.testing.assert_allclose(shares, [1, 81 / 119, 0, 25 / 175], rtol=FP32)
 
 
 def test_the_grids_of_the_network_become_pixels() -> None:
@@ -185,9 +188,9 @@ def test_the_grids_of_the_network_become_pixels() -> None:
     outputs["cls_8"][5] = outputs["obj_8"][5] = 0.4
     (row,) = _decode(outputs, 96, 0.5)
     middle = (2.5 * 16, 1.25 * 16)
-    np.testing.assert_allclose(row[:4], (middle[0] - 16, middle[1] - 24, 32, 48), rtol=1e-6)
+    np.testing.assert_allclose(row[:4], (middle[0] - 16, middle[1] - 24, 32, 48), rtol=FP32)
     expected = [((2 if i % 2 == 0 else 1) + i / 10) * 16 for i in range(10)]
-    np.testing.assert_allclose(row[4:14], expected, rtol=1e-6)
+    np.testing.assert_allclose(row[4:14], expected, rtol=FP32)
     assert row[14] == pytest.approx(0.8)
 
 

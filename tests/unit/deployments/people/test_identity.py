@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from deployments.people.identity import Config, FaceRecognizer, FaceVector
+from tests.tolerances import FP32, assert_close
 from vision.faces.alignment import TEMPLATE
 from vision.faces.face import Face
 from vision.faces.sface import plain_network
 from vision.images import Pixels
+
+pytestmark = pytest.mark.numeric
 
 
 def saved(tmp_path: Path, axis: int, block: int, quantised: NDArray[Any], scale: Any, zero: Any) -> Path:
@@ -70,7 +73,7 @@ def test_it_is_what_openvino_then_computes(tmp_path: Path) -> None:
     compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     given = rng.random((1, 8), np.float32)
     weight = (quantised.astype(np.float32) - np.repeat(zero, 4, 1)) * np.repeat(scale, 4, 1)
-    np.testing.assert_allclose(compiled([given])[0], given @ weight, rtol=1e-4)
+    assert_close(compiled([given])[0], given @ weight, FP32)
 
 
 def textured(size: int) -> Pixels:

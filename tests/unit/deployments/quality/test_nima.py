@@ -15,12 +15,15 @@ from pydantic import ValidationError
 from torch.nn import functional
 
 from deployments.quality.nima import Config, Nima, Rating, Ratings, nearest, rating
+from tests.tolerances import FP32_DEEP, FP64, assert_close
 from vision.engines import TorchEngine
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 from vision.networks.mobilenet_v1 import BLOCKS, Heads, MobileNetV1, build
 from vision.quality.nima_weights import read_layers
 from vision.weights import Weights
+
+pytestmark = pytest.mark.numeric
 
 Array = NDArray[np.float32]
 
@@ -134,7 +137,7 @@ def test_a_keras_file_gives_the_network_it_was_saved_from(saved: tuple[Path, dic
         got, expected = network(images), plain(arrays, images)
     assert got.shape == (2, 10)
     assert float(expected.std()) > 0.01
-    np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=1e-5)
+    assert_close(got, expected, FP32_DEEP)
 
 
 def test_files_that_are_no_such_weights_are_refused(saved: tuple[Path, dict[str, Array]], tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_a_head_without_weights_is_none(saved: tuple[Path, dict[str, Array]]) ->
     assert partial.technical is None
     assert partial.aesthetic is not None
     assert 1 <= partial.aesthetic.mean <= 10
-    assert sum(partial.aesthetic.distribution) == pytest.approx(1, abs=1e-12)
+    assert sum(partial.aesthetic.distribution) == pytest.approx(1, rel=FP64)
 
 
 def test_a_result_does_not_depend_on_its_batch(saved: tuple[Path, dict[str, Array]]) -> None:
@@ -184,7 +187,7 @@ def test_a_result_does_not_depend_on_its_batch(saved: tuple[Path, dict[str, Arra
     together: Any = stage.predict_batch(ready)
     alone: Any = [stage.predict_batch([one])[0] for one in ready]
     for many, single in zip(together, alone, strict=True):
-        assert many.technical.mean == pytest.approx(single.technical.mean, abs=1e-4)
+        assert many.technical.mean == pytest.approx(single.technical.mean, rel=FP32_DEEP)
     assert len({round(result.technical.mean, 6) for result in together}) == 3
 
 

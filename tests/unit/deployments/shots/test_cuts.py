@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from deployments.shots.cuts import Config, CutDetector
+from tests.tolerances import FP32, FP32_DEEP, assert_close
 from vision.errors import InvalidInput
 from vision.networks.transnetv2 import HEIGHT, WIDTH, WINDOW, TransNetV2, _histograms, load
+
+pytestmark = pytest.mark.numeric
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def test_a_window_has_two_logits_a_frame_whatever_its_batch_mates(network: Trans
     with torch.inference_mode():
         together, alone = network(windows), network(windows[1:])
     assert together.shape == (2, 2 * WINDOW)
-    torch.testing.assert_close(together[1:], alone, atol=1e-5, rtol=0)
+    assert_close(together[1:], alone, FP32_DEEP)
 
 
 def test_the_network_is_as_large_as_the_published_one(network: TransNetV2) -> None:
@@ -43,7 +46,7 @@ def test_colours_are_counted_by_eight_levels_a_channel() -> None:
     found = _histograms(frames)[0]
     assert found[0].nonzero().tolist() == [[0 * 64 + 1 * 8 + 7]]
     assert found[1].nonzero().tolist() == [[0], [7 * 64]]
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(2), rtol=FP32, atol=0)
 
 
 def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:

@@ -30,8 +30,11 @@ from ops.training.verification import (
     tar_at_far,
     template_scores,
 )
+from tests.tolerances import FP32, FP32_DOT, decimals
 from vision.muzzle.encoding import MEMBER_IDS
 from vision.muzzle.members import Domain, projected
+
+pytestmark = pytest.mark.numeric
 
 RNG = np.random.default_rng(1)
 HERD = [f"herd/cow_{number}" for number in range(6) for _ in range(5)]
@@ -107,8 +110,8 @@ def test_triplet_losses_by_hand() -> None:
     # Anchors at 0, 20, 90 and 100 degrees, their positives, their nearest negatives.
     pairs = [(20, 90), (20, 70), (10, 70), (10, 80)]
     hard = [max(0.0, 0.5 + 2 * math.sin(math.radians(p / 2)) - 2 * math.sin(math.radians(n / 2))) for p, n in pairs]
-    assert float(triplet_loss(codes, labels, 0.5, "batch-hard")) == pytest.approx(np.mean(hard), abs=1e-5)
-    assert float(triplet_loss(codes, labels, 0.5, "semi-hard")) == pytest.approx(np.mean(hard), abs=1e-5)
+    assert float(triplet_loss(codes, labels, 0.5, "batch-hard")) == pytest.approx(np.mean(hard), rel=FP32)
+    assert float(triplet_loss(codes, labels, 0.5, "semi-hard")) == pytest.approx(np.mean(hard), rel=FP32)
     assert float(triplet_loss(codes, labels, other - own + 1, "batch-hard")) > 0
     # The nearest negative is nearer than the positive: not semi-hard, so the next one counts.
     mixed, names = torch.tensor([at(0), at(40), at(10), at(60)]), torch.tensor([0, 0, 1, 1])
@@ -159,7 +162,7 @@ def test_training_lifts_the_verification_of_an_animal_that_it_never_saw() -> Non
     untrained, trained = (HeldOut(each, found.plain, HERD, "herd") for each in (before, after))
     assert trained.pairs.auc > untrained.pairs.auc + 0.02
     thresholds = trained.thresholds(0.5)
-    assert thresholds.distance == pytest.approx(math.sqrt(2 - 2 * thresholds.cosine), abs=1e-3)
+    assert thresholds.distance == pytest.approx(math.sqrt(2 - 2 * thresholds.cosine), abs=decimals(3))
     assert 0 <= thresholds.mutual <= 1
 
 
@@ -184,8 +187,8 @@ def test_a_training_that_is_taken_up_again_ends_where_it_would_have() -> None:
     second.load_state(first.state())
     for _ in range(2):
         second.run_epoch(rows)
-    np.testing.assert_allclose(second.ensemble().members[1].weight, whole.ensemble().members[1].weight, atol=1e-6)
-    np.testing.assert_allclose(second.losses, whole.losses, atol=1e-6)
+    np.testing.assert_allclose(second.ensemble().members[1].weight, whole.ensemble().members[1].weight, atol=FP32_DOT)
+    np.testing.assert_allclose(second.losses, whole.losses, atol=FP32_DOT)
 
 
 def test_heads_of_another_run_are_not_taken_over(tmp_path: Path) -> None:

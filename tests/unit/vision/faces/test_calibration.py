@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.tolerances import FP64
 from vision.faces.calibration import (
     FACE_POINTS,
     IMAGE_POINTS,
@@ -32,7 +33,7 @@ def test_it_rises_everywhere_and_can_be_undone(percentage: Function, cosine: Fun
     cosines = np.linspace(-1, 1, 501)
     values = [percentage(float(value)) for value in cosines]
     assert (np.diff(values) > 0).all()
-    np.testing.assert_allclose([cosine(value) for value in values], cosines, atol=1e-9)
+    np.testing.assert_allclose([cosine(value) for value in values], cosines, rtol=FP64, atol=FP64)
 
 
 @pytest.mark.parametrize(("percentage", "cosine", "points"), SCALES)

@@ -1,0 +1,78 @@
+"""Run the numeric tests once under each instruction set that this processor has: ``python -m tests.isa``.
+
+Arguments go to pytest.
+
+oneDNN (in torch and in OpenVINO), ATen, MKL and OpenBLAS choose their kernels by the processor, and each has a variable
+that lowers the choice. What the processor lacks cannot be emulated and is left out, with a line that says so. OpenVINO
+asks the processor itself whether it has bf16, so tests of bf16 run only where oneDNN may use it.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from configs.settings import settings
+from vision.engines import cpu_flags
+
+AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """``name``: as in ONEDNN_MAX_CPU_ISA; ``flags``: those of /proc/cpuinfo that it needs; ``bf16``: it has bf16."""
+
+    name: str
+    flags: frozenset[str]
+    aten: str
+    mkl: str
+    openblas: str
+    bf16: bool = field(default=False)
+
+    def environment(self, cache: str) -> dict[str, str]:
+        """The variables of a process that uses no more than this; engines are compiled anew into ``cache``."""
+        return {
+            **os.environ,
+            "ONEDNN_MAX_CPU_ISA": self.name,
+            "ATEN_CPU_CAPABILITY": self.aten,
+            "MKL_ENABLE_INSTRUCTIONS": self.mkl,
+            "OPENBLAS_CORETYPE": self.openblas,
+            "VISION_MODELS_CACHE": cache,
+        }
+
+
+SETS = (
+    InstructionSet("SSE41", frozenset({"sse4_1"}), "default", "SSE4_2", "Nehalem"),
+    InstructionSet("AVX2", frozenset({"avx2", "fma"}), "avx2", "AVX2", "Haswell"),
+    InstructionSet("AVX512_CORE", AVX512, "avx512", "AVX512", "SkylakeX"),
+    InstructionSet("AVX512_CORE_BF16", AVX512 | {"avx512_bf16"}, "avx512", "AVX512", "Cooperlake", bf16=True),
+    InstructionSet("AVX512_CORE_AMX", AVX512 | {"amx_tile", "amx_bf16"}, "avx512", "AVX512", "Cooperlake", bf16=True),
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Run pytest for each instruction set; the number of those with a failure."""
+    here, failures = cpu_flags(), 0
+    for each in SETS:
+        if missing := sorted(each.flags - here):
+            print(f"{each.name}: left out, this processor has no {', '.join(missing)}", flush=True)
+            continue
+        begin = time.monotonic()
+        with tempfile.TemporaryDirectory() as cache:
+            # What was downloaded is shared; engines, which were compiled for the whole processor, are not.
+            (Path(cache) / "models").symlink_to(settings().models_cache.expanduser() / "models")
+            chosen = "numeric" if each.bf16 else "numeric and not bf16"
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-m", chosen, *arguments], env=each.environment(cache), check=False
+            )
+        failures += done.returncode != 0
+        result = "passed" if done.returncode == 0 else f"FAILED (pytest answered {done.returncode})"
+        print(f"{each.name}: {result} in {time.monotonic() - begin:.0f} s", flush=True)
+    return failures
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,10 +1,11 @@
 """Run the numeric tests once under each instruction set that this processor has: ``python -m tests.isa``.
 
-Arguments go to pytest.
+Arguments go to pytest, in place of the folders tests/golden and tests/unit.
 
 oneDNN (in torch and in OpenVINO), ATen, MKL and OpenBLAS choose their kernels by the processor, and each has a variable
 that lowers the choice. What the processor lacks cannot be emulated and is left out, with a line that says so. OpenVINO
-asks the processor itself whether it has bf16, so tests of bf16 run only where oneDNN may use it.
+asks the processor itself whether it has bf16, so tests of bf16 run only where oneDNN may use it; and it does not run
+with less than AVX2.
 """
 
 import os
@@ -12,13 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from configs.settings import settings
 from vision.engines import cpu_flags
 
-AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+DOWNLOADS = Path(os.environ.get("VISION_MODELS_CACHE", Path(__file__).parents[1] / ".cache" / "models")) / "models"
+AVX2 = frozenset({"avx2", "fma"})
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,10 @@ class InstructionSet:
     aten: str
     mkl: str
     openblas: str
-    bf16: bool = field(default=False)
+    bf16: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} and {self.aten} of ATen"
 
     def environment(self, cache: str) -> dict[str, str]:
         """The variables of a process that uses no more than this; engines are compiled anew into ``cache``."""
@@ -45,8 +50,8 @@ class InstructionSet:
 
 
 SETS = (
-    InstructionSet("SSE41", frozenset({"sse4_1"}), "default", "SSE4_2", "Nehalem"),
-    InstructionSet("AVX2", frozenset({"avx2", "fma"}), "avx2", "AVX2", "Haswell"),
+    InstructionSet("AVX2", AVX2, "default", "SSE4_2", "Nehalem"),
+    InstructionSet("AVX2", AVX2, "avx2", "AVX2", "Haswell"),
     InstructionSet("AVX512_CORE", AVX512, "avx512", "AVX512", "SkylakeX"),
     InstructionSet("AVX512_CORE_BF16", AVX512 | {"avx512_bf16"}, "avx512", "AVX512", "Cooperlake", bf16=True),
     InstructionSet("AVX512_CORE_AMX", AVX512 | {"amx_tile", "amx_bf16"}, "avx512", "AVX512", "Cooperlake", bf16=True),
@@ -56,21 +61,24 @@ SETS = (
 def main(arguments: list[str]) -> int:
     """Run pytest for each instruction set; the number of those with a failure."""
     here, failures = cpu_flags(), 0
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
     for each in SETS:
         if missing := sorted(each.flags - here):
-            print(f"{each.name}: left out, this processor has no {', '.join(missing)}", flush=True)
+            print(f"{each}: left out, this processor has no {', '.join(missing)}", flush=True)
             continue
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as cache:
             # What was downloaded is shared; engines, which were compiled for the whole processor, are not.
-            (Path(cache) / "models").symlink_to(settings().models_cache.expanduser() / "models")
+            (Path(cache) / "models").symlink_to(DOWNLOADS)
             chosen = "numeric" if each.bf16 else "numeric and not bf16"
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-m", chosen, *arguments], env=each.environment(cache), check=False
+                [sys.executable, "-m", "pytest", "-m", chosen, *(arguments or ("tests/golden", "tests/unit"))],
+                env=each.environment(cache),
+                check=False,
             )
         failures += done.returncode != 0
         result = "passed" if done.returncode == 0 else f"FAILED (pytest answered {done.returncode})"
-        print(f"{each.name}: {result} in {time.monotonic() - begin:.0f} s", flush=True)
+        print(f"{each}: {result} in {time.monotonic() - begin:.0f} s", flush=True)
     return failures
 
 

@@ -14,9 +14,7 @@ from pydantic import Field
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
 from deployments.serving.stage import SharedImage, StageRef
 from vision.embed.backbones import load_backbone
-from vision.embed.embedding import ClipEmbedding, TextNotSupported
-from vision.embed.projected import ProjectedBackbone
-from vision.embed.towers import Array, ClipTowers, TextTower
+from vision.embed.clip import Array, ClipEmbedding, ClipTowers, ProjectedBackbone, TextNotSupported, TextTower
 from vision.engines import Engine, EngineName
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels

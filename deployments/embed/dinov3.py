@@ -16,8 +16,7 @@ from configs.settings import settings
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
 from deployments.serving.stage import StageRef
 from deployments.serving.stored import StoredPictures
-from vision.embed.backbones import Backbone, load_backbone
-from vision.embed.embedding import Embedding
+from vision.embed.backbones import Backbone, Embedding, load_backbone
 from vision.engines import Engine
 from vision.errors import StageError
 from vision.images import decode

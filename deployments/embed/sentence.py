@@ -12,8 +12,7 @@ from pydantic import Field
 
 from deployments.serving.engine_stage import model_chain
 from deployments.serving.stage import Stage, StageConfig, StageRef
-from vision.embed.embedding import SentenceEmbedding
-from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, SentenceEncoder, Tokens
+from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, SentenceEmbedding, SentenceEncoder, Tokens
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve_first
 

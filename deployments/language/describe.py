@@ -14,9 +14,8 @@ from pydantic import Field
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput
-from vision.language.prompt import opening, repair
 from vision.language.providers import AnswerUnusable, Providers, ProviderUnavailable
-from vision.language.review import Answer, Question, read_review
+from vision.language.review import Answer, Question, opening, read_review, repair
 
 _IMAGE_URL: Final = re.compile(r"https://[^\s/]+|data:image/(jpeg|png|webp|gif);base64,[A-Za-z0-9+/]")
 _TRIES: Final = 2

@@ -21,8 +21,7 @@ from vision.engines import Engine
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import decode
 from vision.muzzle.checkpoint import trained_ensemble
-from vision.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, MuzzleEncoding
-from vision.muzzle.members import Ensemble, default_ensemble
+from vision.muzzle.ensemble import CODE_LENGTH, MEMBER_IDS, Ensemble, MuzzleEncoding, default_ensemble
 from vision.muzzle.photo import SIDE, described, muzzle_pixels
 from vision.muzzle.texture import TextureBackbone
 from vision.weights import resolve, resolve_first

@@ -18,8 +18,7 @@ from pydantic import Field
 from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
-from vision.quality.brisque_features import features
-from vision.quality.brisque_svm import Svr, load_svr
+from vision.quality.brisque import Svr, features, load_svr
 from vision.weights import Weights, resolve_first
 
 Features = NDArray[np.float64]

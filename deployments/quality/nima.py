@@ -23,7 +23,6 @@ from deployments.serving.stage import SharedImage, StageRef
 from vision.engines import Engine
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
-from vision.quality.nima_weights import read_layers
 from vision.weights import Weights, WeightsUnavailable, registry, resolve_first
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
                 logger.warning("%s goes without the %s head: %s", self.key, head, error.message)
 
     def _make_module(self) -> "torch.nn.Module":
-        from vision.networks.mobilenet_v1 import Heads, build
+        from vision.networks.mobilenet_v1 import Heads, build, read_layers
 
         try:
             return Heads([build(read_layers(path)) for path in self._paths()]).eval()

@@ -20,7 +20,7 @@ from pydantic import PositiveInt
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput
-from vision.shots.motion import Motion, Motions
+from vision.shots.movement import Motion, Motions
 
 SMALLEST_SIDE: Final = 32
 LARGEST_SIDE: Final = 1024

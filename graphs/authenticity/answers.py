@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from deployments.forensics.signal import Signals
-from deployments.forensics.temporal import Temporal
 from deployments.forensics.visual import Visual
 from graphs.authenticity import explanation, models
 from graphs.authenticity.errors import UndecodableMedia
@@ -18,6 +17,7 @@ from graphs.authenticity.uploads import Handed
 from graphs.web.context import Clock
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face
+from vision.forensics.temporal import Temporal
 
 STEADY: Final = 0.4
 TREMBLES: Final = 0.7

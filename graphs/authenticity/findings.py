@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from deployments.forensics.signal import Signals
-from deployments.forensics.temporal import Temporal
 from deployments.forensics.visual import Visual
 from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
 from vision.faces.face import Face
+from vision.forensics.temporal import Temporal
 
 logger = logging.getLogger("ray.serve")
 

@@ -11,7 +11,7 @@ from graphs.authenticity.results import Results
 from graphs.authenticity.uploads import Handed
 from graphs.web.context import Clock, Context
 from graphs.web.images import ImageDecoder
-from vision.forensics.jpeg import luma_table
+from vision.forensics.compression import luma_table
 from vision.images import decode
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployments.forensics.temporal import TEMPORAL, Temporal
+from deployments.forensics.temporal import TEMPORAL
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.stage import share
@@ -17,6 +17,7 @@ from graphs.authenticity.uploads import Handed
 from graphs.authenticity.voices import listen
 from graphs.web.context import Context, task_group
 from vision.errors import InvalidInput, ModelNotLoaded, ProcessingFailed, StageUnavailable
+from vision.forensics.temporal import Temporal
 from vision.images import Pixels
 from vision.media.reader import StreamFacts
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.forensics.temporal import FaceTrack
-from vision.faces.alignment import align, similarity_transform
-from vision.faces.face import Face
+from vision.faces.face import Face, align, similarity_transform
+from vision.forensics.temporal import FaceTrack
 from vision.images import Pixels
 
 SAME = 0.3

@@ -20,7 +20,7 @@ from graphs.web.context import task_group
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
-from vision.shots.motion import Motion, Motions
+from vision.shots.movement import Motion, Motions
 from vision.shots.transitions import MARGIN, WINDOW, Probabilities, Window
 
 logger = logging.getLogger("ray.serve")

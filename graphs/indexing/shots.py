@@ -25,7 +25,8 @@ from graphs.web.context import Context, task_group
 from stores import derived
 from stores.records import Vector
 from stores.shots import Shot, Transition
-from vision.embed.embedding import ClipEmbedding, Embedding
+from vision.embed.backbones import Embedding
+from vision.embed.clip import ClipEmbedding
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import Face
 from vision.faces.tracking import Detections

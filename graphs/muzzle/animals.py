@@ -38,7 +38,7 @@ from graphs.muzzle.verdicts import (
 from graphs.web.context import Context
 from stores.animals import Animal, animal_key
 from vision.errors import InvalidInput, StageError
-from vision.muzzle.encoding import MuzzleEncoding
+from vision.muzzle.ensemble import MuzzleEncoding
 
 logger = logging.getLogger("ray.serve")
 

@@ -13,7 +13,7 @@ from graphs.web.context import Context, task_group
 from graphs.web.images import from_base64
 from graphs.web.uploads.spool import base_name
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
-from vision.muzzle.encoding import MuzzleEncoding
+from vision.muzzle.ensemble import MuzzleEncoding
 
 SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 

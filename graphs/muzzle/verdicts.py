@@ -25,7 +25,7 @@ from graphs.muzzle.schemas import (
     PredictSummary,
     ReferenceVsProbe,
 )
-from vision.muzzle.encoding import MuzzleEncoding, Thresholds
+from vision.muzzle.ensemble import MuzzleEncoding, Thresholds
 
 CONTRACT: Final = Thresholds(cosine=0.62, distance=0.85, mutual=0.40)
 

@@ -21,7 +21,7 @@ from graphs.muzzle.texts import ENCODE_DESCRIPTION, FILES_RESPONSES, PHOTO_RESPO
 from graphs.muzzle.verdicts import domain_check, limits_of, predicted
 from graphs.web.context import Context
 from vision.errors import InvalidInput
-from vision.muzzle.encoding import MuzzleEncoding
+from vision.muzzle.ensemble import MuzzleEncoding
 
 MOST_PHOTOS = 12
 CODE_PLACES = 6

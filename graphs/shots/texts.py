@@ -13,7 +13,8 @@ from deployments.embed.sentence import SENTENCE
 from graphs.web.context import Context
 from stores.records import Vector
 from stores.shots import Shot, folded
-from vision.embed.embedding import ClipEmbedding, SentenceEmbedding
+from vision.embed.clip import ClipEmbedding
+from vision.embed.sentence import SentenceEmbedding
 from vision.errors import ModelNotLoaded, StageUnavailable
 from vision.quality.framing import UNDETERMINED
 

@@ -29,7 +29,7 @@ from ops.bench.report import processor
 from ops.calibration.error_rates import Rate, rate
 from ops.training.photos import SUFFIXES, blank_pictures, find_photos
 from vision.errors import StageError
-from vision.muzzle.encoding import MuzzleEncoding
+from vision.muzzle.ensemble import MuzzleEncoding
 
 CAVEATS = (
     "Limits of these numbers:",

@@ -50,7 +50,7 @@ from stores.open import open_objects
 from vision.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
 from vision.images import Pixels
 from vision.media.reader import VideoReader
-from vision.shots.motion import Motions
+from vision.shots.movement import Motions
 
 logger = logging.getLogger("ray.serve")
 

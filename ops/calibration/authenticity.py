@@ -22,7 +22,7 @@ from ops.bench import altered
 from ops.bench.authenticity import auc, labelled
 from vision.forensics import voices
 from vision.forensics.calibration import AASIST, GHOSTS, MESONET, Calibration
-from vision.forensics.jpeg import luma_table
+from vision.forensics.compression import luma_table
 from vision.images import decode
 
 Pairs = list[tuple[bool, float]]

@@ -31,7 +31,7 @@ from ops.training.verification import (
 )
 from vision.errors import StageError
 from vision.images import decode
-from vision.muzzle.members import Domain, projected, save_calibration
+from vision.muzzle.ensemble import Domain, projected, save_calibration
 
 Array = NDArray[np.float32]
 

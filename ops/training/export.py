@@ -11,8 +11,7 @@ import yaml
 from graphs.muzzle.verdicts import CONTRACT
 from ops.training.features import FeatureExtractor
 from vision.muzzle.checkpoint import CARD, TENSORS, CalibratedThresholds, Card, save_member
-from vision.muzzle.encoding import CODE_LENGTH
-from vision.muzzle.members import Ensemble
+from vision.muzzle.ensemble import CODE_LENGTH, Ensemble
 from vision.muzzle.photo import described
 
 

@@ -18,7 +18,7 @@ from ops.training.photos import LabelledPhoto
 from vision.embed.backbones import load_backbone
 from vision.engines import EngineName, build_engine
 from vision.images import Pixels
-from vision.muzzle.encoding import MEMBER_IDS
+from vision.muzzle.ensemble import MEMBER_IDS
 from vision.muzzle.photo import CLIP_LIMIT, WHOLE, Crop, described, muzzle_pixels
 from vision.muzzle.texture import TextureBackbone
 from vision.weights import resolve_first

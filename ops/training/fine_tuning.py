@@ -17,8 +17,7 @@ from ops.training.heads import animals_and_views, triplet_loss
 from ops.training.loop import start_ray
 from ops.training.photos import LabelledPhoto
 from vision.embed.backbones import load_backbone
-from vision.muzzle.encoding import MEMBER_IDS
-from vision.muzzle.members import calibration, projections
+from vision.muzzle.ensemble import MEMBER_IDS, calibration, projections
 from vision.muzzle.texture import TextureBackbone
 from vision.weights import resolve_first
 

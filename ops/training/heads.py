@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ops.training.features import ViewFeatures
-from vision.muzzle.encoding import MEMBER_IDS
-from vision.muzzle.members import Domain, Ensemble, Member, affine, projections
+from vision.muzzle.ensemble import MEMBER_IDS, Domain, Ensemble, Member, affine, projections
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ import numpy as np
 
 from ops.training.features import ViewFeatures
 from ops.training.heads import HeadConfig, Heads, training_rows, without_animals
-from vision.muzzle.members import Domain
+from vision.muzzle.ensemble import Domain
 
 if TYPE_CHECKING:
     import torch

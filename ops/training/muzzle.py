@@ -29,8 +29,7 @@ from ops.training.heads import HeadConfig, Heads, Mining
 from ops.training.loop import FINAL, fold_domain, fold_file, run_of, start_ray, train_folds
 from ops.training.photos import find_photos
 from ops.training.verification import REFERENCES, HeldOut, dataset_of
-from vision.muzzle.encoding import MEMBER_IDS
-from vision.muzzle.members import Domain, Ensemble, calibration, projected
+from vision.muzzle.ensemble import MEMBER_IDS, Domain, Ensemble, calibration, projected
 
 DEFAULTS: Final = HeadConfig()
 BEFORE, AFTER = "#b5523b", "#2f6f9f"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from graphs.muzzle.verdicts import CONTRACT
 from ops.calibration.error_rates import Scores, Verification
 from vision.muzzle.checkpoint import CalibratedThresholds
-from vision.muzzle.members import Ensemble
+from vision.muzzle.ensemble import Ensemble
 
 Codes = NDArray[np.float32]
 Kinds = tuple[list[float], list[float]]

@@ -11,7 +11,7 @@ import ray
 from ops.training.heads import HeadConfig
 from ops.training.loop import FINAL, fold_file, run_of
 from ops.training.muzzle import fit
-from vision.muzzle.encoding import MEMBER_IDS
+from vision.muzzle.ensemble import MEMBER_IDS
 
 ANIMALS = [f"herd/cow_{number}" for number in range(3) for _ in range(4)]
 

@@ -11,7 +11,7 @@ from deployments.analysis.nearest import NearestAssets
 from deployments.serving.stored import StoredPictures
 from deployments.serving.vector_search import VectorSearch
 from tests.dummies.dummy import Dummy
-from vision.embed.embedding import Embedding
+from vision.embed.backbones import Embedding
 from vision.errors import InvalidMedia
 from vision.images import decode
 

@@ -10,8 +10,7 @@ from tests.dummies.assets import Closable, thumbnail
 from tests.dummies.dummy import Dummy
 from vision.errors import InvalidMedia, ModelNotLoaded
 from vision.images import decode
-from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding, Thresholds
-from vision.muzzle.members import projections
+from vision.muzzle.ensemble import MEMBER_IDS, MuzzleEncoding, Thresholds, projections
 from vision.muzzle.photo import muzzle_pixels
 
 LIMIT = 0.5

@@ -9,7 +9,7 @@ from deployments.people.emotion import Emotion
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Rating, Ratings
 from tests.dummies.dummy import Dummy
-from vision.embed.embedding import ClipEmbedding
+from vision.embed.clip import ClipEmbedding
 from vision.errors import InvalidInput
 from vision.faces.face import Face
 from vision.images import Pixels

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.dummies.dummy import Dummy
-from vision.embed.embedding import ClipEmbedding, SentenceEmbedding, TextNotSupported
+from vision.embed.clip import ClipEmbedding, TextNotSupported
+from vision.embed.sentence import SentenceEmbedding
 from vision.errors import StageError
 from vision.images import Pixels
 

@@ -23,8 +23,8 @@ from deployments.embed.clip import CLIP_MODEL, Clip, Config
 from deployments.embed.dinov3 import CHAIN, Dinov3
 from deployments.embed.dinov3 import Config as DinoConfig
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, decimals, least_cosine
-from vision.embed.embedding import ClipEmbedding, Embedding, TextNotSupported
-from vision.embed.towers import ClipTowers
+from vision.embed.backbones import Embedding
+from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported
 from vision.engines import MIN_COSINE
 from vision.images import decode
 from vision.preprocess import Preprocess

@@ -21,9 +21,8 @@ from ops.calibration.error_rates import Verification
 from ops.calibration.faces import read_pairs
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, decimals, least_cosine
 from vision.errors import InvalidInput, ModelNotLoaded
-from vision.faces.alignment import align, similarity_transform
 from vision.faces.calibration import face_cosine, similarity_percentage
-from vision.faces.face import Face
+from vision.faces.face import Face, align, similarity_transform
 from vision.images import Pixels, decode
 from vision.weights.store import store
 

@@ -20,7 +20,7 @@ from ops.training.verification import measured, pair_scores, template_scores
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, decimals, least_cosine
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels, decode
-from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding
+from vision.muzzle.ensemble import MEMBER_IDS, MuzzleEncoding
 from vision.muzzle.photo import muzzle_pixels
 from vision.weights.store import store
 

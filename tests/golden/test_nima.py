@@ -18,7 +18,7 @@ from deployments.quality.nima import Config, Nima, Rating, Ratings
 from tests.tolerances import FP32_DEEP, FP64, assert_close
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels, decode
-from vision.quality.nima_weights import read_layers
+from vision.networks.mobilenet_v1 import read_layers
 from vision.weights.store import store
 
 pytestmark = [

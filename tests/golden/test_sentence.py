@@ -5,7 +5,7 @@ import pytest
 
 from deployments.embed.sentence import CHAIN, Config, Sentence
 from tests.tolerances import FP32, FP32_DEEP, assert_close, decimals
-from vision.embed.embedding import SentenceEmbedding
+from vision.embed.sentence import SentenceEmbedding
 from vision.weights import WeightsUnavailable, resolve
 
 pytestmark = pytest.mark.numeric

@@ -11,7 +11,7 @@ import pytest
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.harness import settings_in
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
-from vision.muzzle.encoding import Thresholds
+from vision.muzzle.ensemble import Thresholds
 
 REFERENCES = [text(muzzle(1, photo)) for photo in range(3)]
 

@@ -26,7 +26,7 @@ from tests.dummies.video import DummyCuts
 from tests.graphs.harness import configured
 from tests.graphs.indexing import IndexService, film, index_service
 from tests.graphs.samples import picture
-from vision.embed.embedding import ClipEmbedding
+from vision.embed.clip import ClipEmbedding
 from vision.errors import InvalidInput
 from vision.shots.tags import ZERO_SHOT
 

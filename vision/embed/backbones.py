@@ -24,6 +24,15 @@ MEANS = Path(__file__).parents[2] / "configs" / "reference_means.npz"
 Array = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """``raw`` and ``unit``: float32[384]; ``model_version`` names the weights that made them."""
+
+    raw: NDArray[np.float32]
+    unit: NDArray[np.float32]
+    model_version: str
+
+
 @dataclass
 class Backbone:
     """Weights with everything needed to turn pictures into 384-d features."""

@@ -5,6 +5,7 @@ all-MiniLM-L6-v2 of sentence-transformers (Reimers and Gurevych 2019, https://ar
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,6 +24,14 @@ Tokens = NDArray[np.int64]
 DIMENSIONS: Final = 384
 MAX_TOKENS: Final = 256
 """Tokens of a text, its two ends included; what comes after them is cut off."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SentenceEmbedding:
+    """``vector``: float32[384] of length 1; ``model_version`` names the weights that made it."""
+
+    vector: NDArray[np.float32]
+    model_version: str
 
 
 class SentenceEncoder:

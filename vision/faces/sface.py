@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.engines import has_bf16
-from vision.faces.alignment import SIZE
-from vision.faces.face import Pixels
+from vision.faces.face import SIZE, Pixels
 
 if TYPE_CHECKING:
     import onnx

@@ -1,7 +1,7 @@
-"""The networks that forensics/visual can serve: how each is fed and read.
+"""The networks that forensics/visual serves, and the reading of labels that they share with those of forensics/voice.
 
 A network gets a face turned upright by its landmarks, with ``MARGIN`` times the surroundings of the crop that
-recognition uses: from above the brows to below the chin, ears and blending border included.
+recognition uses: from above the brows to below the chin, with the ears and the blending border.
 """
 
 from typing import Final, Protocol
@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.engines import BuildEngine, Engine, TorchEngine
-from vision.faces.alignment import SAMPLES, SIZE, TEMPLATE, scale_of, similarity_transform
-from vision.faces.face import Face
+from vision.errors import ModelNotLoaded
+from vision.faces.face import SAMPLES, SIZE, TEMPLATE, Face, scale_of, similarity_transform
 from vision.forensics.calibration import MESONET, Calibration
-from vision.forensics.labels import fake_log_odds, fake_outputs
 from vision.images import Pixels
 from vision.preprocess import Preprocess
 from vision.quality.blur import laplacian_variance
@@ -23,6 +22,10 @@ from vision.weights.checkpoint import classifier_module, read_json
 Array = NDArray[np.float32]
 
 MARGIN: Final = 1.5
+FAKE: Final = ("fake", "deepfake", "ai", "artificial", "synthetic", "manipulated", "spoof", "spoofed", "generated")
+REAL: Final = ("real", "realism", "authentic", "human", "natural", "genuine", "bonafide", "bona")
+SURE: Final = 1e-6
+"""A probability of a classifier is kept so far from 0 and 1."""
 
 
 class Classifier(Protocol):
@@ -145,3 +148,29 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
         whole[:, :2] /= factor
     cut: Pixels = cv2.warpAffine(image, whole, (size, size), flags=cv2.INTER_LINEAR)
     return cut
+
+
+def fake_outputs(weights: Weights) -> list[int]:
+    """Which outputs mean fake, by the labels in ``config.json``.
+
+    Raises ModelNotLoaded where there is a label that means neither, or none of one kind.
+    """
+    config = read_json(weights, "config.json")
+    labels = {int(index): str(label).lower() for index, label in config.get("id2label", {}).items()}
+    words = {index: label.replace("-", " ").replace("_", " ").split() for index, label in labels.items()}
+    fake = [index for index, parts in words.items() if any(part in FAKE for part in parts)]
+    real = [index for index, parts in words.items() if any(part in REAL for part in parts) and index not in fake]
+    if not fake or not real or len(fake) + len(real) != len(labels):
+        told = ", ".join(labels.values()) or "nothing by name"
+        raise ModelNotLoaded(f"{weights.name} tells {told} apart, not real from fake.")
+    return fake
+
+
+def fake_log_odds(outputs: Array, fake: list[int]) -> Array:
+    """Logits, float32[n, labels] → log-odds of any of the fake ones, float32[n]."""
+    logits = outputs.astype(np.float64)
+    chances = np.exp(logits - logits.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    together = np.clip(chances[:, fake].sum(1), SURE, 1 - SURE)
+    odds: Array = np.log(together / (1 - together)).astype(np.float32)
+    return odds

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.images import opened
+
 Grey = NDArray[np.float32]
 Luma = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -35,6 +37,9 @@ MODES: Final = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
 LEAST_VALUES: Final = 400
 LARGEST: Final = 30
 MOST_BLOCKS: Final = 40_000
+ORIENTATION_TAG: Final = 0x0112
+STEPS: Final = 64
+"""Of a quantisation table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,3 +153,17 @@ def _coefficients(luma: Luma) -> NDArray[np.float32]:
     step = max(1, len(cut) // MOST_BLOCKS)
     coefficients: NDArray[np.float32] = dctn(cut[::step].astype(np.float32) - 128, axes=(1, 2), norm="ortho")
     return coefficients
+
+
+def luma_table(data: bytes, max_pixels: int) -> tuple[int, ...] | None:
+    """The 64 steps, row by row, by which the luminance was quantised; None for what is no JPEG.
+
+    None too for a picture that is turned when it is shown: its blocks lie elsewhere then. Raises as ``opened``.
+    """
+    with opened(data, max_pixels) as image:
+        tables = getattr(image, "quantization", None)
+        if not tables or image.getexif().get(ORIENTATION_TAG, 1) != 1:
+            return None
+        first = min(tables)
+        steps = tuple(int(step) for step in tables[first])
+    return steps if len(steps) == STEPS and min(steps) > 0 else None

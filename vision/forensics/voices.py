@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vision.engines import BuildEngine, Engine
 from vision.errors import ModelNotLoaded
 from vision.forensics.calibration import AASIST, Calibration
-from vision.forensics.labels import fake_log_odds, fake_outputs
+from vision.forensics.classifiers import fake_log_odds, fake_outputs
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 

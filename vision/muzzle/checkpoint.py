@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vision.errors import ModelNotLoaded
-from vision.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, Thresholds
-from vision.muzzle.members import Domain, Ensemble, Member
+from vision.muzzle.ensemble import CODE_LENGTH, MEMBER_IDS, Domain, Ensemble, Member, Thresholds
 from vision.muzzle.photo import described
 from vision.weights import Weights, WeightsUnavailable, resolve
 

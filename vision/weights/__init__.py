@@ -1,9 +1,18 @@
 """Weights: from a name of ``configs/models.yaml`` to verified files. No torch and no Ray in here."""
 
-from vision.weights.inventory import Checked, verify, whereabouts
 from vision.weights.registry import Model, Registry, load_registry, registry, validate_registry
 from vision.weights.sources import Progress, SourceError
-from vision.weights.store import Store, Weights, WeightsUnavailable, resolve, resolve_first, store
+from vision.weights.store import (
+    Checked,
+    Store,
+    Weights,
+    WeightsUnavailable,
+    resolve,
+    resolve_first,
+    store,
+    verify,
+    whereabouts,
+)
 
 __all__ = [
     "Checked",

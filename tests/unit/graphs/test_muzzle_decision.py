@@ -20,7 +20,7 @@ from graphs.muzzle.verdicts import (
     predicted,
     ranked,
 )
-from vision.muzzle.encoding import MEMBER_IDS, MuzzleEncoding, Thresholds
+from vision.muzzle.ensemble import MEMBER_IDS, MuzzleEncoding, Thresholds
 
 LIMITS = Limits(cosine=0.62, distance=0.85, mutual=0.40, variance=0.005, consistency=0.20, margin=0.05)
 Codes = NDArray[np.float32]

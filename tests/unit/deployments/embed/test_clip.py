@@ -18,9 +18,7 @@ from deployments.embed import dinov3
 from deployments.embed.clip import CHAIN, CLIP_MODEL, Clip, Config, shrunk
 from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32, FP32_DOT, FP32_NETWORK, assert_close, decimals
-from vision.embed.embedding import ClipEmbedding, TextNotSupported
-from vision.embed.projected import isometry
-from vision.embed.towers import ClipTowers
+from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported, isometry
 from vision.engines import MIN_COSINE, EngineName
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.weights import Registry, Weights

@@ -10,8 +10,7 @@ from transformers import BertConfig, BertModel
 from deployments.embed import sentence
 from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence
 from tests.tolerances import FP32, FP32_NETWORK, assert_close
-from vision.embed.embedding import SentenceEmbedding
-from vision.embed.sentence import padded, pooled
+from vision.embed.sentence import SentenceEmbedding, padded, pooled
 from vision.errors import InvalidInput
 from vision.weights import Weights
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 from deployments.forensics.signal import Config, SignalAnalyzer, Signals, measure
 from vision.errors import InvalidInput
-from vision.forensics.compression import compression, double_compression
-from vision.forensics.jpeg import luma_table
+from vision.forensics.compression import compression, double_compression, luma_table
 from vision.forensics.noise import noise, variance
 from vision.forensics.spectrum import azimuthal, detail
 from vision.images import Pixels, decode

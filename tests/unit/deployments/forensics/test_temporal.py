@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deployments.forensics.temporal import FaceTrack, Temporal, TemporalAnalyzer
+from deployments.forensics.temporal import TemporalAnalyzer
 from deployments.serving.stage import StageConfig
 from vision.errors import InvalidInput
-from vision.faces.alignment import TEMPLATE
-from vision.forensics.blinks import blinks
+from vision.faces.face import TEMPLATE
+from vision.forensics.temporal import FaceTrack, Temporal, blinks
 
 LOOKS = 60
 

@@ -18,8 +18,7 @@ from deployments.forensics.visual import Config, Crops, Visual, VisualDetector
 from tests.tolerances import FP32_NETWORK
 from vision.engines import BuildEngine, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded
-from vision.faces.alignment import SIZE, TEMPLATE
-from vision.faces.face import Face
+from vision.faces.face import SIZE, TEMPLATE, Face
 from vision.forensics.classifiers import MARGIN, TransformersClassifier, upright
 from vision.images import Pixels
 from vision.networks.aasist import SAMPLES, Aasist

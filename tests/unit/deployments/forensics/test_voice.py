@@ -28,7 +28,7 @@ from tests.tolerances import FP32_NETWORK, FP64, assert_close
 from vision.engines import EngineName, build_engine
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.forensics.calibration import sigmoid
-from vision.forensics.labels import fake_outputs
+from vision.forensics.classifiers import fake_outputs
 from vision.forensics.voices import RATE, SAMPLES, TransformersVoice, VoiceNetwork, load_network
 from vision.weights import Weights
 

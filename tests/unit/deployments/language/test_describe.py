@@ -20,14 +20,13 @@ from deployments.language.describe import Config, Describe
 from deployments.serving.catalog import local_handle
 from tests.unit.deployments.language.llm_provider import GOOD, KEY, MODELS, QUESTION, REVIEW, Provider
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
-from vision.language.prompt import RUBRIC
 from vision.language.providers import (
     AnswerUnusable,
     ProviderKeyMissing,
     ProviderRejected,
     ProviderUnavailable,
 )
-from vision.language.review import Answer, Question, review_schema
+from vision.language.review import RUBRIC, Answer, Question, review_schema
 
 
 @pytest.fixture

@@ -13,8 +13,16 @@ from tests.tolerances import FP32, FP32_DOT, assert_close, decimals
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.muzzle import checkpoint
 from vision.muzzle.checkpoint import CARD, TENSORS, CalibratedThresholds, Card, save_member, trained_ensemble
-from vision.muzzle.encoding import MEMBER_IDS
-from vision.muzzle.members import CALIBRATION, Domain, Member, affine, default_ensemble, projected, projections
+from vision.muzzle.ensemble import (
+    CALIBRATION,
+    MEMBER_IDS,
+    Domain,
+    Member,
+    affine,
+    default_ensemble,
+    projected,
+    projections,
+)
 from vision.muzzle.photo import Crop, described, muzzle_pixels, normalized
 from vision.weights.registry import Registry
 from vision.weights.store import Store

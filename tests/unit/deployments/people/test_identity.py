@@ -13,8 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deployments.people.identity import Config, FaceRecognizer, FaceVector
 from tests.tolerances import FP32, assert_close
-from vision.faces.alignment import TEMPLATE
-from vision.faces.face import Face
+from vision.faces.face import TEMPLATE, Face
 from vision.faces.sface import plain_network
 from vision.images import Pixels
 

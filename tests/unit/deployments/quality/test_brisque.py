@@ -12,8 +12,7 @@ from deployments.quality.brisque import Brisque, Config, Distortion
 from tests.tolerances import FP32, FP64, assert_close
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.images import Pixels
-from vision.quality.brisque_features import RGB2GRAY, features, halved, mscn, statistics
-from vision.quality.brisque_svm import RANGES, Svr, load_svr
+from vision.quality.brisque import RANGES, RGB2GRAY, Svr, features, halved, load_svr, mscn, statistics
 
 pytestmark = pytest.mark.numeric
 

@@ -19,8 +19,7 @@ from tests.tolerances import FP32_DEEP, FP64, assert_close
 from vision.engines import TorchEngine
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
-from vision.networks.mobilenet_v1 import BLOCKS, Heads, MobileNetV1, build
-from vision.quality.nima_weights import read_layers
+from vision.networks.mobilenet_v1 import BLOCKS, Heads, MobileNetV1, build, read_layers
 from vision.weights import Weights
 
 pytestmark = pytest.mark.numeric

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from deployments.shots.camera import Camera, Config, FrameRun, corners, motions
 from vision.errors import InvalidInput
-from vision.shots.motion import Motion, Motions
+from vision.shots.movement import Motion, Motions
 
 WIDTH, HEIGHT = 320, 180
 Frame = NDArray[np.uint8]

@@ -31,8 +31,7 @@ from ops.training.verification import (
     template_scores,
 )
 from tests.tolerances import FP32, FP32_DOT, decimals
-from vision.muzzle.encoding import MEMBER_IDS
-from vision.muzzle.members import Domain, projected
+from vision.muzzle.ensemble import MEMBER_IDS, Domain, projected
 
 pytestmark = pytest.mark.numeric
 

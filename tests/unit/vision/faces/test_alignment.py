@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from tests.tolerances import FP64
 from vision.errors import InvalidInput
-from vision.faces.alignment import SIZE, TEMPLATE, align, misfit, scale_of, similarity_transform
-from vision.faces.face import Pixels, Point
+from vision.faces.face import SIZE, TEMPLATE, Pixels, Point, align, misfit, scale_of, similarity_transform
 
 pytestmark = pytest.mark.numeric
 

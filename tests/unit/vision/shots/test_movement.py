@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vision.shots.motion import Motion, Motions
-from vision.shots.movement import Movement, classify
+from vision.shots.movement import Motion, Motions, Movement, classify
 
 RADIUS = float(np.sqrt((16**2 + 9**2) / 12) / 16)
 """Root mean square distance of a frame's points from its middle, in widths, at 16:9."""

@@ -27,7 +27,7 @@ from transformers import (
 
 from vision.embed import sentence
 from vision.embed.backbones import load_backbone
-from vision.embed.towers import ClipTowers
+from vision.embed.clip import ClipTowers
 from vision.engines import build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces import expressions

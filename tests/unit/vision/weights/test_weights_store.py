@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import vision.weights.lock
+import vision.weights.cache
 from configs.settings import settings
 from tests.unit.vision.weights.weights_helpers import Server, hub_source, model, plain_url, registry, sha256, url_store
 from vision.errors import ModelNotLoaded
@@ -80,12 +80,12 @@ def test_a_folder_without_a_registered_hash_is_not_trusted(folder: Path) -> None
 def test_a_download_is_reused_and_hashed_only_when_it_changed(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: list[str] = []
-    real = vision.weights.lock.digest
-    monkeypatch.setattr(vision.weights.lock, "digest", lambda path: hashed.append(path.name) or real(path))
     server.add("w.bin", CONTENT)
     use = url_store(server.base, tmp_path, CONTENT)
     first = use.resolve("tiny")
+    hashed: list[str] = []
+    real = vision.weights.cache.digest
+    monkeypatch.setattr(vision.weights.cache, "digest", lambda path: hashed.append(path.name) or real(path))
     assert first.path == tmp_path / "tiny"
     assert use.resolve("tiny") == first
     assert hashed == []

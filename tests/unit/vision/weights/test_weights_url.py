@@ -7,7 +7,7 @@ import pytest
 from tests.unit.vision.weights.weights_helpers import COMMIT, Server, plain_url, sha256, url_store
 from vision.weights import SourceError, WeightsUnavailable
 from vision.weights.registry import FileSpec
-from vision.weights.url import ATTEMPTS, fetch_url
+from vision.weights.sources import ATTEMPTS, fetch_url
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHUNK = 1 << 18

@@ -1,18 +1,22 @@
-"""The 36 features of BRISQUE: natural scene statistics of a grey picture at two scales.
+"""BRISQUE: 36 natural scene statistics of a grey image at two scales, and the regression from them to a score.
 
 Mittal, Moorthy and Bovik 2012, No-Reference Image Quality Assessment in the Spatial Domain
-(https://doi.org/10.1109/TIP.2012.2214050), number by number as their MATLAB release has them: grey by ``rgb2gray``,
+(https://doi.org/10.1109/TIP.2012.2214050), number by number as in their MATLAB release: grey by ``rgb2gray``,
 mean-subtracted contrast-normalised (MSCN) coefficients over a 7x7 Gaussian window with zeros beyond the border, a
-generalised Gaussian fitted to them and an asymmetric one (AGGD) to each of their products with four neighbours, the
-picture's opposite edges being neighbours too, and all that again at half the size by bicubic ``imresize``.
+generalised Gaussian fitted to them and an asymmetric one (AGGD) to each of their products with four neighbours, where
+opposite edges of the image count as neighbours, and all of that again at half the size by bicubic ``imresize``. The
+score is an epsilon support vector regression with an RBF kernel, read from a model file of LIBSVM (Chang and Lin 2011):
+Σ coefficientᵢ · exp(−γ‖x − vectorᵢ‖²) − ρ.
 
-Computed in float32, in bands of rows that stay in the processor's cache; sums are float64. It takes about 7 bytes of
-memory a pixel.
+Features are computed in float32, in bands of rows that stay in the processor's cache; sums are float64. That takes
+about 7 bytes of memory a pixel.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +39,23 @@ BAND_PIXELS = 1 << 17
 
 Plane = NDArray[np.float32]
 Sums = NDArray[np.float64]
+FEATURES = 36
+# Smallest and largest value of each feature over the training set: the file "allrange" of the BRISQUE release.
+# Features are scaled to -1..1 of these, and may lie outside.
+RANGES = np.array(
+    [
+        *[(0.338, 10), (0.017204, 0.806612)],
+        *[(0.236, 1.642), (-0.123884, 0.20293), (0.000155, 0.712298), (0.001122, 0.470257)],
+        *[(0.244, 1.641), (-0.123586, 0.179083), (0.000152, 0.710456), (0.000975, 0.470984)],
+        *[(0.249, 1.555), (-0.135687, 0.100858), (0.000174, 0.684173), (0.000913, 0.534174)],
+        *[(0.258, 1.561), (-0.143408, 0.100486), (0.000179, 0.685696), (0.000888, 0.536508)],
+        *[(0.471, 3.264), (0.012809, 0.703171)],
+        *[(0.218, 1.046), (-0.094876, 0.187459), (1.5e-05, 0.442057), (0.001272, 0.40803)],
+        *[(0.222, 1.042), (-0.115772, 0.162604), (1.6e-05, 0.444362), (0.001374, 0.40243)],
+        *[(0.227, 0.996), (-0.117188, 0.098323), (3e-05, 0.531903), (0.001122, 0.369589)],
+        *[(0.228, 0.99), (-0.12243, 0.098658), (2.8e-05, 0.530092), (0.001118, 0.370399)],
+    ]
+).T
 
 
 def features(image: Pixels) -> NDArray[np.float64]:
@@ -155,3 +176,36 @@ def _shapes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     alphas = np.linspace(0.2, 10, 9801)
     ratios = [math.exp(2 * math.lgamma(2 / a) - math.lgamma(1 / a) - math.lgamma(3 / a)) for a in alphas.tolist()]
     return alphas, np.array(ratios)
+
+
+@dataclass(frozen=True, eq=False)
+class Svr:
+    """``vectors``: float64[n, 36]; ``coefficients``: float64[n]."""
+
+    vectors: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    gamma: float
+    rho: float
+
+    def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64[m, 36] as ``features`` gives them → float64[m]."""
+        low, high = RANGES
+        scaled = 2 * (features - low) / (high - low) - 1
+        distances = ((scaled[:, None] - self.vectors) ** 2).sum(2)
+        scores: NDArray[np.float64] = (np.exp(-self.gamma * distances) * self.coefficients).sum(1) - self.rho
+        return scores
+
+
+def load_svr(path: Path) -> Svr:
+    """Read a model file of LIBSVM. Raises ValueError for another kind of model."""
+    header, _, body = path.read_text(encoding="ascii").partition("\nSV\n")
+    values = dict(line.split(maxsplit=1) for line in header.splitlines())
+    if (values.get("svm_type"), values.get("kernel_type")) != ("epsilon_svr", "rbf"):
+        raise ValueError(f"{path.name} is no epsilon-SVR with an RBF kernel")
+    rows = [line.split() for line in body.splitlines()]
+    vectors = np.zeros((len(rows), FEATURES))
+    for vector, (_, *entries) in zip(vectors, rows, strict=True):
+        for entry in entries:
+            index, value = entry.split(":")
+            vector[int(index) - 1] = float(value)
+    return Svr(vectors, np.array([float(row[0]) for row in rows]), float(values["gamma"]), float(values["rho"]))

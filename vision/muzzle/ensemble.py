@@ -1,8 +1,8 @@
-"""The three models of the ensemble after their common backbone: affine maps of texture features to 128 numbers.
+"""The three models of the muzzle ensemble after their common backbone: affine maps of texture features to 128 numbers.
 
-Trained ones come from checkpoints. Without any, three fixed orthonormal projections serve: of features in units of
-their deviation over general pictures, less a share of the mean muzzle, so that the cosines of muzzles lie where the
-thresholds of the API expect them (``configs/muzzle_calibration.npz``, made by ``ops/calibration/muzzle.py``).
+Trained ones come from checkpoints (``checkpoint``). Without any, three fixed orthonormal projections serve: of features
+in units of their deviation over general pictures, less a share of the mean muzzle, so that the cosines of muzzles lie
+where the thresholds of the API expect them (``configs/muzzle_calibration.npz``, made by ``ops/calibration/muzzle.py``).
 """
 
 import hashlib
@@ -15,12 +15,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import ModelNotLoaded
-from vision.muzzle.encoding import CODE_LENGTH, MEMBER_IDS, Thresholds
 
+MEMBER_IDS: Final = (60, 62, 64)
+CODE_LENGTH: Final = 128
 Array = NDArray[np.float32]
-
 CALIBRATION: Final = Path(__file__).parents[2] / "configs" / "muzzle_calibration.npz"
 SEED: Final = 60_62_64
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Least cosine and greatest distance of a probe and its template, least mean cosine among references."""
+
+    cosine: float
+    distance: float
+    mutual: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MuzzleEncoding:
+    """Codes of one photo.
+
+    ``codes``: float32[n, 128], one row of length 1 for each of ``model_ids``, which are all of 60, 62 and 64 or those
+    that could be loaded. ``domain_distance``: 1 − cosine to the statistics of muzzles, 0 (alike) to 2; above
+    ``domain_limit`` the photo shows none. ``thresholds``: what the models were calibrated to, None without training.
+    Codes of different ``model_version`` are never compared.
+    """
+
+    model_ids: tuple[int, ...]
+    codes: NDArray[np.float32]
+    domain_distance: float
+    domain_limit: float
+    model_version: str
+    thresholds: Thresholds | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,15 +1,19 @@
-"""CLIP's two towers: how the checkpoint is read, fed and tokenised.
+"""CLIP's two towers, and what serves pictures in their place where the weights of CLIP are missing.
 
-CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020) puts pictures and texts into one space. A vector is the
-pooled output of its tower through that tower's linear projection.
+CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020) embeds pictures and texts in one space. A vector is the
+pooled output of its tower through that tower's linear projection. Without CLIP, a backbone of embed/dinov3 is projected
+to the same 512 dimensions; it takes no texts.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.embed.backbones import Backbone
+from vision.errors import ModelNotLoaded
 from vision.preprocess import Preprocess
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
@@ -22,6 +26,20 @@ Tokens = NDArray[np.int64]
 
 MODEL_IDS = {"clip-vit-base-patch32": "openai/clip-vit-base-patch32"}
 """By what name a model of models.yaml is known to the clients of the API."""
+FROM, TO = 384, 512
+SEED = 384_512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClipEmbedding:
+    """``vector``: float32[512] of length 1; ``model`` names what made it. Vectors of different models never compare."""
+
+    vector: NDArray[np.float32]
+    model: str
+
+
+class TextNotSupported(ModelNotLoaded):
+    """A text was to be embedded, and the model that serves has no text tower."""
 
 
 class ClipTowers:
@@ -117,3 +135,63 @@ class TextTower:
         with torch.inference_mode():
             embeds: Array = self._tower(input_ids=torch.from_numpy(codes).to(self._device)).text_embeds.cpu().numpy()
         return embeds
+
+
+def isometry() -> Array:
+    """A fixed matrix float32[384, 512] with orthonormal rows, the same everywhere.
+
+    ``x @ isometry()`` keeps every distance and every cosine. Computed in float64, where the rounding of one linear
+    algebra library or another is far below a float32; the sign of each row is fixed.
+    """
+    gaussian = np.random.Generator(np.random.PCG64(SEED)).standard_normal((TO, FROM))
+    q, r = np.linalg.qr(gaussian)
+    return np.asarray((q * np.sign(np.diag(r))).T, dtype=np.float32)
+
+
+class ProjectedBackbone:
+    """Features of a backbone minus their reference mean, embedded isometrically in 512 dimensions; pictures only."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+
+    @property
+    def model(self) -> str:
+        """What answers call the model."""
+        return f"{self.version}, projected to {TO}"
+
+    @property
+    def version(self) -> str:
+        """Name and hash of the weights."""
+        return self._backbone.version
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The backbone's own preprocessing."""
+        return self._backbone.preprocess
+
+    def make_image_module(self) -> "torch.nn.Module":
+        """A fresh torch module float32[N, 3, H, W] → float32[N, d]."""
+        return self._backbone.make_module()
+
+    def make_text_tower(self, device: str) -> None:
+        """None: no text goes into the space of these vectors."""
+
+    def finish(self, output: Array) -> Array:
+        """float32[N, d] of the image module → float32[N, 512]."""
+        centred: Array = self._backbone.project(output) - self._backbone.mean
+        projected: Array = centred @ self._isometry
+        return projected
+
+    @cached_property
+    def _isometry(self) -> Array:
+        return isometry()
+
+    def info(self) -> dict[str, Any]:
+        """What model-info says of the weights."""
+        return {
+            **self._backbone.info(),
+            "method": f"features of {self._backbone.weights.name}, centred, projected isometrically to {TO} dimensions",
+            "accuracy": (
+                "not CLIP: cosines are those of embed/dinov3, and an eps chosen for CLIP's does not hold for them"
+            ),
+        }

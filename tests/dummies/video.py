@@ -44,7 +44,7 @@ class DummyVideoFaces(Dummy[Pixels, tuple[Face, ...]]):
     def load(self) -> None:
         super().load()
         self.version = "dummy@00000001"
-        self.looks = 0
+        self.frames_seen = 0
         self.failing: list[StageError | Exception] = []
         """What the next frames end in."""
         self.hold_after: int | None = None
@@ -54,9 +54,9 @@ class DummyVideoFaces(Dummy[Pixels, tuple[Face, ...]]):
     def predict(self, item: Pixels) -> tuple[Face, ...]:
         if item.max() == 0:
             return ()
-        if self.hold_after is not None and self.looks >= self.hold_after:
+        if self.hold_after is not None and self.frames_seen >= self.hold_after:
             assert self.released.wait(30)
-        self.looks += 1
+        self.frames_seen += 1
         if self.failing:
             raise self.failing.pop(0)
         return seen_in(item)

@@ -143,8 +143,8 @@ def test_a_trace_goes_on_through_a_crossing(films: Two) -> None:
 
 
 def test_each_person_is_one_identity(films: Two) -> None:
-    found = [identities for seen in (films.first, films.second) for identities in seen.score.identities.values()]
-    assert all(len(identities) == 1 and None not in identities for identities in found)
+    people = [identities for seen in (films.first, films.second) for identities in seen.score.identities.values()]
+    assert all(len(identities) == 1 and None not in identities for identities in people)
     assert len(set.union(*films.first.score.identities.values())) == 4
     assert len(set.union(*films.second.score.identities.values())) == 4
 
@@ -162,9 +162,9 @@ def test_people_are_found_again_in_another_film(films: Two) -> None:
 def test_the_first_shared_frame_is_that_of_the_film(films: Two, place: int, pair: str) -> None:
     seen = (films.first, films.second)[place]
     wanted = seen.truth.shared(*pair)[0]
-    found = first_shared(seen.indexed, *(seen.score.identities[person] for person in pair))
-    assert found is not None
-    assert abs(found - wanted) <= 2
+    shared = first_shared(seen.indexed, *(seen.score.identities[person] for person in pair))
+    assert shared is not None
+    assert abs(shared - wanted) <= 2
 
 
 def test_some_never_meet(films: Two) -> None:

@@ -153,8 +153,8 @@ class IndexService(MediaService):
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    async def belongings(self, asset: Asset) -> list[str]:
-        """Keys of what is kept of a video beside its file, but for the keyframes of its shots."""
+    async def derived_objects(self, asset: Asset) -> list[str]:
+        """Keys of the derived objects of a video, but for the keyframes of its shots."""
         keys = [info.key async for info in self.context.objects.list(f"{asset.asset_id}/")]
         return [key for key in keys if "/shots/" not in key]
 

@@ -89,7 +89,7 @@ async def test_every_file_is_indexed_once_as_the_service_does_it(
     asset = (await service.context.documents.get_assets([str(a.asset_id)]))[str(a.asset_id)]
     assert (asset.kind, asset.frame_count) == ("video", 130)
     assert asset.filename in ("a.mp4", "b.mp4")  # both are read at the same time
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
     assert len((await service.ok(asset, "traces"))["traces"]) == 4
     # What the service is asked for now is done already, and the other way round.
     again = await service.post_index(asset)
@@ -256,7 +256,7 @@ async def test_a_cancelled_job_is_let_go(
     (file,) = (await bulk.run()).files
     assert (file.state, file.reason) == ("cancelled", "The job was cancelled.")
     assert [report.name for report in bulk.log.files] == [file.name]
-    assert await service.belongings(await service.add(long_film(30))) == []
+    assert await service.derived_objects(await service.add(long_film(30))) == []
 
 
 async def test_a_file_that_cannot_be_read_now_is_come_back_to(

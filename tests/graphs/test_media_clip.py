@@ -25,9 +25,9 @@ def played(answer: httpx.Response) -> Decoded:
     """A clip that must have come, decoded."""
     assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp2t"), answer.text
     assert answer.headers["cache-control"] == "public, max-age=86400"
-    found = decoded(answer.content)
-    assert (found.format, found.codecs["video"]) == ("mpegts", "h264")
-    return found
+    clip = decoded(answer.content)
+    assert (clip.format, clip.codecs["video"]) == ("mpegts", "h264")
+    return clip
 
 
 @pytest.mark.parametrize("name", VIDEOS)

@@ -62,12 +62,12 @@ async def test_a_video_is_indexed_once(service: IndexService) -> None:
         "frames": 130,
     }
     # Every second frame and the last of each shot: Ada in 31 and 21 of them, Bob in 20, Cyd in 16.
-    assert (service.faces.looks, job.result["detections"]) == (68, 88)
+    assert (service.faces.frames_seen, job.result["detections"]) == (68, 88)
     state = (await _details(service, asset.asset_id))["index"]
     assert (state["status"], state["cuts"], state["frames_apart"]) == ("succeeded", [60, 90], 2)
     assert (state["trace_count"], state["identity_count"]) == (4, 3)
     assert state["models"] == "dummy@00000001:0.7+dummy@00000002"
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
 
     again = await service.post_index(asset)
     assert (again["job_id"], again["status"]) == (asked["job_id"], "succeeded")
@@ -75,7 +75,7 @@ async def test_a_video_is_indexed_once(service: IndexService) -> None:
     assert answer.json()["result"] == job.result
 
 
-async def test_the_progress_is_told_by_frames(service: IndexService) -> None:
+async def test_progress_counts_frames(service: IndexService) -> None:
     asset = await service.add(film())
     service.faces.hold_after = 20
     job_id = (await service.post_index(asset))["job_id"]
@@ -142,19 +142,19 @@ async def test_a_killed_worker_is_taken_over_from_its_checkpoint(service: IndexS
     assert (killed.status, killed.attempts) == ("running", 1)
     parts = killed.checkpoint["parts"]
     assert killed.checkpoint == {"parts": parts, "next_frame": 100 * parts}
-    assert len(await service.belongings(asset)) >= parts
+    assert len(await service.derived_objects(asset)) >= parts
     assert await service.context.people.get_index(asset.asset_id) is None
 
     async with service.working():
         job = await service.ended(job_id)
     assert (job.status, job.attempts) == ("succeeded", 2)
-    assert service.faces.looks == 400 - 100 * parts
+    assert service.faces.frames_seen == 400 - 100 * parts
     assert job.result is not None
     assert (job.result["detections"], job.result["traces"], job.result["new_identities"]) == (400, 1, 1)
     (trace,) = (await service.ok(asset, "traces"))["traces"]
     assert (trace["first_frame"], trace["last_frame"], trace["face_count"]) == (0, 399, 400)
     assert len((await service.people("GET"))["identities"]) == 1
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
 
 
 async def test_a_job_that_stops_in_mid_index_finds_what_one_run_finds(service: IndexService) -> None:
@@ -172,25 +172,25 @@ async def test_a_job_that_stops_in_mid_index_finds_what_one_run_finds(service: I
     assert (stopped.status, stopped.attempts) == ("queued", 0)
     async with service.working():
         assert (await service.ended(job_id)).status == "succeeded"
-    found = await service.context.people.get_trace(asset.asset_id, 1)
+    resumed = await service.context.people.get_trace(asset.asset_id, 1)
     await service.context.people.delete_index(asset.asset_id)
     await service.context.jobs.forget(asset.asset_id)
     assert (await service.index(asset)).status == "succeeded"
     whole = await service.context.people.get_trace(asset.asset_id, 1)
-    assert found is not None
+    assert resumed is not None
     assert whole is not None
-    assert found[0].identity_uuid == whole[0].identity_uuid
-    np.testing.assert_array_equal(found[1].boxes, whole[1].boxes)
-    np.testing.assert_array_equal(found[0].vector, whole[0].vector)
+    assert resumed[0].identity_uuid == whole[0].identity_uuid
+    np.testing.assert_array_equal(resumed[1].boxes, whole[1].boxes)
+    np.testing.assert_array_equal(resumed[0].vector, whole[0].vector)
 
 
-async def test_a_lost_part_is_looked_at_again(service: IndexService, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_part_is_made_again(service: IndexService, monkeypatch: pytest.MonkeyPatch) -> None:
     asset = await service.add(long_film(25))
     job_id = (await service.post_index(asset))["job_id"]
-    forget = service.context.objects.delete
+    delete = service.context.objects.delete
 
     async def lose(count: int, _: Any) -> None:
-        await forget(f"{asset.asset_id}/index/{job_id}/{1:06d}")
+        await delete(f"{asset.asset_id}/index/{job_id}/{1:06d}")
         monkeypatch.undo()
 
     original = checkpoint.Parts.read
@@ -203,7 +203,7 @@ async def test_a_lost_part_is_looked_at_again(service: IndexService, monkeypatch
     async with service.working():
         job = await service.ended(job_id)
     assert (job.status, job.attempts) == ("succeeded", 2)
-    assert service.faces.looks == 250 + 150
+    assert service.faces.frames_seen == 250 + 150
 
 
 async def test_a_cancelled_job_leaves_nothing_and_can_be_asked_for_again(service: IndexService) -> None:
@@ -217,10 +217,10 @@ async def test_a_cancelled_job_leaves_nothing_and_can_be_asked_for_again(service
         await asyncio.sleep(0.2)
         service.faces.released.set()
         assert (await service.ended(job_id)).status == "cancelled"
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
     assert (await _details(service, asset.asset_id))["index"]["status"] == "not_indexed"
     media_error(await service.get(asset, "traces"), 409, "NOT_INDEXED")
-    assert service.faces.looks < 250
+    assert service.faces.frames_seen < 250
     assert (await service.post_index(asset))["status"] == "queued"
     assert (await service.index(asset)).status == "succeeded"
 
@@ -252,8 +252,8 @@ async def test_a_stage_that_fails_on_everything_fails_the_job(service: IndexServ
     job = await service.index(asset)
     assert (job.status, job.attempts) == ("failed", 1)
     assert job.error == "people/video_faces failed on this input."
-    assert service.faces.looks < 60
-    assert await service.belongings(asset) == []
+    assert service.faces.frames_seen < 60
+    assert await service.derived_objects(asset) == []
 
 
 async def test_a_frame_on_which_a_stage_fails_is_left_out(service: IndexService) -> None:
@@ -308,13 +308,13 @@ async def test_a_file_that_is_being_deleted_is_not_indexed_on(service: IndexServ
     service.faces.hold_after = 50
     job_id = (await service.post_index(asset))["job_id"]
     async with service.working():
-        await service.until(job_id, lambda _: service.faces.looks == 50)
+        await service.until(job_id, lambda _: service.faces.frames_seen == 50)
         await service.context.documents.mark_deleting(asset.asset_id)
         service.faces.released.set()
         job = await service.ended(job_id)
     assert (job.status, job.error) == ("failed", "The file was deleted while it was being indexed.")
-    assert service.faces.looks < 250
-    assert await service.belongings(asset) == []
+    assert service.faces.frames_seen < 250
+    assert await service.derived_objects(asset) == []
 
 
 async def test_a_file_deleted_at_the_very_end_has_no_index(
@@ -338,10 +338,10 @@ async def test_an_indexed_file_takes_its_index_with_it_and_comes_back_without(se
     data = film()  # once: an encoder need not give the same bytes twice
     asset = await service.indexed(data)
     assert (await service.get(asset, "trace/1/thumbnail")).status_code == 200
-    assert len(await service.belongings(asset)) == 2
+    assert len(await service.derived_objects(asset)) == 2
     await Library(service.context).delete(asset.asset_id)
     assert await service.context.people.get_index(asset.asset_id) is None
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
     media_error(await service.get(asset, "traces"), 404, "ASSET_NOT_FOUND")
     await service.add(data)
     media_error(await service.get(asset, "traces"), 409, "NOT_INDEXED")
@@ -367,7 +367,7 @@ async def test_indexing_again_keeps_identities(service: IndexService) -> None:
     asset = await service.indexed()
     before = {person["identity_uuid"] for person in (await service.ok(asset, "identities"))["identities"]}
     await service.ok(asset, "trace/1/representative-face")
-    assert len(await service.belongings(asset)) == 2
+    assert len(await service.derived_objects(asset)) == 2
     service.faces.version = "dummy@00000009"
     job = await service.index(asset)
     assert job.result is not None
@@ -375,7 +375,7 @@ async def test_indexing_again_keeps_identities(service: IndexService) -> None:
     after = (await service.ok(asset, "identities"))["identities"]
     assert {person["identity_uuid"] for person in after} == before
     assert len((await service.people("GET"))["identities"]) == 3
-    assert await service.belongings(asset) == []
+    assert await service.derived_objects(asset) == []
 
 
 async def test_a_state_of_an_index_while_it_is_renewed(service: IndexService) -> None:

@@ -31,19 +31,19 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 async def names(service: IndexService, asset: Asset) -> dict[str, str]:
     """Identity uuids by the colour of the faces that stand for them."""
-    found = {}
+    owners = {}
     for person in (await service.ok(asset, "identities"))["identities"]:
         answer = await service.client.get(person["thumbnail_url"])
         middle = _pixels(answer.content)[160, 160].astype(int)
-        found[min(PEOPLE, key=lambda name: np.abs(middle - PEOPLE[name]).sum())] = person["identity_uuid"]
-    return found
+        owners[min(PEOPLE, key=lambda name: np.abs(middle - PEOPLE[name]).sum())] = person["identity_uuid"]
+    return owners
 
 
 async def test_traces_come_in_order_and_in_pages(service: IndexService) -> None:
     asset = await service.indexed()
     answer = await service.ok(asset, "traces")
     assert (answer["file_uuid"], answer["total"], answer["next"]) == (asset.asset_id, 4, None)
-    # Frames are looked at in twos, so Bob is seen one frame after he came.
+    # Every second frame is sampled, so Bob is detected one frame after he came.
     spans = [(t["trace_id"], t["first_frame"], t["last_frame"], t["face_count"]) for t in answer["traces"]]
     assert spans == [(1, 0, 59, 31), (2, 22, 59, 20), (3, 60, 89, 16), (4, 90, 129, 21)]
     times = [(t["first_time"], t["last_time"]) for t in answer["traces"]]

@@ -60,14 +60,14 @@ async def client_of(service: MediaService) -> AsyncIterator[httpx.AsyncClient]:
 
 def places(asset: Asset) -> list[int]:
     """How far every open file of an asset is read."""
-    found = []
+    positions = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
             if entry.readlink().name == asset.asset_id:
-                found.append(int(Path(f"/proc/self/fdinfo/{entry.name}").read_text().split()[1]))
+                positions.append(int(Path(f"/proc/self/fdinfo/{entry.name}").read_text().split()[1]))
         except FileNotFoundError:
             continue  # closed since the folder was read
-    return found
+    return positions
 
 
 def workers() -> tuple[list[str], int, list[psutil.Process]]:

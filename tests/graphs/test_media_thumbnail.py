@@ -44,9 +44,9 @@ async def test_frame_n_is_frame_n_of_a_decode_in_a_row(service: MediaService, na
     asset = await service.add(data)
     last = len(truth.pictures) - 1
     for number in (last, 0, 37, 36, 19, 20, 21, last - 1, 1):
-        found = opened(await service.get(asset, "thumbnail", frame=number))
-        assert found.shape == truth.pictures[number].shape
-        place, off = truth.most_like(found)
+        picture = opened(await service.get(asset, "thumbnail", frame=number))
+        assert picture.shape == truth.pictures[number].shape
+        place, off = truth.most_like(picture)
         assert (place, off < 3) == (number, True)
 
 
@@ -57,9 +57,9 @@ async def test_a_crop_is_a_part_of_the_upright_frame(service: MediaService) -> N
         whole = decoded(data).pictures[11]
         height, width = whole.shape[:2]
         for x, y, w, h in ((0, 0, width, height), (16, 64, 40, 24), (width - 17, height - 9, 17, 9), (5, 5, 1, 1)):
-            found = opened(await service.get(asset, "thumbnail", frame=11, x=x, y=y, w=w, h=h))
-            assert found.shape == (h, w, 3)
-            assert difference(found, whole[y : y + h, x : x + w]) < 6
+            crop = opened(await service.get(asset, "thumbnail", frame=11, x=x, y=y, w=w, h=h))
+            assert crop.shape == (h, w, 3)
+            assert difference(crop, whole[y : y + h, x : x + w]) < 6
 
 
 async def test_head_has_the_headers_alone(service: MediaService) -> None:

@@ -118,13 +118,13 @@ async def test_a_part_is_copied_from_the_key_frame_on(service: MediaService, nam
     data = film(name)
     truth, asset = decoded(data), await service.add(data)
     answer = await service.get(asset, "video", start_frame=33, end_frame=47)
-    found = copied(answer, answer.headers["content-type"])
+    part = copied(answer, answer.headers["content-type"])
     first = int(answer.headers["x-first-frame"])
     assert 13 <= first <= 33
     assert float(answer.headers["x-start-time"]) == pytest.approx(truth.times[first], abs=1e-5)
-    assert found.codecs == truth.codecs
-    assert found.numbers[: 48 - first] == shown(name)[first:48]
-    for ours, theirs in zip(found.pictures, truth.pictures[first:48], strict=False):
+    assert part.codecs == truth.codecs
+    assert part.numbers[: 48 - first] == shown(name)[first:48]
+    for ours, theirs in zip(part.pictures, truth.pictures[first:48], strict=False):
         assert np.array_equal(ours, theirs)  # not encoded anew
     head = await service.head(asset, "video", start_frame=33, end_frame=47)
     assert (head.status_code, head.content, head.headers) == (200, b"", answer.headers)
@@ -241,8 +241,8 @@ async def test_debug_draws_boxes_and_numbers(service: MediaService) -> None:
     video, drawn = boxed(await service.get(asset, "video", mode="debug", start_frame=18, end_frame=22))
     assert drawn == [(True, False)] * 2 + [(True, True)] * 3
     clip = decoded((await service.get(asset, "clip", mode="debug", start_frame=18, end_frame=22)).content)
-    for found in (video, clip):
-        for picture, before in zip(found.pictures, plain.pictures[18:23], strict=True):
+    for stream in (video, clip):
+        for picture, before in zip(stream.pictures, plain.pictures[18:23], strict=True):
             caption = np.abs(picture[5:30, 10:200].astype(int) - before[5:30, 10:200])
             assert caption.mean() > 40
             assert outlined(picture, LEFT, 0)

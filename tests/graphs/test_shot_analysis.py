@@ -53,17 +53,17 @@ async def analyzed(service: IndexService, asset: Asset, **more: Any) -> dict[str
 
 async def test_the_shots_of_a_video(service: IndexService) -> None:
     asset = await service.add(film())
-    found = await analyzed(service, asset)
-    assert {name: found[name] for name in ("video_asset_id", "video_filename", "video_duration", "fps")} == {
+    analysis = await analyzed(service, asset)
+    assert {name: analysis[name] for name in ("video_asset_id", "video_filename", "video_duration", "fps")} == {
         "video_asset_id": asset.asset_id,
         "video_filename": "film.mp4",
         "video_duration": 5.2,
         "fps": 25.0,
     }
-    assert found["shots_detected"] == 3
-    shots = found["shot_analyses"]
+    assert analysis["shots_detected"] == 3
+    shots = analysis["shot_analyses"]
     promised = SHOT_CONTRACT["POST", "analyze-video-shots"]
-    assert {*promised.response, "processing_time"} <= set(found)
+    assert {*promised.response, "processing_time"} <= set(analysis)
     assert all(set(promised.parts["shot_analyses"]) <= set(shot) for shot in shots)
     assert [(shot["start_frame"], shot["end_frame"]) for shot in shots] == [(0, 59), (60, 89), (90, 129)]
     times = [(shot["start_timestamp"], shot["end_timestamp"], shot["duration"]) for shot in shots]
@@ -129,19 +129,19 @@ async def test_indexing_finds_the_same_shots(service: IndexService) -> None:
         assert (one["shot_size"], other["shot_size"]).count("undetermined") == 0
 
 
-async def test_what_takes_too_long_is_told_as_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_analysis_that_takes_too_long_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configured(monkeypatch, tmp_path, request_timeout_s=3)
     async with index_service(config) as service:
         asset = await service.add(film())
         answer = await asked(service, asset.asset_id)  # nobody works
         assert answer.status_code == 202
-        told = answer.json()
-        assert (told["video_asset_id"], told["status"], told["progress"]) == (asset.asset_id, "queued", 0)
-        assert (await service.client.get(told["status_url"])).json()["job_id"] == told["job_id"]
+        pending = answer.json()
+        assert (pending["video_asset_id"], pending["status"], pending["progress"]) == (asset.asset_id, "queued", 0)
+        assert (await service.client.get(pending["status_url"])).json()["job_id"] == pending["job_id"]
         again = (await asked(service, asset.asset_id)).json()
-        assert again["job_id"] == told["job_id"]
+        assert again["job_id"] == pending["job_id"]
         async with service.working():
-            await service.ended(told["job_id"])
+            await service.ended(pending["job_id"])
         assert (await asked(service, asset.asset_id)).status_code == 200
     settings_module.settings.cache_clear()
 
@@ -199,8 +199,8 @@ async def test_a_keyframe_without_features_does_not_cost_the_others(
 
 async def test_the_contact_sheet(service: IndexService) -> None:
     asset = await service.add(film(), '<b>film".mp4')
-    found = await analyzed(service, asset)
-    answer = await service.client.get(found["contact_sheet_url"])
+    analysis = await analyzed(service, asset)
+    answer = await service.client.get(analysis["contact_sheet_url"])
     assert (answer.headers["content-type"], answer.headers["x-pages"]) == ("image/png", "1")
     sheet = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
     # Three pictures side by side, each on the background of its shot.
@@ -208,12 +208,12 @@ async def test_the_contact_sheet(service: IndexService) -> None:
         left = 12 + column * 332
         inside = sheet[44:224, left : left + 320]
         assert (np.abs(inside - colour).sum(2) < 40).mean() > 0.3
-    page = await service.client.get(found["contact_sheet_url"].replace(".png", ".html"))
+    page = await service.client.get(analysis["contact_sheet_url"].replace(".png", ".html"))
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "&lt;b&gt;film&quot;.mp4: 3 shots" in page.text
     assert "<b>" not in page.text
     assert page.text.count("<figure>") == 3
-    for shot in found["shot_analyses"]:
+    for shot in analysis["shot_analyses"]:
         assert f"thumbnail?frame={shot['keyframe_frame']}" in page.text
 
 
@@ -222,9 +222,9 @@ async def test_keyframes_go_with_what_they_are_of(service: IndexService) -> None
         return len([info async for info in service.context.objects.list(f"{asset.asset_id}/shots/")])
 
     asset = await service.add(film())
-    found = await analyzed(service, asset)
+    analysis = await analyzed(service, asset)
     assert await keyframes() == 3
-    kept = found["shot_analyses"][1] | {"scene_description": "somebody waits"}
+    kept = analysis["shot_analyses"][1] | {"scene_description": "somebody waits"}
     answer = await service.client.post(
         "/api/v1/store-shot-data", json={"video_asset_id": asset.asset_id, "shots": [kept]}
     )
@@ -255,9 +255,9 @@ def direction(sentence: str) -> np.ndarray[Any, np.dtype[np.float32]]:
 async def test_labels_are_those_that_a_keyframe_is_clearly_like() -> None:
     labels = KeyframeLabels(await local_handle(Sentences))
     night, sea = ZERO_SHOT["time_of_day"]["night"], ZERO_SHOT["setting"]["sea"]
-    found = await labels.of(direction(night) + direction(sea))
-    assert {"night", "sea"} <= set(found)
-    assert len(found) <= len(ZERO_SHOT)
+    tags = await labels.of(direction(night) + direction(sea))
+    assert {"night", "sea"} <= set(tags)
+    assert len(tags) <= len(ZERO_SHOT)
     # Between two of one set it cannot choose.
     day = ZERO_SHOT["time_of_day"]["day"]
     assert not {"night", "day"} & set(await labels.of(direction(night) + direction(day)))
@@ -295,7 +295,7 @@ async def test_a_video_too_thin_to_measure_movement_in_has_shots(service: IndexS
             output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         output.mux(stream.encode())
     asset = await service.add(file.getvalue())
-    found = await analyzed(service, asset)
-    assert [shot["start_frame"] for shot in found["shot_analyses"]] == [0, 600]
-    assert {shot["camera_movement"] for shot in found["shot_analyses"]} == {"undetermined"}
-    assert (await service.client.get(found["contact_sheet_url"])).status_code == 200
+    analysis = await analyzed(service, asset)
+    assert [shot["start_frame"] for shot in analysis["shot_analyses"]] == [0, 600]
+    assert {shot["camera_movement"] for shot in analysis["shot_analyses"]} == {"undetermined"}
+    assert (await service.client.get(analysis["contact_sheet_url"])).status_code == 200

@@ -29,8 +29,8 @@ async def service(tmp_path: Path) -> AsyncIterator[ShotService]:
 
 async def only(service: ShotService) -> dict[str, Any]:
     (shot,) = (await service.get("shot-library"))["shots"]
-    found: dict[str, Any] = shot
-    return found
+    result: dict[str, Any] = shot
+    return result
 
 
 async def refused(service: ShotService, status: int, code: str, **body: Any) -> str:
@@ -86,7 +86,7 @@ async def test_what_is_stored_is_listed(service: ShotService) -> None:
     }
 
 
-async def test_a_scene_may_be_told_in_one_string(service: ShotService) -> None:
+async def test_a_scene_may_be_one_string(service: ShotService) -> None:
     answer = await service.post(
         "store-shot-data", video_asset_id=service.film, shots=[given(0)], scene_context="A quiet morning"
     )
@@ -291,10 +291,10 @@ async def test_a_video_takes_its_shots_along(service: ShotService) -> None:
 async def test_the_routes_are_where_older_clients_look_too(service: ShotService) -> None:
     body = {"video_asset_id": service.film, "shots": [given(0)]}
     assert ok(await service.client.post("/store-shot-data", json=body))["shots_stored"] == 1
-    found = ok(await service.client.post("/suggest-shots", json={"scene_description": "anything"}))
-    assert found["total_found"] == 1
+    suggested = ok(await service.client.post("/suggest-shots", json={"scene_description": "anything"}))
+    assert suggested["total_found"] == 1
     assert len(ok(await service.client.get("/shot-library"))["shots"]) == 1
-    shot_id = found["recommendations"][0]["shot_id"]
+    shot_id = suggested["recommendations"][0]["shot_id"]
     answer: httpx.Response = await service.client.get(f"/shots/{shot_id}/thumbnail")
     assert answer.status_code == 200
     error_of(await service.client.get("/shots/none/thumbnail"), 404, "SHOT_NOT_FOUND")

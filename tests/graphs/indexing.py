@@ -48,8 +48,18 @@ DUMMIES = (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer, DummyCuts, DummyEm
 QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
 
 
+_films: dict[str, bytes] = {}
+
+
 def film(shots: Sequence[Shot] = FILM, fps: int = FPS) -> bytes:
-    """An MP4 with H.264."""
+    """An MP4 with H.264; encoded once, since on a busy machine a second encoding may differ by some bytes."""
+    key = f"{shots} {fps}"
+    if key not in _films:
+        _films[key] = _encode(shots, fps)
+    return _films[key]
+
+
+def _encode(shots: Sequence[Shot], fps: int) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as output:
         stream = output.add_stream("libx264", rate=fps, options={"crf": "10"})

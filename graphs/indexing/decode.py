@@ -224,7 +224,7 @@ class ChunkDecoder:
 
 
 class VideoDecoder:
-    """Decode a stored video chunk by chunk, on a thread of its own; get one by ``open``, and close it."""
+    """Decode a stored video chunk by chunk, on its own thread; get one by ``open``, and close it."""
 
     timeline: Timeline
 

@@ -108,7 +108,7 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
 
     @router.delete("/{identity_uuid}")
     async def delete(identity_uuid: IdentityId) -> IdentityDeleted:
-        """Delete an identity; its traces stay and are nobody's."""
+        """Delete an identity; its traces stay, without an identity."""
         await known_identity(context, identity_uuid)
         await context.people.delete_identity(identity_uuid)
         return IdentityDeleted(identity_uuid=identity_uuid)

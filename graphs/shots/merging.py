@@ -32,7 +32,8 @@ LABELS: Final = {
 }
 """So do manual tags that are themselves what could have been measured (close_up)."""
 MEASURED: Final = ("camera_movement", "shot_size", "shot_angle", "framing")
-MEASURES: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
+REPLACEABLE: Final = ("shot_index", "movement_intensity", "start_timestamp", "end_timestamp", "auto_tags", *MEASURED)
+"""Fields of a request that replace those of the analysis."""
 
 
 def merge_shots(request: StoreShotsRequest, video: Asset, analysis: Analysis | None, now: datetime) -> list[Shot]:
@@ -95,18 +96,18 @@ def _blank(name: str, given: ShotInput, place: int, video_asset_id: str, now: da
 
 
 def _with_measures(name: str, base: Shot, given: ShotInput) -> Shot:
-    changes: dict[str, Any] = {field: value for field in MEASURES if (value := getattr(given, field)) is not None}
+    changes: dict[str, Any] = {field: value for field in REPLACEABLE if (value := getattr(given, field)) is not None}
     if given.auto_tags is not None:
         changes["auto_tags"] = _unique(given.auto_tags)
     if given.transition_in is not None:
         changes["transition_in"] = Transition(**given.transition_in.model_dump())
-    own = given.features is not None and not _is_analysed(given.features, base)
+    own = given.features is not None and not _are_analysed(given.features, base)
     if own:
         changes |= {"features": np.array(given.features, np.float32), "features_version": given.features_version}
     return _with_keyframe(name, replace(base, **changes), given, own=own)
 
 
-def _is_analysed(features: list[float], base: Shot) -> bool:
+def _are_analysed(features: list[float], base: Shot) -> bool:
     """Return whether these are the features of the analysis; from JSON they may come back with fewer digits."""
     return base.features is not None and bool(np.allclose(features, base.features, atol=1e-4))
 

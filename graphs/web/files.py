@@ -26,7 +26,7 @@ from vision.errors import DeadlineExceeded, StageError
 logger = logging.getLogger("ray.serve")
 
 IDLE_S: Final = 120.0
-"""How long a reader may take nothing, before what is made for it stops."""
+"""How long a client may read nothing before its stream is cut."""
 _RANGES: Final = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE: Final = re.compile(r"[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII)
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
@@ -182,7 +182,7 @@ async def _bytes(objects: Objects, file: StoredFile, selection: Selection) -> As
 
 
 class Stream(StreamingResponse):
-    """Send what a source yields; the source is closed when the reader leaves, and in any case.
+    """Send what a source yields; the source is closed in any case, also when the client disconnects.
 
     An error of the source before its first chunk is raised, so that it becomes a response of its own, and so is
     DeadlineExceeded. From then on the request has no deadline: a film is watched for as long as it runs. At a later
@@ -196,7 +196,7 @@ class Stream(StreamingResponse):
         self._source = source
 
     async def stream_response(self, send: Send) -> None:
-        """Called by Starlette, beside the task that waits for the reader to leave."""
+        """Send the response; Starlette calls it, beside the task that waits for a disconnect."""
         try:
             chunk = await self._first()
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -221,7 +221,7 @@ class Stream(StreamingResponse):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(self._source, b"")
         except TimeoutError:
-            logger.info("stream cut: its reader took nothing for %g s", IDLE_S)
+            logger.info("stream cut: its client read nothing for %g s", IDLE_S)
         except (StageError, StoreError) as error:
             logger.warning("stream cut: %s", error)
         else:

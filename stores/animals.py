@@ -1,4 +1,4 @@
-"""The registry of animals: who is enrolled, by which codes of their reference photos."""
+"""The registry of animals: who is enrolled, with the codes of their reference photos."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from stores.vectors import IndexSource
 
 
 def animal_key(animal_id: str) -> str:
-    """The first 32 hex digits of the SHA-256 of a client's id, under which stores know the animal."""
+    """Return the key of an animal in all stores: the first 32 hex digits of the SHA-256 of the client's id."""
     return hashlib.sha256(animal_id.encode()).hexdigest()[:32]
 
 
@@ -37,26 +37,24 @@ class Animal:
 
 
 class Animals(IndexSource, Protocol):
-    """Enrolled animals; every write that returned is durable. The vector store takes their templates from here."""
+    """Enrolled animals; every write that returned is durable. The vector store indexes their templates."""
 
     async def insert(self, animal: Animal) -> bool:
-        """Enrol; False, changing nothing, when the id is enrolled already."""
+        """Enrol an animal; False, changing nothing, if its id is enrolled already."""
         ...
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
-        """The enrolled ones by key."""
+        """Return the enrolled animals among the keys."""
         ...
 
     async def delete(self, key: str) -> bool:
-        """Forget an animal; False when there was none."""
+        """Remove an animal; False if there was none."""
         ...
 
     async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
-        """Have every template of one version of the models indexed again, or those of some animals."""
+        """Record that the vector store lacks the templates of one version of the models, of all or of some animals."""
         ...
 
     async def count(self, model_version: str | None = None) -> int:
-        """How many are enrolled, by one version of the models where that is given."""
+        """Count enrolled animals, those of one version of the models if given."""
         ...
-
-    async def close(self) -> None: ...

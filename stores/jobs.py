@@ -1,38 +1,197 @@
-"""Durable jobs: long work that one worker at a time may do; ``open_jobs`` picks the backend.
+"""Durable jobs: long work that one worker at a time may do.
 
-``job_states.py`` has the states and what leads from one to another.
+::
+
+    from                     by           to
+    -----------------------  -----------  ---------------------------------------------------------------
+    none                     submit       queued
+    failed, cancelled        submit       queued as new: no attempt, no checkpoint
+    queued, when due         claim        running: a lease for its worker, one attempt more
+    running, lease over      claim        the same for another worker, from the last checkpoint;
+                                          failed, if that was the last attempt;
+                                          cancelled, if that was requested
+    running                  heartbeat    running: the lease starts anew; refused if cancelling was requested
+    running                  checkpoint   running
+    running                  succeed      succeeded
+    running                  fail         failed
+    running                  retry        queued, due after a delay; failed, if that was the last attempt;
+                                          cancelled, if that was requested
+    running                  release      queued before all others, the attempt not counted;
+                                          cancelled, if that was requested
+    queued                   cancel       cancelled
+    running, lease over      cancel       cancelled
+    running                  cancel       running: cancelling is requested
+    running                  submit       running: cancelling is no longer requested
+    any                      forget       none
+
+The methods of ``Job`` are these transitions: each returns the job after it, or None if it does not start from this
+state. A backend reads a job, applies one and writes the result as one atomic operation, so of two that race the second
+starts from the result of the first.
+
+A worker uses a new name for each claim, so the name is the proof of one lease: heartbeat, checkpoint, succeed, fail,
+retry and release are for the worker of the present lease only. A worker that lost it, killed, paused or cut off,
+changes nothing once the job was claimed again; until then the lease is still nobody else's, and may be renewed.
+
+Leases are measured by the wall clocks of the machines that share the store. A clock that is wrong by more than a lease
+takes the job from a worker that is alive, which costs its work since the last checkpoint.
 """
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
 
-from stores import job_states as states
-from stores.job import Job, JobStatus, Json, new_job
-from stores.job_states import Step
+from stores.records import from_micros, to_micros
 
-__all__ = ["Job", "JobStatus", "JobStore", "Json"]
+MAX_ATTEMPTS: Final = 3
+"""How often a job is started before it fails for good."""
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One piece of long work on ``subject``, an asset id for example.
+
+    The same ``kind`` and ``fingerprint`` are the same job. ``payload`` is the input of its function, ``checkpoint``
+    where the next attempt resumes, some kB at most, and ``result`` the output: JSON objects.
+    """
+
+    job_id: str
+    kind: str
+    subject: str
+    fingerprint: str
+    payload: Json
+    created_at: datetime
+    due_at: datetime
+    """When it may be claimed; for a running job the end of its lease."""
+    status: JobStatus = "queued"
+    progress: float = 0.0
+    """0-1."""
+    message: str = ""
+    started_at: datetime | None = None
+    """Start of its last attempt."""
+    finished_at: datetime | None = None
+    error: str | None = None
+    """Why it failed, for the person who submitted it; None in every other state."""
+    result: Json | None = None
+    attempts: int = 0
+    checkpoint: Json = field(default_factory=dict)
+    worker: str | None = None
+    """Holder of the lease; None unless it runs."""
+    cancel_requested: bool = False
+    """True only while it runs."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, by success, failure or cancelling."""
+        return self.status not in ("queued", "running")
+
+    @property
+    def lease_until(self) -> datetime | None:
+        """When another worker may take it; None unless it runs."""
+        return self.due_at if self.status == "running" else None
+
+    def resubmitted(self, new: "Job") -> "Job | None":
+        """Return ``new`` after a failure or cancelling; otherwise withdraw a request to cancel."""
+        if self.status in ("failed", "cancelled"):
+            return new
+        if self.cancel_requested:
+            return replace(self, cancel_requested=False, message="")
+        return None
+
+    def claimed(self, worker: str, lease_s: float, now: datetime) -> "Job | None":
+        """Run for ``worker``, or end: cancelled on request, failed after the last attempt."""
+        if self.finished or self.due_at > now:
+            return None
+        if self.cancel_requested:
+            return self._ended("cancelled", now)
+        if self.attempts >= MAX_ATTEMPTS:
+            return self._ended("failed", now, error=_gave_up("Its worker died."))
+        return replace(
+            self,
+            status="running",
+            worker=worker,
+            attempts=self.attempts + 1,
+            started_at=now,
+            due_at=now + timedelta(seconds=lease_s),
+        )
+
+    def renewed(self, worker: str, progress: float, message: str, lease_s: float, now: datetime) -> "Job | None":
+        """Start the lease anew, unless cancelling was requested."""
+        if self.worker != worker or self.cancel_requested:
+            return None
+        return replace(self, progress=progress, message=message, due_at=now + timedelta(seconds=lease_s))
+
+    def checkpointed(self, worker: str, checkpoint: Json) -> "Job | None":
+        """Set where the next attempt resumes."""
+        return replace(self, checkpoint=checkpoint) if self.worker == worker else None
+
+    def succeeded(self, worker: str, result: Json, now: datetime) -> "Job | None":
+        """End with a result. The work is complete, so a request to cancel comes too late."""
+        return self._ended("succeeded", now, progress=1.0, result=result) if self.worker == worker else None
+
+    def failed(self, worker: str, error: str, now: datetime) -> "Job | None":
+        """Fail for good."""
+        return self._ended("failed", now, error=error) if self.worker == worker else None
+
+    def retried(self, worker: str, error: str, delay_s: float, now: datetime) -> "Job | None":
+        """Queue again after a delay if an attempt is left, else fail."""
+        if self.worker != worker:
+            return None
+        if self.cancel_requested:
+            return self._ended("cancelled", now)
+        if self.attempts >= MAX_ATTEMPTS:
+            return self._ended("failed", now, error=_gave_up(error))
+        message = f"Attempt {self.attempts} failed, and another one follows. {error}"
+        return replace(self, status="queued", worker=None, message=message, due_at=now + timedelta(seconds=delay_s))
+
+    def released(self, worker: str, now: datetime) -> "Job | None":
+        """Queue as if this attempt had not been; first in the queue, as it had its turn already."""
+        if self.worker != worker:
+            return None
+        if self.cancel_requested:
+            return self._ended("cancelled", now)
+        attempts = self.attempts - 1
+        return replace(self, status="queued", worker=None, message="", attempts=attempts, due_at=self.created_at)
+
+    def cancelled(self, now: datetime) -> "Job | None":
+        """Cancel at once if nobody works on it, else request that its worker stops at its next heartbeat."""
+        if self.finished:
+            return None
+        if self.status == "queued" or self.due_at <= now:
+            return self._ended("cancelled", now)
+        return replace(self, cancel_requested=True, message="Being cancelled; its worker stops at the next step.")
+
+    def _ended(self, status: JobStatus, now: datetime, **values: Any) -> "Job":
+        return replace(self, status=status, finished_at=now, worker=None, cancel_requested=False, message="", **values)
+
+
+Step = Callable[[Job], Job | None]
+"""One transition."""
 
 
 class JobStore(ABC):
     """Operations on jobs; each is atomic, and durable when it returns. They raise StoreError.
 
-    A backend brings what is abstract.
+    A backend implements what is abstract.
     """
 
-    type: str
-
     async def submit(self, kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
-        """The job of this kind and fingerprint: as it is while queued, running or succeeded, else queued as new."""
+        """Return the job of this kind and fingerprint: queued as new, unless one is queued, running or succeeded."""
         new = new_job(kind, subject, fingerprint, payload)
         while not await self._insert(new):
-            changed = await self._change(new.job_id, lambda job: states.submit(job, new))
-            if found := changed or await self.get(new.job_id):
-                return found
+            changed = await self._change(new.job_id, lambda job: job.resubmitted(new))
+            if job := changed or await self.get(new.job_id):
+                return job
         return new
 
     async def claim(self, worker: str, kinds: Collection[str], lease_s: float) -> Job | None:
-        """Take a job of these kinds that is due for ``lease_s`` seconds; None when there is none.
+        """Take a due job of these kinds for ``lease_s`` seconds; None if there is none.
 
         ``worker`` must be a name that was never used before.
         """
@@ -42,43 +201,43 @@ class JobStore(ABC):
         return None
 
     async def claim_job(self, job_id: str, worker: str, lease_s: float) -> Job | None:
-        """``claim`` of one certain job; None where it is unknown, has ended, is not due, or is held by somebody."""
-        job = await self._change(job_id, lambda job: states.claim(job, worker, lease_s, datetime.now(UTC)))
+        """Take one certain job; None if it is unknown, has ended, is not due, or is held by another worker."""
+        job = await self._change(job_id, lambda job: job.claimed(worker, lease_s, datetime.now(UTC)))
         return job if job is not None and job.worker == worker else None
 
     async def heartbeat(self, job_id: str, worker: str, progress: float, message: str, lease_s: float) -> bool:
-        """Begin the lease anew; False, changing nothing, when it is lost or cancelling was asked for."""
+        """Start the lease anew; False, changing nothing, if it is lost or cancelling was requested."""
         return await self._applied(
-            job_id, lambda job: states.heartbeat(job, worker, progress, message, lease_s, datetime.now(UTC))
+            job_id, lambda job: job.renewed(worker, progress, message, lease_s, datetime.now(UTC))
         )
 
     async def save_checkpoint(self, job_id: str, worker: str, checkpoint: Json) -> bool:
-        """Where the next attempt shall go on; False when the lease is lost."""
-        return await self._applied(job_id, lambda job: states.checkpoint(job, worker, checkpoint))
+        """Store where the next attempt resumes; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.checkpointed(worker, checkpoint))
 
     async def succeed(self, job_id: str, worker: str, result: Json) -> bool:
-        """The end of the work; False when the lease is lost."""
-        return await self._applied(job_id, lambda job: states.succeed(job, worker, result, datetime.now(UTC)))
+        """End the job with its result; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.succeeded(worker, result, datetime.now(UTC)))
 
     async def fail(self, job_id: str, worker: str, error: str) -> bool:
-        """Give it up for good; False when the lease is lost."""
-        return await self._applied(job_id, lambda job: states.fail(job, worker, error, datetime.now(UTC)))
+        """End the job for good with an error; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.failed(worker, error, datetime.now(UTC)))
 
     async def retry(self, job_id: str, worker: str, error: str, delay_s: float) -> bool:
-        """Have it tried again after a pause, if an attempt is left; False when the lease is lost."""
-        return await self._applied(job_id, lambda job: states.retry(job, worker, error, delay_s, datetime.now(UTC)))
+        """Queue the job again after a delay, if an attempt is left; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.retried(worker, error, delay_s, datetime.now(UTC)))
 
     async def release(self, job_id: str, worker: str) -> bool:
-        """Give it back unfinished, through no fault of its own; False when the lease is lost."""
-        return await self._applied(job_id, lambda job: states.release(job, worker, datetime.now(UTC)))
+        """Give the job back unfinished, the attempt not counted; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.released(worker, datetime.now(UTC)))
 
     async def cancel(self, job_id: str) -> Job | None:
-        """The job after this: cancelled, or running with cancelling asked for. None: unknown, or finished before."""
-        return await self._change(job_id, lambda job: states.cancel(job, datetime.now(UTC)))
+        """Return the job, now cancelled, or running with cancelling requested; None if unknown or already ended."""
+        return await self._change(job_id, lambda job: job.cancelled(datetime.now(UTC)))
 
     @abstractmethod
     async def get(self, job_id: str) -> Job | None:
-        """The job; None when the id is unknown."""
+        """Return the job; None if the id is unknown."""
 
     @abstractmethod
     async def list(
@@ -90,34 +249,71 @@ class JobStore(ABC):
         after: Job | None = None,
         limit: int = 100,
     ) -> Sequence[Job]:
-        """Jobs that are all of what is given, the youngest first; those behind ``after`` in this order."""
+        """Return the jobs that match all given values, latest first, starting behind ``after``."""
 
     @abstractmethod
     async def forget(self, subject: str) -> int:
-        """Remove every job of a subject, running ones too, whose workers lose their leases; how many there were."""
-
-    @abstractmethod
-    async def ping(self) -> None:
-        """Raise StoreError unless the store answers."""
-
-    @abstractmethod
-    async def close(self) -> None:
-        """Write what was submitted, then close the store."""
+        """Remove every job of a subject and return how many there were; workers of running ones lose their leases."""
 
     @abstractmethod
     async def _insert(self, job: Job) -> bool:
-        """Store a new job; False, changing nothing, when its id is known."""
+        """Store a new job; False, changing nothing, if its id is known."""
 
     @abstractmethod
     async def _change(self, job_id: str, step: Step) -> Job | None:
-        """Apply a step to the job as it is, atomically: the job after it, None when it does not apply.
+        """Apply a transition to the stored job atomically and return the job after it; None if it does not apply.
 
-        It may be applied several times, to see which of several writers comes first.
+        It may be applied several times, when several writers race.
         """
 
     @abstractmethod
     async def _due(self, kinds: Collection[str], now: datetime) -> Sequence[str]:
-        """Ids of some unfinished jobs that are due, the longest first."""
+        """Return ids of some unfinished jobs that are due, those due longest first."""
 
     async def _applied(self, job_id: str, step: Step) -> bool:
         return await self._change(job_id, step) is not None
+
+
+def new_job(kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
+    """Return a job that was never started, due at once."""
+    job_id = hashlib.sha256(f"{kind}\0{fingerprint}".encode()).hexdigest()[:32]
+    now = datetime.now(UTC)
+    return Job(job_id, kind, subject, fingerprint, payload, created_at=now, due_at=now)
+
+
+COLUMNS: Final = tuple(column.name for column in fields(Job))
+_TIMES = ("created_at", "due_at", "started_at", "finished_at")
+_JSON = ("payload", "checkpoint", "result")
+
+
+def to_json(value: Json) -> str:
+    """Return the stored form of payloads, checkpoints and results.
+
+    :raises TypeError: it is not JSON.
+    :raises ValueError: a number in it is not finite.
+    """
+    return json.dumps(value, allow_nan=False)
+
+
+def to_row(job: Job) -> dict[str, Any]:
+    """Return the stored form of a job by column: numbers, text and None. Raises as ``to_json`` does."""
+    row = {name: getattr(job, name) for name in COLUMNS}
+    row |= {name: to_micros(row[name]) for name in _TIMES if row[name] is not None}
+    return row | {name: to_json(row[name]) for name in _JSON if row[name] is not None}
+
+
+def from_row(row: dict[str, Any]) -> Job:
+    """Return the job of ``to_row``."""
+    row = row | {"cancel_requested": bool(row["cancel_requested"])}
+    row |= {name: from_micros(row[name]) for name in _TIMES if row[name] is not None}
+    return Job(**row | {name: json.loads(row[name]) for name in _JSON if row[name] is not None})
+
+
+def changes(before: Job, after: Job) -> dict[str, Any]:
+    """Return the columns in which two jobs differ, with the stored values of the second."""
+    old, new = to_row(before), to_row(after)
+    return {name: value for name, value in new.items() if value != old[name]}
+
+
+def _gave_up(error: str) -> str:
+    return f"Gave up after {MAX_ATTEMPTS} attempts. {error}"

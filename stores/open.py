@@ -1,8 +1,13 @@
-"""Opens the stores that the settings name, by the scheme of their URL.
+"""The stores that the settings name, by the schemes of their URLs.
 
-The client libraries are imported here only when their scheme is used.
+Client libraries are imported only when their scheme is used.
 """
 
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, Self
+
+from configs.settings import Settings
 from stores.analyses import Analyses
 from stores.animals import Animals
 from stores.cache import Cache
@@ -13,109 +18,118 @@ from stores.people import People
 from stores.shots import Shots
 from stores.vectors import Vectors
 
-NO_DOCUMENTS = "a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://"
+
+class Stores:
+    """All stores, each opened at its first use; ``close`` closes those that were.
+
+    Documents, jobs, people, shots, analyses and animals share one database: a SQLite file or a MongoDB client.
+    The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the store cannot be
+    opened. A MongoDB client and the cache belong to the event loop that uses them first.
+    """
+
+    def __init__(self, *, objects: str = "", documents: str = "", vectors: str = "", cache: str = "") -> None:
+        """Take the URLs of those stores that will be used; the cache without one holds nothing."""
+        self._objects_url, self._documents_url, self._vectors_url, self._cache_url = objects, documents, vectors, cache
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Return the stores that the settings name."""
+        return cls(
+            objects=settings.objects,
+            documents=settings.documents,
+            vectors=settings.vectors,
+            cache=settings.cache_url.get_secret_value(),
+        )
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Bytes under keys: ``file:///…`` or ``s3://…``."""
+        if self._objects_url.startswith("file:///"):
+            from stores.file.objects import FileObjects
+
+            return FileObjects(self._objects_url)
+        if self._objects_url.startswith("s3://"):
+            from stores.s3.objects import S3Objects
+
+            return S3Objects(self._objects_url)
+        raise ValueError("an object store URL starts with file:/// or s3://")
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Nearest neighbours: ``file:///…`` or ``s3://…``."""
+        if self._vectors_url.startswith(("file:///", "s3://")):
+            from stores.lance.vectors import LanceVectors
+
+            return LanceVectors(self._vectors_url)
+        raise ValueError("a vector store URL starts with file:/// or s3://")
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The cache: ``redis://…``, ``rediss://…``, ``unix://…``, or none."""
+        return Cache(self._cache_url)
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Assets, features, faces and configuration."""
+        return self._database.documents
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        """Durable jobs."""
+        return self._database.jobs
+
+    @cached_property
+    def people(self) -> People:
+        """Face traces and identities."""
+        return self._database.people
+
+    @cached_property
+    def shots(self) -> Shots:
+        """Shots of videos."""
+        return self._database.shots
+
+    @cached_property
+    def analyses(self) -> Analyses:
+        """Authenticity analyses."""
+        return self._database.analyses
+
+    @cached_property
+    def animals(self) -> Animals:
+        """Enrolled animals."""
+        return self._database.animals
+
+    async def close(self) -> None:
+        """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
+        for name in ("objects", "_database", "vectors", "cache"):
+            if name in self.__dict__:
+                await self.__dict__[name].close()
+
+    @cached_property
+    def _database(self) -> "_Database":
+        if self._documents_url.startswith("sqlite:///"):
+            from stores.sqlite.database import SqliteDatabase
+
+            return SqliteDatabase(Path(self._documents_url.removeprefix("sqlite:///")))
+        if self._documents_url.startswith(("mongodb://", "mongodb+srv://")):
+            from stores.mongo.database import MongoDatabase
+
+            return MongoDatabase(self._documents_url)
+        raise ValueError("a document store URL starts with sqlite:///, mongodb:// or mongodb+srv://")
 
 
-def open_documents(url: str) -> Documents:
-    """:raises ValueError: the URL has another scheme than ``sqlite:///`` or ``mongodb://``."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.documents import SqliteDocuments
+class _Database(Protocol):
+    """The stores that share one SQLite file or one MongoDB client."""
 
-        return SqliteDocuments(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.documents import MongoDocuments
-
-        return MongoDocuments(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_jobs(url: str) -> JobStore:
-    """Jobs live where the documents do. Raises ValueError as ``open_documents`` does."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.jobs import SqliteJobs
-
-        return SqliteJobs(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.jobs import MongoJobs
-
-        return MongoJobs(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_people(url: str) -> People:
-    """Traces and identities live where the documents do. Raises ValueError as ``open_documents`` does."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.people import SqlitePeople
-
-        return SqlitePeople(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.people import MongoPeople
-
-        return MongoPeople(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_shots(url: str) -> Shots:
-    """Shots live where the documents do. Raises ValueError as ``open_documents`` does."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.shots import SqliteShots
-
-        return SqliteShots(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.shots import MongoShots
-
-        return MongoShots(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_analyses(url: str) -> Analyses:
-    """Analyses live where the documents do. Raises ValueError as ``open_documents`` does."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.analyses import SqliteAnalyses
-
-        return SqliteAnalyses(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.analyses import MongoAnalyses
-
-        return MongoAnalyses(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_animals(url: str) -> Animals:
-    """Enrolled animals live where the documents do. Raises ValueError as ``open_documents`` does."""
-    if url.startswith("sqlite:///"):
-        from stores.sqlite.animals import SqliteAnimals
-
-        return SqliteAnimals(url)
-    if url.startswith(("mongodb://", "mongodb+srv://")):
-        from stores.mongo.animals import MongoAnimals
-
-        return MongoAnimals(url)
-    raise ValueError(NO_DOCUMENTS)
-
-
-def open_objects(url: str) -> Objects:
-    """:raises ValueError: the URL has another scheme than ``file:///`` or ``s3://``."""
-    if url.startswith("file:///"):
-        from stores.file.objects import FileObjects
-
-        return FileObjects(url)
-    if url.startswith("s3://"):
-        from stores.s3.objects import S3Objects
-
-        return S3Objects(url)
-    raise ValueError("an object store URL starts with file:/// or s3://")
-
-
-def open_vectors(url: str) -> Vectors:
-    """:raises ValueError: the URL has another scheme than ``file:///`` or ``s3://``."""
-    if url.startswith(("file:///", "s3://")):
-        from stores.lance.vectors import LanceVectors
-
-        return LanceVectors(url)
-    raise ValueError("a vector store URL starts with file:/// or s3://")
-
-
-def open_cache(url: str) -> Cache:
-    """:raises ValueError: the URL is not empty and has another scheme than ``redis://``, ``rediss://``, ``unix://``."""
-    return Cache(url)
+    @property
+    def documents(self) -> Documents: ...
+    @property
+    def jobs(self) -> JobStore: ...
+    @property
+    def people(self) -> People: ...
+    @property
+    def shots(self) -> Shots: ...
+    @property
+    def analyses(self) -> Analyses: ...
+    @property
+    def animals(self) -> Animals: ...
+    async def close(self) -> None: ...

@@ -1,7 +1,7 @@
-"""What indexing a video found: its traces, and the identities that traces of all videos belong to."""
+"""The people of indexed videos: traces of faces, and the identities that traces of all videos belong to."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -14,9 +14,10 @@ from stores.records import Vector
 
 @dataclass(frozen=True, slots=True)
 class VideoIndex:
-    """The result of indexing one video: by which models, how many frames were looked at, and its cuts.
+    """How one video was indexed, and when.
 
-    ``cuts`` are the first frames of all shots but the first. ``step``: faces were looked for on every so many frames.
+    ``models`` is the version of the models; ``cuts`` are the first frames of all shots but the first; faces were
+    detected on every ``step``-th frame; ``duration`` is in seconds.
     """
 
     asset_id: str
@@ -34,8 +35,11 @@ class VideoIndex:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceBoxes:
-    """A trace frame by frame: ``frames`` int64[n], ascending; ``boxes`` float32[n, 4] as x, y, width, height in pixels
-    of the upright frame; ``confidences`` float32[n]; ``detected`` bool[n], False where a box was interpolated."""
+    """A trace frame by frame.
+
+    ``frames`` int64[n], ascending; ``boxes`` float32[n, 4] as x, y, width, height in pixels of the upright frame;
+    ``confidences`` float32[n], 0-1; ``detected`` bool[n], False for interpolated boxes.
+    """
 
     frames: NDArray[np.int64]
     boxes: NDArray[np.float32]
@@ -43,7 +47,7 @@ class TraceBoxes:
     detected: NDArray[np.bool_]
 
     def packed(self) -> bytes:
-        """All of it as bytes."""
+        """Return the arrays as one compressed ``.npz``."""
         file = io.BytesIO()
         np.savez_compressed(
             file, frames=self.frames, boxes=self.boxes, confidences=self.confidences, detected=self.detected
@@ -52,7 +56,7 @@ class TraceBoxes:
 
     @classmethod
     def unpacked(cls, data: bytes) -> "TraceBoxes":
-        """From what ``packed`` gave."""
+        """Return the boxes of ``packed``."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(arrays["frames"], arrays["boxes"], arrays["confidences"], arrays["detected"])
 
@@ -61,7 +65,7 @@ class TraceBoxes:
 class TraceRecord:
     """One person in one stretch of a video. ``face_count`` counts detections; times are seconds from the first frame.
 
-    ``vector`` is the mean face vector, of unit length; ``identity_uuid`` is None while nobody is named or found.
+    ``vector`` is the mean face vector, of unit length; ``identity_uuid`` is None for an unknown person.
     """
 
     asset_id: str
@@ -77,7 +81,7 @@ class TraceRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
-    """A person known across videos. ``vector`` is the mean of ``weight`` face vectors, of unit length.
+    """A person across videos. ``vector`` is the mean of ``weight`` face vectors, of unit length.
 
     ``models`` is the version of the model that made the vector; ``references`` are asset ids of reference photos.
     """
@@ -95,41 +99,41 @@ class People(Protocol):
     """Traces and identities; every write that returned is durable."""
 
     async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
-        """Replace what is known of a video. Readers see the old result or the new one, never a mixture."""
+        """Replace the index and traces of a video. Readers see the old ones or the new ones, never a mixture."""
         ...
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
-        """The index of a video, None while there is none."""
+        """Return the index of a video, None if there is none."""
         ...
 
     async def delete_index(self, asset_id: str) -> bool:
-        """Forget a video's index and traces; False when there were none."""
+        """Remove the index and traces of a video; False if it had no index."""
         ...
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
     ) -> list[TraceRecord]:
-        """Traces with a higher id, in order of ids; of one identity where that is asked for."""
+        """Return traces of a video with ids above ``after``, in order of ids, of one identity if given."""
         ...
 
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
-        """One trace with its boxes."""
+        """Return one trace with its boxes, None if there is none."""
         ...
 
     async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
-        """Say whose traces these are."""
+        """Set the identities of traces of a video, by trace id."""
         ...
 
     async def put_identity(self, identity: Identity) -> None:
-        """Add an identity, or replace it."""
+        """Add or replace an identity."""
         ...
 
     async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
-        """Those that exist."""
+        """Return those that exist, by uuid."""
         ...
 
     async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
-        """Identities with a greater uuid, in order of uuids."""
+        """Return identities with uuids greater than ``after``, in order of uuids."""
         ...
 
     async def merge_identities(self, kept: Identity, gone: str) -> None:
@@ -137,11 +141,9 @@ class People(Protocol):
         ...
 
     async def delete_identity(self, identity_uuid: str) -> bool:
-        """Delete an identity; its traces are nobody's then. False when there was none."""
+        """Delete an identity, whose traces have none then; False if there was none."""
         ...
 
-    async def ping(self) -> None:
-        """Raise StoreError unless the store answers."""
+    def owner_ids(self) -> AsyncIterator[str]:
+        """Yield the ids of all videos with an index or traces, some perhaps twice."""
         ...
-
-    async def close(self) -> None: ...

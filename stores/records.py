@@ -1,4 +1,4 @@
-"""What the document store keeps: plain records, the same for every backend."""
+"""Records of the document store and their stored forms, the same for every backend."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -44,8 +44,8 @@ class Asset:
 class Features:
     """Features of one asset by one model version.
 
-    ``raw`` is what the model gave (float32[d]); ``unit`` is the same centred where the model needs
-    it and L2-normalised (float32[d]), the space in which all similarities are taken.
+    ``raw`` is the output of the model (float32[d]); ``unit`` is the same, centred if the model needs it and
+    L2-normalised (float32[d]), the space of all similarities.
     """
 
     asset_id: str
@@ -58,7 +58,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PictureFaces:
-    """Faces of the picture of one asset, found and embedded by one pair of models; there may be none.
+    """Faces of the picture of one asset, detected and embedded by one pair of models; there may be none.
 
     ``places`` is float32[n, 16]: x, y, width, height in pixels of the picture, confidence 0-1, five landmarks x, y,
     quality 0-1. ``vectors`` is float32[n, d], each row of length 1.
@@ -72,7 +72,7 @@ class PictureFaces:
 
 
 def to_micros(moment: datetime) -> int:
-    """Microseconds since 1970, the lossless and sortable form of a time in every backend.
+    """Return microseconds since 1970, the lossless and sortable form of a time in every backend.
 
     :raises ValueError: the time has no zone.
     """
@@ -82,21 +82,21 @@ def to_micros(moment: datetime) -> int:
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC time of ``to_micros``."""
+    """Return the UTC time of ``to_micros``."""
     return _EPOCH + timedelta(microseconds=micros)
 
 
 def to_blob(vector: Vector) -> bytes:
-    """A vector as little-endian float32."""
+    """Return a vector as little-endian float32."""
     return vector.astype("<f4", copy=False).tobytes()
 
 
 def from_blob(blob: bytes) -> Vector:
-    """The vector of ``to_blob``; read-only, as it shares the bytes."""
+    """Return the vector of ``to_blob``; read-only, as it shares the bytes."""
     return np.frombuffer(blob, "<f4")
 
 
 def from_face_blobs(places: bytes, vectors: bytes) -> tuple[Vector, Vector]:
-    """``places`` and ``vectors`` of PictureFaces, read-only, from the ``to_blob`` of each."""
+    """Return ``places`` and ``vectors`` of PictureFaces, read-only, from the ``to_blob`` of each."""
     rows, flat = from_blob(places).reshape(-1, PLACE_COLUMNS), from_blob(vectors)
     return rows, flat.reshape(len(rows), flat.size // max(1, len(rows)))

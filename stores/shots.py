@@ -1,32 +1,36 @@
-"""Shots of videos: what an analysis measured, and the library of shots that people search."""
+"""Shots of videos: those of the last analysis, and the library of shots that people search."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stores.records import Vector
+from stores.records import Vector, from_blob, from_micros, to_blob, to_micros
 
-ID_LENGTH = 32
+ID_LENGTH: Final = 32
+TEXT_SIZE: Final = 384
+CLIP_SIZE: Final = 512
+VECTORS: Final = ("features", "clip", "text")
 
 
 def shot_id_of(video_asset_id: str, start_frame: int, end_frame: int) -> str:
-    """32 hex digits that follow from the video and the frames: the same stretch is the same shot."""
+    """Return 32 hex digits derived from the video and the frames: the same stretch is the same shot."""
     return hashlib.sha256(f"{video_asset_id}:{start_frame}:{end_frame}".encode()).hexdigest()[:ID_LENGTH]
 
 
 def folded(word: str) -> str:
-    """A word as it is compared: without case, and of separators with blanks only."""
+    """Return a word as it is compared: casefolded, with single blanks as the only separators."""
     return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """How a shot begins: ``kind`` (cut, dissolve, fade, …) and the first and last frame that it takes."""
+    """How a shot begins: ``kind`` (cut, dissolve, fade, …) and its first and last frame."""
 
     kind: str
     first_frame: int
@@ -35,12 +39,12 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Shot:
-    """Frames ``start_frame`` to ``end_frame``, both in the shot, counted from 0; times are seconds from frame 0.
+    """Frames ``start_frame`` to ``end_frame``, both inclusive, counted from 0; times are seconds from frame 0.
 
     ``movement_intensity`` is a share of the frame's size per second. ``features`` (float32[384]) and ``clip``
-    (float32[512], unit length) are of the key frame; ``text`` (float32[384], unit length) is of the shot put in words.
-    Each has the version of its model, and is None where it was not made. What people say of a shot (``manual_tags`` to
-    ``usage_situations``) and ``stored_at`` are of the library only.
+    (float32[512], unit length) embed the key frame; ``text`` (float32[384], unit length) embeds a description of the
+    shot. Each comes with the version of its model, and is None if it was not computed. Only shots of the library have
+    descriptions by people (``manual_tags`` to ``usage_situations``) and ``stored_at``.
     """
 
     video_asset_id: str
@@ -74,7 +78,7 @@ class Shot:
 
     @property
     def shot_id(self) -> str:
-        """As by ``shot_id_of``."""
+        """See ``shot_id_of``."""
         return shot_id_of(self.video_asset_id, self.start_frame, self.end_frame)
 
     @property
@@ -84,13 +88,13 @@ class Shot:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The manual tags where there are any, else the automatic ones."""
+        """The manual tags if there are any, else the automatic ones."""
         return self.manual_tags or self.auto_tags
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """The shots of one video in order; ``models`` is a fingerprint of all that made them."""
+    """The shots of one video in order; ``models`` is a fingerprint of the models and the procedure."""
 
     asset_id: str
     models: str
@@ -100,9 +104,9 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class ShotFilter:
-    """What shots of the library must be; everything is compared as ``folded`` makes it.
+    """Conditions that shots of the library must all meet; words are compared as by ``folded``.
 
-    ``movement`` is a movement (pan_left) or the beginning of one (pan); ``tags`` must all be there.
+    ``movement`` is a movement (pan_left) or its first words (pan); a shot must have all ``tags``.
     """
 
     movement: str | None = None
@@ -114,7 +118,7 @@ class ShotFilter:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShotLabels:
-    """The folded words of a shot that it can be chosen by."""
+    """The folded words of a shot that a search can filter by."""
 
     shot_id: str
     emotional_tone: str | None
@@ -124,9 +128,9 @@ class ShotLabels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
-    """All shots of the library as far as a search needs them, in the order of their ids.
+    """The columns of all shots of the library that a search needs, in the order of their ids.
 
-    ``text`` is float32[n, 384] and ``clip`` float32[n, 512], rows of unit length, zeros where the shot has no vector
+    ``text`` is float32[n, 384] and ``clip`` float32[n, 512], rows of unit length, zeros if the shot has no vector
     of that model version; ``has_text`` and ``has_clip`` are bool[n].
     """
 
@@ -141,48 +145,115 @@ class Shots(Protocol):
     """Analyses and the library; every write that returned is durable."""
 
     async def put_analysis(self, analysis: Analysis) -> None:
-        """Replace what is known of a video's shots. Readers see the old analysis or the new one, never a mixture."""
+        """Replace the analysis of a video. Readers see the old analysis or the new one, never a mixture."""
         ...
 
     async def get_analysis(self, asset_id: str) -> Analysis | None:
-        """The analysis of a video, None while there is none."""
+        """Return the analysis of a video, None if there is none."""
         ...
 
     async def put_shots(self, shots: Sequence[Shot]) -> None:
-        """Add shots to the library; one with the id of a stored shot replaces it. Raises ValueError without
-        ``stored_at``."""
+        """Add shots to the library, replacing those with the same ids. Raises ValueError without ``stored_at``."""
         ...
 
     async def get_shots(self, shot_ids: Iterable[str]) -> dict[str, Shot]:
-        """Those that are in the library."""
+        """Return those that are in the library, by id."""
         ...
 
-    async def list_shots(self, wanted: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
-        """Shots of the library, latest stored first; of the same moment by video and start."""
+    async def list_shots(self, shot_filter: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
+        """Return shots of the library, latest stored first, then by video and start."""
         ...
 
-    async def count_shots(self, wanted: ShotFilter) -> int:
-        """How many there are."""
+    async def count_shots(self, shot_filter: ShotFilter) -> int:
+        """Count the shots of the library that meet the conditions."""
         ...
 
     async def revision(self) -> int:
-        """A number that changes with every change of the library."""
+        """Return a number that changes with every change of the library."""
         ...
 
     async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
-        """The whole library for a search by these models."""
+        """Return the whole library for a search by these models."""
         ...
 
     async def delete_shot(self, shot_id: str) -> bool:
-        """Take a shot out of the library; False when it was not there."""
+        """Remove a shot from the library; False if it was not there."""
         ...
 
     async def delete_video(self, asset_id: str) -> None:
-        """Forget the analysis and all shots of a video."""
+        """Remove the analysis and all shots of a video."""
         ...
 
-    async def ping(self) -> None:
-        """Raise StoreError unless the store answers."""
+    def owner_ids(self) -> AsyncIterator[str]:
+        """Yield the ids of all videos with an analysis or shots, some perhaps twice."""
         ...
 
-    async def close(self) -> None: ...
+
+_MOMENTS: Final = ("analysis_timestamp", "stored_at")
+_LISTS: Final = ("auto_tags", "manual_tags", "usage_situations")
+_PLAIN: Final = tuple(field.name for field in fields(Shot) if field.name not in VECTORS)
+
+
+def to_json(shot: Shot) -> str:
+    """Return everything but the vectors as JSON, the stored form of every backend."""
+    values = {name: getattr(shot, name) for name in _PLAIN}
+    for name in _MOMENTS:
+        values[name] = None if values[name] is None else to_micros(values[name])
+    values["transition_in"] = None if shot.transition_in is None else asdict(shot.transition_in)
+    return json.dumps(values)
+
+
+def to_blobs(shot: Shot) -> dict[str, bytes | None]:
+    """Return the vectors by name, in the stored form of every backend."""
+    return {name: None if (vector := getattr(shot, name)) is None else to_blob(vector) for name in VECTORS}
+
+
+def from_row(record: str, blobs: Mapping[str, bytes | None]) -> Shot:
+    """Return the shot of ``to_json`` and ``to_blobs``."""
+    values: dict[str, Any] = json.loads(record)
+    for name in _MOMENTS:
+        values[name] = None if values[name] is None else from_micros(values[name])
+    for name in _LISTS:
+        values[name] = tuple(values[name])
+    if values["transition_in"] is not None:
+        values["transition_in"] = Transition(**values["transition_in"])
+    values |= {name: None if (blob := blobs[name]) is None else from_blob(blob) for name in VECTORS}
+    return Shot(**values)
+
+
+def labels_of(shot: Shot) -> ShotLabels:
+    """Return the words of a shot that a search can filter by."""
+    return ShotLabels(
+        shot.shot_id,
+        None if shot.emotional_tone is None else folded(shot.emotional_tone),
+        None if shot.genre is None else folded(shot.genre),
+        frozenset(form for tag in shot.tags for form in tag_forms(tag)),
+    )
+
+
+def tag_forms(tag: str) -> set[str]:
+    """Return the forms that match a tag: the whole, and without its category if it has one (movement:pan_left)."""
+    _, _, value = tag.partition(":")
+    return {folded(tag), folded(value)} - {""} if value else {folded(tag)}
+
+
+def stored_moment(shot: Shot) -> int:
+    """Return when a shot was stored, in microseconds since 1970. Raises ValueError without ``stored_at``."""
+    if shot.stored_at is None:
+        raise ValueError("a shot of the library needs the time when it was stored (stored_at)")
+    return to_micros(shot.stored_at)
+
+
+def catalogue_of(
+    labels: Sequence[ShotLabels], texts: Sequence[bytes | None], clips: Sequence[bytes | None]
+) -> Catalogue:
+    """Return the catalogue of shots in order, each with the stored forms of its two vectors or None."""
+    return Catalogue(tuple(labels), *_matrix(texts, TEXT_SIZE), *_matrix(clips, CLIP_SIZE))
+
+
+def _matrix(blobs: Sequence[bytes | None], size: int) -> tuple[Vector, NDArray[np.bool_]]:
+    there = np.array([blob is not None for blob in blobs], np.bool_)
+    rows = np.zeros((len(blobs), size), np.float32)
+    if there.any():
+        rows[there] = from_blob(b"".join(blob for blob in blobs if blob is not None)).reshape(-1, size)
+    return rows, there

@@ -1,6 +1,6 @@
 """The vector store: nearest neighbours over the whole library, one space per model version."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,29 +17,27 @@ class Neighbour:
 
 
 class IndexSource(Protocol):
-    """What a vector store is derived from, and can be rebuilt from."""
+    """The store that a vector store indexes, and can be rebuilt from."""
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
-        """Vectors of one model that the vector store has not taken yet, oldest first."""
+        """Return vectors of one model that the vector store does not have yet, oldest first."""
         ...
 
     async def unindexed_models(self) -> list[str]:
-        """Model versions with vectors that the vector store has not taken yet."""
+        """Return model versions with vectors that the vector store does not have yet."""
         ...
 
     async def mark_indexed(self, features: Iterable[Features]) -> None:
-        """Note that the vector store holds exactly these (same ``created_at``)."""
+        """Record that the vector store has exactly these (same ``created_at``)."""
         ...
 
     async def mark_unindexed(self, model_version: str) -> None:
-        """Have every vector of one model indexed again, after the vector store was lost."""
+        """Record that the vector store has no vectors of one model, after it was lost."""
         ...
 
     async def ping(self) -> None:
         """Raise StoreError unless the store answers."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class Vectors(Protocol):
@@ -52,7 +50,7 @@ class Vectors(Protocol):
         ...
 
     async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
-        """Forget assets; unknown ids are no error."""
+        """Remove the vectors of assets; unknown ids are no error."""
         ...
 
     async def search(
@@ -63,14 +61,22 @@ class Vectors(Protocol):
         *,
         kind: MediaKind | None = None,
     ) -> list[Neighbour]:
-        """The ``k`` nearest by cosine, best first, of one media kind when given.
+        """Return the ``k`` nearest by cosine, best first, of one media kind if given.
 
-        [] for an unknown model version.
+        Return [] for an unknown model version.
         """
         ...
 
     async def count(self, model_version: str) -> int:
-        """Number of vectors held."""
+        """Return the number of vectors."""
+        ...
+
+    def ids(self) -> AsyncIterator[str]:
+        """Yield the ids of all vectors, of every model version, some perhaps several times."""
+        ...
+
+    async def remove_all(self, asset_ids: Sequence[str]) -> None:
+        """Remove the vectors of assets from every model version; unknown ids are no error."""
         ...
 
     async def maintain(self, model_version: str) -> None:

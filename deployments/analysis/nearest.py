@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from configs.settings import settings
 from deployments.serving.stage import StageRef
 from deployments.serving.vector_search import Forget, NearestQuery, SearchResult, VectorSearch
-from stores.open import open_documents, open_vectors
-from stores.vectors import IndexSource, Vectors
+from stores.open import Stores
+from stores.vectors import IndexSource
 
 NEAREST: Final = StageRef[NearestQuery | Forget, SearchResult]("analysis/nearest")
 
@@ -16,5 +15,5 @@ class NearestAssets(VectorSearch[IndexSource]):
 
     key = NEAREST.key
 
-    def open_stores(self) -> tuple[IndexSource, Vectors]:
-        return open_documents(settings().documents), open_vectors(settings().vectors)
+    def source(self, stores: Stores) -> IndexSource:
+        return stores.documents

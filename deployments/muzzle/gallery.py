@@ -2,12 +2,10 @@
 
 from typing import Final
 
-from configs.settings import settings
 from deployments.serving.stage import StageRef
 from deployments.serving.vector_search import Forget, NearestQuery, SearchResult, VectorSearch
 from stores.animals import Animals
-from stores.open import open_animals, open_vectors
-from stores.vectors import Vectors
+from stores.open import Stores
 
 GALLERY: Final = StageRef[NearestQuery | Forget, SearchResult]("muzzle/gallery")
 
@@ -17,8 +15,8 @@ class MuzzleGallery(VectorSearch[Animals]):
 
     key = GALLERY.key
 
-    def open_stores(self) -> tuple[Animals, Vectors]:
-        return open_animals(settings().documents), open_vectors(settings().vectors)
+    def source(self, stores: Stores) -> Animals:
+        return stores.animals
 
     async def forget(self, item: Forget) -> None:
         """Remove deleted animals; one that was enrolled again since then returns before the next search."""

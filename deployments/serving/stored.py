@@ -12,7 +12,7 @@ from typing import BinaryIO
 from configs.settings import settings
 from stores.documents import StoreError
 from stores.objects import ObjectNotFound
-from stores.open import open_objects
+from stores.open import Stores
 from vision.errors import MediaNotFound, StageUnavailable
 from vision.media.reader import VideoReader
 
@@ -21,7 +21,7 @@ class StoredPictures:
     """Reads pictures from the object store of the settings."""
 
     def __init__(self) -> None:
-        self._objects = open_objects(settings().objects)
+        self._objects = Stores.open(settings()).objects
 
     def encoded(self, item: str | bytes) -> bytes:
         """Return the bytes under a key; bytes are returned as they are. Raises MediaNotFound and StageUnavailable."""
@@ -35,7 +35,7 @@ class StoredVideos:
     """Opens videos in the object store of the settings."""
 
     def __init__(self) -> None:
-        self._objects = open_objects(settings().objects)
+        self._objects = Stores.open(settings()).objects
 
     def open(self, key: str) -> BinaryIO:
         """Return the file under a key; close it. Raises MediaNotFound and StageUnavailable."""

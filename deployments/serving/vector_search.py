@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from configs.settings import settings
 from deployments.serving.stage import Stage, StageConfig
+from stores.open import Stores
 from stores.vectors import IndexSource, Neighbour, Vectors
 from vision.media.sniff import MediaKind
 
@@ -59,12 +61,13 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
     config_class = Config
     tick_s = 10.0
 
+    _stores: Stores
     _source: SourceT
     _vectors: Vectors
 
     @abstractmethod
-    def open_stores(self) -> tuple[SourceT, Vectors]:
-        """Return the store that holds the vectors, and the vector store to search them in."""
+    def source(self, stores: Stores) -> SourceT:
+        """Return the store that holds the vectors."""
 
     def load(self) -> None:
         # The stores are asynchronous; this stage's one thread has an event loop of its own for them.
@@ -87,7 +90,8 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         await self._vectors.remove(item.model_version, item.asset_ids)
 
     async def _open(self) -> None:
-        self._source, self._vectors = self.open_stores()
+        self._stores = Stores.open(settings())
+        self._source, self._vectors = self.source(self._stores), self._stores.vectors
         await self._source.ping()
 
     async def _answer(self, item: NearestQuery | Forget) -> SearchResult:

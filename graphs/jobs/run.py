@@ -9,8 +9,7 @@ from functools import partial
 from typing import Final
 
 from stores.documents import StoreError
-from stores.job import Job, Json, to_json
-from stores.jobs import JobStore
+from stores.jobs import Job, JobStore, Json, to_json
 from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")

@@ -11,7 +11,7 @@ What becomes of a job whose function
 - is stopped because the lease is lost: nothing more is written from here.
 
 A process that dies writes nothing at all: its leases run out, and the next claim goes on from the checkpoint. So what a
-function does must bear being done again since its last checkpoint. ``stores/job_states.py`` has all the states.
+function does must bear being done again since its last checkpoint. ``stores/jobs.py`` has all the states.
 """
 
 import asyncio

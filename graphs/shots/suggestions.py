@@ -18,8 +18,7 @@ from graphs.shots.schemas import Reason, Recommendation, SuggestAnswer, SuggestR
 from graphs.shots.texts import EncodedQuery, TextEncoders, shared_words, text_of
 from graphs.shots.thumbnails import thumbnail_url
 from graphs.web.context import Context, Timer
-from stores.shot_rows import labels_of
-from stores.shots import Catalogue, Shot
+from stores.shots import Catalogue, Shot, labels_of
 
 
 def suggestions_router(context: Context, encoders: TextEncoders, catalogues: CatalogueCache) -> APIRouter:

@@ -19,6 +19,7 @@ from stores.cache import Cache
 from stores.documents import Documents
 from stores.jobs import JobStore
 from stores.objects import Objects
+from stores.open import Stores
 from stores.people import People
 from stores.shots import Shots
 
@@ -32,16 +33,49 @@ class Context:
 
     settings: Settings
     stages: Mapping[str, AnyHandle]
-    objects: Objects
-    documents: Documents
-    jobs: JobStore
-    people: People
-    shots: Shots
-    analyses: Analyses
-    animals: Animals
-    cache: Cache
+    stores: Stores
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def objects(self) -> Objects:
+        """The object store."""
+        return self.stores.objects
+
+    @property
+    def documents(self) -> Documents:
+        """The document store."""
+        return self.stores.documents
+
+    @property
+    def jobs(self) -> JobStore:
+        """The store of durable jobs."""
+        return self.stores.jobs
+
+    @property
+    def people(self) -> People:
+        """The store of face traces and identities."""
+        return self.stores.people
+
+    @property
+    def shots(self) -> Shots:
+        """The store of shots."""
+        return self.stores.shots
+
+    @property
+    def analyses(self) -> Analyses:
+        """The store of authenticity analyses."""
+        return self.stores.analyses
+
+    @property
+    def animals(self) -> Animals:
+        """The registry of animals."""
+        return self.stores.animals
+
+    @property
+    def cache(self) -> Cache:
+        """The cache."""
+        return self.stores.cache
 
     def stage(self, ref: StageRef[InT, OutT]) -> StageHandle[InT, OutT]:
         """Return the handle to a stage of this gateway. Raises KeyError for one that no served API names."""
@@ -49,14 +83,7 @@ class Context:
 
     async def close(self) -> None:
         """Close the stores and connections."""
-        await self.objects.close()
-        await self.documents.close()
-        await self.jobs.close()
-        await self.people.close()
-        await self.shots.close()
-        await self.analyses.close()
-        await self.animals.close()
-        await self.cache.close()
+        await self.stores.close()
         await self.fetcher.close()
 
 

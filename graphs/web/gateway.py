@@ -24,16 +24,7 @@ from graphs.web.fetch import open_fetcher
 from graphs.web.health import health_router
 from graphs.web.limits import RequestLimits
 from graphs.web.rates import RateLimits
-from stores.open import (
-    open_analyses,
-    open_animals,
-    open_cache,
-    open_documents,
-    open_jobs,
-    open_objects,
-    open_people,
-    open_shots,
-)
+from stores.open import Stores
 
 logger = logging.getLogger("ray.serve")
 
@@ -70,20 +61,14 @@ class GatewayArgs(BaseModel):
 
 
 def open_context(config: Settings, stages: dict[str, Any]) -> Context:
-    """Stores as the settings name them, and the given stage handles."""
-    return Context(
-        settings=config,
-        stages=stages,
-        objects=open_objects(config.objects),
-        documents=open_documents(config.documents),
-        jobs=open_jobs(config.documents),
-        people=open_people(config.documents),
-        shots=open_shots(config.documents),
-        analyses=open_analyses(config.documents),
-        animals=open_animals(config.documents),
-        cache=open_cache(config.cache_url.get_secret_value()),
-        fetcher=open_fetcher(config),
-    )
+    """Return a context with the stores of the settings and the given stage handles.
+
+    Raises ValueError for a malformed store URL, StoreError for an embedded store that cannot be opened.
+    """
+    context = Context(config, stages, Stores.open(config), open_fetcher(config))
+    # A wrong address must show at start and not with the first request.
+    _ = context.objects, context.documents, context.cache
+    return context
 
 
 def build_app(context: Context, apis: list[str]) -> FastAPI:

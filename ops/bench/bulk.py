@@ -30,7 +30,7 @@ from ops.bench.bulk_bare import Bare
 from ops.bench.film import FPS, Cast, people_of, planned, portraits, write
 from ops.bench.report import made_by
 from stores.jobs import Job
-from stores.open import open_jobs, open_people, open_shots
+from stores.open import Stores
 from vision.media.reader import VideoReader
 
 TOO_LONG_S = 1800
@@ -127,30 +127,29 @@ def jobs_of(home: Path) -> list[Job]:
     """Return the video jobs in the stores of a run."""
 
     async def jobs() -> list[Job]:
-        store = open_jobs(_documents(home))
+        stores = Stores(documents=_documents(home))
         try:
-            return list(await store.list(kind=KIND, limit=1000))
+            return list(await stores.jobs.list(kind=KIND, limit=1000))
         finally:
-            await store.close()
+            await stores.close()
 
-    return asyncio.run(jobs()) if (home / "documents.jobs.sqlite").exists() else []
+    return asyncio.run(jobs()) if (home / "documents.sqlite").exists() else []
 
 
 def counts_of(home: Path) -> dict[str, tuple[int, int]]:
     """Return the numbers of stored traces and shots by video."""
 
     async def counts_by_video() -> dict[str, tuple[int, int]]:
-        people, shots = open_people(_documents(home)), open_shots(_documents(home))
+        stores = Stores(documents=_documents(home))
         try:
             counts = {}
             for job in jobs:
-                analysis = await shots.get_analysis(job.subject)
-                traces = await people.list_traces(job.subject)
+                analysis = await stores.shots.get_analysis(job.subject)
+                traces = await stores.people.list_traces(job.subject)
                 counts[job.subject] = len(traces), 0 if analysis is None else len(analysis.shots)
             return counts
         finally:
-            await people.close()
-            await shots.close()
+            await stores.close()
 
     jobs = jobs_of(home)
     return asyncio.run(counts_by_video())

@@ -38,7 +38,7 @@ from graphs.web.gateway import build_app, open_context
 from ops.bench.load import running
 from ops.bench.report import made_by, publish
 from ops.cluster import free_port
-from stores.open import open_documents, open_objects, open_people
+from stores.open import Stores
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from vision.media.probe import Limits, probe
@@ -311,19 +311,18 @@ def store(config: Settings, path: Path, *, film: bool) -> str:
 
 
 async def _put(config: Settings, path: Path, asset: Asset, *, indexed: bool) -> None:
-    objects, documents = open_objects(config.objects), open_documents(config.documents)
-    people = open_people(config.documents)
-    await objects.put_file(asset.asset_id, path, asset.content_type)
-    await documents.insert_asset(asset)
+    stores = Stores.open(config)
+    await stores.objects.put_file(asset.asset_id, path, asset.content_type)
+    await stores.documents.insert_asset(asset)
     if indexed:
         index = VideoIndex(asset.asset_id, "none", *SIZE, FPS, FRAMES, SECONDS, 1, (), 1, datetime.now(UTC))
         vector = np.eye(1, 128, dtype=np.float32)[0]
         trace = TraceRecord(asset.asset_id, 0, 0, FRAMES - 1, 0, SECONDS, FRAMES, None, vector)
         frames, ones = np.arange(FRAMES), np.ones(FRAMES, np.float32)
         boxes = np.stack([100 + frames, np.full(FRAMES, 200), np.full(FRAMES, 300), np.full(FRAMES, 300)], 1)
-        await people.put_index(index, [(trace, TraceBoxes(frames, boxes.astype(np.float32), ones, ones.astype(bool)))])
-    for store in (objects, documents, people):
-        await store.close()
+        traces = [(trace, TraceBoxes(frames, boxes.astype(np.float32), ones, ones.astype(bool)))]
+        await stores.people.put_index(index, traces)
+    await stores.close()
 
 
 async def serve(port: int) -> None:

@@ -18,7 +18,7 @@ from graphs.web.uploads.library import Library, asset_id_of
 from graphs.web.uploads.spool import spool_file
 from stores.documents import StoreError
 from stores.records import Asset
-from stores.s3.url import S3Location
+from stores.s3.location import S3Location
 from vision.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable
 
 SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".3gp", ".3g2"})

@@ -46,7 +46,7 @@ from graphs.web.gateway import open_context
 from stores.documents import StoreError
 from stores.jobs import Json
 from stores.objects import ObjectNotFound
-from stores.open import open_objects
+from stores.open import Stores
 from vision.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
 from vision.images import Pixels
 from vision.media.reader import VideoReader
@@ -186,7 +186,7 @@ class DecodeVideos:
     def __init__(self, mailbox: Mailbox, niceness: int = 0) -> None:
         os.nice(niceness)
         self._mailbox = mailbox
-        self._objects = open_objects(settings().objects)
+        self._objects = Stores.open(settings()).objects
 
     def __call__(self, batch: Batch) -> Iterator[Row]:
         grant = self._mailbox.request(int(batch["number"][0]))

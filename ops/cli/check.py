@@ -14,7 +14,7 @@ from rich.text import Text
 
 from configs.settings import settings
 from ops.check import CONFIGS, Fault, check_all
-from stores.open import open_documents, open_objects
+from stores.open import Stores
 from stores.repair import Repaired, repair
 
 
@@ -60,13 +60,12 @@ def _show(console: Console, found: list[Fault]) -> bool:
 
 
 async def _repair(console: Console, min_age: timedelta) -> bool:
-    objects, documents = open_objects(settings().objects), open_documents(settings().documents)
+    stores = Stores.open(settings())
     try:
         with console.status("comparing the stores …"):
-            done = await repair(objects, documents, min_age)
+            done = await repair(stores.objects, stores.documents, min_age)
     finally:
-        await objects.close()
-        await documents.close()
+        await stores.close()
     return _show_repaired(console, done)
 
 

@@ -1,6 +1,8 @@
 """What a picture of the graph shows, read from the code and from one Serve configuration."""
 
-import importlib
+import inspect
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, cast
 import yaml
 from fastapi import FastAPI
 
-import graphs.web.gateway
+import graphs
 from configs.settings import Settings
 from deployments.serving.catalog import RoomArgs, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
@@ -35,6 +37,7 @@ STORES = {
     "cache": ("cache", "Valkey or Redis"),
 }
 """Store → the engine that holds it, and the backends of that engine. Stores of one engine follow one another."""
+TAKEN_FROM = r"(context|stores|Stores\.open\(settings\(\)\))"
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def _api(name: str) -> Api:
     absent = cast(Any, _Absent())
     handles: dict[str, AnyHandle] = {key: StageHandle(key, nothing, nothing) for key in api.stages}
     app = FastAPI()
-    api.mount(app, Context(Settings.model_construct(), handles, *[absent] * 9))
+    api.mount(app, Context(Settings.model_construct(), handles, absent, absent))
     routes = sum(len(methods) for methods in app.openapi()["paths"].values())
     return Api(name, api.title, routes, api.stages)
 
@@ -198,17 +201,25 @@ def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Ap
 
 
 def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
-    """Who imports the function that opens a store uses that store."""
-    modules = {GATEWAY_USER: vars(graphs.web.gateway)}
+    """Return who uses each store: the processes whose code takes it from a context or from ``Stores``."""
+    context = "".join(path.read_text(encoding="utf-8") for path in Path(graphs.__path__[0]).rglob("*.py"))
+    code = {GATEWAY_USER: context}
     for process in (process for room in rooms for process in room.processes):
         if process.jobs is not None:
-            modules[process.name] = vars(graphs.web.gateway)  # the same context
+            code[process.name] = context
         for row in process.stages:
-            modules[row.key] = vars(importlib.import_module(f"deployments.{row.key.replace('/', '.')}"))
+            code[row.key] = _code_of(find_stage(row.key))
     return tuple(
-        Store(name, *engine, tuple(user for user, names in modules.items() if f"open_{name}" in names))
+        Store(name, *engine, tuple(user for user in code if re.search(rf"{TAKEN_FROM}\.{name}\b", code[user])))
         for name, engine in STORES.items()
     )
+
+
+def _code_of(stage: type) -> str:
+    """Return the source of a stage, its bases, and the classes that their modules import from deployments."""
+    modules = [vars(sys.modules[base.__module__]) for base in stage.__mro__]
+    classes = {value for module in modules for value in module.values() if inspect.isclass(value)}
+    return "".join(inspect.getsource(each) for each in classes if each.__module__.startswith("deployments."))
 
 
 class _Absent:

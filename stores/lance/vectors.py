@@ -1,23 +1,24 @@
-"""Vectors in LanceDB: tables of files in a folder or a bucket, with no server, shared by all processes."""
+"""Vectors in LanceDB: tables of files in a folder or a bucket, without a server, shared by all processes."""
 
+import asyncio
 import hashlib
 import logging
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.index import IvfSq
 
 from stores.documents import StoreError
-from stores.lance import index as lance_index
-from stores.lance.index import ConflictError, retrying, translated
 from stores.records import Features, Vector
-from stores.s3.url import S3Location
+from stores.s3.location import S3Location
 from stores.vectors import Neighbour
 from vision.media.sniff import MediaKind
 
@@ -26,10 +27,26 @@ log = logging.getLogger(__name__)
 PROBES = 128
 """Partitions searched at least: up to about 190,000 rows that is all of them, over their 8-bit codes."""
 REFINE = 4
-"""Candidates per neighbour asked for whose full vectors are compared in the end."""
+"""Candidates per requested neighbour whose full vectors are compared in the end."""
 IDS_PER_DELETE = 500
+INDEX_FROM_ROWS = 5000
+"""Up to here a scan of every vector takes a few milliseconds, and is exact."""
+ROWS_PER_PARTITION = 1500
+GROWTH = 4
+"""The index is trained anew when the table has outgrown its partitions by this factor."""
+FOLD_ROWS, FOLD_SHARE = 2000, 0.1
+"""Rows outside the index, where each search scans them, before they are folded into it."""
+MAX_SEGMENTS = 16
+"""Every fold adds a segment to the index, and each costs a search about 0.15 ms."""
+MAX_SMALL_FRAGMENTS = 32
+KEEP_VERSIONS = timedelta(hours=1)
+"""Old versions stay this long for readers in the middle of a search."""
+ATTEMPTS, FIRST_PAUSE_S = 8, 0.05
 
 _HEX = re.compile(r"[0-9a-f]+")
+_INDEX_NAME = re.compile(r"unit_ivf(\d+)")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,7 @@ class LanceVectors:
             self._uri = url.removeprefix("file://")
         self._connection: Any = None
         self._tables: dict[str, _Table] = {}
+        """By table name."""
 
     async def add(self, features: Sequence[Features]) -> None:
         if not features:
@@ -65,7 +83,7 @@ class LanceVectors:
         model_version, dimension = features[0].model_version, features[0].unit.size
         if any(item.model_version != model_version for item in features):
             raise ValueError("one call adds vectors of one model version")
-        table = await self._table(model_version) or await self._create(model_version, dimension)
+        table = await self._table(_table_name(model_version)) or await self._create(model_version, dimension)
         for item in features:
             _check_dimension(table, item.unit.shape)
         rows = _rows(list({item.asset_id: item for item in features}.values()), dimension)
@@ -73,20 +91,18 @@ class LanceVectors:
         await retrying(partial(merge.execute, rows))
 
     async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
-        for asset_id in asset_ids:
-            if not _HEX.fullmatch(asset_id):  # ids become part of a filter expression
-                raise ValueError(f"not an asset id: {asset_id[:64]!r}")
-        table = await self._table(model_version)
-        if table is None:
-            return
-        for first in range(0, len(asset_ids), IDS_PER_DELETE):
-            some = ", ".join(f"'{asset_id}'" for asset_id in asset_ids[first : first + IDS_PER_DELETE])
-            await retrying(partial(table.handle.delete, f"asset_id IN ({some})"))
+        _check_ids(asset_ids)
+        await _remove(await self._table(_table_name(model_version)), asset_ids)
+
+    async def remove_all(self, asset_ids: Sequence[str]) -> None:
+        _check_ids(asset_ids)
+        for name in await self._table_names():
+            await _remove(await self._table(name), asset_ids)
 
     async def search(
         self, model_version: str, unit: Vector, k: int, *, kind: MediaKind | None = None
     ) -> list[Neighbour]:
-        table = await self._table(model_version)
+        table = await self._table(_table_name(model_version))
         if table is None:
             return []
         _check_dimension(table, unit.shape)
@@ -97,20 +113,29 @@ class LanceVectors:
             if kind not in get_args(MediaKind):  # it becomes part of a filter expression
                 raise ValueError(f"not a media kind: {kind[:16]!r}")
             query = query.where(f"kind = '{kind}'")
-        found = await translated(query.select(["asset_id", "_distance"]).to_arrow())
-        pairs = zip(found["asset_id"].to_pylist(), found["_distance"].to_pylist(), strict=True)
+        hits = await translated(query.select(["asset_id", "_distance"]).to_arrow())
+        pairs = zip(hits["asset_id"].to_pylist(), hits["_distance"].to_pylist(), strict=True)
         return [Neighbour(asset_id, 1.0 - distance) for asset_id, distance in pairs]
 
     async def count(self, model_version: str) -> int:
-        table = await self._table(model_version)
+        table = await self._table(_table_name(model_version))
         return 0 if table is None else int(await translated(table.handle.count_rows()))
 
+    async def ids(self) -> AsyncIterator[str]:
+        for name in await self._table_names():
+            table = await self._table(name)
+            if table is not None:
+                batches = await translated(table.handle.query().select(["asset_id"]).to_batches())
+                while batch := await translated(anext(batches, None)):
+                    for asset_id in batch["asset_id"].to_pylist():
+                        yield asset_id
+
     async def maintain(self, model_version: str) -> None:
-        table = await self._table(model_version)
+        table = await self._table(_table_name(model_version))
         if table is None:
             return
         try:
-            await lance_index.maintain(table.handle)
+            await maintain_table(table.handle)
         except ConflictError:
             log.info("the vectors of %s are being changed; they are maintained next time", model_version)
 
@@ -133,25 +158,36 @@ class LanceVectors:
             )
         return self._connection
 
-    async def _table(self, model_version: str) -> _Table | None:
-        """The table of a model version, None before its first vector."""
-        if model_version not in self._tables:
+    async def _table_names(self) -> list[str]:
+        connection = await self._connect()
+        names: list[str] = []
+        token = None
+        while True:
+            page = await translated(connection.list_tables(page_token=token))
+            names += page.tables
+            token = page.page_token
+            if token is None:
+                return names
+
+    async def _table(self, name: str) -> _Table | None:
+        """Return a table, None if there is none, as before the first vector of its model version."""
+        if name not in self._tables:
             connection = await self._connect()
             try:
-                handle = await connection.open_table(_table_name(model_version))
+                handle = await connection.open_table(name)
             except (RuntimeError, OSError, ValueError) as error:
                 if "was not found" in str(error):
                     return None
                 raise StoreError(f"vector store: {type(error).__name__}, the table cannot be opened") from error
-            self._tables[model_version] = await _opened(handle)
-        return self._tables[model_version]
+            self._tables[name] = await _opened(handle)
+        return self._tables[name]
 
     async def _create(self, model_version: str, dimension: int) -> _Table:
         connection = await self._connect()
         # Two processes may get here at once: exist_ok gives the second one the table of the first.
         name, schema = _table_name(model_version), _schema(dimension)
         handle = await retrying(lambda: connection.create_table(name, schema=schema, exist_ok=True))
-        return self._tables.setdefault(model_version, await _opened(handle))
+        return self._tables.setdefault(name, await _opened(handle))
 
 
 async def _opened(handle: Any) -> _Table:
@@ -159,8 +195,22 @@ async def _opened(handle: Any) -> _Table:
     return _Table(handle, schema.field("vector").type.list_size)
 
 
+async def _remove(table: _Table | None, asset_ids: Sequence[str]) -> None:
+    if table is None:
+        return
+    for first in range(0, len(asset_ids), IDS_PER_DELETE):
+        page = ", ".join(f"'{asset_id}'" for asset_id in asset_ids[first : first + IDS_PER_DELETE])
+        await retrying(partial(table.handle.delete, f"asset_id IN ({page})"))
+
+
+def _check_ids(asset_ids: Sequence[str]) -> None:
+    for asset_id in asset_ids:
+        if not _HEX.fullmatch(asset_id):  # ids become part of a filter expression
+            raise ValueError(f"not an asset id: {asset_id[:64]!r}")
+
+
 def _table_name(model_version: str) -> str:
-    """A table name for any model version; the hash keeps apart what the cleaning made the same."""
+    """Return a table name for any model version; the hash keeps apart what looks equal after cleaning."""
     digest = hashlib.sha256(model_version.encode()).hexdigest()[:8]
     return f"{re.sub(r'[^A-Za-z0-9_]', '_', model_version)[:80]}_{digest}"
 
@@ -196,7 +246,7 @@ def _check_dimension(table: _Table, shape: tuple[int, ...]) -> None:
 
 
 def _storage_options(location: S3Location) -> dict[str, str]:
-    """Options of the object_store library; it finds the credentials in the AWS environment by itself."""
+    """Return options of the object_store library, which takes credentials from the AWS environment by itself."""
     options = {"connect_timeout": "5s", "timeout": "60s"}
     if location.region:
         options["aws_region"] = location.region
@@ -205,3 +255,72 @@ def _storage_options(location: S3Location) -> dict[str, str]:
         options["aws_virtual_hosted_style_request"] = "false"
         options["allow_http"] = str(location.endpoint_url.startswith("http://")).lower()
     return options
+
+
+class ConflictError(StoreError):
+    """Another writer's commit came first."""
+
+
+async def translated(operation: Awaitable[T]) -> T:
+    """Return the result. Raises ConflictError if another writer's commit came first, StoreError for other failures."""
+    try:
+        return await operation
+    except (RuntimeError, OSError, ValueError) as error:  # all that LanceDB raises, for lost connections too
+        text = str(error).lower()
+        if "conflict" in text or "concurrent" in text:
+            raise ConflictError("vector store: another writer was faster") from error
+        raise StoreError(f"vector store: {type(error).__name__}") from error
+
+
+async def retrying(operation: Callable[[], Awaitable[T]]) -> T:
+    """Run an operation, again after each commit of another writer that came first.
+
+    :raises StoreError: the store failed, or this writer lost ATTEMPTS times.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            return await translated(operation())
+        except ConflictError:
+            await asyncio.sleep(FIRST_PAUSE_S * 2**attempt * random.random())  # noqa: S311 (no secret)
+    raise StoreError("vector store: other writers were faster every time")
+
+
+async def maintain_table(table: Any) -> None:
+    """Build, extend or rebuild the index and compact the table, as far as the constants above require it.
+
+    :raises ConflictError: other writers changed the table meanwhile; nothing is lost.
+    :raises StoreError: the store failed.
+    """
+    rows = await translated(table.count_rows())
+    indices = {index.name: index for index in await translated(table.list_indices())}
+    current = max(indices, key=_partitions, default=None)
+    partitions = max(1, rows // ROWS_PER_PARTITION)
+    if current is None:
+        rebuild = rows >= INDEX_FROM_ROWS
+    else:
+        outgrown = partitions >= GROWTH * _partitions(current)
+        rebuild = outgrown or indices[current].num_segments > MAX_SEGMENTS
+    if rebuild:
+        current = f"unit_ivf{partitions}"
+        config = IvfSq(distance_type="cosine", num_partitions=partitions)
+        await translated(table.create_index("vector", config=config, name=current, replace=True))
+    for name in indices.keys() - {current}:
+        await translated(table.drop_index(name))
+    if await _needs_optimize(table, current, rows):
+        await translated(table.optimize(cleanup_older_than=KEEP_VERSIONS))
+
+
+def _partitions(name: str) -> int:
+    """Return the partitions of an index from its name, as LanceDB does not report them."""
+    match = _INDEX_NAME.fullmatch(name)
+    return int(match[1]) if match else 0
+
+
+async def _needs_optimize(table: Any, index: str | None, rows: int) -> bool:
+    fragments = (await translated(table.stats()))["fragment_stats"]
+    if fragments["num_small_fragments"] > MAX_SMALL_FRAGMENTS:
+        return True
+    if index is None:
+        return False
+    waiting = (await translated(table.index_stats(index))).num_unindexed_rows
+    return bool(waiting > max(FOLD_ROWS, FOLD_SHARE * rows))

@@ -1,21 +1,24 @@
 """Enrolled animals in MongoDB."""
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
+from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from stores.animals import Animal, Animals
-from stores.mongo.engine import Document, MongoStore, translated
+from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import Features, from_blob, from_micros, to_blob, to_micros
 
 
-class MongoAnimals(MongoStore, Animals):
-    """The collection ``animals`` of the documents' database."""
+class MongoAnimals(MongoRepository, Animals):
+    """The collection ``animals``."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._animals = self._database["animals"]
-        self._indexes_made = False
+    indexes: ClassVar = {"animals": [IndexModel([("model_version", 1), ("indexed", 1), ("created_at", 1)])]}
+
+    def __init__(self, engine: MongoEngine) -> None:
+        super().__init__(engine)
+        self._animals = self._collection("animals")
 
     async def insert(self, animal: Animal) -> bool:
         await self._make_indexes()
@@ -38,17 +41,17 @@ class MongoAnimals(MongoStore, Animals):
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
         with translated():
-            found = self._animals.find({"_id": {"$in": list(keys)}})
-            return {document["_id"]: _animal(document) async for document in found}
+            animals = self._animals.find({"_id": {"$in": list(keys)}})
+            return {document["_id"]: _animal(document) async for document in animals}
 
     async def delete(self, key: str) -> bool:
         with translated():
             return (await self._animals.delete_one({"_id": key})).deleted_count > 0
 
     async def count(self, model_version: str | None = None) -> int:
+        query = {} if model_version is None else {"model_version": model_version}
         with translated():
-            wanted = {} if model_version is None else {"model_version": model_version}
-            return await self._animals.count_documents(wanted)
+            return await self._animals.count_documents(query)
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
         with translated():
@@ -74,12 +77,6 @@ class MongoAnimals(MongoStore, Animals):
             marked["_id"] = {"$in": list(keys)}
         with translated():
             await self._animals.update_many(marked, {"$set": {"indexed": False}})
-
-    async def _make_indexes(self) -> None:
-        if not self._indexes_made:
-            with translated():
-                await self._animals.create_index([("model_version", 1), ("indexed", 1), ("created_at", 1)])
-            self._indexes_made = True
 
 
 def _animal(document: Document) -> Animal:

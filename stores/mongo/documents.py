@@ -1,12 +1,14 @@
 """Documents in MongoDB, for many machines; plain operations only, so that its kin can serve too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
+from typing import ClassVar
 
 from pymongo import ASCENDING, IndexModel, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
-from stores.mongo.engine import Collection, Document, MongoStore, translated
+from stores.documents import Documents
+from stores.mongo.engine import Collection, Document, MongoEngine, MongoRepository, translated
 from stores.records import (
     Asset,
     Features,
@@ -21,19 +23,23 @@ from stores.records import (
 IDS_PER_QUERY = 1000
 
 
-class MongoDocuments(MongoStore):
-    """``mongodb://…`` or ``mongodb+srv://…``; creates its indexes at the first operation that needs them.
+class MongoDocuments(MongoRepository, Documents):
+    """Collections ``assets``, ``features``, ``faces`` and ``config``."""
 
-    :raises ValueError: the URL is not of that form.
-    """
+    indexes: ClassVar = {
+        "features": [
+            IndexModel("asset_id"),
+            IndexModel([("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]),
+        ],
+        "faces": [IndexModel("asset_id")],
+    }
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._assets: Collection = self._database["assets"]
-        self._features: Collection = self._database["features"]
-        self._faces: Collection = self._database["faces"]
-        self._config: Collection = self._database["config"]
-        self._has_indexes = False
+    def __init__(self, engine: MongoEngine) -> None:
+        super().__init__(engine)
+        self._assets = self._collection("assets")
+        self._features = self._collection("features")
+        self._faces = self._collection("faces")
+        self._config = self._collection("config")
 
     async def insert_asset(self, asset: Asset) -> bool:
         document = asdict(asset) | {"uploaded_at": to_micros(asset.uploaded_at)}
@@ -46,8 +52,8 @@ class MongoDocuments(MongoStore):
         return True
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        found = await self._find_ids(self._assets, asset_ids)
-        return {document["_id"]: _asset(document) for document in found}
+        documents = await self._find_ids(self._assets, asset_ids)
+        return {document["_id"]: _asset(document) for document in documents}
 
     async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
         with translated():
@@ -59,10 +65,10 @@ class MongoDocuments(MongoStore):
 
     async def delete_asset(self, asset_id: str) -> bool:
         # The flag comes first, so that what is written from here on takes itself back (_put_of_asset);
-        # the asset goes last, so that a delete that was cut short can be asked for again.
-        if not await self.mark_deleting(asset_id):
-            return False
-        await self._index()
+        # the asset goes last, so that a delete that was cut short can be asked for again. Without a record there may
+        # be features all the same, of a put whose process died before it could take them back.
+        await self.mark_deleting(asset_id)
+        await self._make_indexes()
         with translated():
             await self._features.delete_many({"asset_id": asset_id})
             await self._faces.delete_many({"asset_id": asset_id})
@@ -76,11 +82,11 @@ class MongoDocuments(MongoStore):
 
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
-        found = await self._find_ids(self._features, keys)
-        return {document["asset_id"]: _features(document) for document in found}
+        documents = await self._find_ids(self._features, keys)
+        return {document["asset_id"]: _features(document) for document in documents}
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
-        await self._index()
+        await self._make_indexes()
         with translated():
             pending = self._features.find({"model_version": model_version, "indexed": False})
             return [_features(document) async for document in pending.sort("created_at").limit(limit)]
@@ -103,7 +109,7 @@ class MongoDocuments(MongoStore):
         await self._bulk(self._features, marks)
 
     async def mark_unindexed(self, model_version: str) -> None:
-        await self._index()
+        await self._make_indexes()
         with translated():
             await self._features.update_many(
                 {"model_version": model_version, "indexed": True}, {"$set": {"indexed": False}}
@@ -114,8 +120,8 @@ class MongoDocuments(MongoStore):
 
     async def get_faces(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, PictureFaces]:
         keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
-        found = await self._find_ids(self._faces, keys)
-        return {document["asset_id"]: _faces(document) for document in found}
+        documents = await self._find_ids(self._faces, keys)
+        return {document["asset_id"]: _faces(document) for document in documents}
 
     async def get_config(self) -> dict[str, float]:
         with translated():
@@ -127,10 +133,16 @@ class MongoDocuments(MongoStore):
         ]
         await self._bulk(self._config, changes)
 
+    async def owner_ids(self) -> AsyncIterator[str]:
+        for name in ("features", "faces"):
+            async for asset_id in self._values(name, "asset_id"):
+                yield asset_id
+
     async def _put_of_asset(self, collection: Collection, document: Document) -> bool:
-        """Store what was computed of an asset, and clear the asset's error; False when the asset is not there."""
+        """Store a record of an asset and clear the asset's error; False if the asset is unknown or being deleted."""
         alive = {"_id": document["asset_id"], "deleting": False}
         key = {"_id": _computed_id(document["model_version"], document["asset_id"])}
+        await self._make_indexes()
         with translated():
             if await self._assets.find_one(alive, {"_id": 1}) is None:
                 return False
@@ -143,26 +155,17 @@ class MongoDocuments(MongoStore):
             await collection.delete_one(key)
         return False
 
-    async def _index(self) -> None:
-        """Create the indexes before the first operation that needs one; doing so twice is no error."""
-        if not self._has_indexes:
-            pending = [("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]
-            with translated():
-                await self._features.create_indexes([IndexModel("asset_id"), IndexModel(pending)])
-                await self._faces.create_index("asset_id")
-            self._has_indexes = True
-
     async def _set_asset(self, which: Document, values: Document) -> bool:
         with translated():
             return (await self._assets.update_one(which, {"$set": values})).matched_count == 1
 
     async def _find_ids(self, collection: Collection, ids: Iterable[str]) -> list[Document]:
-        wanted, found = list(ids), []
+        all_ids, documents = list(ids), []
         with translated():
-            for first in range(0, len(wanted), IDS_PER_QUERY):
-                some = wanted[first : first + IDS_PER_QUERY]
-                found += await collection.find({"_id": {"$in": some}}).to_list()
-        return found
+            for first in range(0, len(all_ids), IDS_PER_QUERY):
+                page = all_ids[first : first + IDS_PER_QUERY]
+                documents += await collection.find({"_id": {"$in": page}}).to_list()
+        return documents
 
     async def _bulk(self, collection: Collection, changes: list[UpdateOne]) -> None:
         if changes:

@@ -1,10 +1,10 @@
-"""What every store in MongoDB has; plain operations only, so that its kin can serve too."""
+"""One MongoDB client and the base of the stores that share it; plain operations only, so that its kin can serve too."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
-from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
@@ -19,20 +19,17 @@ Document = dict[str, Any]
 Collection = AsyncCollection[Document]
 
 
-class MongoStore:
-    """Base of the stores at ``mongodb://…`` or ``mongodb+srv://…``; connects at the first operation.
+class MongoEngine:
+    """The client of ``mongodb://…`` or ``mongodb+srv://…``; connects at the first operation.
 
     :raises ValueError: the URL is not of that form.
     """
-
-    type = "mongodb"
-    remote = True
 
     def __init__(self, url: str) -> None:
         options: Document = {k: v for k, v in TIMEOUTS_MS.items() if f"{k}=".lower() not in url.lower()}
         try:
             self._client: AsyncMongoClient[Document] = AsyncMongoClient(url, appname="visiongraph", **options)
-            self._database = self._client.get_default_database(
+            self.database = self._client.get_default_database(
                 DATABASE,
                 read_preference=ReadPreference.PRIMARY,  # a secondary may not have seen an older write yet
                 write_concern=WriteConcern("majority", j=True),
@@ -44,7 +41,7 @@ class MongoStore:
             ) from None
 
     async def ping(self) -> None:
-        """Raise StoreError unless the store answers."""
+        """Raise StoreError unless the server answers."""
         with translated():
             await self._client.admin.command("ping")
 
@@ -53,9 +50,44 @@ class MongoStore:
         await self._client.close()
 
 
+class MongoRepository:
+    """Base of the stores whose collections are in the database of one engine."""
+
+    type = "mongodb"
+    remote = True
+    indexes: ClassVar[Mapping[str, Sequence[IndexModel]]]
+    """By collection; ``_make_indexes`` comes before the first write, and before a read that needs one."""
+
+    def __init__(self, engine: MongoEngine) -> None:
+        self._engine = engine
+        self._has_indexes = False
+
+    async def ping(self) -> None:
+        """Raise StoreError unless the server answers."""
+        await self._engine.ping()
+
+    def _collection(self, name: str) -> Collection:
+        return self._engine.database[name]
+
+    async def _make_indexes(self) -> None:
+        """Create the indexes once; it is no error if another process does so too."""
+        if not self._has_indexes:
+            with translated():
+                for name, indexes in self.indexes.items():
+                    await self._collection(name).create_indexes(list(indexes))
+            self._has_indexes = True
+
+    async def _values(self, name: str, field: str, query: Document | None = None) -> AsyncIterator[str]:
+        """Yield the different values of a field in the documents of a collection that match; there may be millions."""
+        with translated():
+            steps: list[Document] = [{"$match": query or {}}, {"$group": {"_id": f"${field}"}}]
+            async for group in await self._collection(name).aggregate(steps):
+                yield group["_id"]
+
+
 @contextmanager
 def translated() -> Iterator[None]:
-    """Driver errors as StoreError, by name and code only: their texts quote addresses and documents."""
+    """Raise driver errors as StoreError, by name and code only: their texts quote addresses and documents."""
     try:
         yield
     except PyMongoError as error:

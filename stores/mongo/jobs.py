@@ -4,43 +4,36 @@ import uuid
 from collections.abc import Collection as AnyOf
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from stores.job import Job, JobStatus, changes, from_row, to_row
-from stores.job_states import Step
-from stores.jobs import JobStore
-from stores.mongo.engine import Collection, Document, MongoStore, translated
+from stores.jobs import Job, JobStatus, JobStore, Step, changes, from_row, to_row
+from stores.mongo.engine import Collection, Document, MongoRepository, translated
 from stores.records import to_micros
 
-INDEXES = (
-    [("status", ASCENDING), ("due_at", ASCENDING)],
-    [("created_at", DESCENDING), ("_id", DESCENDING)],
-    [("subject", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
-)
 
-
-class MongoJobs(MongoStore, JobStore):
-    """``mongodb://…`` or ``mongodb+srv://…``; creates its indexes before its first operation.
+class MongoJobs(MongoRepository, JobStore):
+    """The collection ``jobs``.
 
     A change is written on the condition that the revision, a new one with every write, is still the one it was made
     from; otherwise it is made again.
-
-    :raises ValueError: the URL is not of that form.
     """
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._unindexed: Collection = self._database["jobs"]
-        self._has_indexes = False
+    indexes: ClassVar = {
+        "jobs": [
+            IndexModel([("status", ASCENDING), ("due_at", ASCENDING)]),
+            IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)]),
+            IndexModel([("subject", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+        ]
+    }
 
     async def get(self, job_id: str) -> Job | None:
         jobs = await self._jobs()
         with translated():
-            found = await jobs.find_one({"_id": job_id})
-        return None if found is None else _job(found)
+            document = await jobs.find_one({"_id": job_id})
+        return None if document is None else _job(document)
 
     async def list(
         self,
@@ -51,16 +44,16 @@ class MongoJobs(MongoStore, JobStore):
         after: Job | None = None,
         limit: int = 100,
     ) -> Sequence[Job]:
-        asked: Document = {"status": status, "kind": kind, "subject": subject}
-        wanted = {name: value for name, value in asked.items() if value is not None}
+        given: Document = {"status": status, "kind": kind, "subject": subject}
+        query = {name: value for name, value in given.items() if value is not None}
         if after is not None:
             created_at = to_micros(after.created_at)
             same_time = {"created_at": created_at, "_id": {"$lt": after.job_id}}
-            wanted["$or"] = [{"created_at": {"$lt": created_at}}, same_time]
+            query["$or"] = [{"created_at": {"$lt": created_at}}, same_time]
         jobs = await self._jobs()
         with translated():
-            found = jobs.find(wanted).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
-            return [_job(document) async for document in found]
+            cursor = jobs.find(query).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+            return [_job(document) async for document in cursor]
 
     async def forget(self, subject: str) -> int:
         jobs = await self._jobs()
@@ -81,12 +74,14 @@ class MongoJobs(MongoStore, JobStore):
         jobs = await self._jobs()
         while True:
             with translated():
-                found = await jobs.find_one({"_id": job_id})
-            before = None if found is None else _job(found)
-            after = None if before is None else step(before)
-            if found is None or before is None or after is None:
+                document = await jobs.find_one({"_id": job_id})
+            if document is None:
                 return None
-            same = {"_id": job_id, "revision": found["revision"]}
+            before = _job(document)
+            after = step(before)
+            if after is None:
+                return None
+            same = {"_id": job_id, "revision": document["revision"]}
             with translated():
                 done = await jobs.update_one(same, {"$set": changes(before, after) | _new_revision()})
             if done.matched_count == 1:
@@ -96,15 +91,12 @@ class MongoJobs(MongoStore, JobStore):
         due = {"status": {"$in": ["queued", "running"]}, "due_at": {"$lte": to_micros(now)}, "kind": {"$in": [*kinds]}}
         jobs = await self._jobs()
         with translated():
-            found = jobs.find(due, {"_id": 1}).sort("due_at").limit(16)
-            return [document["_id"] async for document in found]
+            cursor = jobs.find(due, {"_id": 1}).sort("due_at").limit(16)
+            return [document["_id"] async for document in cursor]
 
     async def _jobs(self) -> Collection:
-        if not self._has_indexes:
-            with translated():
-                await self._unindexed.create_indexes([IndexModel(index) for index in INDEXES])
-            self._has_indexes = True
-        return self._unindexed
+        await self._make_indexes()
+        return self._collection("jobs")
 
 
 def _new_revision() -> dict[str, Any]:

@@ -5,26 +5,34 @@ own; then the one document of the video names that generation, and the older one
 """
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, ClassVar
 
-from stores.mongo.engine import Document, MongoStore, translated
+from pymongo import IndexModel
+
+from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import from_blob, from_micros, to_blob, to_micros
 
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
 
 
-class MongoPeople(MongoStore, People):
-    """Collections ``video_indexes``, ``traces`` and ``identities`` of the documents' database."""
+class MongoPeople(MongoRepository, People):
+    """Collections ``video_indexes``, ``traces`` and ``identities``."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._indexes = self._database["video_indexes"]
-        self._traces = self._database["traces"]
-        self._identities = self._database["identities"]
-        self._indexed = False
+    indexes: ClassVar = {
+        "traces": [
+            IndexModel([("asset_id", 1), ("generation", 1), ("trace_id", 1)], unique=True),
+            IndexModel("identity_uuid", sparse=True),
+        ]
+    }
+
+    def __init__(self, engine: MongoEngine) -> None:
+        super().__init__(engine)
+        self._indexes = self._collection("video_indexes")
+        self._traces = self._collection("traces")
+        self._identities = self._collection("identities")
 
     async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
         await self._make_indexes()
@@ -43,18 +51,18 @@ class MongoPeople(MongoStore, People):
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         with translated():
-            found = await self._indexes.find_one({"_id": asset_id})
-        if found is None:
+            index = await self._indexes.find_one({"_id": asset_id})
+        if index is None:
             return None
-        values: dict[str, Any] = {field.name: found.get(field.name) for field in fields(VideoIndex)}
-        values |= {"asset_id": asset_id, "cuts": tuple(found["cuts"]), "indexed_at": from_micros(found["indexed_at"])}
+        values: dict[str, Any] = {field.name: index.get(field.name) for field in fields(VideoIndex)}
+        values |= {"asset_id": asset_id, "cuts": tuple(index["cuts"]), "indexed_at": from_micros(index["indexed_at"])}
         return VideoIndex(**values)
 
     async def delete_index(self, asset_id: str) -> bool:
         with translated():
-            gone = await self._indexes.delete_one({"_id": asset_id})
+            index = await self._indexes.delete_one({"_id": asset_id})
             await self._traces.delete_many({"asset_id": asset_id})
-        return gone.deleted_count > 0
+        return index.deleted_count > 0
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
@@ -66,16 +74,16 @@ class MongoPeople(MongoStore, People):
         if identity_uuid is not None:
             query["identity_uuid"] = identity_uuid
         with translated():
-            found = self._traces.find(query, {"boxes": 0}).sort("trace_id", 1).limit(0 if limit is None else limit)
-            return [_trace(document) async for document in found]
+            traces = self._traces.find(query, {"boxes": 0}).sort("trace_id", 1).limit(0 if limit is None else limit)
+            return [_trace(document) async for document in traces]
 
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
         query = await self._current(asset_id)
         if query is None:
             return None
         with translated():
-            found = await self._traces.find_one(query | {"trace_id": trace_id})
-        return None if found is None else (_trace(found), TraceBoxes.unpacked(found["boxes"]))
+            trace = await self._traces.find_one(query | {"trace_id": trace_id})
+        return None if trace is None else (_trace(trace), TraceBoxes.unpacked(trace["boxes"]))
 
     async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
         with translated():
@@ -92,13 +100,13 @@ class MongoPeople(MongoStore, People):
 
     async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
         with translated():
-            found = self._identities.find({"_id": {"$in": list(identity_uuids)}})
-            return {document["_id"]: _identity(document) async for document in found}
+            identities = self._identities.find({"_id": {"$in": list(identity_uuids)}})
+            return {document["_id"]: _identity(document) async for document in identities}
 
     async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
         with translated():
-            found = self._identities.find({"_id": {"$gt": after}}).sort("_id", 1)
-            return [_identity(document) async for document in found.limit(0 if limit is None else limit)]
+            identities = self._identities.find({"_id": {"$gt": after}}).sort("_id", 1)
+            return [_identity(document) async for document in identities.limit(0 if limit is None else limit)]
 
     async def merge_identities(self, kept: Identity, gone: str) -> None:
         # In this order a crash between the steps leaves nothing that doing it again would not finish.
@@ -110,20 +118,18 @@ class MongoPeople(MongoStore, People):
     async def delete_identity(self, identity_uuid: str) -> bool:
         with translated():
             await self._traces.update_many({"identity_uuid": identity_uuid}, {"$set": {"identity_uuid": None}})
-            gone = await self._identities.delete_one({"_id": identity_uuid})
-        return gone.deleted_count > 0
+            identity = await self._identities.delete_one({"_id": identity_uuid})
+        return identity.deleted_count > 0
+
+    async def owner_ids(self) -> AsyncIterator[str]:
+        for name, field in (("video_indexes", "_id"), ("traces", "asset_id")):
+            async for asset_id in self._values(name, field):
+                yield asset_id
 
     async def _current(self, asset_id: str) -> Document | None:
         with translated():
-            found = await self._indexes.find_one({"_id": asset_id}, {"generation": 1})
-        return None if found is None else {"asset_id": asset_id, "generation": found["generation"]}
-
-    async def _make_indexes(self) -> None:
-        if not self._indexed:
-            with translated():
-                await self._traces.create_index([("asset_id", 1), ("generation", 1), ("trace_id", 1)], unique=True)
-                await self._traces.create_index("identity_uuid", sparse=True)
-            self._indexed = True
+            index = await self._indexes.find_one({"_id": asset_id}, {"generation": 1})
+        return None if index is None else {"asset_id": asset_id, "generation": index["generation"]}
 
 
 def _trace_document(trace: TraceRecord) -> Document:

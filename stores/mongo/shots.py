@@ -5,40 +5,61 @@ own; then the one document of the video names that generation, and the older one
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, ClassVar
 
-from pymongo import ReplaceOne
+from pymongo import IndexModel, ReplaceOne
 
-from stores.mongo.engine import Document, MongoStore, translated
+from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import from_micros, to_micros
-from stores.shot_rows import VECTORS, catalogue_of, from_row, labels_of, stored_moment, to_blobs, to_json
-from stores.shots import Analysis, Catalogue, Shot, ShotFilter, ShotLabels, Shots, folded
+from stores.shots import (
+    VECTORS,
+    Analysis,
+    Catalogue,
+    Shot,
+    ShotFilter,
+    ShotLabels,
+    Shots,
+    catalogue_of,
+    folded,
+    from_row,
+    labels_of,
+    stored_moment,
+    to_blobs,
+    to_json,
+)
 
-TRIES = 5
-"""Of reading an analysis that is replaced meanwhile."""
+ATTEMPTS = 5
+"""To read an analysis while it is being replaced."""
 ORDER = [("stored_at", -1), ("asset_id", 1), ("start_frame", 1), ("_id", 1)]
 LIBRARY = "library"
 SHOT = {"record": 1, **dict.fromkeys(VECTORS, 1)}
 SEARCHED = {"tone": 1, "genre": 1, "tags": 1, "text": 1, "text_version": 1, "clip": 1, "clip_version": 1}
 
 
-class MongoShots(MongoStore, Shots):
-    """Collections ``analyses``, ``analysed_shots``, ``shots`` and ``shot_library`` of the documents' database."""
+class MongoShots(MongoRepository, Shots):
+    """Collections ``analyses``, ``analysed_shots``, ``shots`` and ``shot_library``.
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self._analyses = self._database["analyses"]
-        self._analysed = self._database["analysed_shots"]
-        self._shots = self._database["shots"]
-        self._library = self._database["shot_library"]
-        self._indexed = False
+    MongoAnalyses has its analyses in ``analyses`` too; only those of videos have a generation.
+    """
+
+    indexes: ClassVar = {
+        "analysed_shots": [IndexModel([("asset_id", 1), ("generation", 1), ("place", 1)], unique=True)],
+        "shots": [IndexModel("asset_id"), IndexModel(ORDER)],
+    }
+
+    def __init__(self, engine: MongoEngine) -> None:
+        super().__init__(engine)
+        self._analyses = self._collection("analyses")
+        self._analysed = self._collection("analysed_shots")
+        self._shots = self._collection("shots")
+        self._library = self._collection("shot_library")
 
     async def put_analysis(self, analysis: Analysis) -> None:
         await self._make_indexes()
         generation = uuid.uuid4().hex
         documents: list[Document] = [
-            {"asset_id": analysis.asset_id, "generation": generation, "place": place, **_values(shot)}
+            {"asset_id": analysis.asset_id, "generation": generation, "place": place, **_stored(shot)}
             for place, shot in enumerate(analysis.shots)
         ]
         head = {
@@ -55,7 +76,7 @@ class MongoShots(MongoStore, Shots):
                 await self._analysed.delete_many({"asset_id": analysis.asset_id, "generation": old["generation"]})
 
     async def get_analysis(self, asset_id: str) -> Analysis | None:
-        for _ in range(TRIES):
+        for _ in range(ATTEMPTS):
             with translated():
                 head = await self._analyses.find_one({"_id": asset_id})
                 if head is None:
@@ -79,24 +100,24 @@ class MongoShots(MongoStore, Shots):
 
     async def get_shots(self, shot_ids: Iterable[str]) -> dict[str, Shot]:
         with translated():
-            found = self._shots.find({"_id": {"$in": list(shot_ids)}}, SHOT)
-            return {document["_id"]: _shot(document) async for document in found}
+            shots = self._shots.find({"_id": {"$in": list(shot_ids)}}, SHOT)
+            return {document["_id"]: _shot(document) async for document in shots}
 
-    async def list_shots(self, wanted: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
+    async def list_shots(self, shot_filter: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
         if limit == 0:
             return []  # to the server, 0 is no limit
         with translated():
-            found = self._shots.find(_query(wanted), SHOT).sort(ORDER).skip(offset).limit(limit or 0)
-            return [_shot(document) async for document in found]
+            shots = self._shots.find(_query(shot_filter), SHOT).sort(ORDER).skip(offset).limit(limit or 0)
+            return [_shot(document) async for document in shots]
 
-    async def count_shots(self, wanted: ShotFilter) -> int:
+    async def count_shots(self, shot_filter: ShotFilter) -> int:
         with translated():
-            return await self._shots.count_documents(_query(wanted))
+            return await self._shots.count_documents(_query(shot_filter))
 
     async def revision(self) -> int:
         with translated():
-            found = await self._library.find_one({"_id": LIBRARY})
-        return 0 if found is None else int(found["revision"])
+            library = await self._library.find_one({"_id": LIBRARY})
+        return 0 if library is None else int(library["revision"])
 
     async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
         with translated():
@@ -109,33 +130,32 @@ class MongoShots(MongoStore, Shots):
 
     async def delete_shot(self, shot_id: str) -> bool:
         with translated():
-            gone = await self._shots.delete_one({"_id": shot_id})
+            shot = await self._shots.delete_one({"_id": shot_id})
         await self._changed()
-        return gone.deleted_count > 0
+        return shot.deleted_count > 0
 
     async def delete_video(self, asset_id: str) -> None:
         with translated():
             await self._analyses.delete_one({"_id": asset_id})
             await self._analysed.delete_many({"asset_id": asset_id})
-            gone = await self._shots.delete_many({"asset_id": asset_id})
-        if gone.deleted_count:
+            shots = await self._shots.delete_many({"asset_id": asset_id})
+        if shots.deleted_count:
             await self._changed()
+
+    async def owner_ids(self) -> AsyncIterator[str]:
+        async for asset_id in self._values("analyses", "_id", {"generation": {"$exists": True}}):
+            yield asset_id
+        for name in ("analysed_shots", "shots"):
+            async for asset_id in self._values(name, "asset_id"):
+                yield asset_id
 
     async def _changed(self) -> None:
         # After the change: who reads the number first and the shots then, has seen the change, or reads again.
         with translated():
             await self._library.update_one({"_id": LIBRARY}, {"$inc": {"revision": 1}}, upsert=True)
 
-    async def _make_indexes(self) -> None:
-        if not self._indexed:
-            with translated():
-                await self._analysed.create_index([("asset_id", 1), ("generation", 1), ("place", 1)], unique=True)
-                await self._shots.create_index("asset_id")
-                await self._shots.create_index(ORDER)
-            self._indexed = True
 
-
-def _values(shot: Shot) -> Document:
+def _stored(shot: Shot) -> Document:
     return {"record": to_json(shot), **to_blobs(shot)}
 
 
@@ -153,7 +173,7 @@ def _document(shot: Shot) -> Document:
         "tags": sorted(labels.tags),
         "text_version": shot.text_version,
         "clip_version": shot.clip_version,
-        **_values(shot),
+        **_stored(shot),
     }
 
 
@@ -166,11 +186,11 @@ def _shot(document: Document) -> Shot:
     return from_row(document["record"], {name: document[name] for name in VECTORS})
 
 
-def _query(wanted: ShotFilter) -> Document:
-    words = {"movement": wanted.movement, "tone": wanted.emotional_tone, "genre": wanted.genre}
+def _query(shot_filter: ShotFilter) -> Document:
+    words = {"movement": shot_filter.movement, "tone": shot_filter.emotional_tone, "genre": shot_filter.genre}
     query: dict[str, Any] = {name: folded(word) for name, word in words.items() if word is not None}
-    if wanted.video_asset_id is not None:
-        query["asset_id"] = wanted.video_asset_id
-    if wanted.tags:
-        query["tags"] = {"$all": [folded(tag) for tag in wanted.tags]}
+    if shot_filter.video_asset_id is not None:
+        query["asset_id"] = shot_filter.video_asset_id
+    if shot_filter.tags:
+        query["tags"] = {"$all": [folded(tag) for tag in shot_filter.tags]}
     return query

@@ -1,4 +1,4 @@
-"""Objects of anybody's bucket, to be read: keys may be of any form there."""
+"""Objects of a foreign bucket, read-only: keys may have any form there."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -10,8 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
 from stores.documents import StoreError
-from stores.s3.client import client_of
-from stores.s3.url import S3Location
+from stores.s3.location import S3Location
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -21,30 +20,33 @@ UNREADABLE: Final = ("NoSuchKey", "AccessDenied", "InvalidObjectState")
 
 
 class ObjectUnreadable(StoreError):
-    """An object is gone, archived or somebody else's: it will not be there later either."""
+    """An object is gone, archived or not accessible; trying again does not help."""
 
 
 class S3Folder:
-    """``s3://bucket/prefix?endpoint_url=…&region=…``; for code that has a thread of its own.
+    """``s3://bucket/prefix?endpoint_url=…&region=…``; its calls block.
 
     :raises ValueError: the URL is not of that form.
     """
 
     def __init__(self, url: str) -> None:
         self._location = S3Location.parse(url)
-        self._client = client_of(self._location)
+        self._client = self._location.client()
 
     def keys(self) -> Iterator[str]:
-        """All keys below the prefix, in order. Raises StoreError."""
+        """Yield all keys below the prefix, in order. Raises StoreError."""
         bucket, prefix = self._location.bucket, self._location.prefix
         with self._translated():
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 # A prefix is a folder or a whole key, so films/ does not take films-of-others/ too.
-                found = (each["Key"] for each in page.get("Contents", []))
-                yield from (key for key in found if not prefix or key == prefix or key.startswith(f"{prefix}/"))
+                keys = (entry["Key"] for entry in page.get("Contents", []))
+                yield from (key for key in keys if not prefix or key == prefix or key.startswith(f"{prefix}/"))
 
     def open(self, key: str) -> BinaryIO:
-        """The bytes of an object, in a row; close it. Raises ObjectUnreadable, and StoreError at every read too."""
+        """Return an object as a file to read once from start to end; close it.
+
+        Raises ObjectUnreadable, and StoreError also at every read.
+        """
         with self._translated():
             body = self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"]
         return io.BufferedReader(_Body(body, self._translated))
@@ -62,7 +64,7 @@ class S3Folder:
 
 
 class _Body(io.RawIOBase):
-    """A body that may break off at any read."""
+    """A body whose connection may break at any read."""
 
     def __init__(self, body: StreamingBody, translated: Callable[[], AbstractContextManager[None]]) -> None:
         self._body = body

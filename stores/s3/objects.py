@@ -1,7 +1,8 @@
-"""Objects in a bucket of S3 or of anything that speaks its protocol, through boto3 in threads."""
+"""Objects in a bucket of S3 or of any store that speaks its protocol, by boto3 in threads."""
 
 import asyncio
 import io
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -14,16 +15,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from stores.documents import StoreError
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
-from stores.s3.client import client_of
-from stores.s3.file import RangedFile
-from stores.s3.url import S3Location
+from stores.s3.location import S3Location
 
 PART_BYTES = 8 * 2**20
 WORKERS = 16
 PART_WORKERS = 8
 BUFFER_BYTES = 64 * 1024
+BLOCK_BYTES = 2**20
+CACHED_BLOCKS = 16
+MOST_AHEAD = 8
+"""Blocks of one request at most; in sequential reads the number doubles up to this."""
 MAX_PRESIGN_S = 7 * 24 * 3600
-"""Signature version 4 allows no longer life."""
+"""The maximum of signature version 4."""
 
 T = TypeVar("T")
 
@@ -44,7 +47,7 @@ class S3Objects:
         if location.prefix:
             raise ValueError("the object store takes a whole bucket: s3://bucket has no path")
         self._bucket = location.bucket
-        self._client = client_of(location, WORKERS + PART_WORKERS)
+        self._client = location.client(WORKERS + PART_WORKERS)
         # One transfer manager for all uploads bounds their threads, connections and memory together.
         transfers = TransferConfig(PART_BYTES, max_concurrency=PART_WORKERS, multipart_chunksize=PART_BYTES)
         self._transfers = create_transfer_manager(self._client, transfers)
@@ -58,10 +61,10 @@ class S3Objects:
 
     async def head(self, key: str) -> ObjectInfo | None:
         try:
-            found = await self._in_thread(key, self._client.head_object, **self._at(key))
+            head = await self._in_thread(key, self._client.head_object, **self._at(key))
         except ObjectNotFound:
             return None
-        return _info(key, found["ContentLength"], found, found.get("ContentType", ""))
+        return _info(key, head["ContentLength"], head, head.get("ContentType", ""))
 
     async def get(self, key: str) -> bytes:
         return await asyncio.wrap_future(self._pool.submit(self.read, key))
@@ -74,15 +77,15 @@ class S3Objects:
         return self._translate(key, whole)
 
     def open(self, key: str) -> BinaryIO:
-        found = self._translate(key, self._client.head_object, **self._at(key))
+        head = self._translate(key, self._client.head_object, **self._at(key))
 
         def fetch(start: int, end: int) -> bytes:
             # Only of the object that was opened: half of one and half of another would pass for a damaged one.
             span = f"bytes={start}-{end - 1}"
-            with closing(self._client.get_object(**self._at(key), Range=span, IfMatch=found["ETag"])["Body"]) as body:
+            with closing(self._client.get_object(**self._at(key), Range=span, IfMatch=head["ETag"])["Body"]) as body:
                 return body.read()
 
-        ranged = RangedFile(lambda start, end: self._translate(key, fetch, start, end), found["ContentLength"])
+        ranged = RangedFile(lambda start, end: self._translate(key, fetch, start, end), head["ContentLength"])
         return io.BufferedReader(ranged, BUFFER_BYTES)
 
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
@@ -115,8 +118,8 @@ class S3Objects:
             self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=check_prefix(prefix))
         )
         while page := await self._in_thread("", next, pages, None):
-            for found in page.get("Contents", []):
-                yield _info(found["Key"], found["Size"], found)
+            for entry in page.get("Contents", []):
+                yield _info(entry["Key"], entry["Size"], entry)
 
     async def presign_get(self, key: str, ttl_s: int) -> str | None:
         sign = self._client.generate_presigned_url  # may fetch credentials, so it needs a thread too
@@ -168,6 +171,65 @@ class S3Objects:
             raise StoreError(f"s3 {self._bucket}: {type(error).__name__}") from error
 
 
+class RangedFile(io.RawIOBase):
+    """A seekable file of ``size`` bytes, read by ``fetch(start, end)`` in blocks; keeps 16 MiB at most."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._size = size
+        self._position = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._next = -1
+        self._ahead = 1
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"not a position in a file: {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Read up to the end of a block and return the number of bytes, 0 at the end of the file."""
+        if self._position >= self._size:
+            return 0
+        number, offset = divmod(self._position, BLOCK_BYTES)
+        piece = self._block(number)[offset : offset + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def close(self) -> None:
+        self._blocks.clear()
+        super().close()
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            self._ahead = min(2 * self._ahead, MOST_AHEAD) if number == self._next else 1
+            self._read(number, self._ahead)
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
+
+    def _read(self, number: int, count: int) -> None:
+        start = number * BLOCK_BYTES
+        data = self._fetch(start, min(start + count * BLOCK_BYTES, self._size))
+        for place in range(0, len(data), BLOCK_BYTES):
+            self._blocks[number + place // BLOCK_BYTES] = data[place : place + BLOCK_BYTES]
+        self._next = number + count
+        while len(self._blocks) > CACHED_BLOCKS:
+            self._blocks.popitem(last=False)
+
+
 _DEFAULT_REGIONS = {None, "", "us-east-1", "aws-global", "auto"}
 
 
@@ -175,5 +237,5 @@ def _code(error: ClientError) -> str:
     return error.response["Error"]["Code"]
 
 
-def _info(key: str, size: int, found: Any, content_type: str = "") -> ObjectInfo:
-    return ObjectInfo(key, size, content_type, found["ETag"].strip('"'), found["LastModified"])
+def _info(key: str, size: int, answer: Any, content_type: str = "") -> ObjectInfo:
+    return ObjectInfo(key, size, content_type, answer["ETag"].strip('"'), answer["LastModified"])

@@ -1,10 +1,10 @@
-"""Analyses in a SQLite file beside the documents."""
+"""Authenticity analyses in SQLite."""
 
 from datetime import datetime
 
 from stores.analyses import Analyses, Analysis
 from stores.records import from_micros, to_micros
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
     """CREATE TABLE analyses (
@@ -14,27 +14,19 @@ SCHEMA = (
 )
 
 
-class SqliteAnalyses(SqliteStore, Analyses):
-    """Beside the documents of ``sqlite:///file.sqlite``: in ``file.analyses.sqlite``."""
-
-    schema = SCHEMA
-    schema_version = 1
-
-    def __init__(self, url: str) -> None:
-        path = sqlite_path(url)
-        super().__init__(path.with_name(f"{path.stem}.analyses{path.suffix}"))
+class SqliteAnalyses(SqliteRepository, Analyses):
+    """The table ``analyses``."""
 
     async def put(self, analysis: Analysis) -> None:
         times = to_micros(analysis.created_at), to_micros(analysis.expires_at)
         row = analysis.analysis_id, analysis.answer, analysis.picture, *times
-        await self._changed("INSERT INTO analyses VALUES (?, ?, ?, ?, ?)", *row)
+        await self._engine.execute("INSERT INTO analyses VALUES (?, ?, ?, ?, ?)", *row)
 
     async def get(self, analysis_id: str, now: datetime) -> Analysis | None:
         sql = """SELECT analysis_id, answer, picture, created_at, expires_at FROM analyses
             WHERE analysis_id = ? AND expires_at >= ?"""
-        rows = await self._read(sql, analysis_id, to_micros(now))
+        rows = await self._engine.read(sql, analysis_id, to_micros(now))
         return next((Analysis(*row[:3], *map(from_micros, row[3:])) for row in rows), None)
 
     async def delete_expired(self, now: datetime) -> int:
-        sql = "DELETE FROM analyses WHERE expires_at < ?"
-        return await self._writer.submit(lambda connection: connection.execute(sql, (to_micros(now),)).rowcount)
+        return await self._engine.execute("DELETE FROM analyses WHERE expires_at < ?", to_micros(now))

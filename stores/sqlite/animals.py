@@ -1,13 +1,12 @@
-"""Enrolled animals in a SQLite file beside the documents."""
+"""Enrolled animals in SQLite."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stores.animals import Animal, Animals
 from stores.records import Features, from_blob, from_micros, to_blob, to_micros
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
     """CREATE TABLE animals (
@@ -22,18 +21,11 @@ AMONG = "key IN (SELECT value FROM json_each(?))"
 ANIMALS_AMONG = f"{ANIMAL} WHERE {AMONG}"
 
 
-class SqliteAnimals(SqliteStore, Animals):
-    """Beside the documents of ``sqlite:///file.sqlite``: in ``file.animals.sqlite``."""
-
-    schema = SCHEMA
-    schema_version = 1
-
-    def __init__(self, url: str) -> None:
-        path = sqlite_path(url)
-        super().__init__(path.with_name(f"{path.stem}.animals{path.suffix}"))
+class SqliteAnimals(SqliteRepository, Animals):
+    """The table ``animals``."""
 
     async def insert(self, animal: Animal) -> bool:
-        return await self._changed(
+        inserted = await self._engine.execute(
             """INSERT INTO animals (key, animal_id, model_version, model_ids, reference_codes, template, created_at)
                VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
             animal.key,
@@ -44,21 +36,22 @@ class SqliteAnimals(SqliteStore, Animals):
             to_blob(animal.template),
             to_micros(animal.created_at),
         )
+        return inserted > 0
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
-        found = [_animal(row) for row in await self._read(ANIMALS_AMONG, json.dumps(list(keys)))]
-        return {animal.key: animal for animal in found}
+        animals = [_animal(row) for row in await self._engine.read(ANIMALS_AMONG, json.dumps(list(keys)))]
+        return {animal.key: animal for animal in animals}
 
     async def delete(self, key: str) -> bool:
-        return await self._changed("DELETE FROM animals WHERE key = ?", key)
+        return await self._engine.execute("DELETE FROM animals WHERE key = ?", key) > 0
 
     async def count(self, model_version: str | None = None) -> int:
         sql = "SELECT count(*) FROM animals WHERE ? IS NULL OR model_version = ?"
-        ((number,),) = await self._read(sql, model_version, model_version)
+        ((number,),) = await self._engine.read(sql, model_version, model_version)
         return int(number)
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
-        rows = await self._read(
+        rows = await self._engine.read(
             """SELECT key, template, created_at FROM animals
                WHERE model_version = ? AND indexed = 0 ORDER BY created_at LIMIT ?""",
             *(model_version, limit),
@@ -67,23 +60,22 @@ class SqliteAnimals(SqliteStore, Animals):
         return [Features(key, model_version, "image", vector, vector, when) for key, vector, when in vectors]
 
     async def unindexed_models(self) -> list[str]:
-        return [row[0] for row in await self._read("SELECT DISTINCT model_version FROM animals WHERE indexed = 0")]
+        return [
+            row[0] for row in await self._engine.read("SELECT DISTINCT model_version FROM animals WHERE indexed = 0")
+        ]
 
     async def mark_indexed(self, features: Iterable[Features]) -> None:
-        rows = [(item.asset_id, item.model_version, to_micros(item.created_at)) for item in features]
-
-        def mark(connection: sqlite3.Connection) -> None:
-            sql = "UPDATE animals SET indexed = 1 WHERE key = ? AND model_version = ? AND created_at = ?"
-            connection.executemany(sql, rows)
-
-        await self._writer.submit(mark)
+        await self._engine.execute_many(
+            "UPDATE animals SET indexed = 1 WHERE key = ? AND model_version = ? AND created_at = ?",
+            [(item.asset_id, item.model_version, to_micros(item.created_at)) for item in features],
+        )
 
     async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
         marked = "UPDATE animals SET indexed = 0 WHERE model_version = ? AND indexed = 1"
         if keys is None:
-            await self._changed(marked, model_version)
+            await self._engine.execute(marked, model_version)
         else:
-            await self._changed(f"{marked} AND {AMONG}", model_version, json.dumps(list(keys)))
+            await self._engine.execute(f"{marked} AND {AMONG}", model_version, json.dumps(list(keys)))
 
 
 def _animal(row: Sequence[Any]) -> Animal:

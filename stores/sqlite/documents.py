@@ -1,11 +1,12 @@
-"""Documents in one SQLite file: embedded, durable, shared by all processes of one machine."""
+"""Assets, features, faces and configuration in SQLite: embedded, durable, shared by the processes of one machine."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from stores.documents import Documents
 from stores.records import (
     Asset,
     Features,
@@ -16,7 +17,7 @@ from stores.records import (
     to_blob,
     to_micros,
 )
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.sqlite.engine import SqliteRepository
 
 FACES_TABLE = """CREATE TABLE faces (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL,
@@ -35,7 +36,6 @@ SCHEMA = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
     FACES_TABLE,
 )
-MIGRATIONS = {1: (FACES_TABLE,)}
 ASSET_COLUMNS = [field.name for field in fields(Asset)]
 ASSETS = f"SELECT {', '.join(ASSET_COLUMNS)} FROM assets "  # noqa: S608 (a constant)
 FEATURES = "SELECT asset_id, model_version, kind, raw, unit, created_at FROM features "
@@ -46,40 +46,33 @@ INLINE_IDS = 64
 """Keyed reads of up to this many ids run on the event loop."""
 
 
-class SqliteDocuments(SqliteStore):
-    """``sqlite:///file``; raises as its base does."""
-
-    schema = SCHEMA
-    schema_version = 2
-    migrations = MIGRATIONS
-
-    def __init__(self, url: str) -> None:
-        super().__init__(sqlite_path(url))
+class SqliteDocuments(SqliteRepository, Documents):
+    """Tables ``assets``, ``features``, ``faces`` and ``config``."""
 
     async def insert_asset(self, asset: Asset) -> bool:
         names, marks = ", ".join(ASSET_COLUMNS), ", ".join("?" * len(ASSET_COLUMNS))
         sql = f"INSERT INTO assets ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 (constants)
         values = {name: getattr(asset, name) for name in ASSET_COLUMNS}
         values["uploaded_at"] = to_micros(asset.uploaded_at)
-        return await self._changed(sql, *values.values())
+        return await self._engine.execute(sql, *values.values()) > 0
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         ids = list(asset_ids)
-        rows = await self._read(f"{ASSETS} WHERE {AMONG}", json.dumps(ids), inline=len(ids) <= INLINE_IDS)
+        rows = await self._engine.read(f"{ASSETS} WHERE {AMONG}", json.dumps(ids), inline=len(ids) <= INLINE_IDS)
         return {row[0]: _asset(row) for row in rows}
 
     async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
-        rows = await self._read(f"{ASSETS} WHERE asset_id > ? ORDER BY asset_id LIMIT ?", after, limit)
+        rows = await self._engine.read(f"{ASSETS} WHERE asset_id > ? ORDER BY asset_id LIMIT ?", after, limit)
         return [_asset(row) for row in rows]
 
     async def mark_deleting(self, asset_id: str) -> bool:
-        return await self._changed("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id)
+        return await self._engine.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id) > 0
 
     async def delete_asset(self, asset_id: str) -> bool:
-        return await self._changed("DELETE FROM assets WHERE asset_id = ?", asset_id)
+        return await self._engine.execute("DELETE FROM assets WHERE asset_id = ?", asset_id) > 0
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
-        await self._changed("UPDATE assets SET error_message = ? WHERE asset_id = ?", message, asset_id)
+        await self._engine.execute("UPDATE assets SET error_message = ? WHERE asset_id = ?", message, asset_id)
 
     async def put_features(self, features: Features) -> bool:
         # The check is part of the statement, so no other process can flag the asset in between.
@@ -97,25 +90,26 @@ class SqliteDocuments(SqliteStore):
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         ids = list(asset_ids)
         sql = f"{FEATURES} WHERE model_version = ? AND {AMONG}"
-        rows = await self._read(sql, model_version, json.dumps(ids), inline=len(ids) <= INLINE_IDS)
+        rows = await self._engine.read(sql, model_version, json.dumps(ids), inline=len(ids) <= INLINE_IDS)
         return {row[0]: _features(row) for row in rows}
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
         sql = f"{FEATURES} WHERE model_version = ? AND indexed = 0 ORDER BY created_at LIMIT ?"
-        return [_features(row) for row in await self._read(sql, model_version, limit)]
+        return [_features(row) for row in await self._engine.read(sql, model_version, limit)]
 
     async def unindexed_models(self) -> list[str]:
-        rows = await self._read("SELECT DISTINCT model_version FROM features WHERE indexed = 0")
+        rows = await self._engine.read("SELECT DISTINCT model_version FROM features WHERE indexed = 0")
         return [row[0] for row in rows]
 
     async def mark_indexed(self, features: Iterable[Features]) -> None:
-        await self._write_rows(
+        await self._engine.execute_many(
             "UPDATE features SET indexed = 1 WHERE asset_id = ? AND model_version = ? AND created_at = ?",
             [(item.asset_id, item.model_version, to_micros(item.created_at)) for item in features],
         )
 
     async def mark_unindexed(self, model_version: str) -> None:
-        await self._changed("UPDATE features SET indexed = 0 WHERE model_version = ? AND indexed = 1", model_version)
+        sql = "UPDATE features SET indexed = 0 WHERE model_version = ? AND indexed = 1"
+        await self._engine.execute(sql, model_version)
 
     async def put_faces(self, faces: PictureFaces) -> bool:
         return await self._put_of_asset(
@@ -131,20 +125,25 @@ class SqliteDocuments(SqliteStore):
     async def get_faces(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, PictureFaces]:
         ids = list(asset_ids)
         sql = f"{FACES} WHERE model_version = ? AND {AMONG}"
-        rows = await self._read(sql, model_version, json.dumps(ids), inline=len(ids) <= INLINE_IDS)
+        rows = await self._engine.read(sql, model_version, json.dumps(ids), inline=len(ids) <= INLINE_IDS)
         return {row[0]: _faces(row) for row in rows}
 
     async def get_config(self) -> dict[str, float]:
-        return dict(await self._read("SELECT name, value FROM config", inline=True))
+        return dict(await self._engine.read("SELECT name, value FROM config", inline=True))
 
     async def set_config(self, values: Mapping[str, float]) -> None:
-        await self._write_rows(
+        await self._engine.execute_many(
             "INSERT INTO config VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
             list(values.items()),
         )
 
+    async def owner_ids(self) -> AsyncIterator[str]:
+        # Whoever has features or faces has a record: they reference it.
+        for (asset_id,) in await self._engine.read("SELECT asset_id FROM features UNION SELECT asset_id FROM faces"):
+            yield asset_id
+
     async def _put_of_asset(self, sql: str, item: Features | PictureFaces, *values: Any) -> bool:
-        """Store what was computed of an asset, and clear the asset's error; False when the asset is not there."""
+        """Store a record of an asset and clear the asset's error; False if the asset is unknown or being deleted."""
 
         def put(connection: sqlite3.Connection) -> bool:
             key = (item.asset_id, item.model_version, to_micros(item.created_at))
@@ -154,7 +153,7 @@ class SqliteDocuments(SqliteStore):
                 connection.execute(clear, (item.asset_id,))
             return stored == 1
 
-        return await self._writer.submit(put)
+        return await self._engine.write(put)
 
 
 def _asset(row: tuple[Any, ...]) -> Asset:

@@ -1,4 +1,4 @@
-"""Jobs in a SQLite file of their own, shared by all processes of one machine."""
+"""Jobs in SQLite, shared by all processes of one machine."""
 
 import json
 import sqlite3
@@ -6,11 +6,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from stores.job import COLUMNS, Job, JobStatus, changes, from_row, to_row
-from stores.job_states import Step
-from stores.jobs import JobStore
+from stores.jobs import COLUMNS, Job, JobStatus, JobStore, Step, changes, from_row, to_row
 from stores.records import to_micros
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
     """CREATE TABLE jobs (
@@ -29,22 +27,11 @@ DUE = """SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND due_a
     AND kind IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT 16"""
 
 
-class SqliteJobs(SqliteStore, JobStore):
-    """Jobs beside the documents of ``sqlite:///file.sqlite``: in ``file.jobs.sqlite``.
-
-    In a file of their own they have a schema of their own, and a lease that is renewed every few seconds never waits
-    for a transaction of uploads, nor they for it.
-    """
-
-    schema = SCHEMA
-    schema_version = 1
-
-    def __init__(self, url: str) -> None:
-        path = sqlite_path(url)
-        super().__init__(path.with_name(f"{path.stem}.jobs{path.suffix}"))
+class SqliteJobs(SqliteRepository, JobStore):
+    """The table ``jobs``."""
 
     async def get(self, job_id: str) -> Job | None:
-        rows = await self._read(f"{JOBS} WHERE job_id = ?", job_id, inline=True)
+        rows = await self._engine.read(f"{JOBS} WHERE job_id = ?", job_id, inline=True)
         return next(map(_job, rows), None)
 
     async def list(
@@ -56,23 +43,22 @@ class SqliteJobs(SqliteStore, JobStore):
         after: Job | None = None,
         limit: int = 100,
     ) -> Sequence[Job]:
-        asked = {"status": status, "kind": kind, "subject": subject}
-        wanted = {name: value for name, value in asked.items() if value is not None}
-        conditions, values = [f"{name} = ?" for name in wanted], [*wanted.values()]
+        given = {"status": status, "kind": kind, "subject": subject}
+        equal = {name: value for name, value in given.items() if value is not None}
+        conditions, values = [f"{name} = ?" for name in equal], [*equal.values()]
         if after is not None:
             conditions.append("(created_at, job_id) < (?, ?)")
         last = [] if after is None else [to_micros(after.created_at), after.job_id]
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         order = "ORDER BY created_at DESC, job_id DESC LIMIT ?"
-        return [_job(row) for row in await self._read(f"{JOBS} {where} {order}", *values, *last, limit)]
+        return [_job(row) for row in await self._engine.read(f"{JOBS} {where} {order}", *values, *last, limit)]
 
     async def forget(self, subject: str) -> int:
-        sql = "DELETE FROM jobs WHERE subject = ?"
-        return await self._writer.submit(lambda connection: connection.execute(sql, (subject,)).rowcount)
+        return await self._engine.execute("DELETE FROM jobs WHERE subject = ?", subject)
 
     async def _insert(self, job: Job) -> bool:
         row = to_row(job)
-        return await self._writer.submit(lambda connection: connection.execute(INSERT, row).rowcount == 1)
+        return await self._engine.write(lambda connection: connection.execute(INSERT, row).rowcount == 1)
 
     async def _change(self, job_id: str, step: Step) -> Job | None:
         def change(connection: sqlite3.Connection) -> Job | None:
@@ -86,10 +72,10 @@ class SqliteJobs(SqliteStore, JobStore):
                 connection.execute(update, (*changed.values(), job_id))
             return after
 
-        return await self._writer.submit(change)
+        return await self._engine.write(change)
 
     async def _due(self, kinds: Collection[str], now: datetime) -> Sequence[str]:
-        rows = await self._read(DUE, to_micros(now), json.dumps([*kinds]), inline=True)
+        rows = await self._engine.read(DUE, to_micros(now), json.dumps([*kinds]), inline=True)
         return [row[0] for row in rows]
 
 

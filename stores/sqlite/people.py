@@ -1,14 +1,14 @@
-"""Traces and identities in a SQLite file beside the documents."""
+"""Traces and identities in SQLite."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import from_blob, from_micros, to_blob, to_micros
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
     """CREATE TABLE video_indexes (
@@ -35,15 +35,8 @@ PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
 
 
-class SqlitePeople(SqliteStore, People):
-    """Beside the documents of ``sqlite:///file.sqlite``: in ``file.people.sqlite``."""
-
-    schema = SCHEMA
-    schema_version = 1
-
-    def __init__(self, url: str) -> None:
-        path = sqlite_path(url)
-        super().__init__(path.with_name(f"{path.stem}.people{path.suffix}"))
+class SqlitePeople(SqliteRepository, People):
+    """Tables ``video_indexes``, ``traces`` and ``identities``."""
 
     async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
         head = (
@@ -57,14 +50,14 @@ class SqlitePeople(SqliteStore, People):
             connection.execute("INSERT INTO video_indexes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", head)
             connection.executemany("INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-        await self._writer.submit(put)
+        await self._engine.write(put)
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
-        rows = await self._read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
+        rows = await self._engine.read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
         return next(map(_index, rows), None)
 
     async def delete_index(self, asset_id: str) -> bool:
-        return await self._changed("DELETE FROM video_indexes WHERE asset_id = ?", asset_id)
+        return await self._engine.execute("DELETE FROM video_indexes WHERE asset_id = ?", asset_id) > 0
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
@@ -72,30 +65,31 @@ class SqlitePeople(SqliteStore, People):
         sql = f"""SELECT {TRACE_COLUMNS} FROM traces WHERE asset_id = ? AND trace_id > ?
             AND (? IS NULL OR identity_uuid = ?) ORDER BY trace_id LIMIT ?"""  # noqa: S608 (a constant)
         count = NO_LIMIT if limit is None else limit
-        return [_trace(row) for row in await self._read(sql, asset_id, after, identity_uuid, identity_uuid, count)]
+        return [
+            _trace(row) for row in await self._engine.read(sql, asset_id, after, identity_uuid, identity_uuid, count)
+        ]
 
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
         sql = f"SELECT {TRACE_COLUMNS}, boxes FROM traces WHERE asset_id = ? AND trace_id = ?"  # noqa: S608 (a constant)
-        rows = await self._read(sql, asset_id, trace_id)
+        rows = await self._engine.read(sql, asset_id, trace_id)
         return next(((_trace(row[:-1]), TraceBoxes.unpacked(row[-1])) for row in rows), None)
 
     async def set_identities(self, asset_id: str, identities: Mapping[int, str | None]) -> None:
-        await self._write_rows(
+        await self._engine.execute_many(
             "UPDATE traces SET identity_uuid = ? WHERE asset_id = ? AND trace_id = ?",
             [(identity_uuid, asset_id, trace_id) for trace_id, identity_uuid in identities.items()],
         )
 
     async def put_identity(self, identity: Identity) -> None:
-        await self._changed(PUT_IDENTITY, *_identity_row(identity))
+        await self._engine.execute(PUT_IDENTITY, *_identity_row(identity))
 
     async def get_identities(self, identity_uuids: Iterable[str]) -> dict[str, Identity]:
-        wanted = json.dumps(list(identity_uuids))
-        rows = await self._read(IDENTITIES_AMONG, wanted)
+        rows = await self._engine.read(IDENTITIES_AMONG, json.dumps(list(identity_uuids)))
         return {row[0]: _identity(row) for row in rows}
 
     async def list_identities(self, *, after: str = "", limit: int | None = None) -> list[Identity]:
         sql = f"{IDENTITY} WHERE identity_uuid > ? ORDER BY identity_uuid LIMIT ?"
-        return [_identity(row) for row in await self._read(sql, after, NO_LIMIT if limit is None else limit)]
+        return [_identity(row) for row in await self._engine.read(sql, after, NO_LIMIT if limit is None else limit)]
 
     async def merge_identities(self, kept: Identity, gone: str) -> None:
         def merge(connection: sqlite3.Connection) -> None:
@@ -105,15 +99,19 @@ class SqlitePeople(SqliteStore, People):
             connection.execute(PUT_IDENTITY, _identity_row(kept))
             connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (gone,))
 
-        await self._writer.submit(merge)
+        await self._engine.write(merge)
 
     async def delete_identity(self, identity_uuid: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
             connection.execute("UPDATE traces SET identity_uuid = NULL WHERE identity_uuid = ?", (identity_uuid,))
-            gone = connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (identity_uuid,))
-            return gone.rowcount > 0
+            deleted = connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (identity_uuid,))
+            return deleted.rowcount > 0
 
-        return await self._writer.submit(delete)
+        return await self._engine.write(delete)
+
+    async def owner_ids(self) -> AsyncIterator[str]:
+        for (asset_id,) in await self._engine.read("SELECT asset_id FROM video_indexes"):  # all traces have one
+            yield asset_id
 
 
 def _trace_row(trace: TraceRecord) -> tuple[Any, ...]:

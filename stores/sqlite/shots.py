@@ -1,20 +1,34 @@
-"""Shots in a SQLite file beside the documents."""
+"""Shots in SQLite."""
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from stores.records import from_micros, to_micros
-from stores.shot_rows import VECTORS, catalogue_of, from_row, labels_of, stored_moment, to_blobs, to_json
-from stores.shots import Analysis, Catalogue, Shot, ShotFilter, ShotLabels, Shots, folded
-from stores.sqlite.engine import SqliteStore, sqlite_path
+from stores.shots import (
+    VECTORS,
+    Analysis,
+    Catalogue,
+    Shot,
+    ShotFilter,
+    ShotLabels,
+    Shots,
+    catalogue_of,
+    folded,
+    from_row,
+    labels_of,
+    stored_moment,
+    to_blobs,
+    to_json,
+)
+from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
-    """CREATE TABLE analyses (
+    """CREATE TABLE shot_analyses (
         asset_id TEXT PRIMARY KEY, models TEXT NOT NULL, analyzed_at INTEGER NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE analysed_shots (
-        asset_id TEXT NOT NULL REFERENCES analyses ON DELETE CASCADE, place INTEGER NOT NULL,
+        asset_id TEXT NOT NULL REFERENCES shot_analyses ON DELETE CASCADE, place INTEGER NOT NULL,
         record TEXT NOT NULL, features BLOB, clip BLOB, text BLOB, PRIMARY KEY (asset_id, place))""",
     """CREATE TABLE shots (
         shot_id TEXT PRIMARY KEY, asset_id TEXT NOT NULL, start_frame INTEGER NOT NULL, stored_at INTEGER NOT NULL,
@@ -24,36 +38,29 @@ SCHEMA = (
     # In the order of a page, with all that a filter looks at: rows with their vectors are read for one page only.
     """CREATE INDEX shots_by_time ON shots
         (stored_at DESC, asset_id, start_frame, shot_id, movement, tone, genre, tags)""",
-    "CREATE TABLE library (revision INTEGER NOT NULL)",
-    "INSERT INTO library VALUES (0)",
+    "CREATE TABLE shot_library (revision INTEGER NOT NULL)",
+    "INSERT INTO shot_library VALUES (0)",
 )
-ANALYSIS = """SELECT models, analyzed_at, record, features, clip, text FROM analyses
+ANALYSIS = """SELECT models, analyzed_at, record, features, clip, text FROM shot_analyses
     LEFT JOIN analysed_shots USING (asset_id) WHERE asset_id = ? ORDER BY place"""
 PUT_ANALYSED = "INSERT INTO analysed_shots VALUES (?, ?, ?, ?, ?, ?)"
 PUT = "INSERT OR REPLACE INTO shots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 AMONG = """SELECT shot_id, record, features, clip, text FROM shots
     WHERE shot_id IN (SELECT value FROM json_each(?))"""
-WANTED = """FROM shots WHERE (?1 IS NULL OR movement = ?1 OR substr(movement, 1, length(?1) + 1) = ?1 || ' ')
+MATCHES = """FROM shots WHERE (?1 IS NULL OR movement = ?1 OR substr(movement, 1, length(?1) + 1) = ?1 || ' ')
     AND (?2 IS NULL OR tone = ?2) AND (?3 IS NULL OR genre = ?3) AND (?4 IS NULL OR asset_id = ?4)
     AND NOT EXISTS (SELECT value FROM json_each(?5) WHERE value NOT IN (SELECT value FROM json_each(shots.tags)))"""
-LIST = f"""SELECT record, features, clip, text {WANTED}
+LIST = f"""SELECT record, features, clip, text {MATCHES}
     ORDER BY stored_at DESC, asset_id, start_frame, shot_id LIMIT ?6 OFFSET ?7"""
-COUNT = f"SELECT count(*) {WANTED}"
+COUNT = f"SELECT count(*) {MATCHES}"
 CATALOGUE = """SELECT shot_id, tone, genre, tags, CASE text_version WHEN ? THEN text END,
     CASE clip_version WHEN ? THEN clip END FROM shots ORDER BY shot_id"""
-CHANGED = "UPDATE library SET revision = revision + 1"
+CHANGED = "UPDATE shot_library SET revision = revision + 1"
 NO_LIMIT = -1
 
 
-class SqliteShots(SqliteStore, Shots):
-    """Beside the documents of ``sqlite:///file.sqlite``: in ``file.shots.sqlite``."""
-
-    schema = SCHEMA
-    schema_version = 1
-
-    def __init__(self, url: str) -> None:
-        path = sqlite_path(url)
-        super().__init__(path.with_name(f"{path.stem}.shots{path.suffix}"))
+class SqliteShots(SqliteRepository, Shots):
+    """Tables ``shot_analyses``, ``analysed_shots``, ``shots`` and ``shot_library``."""
 
     async def put_analysis(self, analysis: Analysis) -> None:
         rows = [
@@ -63,14 +70,14 @@ class SqliteShots(SqliteStore, Shots):
         head = (analysis.asset_id, analysis.models, to_micros(analysis.analyzed_at))
 
         def put(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM analyses WHERE asset_id = ?", (analysis.asset_id,))
-            connection.execute("INSERT INTO analyses VALUES (?, ?, ?)", head)
+            connection.execute("DELETE FROM shot_analyses WHERE asset_id = ?", (analysis.asset_id,))
+            connection.execute("INSERT INTO shot_analyses VALUES (?, ?, ?)", head)
             connection.executemany(PUT_ANALYSED, rows)
 
-        await self._writer.submit(put)
+        await self._engine.write(put)
 
     async def get_analysis(self, asset_id: str) -> Analysis | None:
-        rows = await self._read(ANALYSIS, asset_id)
+        rows = await self._engine.read(ANALYSIS, asset_id)
         if not rows:
             return None
         models, analyzed_at = rows[0][:2]
@@ -85,44 +92,50 @@ class SqliteShots(SqliteStore, Shots):
             connection.execute(CHANGED)
 
         if rows:
-            await self._writer.submit(put)
+            await self._engine.write(put)
 
     async def get_shots(self, shot_ids: Iterable[str]) -> dict[str, Shot]:
-        rows = await self._read(AMONG, json.dumps(list(shot_ids)))
+        rows = await self._engine.read(AMONG, json.dumps(list(shot_ids)))
         return {row[0]: _shot(row[1:]) for row in rows}
 
-    async def list_shots(self, wanted: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
-        rows = await self._read(LIST, *_wanted(wanted), NO_LIMIT if limit is None else limit, offset)
+    async def list_shots(self, shot_filter: ShotFilter, *, offset: int = 0, limit: int | None = None) -> list[Shot]:
+        rows = await self._engine.read(LIST, *_conditions(shot_filter), NO_LIMIT if limit is None else limit, offset)
         return [_shot(row) for row in rows]
 
-    async def count_shots(self, wanted: ShotFilter) -> int:
-        ((count,),) = await self._read(COUNT, *_wanted(wanted))
+    async def count_shots(self, shot_filter: ShotFilter) -> int:
+        ((count,),) = await self._engine.read(COUNT, *_conditions(shot_filter))
         return int(count)
 
     async def revision(self) -> int:
-        ((revision,),) = await self._read("SELECT revision FROM library", inline=True)
+        ((revision,),) = await self._engine.read("SELECT revision FROM shot_library", inline=True)
         return int(revision)
 
     async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
-        rows = await self._read(CATALOGUE, text_version, clip_version)
+        rows = await self._engine.read(CATALOGUE, text_version, clip_version)
         labels = [ShotLabels(row[0], row[1], row[2], frozenset(json.loads(row[3]))) for row in rows]
         return catalogue_of(labels, [row[4] for row in rows], [row[5] for row in rows])
 
     async def delete_shot(self, shot_id: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
-            gone = connection.execute("DELETE FROM shots WHERE shot_id = ?", (shot_id,)).rowcount > 0
+            deleted = connection.execute("DELETE FROM shots WHERE shot_id = ?", (shot_id,)).rowcount > 0
             connection.execute(CHANGED)
-            return gone
+            return deleted
 
-        return await self._writer.submit(delete)
+        return await self._engine.write(delete)
 
     async def delete_video(self, asset_id: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM analyses WHERE asset_id = ?", (asset_id,))
+            connection.execute("DELETE FROM shot_analyses WHERE asset_id = ?", (asset_id,))
             if connection.execute("DELETE FROM shots WHERE asset_id = ?", (asset_id,)).rowcount:
                 connection.execute(CHANGED)
 
-        await self._writer.submit(delete)
+        await self._engine.write(delete)
+
+    async def owner_ids(self) -> AsyncIterator[str]:
+        for (asset_id,) in await self._engine.read(
+            "SELECT asset_id FROM shot_analyses UNION SELECT asset_id FROM shots"
+        ):
+            yield asset_id
 
 
 def _row(shot: Shot) -> tuple[Any, ...]:
@@ -138,9 +151,9 @@ def _shot(row: Sequence[Any]) -> Shot:
     return from_row(row[0], dict(zip(VECTORS, row[1:], strict=True)))
 
 
-def _wanted(wanted: ShotFilter) -> tuple[str | None, ...]:
-    words = (wanted.movement, wanted.emotional_tone, wanted.genre)
+def _conditions(shot_filter: ShotFilter) -> tuple[str | None, ...]:
+    words = (shot_filter.movement, shot_filter.emotional_tone, shot_filter.genre)
     return (
         *(None if word is None else folded(word) for word in words),
-        *(wanted.video_asset_id, json.dumps([folded(tag) for tag in wanted.tags])),
+        *(shot_filter.video_asset_id, json.dumps([folded(tag) for tag in shot_filter.tags])),
     )

@@ -14,7 +14,7 @@ import psutil
 
 from graphs.indexing.jobs import KIND
 from stores.jobs import Job
-from stores.open import open_jobs, open_objects, open_people
+from stores.open import Stores
 from tests.graphs.indexing import long_film
 
 FILMS = 4
@@ -103,26 +103,26 @@ def _workers(process: "subprocess.Popen[bytes]", name: str) -> list[psutil.Proce
 
 def _jobs(home: Path) -> list[Job]:
     async def jobs() -> list[Job]:
-        store = open_jobs(f"sqlite:///{home}/documents.sqlite")
+        stores = Stores(documents=f"sqlite:///{home}/documents.sqlite")
         try:
-            return list(await store.list(kind=KIND))
+            return list(await stores.jobs.list(kind=KIND))
         finally:
-            await store.close()
+            await stores.close()
 
     return asyncio.run(jobs())
 
 
 async def _traces(home: Path, asset_id: str) -> int:
-    people = open_people(f"sqlite:///{home}/documents.sqlite")
+    stores = Stores(documents=f"sqlite:///{home}/documents.sqlite")
     try:
-        return len(await people.list_traces(asset_id))
+        return len(await stores.people.list_traces(asset_id))
     finally:
-        await people.close()
+        await stores.close()
 
 
 async def _parts(home: Path) -> list[str]:
-    objects = open_objects(f"file://{home}/objects")
+    stores = Stores(objects=f"file://{home}/objects")
     try:
-        return [info.key async for info in objects.list() if "/index/" in info.key]
+        return [info.key async for info in stores.objects.list() if "/index/" in info.key]
     finally:
-        await objects.close()
+        await stores.close()

@@ -78,8 +78,7 @@ class Closable(VectorSearch[Any]):
 
     def close(self) -> None:
         """Close its stores and its event loop; not to be called on a thread that runs another loop."""
-        self._loop.run(self._source.close())
-        self._loop.run(self._vectors.close())
+        self._loop.run(self._stores.close())
         self._loop.close()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.open import open_vectors
+from stores.open import Stores
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video
@@ -88,9 +88,9 @@ async def test_what_the_index_still_holds_of_a_deleted_asset_is_dropped(service:
     await service.context.documents.delete_asset(gone)
     answer = await service.post("semantic-search", query_asset_id=query)
     assert (found(answer), answer["dataset_size"]) == (kept, 1)
-    vectors = open_vectors(service.context.settings.vectors)
-    assert await vectors.count("dummy@00000000") == 2
-    await vectors.close()
+    stores = Stores.open(service.context.settings)
+    assert await stores.vectors.count("dummy@00000000") == 2
+    await stores.close()
 
 
 async def test_a_lost_index_is_built_anew(settings_for: MakeSettings, serve: Serve) -> None:

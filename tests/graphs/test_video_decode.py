@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphs.indexing.decode import Chunk, FaceFrame, VideoDecoder
-from stores.open import open_objects
+from stores.open import Stores
 from tests.graphs.indexing import film
 from tests.unit.vision.media.samples import RECIPES, TICKS, X264, Recipe, number_in, shown, write
 from vision.errors import InvalidMedia, MediaNotFound
@@ -16,7 +16,7 @@ KEY = "a" * 32
 
 
 async def decoder_of(recipe: Recipe | bytes, folder: Path) -> VideoDecoder:
-    objects = open_objects(f"file://{folder}/objects")
+    objects = Stores(objects=f"file://{folder}/objects").objects
     path = folder / "video"
     if isinstance(recipe, bytes):
         path.write_bytes(recipe)
@@ -144,7 +144,7 @@ async def test_samples_are_three_frames_apart_at_most(fps: int, step: int, tmp_p
 
 
 async def test_what_cannot_be_opened(tmp_path: Path) -> None:
-    objects = open_objects(f"file://{tmp_path}/objects")
+    objects = Stores(objects=f"file://{tmp_path}/objects").objects
     with pytest.raises(MediaNotFound, match="upload it again"):
         await VideoDecoder.open(objects, KEY)
     broken = tmp_path / "broken"

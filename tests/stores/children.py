@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stores.open import open_documents, open_jobs, open_objects, open_vectors
+from stores.open import Stores
 from stores.valkey import start
 from tests.stores.samples import asset_id, make_asset, make_features, unit_vector, write_file
 
@@ -25,7 +25,8 @@ def exit_codes(children: "list[subprocess.Popen[str]]") -> list[int]:
 
 async def write_documents(url: str, first: str, count: str) -> None:
     """Insert assets and features, 8 at a time."""
-    documents = open_documents(url)
+    stores = Stores(documents=url)
+    documents = stores.documents
     places = asyncio.Semaphore(8)
 
     async def write(number: int) -> None:
@@ -34,18 +35,18 @@ async def write_documents(url: str, first: str, count: str) -> None:
             assert await documents.put_features(make_features(number))
 
     await asyncio.gather(*(write(number) for number in range(int(first), int(first) + int(count))))
-    await documents.close()
+    await stores.close()
 
 
 async def acknowledge_for_ever(documents_url: str, objects_url: str, folder: str) -> None:
     """Print the number of every asset whose record and bytes were acknowledged."""
-    documents, objects = open_documents(documents_url), open_objects(objects_url)
+    stores = Stores(documents=documents_url, objects=objects_url)
 
     async def write(first: int) -> None:
         for number in range(first, 10**9, 4):
             source = write_file(Path(folder), content_of(number), f"upload-{first}")
-            await objects.put_file(asset_id(number), source, "image/jpeg")
-            assert await documents.insert_asset(make_asset(number))
+            await stores.objects.put_file(asset_id(number), source, "image/jpeg")
+            assert await stores.documents.insert_asset(make_asset(number))
             print(number, flush=True)
 
     await asyncio.gather(*(write(first) for first in range(4)))
@@ -57,18 +58,19 @@ def content_of(number: int) -> bytes:
 
 async def add_vectors(url: str, first: str, batches: str) -> None:
     """Add batches of 20 vectors, each asset twice; maintain in between."""
-    vectors = open_vectors(url)
+    stores = Stores(vectors=url)
     for start_at in range(int(first), int(first) + 20 * int(batches), 20):
         batch = [make_features(number, unit=unit_vector(number, 32)) for number in range(start_at, start_at + 20)]
-        await vectors.add(batch)
-        await vectors.add(batch)
-        await vectors.maintain(batch[0].model_version)
-    await vectors.close()
+        await stores.vectors.add(batch)
+        await stores.vectors.add(batch)
+        await stores.vectors.maintain(batch[0].model_version)
+    await stores.close()
 
 
 async def claim_jobs(url: str, name: str) -> None:
     """Claim jobs until none is due; print the id of each, and finish it."""
-    jobs = open_jobs(url)
+    stores = Stores(documents=url)
+    jobs = stores.jobs
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     number = 0
@@ -76,12 +78,12 @@ async def claim_jobs(url: str, name: str) -> None:
         print(job.job_id, flush=True)
         assert await jobs.succeed(job.job_id, f"{name}-{number}", {"by": name})
         number += 1
-    await jobs.close()
+    await stores.close()
 
 
 async def hold_job(url: str, worker: str, lease_s: str) -> None:
     """Claim a job, save where it is, print its id, and keep it until killed."""
-    jobs = open_jobs(url)
+    jobs = Stores(documents=url).jobs
     job = await jobs.claim(worker, ["index"], float(lease_s))
     assert job is not None
     assert await jobs.save_checkpoint(job.job_id, worker, {"frame": 100 * job.attempts})

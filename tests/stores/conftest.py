@@ -12,7 +12,7 @@ import pytest
 from stores.documents import Documents
 from stores.jobs import JobStore
 from stores.objects import Objects
-from stores.open import open_documents, open_jobs, open_objects, open_vectors
+from stores.open import Stores
 from stores.valkey import ValkeyServer
 from stores.valkey import start as start_valkey
 from stores.vectors import Vectors
@@ -60,27 +60,29 @@ def documents_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[st
 
 
 @pytest.fixture
-async def documents(documents_url: str) -> AsyncIterator[Documents]:
-    store = open_documents(documents_url)
-    yield store
-    await store.close()
+async def stores(documents_url: str) -> AsyncIterator[Stores]:
+    """Those of one database."""
+    stores = Stores(documents=documents_url)
+    yield stores
+    await stores.close()
 
 
 @pytest.fixture
-async def jobs(documents_url: str) -> AsyncIterator[JobStore]:
-    store = open_jobs(documents_url)
-    yield store
-    await store.close()
+def documents(stores: Stores) -> Documents:
+    return stores.documents
+
+
+@pytest.fixture
+def jobs(stores: Stores) -> JobStore:
+    return stores.jobs
 
 
 @pytest.fixture(params=["file", "s3"])
 async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Objects]:
-    if request.param == "file":
-        store = open_objects(f"file://{tmp_path}/objects")
-    else:
-        store = open_objects(request.getfixturevalue("s3_url"))
-    yield store
-    await store.close()
+    url = f"file://{tmp_path}/objects" if request.param == "file" else request.getfixturevalue("s3_url")
+    stores = Stores(objects=url)
+    yield stores.objects
+    await stores.close()
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -94,9 +96,9 @@ def vectors_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 async def vectors(vectors_url: str) -> AsyncIterator[Vectors]:
-    store = open_vectors(vectors_url)
-    yield store
-    await store.close()
+    stores = Stores(vectors=vectors_url)
+    yield stores.vectors
+    await stores.close()
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def database(server: str) -> Iterator[str]:
     """The URL of a new database of the server, which is dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    with pymongo.MongoClient[dict[str, object]](server) as client:
+    with pymongo.MongoClient[dict[str, object]](server, timeoutMS=20_000) as client:
         client.drop_database(name)
 
 

@@ -1,6 +1,5 @@
 """Kept analyses: one contract, over every backend."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,17 +8,15 @@ import pytest
 
 from stores.analyses import Analyses, Analysis
 from stores.documents import StoreError
-from stores.open import open_analyses
+from stores.open import Stores
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 ONE = Analysis("first", '{"risk_score": 12.5, "filename": "Zoë.jpg"}', b"\x00\xff", NOW, NOW + timedelta(days=30))
 
 
 @pytest.fixture
-async def analyses(documents_url: str) -> AsyncIterator[Analyses]:
-    store = open_analyses(documents_url)
-    yield store
-    await store.close()
+def analyses(stores: Stores) -> Analyses:
+    return stores.analyses
 
 
 async def test_an_analysis_comes_back_as_it_was_kept(analyses: Analyses) -> None:
@@ -57,14 +54,14 @@ async def test_an_id_is_used_once(analyses: Analyses) -> None:
 
 async def test_analyses_survive_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/documents.sqlite"
-    first = open_analyses(url)
-    await first.put(ONE)
+    first = Stores(documents=url)
+    await first.analyses.put(ONE)
     await first.close()
-    again = open_analyses(url)
-    assert await again.get("first", NOW) == ONE
+    again = Stores(documents=url)
+    assert await again.analyses.get("first", NOW) == ONE
     await again.close()
 
 
 def test_other_schemes_are_refused() -> None:
     with pytest.raises(ValueError, match="sqlite"):
-        open_analyses("redis://somewhere")
+        _ = Stores(documents="redis://somewhere").analyses

@@ -1,6 +1,5 @@
 """Enrolled animals: one contract, over every backend."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,16 +7,14 @@ import numpy as np
 import pytest
 
 from stores.animals import Animal, Animals, animal_key
-from stores.open import open_animals
+from stores.open import Stores
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 
 
 @pytest.fixture
-async def animals(documents_url: str) -> AsyncIterator[Animals]:
-    store = open_animals(documents_url)
-    yield store
-    await store.close()
+def animals(stores: Stores) -> Animals:
+    return stores.animals
 
 
 def animal(number: int, version: str = "muzzle@1") -> Animal:

@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stores.job_states import MAX_ATTEMPTS
-from stores.jobs import JobStore
+from stores.jobs import MAX_ATTEMPTS, JobStore
 from tests.stores.children import spawn
 from tests.stores.jobs import LONG, OVER, claim, nothing_due, now_of, submit
 

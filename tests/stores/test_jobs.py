@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from stores.documents import StoreError
-from stores.job_states import MAX_ATTEMPTS
-from stores.jobs import Job, JobStore
-from stores.open import open_documents, open_jobs
-from stores.sqlite.jobs import SqliteJobs
+from stores.jobs import MAX_ATTEMPTS, Job, JobStore
+from stores.open import Stores
+from stores.sqlite.database import SqliteDatabase
 from tests.stores.jobs import LONG, claim, nothing_due, now_of, submit
 
 
@@ -168,26 +167,25 @@ async def test_it_answers(jobs: JobStore) -> None:
     assert jobs.type in {"sqlite", "mongodb"}
 
 
-async def test_sqlite_keeps_jobs_in_a_file_of_their_own(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/state/documents.sqlite"
-    documents, jobs = open_documents(url), open_jobs(url)
-    job = await submit(jobs)
-    await jobs.close()
-    await jobs.close()
-    with pytest.raises(StoreError):
-        await submit(jobs)
-    await documents.close()
-    assert {path.name for path in (tmp_path / "state").iterdir()} == {"documents.sqlite", "documents.jobs.sqlite"}
-    reopened = open_jobs(url)
-    assert await reopened.get(job.job_id) == job
+async def test_jobs_survive_a_restart(documents_url: str) -> None:
+    stores = Stores(documents=documents_url)
+    job = await submit(stores.jobs)
+    await stores.close()
+    await stores.close()
+    if documents_url.startswith("sqlite"):
+        with pytest.raises(StoreError):
+            await submit(stores.jobs)
+    reopened = Stores(documents=documents_url)
+    assert await reopened.jobs.get(job.job_id) == job
     await reopened.close()
 
 
 async def test_an_idle_worker_writes_nothing(tmp_path: Path) -> None:
-    jobs = SqliteJobs(f"sqlite:///{tmp_path}/d.sqlite")
+    database = SqliteDatabase(tmp_path / "d.sqlite")
+    jobs = database.jobs
     await submit(jobs, kind="other")
-    before = jobs.transactions
+    before = database.engine.transactions
     for _ in range(5):
         assert await nothing_due(jobs)
-    assert jobs.transactions == before
-    await jobs.close()
+    assert database.engine.transactions == before
+    await database.close()

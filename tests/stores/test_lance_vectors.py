@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from stores.documents import StoreError
-from stores.lance import index as lance_index
-from stores.lance.index import ConflictError, retrying
-from stores.lance.vectors import LanceVectors
+from stores.lance import vectors as lance
+from stores.lance.vectors import ConflictError, LanceVectors, retrying
 from stores.records import Features, Vector
 from tests.stores.children import exit_codes, spawn
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_features
@@ -36,7 +35,7 @@ def features_of(units: Vector, first: int = 0) -> list[Features]:
 
 
 async def indices(vectors: LanceVectors) -> dict[str, Any]:
-    table = await vectors._table(MODEL)
+    table = await vectors._table(lance._table_name(MODEL))
     assert table is not None
     return {index.name: index for index in await table.handle.list_indices()}
 
@@ -72,9 +71,9 @@ async def test_the_index_finds_what_a_scan_finds(vectors: LanceVectors) -> None:
 
 
 async def test_the_index_follows_the_table(vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance_index, "INDEX_FROM_ROWS", 400)
-    monkeypatch.setattr(lance_index, "ROWS_PER_PARTITION", 200)
-    monkeypatch.setattr(lance_index, "FOLD_ROWS", 150)
+    monkeypatch.setattr(lance, "INDEX_FROM_ROWS", 400)
+    monkeypatch.setattr(lance, "ROWS_PER_PARTITION", 200)
+    monkeypatch.setattr(lance, "FOLD_ROWS", 150)
     units = isotropic(3000, 32)
 
     async def grow(first: int, last: int) -> dict[str, tuple[int, int]]:
@@ -95,10 +94,10 @@ async def test_the_index_follows_the_table(vectors: LanceVectors, monkeypatch: p
 
 
 async def test_an_index_in_too_many_pieces_is_rebuilt(vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance_index, "INDEX_FROM_ROWS", 300)
-    monkeypatch.setattr(lance_index, "FOLD_ROWS", 10)
-    monkeypatch.setattr(lance_index, "FOLD_SHARE", 0.0)
-    monkeypatch.setattr(lance_index, "MAX_SEGMENTS", 3)
+    monkeypatch.setattr(lance, "INDEX_FROM_ROWS", 300)
+    monkeypatch.setattr(lance, "FOLD_ROWS", 10)
+    monkeypatch.setattr(lance, "FOLD_SHARE", 0.0)
+    monkeypatch.setattr(lance, "MAX_SEGMENTS", 3)
     units = isotropic(600, 16)
     await vectors.add(features_of(units[:300]))
     seen = []
@@ -112,10 +111,10 @@ async def test_an_index_in_too_many_pieces_is_rebuilt(vectors: LanceVectors, mon
 
 
 async def test_small_files_are_compacted(vectors: LanceVectors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance_index, "MAX_SMALL_FRAGMENTS", 5)
+    monkeypatch.setattr(lance, "MAX_SMALL_FRAGMENTS", 5)
     for number in range(12):
         await vectors.add([make_features(number)])
-    table = await vectors._table(MODEL)
+    table = await vectors._table(lance._table_name(MODEL))
     assert table is not None
     assert (await table.handle.stats())["fragment_stats"]["num_fragments"] == 12
     await vectors.maintain(MODEL)
@@ -130,7 +129,7 @@ async def test_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
     assert exit_codes(children) == [0, 0]
     vectors = LanceVectors(url)
     assert await vectors.count(MODEL) == 360
-    table = await vectors._table(MODEL)
+    table = await vectors._table(lance._table_name(MODEL))
     assert table is not None
     rows = (await table.handle.query().select(["asset_id"]).to_arrow())["asset_id"].to_pylist()
     assert sorted(rows) == sorted(asset_id(number) for number in range(360))
@@ -138,7 +137,7 @@ async def test_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
 
 
 async def test_lost_commits_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance_index, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(lance, "FIRST_PAUSE_S", 0.0)
     outcomes: list[Exception | int] = [
         RuntimeError("Retryable commit conflict for version 3"),
         OSError("Too many concurrent writers"),
@@ -159,7 +158,7 @@ async def test_lost_commits_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> 
     attempts, outcomes = 0, [RuntimeError("commit conflict")]
     with pytest.raises(StoreError, match="faster every time"):
         await retrying(commit)
-    assert attempts == lance_index.ATTEMPTS
+    assert attempts == lance.ATTEMPTS
     attempts, outcomes = 0, [RuntimeError("disk is on fire at /secret/path")]
     with pytest.raises(StoreError) as caught:
         await retrying(commit)
@@ -172,7 +171,7 @@ async def test_maintenance_gives_way_to_writers(vectors: LanceVectors, monkeypat
     async def lose(table: Any) -> None:
         raise ConflictError
 
-    monkeypatch.setattr(lance_index, "maintain", lose)
+    monkeypatch.setattr(lance, "maintain_table", lose)
     await vectors.maintain(MODEL)
     assert await vectors.count(MODEL) == 1
 

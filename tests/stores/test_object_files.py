@@ -10,7 +10,7 @@ import pytest
 
 from stores.documents import StoreError
 from stores.objects import ObjectNotFound, Objects
-from stores.s3.file import BLOCK_BYTES, CACHED_BLOCKS, MOST_AHEAD, RangedFile
+from stores.s3.objects import BLOCK_BYTES, CACHED_BLOCKS, MOST_AHEAD, RangedFile
 from tests.stores.samples import write_file
 
 CONTENT = os.urandom(5 * BLOCK_BYTES + 1234)

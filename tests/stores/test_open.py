@@ -1,56 +1,83 @@
 """Which URL opens which store, and what a wrong one is told."""
 
 import re
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from stores.cache import Cache
-from stores.documents import Documents
-from stores.jobs import JobStore
-from stores.objects import Objects
-from stores.open import open_cache, open_documents, open_jobs, open_objects, open_vectors
-from stores.s3.url import S3Location
-from stores.vectors import Vectors
+from configs.settings import Settings
+from stores.open import Stores
+from stores.s3.location import S3Location
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:
-    stores: list[Documents | JobStore | Objects | Vectors | Cache] = [
-        open_documents(f"sqlite:///{tmp_path}/d.sqlite"),
-        open_documents("mongodb://user:secret@localhost:1/db"),
-        open_jobs(f"sqlite:///{tmp_path}/d.sqlite"),
-        open_jobs("mongodb://user:secret@localhost:1/db"),
-        open_objects(f"file://{tmp_path}/objects"),
-        open_objects("s3://bucket?endpoint_url=http://127.0.0.1:1&region=auto"),
-        open_vectors(f"file://{tmp_path}/vectors"),
-        open_vectors("s3://bucket/prefix?region=eu-west-1"),
-        open_cache("redis://localhost:1"),
-        open_cache("rediss://localhost:1"),
-        open_cache(f"unix://:secret@{tmp_path}/s.sock"),
-        open_cache(""),
+    local = Stores(
+        objects=f"file://{tmp_path}/objects",
+        documents=f"sqlite:///{tmp_path}/d.sqlite",
+        vectors=f"file://{tmp_path}/vectors",
+    )
+    remote = Stores(
+        objects="s3://bucket?endpoint_url=http://127.0.0.1:1&region=auto",
+        documents="mongodb://user:secret@localhost:1/db",
+        vectors="s3://bucket/prefix?region=eu-west-1",
+        cache="redis://localhost:1",
+    )
+    types = [
+        [each.type for each in (stores.objects, stores.documents, stores.vectors, stores.cache)]
+        for stores in (local, remote)
     ]
-    assert [store.type for store in stores] == [
-        *("sqlite", "mongodb", "sqlite", "mongodb", "file", "s3", "lance", "lance", "redis", "redis", "redis", "none")
-    ]
-    for store in stores:
-        await store.close()
+    assert types == [["file", "sqlite", "lance", "none"], ["s3", "mongodb", "lance", "redis"]]
+    for url in ("rediss://localhost:1", f"unix://:secret@{tmp_path}/s.sock"):
+        assert Stores(cache=url).cache.type == "redis"
+    for stores in (local, remote):
+        await stores.close()
+
+
+async def test_only_stores_that_are_used_are_opened(tmp_path: Path) -> None:
+    stores = Stores.open(Settings(home=tmp_path))
+    _ = stores.objects
+    await stores.close()
+    assert names_in(tmp_path) == {"objects"}
+
+
+async def test_the_stores_of_one_database_share_its_file_and_its_threads(tmp_path: Path) -> None:
+    before = threading.active_count()
+    stores = Stores(documents=f"sqlite:///{tmp_path}/d.sqlite")
+    repositories = (stores.documents, stores.jobs, stores.people, stores.shots, stores.analyses, stores.animals)
+    for repository in repositories:
+        await repository.ping()  # type: ignore[attr-defined]
+    assert await stores.people.list_identities() == []
+    assert {name for name in names_in(tmp_path) if name.endswith(".sqlite")} == {"d.sqlite"}
+    assert threading.active_count() - before == 2  # one writes, one reads what takes long
+    files = [file.path for file in psutil.Process().open_files()]
+    assert files.count(f"{tmp_path}/d.sqlite") == 3
+    await stores.close()
+    await stores.close()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
-    ("opener", "accepted"),
+    ("name", "accepted"),
     [
-        (open_documents, "sqlite:///, mongodb:// or mongodb+srv://"),
-        (open_jobs, "sqlite:///, mongodb:// or mongodb+srv://"),
-        (open_objects, "file:/// or s3://"),
-        (open_vectors, "file:/// or s3://"),
-        (open_cache, "redis://, rediss://, unix://"),
+        *[
+            (name, "sqlite:///, mongodb:// or mongodb+srv://")
+            for name in ("documents", "jobs", "people", "shots", "analyses", "animals")
+        ],
+        ("objects", "file:/// or s3://"),
+        ("vectors", "file:/// or s3://"),
+        ("cache", "redis://, rediss://, unix://"),
     ],
 )
-def test_an_unknown_scheme_is_told_the_known_ones(opener: object, accepted: str) -> None:
-    assert callable(opener)
+def test_an_unknown_scheme_is_told_the_known_ones(name: str, accepted: str) -> None:
     for url in ("http://user:secret@host", "file://relative", "sqlite://x", "plain"):
         with pytest.raises(ValueError, match=re.escape(accepted)) as caught:
-            opener(url)
+            getattr(Stores(objects=url, documents=url, vectors=url, cache=url), name)
         assert "secret" not in str(caught.value)
 
 
@@ -65,7 +92,7 @@ def test_an_unknown_scheme_is_told_the_known_ones(opener: object, accepted: str)
 )
 def test_s3_urls_are_checked(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        open_objects(url)
+        _ = Stores(objects=url).objects
     assert "secret" not in str(caught.value)
 
 
@@ -73,11 +100,11 @@ def test_the_parts_of_an_s3_url() -> None:
     url = "s3://Bucket/a/b/?endpoint_url=https://x.example:9000&region=auto"
     assert S3Location.parse(url) == S3Location("Bucket", "a/b", "https://x.example:9000", "auto")
     with pytest.raises(ValueError, match="create=1"):
-        open_vectors("s3://bucket/prefix?create=1")
+        _ = Stores(vectors="s3://bucket/prefix?create=1").vectors
 
 
 @pytest.mark.parametrize("url", ["mongodb://user:se/cret@host:port/db", "mongodb://u:cret@h:x", "mongodb://"])
 def test_mongodb_urls_are_checked(url: str) -> None:
     with pytest.raises(ValueError, match="not a MongoDB URL") as caught:
-        open_documents(url)
+        _ = Stores(documents=url).documents
     assert "cret" not in str(caught.value)

@@ -1,6 +1,5 @@
 """Traces and identities: one contract, over every backend."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stores.open import open_people
+from stores.open import Stores
 from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
@@ -16,10 +15,8 @@ FILM = "a" * 32
 
 
 @pytest.fixture
-async def people(documents_url: str) -> AsyncIterator[People]:
-    store = open_people(documents_url)
-    yield store
-    await store.close()
+def people(stores: Stores) -> People:
+    return stores.people
 
 
 def index(asset_id: str = FILM, traces: int = 3) -> VideoIndex:
@@ -137,9 +134,9 @@ async def test_a_deleted_identity_leaves_its_traces(people: People) -> None:
 
 async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/documents.sqlite"
-    first = open_people(url)
-    await first.put_index(index(), [trace(1)])
+    first = Stores(documents=url)
+    await first.people.put_index(index(), [trace(1)])
     await first.close()
-    again = open_people(url)
-    assert ids(await again.list_traces(FILM)) == [1]
+    again = Stores(documents=url)
+    assert ids(await again.people.list_traces(FILM)) == [1]
     await again.close()

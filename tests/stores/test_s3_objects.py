@@ -54,7 +54,7 @@ async def test_refused_credentials_are_a_store_error(s3_url: str, monkeypatch: p
 
 
 async def test_an_absent_server_is_a_store_error(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stores.s3.client.ATTEMPTS", 1)
+    monkeypatch.setattr("stores.s3.location.ATTEMPTS", 1)
     objects = S3Objects("s3://bucket?endpoint_url=http://127.0.0.1:1&region=us-east-1")
     with pytest.raises(StoreError, match="EndpointConnectionError"):
         await objects.ping()

@@ -1,6 +1,5 @@
 """Shots: one contract, over every backend."""
 
-from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from stores.documents import StoreError
-from stores.open import open_shots
+from stores.open import Stores
 from stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
 from tests.stores.samples import unit_vector
 
@@ -20,10 +19,8 @@ TEXT, CLIP = "minilm@1", "clip@1"
 
 
 @pytest.fixture
-async def shots(documents_url: str) -> AsyncIterator[Shots]:
-    store = open_shots(documents_url)
-    yield store
-    await store.close()
+def shots(stores: Stores) -> Shots:
+    return stores.shots
 
 
 def shot(number: int = 0, asset_id: str = FILM, **changes: Any) -> Shot:
@@ -230,11 +227,11 @@ async def test_one_shot_is_taken_out(shots: Shots) -> None:
 
 async def test_what_was_put_outlives_the_process(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/documents.sqlite"
-    first = open_shots(url)
-    await first.put_shots([shot()])
+    first = Stores(documents=url)
+    await first.shots.put_shots([shot()])
     await first.close()
     with pytest.raises(StoreError):
-        await first.ping()
-    again = open_shots(url)
-    assert same((await again.get_shots([shot().shot_id]))[shot().shot_id], shot())
+        await first.shots.revision()
+    again = Stores(documents=url)
+    assert same((await again.shots.get_shots([shot().shot_id]))[shot().shot_id], shot())
     await again.close()

@@ -12,6 +12,7 @@ import pytest
 
 from stores.documents import StoreError
 from stores.file.objects import FileObjects
+from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.documents import SqliteDocuments
 from tests.stores.children import content_of, exit_codes, spawn
 from tests.stores.samples import MODEL, asset_id, make_asset, make_faces, make_features
@@ -24,11 +25,15 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/documents.sqlite"
 
 
+def documents_at(url: str) -> SqliteDocuments:
+    return SqliteDatabase(Path(url.removeprefix("sqlite:///"))).documents
+
+
 @pytest.fixture
 async def documents(url: str) -> AsyncIterator[SqliteDocuments]:
-    store = SqliteDocuments(url)
+    store = documents_at(url)
     yield store
-    await store.close()
+    await store._engine.close()
 
 
 async def hold_writer(documents: SqliteDocuments) -> tuple[Event, asyncio.Task[bool]]:
@@ -39,7 +44,7 @@ async def hold_writer(documents: SqliteDocuments) -> tuple[Event, asyncio.Task[b
         entered.set()
         return release.wait(30)
 
-    task = asyncio.create_task(documents._writer.submit(operation))
+    task = asyncio.create_task(documents._engine.write(operation))
     await asyncio.to_thread(entered.wait, 30)
     return release, task
 
@@ -49,21 +54,21 @@ async def test_concurrent_writers_share_transactions(documents: SqliteDocuments)
         for number in range(first, first + 20):
             assert await documents.insert_asset(make_asset(number))
 
-    before = documents.transactions
+    before = documents._engine.transactions
     await asyncio.gather(*(write(100 * writer) for writer in range(16)))
     assert len(await documents.list_assets()) == 320
-    assert 1 <= documents.transactions - before <= 320 // 2
+    assert 1 <= documents._engine.transactions - before <= 320 // 2
 
 
 async def test_waiting_writes_are_one_transaction(documents: SqliteDocuments) -> None:
     release, held = await hold_writer(documents)
-    before = documents.transactions
+    before = documents._engine.transactions
     writes = [asyncio.create_task(documents.insert_asset(make_asset(number))) for number in range(50)]
     await asyncio.sleep(0)
     release.set()
     assert await held
     assert await asyncio.gather(*writes) == [True] * 50
-    assert documents.transactions - before == 2
+    assert documents._engine.transactions - before == 2
 
 
 async def test_a_failing_operation_fails_alone(documents: SqliteDocuments) -> None:
@@ -76,11 +81,11 @@ async def test_a_failing_operation_fails_alone(documents: SqliteDocuments) -> No
         connection.execute(SET, ("undone too", 2.0))
 
     release, held = await hold_writer(documents)
-    before = documents.transactions
+    before = documents._engine.transactions
     writes = [
         asyncio.create_task(documents.set_config({"first": 1.0})),
-        asyncio.create_task(documents._writer.submit(broken)),
-        asyncio.create_task(documents._writer.submit(refused)),
+        asyncio.create_task(documents._engine.write(broken)),
+        asyncio.create_task(documents._engine.write(refused)),
         asyncio.create_task(documents.set_config({"last": 2.0})),
     ]
     await asyncio.sleep(0)
@@ -91,12 +96,12 @@ async def test_a_failing_operation_fails_alone(documents: SqliteDocuments) -> No
     assert isinstance(own, LookupError)
     assert isinstance(store, StoreError)
     assert await documents.get_config() == {"first": 1.0, "last": 2.0}
-    assert documents.transactions - before == 2
+    assert documents._engine.transactions - before == 2
 
 
 async def test_a_full_disk_fails_the_group_and_not_the_writer(documents: SqliteDocuments) -> None:
     def limit(pages: int) -> None:
-        documents._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
+        documents._engine._writer._connection.execute(f"PRAGMA max_page_count = {pages}")
 
     await documents.insert_asset(make_asset(0))
     limit(20)
@@ -124,12 +129,12 @@ async def test_a_cancelled_write_that_was_waiting_never_happens(documents: Sqlit
 
 
 async def test_a_closed_store_says_so(url: str) -> None:
-    documents = SqliteDocuments(url)
+    documents = documents_at(url)
     pending = asyncio.create_task(documents.insert_asset(make_asset(1)))
     await asyncio.sleep(0)
-    await documents.close()
+    await documents._engine.close()
     assert await pending
-    await documents.close()
+    await documents._engine.close()
     with pytest.raises(StoreError):
         await documents.insert_asset(make_asset(2))
     with pytest.raises(StoreError):
@@ -143,10 +148,10 @@ def test_a_file_of_another_version_is_refused(url: str, tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="schema 99"):
-        SqliteDocuments(f"sqlite:///{path}")
+        documents_at(f"sqlite:///{path}")
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
-        SqliteDocuments(f"sqlite:///{path}")
+        documents_at(f"sqlite:///{path}")
 
 
 VERSION_1 = """
@@ -179,7 +184,7 @@ async def test_a_file_of_version_1_is_brought_to_this_one(url: str, tmp_path: Pa
     with closing(sqlite3.connect(old)) as connection:
         connection.executescript(VERSION_1)
     for _ in range(2):  # the second time there is nothing left to do
-        documents = SqliteDocuments(f"sqlite:///{old}")
+        documents = documents_at(f"sqlite:///{old}")
         assert await documents.get_config() == {"similarity_threshold": 80}
         assert [asset.filename for asset in await documents.list_assets()] == ["one.jpg"]
         (features,) = (await documents.get_features(MODEL, ["one"])).values()
@@ -187,8 +192,8 @@ async def test_a_file_of_version_1_is_brought_to_this_one(url: str, tmp_path: Pa
         assert await documents.unindexed_features(MODEL, 9) == []
         assert await documents.put_faces(replace(make_faces(1), asset_id="one"))
         assert set(await documents.get_faces(MODEL, ["one"])) == {"one"}
-        await documents.close()
-    await SqliteDocuments(url).close()
+        await documents._engine.close()
+    await documents_at(url)._engine.close()
     new = Path(url.removeprefix("sqlite:///"))
     plain = {name: "".join(sql.split()) for name, sql in schema_of(new).items()}
     assert {name: "".join(sql.split()) for name, sql in schema_of(old).items()} == plain
@@ -198,10 +203,10 @@ async def test_several_processes_may_bring_one_file_to_this_version(tmp_path: Pa
     path = tmp_path / "old.sqlite"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(VERSION_1)
-    stores = await asyncio.gather(*(asyncio.to_thread(SqliteDocuments, f"sqlite:///{path}") for _ in range(6)))
+    stores = await asyncio.gather(*(asyncio.to_thread(documents_at, f"sqlite:///{path}") for _ in range(6)))
     assert [len(await store.list_assets()) for store in stores] == [1] * 6
     for store in stores:
-        await store.close()
+        await store._engine.close()
 
 
 def test_a_file_that_is_refused_stays_as_it_was(tmp_path: Path) -> None:
@@ -210,27 +215,27 @@ def test_a_file_that_is_refused_stays_as_it_was(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     for _ in range(2):
         with pytest.raises(StoreError, match="schema 99"):
-            SqliteDocuments(f"sqlite:///{path}")
+            documents_at(f"sqlite:///{path}")
     assert schema_of(path) == {}
 
 
 async def test_every_write_is_synced(documents: SqliteDocuments) -> None:
-    connection = documents._writer._connection
+    connection = documents._engine._writer._connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        documents._inline.execute("DELETE FROM config")
+        documents._engine._inline.execute("DELETE FROM config")
 
 
 async def test_processes_write_at_once_and_lose_nothing(url: str) -> None:
     children = [spawn("write_documents", url, str(1000 * child), "150") for child in range(4)]
     assert exit_codes(children) == [0, 0, 0, 0]
-    documents = SqliteDocuments(url)
+    documents = documents_at(url)
     expected = {asset_id(1000 * child + number) for child in range(4) for number in range(150)}
     assert set(await documents.get_assets(expected)) == expected
     assert set(await documents.get_features(MODEL, expected)) == expected
     assert len(await documents.list_assets(limit=10_000)) == 600
-    await documents.close()
+    await documents._engine.close()
 
 
 async def test_what_was_acknowledged_survives_kill_9(url: str, tmp_path: Path) -> None:
@@ -241,7 +246,7 @@ async def test_what_was_acknowledged_survives_kill_9(url: str, tmp_path: Path) -
         child.kill()
         lines = child.stdout.read().split("\n")
         acknowledged += [int(line) for line in lines[:-1]]
-    documents, objects = SqliteDocuments(url), FileObjects(objects_url)
+    documents, objects = documents_at(url), FileObjects(objects_url)
     assert len(acknowledged) >= 100
     found = await documents.get_assets([asset_id(number) for number in acknowledged])
     assert found == {asset_id(number): make_asset(number) for number in acknowledged}
@@ -251,4 +256,4 @@ async def test_what_was_acknowledged_survives_kill_9(url: str, tmp_path: Path) -
         assert info is not None
         assert info.content_type == "image/jpeg"
     assert await documents.put_features(make_features(acknowledged[0]))
-    await documents.close()
+    await documents._engine.close()

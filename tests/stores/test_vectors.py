@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stores.open import open_vectors
+from stores.open import Stores
 from stores.vectors import Vectors
 from tests.stores.samples import MODEL, asset_id, make_features, unit_vector
 
@@ -89,7 +89,7 @@ async def test_model_versions_are_separate_spaces(vectors: Vectors) -> None:
 
 
 async def test_other_writers_are_seen_at_once(vectors: Vectors, vectors_url: str) -> None:
-    other = open_vectors(vectors_url)
+    other = Stores(vectors=vectors_url).vectors
     await vectors.add([make_features(1)])
     assert await other.count(MODEL) == 1
     await vectors.add([make_features(2)])
@@ -103,7 +103,7 @@ async def test_other_writers_are_seen_at_once(vectors: Vectors, vectors_url: str
 
 
 async def test_writers_of_the_same_assets_make_no_doubles(vectors: Vectors, vectors_url: str) -> None:
-    others = [open_vectors(vectors_url) for _ in range(2)]
+    others = [Stores(vectors=vectors_url).vectors for _ in range(2)]
     for first in range(0, 90, 30):
         batch = [make_features(number) for number in range(first, first + 30)]
         again = [replace(item, unit=item.unit) for item in batch]

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from stores.documents import Documents
 from stores.objects import Objects
-from stores.open import open_documents, open_objects
+from stores.open import Stores
 from stores.repair import Repaired, repair
 from tests.stores.samples import asset_id, make_asset, make_features, write_file
 
@@ -21,16 +21,16 @@ Put = Callable[..., Awaitable[None]]
 
 @pytest_asyncio.fixture
 async def objects(tmp_path: Path) -> AsyncIterator[Objects]:
-    store = open_objects(f"file://{tmp_path}/objects")
-    yield store
-    await store.close()
+    stores = Stores(objects=f"file://{tmp_path}/objects")
+    yield stores.objects
+    await stores.close()
 
 
 @pytest_asyncio.fixture
 async def documents(tmp_path: Path) -> AsyncIterator[Documents]:
-    store = open_documents(f"sqlite:///{tmp_path}/documents.sqlite")
-    yield store
-    await store.close()
+    stores = Stores(documents=f"sqlite:///{tmp_path}/documents.sqlite")
+    yield stores.documents
+    await stores.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from configs import settings as settings_module
 from deployments.serving.vector_search import Config, Forget, NearestQuery, SearchResult
 from stores.documents import Documents
-from stores.open import open_documents
+from stores.open import Stores
 from stores.records import Asset, Features, Vector
 from tests.dummies import LocalNearest
 from tests.tolerances import FP32_DOT
@@ -54,11 +54,11 @@ class Library:
 
     def write(self, work: Callable[[Documents], Awaitable[T]]) -> T:
         async def run() -> T:
-            documents = open_documents(self._url)
+            stores = Stores(documents=self._url)
             try:
-                return await work(documents)
+                return await work(stores.documents)
             finally:
-                await documents.close()
+                await stores.close()
 
         return asyncio.run(run())
 

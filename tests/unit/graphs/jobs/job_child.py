@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from graphs.jobs.runner import JobContext, JobRunner, Timing
-from stores.open import open_jobs
+from stores.open import Stores
 
 
 async def work(job: JobContext) -> dict[str, Any]:
@@ -16,7 +16,7 @@ async def work(job: JobContext) -> dict[str, Any]:
 
 
 async def main() -> None:
-    runner = JobRunner(open_jobs(sys.argv[1]), {"index": work}, timing=Timing(lease_s=1.0))
+    runner = JobRunner(Stores(documents=sys.argv[1]).jobs, {"index": work}, timing=Timing(lease_s=1.0))
     runner.start()
     await asyncio.Event().wait()
 

@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from graphs.jobs.runner import JobContext, JobRunner
 from stores.documents import StoreError
 from stores.jobs import Job, JobStatus
+from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.jobs import SqliteJobs
 
 Run = Callable[..., JobRunner]
@@ -21,7 +23,8 @@ class Jobs(SqliteJobs):
     heartbeats = 0
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
+        self._database = SqliteDatabase(Path(url.removeprefix("sqlite:///")))
+        super().__init__(self._database.engine)
         self.refused: list[str] = []
         """Calls that failed."""
 
@@ -37,6 +40,9 @@ class Jobs(SqliteJobs):
 
     async def release(self, *args: Any) -> bool:
         return await self._reached("release", super().release(*args))
+
+    async def close(self) -> None:
+        await self._database.close()
 
     async def _reached(self, name: str, call: Any) -> Any:
         if name in self.away:

@@ -10,7 +10,7 @@ import pytest
 
 from graphs.jobs.runner import JobContext, LeaseLost, Timing
 from stores.jobs import Job
-from stores.sqlite.jobs import SqliteJobs
+from stores.open import Stores
 from tests.unit.graphs.jobs.running_jobs import Jobs, Run, finished, for_ever, refused, submit, until
 
 
@@ -20,11 +20,11 @@ async def test_a_lease_is_kept_for_as_long_as_the_work_takes(jobs: Jobs, run: Ru
         return {}
 
     run(work, Timing(lease_s=2.0))
-    other = SqliteJobs(url)
+    other = Stores(documents=url)
     job_id = await submit(jobs)
     await until(lambda: jobs.list(status="running"))
     while await jobs.list(status="running"):
-        assert await other.claim("thief", ["index"], 60) is None
+        assert await other.jobs.claim("thief", ["index"], 60) is None
         await asyncio.sleep(0.02)
     assert (await finished(jobs, job_id, "succeeded")).attempts == 1
     await other.close()

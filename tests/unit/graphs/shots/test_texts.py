@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from graphs.shots.texts import NO_TEXT, shared_words, text_of, text_parts
-from stores.shot_rows import tag_forms
-from stores.shots import Shot
+from stores.shots import Shot, tag_forms
 
 BARE = Shot(
     video_asset_id="a" * 32,

@@ -1,4 +1,4 @@
-"""The table of ``job_states.py``: which step leads from where, and what no sequence of steps can bring about."""
+"""The table of ``stores/jobs.py``: which step leads from where, and what no sequence of steps can bring about."""
 
 import random
 from collections.abc import Callable
@@ -7,9 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stores import job_states as states
-from stores.job import Job, JobStatus, changes, from_row, new_job, to_row
-from stores.job_states import MAX_ATTEMPTS
+from stores.jobs import MAX_ATTEMPTS, Job, JobStatus, changes, from_row, new_job, to_row
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=10)
@@ -29,15 +27,15 @@ JOBS = {
     "cancelled": replace(QUEUED, status="cancelled", finished_at=NOW),
 }
 STEPS: dict[str, Callable[[Job], Job | None]] = {
-    "submit": lambda job: states.submit(job, QUEUED),
-    "claim": lambda job: states.claim(job, "b", 30, NOW),
-    "heartbeat": lambda job: states.heartbeat(job, "a", 0.5, "half", 30, NOW),
-    "checkpoint": lambda job: states.checkpoint(job, "a", {"frame": 1}),
-    "succeed": lambda job: states.succeed(job, "a", {"n": 1}, NOW),
-    "fail": lambda job: states.fail(job, "a", "bad", NOW),
-    "retry": lambda job: states.retry(job, "a", "bad", 5, NOW),
-    "release": lambda job: states.release(job, "a", NOW),
-    "cancel": lambda job: states.cancel(job, NOW),
+    "submit": lambda job: job.resubmitted(QUEUED),
+    "claim": lambda job: job.claimed("b", 30, NOW),
+    "heartbeat": lambda job: job.renewed("a", 0.5, "half", 30, NOW),
+    "checkpoint": lambda job: job.checkpointed("a", {"frame": 1}),
+    "succeed": lambda job: job.succeeded("a", {"n": 1}, NOW),
+    "fail": lambda job: job.failed("a", "bad", NOW),
+    "retry": lambda job: job.retried("a", "bad", 5, NOW),
+    "release": lambda job: job.released("a", NOW),
+    "cancel": lambda job: job.cancelled(NOW),
 }
 TABLE = """
                         submit  claim     heartbeat checkpoint succeed   fail   retry     release   cancel
@@ -98,15 +96,15 @@ def sound(job: Job) -> None:
 def outcomes(job: Job, worker: str, newcomer: str, now: datetime) -> dict[str, Job | None]:
     """What each step would make of the job."""
     return {
-        "submit": states.submit(job, replace(QUEUED, created_at=now, due_at=now)),
-        "claim": states.claim(job, newcomer, 10, now),
-        "heartbeat": states.heartbeat(job, worker, 0.5, "", 10, now),
-        "checkpoint": states.checkpoint(job, worker, {"by": worker}),
-        "retry": states.retry(job, worker, "bad", 3, now),
-        "release": states.release(job, worker, now),
-        "cancel": states.cancel(job, now),
-        "fail": states.fail(job, worker, "bad", now),
-        "succeed": states.succeed(job, worker, {}, now),
+        "submit": job.resubmitted(replace(QUEUED, created_at=now, due_at=now)),
+        "claim": job.claimed(newcomer, 10, now),
+        "heartbeat": job.renewed(worker, 0.5, "", 10, now),
+        "checkpoint": job.checkpointed(worker, {"by": worker}),
+        "retry": job.retried(worker, "bad", 3, now),
+        "release": job.released(worker, now),
+        "cancel": job.cancelled(now),
+        "fail": job.failed(worker, "bad", now),
+        "succeed": job.succeeded(worker, {}, now),
     }
 
 
@@ -138,7 +136,7 @@ def test_no_walk_through_the_states_breaks_a_promise(seed: int) -> None:
 
 
 def test_only_what_changed_is_written() -> None:
-    after = states.heartbeat(RUNNING, "a", 0.5, "half", 30, NOW)
+    after = RUNNING.renewed("a", 0.5, "half", 30, NOW)
     assert after is not None
     assert set(changes(RUNNING, after)) == {"progress", "message", "due_at"}
     assert changes(after, after) == {}

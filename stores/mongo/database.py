@@ -1,0 +1,24 @@
+"""The MongoDB database of the document store, with all its collections."""
+
+from stores.mongo import analyses, animals, documents, jobs, people, shots
+from stores.mongo.engine import MongoEngine
+
+
+class MongoDatabase:
+    """All stores of one database.
+
+    :raises ValueError: the URL is not of the form ``mongodb://…`` or ``mongodb+srv://…``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = MongoEngine(url)
+        self.documents = documents.MongoDocuments(self._engine)
+        self.jobs = jobs.MongoJobs(self._engine)
+        self.people = people.MongoPeople(self._engine)
+        self.shots = shots.MongoShots(self._engine)
+        self.analyses = analyses.MongoAnalyses(self._engine)
+        self.animals = animals.MongoAnimals(self._engine)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.close()

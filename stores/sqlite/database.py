@@ -1,0 +1,137 @@
+"""The SQLite file of the document store, with all its tables, and how files of earlier versions become one.
+
+Schema 3 is one file. Before it jobs, people, shots, analyses and animals had files of their own beside that of the
+documents, such as ``documents.jobs.sqlite``. Opening copies their rows in the transaction that makes the tables, and
+removes those files once it is durable.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from stores.documents import StoreError
+from stores.sqlite import analyses, animals, documents, jobs, people, shots
+from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
+
+VERSION: Final = 3
+MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
+"""Tables that came with version 3."""
+SCHEMA: Final = (*documents.SCHEMA, *MERGED)
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {1: (documents.FACES_TABLE,), 2: MERGED}
+"""For each older version, the statements that bring the tables to the next one."""
+LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
+    "jobs": {"jobs": "jobs"},
+    "people": {"video_indexes": "video_indexes", "traces": "traces", "identities": "identities"},
+    "shots": {
+        "analyses": "shot_analyses",
+        "analysed_shots": "analysed_shots",
+        "shots": "shots",
+        "library": "shot_library",
+    },
+    "analyses": {"analyses": "analyses"},
+    "animals": {"animals": "animals"},
+}
+"""For each file that version 3 merges, its tables and the tables that take their rows."""
+LEGACY_VERSION: Final = 1
+LEGACY_TIMEOUT_S: Final = 5.0
+"""How long a process of an earlier version has to let go of its files."""
+
+
+class SqliteDatabase:
+    """All stores of one file.
+
+    :raises StoreError: the file cannot be opened, a newer version of this program wrote it, or an older one uses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.engine = SqliteEngine(path, partial(_prepare, path))
+        self.documents = documents.SqliteDocuments(self.engine)
+        self.jobs = jobs.SqliteJobs(self.engine)
+        self.people = people.SqlitePeople(self.engine)
+        self.shots = shots.SqliteShots(self.engine)
+        self.analyses = analyses.SqliteAnalyses(self.engine)
+        self.animals = animals.SqliteAnimals(self.engine)
+
+    async def close(self) -> None:
+        """Commit what was submitted, then close the file."""
+        await self.engine.close()
+
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> None:
+    """Bring a file to WAL mode and to this schema; several processes may do so at once.
+
+    :raises StoreError: a newer version of this program made the file, or an older one is using it.
+    """
+    _enter_wal(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _migrate(path, connection)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    # What these hold is in the new file now. They go at every start, as the one that merged them may have died here.
+    for _, old in _legacy_files(path):
+        for suffix in ("", "-wal", "-shm"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)
+
+
+def _migrate(path: Path, connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    steps = [SCHEMA] if version == 0 else [MIGRATIONS[step] for step in range(version, VERSION)]
+    if not steps:
+        raise StoreError(f"sqlite: the file has schema {version}, this program knows {VERSION}; update the program")
+    for statement in (statement for step in steps for statement in step):
+        connection.execute(statement)
+    for store, old in _legacy_files(path):
+        if old.exists():
+            _merge(connection, old, LEGACY[store])
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _merge(connection: sqlite3.Connection, old: Path, tables: Mapping[str, str]) -> None:
+    """Copy all rows of an older file into tables of this one that are new."""
+    with closing(connect(old, timeout_s=LEGACY_TIMEOUT_S)) as source:
+        try:
+            # Possible only while no other process has the file open; it would go on to write what is lost then.
+            source.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            raise StoreError(
+                f"sqlite: an earlier version of this program is using {old.name} ({error}); stop it, then start again"
+            ) from error
+        (version,) = source.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            return  # whoever made the file died before it had tables
+        if version != LEGACY_VERSION:
+            raise StoreError(f"sqlite: {old.name} has schema {version}, this program knows {LEGACY_VERSION}")
+        for table, target in tables.items():
+            rows = source.execute(f"SELECT * FROM {table}")  # noqa: S608 (a constant)
+            names = [column[0] for column in rows.description]
+            connection.execute(f"DELETE FROM {target}")  # noqa: S608 (a constant); the revision that a new library has
+            insert = f"INSERT INTO {target} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+            connection.executemany(insert, rows)
+
+
+def _legacy_files(path: Path) -> Iterator[tuple[str, Path]]:
+    for store in LEGACY:
+        yield store, path.with_name(f"{path.stem}.{store}{path.suffix}")
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            # The busy timeout does not cover this change when two processes make it at the same time.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     max_analysis_bytes: PositiveInt = Field(default=100 * 2**20, description="file handed in to be judged")
     analysis_timeout_s: PositiveFloat = Field(default=300.0, description="deadline of it, once the file is here")
     analysis_keep_days: PositiveFloat = Field(default=30.0, description="how long its answer can be had again")
+    analysis_video_backend: Literal["pyav", "decord"] = Field(
+        default="pyav", description="library that decodes videos to be judged; decord reads only those safe for it"
+    )
 
     max_batch_size: PositiveInt = Field(
         default=20, validation_alias="MAX_BATCH_SIZE", description="pictures in one request of the photo API"

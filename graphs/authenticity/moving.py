@@ -77,7 +77,7 @@ class VideoFindings:
 
 async def watch(context: Context, handed: Handed, num_frames: int) -> VideoFindings:
     """Look at so many frames, follow a face, and listen. Raises UndecodableMedia."""
-    async with Footage.opened(handed.path) as footage:
+    async with Footage.opened(handed.path, context.settings.analysis_video_backend) as footage:
         async with task_group() as group:
             # Frames are decoded one after the other, while the stages are busy with those before.
             frames_task = group.create_task(_frames(context, footage, num_frames))

@@ -27,6 +27,8 @@ from tests.graphs.authenticity import (
 )
 from tests.graphs.harness import settings_in
 from vision.forensics.voices import SAMPLES
+from vision.images import Pixels
+from vision.media import decord_reader
 
 ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
 
@@ -258,6 +260,24 @@ async def test_a_video_has_frames_motion_and_sound(service: AuthenticityService)
     assert signals["audio"]["score"] == pytest.approx(0.6, abs=0.1)
     shares = [signals[name]["effective_weight"] for name in ("visual", "forensic", "temporal", "audio")]
     assert shares == pytest.approx([0.45, 0.3, 0.125, 0.125])
+
+
+async def test_decord_reads_videos_where_the_settings_say_so(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    pixels = decord_reader._Process.pixels
+
+    def counted(self: decord_reader._Process, numbers: list[int]) -> Pixels:
+        read.extend(numbers)
+        return pixels(self, numbers)
+
+    monkeypatch.setattr(decord_reader._Process, "pixels", counted)
+    with settings_in(tmp_path_factory.mktemp("decord"), analysis_video_backend="decord") as config:
+        async with serving_authenticity(config) as service:
+            body = await service.judged("video/", film([scene("ada", seed=place) for place in range(30)]), num_frames=3)
+    assert [frame["frame_index"] for frame in body["frame_analysis"]] == [5, 15, 25]
+    assert {5, 15, 25} <= set(read)
 
 
 async def test_a_silent_video_without_people(service: AuthenticityService) -> None:

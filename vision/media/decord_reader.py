@@ -3,6 +3,8 @@
 decord returns other frames than asked for on MPEG-TS, trimmed files and open GOPs, decodes ahead without a limit, and
 aborts its process on some damaged files. So it only gets videos that the packet index shows to be safe, in a child
 process that is stopped between requests and killed when one takes too long.
+
+At sampling it is slower than PyAV (ops/bench/reports/sampling.md), so it reads only where a setting selects it.
 """
 
 import signal

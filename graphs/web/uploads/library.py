@@ -7,7 +7,7 @@ record that was acknowledged without its bytes.
 """
 
 import asyncio
-import uuid
+import tempfile
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -145,8 +145,9 @@ class Library:
 
     async def _store_bytes(self, asset_id: str, path: Path, only: MediaKind | None) -> Probe:
         """Put a file into the object store, after the poster if it is a video, and return its facts."""
-        poster = self._spool / f"poster-{uuid.uuid4().hex}.jpg"
-        try:
+        # However this is left, the folder goes: a thread that still probes after a cancellation finds none to write to.
+        with tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
+            poster = Path(folder) / "poster.jpg"
             facts = await asyncio.to_thread(probe, path, self._limits, poster=poster)
             if only is not None and facts.kind != only:
                 raise InvalidInput(f"This {facts.format} is {facts.kind}, not {only}.")
@@ -154,8 +155,6 @@ class Library:
                 await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
             await self._context.objects.put_file(asset_id, path, facts.content_type)
             return facts
-        finally:
-            poster.unlink(missing_ok=True)  # a bucket copies what a folder takes
 
     async def _finish_delete(self, asset_id: str) -> bool:
         await self._context.jobs.forget(asset_id)

@@ -1,7 +1,7 @@
 """Routes that upload, show and delete assets, and those that compute features of one."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 from fastapi import APIRouter, Body, Depends, Query, Request
@@ -14,28 +14,14 @@ from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
 from graphs.web.files import StoredFile, send_file
-from graphs.web.schemas import AssetId
+from graphs.web.schemas import AssetId, upload_body
 from graphs.web.uploads.library import Library, poster_key
 from stores.records import Asset
 from vision.errors import InvalidInput, StageError
 from vision.images import decode
 from vision.preprocess import Preprocess
 
-MAX_AGE_S = 3600
-UPLOAD_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+MAX_AGE_S: Final = 3600
 
 
 async def asset_id_of(
@@ -91,7 +77,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
             return "processed", features.raw.tolist(), features.created_at
         return ("failed" if asset.error_message else "uploaded"), None, None
 
-    @router.post("/upload-media", openapi_extra=UPLOAD_BODY)
+    @router.post("/upload-media", openapi_extra=upload_body("file"))
     async def upload_media(request: Request, clock: Timer) -> UploadAnswer:
         """Store a file; the same bytes give the same id. Everything else works on the id."""
         asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))

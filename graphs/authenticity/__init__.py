@@ -1,1 +1,1 @@
-"""The authenticity API: how likely a picture, a video or a voice was made or changed (``authenticity-api.md``)."""
+"""The authenticity API: how likely an image, a video or a voice is fake (``authenticity-api.md``)."""

@@ -11,8 +11,9 @@ from deployments.forensics.voice import VOICE
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
-from graphs.authenticity.models import Detail
-from graphs.authenticity.routes import add_routes
+from graphs.authenticity.analyze import analyze_router
+from graphs.authenticity.results import Results, results_router
+from graphs.authenticity.schemas import Detail
 from graphs.authenticity.uploads import MOST_IN_BATCH
 from graphs.web.context import Context
 
@@ -33,7 +34,7 @@ _FRAME = 64 * 1024
 
 
 def body_limits(settings: Settings) -> dict[str, int]:
-    """Bytes that the body of a route may have, where that is more than of any route."""
+    """Return body limits that override max_body_bytes, in bytes by path."""
     one = settings.max_analysis_bytes + _FRAME
     sizes = {"image": one, "image/batch": MOST_IN_BATCH * one, "video": one, "audio": one}
     return {f"{PREFIX}/analyze/{name}{end}": size for name, size in sizes.items() for end in ("", "/")}
@@ -46,5 +47,7 @@ def mount(app: FastAPI, context: Context) -> None:
         tags=["authenticity"],
         responses={status: {"model": Detail, "description": text} for status, text in ERRORS.items()},
     )
-    add_routes(router, context)
+    results = Results(context)
+    router.include_router(analyze_router(context, results))
+    router.include_router(results_router(results))
     app.include_router(router)

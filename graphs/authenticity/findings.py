@@ -1,4 +1,4 @@
-"""What stages found of one thing, or why they could not; the ground of verdicts and explanations."""
+"""What the stages found in an image, a video or a sound, or why they found nothing; verdicts rest on it."""
 
 import logging
 from collections.abc import Awaitable
@@ -7,91 +7,32 @@ from typing import Final, TypeVar
 
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
+from graphs.authenticity.fusion import pooled
 from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
 from vision.faces.face import Face
 from vision.forensics.temporal import Temporal
+from vision.images import Pixels
+from vision.media.reader import StreamFacts
 
 logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
 
+TOP: Final = 0.25
+"""Share of the frames, those of highest risk, that make the score of a video: a change need not be in all of it."""
+UNDECODABLE_TRACK: Final = "the sound track could not be analysed"
+
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Why a signal does not exist. ``fault``: it should, but its model did not answer."""
+    """Why there is no signal; with ``fault`` there should be one, but its model did not answer."""
 
     reason: str
     fault: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PictureFindings:
-    """Of a picture or one frame of a video."""
-
-    faces: tuple[Face, ...]
-    visual: Visual | Absent
-    signals: Signals | Absent
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """Of the signals that exist; that of several faces is the highest of them."""
-        found = {}
-        if isinstance(self.visual, Visual):
-            judged = [probability for probability in self.visual.probabilities if probability is not None]
-            if judged:
-                found["visual"] = max(judged)
-        if isinstance(self.signals, Signals):
-            found["forensic"] = self.signals.probability
-        return found
-
-    @property
-    def faults(self) -> dict[str, str]:
-        """Signals whose model did not answer, and why."""
-        named = {"visual": self.visual, "forensic": self.signals}
-        return {name: found.reason for name, found in named.items() if isinstance(found, Absent) and found.fault}
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A window of a sound that was judged: seconds from its start, and the chance that its voice was made, 0-1."""
-
-    start: float
-    end: float
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class SoundFindings:
-    """Of a sound. ``probability``: None where nobody speaks or no model answers; then ``absent`` says which.
-
-    ``segments``: the windows that were judged, out of ``windows``; ``heard_s``: seconds that were listened to;
-    ``whole``: that is all of it.
-    """
-
-    rms_energy: float
-    zero_crossing_rate: float
-    speech_s: float | None
-    heard_s: float
-    windows: int
-    segments: tuple[Segment, ...]
-    probability: float | None
-    absent: Absent | None
-    whole: bool = True
-
-
-UNHEARD: Final = "the sound track could not be analysed"
-
-
-def unheard(reason: str) -> SoundFindings:
-    """Of the sound track of a film from which nothing can be decoded: no verdict on it, and none without it is sure."""
-    return SoundFindings(0.0, 0.0, None, 0.0, 0, (), None, Absent(f"{UNHEARD}. {reason}", fault=True))
-
-
-Movement = Temporal | Absent
-
-
-async def found(call: Awaitable[T]) -> T | Absent:
-    """What a stage answers, or why it cannot: no weights, no replica, or an input that it can say nothing of.
+async def result_or_absent(call: Awaitable[T]) -> T | Absent:
+    """Return the result of a stage, or why there is none: no weights, no replica, or an input that it cannot judge.
 
     Overload and the end of the request's time are failures of the request, and are raised.
     """
@@ -108,3 +49,113 @@ async def found(call: Awaitable[T]) -> T | Absent:
             raise
         logger.warning("a signal failed: %s", error.message)
         return Absent(error.message, fault=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFindings:
+    """Findings in an image or in one frame of a video."""
+
+    faces: tuple[Face, ...]
+    visual: Visual | Absent
+    signals: Signals | Absent
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Return the probability of each signal that exists, 0-1; the visual one is the highest of all faces."""
+        probabilities = {}
+        if isinstance(self.visual, Visual):
+            judged = [probability for probability in self.visual.probabilities if probability is not None]
+            if judged:
+                probabilities["visual"] = max(judged)
+        if isinstance(self.signals, Signals):
+            probabilities["forensic"] = self.signals.probability
+        return probabilities
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Return the signals whose model did not answer, and why."""
+        named = {"visual": self.visual, "forensic": self.signals}
+        return {name: signal.reason for name, signal in named.items() if isinstance(signal, Absent) and signal.fault}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A judged window of a sound: seconds from its start, and the probability that its voice is synthetic, 0-1."""
+
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFindings:
+    """Findings in a sound.
+
+    ``segments``: the judged windows out of ``windows``; ``decoded_s``: seconds that were decoded, which is all of it
+    if ``whole``. ``probability`` is None where nobody speaks or no model answers; ``absent`` says which.
+    """
+
+    rms_energy: float
+    zero_crossing_rate: float
+    speech_s: float | None
+    decoded_s: float
+    windows: int
+    segments: tuple[Segment, ...]
+    probability: float | None
+    absent: Absent | None
+    whole: bool = True
+
+
+def undecodable_track(reason: str) -> SoundFindings:
+    """Return the findings in a sound track that cannot be decoded; the verdict on its video has low confidence."""
+    absent = Absent(f"{UNDECODABLE_TRACK}. {reason}", fault=True)
+    return SoundFindings(0.0, 0.0, None, 0.0, 0, (), None, absent)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameFindings:
+    """Findings in one frame; ``time`` in seconds."""
+
+    frame: int
+    time: float
+    image: ImageFindings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoFindings:
+    """Findings in a video. ``worst``: the frame of the highest risk, and its pixels; ``sound``: None without sound."""
+
+    facts: StreamFacts
+    frames: tuple[FrameFindings, ...]
+    temporal: Temporal | Absent
+    sound: SoundFindings | None
+    worst: tuple[FrameFindings, Pixels] | None
+
+    def strongest(self, name: str) -> tuple[FrameFindings, ...]:
+        """Return the frames that make the visual or the forensic score, highest first; none if no frame has one."""
+        scored = [frame for frame in self.frames if name in frame.image.probabilities]
+        scored.sort(key=lambda frame: -frame.image.probabilities[name])
+        return tuple(scored[: max(1, round(TOP * len(scored)))])
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Return the probability of each signal that exists, 0-1."""
+        probabilities = {}
+        for name in ("visual", "forensic"):
+            if frames := self.strongest(name):
+                probabilities[name] = pooled((frame.image.probabilities[name], 1.0) for frame in frames)
+        if isinstance(self.temporal, Temporal):
+            probabilities["temporal"] = self.temporal.probability
+        if self.sound is not None and self.sound.probability is not None:
+            probabilities["audio"] = self.sound.probability
+        return probabilities
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Return the signals whose model did not answer, in some frames at least, and why."""
+        faults = {name: reason for frame in self.frames for name, reason in frame.image.faults.items()}
+        if isinstance(self.temporal, Absent) and self.temporal.fault:
+            faults["temporal"] = self.temporal.reason
+        if self.sound is not None and self.sound.absent is not None and self.sound.absent.fault:
+            faults["audio"] = self.sound.absent.reason
+        return faults

@@ -1,17 +1,16 @@
-"""From the probabilities of several signals to one verdict. Nothing here looks at media.
+"""From the probabilities of several signals to one verdict.
 
 Signals are pooled as log-odds, each with its weight (Genest and Zidek 1986, Combining probability distributions: the
-logarithmic opinion pool), over the signals that exist: a sure signal counts for more than an unsure one. 45 parts in a
-hundred go to the visual one, 30 to the forensic one, the rest in equal shares to motion and voice where present.
+logarithmic opinion pool), over the signals that exist: a sure signal counts for more than an unsure one. The
+visual signal has 45 %, the forensic one 30 %, and motion and voice, where present, share the rest equally.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
-Confidence = Literal["LOW", "MEDIUM", "HIGH"]
+from graphs.authenticity.schemas import Classification, Confidence
 
 WEIGHTS: Final = {"visual": 0.45, "forensic": 0.30}
 REST: Final = 0.25
@@ -20,16 +19,16 @@ SUSPICIOUS_FROM: Final = 40
 MANIPULATED_FROM: Final = 70
 """Risk scores at which the bands begin."""
 NEAR: Final = 10.0
-"""Points from 50 within which no decision is clear."""
+"""Points from 50 within which confidence is LOW."""
 CLEAR: Final = 27.0
-"""Points from 50 beyond which it is: a picture in which MesoNet and the forensic measures find nothing at all, as they
-do in fakes that they do not know, stays just within."""
+"""Points from 50 from which confidence may be HIGH: an image in which MesoNet and the forensic measures find nothing at
+all, as in fakes of kinds that they do not know, stays just below."""
 APART: Final = 0.5
 """Difference of two probabilities above which signals disagree."""
 TOGETHER: Final = 0.3
 """Difference up to which they agree strongly."""
 SURE: Final = 0.001
-"""No probability counts as nearer to 0 or 1."""
+"""Probabilities are clipped to this distance from 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Verdict:
 
 
 def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Verdict | None:
-    """The verdict of the signals that exist, each 0-1; None when there is none.
+    """Return the verdict of the signals that exist, each 0-1; None when there is none.
 
     ``missing``: signals that should exist, but whose model did not answer or could not judge; then confidence is LOW.
     """
@@ -55,7 +54,7 @@ def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Ver
 
 
 def shares(names: Iterable[str]) -> dict[str, float]:
-    """Weight of each signal, together 1."""
+    """Return the weight of each signal; together they are 1."""
     given = list(names)
     others = [name for name in given if name not in WEIGHTS]
     raw = {name: WEIGHTS.get(name) or REST / len(others) for name in given}
@@ -64,14 +63,14 @@ def shares(names: Iterable[str]) -> dict[str, float]:
 
 
 def pooled(weighted: Iterable[tuple[float, float]]) -> float:
-    """One probability of (probability, weight) pairs, at least one."""
+    """Pool (probability, weight) pairs, at least one, into one probability."""
     pairs = [(min(max(probability, SURE), 1 - SURE), weight) for probability, weight in weighted]
     odds = sum(math.log(p / (1 - p)) * weight for p, weight in pairs) / sum(weight for _, weight in pairs)
     return 1 / (1 + math.exp(-odds))
 
 
 def classify(risk_score: float) -> Classification:
-    """The band of a risk score; one between two bands, such as 39.6, is rounded first."""
+    """Return the band of a risk score; one between two bands, such as 39.6, is rounded first."""
     whole = math.floor(risk_score + 0.5)
     if whole >= MANIPULATED_FROM:
         return "MANIPULATED"
@@ -79,7 +78,7 @@ def classify(risk_score: float) -> Classification:
 
 
 def confidence(risk_score: float, probabilities: Iterable[float], *, incomplete: bool = False) -> Confidence:
-    """LOW near 50 or where signals disagree or are missing; HIGH where at least two agree strongly, far from 50."""
+    """Return LOW near 50 or where signals disagree or are missing; HIGH far from 50 where two or more agree."""
     given = list(probabilities)
     spread, distance = max(given) - min(given), abs(risk_score - 50)
     if incomplete or distance < NEAR or spread > APART:

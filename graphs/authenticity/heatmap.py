@@ -1,4 +1,4 @@
-"""Where a picture stands out: its error level and its noise as colours over it, and boxes around its faces."""
+"""Heat maps: where the error level and the noise of an image stand out, as colours over it, and its faces."""
 
 from io import BytesIO
 from typing import Any, Final
@@ -8,33 +8,33 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from deployments.forensics.signal import Signals
-from graphs.authenticity.findings import PictureFindings
+from graphs.authenticity.findings import ImageFindings
 from vision.faces.face import Face
 from vision.images import Pixels, decode
 
 SIDE: Final = 640
-"""Pixels of the longer side of each of the two pictures."""
+"""Pixels of the longer side of each panel."""
 GAP: Final = 8
 CAPTION: Final = 22
 STRENGTH: Final = 0.6
 QUALITY: Final = 85
 COLOURS: Final = np.array([(13, 8, 135), (156, 23, 158), (237, 121, 83), (240, 249, 33)], np.float32)
-"""From what is common in the picture to what stands out."""
+"""From levels that are common in the image to those that stand out."""
 
 
-def heat_map(pixels: Pixels, found: PictureFindings) -> bytes:
-    """WebP of two pictures side by side, error level and noise; ``pixels``: uint8 (H, W, 3) RGB, the picture judged.
+def draw_heat_map(pixels: Pixels, findings: ImageFindings) -> bytes:
+    """Return a WebP of two panels side by side, error level and noise; without forensic measures, of the image alone.
 
-    Without forensic measures, the picture and its boxes alone.
+    ``pixels``: the judged image, uint8 (H, W, 3) RGB.
     """
     scale = min(1.0, SIDE / max(pixels.shape[:2]))
     width, height = (max(1, round(side * scale)) for side in pixels.shape[1::-1])
     picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX if scale < 1 else None)
     panels = [("picture", picture)]
-    if isinstance(found.signals, Signals):
+    if isinstance(findings.signals, Signals):
         panels = [
-            ("error level", _over(picture, found.signals.errors)),
-            ("noise", _over(picture, found.signals.noise)),
+            ("error level", _over(picture, findings.signals.errors)),
+            ("noise", _over(picture, findings.signals.noise)),
         ]
     size = len(panels) * (width + GAP) - GAP, height + CAPTION
     whole = Image.new("RGB", size, "black")
@@ -43,17 +43,17 @@ def heat_map(pixels: Pixels, found: PictureFindings) -> bytes:
         left = place * (width + GAP)
         whole.paste(panel, (left, CAPTION))
         draw.text((left + 4, 5), caption, fill="white")
-        for face in found.faces:
+        for face in findings.faces:
             _box(draw, face, scale, left)
     file = BytesIO()
     whole.save(file, "WEBP", quality=QUALITY)
     return file.getvalue()
 
 
-def as_png(picture: bytes) -> bytes:
-    """A kept heat map as PNG."""
+def as_png(heat_map: bytes) -> bytes:
+    """Return a stored heat map as PNG."""
     file = BytesIO()
-    Image.fromarray(decode(picture, max_pixels=16 * SIDE * SIDE)).save(file, "PNG")
+    Image.fromarray(decode(heat_map, max_pixels=16 * SIDE * SIDE)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -1,39 +1,69 @@
-"""Judges pictures on disk, one at a time of each request."""
+"""Analysis of images: faces and the visual model on them, forensic measures, and the stored answer."""
 
 import asyncio
+from typing import TypeAlias
 
+from deployments.forensics.signal import SIGNAL, Table
+from deployments.forensics.visual import VISUAL, Visual
+from deployments.people.faces import FACES
+from deployments.serving.stage import SharedImage, StageRef
 from graphs.authenticity.answers import image_answer
-from graphs.authenticity.findings import PictureFindings
-from graphs.authenticity.heatmap import heat_map
-from graphs.authenticity.models import ImageAnswer
-from graphs.authenticity.pictures import look
+from graphs.authenticity.findings import Absent, ImageFindings, result_or_absent
+from graphs.authenticity.heatmap import draw_heat_map
 from graphs.authenticity.results import Results
-from graphs.authenticity.uploads import Handed
-from graphs.web.context import Clock, Context
+from graphs.authenticity.schemas import ImageAnswer
+from graphs.authenticity.uploads import Submission
+from graphs.web.context import Clock, Context, task_group
 from graphs.web.images import ImageDecoder
+from vision.errors import ModelNotLoaded, StageUnavailable
+from vision.faces.face import Face
 from vision.forensics.compression import luma_table
 from vision.images import decode
 
+FaceDetector: TypeAlias = StageRef[SharedImage, tuple[Face, ...]]
+
+NO_FACE = "there is no face, and the visual model judges faces only"
+UNSEEN = "no face is large and sharp enough for the visual model"
+
+
+async def examine_image(
+    context: Context, image: SharedImage, table: Table | None, *, detector: FaceDetector = FACES
+) -> ImageFindings:
+    """Run all stages for images on one; ``table`` is the luminance quantization table of the JPEG that it came in."""
+
+    async def examine_faces() -> tuple[tuple[Face, ...], Visual | Absent]:
+        try:
+            faces = await context.stage(detector)(image)
+        except (ModelNotLoaded, StageUnavailable) as error:
+            return (), Absent(error.message, fault=True)
+        visual = await result_or_absent(context.stage(VISUAL)((image, faces)))
+        if isinstance(visual, Visual) and all(probability is None for probability in visual.probabilities):
+            visual = Absent(UNSEEN if faces else NO_FACE, fault=False)
+        return faces, visual
+
+    async with task_group() as group:
+        faces_task = group.create_task(examine_faces())
+        signals_task = group.create_task(result_or_absent(context.stage(SIGNAL)((image, table))))
+    faces, visual = faces_task.result()
+    return ImageFindings(faces, visual, signals_task.result())
+
 
 class ImageAnalysis:
-    """Decodes, judges and keeps the answer."""
+    """Decodes and analyzes images on disk, and stores the answers."""
 
     def __init__(self, context: Context, results: Results) -> None:
         self._context = context
         self._results = results
-        self._pictures = ImageDecoder(context.settings.max_image_pixels)
+        self._decoder = ImageDecoder(context.settings.max_image_pixels)
 
-    async def of(self, handed: Handed, clock: Clock) -> ImageAnswer:
-        """The answer, kept. Raises the errors of decoding, of overload, and ModelNotLoaded when nothing answers."""
-        data = await asyncio.to_thread(handed.path.read_bytes)
+    async def of(self, submission: Submission, clock: Clock) -> ImageAnswer:
+        """Return the answer, stored. Raises the errors of decoding, of overload, and ModelNotLoaded without any."""
+        data = await asyncio.to_thread(submission.path.read_bytes)
         limit = self._context.settings.max_image_pixels
-        async with self._pictures.decoded(data) as picture:
+        async with self._decoder.decoded(data) as decoded:
             table = await asyncio.to_thread(luma_table, data, limit)
-            found = await look(self._context, picture.image, table)
-        answer = image_answer(handed, found, clock)
-        await self._results.keep(answer.analysis_id, answer, await asyncio.to_thread(_drawn, data, limit, found))
+            findings = await examine_image(self._context, decoded.image, table)
+        answer = image_answer(submission, findings, clock)
+        heat_map = await asyncio.to_thread(lambda: draw_heat_map(decode(data, max_pixels=limit), findings))
+        await self._results.save(answer.analysis_id, answer, heat_map)
         return answer
-
-
-def _drawn(data: bytes, max_pixels: int, found: PictureFindings) -> bytes:
-    return heat_map(decode(data, max_pixels=max_pixels), found)

@@ -1,5 +1,6 @@
-"""Answers that are kept, so that they can be had again until they expire."""
+"""Stored answers, which can be read until they expire, and their routes."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -7,9 +8,13 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel
 
-from graphs.authenticity.errors import AnalysisNotFound
+from graphs.authenticity.errors import AnalysisNotFound, NoHeatMap
+from graphs.authenticity.heatmap import as_png
+from graphs.authenticity.schemas import AnyAnswer
 from graphs.web.context import Context
 from stores.analyses import Analysis
 from stores.documents import StoreError
@@ -20,30 +25,51 @@ SWEEP_S: Final = 3600.0
 
 
 class Results:
-    """Keeps answers for the time of the settings; now and then it removes those that have expired."""
+    """Stores answers for the time of the settings, and removes expired ones about every ``SWEEP_S`` seconds."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._kept = timedelta(days=context.settings.analysis_keep_days)
+        self._lifetime = timedelta(days=context.settings.analysis_keep_days)
         self._swept = time.monotonic() - SWEEP_S
 
-    async def keep(self, analysis_id: str, answer: BaseModel, picture: bytes | None) -> None:
+    async def save(self, analysis_id: str, answer: BaseModel, heat_map: bytes | None) -> None:
         """Store an answer under its id. Raises StoreError."""
         now = datetime.now(UTC)
-        kept = Analysis(analysis_id, answer.model_dump_json(), picture, now, now + self._kept)
-        await self._context.analyses.put(kept)
+        analysis = Analysis(analysis_id, answer.model_dump_json(), heat_map, now, now + self._lifetime)
+        await self._context.analyses.put(analysis)
         if time.monotonic() - self._swept > SWEEP_S:
             self._swept = time.monotonic()
             with suppress(StoreError):  # the next sweep does it
-                gone = await self._context.analyses.delete_expired(now)
-                logger.info("%d analyses expired", gone)
+                expired = await self._context.analyses.delete_expired(now)
+                logger.info("%d analyses expired", expired)
 
     async def get(self, analysis_id: str) -> Analysis:
-        """Raises AnalysisNotFound."""
-        found = await self._context.analyses.get(_canonical(analysis_id), datetime.now(UTC))
-        if found is None:
+        """Return a stored analysis. Raises AnalysisNotFound."""
+        analysis = await self._context.analyses.get(_canonical(analysis_id), datetime.now(UTC))
+        if analysis is None:
             raise AnalysisNotFound("There is no analysis with this id, or it has expired; analyze the file again.")
-        return found
+        return analysis
+
+
+def results_router(results: Results) -> APIRouter:
+    """Return the routes results and results/…/heatmap.png."""
+    router = APIRouter()
+
+    @router.get("/results/{analysis_id}", response_model=AnyAnswer)
+    async def get_result(analysis_id: str) -> Response:
+        """Return an earlier answer unchanged, until it expires."""
+        analysis = await results.get(analysis_id)
+        return Response(analysis.answer, media_type="application/json")
+
+    @router.get("/results/{analysis_id}/heatmap.png", response_class=Response)
+    async def get_heat_map(analysis_id: str) -> Response:
+        """Show where the image, or the most suspicious frame, stands out in error level and noise, and its faces."""
+        analysis = await results.get(analysis_id)
+        if analysis.picture is None:
+            raise NoHeatMap("This analysis has no heat map; only images and videos have one.")
+        return Response(await asyncio.to_thread(as_png, analysis.picture), media_type="image/png")
+
+    return router
 
 
 def _canonical(analysis_id: str) -> str:

@@ -1,4 +1,7 @@
-"""The sound of any container as 16 kHz mono, on disk: read in parts, so memory does not grow with its length."""
+"""Analysis of sounds: decoded to disk as 16 kHz mono, then where somebody speaks, then whether that voice is synthetic.
+
+A sound is decoded and judged in parts, so a long one takes no more memory than a short one.
+"""
 
 import asyncio
 import tempfile
@@ -6,25 +9,44 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from deployments.forensics.speech import SPEECH, STEP_S
+from deployments.forensics.voice import VOICE
 from graphs.authenticity.errors import UndecodableMedia
-from graphs.authenticity.uploads import Handed
-from vision.errors import InvalidMedia
+from graphs.authenticity.findings import Absent, Segment, SoundFindings
+from graphs.authenticity.fusion import pooled
+from graphs.authenticity.uploads import Submission
+from graphs.web.context import Context, task_group
+from vision.errors import InvalidMedia, ModelNotLoaded, StageUnavailable
+from vision.forensics.voices import RATE, SAMPLES
+from vision.media.audio import Sound
+from vision.media.container import MediaFile
 
-if TYPE_CHECKING:
-    from vision.media.audio import Sound
+Samples: TypeAlias = NDArray[np.float32]
 
-Samples = NDArray[np.float32]
-
-RATE: Final = 16_000
-PART_S: Final = 20.0
+DECODED_PART_S: Final = 20.0
 LONGEST_S: Final = 3600.0
-"""Of a longer sound only the first hour is judged; on disk that is 230 MB."""
+"""Of a longer sound only the first hour is analyzed; on disk that is 230 MB."""
+SPEECH_PART: Final = 30 * RATE
+"""Samples of one call for speech."""
+LEAD: Final = RATE
+"""Samples before a part that are sent with it, so that its first second is judged like the others."""
+STEP: Final = round(STEP_S * RATE)
+SPEAKS: Final = 0.5
+LEAST_SPEECH_S: Final = 0.5
+"""With less speech the answer is NO_SPEECH."""
+HOP: Final = SAMPLES // 2
+LEAST_SHARE: Final = 0.3
+"""Share of a window in which somebody has to speak for it to be judged."""
+MOST_WINDOWS: Final = 40
+"""Windows that are judged of a long sound, evenly spread over the speech: as many as a CPU judges in a minute."""
+WINDOWS_AT_ONCE: Final = 8
+NO_SPEECH: Final = "nobody speaks in it"
 UNDECODABLE: Final = (
     "Nothing, or less than half, of the sound in this file can be decoded; it is damaged or its codec is not "
     "supported. Export it with sound as AAC, MP3 or PCM."
@@ -32,11 +54,11 @@ UNDECODABLE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A decoded sound.
+class DecodedSound:
+    """A sound on disk.
 
-    ``samples``: float32[n], -1 to 1, at 16 kHz, on disk. ``rms`` 0-1; ``crossings``: share of neighbouring samples of
-    different sign, 0-1. ``whole``: the sound ends there, whatever its header says; else the file has more of it.
+    ``samples``: float32 (n,), -1 to 1, at 16 kHz. ``rms`` 0-1; ``crossings``: share of neighbouring samples of
+    different sign, 0-1. ``whole``: the sound ends here, whatever its header says; else the file has more of it.
     """
 
     samples: Samples
@@ -46,50 +68,48 @@ class Heard:
 
     @property
     def seconds(self) -> float:
-        """Length in seconds."""
+        """Return the duration."""
         return len(self.samples) / RATE
 
 
 @asynccontextmanager
-async def opened_sound(settings: Settings, handed: Handed) -> AsyncIterator[Heard]:
-    """Decode the sound of a file and keep it until the block ends. Raises UndecodableMedia when none can be decoded.
+async def decoded_sound(settings: Settings, submission: Submission) -> AsyncIterator[DecodedSound]:
+    """Decode the sound of a file and keep it on disk until the block ends.
 
-    However the block is left, also by cancellation, decoding has ended and nothing stays on disk.
+    However the block is left, also by cancellation, decoding has ended and nothing stays on disk. Raises
+    UndecodableMedia when less than half of the sound can be decoded.
     """
     settings.spool.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     with tempfile.TemporaryFile(dir=settings.spool, prefix="sound-") as file:
-        decoding = asyncio.ensure_future(asyncio.to_thread(_decode, handed, file, stop))
+        decoding = asyncio.ensure_future(asyncio.to_thread(_decode, submission, file, stop))
         try:
-            heard = await asyncio.shield(decoding)
+            sound = await asyncio.shield(decoding)
         except asyncio.CancelledError:
             stop.set()
             await asyncio.gather(decoding, return_exceptions=True)  # else the thread would write to a closed file
             raise
-        yield heard
+        yield sound
 
 
-def _decode(handed: Handed, out: BinaryIO, stop: threading.Event) -> Heard:
-    from vision.media.audio import Sound
-    from vision.media.container import MediaFile
-
+def _decode(submission: Submission, out: BinaryIO, stop: threading.Event) -> DecodedSound:
+    path, demuxer, label = submission.path, submission.demuxer, submission.facts.format
     try:
-        with MediaFile(handed.path, demuxer=handed.demuxer, label=handed.facts.format) as media, media.errors():
+        with MediaFile(path, demuxer=demuxer, label=label) as media, media.errors():
             stream = media.audio()
             if stream is None:
                 raise UndecodableMedia(UNDECODABLE)
             start = float((stream.start_time or 0) * stream.time_base)
-            sound = Sound(media, stream, start, start + LONGEST_S, rate=RATE, mono=True, stop=stop)
-            return _written(sound, out)
+            return _written(Sound(media, stream, start, start + LONGEST_S, rate=RATE, mono=True, stop=stop), out)
     except InvalidMedia as error:
         raise UndecodableMedia(error.message) from error
 
 
-def _written(sound: "Sound", out: BinaryIO) -> Heard:
+def _written(sound: Sound, out: BinaryIO) -> DecodedSound:
     squares, crossings, last, count = 0.0, 0, 0.0, 0
     more = not sound.ended
     while more and count < LONGEST_S * RATE:
-        part = np.nan_to_num(sound.take(count / RATE + PART_S)[0])
+        part = np.nan_to_num(sound.take(count / RATE + DECODED_PART_S)[0])
         more = not sound.ended
         if not more:
             part = part[: max(sound.reached - count, 0)]  # after that it is padded with silence
@@ -102,4 +122,80 @@ def _written(sound: "Sound", out: BinaryIO) -> Heard:
         raise UndecodableMedia(UNDECODABLE)
     out.flush()
     samples: Samples = np.memmap(out, np.float32, "r")
-    return Heard(samples, float(np.sqrt(squares / count)), crossings / count, whole=not more)
+    return DecodedSound(samples, float(np.sqrt(squares / count)), crossings / count, whole=not more)
+
+
+async def examine_sound(context: Context, sound: DecodedSound) -> SoundFindings:
+    """Run the stages for sounds on one; a model that does not answer leaves its signal absent."""
+    try:
+        speech = await _speech(context, sound.samples)
+    except (ModelNotLoaded, StageUnavailable) as error:
+        return _findings(sound, None, 0, (), Absent(error.message, fault=True))
+    seconds = float(speech.sum() * STEP_S)
+    if seconds < LEAST_SPEECH_S:
+        return _findings(sound, seconds, 0, (), Absent(NO_SPEECH, fault=False))
+    starts = windows(len(sound.samples), speech)
+    try:
+        segments = await _segments(context, sound.samples, spread(starts, MOST_WINDOWS))
+    except (ModelNotLoaded, StageUnavailable) as error:
+        return _findings(sound, seconds, len(starts), (), Absent(error.message, fault=True))
+    return _findings(sound, seconds, len(starts), segments, None)
+
+
+def windows(length: int, speech: NDArray[np.bool_]) -> list[int]:
+    """Return the starts of the windows in which somebody speaks, half overlapping; at least one.
+
+    ``length``: samples of the sound; ``speech``: bool (ceil(length / 512),), for every 512 of them.
+    """
+    if length <= SAMPLES:
+        return [0]
+    starts = sorted({*range(0, length - SAMPLES + 1, HOP), length - SAMPLES})
+    shares = [float(speech[start // STEP : (start + SAMPLES) // STEP].mean()) for start in starts]
+    enough = [start for start, share in zip(starts, shares, strict=True) if share >= LEAST_SHARE]
+    return enough or [starts[int(np.argmax(shares))]]
+
+
+def spread(starts: list[int], most: int) -> list[int]:
+    """Return at most ``most`` of the starts, evenly spread."""
+    places = np.linspace(0, len(starts) - 1, min(most, len(starts)))
+    return [starts[round(place)] for place in places.tolist()]
+
+
+async def _speech(context: Context, samples: Samples) -> NDArray[np.bool_]:
+    chances = []
+    for start in range(0, len(samples), SPEECH_PART):
+        lead = min(start, LEAD) // STEP * STEP
+        part = np.array(samples[start - lead : start + SPEECH_PART])
+        chances.append((await context.stage(SPEECH)(part))[lead // STEP :])
+    speaks: NDArray[np.bool_] = np.concatenate(chances) >= SPEAKS
+    return speaks
+
+
+async def _segments(context: Context, samples: Samples, starts: list[int]) -> tuple[Segment, ...]:
+    slots = asyncio.Semaphore(WINDOWS_AT_ONCE)
+
+    async def segment(start: int) -> Segment:
+        async with slots:
+            part = np.array(samples[start : start + SAMPLES])
+            voice = await context.stage(VOICE)(part)
+            return Segment(start / RATE, (start + len(part)) / RATE, voice.probability)
+
+    async with task_group() as group:
+        tasks = [group.create_task(segment(start)) for start in starts]
+    return tuple(task.result() for task in tasks)
+
+
+def _findings(
+    sound: DecodedSound, speech_s: float | None, count: int, segments: tuple[Segment, ...], absent: Absent | None
+) -> SoundFindings:
+    return SoundFindings(
+        rms_energy=sound.rms,
+        zero_crossing_rate=sound.crossings,
+        speech_s=speech_s,
+        decoded_s=sound.seconds,
+        windows=count,
+        segments=segments,
+        probability=pooled((segment.probability, 1.0) for segment in segments) if segments else None,
+        absent=absent,
+        whole=sound.whole,
+    )

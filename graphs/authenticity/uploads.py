@@ -1,4 +1,4 @@
-"""What may be handed in to be judged: told by the bytes, before anything of it is decoded."""
+"""Files that are sent to be analyzed: how many are admitted at once, and which kinds, recognized by their bytes."""
 
 import asyncio
 import time
@@ -13,22 +13,21 @@ from fastapi import Request
 from configs.settings import Settings
 from deployments.serving.handle import request_deadline, time_left
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
-from graphs.authenticity.rooms import Room
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
-from vision.errors import InvalidMedia, MediaTooLarge
+from vision.errors import InvalidMedia, MediaTooLarge, StageOverloaded
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import HEAD, MediaKind, sniff
 
 MOST_IN_BATCH: Final = 10
-PICTURES_WAITING: Final = 64
-SOUNDS_AT_HAND: Final = 4
+IMAGES_WAITING: Final = 64
+SOUNDS_AT_ONCE: Final = 4
 SOUNDS_WAITING: Final = 16
-VIDEOS_AT_HAND: Final = 8
-"""On disk; of them ``VIDEOS_AT_ONCE`` are decoded, and the others wait for their turn."""
-VIDEOS_AT_ONCE: Final = 2
-PATIENCE: Final = 0.5
-"""Share of its time that a video waits for its turn: the rest is what it takes to look at it."""
+VIDEOS_AT_ONCE: Final = 8
+"""Videos on disk; ``VIDEOS_DECODED_AT_ONCE`` of them are decoded while the others wait."""
+VIDEOS_DECODED_AT_ONCE: Final = 2
+WAIT_SHARE: Final = 0.5
+"""Share of its time that a video may wait to be decoded; the analysis needs the rest."""
 SUPPORTED: Final[dict[MediaKind, tuple[str, ...]]] = {
     "image": (".jpg", ".jpeg", ".png", ".webp"),
     "video": (".mp4", ".avi", ".mov", ".webm", ".mkv"),
@@ -41,9 +40,41 @@ _NAMES: Final[dict[MediaKind, frozenset[str]]] = {
 }
 
 
+class Admission:
+    """Admits ``slots`` files of a kind at once and lets ``most_waiting`` wait; ``kind`` is a plural, for messages."""
+
+    def __init__(self, kind: str, slots: int, most_waiting: int) -> None:
+        self._kind, self._slots, self._most_waiting = kind, slots, most_waiting
+        self._free = asyncio.Semaphore(slots)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def slot(self, wait_s: float | None) -> AsyncIterator[None]:
+        """Hold a slot until the block ends. Raises StageOverloaded when too many wait, or after ``wait_s`` seconds."""
+        if self._free.locked() and self._waiting >= self._most_waiting:
+            raise StageOverloaded(
+                f"{self._slots} {self._kind} are being processed and {self._waiting} more are waiting, which is the "
+                "limit; send the file again in a minute."
+            )
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StageOverloaded(
+                f"No slot for {self._kind} became free within {wait_s:.0f} s; send the file again in a minute."
+            ) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 @dataclass(frozen=True, slots=True)
-class Handed:
-    """One file: its facts, and FFmpeg's name of its container, empty for an image."""
+class Submission:
+    """A file on disk that was sent to be analyzed; ``demuxer``: FFmpeg's name of its container, empty for an image."""
 
     path: Path
     filename: str
@@ -52,33 +83,34 @@ class Handed:
 
 
 class Uploads:
-    """Spools what routes of one gateway are sent: a bounded number of each kind at once, and a bounded number waits.
+    """Spools the files that the routes of one gateway receive.
 
-    Each kind has places of its own, so that pictures need not wait for videos.
+    Each kind has its own admission, so images do not wait for videos.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         size = settings.max_analysis_bytes
         self._limits = Limits(size, size, size, settings.max_image_pixels)
-        self._rooms: dict[MediaKind, Room] = {
-            "image": Room("uploads of pictures", settings.max_uploads_at_once, PICTURES_WAITING),
-            "audio": Room("sounds", SOUNDS_AT_HAND, SOUNDS_WAITING),
-            "video": Room("videos", VIDEOS_AT_HAND, 0),
+        self._admission: dict[MediaKind, Admission] = {
+            "image": Admission("images", settings.max_uploads_at_once, IMAGES_WAITING),
+            "audio": Admission("sounds", SOUNDS_AT_ONCE, SOUNDS_WAITING),
+            "video": Admission("videos", VIDEOS_AT_ONCE, 0),
         }
-        self._turns = Room("videos", VIDEOS_AT_ONCE, VIDEOS_AT_HAND)
+        self._decoding = Admission("videos", VIDEOS_DECODED_AT_ONCE, VIDEOS_AT_ONCE)
 
     @asynccontextmanager
     async def spooled(
         self, request: Request, kind: MediaKind, field: str, most: int = 1
     ) -> AsyncIterator[list[SpooledUpload]]:
-        """The files of a form on disk, until the block ends. Raises StageOverloaded, and as ``spool_uploads``.
+        """Spool the files of a form, and keep them until the block ends.
 
-        The request's time begins when they are here: how long that takes is its sender's line.
+        The request's time begins when they have arrived, as their transfer takes as long as its sender's line needs.
+        Raises StageOverloaded, and as ``spool_uploads``.
         """
         header, settings = request.headers.get("content-type", ""), self._settings
         limit = settings.max_analysis_bytes
-        async with self._rooms[kind].entered(time_left()), AsyncExitStack() as held:
+        async with self._admission[kind].slot(time_left()), AsyncExitStack() as held:
             spooling = spool_uploads(request.stream(), header, settings.spool, limit, field, max_files=most)
             try:
                 files = await held.enter_async_context(spooling)
@@ -88,20 +120,20 @@ class Uploads:
             yield files
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """The turn of a spooled video to be looked at. Raises StageOverloaded when it does not come soon enough."""
+    async def decoding_slot(self) -> AsyncIterator[None]:
+        """Wait until a spooled video may be decoded. Raises StageOverloaded when that takes too long."""
         left = time_left()
-        async with self._turns.entered(None if left is None else PATIENCE * left):
+        async with self._decoding.slot(None if left is None else WAIT_SHARE * left):
             yield
 
-    async def checked(self, upload: SpooledUpload, kind: MediaKind) -> Handed:
-        """The file, once it turned out to be what the route takes.
+    async def checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:
+        """Probe a file and return it if it is of the kind that the route takes.
 
         Raises UnsupportedFileType, UndecodableMedia and MediaTooLarge.
         """
         return await asyncio.to_thread(self._checked, upload, kind)
 
-    def _checked(self, upload: SpooledUpload, kind: MediaKind) -> Handed:
+    def _checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:
         with upload.path.open("rb") as file:
             guess = sniff(file.read(HEAD))
         if guess.name not in _NAMES[kind]:
@@ -112,4 +144,4 @@ class Uploads:
             raise UndecodableMedia(error.message) from error
         if facts.kind != kind:
             raise UnsupportedFileType.of(f"this {facts.format} is {facts.kind}", SUPPORTED[kind])
-        return Handed(upload.path, upload.filename, facts, guess.demuxer)
+        return Submission(upload.path, upload.filename, facts, guess.demuxer)

@@ -52,6 +52,14 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
+def upload_body(field: str, max_files: int = 1) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of a route that takes a form with a file in this part, or several files."""
+    file: dict[str, Any] = {"type": "string", "format": "binary"}
+    part = file if max_files == 1 else {"type": "array", "items": file, "minItems": 1, "maxItems": max_files}
+    schema = {"type": "object", "required": [field], "properties": {field: part}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
 def error_responses(texts: dict[int, str], model: type[BaseModel] = ErrorBody) -> Responses:
     """Return OpenAPI's description of errors: a text for each status, and the model of their body."""
     return {status: {"model": model, "description": text} for status, text in texts.items()}

@@ -155,7 +155,7 @@ async def films(service: Service, media: Path, folder: Path) -> list[str]:
 
 def _decode_seconds(path: Path) -> float:
     """Return the seconds that opening the film and decoding the frames of one analysis take."""
-    from graphs.authenticity.footage import Footage, evenly
+    from graphs.authenticity.video import Footage, evenly
 
     async def run() -> float:
         started = time.perf_counter()

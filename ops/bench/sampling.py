@@ -20,7 +20,7 @@ from typing import Any, Final
 import av
 import numpy as np
 
-from graphs.authenticity.footage import Footage, evenly
+from graphs.authenticity.video import Footage, evenly
 from ops.bench.report import made_by
 from vision.media.decord_reader import Backend, open_reader
 from vision.media.reader import VideoReader

@@ -54,8 +54,8 @@ def resolved(schema: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 
 
 def operation(schema: dict[str, Any], route: str) -> dict[str, Any]:
-    found: dict[str, Any] = schema["paths"][f"/api/v1/analyze/{route}"]["post"]
-    return found
+    post: dict[str, Any] = schema["paths"][f"/api/v1/analyze/{route}"]["post"]
+    return post
 
 
 def answer_of(schema: dict[str, Any], route: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticitySe
 
 
 def detail_of(answer: httpx.Response, status: int) -> str:
-    """The words of an error, which has nothing else in it."""
+    """Return the message of an error, which is all that its body has."""
     body = body_of(answer, status)
     assert set(body) == {"detail"}
     detail: str = body["detail"]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from graphs.authenticity.fusion import pooled
-from graphs.authenticity.uploads import VIDEOS_AT_HAND
+from graphs.authenticity.uploads import VIDEOS_AT_ONCE
 from tests.dummies.video import PEOPLE
 from tests.graphs.authenticity import (
     BASE,
@@ -78,7 +78,7 @@ async def test_without_a_face_the_pixels_speak_alone(service: AuthenticityServic
     assert body["risk_score"] == pytest.approx(100 * forensic["score"], abs=0.1)
 
 
-async def test_an_absent_model_is_told_and_nothing_is_sure(service: AuthenticityService) -> None:
+async def test_an_absent_model_is_named_and_nothing_is_sure(service: AuthenticityService) -> None:
     service.visual.off = True
     try:
         body = await service.judged("image/", saved(scene("ada")))
@@ -105,7 +105,7 @@ async def test_what_cannot_be_measured_is_no_fault_of_the_models(
     service: AuthenticityService, size: tuple[int, int]
 ) -> None:
     answer = await service.send("image/", saved(Image.new("RGB", size, (90, 90, 90)), "PNG"))
-    assert "Nothing in it can be measured" in detail_of(answer, 422)
+    assert "Nothing in this file can be measured" in detail_of(answer, 422)
 
 
 async def test_a_batch_has_one_result_per_file(service: AuthenticityService) -> None:
@@ -130,7 +130,7 @@ async def test_a_batch_has_ten_files_at_most(service: AuthenticityService) -> No
 
 
 @pytest.mark.parametrize(
-    ("route", "data", "status", "words"),
+    ("route", "data", "status", "message"),
     [
         ("image/", b"%PDF-1.7", 400, "A PDF. Supported: ['.jpg', '.jpeg', '.png', '.webp']"),
         ("image/", wav(tone(1, 0.2)), 400, "a WAV"),
@@ -145,9 +145,9 @@ async def test_a_batch_has_ten_files_at_most(service: AuthenticityService) -> No
     ],
 )
 async def test_what_is_not_taken(
-    service: AuthenticityService, route: str, data: bytes, status: int, words: str
+    service: AuthenticityService, route: str, data: bytes, status: int, message: str
 ) -> None:
-    assert words in detail_of(await service.send(route, data, "holiday.jpg"), status)
+    assert message in detail_of(await service.send(route, data, "holiday.jpg"), status)
 
 
 async def test_a_form_without_a_file(service: AuthenticityService) -> None:
@@ -158,8 +158,8 @@ async def test_files_over_the_limit(tmp_path_factory: pytest.TempPathFactory) ->
     home = tmp_path_factory.mktemp("small")
     with settings_in(home, max_analysis_bytes=2000, max_image_pixels=100) as config:
         async with serving_authenticity(config) as service:
-            told = detail_of(await service.send("image/", bytes(2001)), 413)
-            assert told.startswith("File too large. Maximum size: 2,000 bytes. Send a smaller")
+            detail = detail_of(await service.send("image/", bytes(2001)), 413)
+            assert detail.startswith("File too large. Maximum size: 2,000 bytes. Send a smaller")
             assert "File too large" in detail_of(await service.send("image/", bytes(200_000)), 413)
             assert "pixels" in detail_of(await service.send("image/", saved(Image.new("RGB", (11, 10)))), 413)
             assert service.spooled == []
@@ -175,7 +175,7 @@ async def test_a_hundred_megabytes_are_the_limit(service: AuthenticityService) -
 async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    arrived, held = asyncio.Barrier(VIDEOS_AT_HAND + 1), asyncio.Event()
+    arrived, held = asyncio.Barrier(VIDEOS_AT_ONCE + 1), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -183,17 +183,17 @@ async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
         await held.wait()
         yield b"\r\n--x--\r\n"
 
-    with settings_in(tmp_path_factory.mktemp("rooms")) as config:
+    with settings_in(tmp_path_factory.mktemp("slots")) as config:
         async with serving_authenticity(config) as service, asyncio.TaskGroup() as group:
             head = {"content-type": "multipart/form-data; boundary=x"}
             post = service.client.post
             waiting = [
                 group.create_task(post(f"{BASE}/analyze/video/", content=slow(), headers=head))
-                for _ in range(VIDEOS_AT_HAND)
+                for _ in range(VIDEOS_AT_ONCE)
             ]
             await arrived.wait()
             data = film([scene()] * 3)
-            assert "8 videos at hand" in detail_of(await service.send("video/", data), 429)
+            assert "8 videos are being processed" in detail_of(await service.send("video/", data), 429)
             await service.judged("image/", saved(scene("ada")))
             held.set()
         assert {answer.status_code for task in waiting if (answer := task.result())} == {400}  # they were empty
@@ -220,7 +220,7 @@ async def test_a_film_whose_sound_cannot_be_decoded_is_judged_without_it(
 async def test_a_film_of_which_nothing_can_be_measured(service: AuthenticityService) -> None:
     frames = [Image.new("RGB", (48, 48), (90, 90, 90))] * 5
     data = film(frames, tone(0.5, 0.6)).replace(b"mp4a", b"ac-4").replace(b"esds", b"free")
-    assert "Nothing in it can be measured" in detail_of(await service.send("video/", data), 422)
+    assert "Nothing in this file can be measured" in detail_of(await service.send("video/", data), 422)
 
 
 async def test_a_sound_that_cannot_be_decoded_has_no_verdict(service: AuthenticityService) -> None:

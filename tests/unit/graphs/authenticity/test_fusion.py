@@ -107,8 +107,8 @@ def test_a_score_that_sees_only_some_changes_says_little_when_it_sees_none() -> 
 
 def test_the_ghosts_of_genuine_pictures() -> None:
     # the least, what one genuine picture in a hundred of the calibration has, and the most
-    found = [GHOSTS.probability(ghost) for ghost in (0.0, 0.19, 0.25, 1.0)]
-    assert found == pytest.approx([0.2063, 0.4739, 0.7942, 0.7942], abs=1e-4)
+    probabilities = [GHOSTS.probability(ghost) for ghost in (0.0, 0.19, 0.25, 1.0)]
+    assert probabilities == pytest.approx([0.2063, 0.4739, 0.7942, 0.7942], abs=1e-4)
 
 
 @pytest.mark.parametrize("curve", [MESONET, GHOSTS, AASIST])

@@ -1,14 +1,12 @@
-"""Which frames and which windows are looked at."""
+"""Which frames of a video are judged, by either backend."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from graphs.authenticity.footage import Footage, calm, evenly, middle_frames
-from graphs.authenticity.voices import HOP, spread, windows
+from graphs.authenticity.video import Footage, calm, evenly, middle_frames
 from tests.unit.vision.media.samples import X264, Recipe, number_in, write
-from vision.forensics.voices import SAMPLES
 from vision.media.decord_reader import Backend
 
 
@@ -35,7 +33,7 @@ def test_a_cut_is_avoided(changes: list[float], middle: int, expected: int) -> N
     assert calm(np.array(changes), middle) == expected
 
 
-def test_a_face_is_followed_in_the_middle() -> None:
+def test_a_face_is_tracked_in_the_middle() -> None:
     times = np.arange(900) / 30
     first, behind, step = middle_frames(times)
     assert (times[first], step) == (pytest.approx(10, abs=0.05), 3)
@@ -50,21 +48,5 @@ async def test_both_backends_give_the_frames_that_are_judged(backend: Backend, t
     async with Footage.opened(path, backend) as footage:
         near = [await footage.frame_near(number) for number in (30, 4, 49)]
         assert [(frame[0], number_in(frame[1])) for frame in near if frame] == [(30, 30), (4, 4), (49, 49)]
-        followed = [(round(time * 25), number_in(pixels)) async for time, pixels in footage.face_frames()]
-    assert followed == [(number, number) for number in range(0, 50, 2)]
-
-
-def test_windows_half_overlap_where_somebody_speaks() -> None:
-    speech = np.ones(1000, bool)
-    assert windows(30_000, speech) == [0]
-    length = 3 * SAMPLES
-    assert windows(length, speech) == [0, HOP, 2 * HOP, 3 * HOP, 4 * HOP]
-    assert windows(length + 100, speech)[-1] == length + 100 - SAMPLES
-    speech[: SAMPLES // 512] = False
-    assert windows(length, speech)[0] == HOP
-    assert len(windows(length, np.arange(1000) == 200)) == 1
-
-
-def test_windows_of_a_long_sound_are_thinned_out() -> None:
-    assert spread(list(range(10)), 40) == list(range(10))
-    assert spread(list(range(1000)), 5) == [0, 250, 500, 749, 999]
+        tracked = [(round(time * 25), number_in(pixels)) async for time, pixels in footage.face_frames()]
+    assert tracked == [(number, number) for number in range(0, 50, 2)]

@@ -1,4 +1,4 @@
-"""Responses of the authenticity API, as ``authenticity-api.md`` names them, and what it says beyond that."""
+"""Responses of the authenticity API, as ``authenticity-api.md`` names them, with further fields."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Risk = Annotated[float, Field(ge=0, le=100)]
 Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
 Confidence = Literal["LOW", "MEDIUM", "HIGH"]
+TemporalConsistency = Literal["CONSISTENT", "INCONSISTENT", "UNDECIDED", "NO_FACE_TRACK", "UNAVAILABLE"]
 RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
 CONFIDENCE = (
     "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; "
@@ -35,7 +36,7 @@ class Signal(BaseModel):
 
 
 class VisualSignal(Signal):
-    """Of the visual model."""
+    """Signal of the visual model."""
 
     faces_detected: int = Field(ge=0)
     analysis_type: Literal["face_level", "image_level", "no_face", "unavailable"]
@@ -43,7 +44,7 @@ class VisualSignal(Signal):
 
 
 class Features(BaseModel):
-    """What the pixels tell, measured on the luminance at the picture's own resolution."""
+    """Measures of the pixels: of the luminance at the resolution of the image."""
 
     high_freq_ratio: Share = Field(description="share of the amplitude above half the Nyquist frequency")
     spectral_entropy: float = Field(ge=0, description="of the azimuthal average of the power spectrum, bits")
@@ -58,13 +59,13 @@ class Features(BaseModel):
 
 
 class ForensicSignal(Signal):
-    """Of the pixels themselves."""
+    """Signal of the pixels themselves."""
 
     features: Features | None
 
 
 class TemporalSignal(Signal):
-    """Of a face that was followed through some seconds."""
+    """Signal of a face that was tracked for some seconds."""
 
     embedding_jitter: float | None = Field(default=None, description="1 - cosine from look to look, mean")
     landmark_motion: float | None = Field(default=None, description="share of the distance of the eyes, r.m.s.")
@@ -75,7 +76,7 @@ class TemporalSignal(Signal):
 
 
 class Segment(BaseModel):
-    """A stretch of a sound that was judged; seconds."""
+    """A judged window of a sound, in seconds."""
 
     start: float
     end: float
@@ -83,14 +84,14 @@ class Segment(BaseModel):
 
 
 class AudioSignal(Signal):
-    """Of the sound of a video."""
+    """Signal of the sound of a video."""
 
     speech_seconds: float | None
     segments: list[Segment]
 
 
 class ImageSignals(BaseModel):
-    """Signals of a picture."""
+    """Signals of an image."""
 
     visual: VisualSignal
     forensic: ForensicSignal
@@ -106,7 +107,7 @@ class VideoSignals(BaseModel):
 
 
 class FaceDetection(BaseModel):
-    """One face; ``bbox`` is left, top, right, bottom in pixels of the upright picture."""
+    """One face; ``bbox`` is left, top, right, bottom in pixels of the upright image."""
 
     face_id: int
     bbox: tuple[int, int, int, int]
@@ -115,7 +116,7 @@ class FaceDetection(BaseModel):
 
 
 class Explanation(BaseModel):
-    """The verdict in words; every factor was measured."""
+    """The verdict as text; every factor was measured."""
 
     summary: str
     factors: list[str]
@@ -123,7 +124,7 @@ class Explanation(BaseModel):
 
 
 class Answer(BaseModel):
-    """What every analysis has."""
+    """Fields of every analysis."""
 
     analysis_id: str
     timestamp: datetime
@@ -132,7 +133,7 @@ class Answer(BaseModel):
 
 
 class ImageAnswer(Answer):
-    """The verdict on a picture."""
+    """The verdict on an image."""
 
     media_type: Literal["image"] = "image"
     classification: Classification
@@ -145,7 +146,7 @@ class ImageAnswer(Answer):
 
 
 class BatchResult(BaseModel):
-    """One picture of a batch; ``error`` says why it has no verdict."""
+    """One image of a batch; ``error`` says why it has no verdict."""
 
     filename: str
     classification: Classification | None
@@ -193,7 +194,7 @@ class VideoAnswer(Answer):
     risk_score: Risk = Field(description=f"{RISK}; of the riskiest quarter of the frames, of motion and sound")
     average_risk_score: Risk | None = Field(description="mean of the frames")
     frame_analysis: list[FrameAnalysis]
-    temporal_consistency: Literal["CONSISTENT", "INCONSISTENT", "UNDECIDED", "NO_FACE_TRACK", "UNAVAILABLE"]
+    temporal_consistency: TemporalConsistency
     signals: VideoSignals
     explanation: Explanation
     heatmap_url: str | None
@@ -218,7 +219,7 @@ class Prediction(BaseModel):
 
 
 class AudioFeatures(BaseModel):
-    """Of the samples."""
+    """Measures of the samples."""
 
     rms_energy: Share
     zero_crossing_rate: Share

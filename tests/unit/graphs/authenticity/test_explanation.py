@@ -1,4 +1,4 @@
-"""Explanations of a video: their words rest on the frames that make its scores."""
+"""Explanations of a video, which rest on the frames that make its scores."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import numpy as np
 
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
-from graphs.authenticity.explanation import explained, footage_factors
-from graphs.authenticity.findings import Absent, PictureFindings
+from graphs.authenticity.explanation import explain, frame_factors
+from graphs.authenticity.findings import Absent, FrameFindings, ImageFindings, VideoFindings
 from graphs.authenticity.fusion import fuse
-from graphs.authenticity.moving import FrameFindings, VideoFindings
 from vision.faces.face import Face
 
 MAP = np.zeros((2, 2), np.float32)
@@ -21,16 +20,16 @@ def frame(number: int, visual: float | None, forensic: float, ghost: float, nois
     """At half a second each."""
     signals = Signals(forensic, 0.1, 2.0, 1.0, noise, 100.0, 1.0, 0.2, ghost, 60, None, MAP, MAP, MAP)
     seen = Absent("there is no face", False) if visual is None else Visual("face_level", (visual,), (0.0,), "dummy")
-    return FrameFindings(number, number / 2, PictureFindings(() if visual is None else (FACE,), seen, signals))
+    return FrameFindings(number, number / 2, ImageFindings(() if visual is None else (FACE,), seen, signals))
 
 
 def film(*frames: FrameFindings) -> VideoFindings:
     facts: Any = None
-    # the highest of both signals together, which stands for neither
+    # the highest of both signals together, and of neither alone
     return VideoFindings(facts, frames, SILENT, None, (frames[1], np.zeros((4, 4, 3), np.uint8)))
 
 
-def test_words_come_from_the_frames_that_made_the_score() -> None:
+def test_factors_come_from_the_frames_that_made_the_score() -> None:
     plain = [frame(number, 0.3, 0.2, 0.05) for number in range(4, 8)]
     video = film(
         frame(0, 0.95, 0.2, 0.05),
@@ -39,9 +38,9 @@ def test_words_come_from_the_frames_that_made_the_score() -> None:
         frame(3, None, 0.8, 0.41, noise=2.0),
         *plain,
     )
-    assert [found.frame for found in video.standing("visual")] == [0, 2]
-    assert [found.frame for found in video.standing("forensic")] == [3, 1]
-    factors = footage_factors(video)
+    assert [frame.frame for frame in video.strongest("visual")] == [0, 2]
+    assert [frame.frame for frame in video.strongest("forensic")] == [3, 1]
+    factors = frame_factors(video)
     assert factors == [
         "Visual patterns strongly suggest manipulation (the highest 2 of 7 frame(s), at 0.0 s, 1.0 s)",
         "7 face(s) in 7 frame(s) analyzed for manipulation signs",
@@ -53,7 +52,7 @@ def test_words_come_from_the_frames_that_made_the_score() -> None:
 
 
 def test_a_film_without_faces_says_so() -> None:
-    factors = footage_factors(film(frame(0, None, 0.2, 0.05), frame(1, None, 0.2, 0.05)))
+    factors = frame_factors(film(frame(0, None, 0.2, 0.05), frame(1, None, 0.2, 0.05)))
     assert factors[0] == "No visual signal: there is no face"
     assert factors[1].startswith("Compression and noise are even")
 
@@ -61,5 +60,5 @@ def test_a_film_without_faces_says_so() -> None:
 def test_a_signal_that_is_lost_in_some_frames_is_not_called_absent() -> None:
     verdict = fuse({"visual": 0.9, "forensic": 0.8}, ["visual", "audio"])
     assert verdict is not None
-    told = explained(verdict, [], {"visual": "it restarts.", "audio": "no weights"}).factors
-    assert told == ["Part of the visual signal is missing: it restarts", "No audio signal: no weights"]
+    factors = explain(verdict, [], {"visual": "it restarts.", "audio": "no weights"}).factors
+    assert factors == ["Part of the visual signal is missing: it restarts", "No audio signal: no weights"]

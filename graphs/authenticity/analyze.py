@@ -1,0 +1,118 @@
+"""The routes analyze/…; each answers with and without the slash at its end, as a redirect would lose the file."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from graphs.authenticity.answers import audio_answer, video_answer
+from graphs.authenticity.heatmap import draw_heat_map
+from graphs.authenticity.images import ImageAnalysis
+from graphs.authenticity.results import Results
+from graphs.authenticity.schemas import AudioAnswer, BatchAnswer, BatchResult, ImageAnswer, VideoAnswer
+from graphs.authenticity.sound import decoded_sound, examine_sound
+from graphs.authenticity.uploads import MOST_IN_BATCH, Uploads
+from graphs.authenticity.video import examine_video
+from graphs.web.context import Clock, Context, Timer
+from graphs.web.schemas import upload_body
+from graphs.web.uploads.spool import SpooledUpload
+from vision.errors import StageError
+
+logger = logging.getLogger("ray.serve")
+
+Route = Callable[[Any], Any]
+
+
+def analyze_router(context: Context, results: Results) -> APIRouter:
+    """Return the routes analyze/image, analyze/image/batch, analyze/video and analyze/audio."""
+    router = APIRouter()
+    uploads, images = Uploads(context.settings), ImageAnalysis(context, results)
+
+    def post(path: str, field: str, max_files: int = 1) -> Route:
+        def add(handler: Any) -> Any:
+            document = upload_body(field, max_files)
+            router.post(path, openapi_extra=document)(handler)
+            other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+            router.post(other, include_in_schema=False, openapi_extra=document)(handler)
+            return handler
+
+        return add
+
+    @post("/analyze/image/", "file")
+    async def analyze_image(request: Request, clock: Timer) -> ImageAnswer:
+        """Estimate how likely an image was manipulated, and explain why. JPEG, PNG or WebP, up to 100 MB."""
+        async with uploads.spooled(request, "image", "file") as (upload,):
+            return await images.of(await uploads.checked(upload, "image"), clock)
+
+    @post("/analyze/image/batch", "files", MOST_IN_BATCH)
+    async def analyze_images(request: Request, clock: Timer) -> BatchAnswer:
+        """Analyze up to ten images; one that cannot be judged has its error set, and the others have verdicts."""
+        async with uploads.spooled(request, "image", "files", MOST_IN_BATCH) as files:
+            batch = [await _batch_result(images, uploads, upload) for upload in files]
+        return BatchAnswer(
+            batch_id=f"batch-{uuid.uuid4()}",
+            total_files=len(batch),
+            results=batch,
+            processing_time_ms=round(clock.milliseconds),
+        )
+
+    @post("/analyze/video/", "file")
+    async def analyze_video(
+        request: Request,
+        clock: Timer,
+        num_frames: Annotated[int, Query(ge=1, le=256, description="frames to look at, spread over the video")] = 16,
+    ) -> VideoAnswer:
+        """Analyze a video by single frames, by how a face moves, and by the voice. MP4, AVI, MOV or WebM."""
+        async with uploads.spooled(request, "video", "file") as (upload,), uploads.decoding_slot():
+            submission = await uploads.checked(upload, "video")
+            findings = await examine_video(context, submission, num_frames)
+            answer = video_answer(submission, findings, clock)
+            heat_map = None
+            if findings.worst is not None:
+                frame, pixels = findings.worst
+                heat_map = await asyncio.to_thread(draw_heat_map, pixels, frame.image)
+            await results.save(answer.analysis_id, answer, heat_map)
+            return answer
+
+    @post("/analyze/audio/", "file")
+    async def analyze_audio(request: Request, clock: Timer) -> AudioAnswer:
+        """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, FLAC or OGG."""
+        async with uploads.spooled(request, "audio", "file") as (upload,):
+            submission = await uploads.checked(upload, "audio")
+            async with decoded_sound(context.settings, submission) as sound:
+                answer = audio_answer(submission, await examine_sound(context, sound), clock)
+            await results.save(answer.analysis_id, answer, None)
+            return answer
+
+    return router
+
+
+async def _batch_result(images: ImageAnalysis, uploads: Uploads, upload: SpooledUpload) -> BatchResult:
+    try:
+        answer = await images.of(await uploads.checked(upload, "image"), Clock())
+    except StageError as error:
+        return _failed(upload, error.message)
+    except Exception:
+        logger.exception("unhandled error in a batch")
+        return _failed(upload, "The service failed on this image; its log has the cause.")
+    return BatchResult(
+        filename=answer.filename,
+        classification=answer.classification,
+        risk_score=answer.risk_score,
+        confidence=answer.confidence,
+        analysis_id=answer.analysis_id,
+    )
+
+
+def _failed(upload: SpooledUpload, reason: str) -> BatchResult:
+    return BatchResult(
+        filename=upload.filename,
+        classification=None,
+        risk_score=None,
+        confidence=None,
+        analysis_id=None,
+        error=reason,
+    )

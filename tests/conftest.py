@@ -10,7 +10,6 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("VISION_MODELS_CACHE", str(config.rootpath / ".cache" / "models"))
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a module in one process, for its fixtures, and those of the cluster in one, first."""
     items.sort(key=lambda item: "cluster" not in item.path.parts)

@@ -114,6 +114,7 @@ def photo(seed: int) -> bytes:
     return picture(seed, size=(320, 240), fmt="JPEG")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the modules of this folder into the order of ``LAST``."""
 

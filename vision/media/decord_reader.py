@@ -121,10 +121,10 @@ def decord_objections(reader: VideoReader, path: Path) -> list[str]:
     """Return why decord may return other frames of a video than ``reader`` does; empty when it is safe."""
     index, facts = reader.index, reader.facts
     objections = {
-        "its frames do not tell their times": index.counted,
+        "its frames have no stored times": index.counted,
         "an edit list leaves frames out": index.discarded > 0,
         "it has open GOPs": index.open_gop,
-        "it is turned": reader.orientation.turns,
+        "it is rotated or mirrored": reader.orientation.turns,
         f"its container is {reader.container}": reader.container not in ("mov", "matroska"),
         "it is fragmented": is_fragmented(path),
         f"its codec is {facts.codec}": facts.codec not in SAFE_CODECS,

@@ -26,13 +26,13 @@ UNSAFE = {
     "open gop in mpeg-ts": "mpegts",
     "fragmented": "fragmented",
     "edit list": "edit list",
-    "rotated 90": "turned",
-    "rotated 180": "turned",
-    "rotated 270": "turned",
-    "mirrored": "turned",
+    "rotated 90": "rotated or mirrored",
+    "rotated 180": "rotated or mirrored",
+    "rotated 270": "rotated or mirrored",
+    "mirrored": "rotated or mirrored",
     "av1": "av1",
     "mpeg-4 in avi": "avi",
-    "b-frames in avi": "do not tell their times",
+    "b-frames in avi": "no stored times",
     "10 bit": "yuv420p10le",
 }
 CASES = [

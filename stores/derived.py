@@ -1,4 +1,4 @@
-"""Objects that belong to an asset beside its file and its poster: they lie under ``<asset>/`` and go with it."""
+"""Objects derived from an asset: its poster, and everything under ``<asset>/``. They are deleted with it."""
 
 import asyncio
 import uuid
@@ -7,13 +7,18 @@ from pathlib import Path
 from stores.objects import Objects
 
 
+def poster_key(asset_id: str) -> str:
+    """Return the object key of the poster of a video."""
+    return f"posters/{asset_id}"
+
+
 def folder(asset_id: str) -> str:
-    """Prefix of their keys."""
+    """Return the prefix of the keys of all other derived objects."""
     return f"{asset_id}/"
 
 
 async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type: str) -> None:
-    """Store one durably."""
+    """Store one derived object durably; ``spool`` is a folder for temporary files."""
     path = spool / uuid.uuid4().hex
     try:
         await asyncio.to_thread(_write, path, data)
@@ -23,7 +28,7 @@ async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type
 
 
 async def remove(objects: Objects, prefix: str) -> None:
-    """Remove all whose key starts so."""
+    """Remove all objects whose key starts with a prefix."""
     for key in [info.key async for info in objects.list(prefix)]:
         await objects.delete(key)
 

@@ -17,3 +17,7 @@ class NearestAssets(VectorSearch[IndexSource]):
 
     def source(self, stores: Stores) -> IndexSource:
         return stores.documents
+
+    async def forget(self, item: Forget) -> None:
+        """Remove deleted assets from the spaces of all models that ever embedded them."""
+        await self._vectors.remove_all(item.asset_ids)

@@ -15,7 +15,8 @@ from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
 from graphs.web.files import StoredFile, send_file
 from graphs.web.schemas import AssetId, upload_body
-from graphs.web.uploads.library import Library, poster_key
+from graphs.web.uploads.library import Library
+from stores.derived import poster_key
 from stores.records import Asset
 from vision.errors import InvalidInput, StageError
 from vision.images import decode

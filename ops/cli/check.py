@@ -24,11 +24,11 @@ def check(
         typer.Option(help="Serve configuration to check; by default those of this repository."),
     ] = None,
     repair_stores: Annotated[
-        bool, typer.Option("--repair", help="Also bring object store and document store into line.")
+        bool, typer.Option("--repair", help="Also finish deletes and uploads that a crash cut off.")
     ] = False,
     min_age: Annotated[
         float,
-        typer.Option(min=0, help="Minutes after which bytes without a record are no upload on its way."),
+        typer.Option(min=0, help="Minutes after which bytes without a record are not of an upload under way."),
     ] = 60.0,
 ) -> None:
     """List every fault of settings, stages, models and Serve configurations. Exit code 1: there is one."""
@@ -63,7 +63,7 @@ async def _repair(console: Console, min_age: timedelta) -> bool:
     stores = Stores.open(settings())
     try:
         with console.status("comparing the stores …"):
-            done = await repair(stores.objects, stores.documents, min_age)
+            done = await repair(stores, min_age)
     finally:
         await stores.close()
     return _show_repaired(console, done)
@@ -71,17 +71,20 @@ async def _repair(console: Console, min_age: timedelta) -> bool:
 
 def _show_repaired(console: Console, done: Repaired) -> bool:
     for asset_id in done.finished:
-        console.print(f"finished the delete of {asset_id}")
+        console.print(f"finished deleting asset {asset_id}", soft_wrap=True)
+    for asset_id in done.orphans:
+        console.print(f"removed what was still stored of asset {asset_id}, which does not exist", soft_wrap=True)
     for key in done.removed:
-        console.print(f"removed {key}, which has no record")
+        console.print(f"removed object {key}, whose asset does not exist", soft_wrap=True)
     for asset in done.without_bytes:
-        line = f"{asset.asset_id} has no bytes; upload {asset.filename} again to heal it"
+        line = f"the bytes of asset {asset.asset_id} are lost; upload {asset.filename} again to restore them"
         console.print(Text(line, "red"), soft_wrap=True)
     counts = [
         f"{_count(len(done.finished), 'delete')} finished",
-        f"{_count(len(done.removed), 'object')} without a record removed",
-        f"{done.young} too young to say",
-        f"{_count(len(done.without_bytes), 'record')} without bytes",
+        f"{_count(len(done.orphans), 'unknown asset')} cleaned up",
+        f"{_count(len(done.removed), 'object')} and {_count(len(done.vectors), 'vector')} of unknown assets removed",
+        f"{_count(done.young, 'object')} left alone, possibly of an upload under way",
+        f"{_count(len(done.without_bytes), 'asset')} without bytes",
     ]
     console.print(", ".join(counts), soft_wrap=True)
     return not done.without_bytes

@@ -60,9 +60,9 @@ def documents_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[st
 
 
 @pytest.fixture
-async def stores(documents_url: str) -> AsyncIterator[Stores]:
-    """Those of one database."""
-    stores = Stores(documents=documents_url)
+async def stores(documents_url: str, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Empty stores: those of one database, and folders of objects and vectors."""
+    stores = Stores(documents=documents_url, objects=f"file://{tmp_path}/objects", vectors=f"file://{tmp_path}/vectors")
     yield stores
     await stores.close()
 

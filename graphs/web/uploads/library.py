@@ -1,7 +1,7 @@
 """The asset library: what was uploaded, in the object store and the document store together.
 
-An upload puts the object first and the record after it; a delete flags the record, removes the object, then the
-record. So a crash leaves either an object without a record, which the next upload of the same bytes or
+An upload puts the object first and the record after it; a delete (``stores.deletion``) flags the record, removes the
+object, then the record. So a crash leaves either an object without a record, which the next upload of the same bytes or
 ``visiongraph check --repair`` heals, or a flagged record, which both of them finish deleting. It never leaves a
 record that was acknowledged without its bytes.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
 from graphs.web.uploads.spool import Spooled, spool_upload
-from stores import derived as belongings
+from stores.deletion import delete_asset
+from stores.derived import poster_key
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 from vision.errors import InvalidInput
@@ -29,11 +30,6 @@ ID_LENGTH = 32
 def asset_id_of(sha256_hex: str) -> str:
     """Return the id of the file with this hash."""
     return sha256_hex[:ID_LENGTH]
-
-
-def poster_key(asset_id: str) -> str:
-    """Return the object key of the poster of a video."""
-    return f"posters/{asset_id}"
 
 
 class Library:
@@ -109,15 +105,14 @@ class Library:
         """Return the asset if none of its objects is missing; finish the delete of one that is half deleted."""
         stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
         if stored is not None and stored.deleting:
-            await self._finish_delete(asset_id)
+            await delete_asset(self._context.stores, asset_id)
             return None
         return stored if stored is not None and await self._is_whole(stored) else None
 
     async def delete(self, asset_id: str) -> bool:
         """Remove an asset everywhere; True when its bytes were there. Raises AssetNotFound."""
         await self.get(asset_id)
-        await self._context.documents.mark_deleting(asset_id)
-        return await self._finish_delete(asset_id)
+        return await delete_asset(self._context.stores, asset_id)
 
     @staticmethod
     def picture_key(asset: Asset) -> str:
@@ -155,16 +150,6 @@ class Library:
                 await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
             await self._context.objects.put_file(asset_id, path, facts.content_type)
             return facts
-
-    async def _finish_delete(self, asset_id: str) -> bool:
-        await self._context.jobs.forget(asset_id)
-        await self._context.people.delete_index(asset_id)
-        await self._context.shots.delete_video(asset_id)
-        await belongings.remove(self._context.objects, belongings.folder(asset_id))
-        existed = await self._context.objects.delete(asset_id)
-        await self._context.objects.delete(poster_key(asset_id))
-        await self._context.documents.delete_asset(asset_id)
-        return existed
 
 
 class Videos:

@@ -1,6 +1,5 @@
 """Features of assets on demand: from the cache, the document store or the embedding stage, in this order."""
 
-import asyncio
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ import numpy as np
 from deployments.embed.dinov3 import DINOV3
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
+from graphs.web.per_asset import PerAsset
 from graphs.web.uploads.library import Library
 from stores.cache import Cache
 from stores.records import Asset, Features
@@ -29,7 +29,7 @@ class FeatureSource:
         self._stage = context.stage(DINOV3)
         # A keyed read of an embedded document store is cheaper than a round trip to the cache.
         self._cache = context.cache if context.documents.remote else Cache("")
-        self._computing: dict[str, asyncio.Task[Features]] = {}
+        self._computed = PerAsset(self._compute)
         self._info: dict[str, Any] = {}
         self._info_at = 0.0
 
@@ -63,7 +63,7 @@ class FeatureSource:
         stored = await self._stored([asset.asset_id])
         if asset.asset_id in stored:
             return stored[asset.asset_id], True
-        return await self._compute_once(asset), False
+        return await self._computed.one(asset), False
 
     async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
         """Return features by asset id, all of one model, and the error of each asset whose picture cannot be used.
@@ -98,16 +98,8 @@ class FeatureSource:
     async def _of_any_model(self, wanted: dict[str, Asset]) -> tuple[dict[str, Features], dict[str, StageError]]:
         features = await self._stored(list(wanted))
         missing = [asset for asset_id, asset in wanted.items() if asset_id not in features]
-        failures: dict[str, StageError] = {}
-        results = await asyncio.gather(*(self._compute_once(asset) for asset in missing), return_exceptions=True)
-        for asset, result in zip(missing, results, strict=True):
-            if isinstance(result, Features):
-                features[asset.asset_id] = result
-            elif isinstance(result, StageError) and not (result.retryable or isinstance(result, ModelNotLoaded)):
-                failures[asset.asset_id] = result
-            else:
-                raise result
-        return features, failures
+        computed, failures = await self._computed.many(missing)
+        return features | computed, failures
 
     async def stored(self, asset_id: str) -> Features | None:
         """Return stored features of the model that serves now; None when they were not computed yet."""
@@ -135,21 +127,6 @@ class FeatureSource:
                 await self._remember(stored.values())
             features |= stored
         return features
-
-    async def _compute_once(self, asset: Asset) -> Features:
-        task = self._computing.get(asset.asset_id)
-        if task is None:
-            task = asyncio.create_task(self._compute(asset))
-            self._computing[asset.asset_id] = task
-            task.add_done_callback(lambda done: self._computed(asset.asset_id, done))
-        # Shielded: one caller that leaves must not cancel the result of the others.
-        return await asyncio.shield(task)
-
-    def _computed(self, asset_id: str, task: asyncio.Task[Features]) -> None:
-        self._computing.pop(asset_id, None)
-        if not task.cancelled():
-            # Retrieved here because every caller may have left; asyncio would report it as lost.
-            task.exception()
 
     async def _compute(self, asset: Asset) -> Features:
         try:

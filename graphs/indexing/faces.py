@@ -14,9 +14,10 @@ from graphs.indexing.inference import BLANK
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from graphs.web.images import ImageDecoder
+from graphs.web.per_asset import PerAsset
 from graphs.web.uploads.library import Library
 from stores.records import PLACE_COLUMNS, Asset, PictureFaces
-from vision.errors import InvalidMedia, ModelNotLoaded, StageError
+from vision.errors import InvalidMedia, StageError
 from vision.faces.face import Face
 
 INFO_TTL_S: Final = 15.0
@@ -39,7 +40,7 @@ class FaceSource:
         self._library = library
         self._pictures = ImageDecoder(context.settings.max_image_pixels)
         self._slots = asyncio.Semaphore(ASSETS_AT_ONCE)
-        self._computing: dict[str, asyncio.Task[tuple[EmbeddedFace, ...]]] = {}
+        self._computed = PerAsset(self._compute)
         self._version = ""
         self._version_at = 0.0
 
@@ -59,16 +60,8 @@ class FaceSource:
         stored = await self._context.documents.get_faces(await self.model_version(), wanted)
         faces = {asset_id: _from_record(record) for asset_id, record in stored.items()}
         missing = [asset for asset_id, asset in wanted.items() if asset_id not in faces]
-        results = await asyncio.gather(*(self._compute_once(asset) for asset in missing), return_exceptions=True)
-        failures: dict[str, StageError] = {}
-        for asset, result in zip(missing, results, strict=True):
-            if isinstance(result, tuple):
-                faces[asset.asset_id] = result
-            elif isinstance(result, StageError) and not (result.retryable or isinstance(result, ModelNotLoaded)):
-                failures[asset.asset_id] = result
-            else:
-                raise result
-        return faces, failures
+        computed, failures = await self._computed.many(missing)
+        return faces | computed, failures
 
     async def model_version(self) -> str:
         """Return the version that faces are stored under: detector, its threshold, and recognizer, as they serve now.
@@ -83,21 +76,6 @@ class FaceSource:
             self._version = f"{version}+{recognizer['model_version']}"
             self._version_at = time.monotonic()
         return self._version
-
-    async def _compute_once(self, asset: Asset) -> tuple[EmbeddedFace, ...]:
-        task = self._computing.get(asset.asset_id)
-        if task is None:
-            task = asyncio.create_task(self._compute(asset))
-            self._computing[asset.asset_id] = task
-            task.add_done_callback(lambda done: self._computed(asset.asset_id, done))
-        # Shielded: one caller that leaves must not take the answer from the others.
-        return await asyncio.shield(task)
-
-    def _computed(self, asset_id: str, task: asyncio.Task[tuple[EmbeddedFace, ...]]) -> None:
-        self._computing.pop(asset_id, None)
-        if not task.cancelled():
-            # Retrieved here because every caller may have left; asyncio would report it as lost.
-            task.exception()
 
     async def _compute(self, asset: Asset) -> tuple[EmbeddedFace, ...]:
         version = await self.model_version()

@@ -292,12 +292,12 @@ async def test_a_video_stands_for_its_poster(service: Service) -> None:
 
 async def test_faces_are_looked_for_once(service: Service, settings_for: MakeSettings, serve: Serve) -> None:
     ids = [await service.upload(data) for data in (person(40), person(50), picture(1))]
-    looks = DummyIdentity.running.calls
+    calls = DummyIdentity.running.calls
     bodies = [body(ids) for _, body in ROUTES]
     answers = await asyncio.gather(
         *(service.post(route, **given) for (route, _), given in zip(ROUTES, bodies, strict=True))
     )
-    assert DummyIdentity.running.calls - looks == 2
+    assert DummyIdentity.running.calls - calls == 2
     async with serve(settings_for()) as other:  # the same stores
         for (route, _), given, before in zip(ROUTES, bodies, answers, strict=True):
             again = await other.post(route, **given)

@@ -1,4 +1,4 @@
-"""Stages that are dead, full, slow or broken: what clients are told, and that nothing else suffers."""
+"""Stages that are dead, full, slow or broken: what clients get, and that nothing else fails."""
 
 import asyncio
 from collections.abc import Callable

@@ -140,8 +140,8 @@ async def test_features_of_another_model_are_never_used(settings_for: MakeSettin
         pair = await service.post("calculate-similarity", asset_id_1=old, asset_id_2=new)
         assert pair["model_version"] == "dummy@11111111"
         assert service.embed.calls == 2
-        found = await service.post("semantic-search", query_asset_id=new)
-        assert [hit["asset_id"] for hit in found["search_results"]] == [old]
+        answer = await service.post("semantic-search", query_asset_id=new)
+        assert [hit["asset_id"] for hit in answer["search_results"]] == [old]
 
 
 @pytest.mark.parametrize("route", ["calculate-similarity", "find-best-match", "semantic-search", "anomaly-detection"])

@@ -15,7 +15,7 @@ async def featured(service: Service, *seeds: int) -> list[str]:
     return ids
 
 
-def found(answer: dict) -> list[str]:
+def hits(answer: dict) -> list[str]:
     return [hit["asset_id"] for hit in answer["search_results"]]
 
 
@@ -27,8 +27,8 @@ async def test_the_near_duplicate_is_first_in_the_whole_library(service: Service
     answer = await service.post("semantic-search", query_asset_id=query)
     assert (answer["query_asset_id"], answer["query_filename"]) == (query, "query.png")
     assert (answer["dataset_size"], answer["results_found"], answer["top_k"]) == (31, 10, 10)
-    assert found(answer)[0] == copy
-    assert query not in found(answer)
+    assert hits(answer)[0] == copy
+    assert query not in hits(answer)
     first, second = answer["search_results"][:2]
     assert (first["filename"], second["filename"] != "copy.png") == ("copy.png", True)
     assert first["similarity_score"] > 95 > second["similarity_score"]
@@ -40,13 +40,13 @@ async def test_the_library_and_a_list_of_all_of_it_give_the_same(service: Servic
     query, *others = await featured(service, *range(12))
     whole = await service.post("semantic-search", query_asset_id=query, top_k=5)
     listed = await service.post("semantic-search", query_asset_id=query, dataset_asset_ids=others, top_k=5)
-    assert len(found(whole)) == 5
-    assert found(whole) == found(listed)
+    assert len(hits(whole)) == 5
+    assert hits(whole) == hits(listed)
     assert whole["dataset_size"] == listed["dataset_size"] == 11
     for one, other in zip(whole["search_results"], listed["search_results"], strict=True):
         assert one["similarity_score"] == pytest.approx(other["similarity_score"], abs=1e-3)
     empty = await service.post("semantic-search", query_asset_id=query, dataset_asset_ids=[], top_k=5)
-    assert found(empty) == found(whole)
+    assert hits(empty) == hits(whole)
 
 
 async def test_a_list_is_searched_whether_or_not_it_has_features(service: Service) -> None:
@@ -58,7 +58,7 @@ async def test_a_list_is_searched_whether_or_not_it_has_features(service: Servic
     assert (answer["dataset_size"], answer["results_found"], answer["top_k"]) == (3, 1, 1)
     assert [failed["asset_id"] for failed in answer["failed_assets"]] == [dark]
     alone = await service.post("semantic-search", query_asset_id=query, dataset_asset_ids=[query])
-    assert (found(alone), alone["dataset_size"]) == ([], 0)
+    assert (hits(alone), alone["dataset_size"]) == ([], 0)
 
 
 async def test_a_search_sees_the_features_of_the_moment_before(service: Service) -> None:
@@ -66,16 +66,16 @@ async def test_a_search_sees_the_features_of_the_moment_before(service: Service)
     for seed in (2, 3, 4):
         (new,) = await featured(service, seed)
         answer = await service.post("semantic-search", query_asset_id=query)
-        assert new in found(answer)
+        assert new in hits(answer)
         assert answer["dataset_size"] == seed - 1
 
 
 async def test_a_deleted_asset_is_not_found_any_more(service: Service) -> None:
     query, gone, *kept = await featured(service, 1, 2, 3, 4)
-    assert gone in found(await service.post("semantic-search", query_asset_id=query))
+    assert gone in hits(await service.post("semantic-search", query_asset_id=query))
     await service.delete(gone)
     answer = await service.post("semantic-search", query_asset_id=query)
-    assert sorted(found(answer)) == sorted(kept)
+    assert sorted(hits(answer)) == sorted(kept)
     assert answer["dataset_size"] == 2
     refused = await service.try_post("semantic-search", query_asset_id=gone)
     error_of(refused, 404, "ASSET_NOT_FOUND")
@@ -84,10 +84,10 @@ async def test_a_deleted_asset_is_not_found_any_more(service: Service) -> None:
 async def test_what_the_index_still_holds_of_a_deleted_asset_is_dropped(service: Service) -> None:
     query, gone, *kept = await featured(service, 1, 2, 3)
     await service.post("semantic-search", query_asset_id=query)
-    # The delete of a gateway that was killed before it told the index.
+    # The delete of a gateway that was killed before it removed the asset from the index.
     await service.context.documents.delete_asset(gone)
     answer = await service.post("semantic-search", query_asset_id=query)
-    assert (found(answer), answer["dataset_size"]) == (kept, 1)
+    assert (hits(answer), answer["dataset_size"]) == (kept, 1)
     stores = Stores.open(service.context.settings)
     assert await stores.vectors.count("dummy@00000000") == 2
     await stores.close()
@@ -97,18 +97,18 @@ async def test_a_lost_index_is_built_anew(settings_for: MakeSettings, serve: Ser
     config = settings_for()
     async with serve(config) as service:
         query, *others = await featured(service, 1, 2, 3)
-        before = found(await service.post("semantic-search", query_asset_id=query))
+        before = hits(await service.post("semantic-search", query_asset_id=query))
         assert sorted(before) == sorted(others)
     config = settings_for(vectors_url=f"file://{config.home}/elsewhere")
     async with serve(config) as service:
-        assert found(await service.post("semantic-search", query_asset_id=query)) == before
+        assert hits(await service.post("semantic-search", query_asset_id=query)) == before
 
 
 async def test_videos_are_found_by_pictures(service: Service) -> None:
     query, clip = await service.upload(picture(1)), await service.upload(video(1))
     await featured(service, 2, 3)
     await service.post("extract-features", asset_id=clip)
-    assert found(await service.post("semantic-search", query_asset_id=query))[0] == clip
+    assert hits(await service.post("semantic-search", query_asset_id=query))[0] == clip
 
 
 async def test_a_query_without_a_picture(service: Service) -> None:
@@ -119,5 +119,5 @@ async def test_a_query_without_a_picture(service: Service) -> None:
 
 async def test_an_empty_library_has_no_results(service: Service) -> None:
     answer = await service.post("semantic-search", query_asset_id=await service.upload(picture(1)))
-    assert (found(answer), answer["dataset_size"], answer["results_found"]) == ([], 0, 0)
+    assert (hits(answer), answer["dataset_size"], answer["results_found"]) == ([], 0, 0)
     assert answer["query_asset_id"] == digest(picture(1))

@@ -1,4 +1,4 @@
-"""Uploads: what is stored and told of a file, and what is refused."""
+"""Uploads: what is stored and reported of a file, and what is refused."""
 
 import asyncio
 import struct

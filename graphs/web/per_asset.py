@@ -1,0 +1,52 @@
+"""Results that are computed for many assets at once: one bad asset costs itself, never the request."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+from stores.records import Asset
+from vision.errors import ModelNotLoaded, StageError
+
+T = TypeVar("T")
+
+
+class PerAsset(Generic[T]):
+    """Computes a result for assets, that of each at most once at a time in this process."""
+
+    def __init__(self, compute: Callable[[Asset], Coroutine[Any, Any, T]]) -> None:
+        self._compute = compute
+        self._running: dict[str, asyncio.Task[T]] = {}
+
+    async def one(self, asset: Asset) -> T:
+        """Return the result for an asset, from the computation that runs for it already if there is one."""
+        task = self._running.get(asset.asset_id)
+        if task is None:
+            task = asyncio.create_task(self._compute(asset))
+            self._running[asset.asset_id] = task
+            task.add_done_callback(lambda done: self._ended(asset.asset_id, done))
+        # Shielded: one caller that leaves must not cancel the result of the others.
+        return await asyncio.shield(task)
+
+    async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, T], dict[str, StageError]]:
+        """Return results by asset id, and the error of each asset whose picture cannot be used.
+
+        Errors that may go away by themselves, of a stage or a store, are raised, and so is ModelNotLoaded.
+        """
+        wanted = list(assets)
+        results: dict[str, T] = {}
+        failures: dict[str, StageError] = {}
+        outcomes = await asyncio.gather(*map(self.one, wanted), return_exceptions=True)
+        for asset, outcome in zip(wanted, outcomes, strict=True):
+            if not isinstance(outcome, BaseException):
+                results[asset.asset_id] = outcome
+            elif isinstance(outcome, StageError) and not (outcome.retryable or isinstance(outcome, ModelNotLoaded)):
+                failures[asset.asset_id] = outcome
+            else:
+                raise outcome
+        return results, failures
+
+    def _ended(self, asset_id: str, task: asyncio.Task[T]) -> None:
+        self._running.pop(asset_id, None)
+        if not task.cancelled():
+            # Retrieved here because every caller may have left; asyncio would report it as lost.
+            task.exception()

@@ -9,10 +9,6 @@ from typing import Protocol
 from stores.records import Asset, Features, PictureFaces
 
 
-class StoreError(Exception):
-    """A store cannot be reached or refused the operation; the message names the store, never its secrets."""
-
-
 class Documents(Protocol):
     """Assets and what was computed of them; every write that returned is durable."""
 

@@ -93,7 +93,7 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Analysis:
+class ShotAnalysis:
     """The shots of one video in order; ``models`` is a fingerprint of the models and the procedure."""
 
     asset_id: str
@@ -144,11 +144,11 @@ class Catalogue:
 class Shots(Protocol):
     """Analyses and the library; every write that returned is durable."""
 
-    async def put_analysis(self, analysis: Analysis) -> None:
+    async def put_analysis(self, analysis: ShotAnalysis) -> None:
         """Replace the analysis of a video. Readers see the old analysis or the new one, never a mixture."""
         ...
 
-    async def get_analysis(self, asset_id: str) -> Analysis | None:
+    async def get_analysis(self, asset_id: str) -> ShotAnalysis | None:
         """Return the analysis of a video, None if there is none."""
         ...
 

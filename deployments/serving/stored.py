@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from configs.settings import settings
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import ObjectNotFound
 from stores.open import Stores
 from vision.errors import MediaNotFound, StageUnavailable

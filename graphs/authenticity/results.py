@@ -17,7 +17,7 @@ from graphs.authenticity.heatmap import as_png
 from graphs.authenticity.schemas import AnyAnswer
 from graphs.web.context import Context
 from stores.analyses import Analysis
-from stores.documents import StoreError
+from stores.errors import StoreError
 
 logger = logging.getLogger("ray.serve")
 

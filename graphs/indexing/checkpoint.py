@@ -17,7 +17,7 @@ from graphs.jobs.runner import JobContext
 from graphs.web.context import Context
 from graphs.web.uploads.library import Library
 from stores import derived
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import ObjectNotFound, Objects
 from vision.errors import MediaNotFound, StageError, StageUnavailable
 from vision.shots.transitions import STRIDE

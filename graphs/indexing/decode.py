@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from deployments.serving.streams import on_thread
 from deployments.shots.camera import FrameRun
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import ObjectNotFound, Objects
 from vision.errors import MediaNotFound, StageUnavailable
 from vision.images import Pixels

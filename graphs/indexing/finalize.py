@@ -15,7 +15,7 @@ from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
 from stores.jobs import Json
 from stores.people import VideoIndex
-from stores.shots import Analysis, Shot
+from stores.shots import Shot, ShotAnalysis
 from vision.errors import MediaNotFound
 from vision.faces.tracking import Trace
 from vision.shots.transitions import THRESHOLD
@@ -103,7 +103,7 @@ async def store_shots(
 ) -> None:
     """Replace the shots of a video. Raises MediaNotFound, leaving nothing, where it was deleted meanwhile."""
     version = analysis_version(builder.models, threshold)
-    await context.shots.put_analysis(Analysis(asset_id, version, datetime.now(UTC), tuple(shots)))
+    await context.shots.put_analysis(ShotAnalysis(asset_id, version, datetime.now(UTC), tuple(shots)))
     await builder.remove_keyframes(shots)
     try:
         await check_asset(context, asset_id)

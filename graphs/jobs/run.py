@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import Job, JobStore, Json, to_json
 from vision.errors import StageError
 

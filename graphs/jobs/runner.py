@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from graphs.jobs.run import JobContext, JobFunction, JobRun, LeaseLost, Timing
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import JobStore
 
 __all__ = ["JobContext", "JobFunction", "JobRunner", "LeaseLost", "Timing"]

@@ -20,7 +20,7 @@ from graphs.web.context import Clock, Context, Timer
 from graphs.web.uploads.library import Videos
 from stores.jobs import Job
 from stores.records import Asset
-from stores.shots import Analysis, Shot
+from stores.shots import Shot, ShotAnalysis
 from vision.errors import ProcessingFailed, StageUnavailable
 
 POLL_S: Final = (0.05, 1.0)
@@ -54,7 +54,7 @@ def analysis_router(context: Context, videos: Videos) -> APIRouter:
     return router
 
 
-async def _analysis(context: Context, video: Asset, models: ShotModels, threshold: float) -> Analysis | Job:
+async def _analysis(context: Context, video: Asset, models: ShotModels, threshold: float) -> ShotAnalysis | Job:
     """Return the stored analysis, after a job if need be; the job itself when the request runs out of time before.
 
     Raises ProcessingFailed with the reason of a job that failed, and AnalysisCancelled.
@@ -99,7 +99,7 @@ def _pending(video: Asset, job: Job, clock: Clock) -> Response:
 
 
 def _answer(
-    request: Request, body: AnalyzeShotsRequest, video: Asset, analysis: Analysis, clock: Clock
+    request: Request, body: AnalyzeShotsRequest, video: Asset, analysis: ShotAnalysis, clock: Clock
 ) -> dict[str, Any]:
     keyframes = body.extract_keyframes
     return {

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphs.shots.schemas import SceneContext, ShotInput, StoreShotsRequest
 from stores.records import Asset
-from stores.shots import Analysis, Shot, Transition, folded
+from stores.shots import Shot, ShotAnalysis, Transition, folded
 from vision.errors import InvalidInput
 from vision.quality.framing import SHOT_SIZES, UNDETERMINED, WIDEST
 from vision.shots.movement import LABELS as MOVEMENTS
@@ -36,7 +36,7 @@ REPLACEABLE: Final = ("shot_index", "movement_intensity", "start_timestamp", "en
 """Fields of a request that replace those of the analysis."""
 
 
-def merge_shots(request: StoreShotsRequest, video: Asset, analysis: Analysis | None, now: datetime) -> list[Shot]:
+def merge_shots(request: StoreShotsRequest, video: Asset, analysis: ShotAnalysis | None, now: datetime) -> list[Shot]:
     """Return the shots to store, in the order of the request; of two with the same frames the later one.
 
     Raises InvalidInput where a shot is not inside the video or contradicts itself.

@@ -16,7 +16,7 @@ from graphs.web.context import Context
 from graphs.web.schemas import BINARY, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
-from stores.shots import Analysis, Shot
+from stores.shots import Shot, ShotAnalysis
 from vision.errors import StageError
 from vision.media.overlay import timecode
 from vision.quality.framing import UNDETERMINED
@@ -65,7 +65,7 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes shots/sheets."""
     router = APIRouter(tags=["shots"])
 
-    async def analyzed(file_uuid: str) -> tuple[Asset, Analysis]:
+    async def analyzed(file_uuid: str) -> tuple[Asset, ShotAnalysis]:
         video = await videos.get(file_uuid)
         analysis = await context.shots.get_analysis(video.asset_id)
         if analysis is None:
@@ -107,7 +107,7 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
     return router
 
 
-def _page(video: Asset, analysis: Analysis) -> str:
+def _page(video: Asset, analysis: ShotAnalysis) -> str:
     title = escape(f"{video.filename}: {len(analysis.shots)} shots")
     figures = "\n".join(_figure(shot) for shot in analysis.shots)
     return (

@@ -22,7 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")

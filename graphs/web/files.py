@@ -18,7 +18,7 @@ from starlette.types import Send
 
 from deployments.serving.handle import request_deadline, time_left
 from graphs.web.errors import AssetNotFound
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import ObjectInfo, ObjectNotFound, Objects
 from stores.records import Asset
 from vision.errors import DeadlineExceeded, StageError

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from graphs.web.context import Clock, Context, Timer
-from stores.documents import StoreError
+from stores.errors import StoreError
 from vision.errors import StageError
 
 PATIENCE_S = 5.0

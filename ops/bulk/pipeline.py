@@ -30,7 +30,7 @@ from ops.bulk.workers import (
     StageSetup,
     from_row,
 )
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import Json
 from vision.errors import StageError, StageUnavailable
 

@@ -24,7 +24,7 @@ from graphs.web.context import Context
 from ops.bulk.report import FileReport, Report, State
 from ops.bulk.sources import Ingest, Item
 from ops.bulk.workers import Failed, FinalizeRequest, Grant, Message, Observed, Opened
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import Job, Json
 from stores.records import Asset
 from vision.errors import ProcessingFailed, StageError, StageUnavailable

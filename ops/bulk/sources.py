@@ -16,7 +16,7 @@ from typing import BinaryIO, Final, Literal, cast
 from graphs.web.context import Context
 from graphs.web.uploads.library import Library, asset_id_of
 from graphs.web.uploads.spool import spool_file
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.records import Asset
 from stores.s3.location import S3Location
 from vision.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable

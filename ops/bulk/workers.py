@@ -43,7 +43,7 @@ from graphs.indexing.people import PeopleModels
 from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import Json
 from stores.objects import ObjectNotFound
 from stores.open import Stores

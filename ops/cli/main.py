@@ -13,7 +13,7 @@ from ops.cli.index import index
 from ops.cli.models import app as models
 from ops.cli.serve import serve
 from ops.cluster import ClusterError
-from stores.documents import StoreError
+from stores.errors import StoreError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(serve)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
 
 # None of these characters may occur in a key, so no key can name a sidecar or the folder of temporary files.

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import IvfSq
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.records import Features, Vector
 from stores.s3.location import S3Location
 from stores.vectors import Neighbour

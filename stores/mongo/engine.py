@@ -8,7 +8,7 @@ from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 
 DATABASE = "visiongraph"
 """Used when the URL names none."""

@@ -14,9 +14,9 @@ from stores.mongo.engine import Document, MongoEngine, MongoRepository, translat
 from stores.records import from_micros, to_micros
 from stores.shots import (
     VECTORS,
-    Analysis,
     Catalogue,
     Shot,
+    ShotAnalysis,
     ShotFilter,
     ShotLabels,
     Shots,
@@ -55,7 +55,7 @@ class MongoShots(MongoRepository, Shots):
         self._shots = self._collection("shots")
         self._library = self._collection("shot_library")
 
-    async def put_analysis(self, analysis: Analysis) -> None:
+    async def put_analysis(self, analysis: ShotAnalysis) -> None:
         await self._make_indexes()
         generation = uuid.uuid4().hex
         documents: list[Document] = [
@@ -75,7 +75,7 @@ class MongoShots(MongoRepository, Shots):
             if old is not None:  # and not what another writer has put, who has yet to say so
                 await self._analysed.delete_many({"asset_id": analysis.asset_id, "generation": old["generation"]})
 
-    async def get_analysis(self, asset_id: str) -> Analysis | None:
+    async def get_analysis(self, asset_id: str) -> ShotAnalysis | None:
         for _ in range(ATTEMPTS):
             with translated():
                 head = await self._analyses.find_one({"_id": asset_id})
@@ -84,7 +84,7 @@ class MongoShots(MongoRepository, Shots):
                 rows = self._analysed.find({"asset_id": asset_id, "generation": head["generation"]}).sort("place", 1)
                 shots = tuple([_shot(row) async for row in rows])
             if len(shots) == head["shots"]:
-                return Analysis(asset_id, head["models"], from_micros(head["analyzed_at"]), shots)
+                return ShotAnalysis(asset_id, head["models"], from_micros(head["analyzed_at"]), shots)
         return None
 
     async def put_shots(self, shots: Sequence[Shot]) -> None:

@@ -9,7 +9,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.response import StreamingBody
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.s3.location import S3Location
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import S3Transfer, TransferConfig, create_transfer_manager
 from botocore.exceptions import BotoCoreError, ClientError
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
 from stores.s3.location import S3Location
 

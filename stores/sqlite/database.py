@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.sqlite import analyses, animals, documents, jobs, people, shots
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 

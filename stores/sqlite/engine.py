@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for the writers of other processes."""

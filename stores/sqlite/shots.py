@@ -8,9 +8,9 @@ from typing import Any
 from stores.records import from_micros, to_micros
 from stores.shots import (
     VECTORS,
-    Analysis,
     Catalogue,
     Shot,
+    ShotAnalysis,
     ShotFilter,
     ShotLabels,
     Shots,
@@ -62,7 +62,7 @@ NO_LIMIT = -1
 class SqliteShots(SqliteRepository, Shots):
     """Tables ``shot_analyses``, ``analysed_shots``, ``shots`` and ``shot_library``."""
 
-    async def put_analysis(self, analysis: Analysis) -> None:
+    async def put_analysis(self, analysis: ShotAnalysis) -> None:
         rows = [
             (analysis.asset_id, place, to_json(shot), *to_blobs(shot).values())
             for place, shot in enumerate(analysis.shots)
@@ -76,13 +76,13 @@ class SqliteShots(SqliteRepository, Shots):
 
         await self._engine.write(put)
 
-    async def get_analysis(self, asset_id: str) -> Analysis | None:
+    async def get_analysis(self, asset_id: str) -> ShotAnalysis | None:
         rows = await self._engine.read(ANALYSIS, asset_id)
         if not rows:
             return None
         models, analyzed_at = rows[0][:2]
         shots = tuple(_shot(row[2:]) for row in rows if row[2] is not None)
-        return Analysis(asset_id, models, from_micros(analyzed_at), shots)
+        return ShotAnalysis(asset_id, models, from_micros(analyzed_at), shots)
 
     async def put_shots(self, shots: Sequence[Shot]) -> None:
         rows = [_row(shot) for shot in shots]

@@ -13,7 +13,7 @@ import graphs
 import stores
 import vision
 from graphs.web.errors import RETRY_AFTER_S, install_error_handlers
-from stores.documents import StoreError
+from stores.errors import StoreError
 from tests.graphs.samples import error_of
 from vision.errors import StageError
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from configs.settings import Settings
 from graphs.web.uploads.library import Library
-from stores.shots import Analysis, Shot
+from stores.shots import Shot, ShotAnalysis
 from tests.dummies.texts import BlindLook, DummyLook, DummySentence, look
 from tests.graphs.harness import Service, handles, serving
 from tests.graphs.media import film
@@ -57,7 +57,7 @@ class ShotService(Service):
     async def analyse(self, *colours: str) -> list[Shot]:
         """An analysis of the film with one shot of ten frames for each colour of its key frame."""
         shots = [analysed(self.film, place, colour) for place, colour in enumerate(colours)]
-        await self.context.shots.put_analysis(Analysis(self.film, "dummies", NOW, tuple(shots)))
+        await self.context.shots.put_analysis(ShotAnalysis(self.film, "dummies", NOW, tuple(shots)))
         return shots
 
 

@@ -8,7 +8,7 @@ import pytest
 from configs.settings import Settings
 from graphs.web.apis import APIS
 from graphs.web.gateway import GatewayArgs, gateway
-from stores.documents import StoreError
+from stores.errors import StoreError
 from tests.dummies import PREPROCESS, DummyEmbed
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from tests.dummies import digest
 from tests.graphs.conftest import Service
 from tests.graphs.samples import error_of, picture, video

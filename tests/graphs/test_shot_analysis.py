@@ -18,7 +18,7 @@ from deployments.serving.catalog import local_handle
 from graphs.indexing.shots import KeyframeLabels
 from graphs.web.uploads.library import Library
 from stores.records import Asset
-from stores.shots import Analysis
+from stores.shots import ShotAnalysis
 from tests.contract.fields import SHOT_CONTRACT
 from tests.dummies import DummyEmbed
 from tests.dummies.texts import DummyLook
@@ -232,7 +232,7 @@ async def test_keyframes_go_with_what_they_are_of(service: IndexService) -> None
     assert (await analyzed(service, asset, shot_detection_threshold=0.2))["shots_detected"] == 4
     # The first shot became two, and those of the others are the same.
     assert await keyframes() == 4
-    await service.context.shots.put_analysis(Analysis(asset.asset_id, "none", datetime.now(UTC), ()))
+    await service.context.shots.put_analysis(ShotAnalysis(asset.asset_id, "none", datetime.now(UTC), ()))
     assert (await analyzed(service, asset))["shots_detected"] == 3
     assert await keyframes() == 3
     await Library(service.context).delete(asset.asset_id)

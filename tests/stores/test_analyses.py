@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stores.analyses import Analyses, Analysis
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.open import Stores
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.file.objects import STALE_TEMP_S, FileObjects, _delete
 from tests.stores.samples import write_file
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import MAX_ATTEMPTS, Job, JobStore
 from stores.open import Stores
 from stores.sqlite.database import SqliteDatabase

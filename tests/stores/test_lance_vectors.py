@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.lance import vectors as lance
 from stores.lance.vectors import ConflictError, LanceVectors, retrying
 from stores.records import Features, Vector

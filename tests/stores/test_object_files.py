@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.objects import ObjectNotFound, Objects
 from stores.s3.objects import BLOCK_BYTES, CACHED_BLOCKS, MOST_AHEAD, RangedFile
 from tests.stores.samples import write_file

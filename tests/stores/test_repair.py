@@ -16,7 +16,7 @@ from stores.mongo.documents import MongoDocuments
 from stores.open import Stores
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.repair import Repaired, repair
-from stores.shots import Analysis, ShotFilter
+from stores.shots import ShotAnalysis, ShotFilter
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features, unit_vector, write_file
 from tests.stores.test_animals import animal
 from tests.stores.test_shots import shot
@@ -64,7 +64,7 @@ async def derive(stores: Stores, number: int) -> None:
     trace = TraceRecord(owner, 0, 0, 9, 0.0, 0.4, 10, None, unit_vector(number))
     boxes = TraceBoxes(np.arange(2), np.ones((2, 4), np.float32), np.ones(2, np.float32), np.ones(2, np.bool_))
     await stores.people.put_index(index, [(trace, boxes)])
-    await stores.shots.put_analysis(Analysis(owner, "cuts@1", MOMENT, (shot(0, owner), shot(1, owner))))
+    await stores.shots.put_analysis(ShotAnalysis(owner, "cuts@1", MOMENT, (shot(0, owner), shot(1, owner))))
     await stores.shots.put_shots([shot(0, owner)])
     await stores.documents.put_faces(make_faces(number))
     for model in (MODEL, OLD_MODEL):

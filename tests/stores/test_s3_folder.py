@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from ops.bulk.sources import SourceError, find_items, open_item
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.s3.folder import S3Folder
 
 KEYS = ("films/a b.mp4", "films/deep/ü+c.MOV", "films/notes.txt", "films-of-others/d.mp4", "e.mp4")

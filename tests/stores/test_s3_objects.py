@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.s3.objects import PART_BYTES, S3Objects
 from tests.stores.samples import write_file
 

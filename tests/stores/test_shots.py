@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.open import Stores
-from stores.shots import Analysis, Shot, ShotFilter, Shots, Transition, shot_id_of
+from stores.shots import Shot, ShotAnalysis, ShotFilter, Shots, Transition, shot_id_of
 from tests.stores.samples import unit_vector
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
@@ -186,20 +186,20 @@ async def test_the_revision_changes_with_the_library(shots: Shots) -> None:
     await shots.delete_video(FILM)
     seen.append(await shots.revision())
     assert len(set(seen)) == 5
-    await shots.put_analysis(Analysis(FILM, "m", NOW, (shot(),)))
+    await shots.put_analysis(ShotAnalysis(FILM, "m", NOW, (shot(),)))
     assert await shots.revision() == seen[-1]
 
 
 async def test_an_analysis_is_replaced_as_a_whole(shots: Shots) -> None:
     assert await shots.get_analysis(FILM) is None
     bare = [shot(number, stored_at=None, text=None, text_version=None) for number in range(3)]
-    await shots.put_analysis(Analysis(FILM, "cuts@1 dino@1", NOW, tuple(bare)))
-    await shots.put_analysis(Analysis(OTHER, "cuts@1", NOW, ()))
+    await shots.put_analysis(ShotAnalysis(FILM, "cuts@1 dino@1", NOW, tuple(bare)))
+    await shots.put_analysis(ShotAnalysis(OTHER, "cuts@1", NOW, ()))
     found = await shots.get_analysis(FILM)
     assert found is not None
     assert (found.asset_id, found.models, found.analyzed_at) == (FILM, "cuts@1 dino@1", NOW)
     assert all(same(one, other) for one, other in zip(found.shots, bare, strict=True))
-    await shots.put_analysis(Analysis(FILM, "cuts@2", NOW, (bare[1],)))
+    await shots.put_analysis(ShotAnalysis(FILM, "cuts@2", NOW, (bare[1],)))
     found = await shots.get_analysis(FILM)
     assert found is not None
     assert (found.models, [each.start_frame for each in found.shots]) == ("cuts@2", [50])
@@ -211,7 +211,7 @@ async def test_an_analysis_is_replaced_as_a_whole(shots: Shots) -> None:
 
 async def test_a_video_takes_its_shots_along(shots: Shots) -> None:
     await shots.put_shots([shot(), shot(1), shot(0, OTHER)])
-    await shots.put_analysis(Analysis(FILM, "m", NOW, (shot(),)))
+    await shots.put_analysis(ShotAnalysis(FILM, "m", NOW, (shot(),)))
     await shots.delete_video(FILM)
     assert await shots.get_analysis(FILM) is None
     assert [each.video_asset_id for each in await shots.list_shots(ShotFilter())] == [OTHER]

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.file.objects import FileObjects
 from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.documents import SqliteDocuments

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stores.animals import animal_key
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.open import Stores
 from stores.people import TraceBoxes
 from stores.records import to_blob

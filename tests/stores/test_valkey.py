@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
 from tests.stores.children import spawn
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from graphs.jobs.runner import JobContext, JobRunner
-from stores.documents import StoreError
+from stores.errors import StoreError
 from stores.jobs import Job, JobStatus
 from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.jobs import SqliteJobs

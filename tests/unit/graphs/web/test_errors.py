@@ -14,7 +14,7 @@ from graphs.web import contracts
 from graphs.web.contracts import Contract, Contracts
 from graphs.web.errors import AssetNotFound, install_error_handlers
 from graphs.web.fetch import ImageFetchError
-from stores.documents import StoreError
+from stores.errors import StoreError
 from vision import errors
 from vision.errors import StageError
 

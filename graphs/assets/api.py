@@ -1,7 +1,10 @@
-"""Mounts the asset API, under /api/v1 and without that prefix."""
+"""The asset API: upload, features, similarity, search, quality, characters; under /api/v1 and without that prefix."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Final
 
+from fastapi import APIRouter
+
+from configs.settings import Settings
 from deployments.analysis.anomalies import ANOMALIES
 from deployments.analysis.clusters import CLUSTERS
 from deployments.analysis.groups import GROUPS
@@ -26,18 +29,12 @@ from graphs.assets.quality import quality_router
 from graphs.assets.scores import Measures
 from graphs.assets.similarity import similarity_router
 from graphs.indexing.faces import FaceSource
+from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
-from graphs.web.schemas import ErrorBody
+from graphs.web.schemas import error_responses
 from graphs.web.uploads.library import Library
 
-STAGES = tuple(
-    ref.key
-    for ref in (
-        *(DINOV3, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
-        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
-    )
-)
-ERRORS = {
+ERRORS: Final = {
     400: "the request or the file is not what the route takes",
     404: "unknown asset id",
     413: "file or picture over the limits",
@@ -45,17 +42,23 @@ ERRORS = {
     429: "too many requests; Retry-After says when to come back",
     503: "a model or a store is not ready",
 }
+BATCH: Final = RouteLimits(RateLimit("assets-batch", 10))
+CONTENT: Final = RouteLimits(RateLimit("assets-content", 600))
+"""Where an embedded store serves the files; a bucket would count nothing either."""
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the asset routes to the application."""
+def _upload_bytes(settings: Settings) -> int:
+    return 65536 + max(settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes)
+
+
+def _router(context: Context) -> APIRouter:
     library = Library(context)
     features = FeatureSource(context, library)
     configuration = Configuration(context)
     measures = Measures(context, library)
     faces = FaceSource(context, library)
     comparison = Comparison(features, faces)
-    router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
+    router = APIRouter(responses=error_responses(ERRORS))
     for part in (
         media_router(context, library, features),
         similarity_router(context, library, features, configuration),
@@ -63,9 +66,27 @@ def mount(app: FastAPI, context: Context) -> None:
         analytics_router(context, library, features),
         characters_router(library, comparison, Grouping(context, features, faces), configuration),
         configuration_router(context, configuration),
-        model_info_router(context, STAGES),
+        model_info_router(context, API.stage_keys),
     ):
         router.include_router(part)
-    app.include_router(router, prefix="/api/v1")
-    # The same routes where older clients look for them; documented once.
-    app.include_router(router, include_in_schema=False)
+    return router
+
+
+API: Final = Api(
+    title="Assets: upload, features, similarity, search, quality",
+    router=_router,
+    # Older clients look for the same routes without the prefix.
+    prefixes=("/api/v1", ""),
+    stages=(
+        *(DINOV3, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
+        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
+    ),
+    ready_stages=(DINOV3,),
+    routes={
+        "upload_media": RouteLimits(RateLimit("assets-upload", 50), max_body=_upload_bytes, timed=False),
+        "batch_similarity": BATCH,
+        "batch_quality_check": BATCH,
+        "media_content": CONTENT,
+        "media_poster": CONTENT,
+    },
+)

@@ -1,6 +1,8 @@
-"""Mounts the authenticity API, under /api/v1."""
+"""The authenticity API: deepfake analysis of image, video and audio; under /api/v1."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Any, Final
+
+from fastapi import APIRouter
 
 from configs.settings import Settings
 from deployments.forensics.signal import SIGNAL
@@ -11,15 +13,18 @@ from deployments.forensics.voice import VOICE
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
+from deployments.serving.stage import StageRef
 from graphs.authenticity.analyze import analyze_router
 from graphs.authenticity.results import Results, results_router
 from graphs.authenticity.schemas import Detail
 from graphs.authenticity.uploads import MOST_IN_BATCH
+from graphs.web.api import Api, RateLimit, RouteLimits, StageInfos
 from graphs.web.context import Context
+from graphs.web.errors import ErrorStyle, Failure
+from graphs.web.health import usable
+from graphs.web.schemas import error_responses
 
-PREFIX = "/api/v1"
-STAGES = tuple(ref.key for ref in (FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE))
-ERRORS = {
+ERRORS: Final = {
     400: "not a file of the kind that the route takes, or no form with a file",
     401: "wrong or missing API key",
     404: "no such analysis, or it has expired",
@@ -30,24 +35,54 @@ ERRORS = {
     503: "no model that could judge is loaded, or a store is away",
     504: "the time ran out",
 }
-_FRAME = 64 * 1024
+_FRAME: Final = 64 * 1024
 
 
-def body_limits(settings: Settings) -> dict[str, int]:
-    """Return body limits that override max_body_bytes, in bytes by path."""
-    one = settings.max_analysis_bytes + _FRAME
-    sizes = {"image": one, "image/batch": MOST_IN_BATCH * one, "video": one, "audio": one}
-    return {f"{PREFIX}/analyze/{name}{end}": size for name, size in sizes.items() for end in ("", "/")}
+def _file_bytes(settings: Settings) -> int:
+    return settings.max_analysis_bytes + _FRAME
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the authenticity routes to the application."""
-    router = APIRouter(
-        prefix=PREFIX,
-        tags=["authenticity"],
-        responses={status: {"model": Detail, "description": text} for status, text in ERRORS.items()},
-    )
+def _batch_bytes(settings: Settings) -> int:
+    return MOST_IN_BATCH * _file_bytes(settings)
+
+
+def _detail(failure: Failure) -> Any:
+    return {"detail": f"Analysis failed: {failure.message}" if failure.status == 500 else failure.message}
+
+
+def _router(context: Context) -> APIRouter:
+    router = APIRouter(tags=["authenticity"], responses=error_responses(ERRORS, Detail))
     results = Results(context)
     router.include_router(analyze_router(context, results))
     router.include_router(results_router(results))
-    app.include_router(router)
+    return router
+
+
+def _health(infos: StageInfos) -> dict[str, Any]:
+    def ready(*stages: StageRef[Any, Any]) -> bool:
+        return all(usable(infos.get(stage.key, {})) for stage in stages)
+
+    detectors = {
+        "visual_detector": ready(VISUAL),
+        "forensic_analyzer": ready(SIGNAL),
+        "audio_detector": ready(SPEECH, VOICE),
+    }
+    return {"detectors": detectors}
+
+
+API: Final = Api(
+    title="Authenticity: deepfake analysis of image, video and audio",
+    router=_router,
+    prefixes=("/api/v1",),
+    stages=(FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE),
+    ready_stages=(SIGNAL,),
+    errors=ErrorStyle(_detail),
+    rate=lambda _: RateLimit("authenticity", 100),
+    routes={
+        "analyze_image": RouteLimits(RateLimit("authenticity-image", 100), max_body=_file_bytes),
+        "analyze_images": RouteLimits(RateLimit("authenticity-batch", 10), max_body=_batch_bytes),
+        "analyze_video": RouteLimits(RateLimit("authenticity-video", 10), max_body=_file_bytes),
+        "analyze_audio": RouteLimits(RateLimit("authenticity-audio", 50), max_body=_file_bytes),
+    },
+    health=_health,
+)

@@ -12,12 +12,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from deployments.analysis.identities import IDENTITIES
+from deployments.analysis.tracks import TRACKS
+from deployments.embed.clip import CLIP
+from deployments.embed.dinov3 import DINOV3
+from deployments.media.frames import FRAMES
+from deployments.people.faces import FACES
+from deployments.people.identity import IDENTITY
+from deployments.people.video_faces import VIDEO_FACES
+from deployments.shots.camera import CAMERA
+from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_parts, retrying_lost_parts
 from graphs.indexing.decode import GREY_SIDE, LONG_SIDE, Chunk, VideoDecoder
 from graphs.indexing.finalize import VERSION, analysis_version, build_shots, draft_index, store_index, store_shots
 from graphs.indexing.inference import ChunkInference, Observations
 from graphs.indexing.people import PeopleModels
 from graphs.indexing.shots import ShotBuilder, ShotModels
+from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context, task_group
 from stores.jobs import Job, Json
@@ -131,3 +142,10 @@ async def _observe(
                 await add(running.popleft())
         while running:
             await add(running.popleft())
+
+
+SHOT_STAGES: Final = (CUTS, CAMERA, DINOV3, CLIP, FACES, FRAMES)
+JOB_KINDS: Final = (
+    JobKind(KIND, index_video, (VIDEO_FACES, IDENTITY, TRACKS, IDENTITIES, *SHOT_STAGES)),
+    JobKind(SHOTS_KIND, analyze_shots, SHOT_STAGES),
+)

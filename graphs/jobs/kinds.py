@@ -1,17 +1,25 @@
-"""The kinds of durable jobs, and the function that does each."""
+"""The kinds of durable jobs: what each does and which stages it calls; how they are found."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
+from functools import cache
 
-from graphs.indexing import jobs
 from graphs.jobs.runner import JobContext
+from graphs.web.api import AnyStageRef, graph_modules
 from graphs.web.context import Context
 from stores.jobs import Json
 
-JobKind = Callable[[Context, JobContext], Awaitable[Json]]
-"""What it returns is the result of the job. ``graphs/jobs/runner.py`` says what else may come of it."""
 
-JOB_KINDS: Final[Mapping[str, JobKind]] = {
-    jobs.KIND: jobs.index_video,
-    jobs.SHOTS_KIND: jobs.analyze_shots,
-}
+@dataclass(frozen=True)
+class JobKind:
+    """A kind of job. Its function returns the result; ``graphs/jobs/runner.py`` says what else may become of a job."""
+
+    name: str
+    function: Callable[[Context, JobContext], Awaitable[Json]]
+    stages: tuple[AnyStageRef, ...]
+
+
+@cache
+def find_job_kinds() -> Mapping[str, JobKind]:
+    """Return every kind by its name; a package exports its own as ``JOB_KINDS`` from its module ``jobs``."""
+    return {kind.name: kind for module in graph_modules("jobs").values() for kind in module.JOB_KINDS}

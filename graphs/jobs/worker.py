@@ -1,4 +1,4 @@
-"""The worker: runs durable jobs, over the stores and stages that the gateway uses."""
+"""The worker: runs durable jobs, over the same stores and stages as the gateway."""
 
 from collections.abc import Coroutine
 from functools import partial
@@ -8,34 +8,42 @@ from ray import serve
 from ray.serve import Application
 
 from configs.settings import settings
-from graphs.jobs.kinds import JOB_KINDS
+from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner
-from graphs.web.gateway import GatewayArgs, open_context
+from graphs.web.gateway import CallerArgs, open_context
+
+
+class WorkerArgs(CallerArgs):
+    """``args`` of the worker application."""
+
+    def needed(self) -> list[str]:
+        """Return the key of every stage that a kind of job calls."""
+        return list(dict.fromkeys(ref.key for kind in find_job_kinds().values() for ref in kind.stages))
 
 
 class Worker:
-    """Serve's deployment class. Nobody calls it: it looks for jobs by itself, from its start to its shutdown."""
+    """Serve's deployment class. Nobody calls it: it polls for jobs from its start to its shutdown."""
 
     _open = False
 
     def __init__(self, args: dict[str, Any]) -> None:
         config = settings()
-        self._context = open_context(config, GatewayArgs.model_validate(args).handles())
-        kinds = {kind: partial(function, self._context) for kind, function in JOB_KINDS.items()}
+        self._context = open_context(config, WorkerArgs.model_validate(args).handles())
+        kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
         self._runner = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
         self._runner.start()
         self._open = True
 
     def check_health(self) -> None:
-        """Called by Serve; an exception has the replica replaced."""
+        """Raise when the replica should be replaced; Serve calls this."""
         self._runner.check_health()
 
     async def stop(self) -> None:
-        """Give back what runs and take nothing more; for whoever is about to kill this process."""
+        """Release the jobs that run and claim no more; call this before killing the process."""
         await self._runner.stop()
 
     def __del__(self) -> Coroutine[Any, Any, None] | None:
-        # Serve calls this at an orderly shutdown and awaits what it gets; Python calls it once more.
+        # Serve calls this at an orderly shutdown and awaits its result; Python calls it once more.
         if not self._open:
             return None
         self._open = False
@@ -47,6 +55,6 @@ class Worker:
 
 
 def worker(args: dict[str, Any]) -> Application:
-    """Serve's builder for the routeless worker application (``import_path: graphs.jobs.worker:worker``)."""
-    GatewayArgs.model_validate(args).needed()
+    """Build the routeless worker application for Serve (``import_path: graphs.jobs.worker:worker``)."""
+    WorkerArgs.model_validate(args)
     return serve.deployment(Worker).options(name="worker").bind(args)

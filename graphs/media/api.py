@@ -1,6 +1,8 @@
-"""Mounts the media API, under /api/v1/file and /api/v1/identities."""
+"""The media API: video streams, clips, frames, face traces, identities; under /api/v1/file and /api/v1/identities."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Any, Final
+
+from fastapi import APIRouter
 
 from deployments.analysis.identities import IDENTITIES
 from deployments.analysis.tracks import TRACKS
@@ -21,22 +23,19 @@ from graphs.media.identities import file_identities_router, identities_router
 from graphs.media.representatives import Representatives
 from graphs.media.streams import streams_router
 from graphs.media.traces import traces_router
+from graphs.web.api import Api, RateLimit
 from graphs.web.context import Context
+from graphs.web.errors import ErrorStyle, Failure
 from graphs.web.uploads.library import Library, Videos
 
-STAGES = tuple(
-    ref.key
-    for ref in (
-        *(CLIPS, FRAMES, SHARPNESS, VIDEO_FACES, IDENTITY, FACES, TRACKS, IDENTITIES),
-        *(CUTS, CAMERA, DINOV3, CLIP),
-    )
-)
+
+def _body(failure: Failure) -> Any:
+    return {"success": False, "error": failure.message, "code": failure.code}
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the media routes to the application."""
+def _router(context: Context) -> APIRouter:
     videos, representatives = Videos(context), Representatives(context)
-    router = APIRouter(prefix="/api/v1", responses=ERRORS)
+    router = APIRouter(responses=ERRORS)
     for part in (
         streams_router(context, videos),
         files_router(context, videos),
@@ -45,4 +44,18 @@ def mount(app: FastAPI, context: Context) -> None:
         identities_router(context, FaceSource(context, Library(context))),
     ):
         router.include_router(part)
-    app.include_router(router)
+    return router
+
+
+API: Final = Api(
+    title="Media: video streams, clips, frames, face traces",
+    router=_router,
+    prefixes=("/api/v1",),
+    stages=(
+        *(CLIPS, FRAMES, SHARPNESS, VIDEO_FACES, IDENTITY, FACES, TRACKS, IDENTITIES),
+        *(CUTS, CAMERA, DINOV3, CLIP),
+    ),
+    ready_stages=(CLIPS, FRAMES),
+    errors=ErrorStyle(_body, {"VALIDATION_ERROR": (400, "INVALID_INPUT")}),
+    rate=lambda _: RateLimit("media", 600),  # a player asks for many ranges
+)

@@ -7,8 +7,8 @@ from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
 from graphs.indexing.jobs import KIND, submit_index
-from graphs.jobs import routes as jobs
-from graphs.jobs.routes import JobAnswer
+from graphs.jobs import api as jobs
+from graphs.jobs.api import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
 from graphs.web.context import Context
 from graphs.web.schemas import BINARY, AssetId, FileUuid, Responses

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from graphs.jobs.routes import JobAnswer
+from graphs.jobs.api import JobAnswer
 from graphs.web.schemas import AssetId, example
 
 FILE: Final = "aeed71342a899fe4b4c57b7d41bcb692"

@@ -1,6 +1,8 @@
-"""Mounts the photo API, under /v1."""
+"""The photo API: quality, emotion, embedding, clusters, reviews; under /v1."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Final
+
+from fastapi import APIRouter
 
 from configs.settings import Settings
 from deployments.analysis.clusters import CLUSTERS
@@ -14,13 +16,14 @@ from deployments.quality.nima import NIMA
 from graphs.photos.analysis import add_analyze_routes
 from graphs.photos.cluster import add_cluster_route
 from graphs.photos.describe import add_describe_route
+from graphs.photos.errors import STYLE
 from graphs.photos.schemas import PhotoError
+from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.bodies import large_body_route
 from graphs.web.context import Context
+from graphs.web.schemas import error_responses
 
-PREFIX = "/v1"
-STAGES = tuple(ref.key for ref in (BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE))
-ERRORS = {
+ERRORS: Final = {
     401: "wrong or missing API key: unauthorized",
     404: "unknown asset: asset_not_found",
     413: "picture or request over the limits: image_too_large",
@@ -31,34 +34,40 @@ ERRORS = {
     503: "a model, a provider or a store is not ready: model_not_ready; Retry-After says when to come back",
     504: "deadline_exceeded",
 }
-_FRAME = 64 * 1024
-_BATCH_FILES = 4
-_CLUSTER_BYTES = 64 * 2**20
+_FRAME: Final = 64 * 1024
+_BATCH_FILES: Final = 4
+"""A batch may hold as much as four of the largest pictures, or twenty telephone photos."""
+_CLUSTER_BYTES: Final = 64 * 2**20
+"""5,000 embeddings of 512 numbers are 50 MB of text."""
 
 
-def body_limits(settings: Settings) -> dict[str, int]:
-    """Bytes that the body of a route may have, where that is more than of any route.
-
-    A picture comes as base64. A batch may hold as much as four of the largest pictures, or twenty telephone photos;
-    5,000 embeddings of 512 numbers are 50 MB of text.
-    """
-    picture = -(-settings.max_image_size_bytes // 3) * 4
-    return {
-        f"{PREFIX}/analyze": picture + _FRAME,
-        f"{PREFIX}/analyze/batch": _BATCH_FILES * picture + _FRAME,
-        f"{PREFIX}/cluster": _CLUSTER_BYTES,
-    }
+def _base64_bytes(settings: Settings) -> int:
+    return -(-settings.max_image_size_bytes // 3) * 4
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the photo routes to the application."""
+def _router(context: Context) -> APIRouter:
     router = APIRouter(
-        prefix=PREFIX,
+        prefix="/v1",
         tags=["photos"],
         route_class=large_body_route(),
-        responses={status: {"model": PhotoError, "description": text} for status, text in ERRORS.items()},
+        responses=error_responses(ERRORS, PhotoError),
     )
     add_analyze_routes(router, context)
     add_cluster_route(router, context)
     add_describe_route(router, context)
-    app.include_router(router)
+    return router
+
+
+API: Final = Api(
+    title="Photos: quality, emotion, embedding, clusters, reviews",
+    router=_router,
+    stages=(BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE),
+    ready_stages=(BLUR,),
+    errors=STYLE,
+    rate=lambda settings: RateLimit("photos", settings.rate_limit_per_minute, settings.rate_limit_burst),
+    routes={
+        "analyze": RouteLimits(max_body=lambda settings: _base64_bytes(settings) + _FRAME),
+        "analyze_batch": RouteLimits(max_body=lambda settings: _BATCH_FILES * _base64_bytes(settings) + _FRAME),
+        "cluster": RouteLimits(max_body=lambda _: _CLUSTER_BYTES),
+    },
+)

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from graphs.web.errors import ErrorStyle, Failure
 from vision import errors
 from vision.errors import StageError
 
@@ -41,3 +42,11 @@ def code_of(error: StageError) -> tuple[int, str]:
         if kind in CODES:
             return CODES[kind]
     return error.status, error.code.lower()
+
+
+def _body(failure: Failure) -> Any:
+    body = {"error": failure.code.lower(), "message": failure.message}
+    return body if failure.details is None else {**body, "detail": failure.details}
+
+
+STYLE: Final = ErrorStyle(_body, {kind.code: code for kind, code in CODES.items()})

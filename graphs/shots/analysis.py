@@ -11,7 +11,7 @@ from deployments.serving.handle import request_deadline
 from graphs.indexing.finalize import analysis_version
 from graphs.indexing.jobs import submit_shots
 from graphs.indexing.shots import ShotModels
-from graphs.jobs import routes as jobs
+from graphs.jobs import api as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.schemas import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
 from graphs.shots.sheets import sheet_url

@@ -1,6 +1,8 @@
-"""Mounts the shot routes, a part of the asset API: under /api/v1 and without that prefix."""
+"""The shot routes, a part of the asset API: under /api/v1 and without that prefix."""
 
-from fastapi import APIRouter, FastAPI
+from typing import Final
+
+from fastapi import APIRouter
 
 from deployments.embed.clip import CLIP
 from deployments.embed.dinov3 import DINOV3
@@ -9,18 +11,18 @@ from deployments.media.frames import FRAMES
 from deployments.people.faces import FACES
 from deployments.shots.cuts import CUTS
 from graphs.shots.analysis import analysis_router
-from graphs.shots.library import library_router
+from graphs.shots.library import MAX_BODY, library_router
 from graphs.shots.ranking import CatalogueCache
 from graphs.shots.sheets import sheets_router
 from graphs.shots.suggestions import suggestions_router
 from graphs.shots.texts import TextEncoders
 from graphs.shots.thumbnails import thumbnails_router
+from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
-from graphs.web.schemas import ErrorBody
+from graphs.web.schemas import error_responses
 from graphs.web.uploads.library import Videos
 
-STAGES = tuple(ref.key for ref in (SENTENCE, CLIP, FRAMES, CUTS, DINOV3, FACES))
-ERRORS = {
+ERRORS: Final = {
     400: "the request is not what the route takes, or the asset is no video",
     404: "unknown asset or shot id",
     409: "the shots are not known yet, or their analysis was cancelled",
@@ -31,10 +33,9 @@ ERRORS = {
 }
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the shot routes to the application."""
+def _router(context: Context) -> APIRouter:
     videos, encoders = Videos(context), TextEncoders(context)
-    router = APIRouter(responses={status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()})
+    router = APIRouter(responses=error_responses(ERRORS))
     for part in (
         analysis_router(context, videos),
         sheets_router(context, videos),
@@ -43,6 +44,18 @@ def mount(app: FastAPI, context: Context) -> None:
         thumbnails_router(context, videos),
     ):
         router.include_router(part)
-    app.include_router(router, prefix="/api/v1")
-    # The same routes where older clients look for them; documented once.
-    app.include_router(router, include_in_schema=False)
+    return router
+
+
+API: Final = Api(
+    title="Shots: storing, suggesting and browsing shots of videos",
+    router=_router,
+    # As the asset API has them.
+    prefixes=("/api/v1", ""),
+    stages=(SENTENCE, CLIP, FRAMES, CUTS, DINOV3, FACES),
+    ready_stages=(FRAMES,),
+    routes={
+        "shot_thumbnail": RouteLimits(RateLimit("shots-thumbnails", 600)),  # a page of the library shows many
+        "store_shot_data": RouteLimits(max_body=lambda _: MAX_BODY),
+    },
+)

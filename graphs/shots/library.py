@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from configs.settings import Settings
 from graphs.shots.errors import ShotNotFound
 from graphs.shots.merging import merge_shots
 from graphs.shots.schemas import (
@@ -31,11 +30,6 @@ MAX_BODY: Final = 16 * 2**20
 """Bytes: 1000 shots with their features as text are about 9 MB, descriptions come on top."""
 LAST_PAGE: Final = 1_000_000
 TagList = Annotated[str | None, Query(max_length=2000, description="all of these, separated by commas")]
-
-
-def body_limits(_: Settings) -> dict[str, int]:
-    """Return body limits that override max_body_bytes, in bytes by path."""
-    return dict.fromkeys(("/api/v1/store-shot-data", "/store-shot-data"), MAX_BODY)
 
 
 def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> APIRouter:

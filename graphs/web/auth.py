@@ -1,4 +1,4 @@
-"""Keys: who may call, before anything of a request is read."""
+"""API keys: who may call, decided before anything of a request is read."""
 
 import hashlib
 import hmac
@@ -8,25 +8,25 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.settings import Settings
-from graphs.web.contracts import Contracts
+from graphs.web.api import Contracts
 from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
 
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 CLIENT: Final = "visiongraph.client"
-"""Name in the scope of what tells clients with keys apart: a digest, never the key."""
+"""Key in the scope under which the client stands: a digest of its API key, never the key."""
 SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
 }
-"""How a key is sent, in the words of OpenAPI; either will do."""
-REFUSED: Final = Failure(
+"""OpenAPI's description of how a key is sent; either way will do."""
+UNAUTHORIZED: Final = Failure(
     401, "UNAUTHORIZED", "A valid API key is needed, as the header X-API-Key or as Authorization: Bearer."
 )
 
 
 class KeyCheck:
-    """ASGI middleware: ``X-API-Key`` or ``Authorization: Bearer`` must have one of the keys of the settings."""
+    """ASGI middleware that lets a request pass whose ``X-API-Key`` or ``Authorization: Bearer`` has one of the keys."""
 
     def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts) -> None:
         self._app = app
@@ -37,8 +37,8 @@ class KeyCheck:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             client = self._client(scope)
             if client is None:
-                style = self._contracts.errors(scope["path"])
-                await style.response(REFUSED, {"www-authenticate": "Bearer"})(scope, receive, send)
+                style = self._contracts.errors(scope)
+                await style.response(UNAUTHORIZED, {"www-authenticate": "Bearer"})(scope, receive, send)
                 return
             scope[CLIENT] = client
         await self._app(scope, receive, send)
@@ -51,18 +51,18 @@ class KeyCheck:
                 given = _digest(value[7:].strip())
             else:
                 continue
-            # Digests have one length, and all are compared: the time tells nothing about any key.
+            # Digests have one length, and all are compared: the time it takes says nothing about any key.
             if sum(hmac.compare_digest(given, key) for key in self._keys):
                 return given.hex()
         return None
 
 
 def document_keys(app: FastAPI) -> None:
-    """Have the OpenAPI document say where a key is needed, so that /docs asks for one."""
-    without = app.openapi
+    """Make the OpenAPI document say where a key is needed, so that /docs asks for one."""
+    openapi = app.openapi
 
     def with_keys() -> dict[str, Any]:
-        document = without()
+        document = openapi()
         document.setdefault("components", {}).setdefault("securitySchemes", {}).update(SCHEMES)
         document["security"] = [{name: []} for name in SCHEMES]
         for path in OPEN_PATHS & document["paths"].keys():

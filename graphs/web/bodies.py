@@ -40,7 +40,7 @@ class _LargeRequest(Request):
 def large_body_route() -> type[APIRoute]:
     """Return a route class whose routes together hold at most ``LARGE_AT_ONCE`` bodies over 1 MiB; others wait unread.
 
-    A route raises DeadlineExceeded when its body has not arrived by the end of the request's time.
+    Such a route raises DeadlineExceeded when its body has not arrived by the end of the request's time.
     """
     admission = asyncio.Semaphore(LARGE_AT_ONCE)
 

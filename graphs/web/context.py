@@ -1,4 +1,4 @@
-"""What every graph is built with: settings, stores and stage handles. No globals, so tests build their own."""
+"""What every graph works with: settings, stores and stage handles without globals, task groups, a request's clock."""
 
 import asyncio
 import time

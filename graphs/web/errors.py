@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from stores.errors import StoreError
 from vision.errors import StageError
@@ -116,8 +117,8 @@ def failure_of(error: Exception) -> Failure:
     return Failure(500, "PROCESSING_FAILED", "The service failed on this request; its log has the cause.")
 
 
-def install_error_handlers(app: FastAPI, style_of: Callable[[str], ErrorStyle] = lambda _: CODED) -> None:
-    """Register a handler for every family of errors that can leave a route; ``style_of`` maps a path to its style."""
+def install_error_handlers(app: FastAPI, style_of: Callable[[Scope], ErrorStyle] = lambda _: CODED) -> None:
+    """Register a handler for every family of errors that can leave a route; ``style_of`` maps a request to a style."""
 
     async def answer(request: Request, error: Exception) -> Response:
         failure = failure_of(error)
@@ -127,7 +128,7 @@ def install_error_handlers(app: FastAPI, style_of: Callable[[str], ErrorStyle] =
             route = f"{request.method} {request.url.path}"
             failure = replace(failure, message=f"There is no route {route}; /docs lists them.")
         headers = error.headers if isinstance(error, HTTPException) else None
-        return style_of(request.url.path).response(failure, headers)
+        return style_of(request.scope).response(failure, headers)
 
     async def on_bug(request: Request, error: Exception) -> Response:
         logger.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)

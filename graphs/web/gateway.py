@@ -1,13 +1,14 @@
 """The ingress: one FastAPI application over all graphs, built inside the replica."""
 
 import gc
-import logging
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
@@ -15,10 +16,9 @@ from ray.serve import Application
 from configs.settings import Settings, settings
 from deployments.serving.catalog import CallLimits, remote_handle
 from deployments.serving.handle import AnyHandle
-from graphs.web.apis import APIS
+from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.context import Context
-from graphs.web.contracts import Contracts
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
 from graphs.web.health import health_router
@@ -26,17 +26,14 @@ from graphs.web.limits import RequestLimits
 from graphs.web.rates import RateLimits
 from stores.open import Stores
 
-logger = logging.getLogger("ray.serve")
-
 DESCRIPTION = "Vision APIs over one graph of Ray Serve deployments: upload an asset once, then work on its id."
 
 
-class GatewayArgs(BaseModel):
-    """``args`` of the gateway application."""
+class CallerArgs(BaseModel, ABC):
+    """``args`` of an application that calls stages: the gateway, or the worker of durable jobs."""
 
     model_config = ConfigDict(extra="forbid")
 
-    apis: list[str] = Field(default_factory=lambda: list(APIS), description="which APIs this gateway serves")
     stages: dict[str, str] = Field(
         default_factory=dict,
         description="stage key → application.deployment, where that is not room.name",
@@ -46,21 +43,32 @@ class GatewayArgs(BaseModel):
     )
     calls: CallLimits = Field(default_factory=CallLimits, description="how many items and calls go to a stage at once")
 
+    @abstractmethod
     def needed(self) -> list[str]:
-        """Keys of every stage that the APIs call."""
-        unknown = sorted(set(self.apis) - set(APIS))
-        if unknown:
-            raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(APIS)}")
-        return list(dict.fromkeys(key for name in self.apis for key in APIS[name].stages))
+        """Return the key of every stage that is called."""
 
     def handles(self) -> dict[str, AnyHandle]:
-        """A handle to each of them, found by name at its first call."""
+        """Return a handle to each of them, found by name at its first call."""
         return {
             key: remote_handle(key, self.stages, self.calls, on_demand=key in self.on_demand) for key in self.needed()
         }
 
 
-def open_context(config: Settings, stages: dict[str, Any]) -> Context:
+class GatewayArgs(CallerArgs):
+    """``args`` of the gateway application."""
+
+    apis: list[str] = Field(default_factory=lambda: list(find_apis()), description="which APIs this gateway serves")
+
+    def needed(self) -> list[str]:
+        """Return the key of every stage that the APIs call. Raises ValueError for an API that does not exist."""
+        apis = find_apis()
+        unknown = sorted(set(self.apis) - set(apis))
+        if unknown:
+            raise ValueError(f"no such API: {', '.join(unknown)}; there are {', '.join(apis)}")
+        return list(dict.fromkeys(key for name in self.apis for key in apis[name].stage_keys))
+
+
+def open_context(config: Settings, stages: Mapping[str, AnyHandle]) -> Context:
     """Return a context with the stores of the settings and the given stage handles.
 
     Raises ValueError for a malformed store URL, StoreError for an embedded store that cannot be opened.
@@ -71,8 +79,8 @@ def open_context(config: Settings, stages: dict[str, Any]) -> Context:
     return context
 
 
-def build_app(context: Context, apis: list[str]) -> FastAPI:
-    """The whole HTTP application over a context; needs no Ray."""
+def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
+    """Build the whole HTTP application over a context; needs no Ray."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -80,22 +88,32 @@ def build_app(context: Context, apis: list[str]) -> FastAPI:
         await context.close()
 
     app = FastAPI(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
-    app.include_router(health_router(context))
-    for name in apis:
-        APIS[name].mount(app, context)
-    contracts = Contracts(APIS[name].contract for name in apis)
+    served = [find_apis()[name] for name in apis]
+    app.include_router(health_router(context, served))
+    contracts = mount(app, context, served)
     install_error_handlers(app, contracts.errors)
-    _add_fences(app, context, contracts, apis)
+    _add_fences(app, context, contracts)
     return app
 
 
-def _add_fences(app: FastAPI, context: Context, contracts: Contracts, apis: list[str]) -> None:
-    """What a request passes before any route sees it; the last one added is the first one met."""
+def mount(app: FastAPI, context: Context, apis: Iterable[Api]) -> Contracts:
+    """Add the routes of these APIs to an application, and return the contracts of all paths."""
+    contracts = Contracts(context.settings)
+    for api in apis:
+        router = api.router(context)
+        for prefix in api.prefixes:
+            first = len(app.routes)
+            app.include_router(router, prefix=prefix, include_in_schema=prefix == api.prefixes[0])
+            contracts.add(api, prefix, iter_route_contexts(app.routes[first:]))
+    return contracts
+
+
+def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
+    """Add what a request passes before any route sees it; the last one added is the first one met."""
     config = context.settings
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
-    body_limits = {path: size for name in apis for path, size in APIS[name].body_limits(config).items()}
-    app.add_middleware(RequestLimits, settings=config, contracts=contracts, body_limits=body_limits)
+    app.add_middleware(RequestLimits, settings=config, contracts=contracts)
     if config.api_keys:
         app.add_middleware(KeyCheck, settings=config, contracts=contracts)
         document_keys(app)
@@ -116,6 +134,6 @@ class Gateway:
 
 
 def gateway(args: dict[str, Any]) -> Application:
-    """Serve's builder for the ingress application (``import_path: graphs.web.gateway:gateway``)."""
+    """Build the ingress application for Serve (``import_path: graphs.web.gateway:gateway``)."""
     GatewayArgs.model_validate(args).needed()
     return serve.deployment(serve.ingress(None)(Gateway)).options(name="gateway").bind(args)

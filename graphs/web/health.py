@@ -1,24 +1,25 @@
-"""Health of the whole service: one body that the clients of every API can read."""
+"""Health of the whole service, in one body that the clients of every API can read, and whether it is ready."""
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Final, Literal, Protocol
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from deployments.embed.dinov3 import DINOV3
+from graphs.web.api import Api
 from graphs.web.context import Clock, Context, Timer
 from stores.errors import StoreError
 from vision.errors import StageError
 
-PATIENCE_S = 5.0
-ALIASES = ("/api/v1/health", "/v1/health")
-HEALTH_PATHS = frozenset({"/health", *ALIASES, "/livez", "/readyz"})
-"""Answered without a key, and however much there is to do."""
+ANSWER_WITHIN_S: Final = 5.0
+HEALTH_PATHS: Final = frozenset({"/health", "/api/v1/health", "/v1/health", "/livez", "/readyz"})
+"""Answered without a key, and whatever the load."""
 
 
 class Gpu(BaseModel):
@@ -56,14 +57,6 @@ class StageState(BaseModel):
     error: str | None
 
 
-class Detectors(BaseModel):
-    """Whether the models of the authenticity API are loaded, or would be by the first request."""
-
-    visual_detector: bool
-    forensic_analyzer: bool
-    audio_detector: bool
-
-
 class ServiceHealth(BaseModel):
     """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not."""
 
@@ -90,15 +83,18 @@ class Health(ServiceHealth):
 class ApiHealth(ServiceHealth):
     """As the asset and authenticity APIs have it under /api/v1: ``ok`` is ``healthy`` where the latter is served."""
 
-    models_loaded: Detectors | None
+    models_loaded: dict[str, bool] | None
+
+
+NO_GPU: Final = Gpu(available=False, device_name=None, memory_total=None, memory_used=None, memory_free=None)
 
 
 async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """What stages say of themselves; one that does not answer in time is not loaded, with that as its error."""
+    """Return what stages say about themselves; for one that does not answer in time, that is its error."""
 
     async def ask(key: str) -> dict[str, Any]:
         try:
-            return await context.stages[key].info(PATIENCE_S)
+            return await context.stages[key].info(ANSWER_WITHIN_S)
         except StageError as error:
             # Health tells what is wrong rather than failing with it; the class is enough, its text may be internal.
             return {"stage": key, "loaded": False, "error": f"no answer ({type(error.__cause__ or error).__name__})"}
@@ -107,57 +103,48 @@ async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> di
     return dict(zip(keys, await asyncio.gather(*(ask(key) for key in keys)), strict=True))
 
 
-async def answers(store: Any) -> bool:
-    """Whether a store's ping comes back in time."""
+def usable(info: Mapping[str, Any]) -> bool:
+    """Whether a stage is loaded, or will be by its first request."""
+    return bool(info.get("loaded") or info.get("on_demand"))
+
+
+class _Store(Protocol):
+    async def ping(self) -> bool | None: ...
+
+
+async def _answers(store: _Store) -> bool:
     try:
         # The cache, which nothing depends on, answers with a bool; the others raise.
-        return await asyncio.wait_for(store.ping(), PATIENCE_S) is not False
+        return await asyncio.wait_for(store.ping(), ANSWER_WITHIN_S) is not False
     except (StoreError, TimeoutError):
         return False
 
 
-def _detectors(infos: Mapping[str, dict[str, Any]]) -> Detectors | None:
-    def ready(*keys: str) -> bool:
-        return all(infos[key].get("loaded") or infos[key].get("on_demand") for key in keys)
-
-    if "forensics/visual" not in infos:
-        return None
-    return Detectors(
-        visual_detector=ready("forensics/visual"),
-        forensic_analyzer=ready("forensics/signal"),
-        audio_detector=ready("forensics/speech", "forensics/voice"),
-    )
-
-
-def health_router(context: Context) -> APIRouter:
-    """/health for people and clients, /livez and /readyz for schedulers."""
+def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
+    """Serve /health for people and clients, /livez and /readyz for schedulers, for a gateway with these APIs."""
     router = APIRouter(tags=["service"])
+    ready_keys = list(dict.fromkeys(ref.key for api in served for ref in api.ready_stages))
 
-    async def state(clock: Clock) -> tuple[ServiceHealth, dict[str, dict[str, Any]]]:
+    async def state(clock: Clock) -> tuple[ServiceHealth, dict[str, Any]]:
         infos, documents, objects, cache = await asyncio.gather(
-            stage_infos(context), answers(context.documents), answers(context.objects), answers(context.cache)
+            stage_infos(context), _answers(context.documents), _answers(context.objects), _answers(context.cache)
         )
-        embed = infos.get("embed/dinov3", {})
-        everything = documents and objects and (cache or context.cache.type == "none")
-        muzzle = infos.get("muzzle/ensemble", {})
-        loaded = all(info.get("loaded") or info.get("on_demand") for info in infos.values())
-        loaded = loaded and not muzzle.get("missing")
-        found = ServiceHealth(
-            status="unhealthy" if not (documents and objects) else "ok" if everything and loaded else "degraded",
+        embed = infos.get(DINOV3.key, {})
+        own: dict[str, Any] = {}
+        for api in served:
+            own |= api.health(infos)
+        complete = (
+            (cache or context.cache.type == "none")
+            and all(usable(info) for info in infos.values())
+            and not own.get("missing_models")
+        )
+        health = ServiceHealth(
+            status="unhealthy" if not (documents and objects) else "ok" if complete else "degraded",
             timestamp=datetime.now(UTC),
             version=version("visiongraph"),
             environment=context.settings.environment,
             uptime_seconds=round(time.monotonic() - context.started_at, 1),
-            gpu=Gpu.model_validate(
-                embed.get("gpu")
-                or {
-                    "available": False,
-                    "device_name": None,
-                    "memory_total": None,
-                    "memory_used": None,
-                    "memory_free": None,
-                }
-            ),
+            gpu=Gpu.model_validate(embed.get("gpu") or NO_GPU),
             model=ModelState(
                 loaded=bool(embed.get("loaded")), name=embed.get("model_version"), device=embed.get("device")
             ),
@@ -176,21 +163,20 @@ def health_router(context: Context) -> APIRouter:
             ],
             processing_time=clock.seconds,
         )
-        return found, infos
+        return health, own
 
     async def health(clock: Timer) -> Health:
         """State of the models, the stores and the device."""
-        found, infos = await state(clock)
-        loaded = infos.get("muzzle/ensemble", {}).get("models_loaded", [])
-        return Health(**dict(found), models_loaded=loaded)
+        service, own = await state(clock)
+        return Health(**dict(service), models_loaded=own.get("muzzle_models", []))
 
     async def api_health(clock: Timer) -> ApiHealth:
         """State of the models, the stores and the device."""
-        found, infos = await state(clock)
-        detectors = _detectors(infos)
-        if found.status == "ok" and detectors is not None:
-            found = found.model_copy(update={"status": "healthy"})
-        return ApiHealth(**dict(found), models_loaded=detectors)
+        service, own = await state(clock)
+        detectors = own.get("detectors")
+        if service.status == "ok" and detectors is not None:
+            service = service.model_copy(update={"status": "healthy"})
+        return ApiHealth(**dict(service), models_loaded=detectors)
 
     for path in ("/health", "/v1/health"):
         router.add_api_route(path, health, methods=["GET"], include_in_schema=path == "/health")
@@ -203,19 +189,12 @@ def health_router(context: Context) -> APIRouter:
 
     @router.get("/readyz", response_class=JSONResponse)
     async def readyz() -> Response:
-        """200 when requests can be served: documents and objects answer and the embedding model is loaded."""
+        """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded."""
         documents, objects, infos = await asyncio.gather(
-            answers(context.documents), answers(context.objects), stage_infos(context, ["embed/dinov3"])
+            _answers(context.documents), _answers(context.objects), stage_infos(context, ready_keys)
         )
-        waiting = [
-            name
-            for name, ready in [
-                ("documents", documents),
-                ("objects", objects),
-                ("embed/dinov3", bool(infos.get("embed/dinov3", {}).get("loaded"))),
-            ]
-            if not ready
-        ]
+        ready = {"documents": documents, "objects": objects} | {key: usable(info) for key, info in infos.items()}
+        waiting = [name for name, is_ready in ready.items() if not is_ready]
         if waiting:
             return JSONResponse({"status": "waiting", "for": waiting}, status_code=503, headers={"retry-after": "2"})
         return JSONResponse({"status": "ready"})

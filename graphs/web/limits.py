@@ -1,7 +1,7 @@
 """Limits of every request, before any route sees it: a cap on requests at once, a body cap, a deadline."""
 
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -9,30 +9,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import Settings
 from deployments.serving.handle import request_deadline
-from graphs.web.contracts import Contracts
+from graphs.web.api import Contracts
 from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
-
-UPLOAD_ROUTES = ("/upload-media",)
 
 
 class RequestLimits:
     """ASGI middleware. Serve and its proxy have no body limit, so the cap is here, while the body is read."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts, body_limits: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts) -> None:
         self._app = app
         self._settings = settings
         self._contracts = contracts
-        self._body_limits = body_limits
         self._active = 0
-        self._upload_limit = 65536 + max(settings.max_image_bytes, settings.max_video_bytes, settings.max_audio_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if self._active >= self._settings.max_requests_at_once and scope["path"] not in HEALTH_PATHS:
-            message = f"This gateway has {self._active} requests at hand; try again in a moment."
+            message = f"This gateway is working on {self._active} requests; try again in a moment."
             await self._refuse(Failure(429, "OVERLOADED", message), scope, receive, send)
             return
         self._active += 1
@@ -42,14 +38,14 @@ class RequestLimits:
             self._active -= 1
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        uploads = scope["path"].endswith(UPLOAD_ROUTES)
-        limit = self._upload_limit if uploads else self._body_limits.get(scope["path"], self._settings.max_body_bytes)
+        contract = self._contracts.of(scope)
+        limit = contract.max_body
         length = _content_length(scope)
         if length > limit:
             await self._refuse(Failure(413, "FILE_TOO_LARGE", _too_large(scope, length, limit)), scope, receive, send)
             return
-        # An upload takes as long as its sender's line needs; what is done with it is counted from then.
-        request_deadline.set(None if uploads else time.time() + self._settings.request_timeout_s)
+        # An upload takes as long as its sender's line needs; its time begins when it has arrived.
+        request_deadline.set(time.time() + self._settings.request_timeout_s if contract.timed else None)
         seen = 0
 
         async def capped() -> Message:
@@ -65,11 +61,11 @@ class RequestLimits:
         await self._app(scope, capped, send)
 
     async def _refuse(self, failure: Failure, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._contracts.errors(scope["path"]).response(failure)(scope, receive, send)
+        await self._contracts.errors(scope).response(failure)(scope, receive, send)
 
 
 def file_too_large(limit: int) -> str:
-    """The words of a 413 for a file: the limit in bytes, told in MB of 2**20 bytes, and what to do."""
+    """Return the message of a 413 for a file over a limit in bytes: that limit in MB of 2**20 bytes, and what to do."""
     most = f"{limit // 2**20}MB" if limit >= 2**20 else f"{limit:,} bytes"
     return f"File too large. Maximum size: {most}. Send a smaller or more strongly compressed file."
 

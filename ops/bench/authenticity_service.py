@@ -19,7 +19,7 @@ import psutil
 from deployments.serving.catalog import find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.runner import StageRunner
-from graphs.authenticity.api import STAGES
+from graphs.authenticity.api import API
 from graphs.web.gateway import build_app, open_context
 from ops.bench import altered
 from ops.bench.report import table
@@ -76,7 +76,7 @@ async def serving() -> AsyncIterator[Service]:
         os.environ |= {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false"}
         settings.cache_clear()
         handles: dict[str, AnyHandle] = {}
-        for key in STAGES:
+        for key in API.stage_keys:
             runner = StageRunner(find_stage(key), busy)  # type: ignore[arg-type]
             await runner.configure({})
 

@@ -55,11 +55,11 @@ async def served(home: Path) -> AsyncIterator[httpx.AsyncClient]:
     os.environ |= {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false", "VISION_CACHE_URL": ""}
     from configs.settings import settings
     from deployments.serving.catalog import find_stage, local_handle
-    from graphs.web.apis import APIS
+    from graphs.web.api import find_apis
     from graphs.web.gateway import build_app, open_context
 
     settings.cache_clear()
-    needed = dict.fromkeys((*APIS["assets"].stages, *APIS["shots"].stages))
+    needed = dict.fromkeys(key for name in ("assets", "shots") for key in find_apis()[name].stage_keys)
     handles: dict[str, Any] = {key: _Absent() for key in needed} | {
         key: await local_handle(find_stage(key)) for key in STAGES
     }

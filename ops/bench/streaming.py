@@ -33,7 +33,7 @@ from configs.settings import Settings, settings
 from deployments.media.frames import Config as FramesConfig
 from deployments.media.frames import FrameRequest, Frames
 from deployments.serving.catalog import find_stage, local_handle
-from graphs.web.apis import APIS
+from graphs.web.api import find_apis
 from graphs.web.gateway import build_app, open_context
 from ops.bench.load import running
 from ops.bench.report import made_by, publish
@@ -328,7 +328,7 @@ async def _put(config: Settings, path: Path, asset: Asset, *, indexed: bool) -> 
 async def serve(port: int) -> None:
     """Serve the media API and its stages in this process, without Ray, until SIGINT."""
     clips, frames = [await local_handle(find_stage(key)) for key in SERVED]
-    handles = dict.fromkeys(APIS["media"].stages, clips) | {"media/frames": frames}
+    handles = dict.fromkeys(find_apis()["media"].stage_keys, clips) | {"media/frames": frames}
     app = build_app(open_context(settings(), handles), ["media"])
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
     await uvicorn.Server(config).serve()

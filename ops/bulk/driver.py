@@ -17,7 +17,7 @@ from deployments.serving.catalog import AnyStage, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.indexing.people import PeopleModels
 from graphs.indexing.shots import ShotModels
-from graphs.jobs.run import JobContext, JobRun, LeaseLost, Timing
+from graphs.jobs.runner import JobContext, JobRun, LeaseLost, Timing
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
 from ops.bulk.plan import Options, Plan, make_plan, stage_configs

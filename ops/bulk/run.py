@@ -19,7 +19,7 @@ from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_p
 from graphs.indexing.finalize import ASSIGNED, LINKED
 from graphs.indexing.inference import MAX_FAILED
 from graphs.indexing.jobs import submit_index
-from graphs.jobs.run import JobContext, JobRun, Timing
+from graphs.jobs.runner import JobContext, JobRun, Timing
 from graphs.web.context import Context
 from ops.bulk.report import FileReport, Report, State
 from ops.bulk.sources import Ingest, Item

@@ -31,7 +31,7 @@ class App:
     name: str
     import_path: str = ""
     args: Any = None
-    """RoomArgs or GatewayArgs; None where they are invalid or the builder is not one of this project."""
+    """RoomArgs, GatewayArgs or WorkerArgs; None where they are invalid or the builder is not one of this project."""
     hosts: dict[str, list[str]] | None = None
     """Deployment name → stages that run in it; None where that is not known."""
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -102,9 +102,10 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
             _check_names(app.args, report.at("args"))
         elif path in (GATEWAY, WORKER):
             # Here, because a graph that does not import must leave the rest of the check alive.
+            from graphs.jobs.worker import WorkerArgs
             from graphs.web.gateway import GatewayArgs
 
-            app.args = GatewayArgs.model_validate(args)
+            app.args = (GatewayArgs if path == GATEWAY else WorkerArgs).model_validate(args)
             app.hosts = {path.rpartition(":")[2]: []}
     except ValidationError as error:
         report.at("args").add_invalid(error, args)

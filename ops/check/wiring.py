@@ -87,19 +87,20 @@ def _check_addresses(
         app, deployment = address_of(key, named)
         address, found = f"{app}.{deployment}", places.get(key, ())
         if key not in code.stages and key not in code.broken:
-            report.add(f"its APIs call {key}, which does not exist", f"add deployments/{key}.py")
+            report.add(f"it calls {key}, which does not exist", f"add deployments/{key}.py")
         elif found and address not in found and app not in unclear:
             what = f"{key} is looked for at {address}; it runs in {' and in '.join(found)}"
             report.at("args", "stages").add(what, f"write `{key}: {found[0]}`")
     for key in sorted(named.keys() - set(needed)):
-        report.at("args", "stages").add(f"none of its APIs calls {key}", "remove the line")
+        report.at("args", "stages").add(f"nothing in this application calls {key}", "remove the line")
 
 
 def _unserved(served: set[str]) -> set[str]:
     """Stages that only APIs need which no gateway of the file serves."""
     if not served:
         return set()
-    from graphs.web.apis import APIS
+    from graphs.web.api import find_apis
 
-    used = {key for name in served for key in APIS[name].stages}
-    return {key for api in APIS.values() for key in api.stages} - used
+    apis = find_apis()
+    used = {key for name in served for key in apis[name].stage_keys}
+    return {key for api in apis.values() for key in api.stage_keys} - used

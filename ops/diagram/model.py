@@ -15,8 +15,8 @@ import graphs
 from configs.settings import Settings
 from deployments.serving.catalog import RoomArgs, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
-from graphs.jobs.kinds import JOB_KINDS
-from graphs.web.apis import APIS
+from graphs.jobs.kinds import find_job_kinds
+from graphs.web.api import find_apis
 from graphs.web.context import Context
 from graphs.web.gateway import GatewayArgs
 from ops.check.serving import GATEWAY, ROOM
@@ -163,19 +163,19 @@ def _api(name: str) -> Api:
     async def nothing(*_: Any) -> Any:
         raise NotImplementedError
 
-    api = APIS[name]
+    api = find_apis()[name]
     absent = cast(Any, _Absent())
-    handles: dict[str, AnyHandle] = {key: StageHandle(key, nothing, nothing) for key in api.stages}
+    handles: dict[str, AnyHandle] = {key: StageHandle(key, nothing, nothing) for key in api.stage_keys}
     app = FastAPI()
-    api.mount(app, Context(Settings.model_construct(), handles, absent, absent))
+    app.include_router(api.router(Context(Settings.model_construct(), handles, absent, absent)))
     routes = sum(len(methods) for methods in app.openapi()["paths"].values())
-    return Api(name, api.title, routes, api.stages)
+    return Api(name, api.title, routes, api.stage_keys)
 
 
 def _room(raw: Mapping[str, Any], apis: tuple[Api, ...]) -> Room:
     lines = {line["name"]: line for line in raw["deployments"]}
     if raw["import_path"] == WORKER:
-        worker = replace(_process("worker", [], lines["worker"], apis), jobs=tuple(JOB_KINDS))
+        worker = replace(_process("worker", [], lines["worker"], apis), jobs=tuple(find_job_kinds()))
         return Room(raw["name"], (worker,))
     args = RoomArgs.model_validate(raw["args"])
     options = args.options()

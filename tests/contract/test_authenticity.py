@@ -1,14 +1,12 @@
 """What OpenAPI says of the authenticity API, against ``authenticity-api.md``, and its limits."""
 
-import re
+import asyncio
 from typing import Any
 
 import pytest
 
-from configs.settings import Settings
-from graphs.authenticity.api import body_limits
-from graphs.web.contracts import AUTHENTICITY
-from tests.graphs.harness import document_of, settings_in
+from graphs.web.api import Contracts
+from tests.graphs.harness import contracts_of, document_of, settings_in
 
 ANSWERS = {
     "image/": "analysis_id timestamp media_type filename classification confidence risk_score signals face_detections "
@@ -104,22 +102,27 @@ def test_every_error_is_a_detail(schema: dict[str, Any], route: str) -> None:
         ]
 
 
+@pytest.fixture(scope="module")
+def contracts(tmp_path_factory: pytest.TempPathFactory) -> Contracts:
+    with settings_in(tmp_path_factory.mktemp("contracts")) as config:
+        return asyncio.run(contracts_of(config, "authenticity"))
+
+
 @pytest.mark.parametrize("route", LIMITS)
 @pytest.mark.parametrize("end", ["", "/"])
-def test_rate_limits_of_the_contract(route: str, end: str) -> None:
-    path = f"/api/v1/analyze/{route}{end}"
-    assert re.match(AUTHENTICITY.paths, path)
-    rules = AUTHENTICITY.limits(Settings())
-    counted = next(rule for rule in rules if re.fullmatch(rule.routes, f"POST {path}"))
-    assert counted.per_minute == LIMITS[route]
+def test_rate_limits_of_the_contract(contracts: Contracts, route: str, end: str) -> None:
+    contract = contracts.of({"method": "POST", "path": f"/api/v1/analyze/{route}{end}"})
+    assert contract.rate.per_minute == LIMITS[route]
 
 
-def test_bodies_may_have_a_hundred_megabytes() -> None:
-    limits = body_limits(Settings())
+def test_bodies_may_have_a_hundred_megabytes(contracts: Contracts) -> None:
+    def limit(route: str) -> int:
+        return contracts.of({"method": "POST", "path": f"/api/v1/analyze/{route}"}).max_body
+
     for end in ("", "/"):
         for kind in ("image", "video", "audio"):
-            assert limits[f"/api/v1/analyze/{kind}{end}"] > 100 * 2**20
-        assert limits[f"/api/v1/analyze/image/batch{end}"] > 1000 * 2**20
+            assert limit(f"{kind}{end}") > 100 * 2**20
+        assert limit(f"image/batch{end}") > 1000 * 2**20
 
 
 def test_a_result_is_one_of_three(schema: dict[str, Any]) -> None:

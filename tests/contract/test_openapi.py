@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from graphs.web.apis import APIS
+from graphs.web.api import find_apis
 from tests.contract.fields import CONTRACT as ASSET_CONTRACT
 from tests.contract.fields import DEFAULTS, SHOT_CONTRACT
 from tests.graphs.harness import document_of, settings_in
@@ -25,7 +25,7 @@ SNAPSHOT = Path(__file__).with_name("openapi.json")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The document of a gateway with every API."""
     with settings_in(tmp_path_factory.mktemp("schema")) as config:
-        return document_of(config, list(APIS))
+        return document_of(config, list(find_apis()))
 
 
 def test_the_api_is_what_it_was(schema: dict[str, Any]) -> None:

@@ -17,8 +17,9 @@ from configs import settings as settings_module
 from configs.settings import Settings
 from deployments.serving.catalog import AnyStage, find_stage, local_handle
 from deployments.serving.handle import AnyHandle, StageHandle
+from graphs.web.api import Contracts, find_apis
 from graphs.web.context import Context
-from graphs.web.gateway import build_app, open_context
+from graphs.web.gateway import build_app, mount, open_context
 
 ROOT = Path(__file__).parents[2]
 LEAKS = ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey")
@@ -70,6 +71,15 @@ class _Idle(dict[str, AnyHandle]):
             raise NotImplementedError
 
         return StageHandle(key, unused, unused)
+
+
+async def contracts_of(config: Settings, *apis: str) -> Contracts:
+    """The contracts of a gateway with these APIs, by default with every one."""
+    context = open_context(config, _Idle())
+    try:
+        return mount(FastAPI(), context, [find_apis()[name] for name in apis or find_apis()])
+    finally:
+        await context.close()
 
 
 def document_of(config: Settings, apis: list[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from configs.settings import Settings, settings
-from graphs.jobs.kinds import JOB_KINDS
+from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner, Timing
 from stores.jobs import Job
 from stores.records import Asset
@@ -107,7 +107,7 @@ class IndexService(MediaService):
     @asynccontextmanager
     async def working(self) -> AsyncIterator[JobRunner]:
         """While this lasts jobs are done."""
-        kinds = {kind: partial(function, self.context) for kind, function in JOB_KINDS.items()}
+        kinds = {name: partial(kind.function, self.context) for name, kind in find_job_kinds().items()}
         runner = JobRunner(self.context.jobs, kinds, poll_s=(0.01, 0.05), timing=QUICK)
         runner.start()
         try:

@@ -7,10 +7,9 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from configs.settings import Settings
-from graphs.web import contracts
 from graphs.web.auth import KeyCheck
-from graphs.web.contracts import Contracts
 from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.harness import contracts_of
 from tests.graphs.samples import error_of, picture
 
 KEYS = "first-key, second key,"
@@ -93,8 +92,8 @@ async def test_without_keys_anyone_may_call(settings_for: MakeSettings, serve: S
 
 
 async def test_each_api_refuses_in_its_own_words(settings_for: MakeSettings) -> None:
-    served = Contracts([contracts.PHOTOS, contracts.MUZZLE, contracts.AUTHENTICITY])
-    checked = KeyCheck(PlainTextResponse("ok"), settings_for(api_key=KEYS), served)
+    config = settings_for(api_key=KEYS)
+    checked = KeyCheck(PlainTextResponse("ok"), config, await contracts_of(config, "photos", "muzzle", "authenticity"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(checked), base_url="http://test") as client:
         photos, muzzle, authenticity = [
             await client.post(path) for path in ("/v1/analyze", "/predict/file", "/api/v1/analyze/image/")

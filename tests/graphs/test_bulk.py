@@ -11,7 +11,7 @@ import pytest
 
 from configs import settings as settings_module
 from graphs.indexing.jobs import KIND, submit_index
-from graphs.jobs.run import Timing
+from graphs.jobs.runner import Timing
 from ops.bulk import driver, sources
 from ops.bulk.driver import AlreadyRunning, recorded
 from ops.bulk.report import Report

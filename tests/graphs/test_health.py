@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from graphs.web.apis import APIS
+from deployments.serving.handle import AnyHandle, StageHandle
+from graphs.web.api import find_apis
 from graphs.web.gateway import GatewayArgs, gateway
 from stores.errors import StoreError
 from tests.dummies import PREPROCESS, DummyEmbed
+from tests.graphs import harness
 from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.harness import serving
 from tests.graphs.samples import error_of, picture
 from vision.errors import ModelNotLoaded
 
-STAGES = {key for name in ("assets", "photos") for key in APIS[name].stages}
+STAGES = {key for name in ("assets", "photos") for key in find_apis()[name].stage_keys}
 """Of the APIs that the test service serves."""
 
 
@@ -97,6 +100,39 @@ async def test_without_weights_there_is_no_answer(
         refused = await service.try_post("batch-similarity", asset_ids=[asset_id])
         error_of(refused, 503, "MODEL_NOT_LOADED")
         await service.delete(asset_id)
+
+
+WAITED_FOR = {
+    "assets": ["embed/dinov3"],
+    "photos": ["quality/blur"],
+    "media": ["media/clips", "media/frames"],
+    "shots": ["media/frames"],
+    "muzzle": ["muzzle/ensemble"],
+    "authenticity": ["forensics/signal"],
+    "jobs": [],
+}
+
+
+@pytest.mark.parametrize("api", WAITED_FOR)
+async def test_a_gateway_waits_for_what_its_own_apis_need(settings_for: MakeSettings, api: str) -> None:
+    infos = {key: {"loaded": key not in WAITED_FOR[api]} for key in find_apis()[api].stage_keys}
+
+    def handle(key: str) -> AnyHandle:
+        async def info() -> dict[str, Any]:
+            return infos[key]
+
+        async def unused(*_: object) -> Any:
+            raise NotImplementedError
+
+        return StageHandle(key, unused, info)
+
+    async with serving(harness.Service, settings_for(), [api], {key: handle(key) for key in infos}) as service:
+        waiting = WAITED_FOR[api]
+        for key, instead in zip(waiting, ({"loaded": True}, {"loaded": False, "on_demand": True}), strict=False):
+            answer = await service.client.get("/readyz")
+            assert (answer.status_code, answer.json()["for"]) == (503, waiting)
+            infos[key], waiting = instead, waiting[1:]
+        assert (await service.client.get("/readyz")).json() == {"status": "ready"}
 
 
 async def _unreachable(*_: Any) -> None:

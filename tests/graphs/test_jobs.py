@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -14,6 +13,7 @@ import pytest
 
 from configs.settings import settings
 from graphs.jobs import worker as worker_module
+from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.jobs.worker import Worker, worker
 from graphs.web.context import Context
@@ -192,7 +192,7 @@ async def index(context: Context, job: JobContext) -> dict[str, Any]:
 
 @pytest.fixture
 def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "JOB_KINDS", MappingProxyType({"index": index}))
+    monkeypatch.setattr(worker_module, "find_job_kinds", lambda: {"index": JobKind("index", index, ())})
 
 
 @pytest.mark.usefixtures("kinds")
@@ -200,7 +200,7 @@ async def test_the_worker_runs_what_the_gateway_shows(service: Service) -> None:
     good, bad, endless, unknown = [await service.submit(number) for number in (1, 2, 3)] + [
         await service.submit(4, kind="nobody does this")
     ]
-    running = Worker({"apis": ["jobs"]})
+    running = Worker({})
     done = await service.wait(good, "succeeded")
     assert done["result"] == {"config": {}, "payload": {"internal": 1}}
     assert (await service.wait(bad, "failed"))["error"] == "No frame of this file decodes."
@@ -215,7 +215,7 @@ async def test_the_worker_runs_what_the_gateway_shows(service: Service) -> None:
     assert (await service.get(f"/{endless}"))["status"] == "queued"
     running.check_health()
 
-    again = Worker({"apis": ["jobs"]})
+    again = Worker({})
     await service.wait(endless, "running")
     for each in (running, again):
         closing = each.__del__()
@@ -228,7 +228,6 @@ async def test_the_worker_runs_what_the_gateway_shows(service: Service) -> None:
 
 
 def test_the_worker_application_checks_its_arguments() -> None:
-    with pytest.raises(ValueError, match="no such API: nothing"):
-        worker({"apis": ["nothing"]})
-    with pytest.raises(ValueError, match="extra"):
-        worker({"kinds": ["index"]})
+    for unknown in ({"apis": ["media"]}, {"kinds": ["index"]}):
+        with pytest.raises(ValueError, match="extra"):
+            worker(unknown)

@@ -10,12 +10,10 @@ import pytest
 from redis import Redis
 from starlette.responses import PlainTextResponse
 
-from graphs.web import contracts
-from graphs.web.buckets import Bucket, Buckets, Taken
-from graphs.web.contracts import Contracts
-from graphs.web.rates import RateLimits
+from graphs.web.rates import Bucket, Buckets, RateLimits, Taken
 from stores.cache import Cache
 from tests.graphs.conftest import MakeSettings, Serve
+from tests.graphs.harness import contracts_of
 from tests.graphs.samples import error_of
 
 SLOW = Bucket.holding(10, per_minute=1)
@@ -90,7 +88,7 @@ async def test_a_bucket_of_the_cache_is_forgotten_when_it_is_full(valkey_url: st
 
 
 async def test_full_buckets_of_the_process_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphs.web.buckets.LOCAL_BUCKETS", 100)
+    monkeypatch.setattr("graphs.web.rates.LOCAL_BUCKETS", 100)
     buckets = Buckets(Cache(""))
     for number in range(1000):
         await buckets.take(f"gone {number}", SLOW)
@@ -108,7 +106,7 @@ async def test_an_outage_is_told_once(valkey_url: str, caplog: pytest.LogCapture
     assert (await buckets.take("an outage", SLOW)).left == 9
     ours = [record.message for record in caplog.records if record.name == "ray.serve"]
     assert ours == [
-        "rate limits are counted by every gateway for itself",
+        "rate limits are counted by each gateway on its own: the cache does not answer",
         "rate limits are counted in the cache again",
     ]
     await buckets._cache.close()
@@ -175,9 +173,6 @@ async def test_a_client_is_what_a_trusted_proxy_says(settings_for: MakeSettings,
         assert counted == [(10, 9), (10, 8), (10, 7), (10, 6)]
 
 
-ALL = Contracts([contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts.AUTHENTICITY, contracts.MEDIA])
-
-
 @pytest.mark.parametrize(
     ("requests", "per_minute", "at_once"),
     [
@@ -202,9 +197,9 @@ ALL = Contracts([contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts
 async def test_the_limits_that_were_promised(
     settings_for: MakeSettings, monkeypatch: pytest.MonkeyPatch, requests: list[str], per_minute: int, at_once: int
 ) -> None:
-    monkeypatch.setattr("graphs.web.buckets.time.monotonic_ns", lambda: 10**18)  # no token falls in
+    monkeypatch.setattr("graphs.web.rates.time.monotonic_ns", lambda: 10**18)  # no token falls in
     config = settings_for(rate_limit_enabled=True, rate_limit_per_minute=30, rate_limit_burst=7)
-    limited = RateLimits(PlainTextResponse("ok"), config, ALL, Cache(""))
+    limited = RateLimits(PlainTextResponse("ok"), config, await contracts_of(config), Cache(""))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(limited), base_url="http://test") as client:
         # One bucket for all of them together.
         for number, request in enumerate(requests):
@@ -221,7 +216,8 @@ async def test_each_api_refuses_in_its_own_words(settings_for: MakeSettings) -> 
         async def take(self, name: str, bucket: Bucket) -> Taken:
             return Taken(False, 0, 7, 9)
 
-    limited = RateLimits(never, settings_for(rate_limit_enabled=True), ALL, Cache(""))
+    config = settings_for(rate_limit_enabled=True)
+    limited = RateLimits(never, config, await contracts_of(config), Cache(""))
     limited._buckets = Empty(Cache(""))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(limited), base_url="http://test") as client:
         answers = {path: await client.post(path) for path in ("/config", "/v1/cluster", "/predict", "/api/v1/file/a")}

@@ -1,4 +1,4 @@
-"""Every failure in the words of every API."""
+"""Every failure in the style of every API."""
 
 import json
 from typing import Any
@@ -8,53 +8,22 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from graphs.photos.errors import ClusteringError, PhotoBatchTooLarge
-from graphs.web import contracts
-from graphs.web.contracts import Contract, Contracts
-from graphs.web.errors import AssetNotFound, install_error_handlers
+from graphs.web.api import find_apis
+from graphs.web.errors import CODED, AssetNotFound, ErrorStyle, install_error_handlers
 from graphs.web.fetch import ImageFetchError
 from stores.errors import StoreError
 from vision import errors
 from vision.errors import StageError
 
-ALL = Contracts(
-    [contracts.ASSETS, contracts.PHOTOS, contracts.MUZZLE, contracts.AUTHENTICITY, contracts.MEDIA, contracts.SHOTS]
-)
+PREFIXES = {"/v1/": "photos", "/predict": "muzzle", "/api/v1/analyze/": "authenticity", "/api/v1/file/": "media"}
 
 
-@pytest.mark.parametrize(
-    ("path", "contract"),
-    [
-        ("/", contracts.ASSETS),
-        ("/api/v1/analyze-quality", contracts.ASSETS),
-        ("/analyze/image/", contracts.ASSETS),
-        ("/predictions", contracts.ASSETS),
-        ("/api/v1/files", contracts.ASSETS),
-        ("/v1", contracts.ASSETS),
-        ("/v1/analyze", contracts.PHOTOS),
-        ("/v1/", contracts.PHOTOS),
-        ("/predict", contracts.MUZZLE),
-        ("/encode/file", contracts.MUZZLE),
-        ("/domain-check", contracts.MUZZLE),
-        ("/api/v1/analyze/image/", contracts.AUTHENTICITY),
-        ("/api/v1/results/abc", contracts.AUTHENTICITY),
-        ("/api/v1/file/abc/video", contracts.MEDIA),
-        ("/api/v1/suggest-shots", contracts.SHOTS),
-        ("/store-shot-data", contracts.SHOTS),
-        ("/api/v1/shot-library", contracts.SHOTS),
-        ("/shots/abc/thumbnail", contracts.SHOTS),
-        ("/api/v1/shot-library-of-others", contracts.ASSETS),
-        ("/api/v1/shots", contracts.ASSETS),
-    ],
-)
-def test_whose_path_it_is(path: str, contract: Contract) -> None:
-    assert ALL.of(path) is contract
-
-
-def test_an_api_that_is_not_served_has_no_paths() -> None:
-    assert Contracts([contracts.PHOTOS]).of("/predict") is contracts.ASSETS
-    assert Contracts([]).of("/v1/analyze") is contracts.ASSETS
+def style_of(scope: Scope) -> ErrorStyle:
+    served = (name for prefix, name in PREFIXES.items() if scope["path"].startswith(prefix))
+    return next((find_apis()[name].errors for name in served), CODED)
 
 
 class Body(BaseModel):
@@ -64,7 +33,7 @@ class Body(BaseModel):
 async def failing(error: Exception | None, path: str) -> tuple[int, Any, httpx.Headers]:
     """Status, body and headers of an answer from a path that raises the error; without one, from a bad body."""
     app = FastAPI()
-    install_error_handlers(app, ALL.errors)
+    install_error_handlers(app, style_of)
 
     @app.post(path)
     async def route(body: Body) -> None:
@@ -152,9 +121,9 @@ async def test_statuses_and_bodies_of_the_other_apis(error: Exception | None, st
     assert media == {"success": False, "error": message, "code": media["code"]}
 
 
-async def test_a_route_that_does_not_exist_is_told_in_the_words_of_its_api() -> None:
+async def test_a_route_that_does_not_exist_is_reported_in_the_style_of_its_api() -> None:
     app = FastAPI()
-    install_error_handlers(app, ALL.errors)
+    install_error_handlers(app, style_of)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         photos, muzzle, other = [(await client.get(path)).json() for path in ("/v1/x", "/predict/x", "/x")]
     assert photos == {"error": "not_found", "message": "There is no route GET /v1/x; /docs lists them."}

@@ -82,7 +82,7 @@ def set_app(which: str, **values: Any) -> Change:
 
 
 def set_args(name: str, **values: Any) -> Change:
-    return lambda data: app(data, name)["args"].update(values)
+    return lambda data: app(data, name).setdefault("args", {}).update(values)
 
 
 EMBED = "embed › dinov3"
@@ -200,7 +200,7 @@ EMBED = "embed › dinov3"
         ),
         (
             set_args("gateway", stages={"embed/dino": "a.b"}),
-            "gateway › args › stages: none of its APIs calls embed/dino",
+            "gateway › args › stages: nothing in this application calls embed/dino",
         ),
         (
             lambda data: data["applications"].append({**app(data, "embed"), "name": "again"}),
@@ -211,12 +211,12 @@ EMBED = "embed › dinov3"
         # the worker
         (set_app("jobs", route_prefix="/jobs"), "jobs › route_prefix: the worker must not be reachable over HTTP"),
         (set_args("jobs", kinds=["index"]), "jobs › args › kinds: unknown key"),
-        (set_args("jobs", apis=["asets"]), "jobs › args › apis: no such API: asets"),
+        (set_args("jobs", apis=["media"]), "jobs › args › apis: unknown key"),
         (
-            set_args("jobs", apis=["assets"], stages={"embed/dinov3": "embed.dino"}),
+            set_args("jobs", stages={"embed/dinov3": "embed.dino"}),
             "jobs › args › stages: embed/dinov3 is looked for at embed.dino; it runs in embed.dinov3",
         ),
-        (set_args("jobs", stages={"quality/blur": "quality.blur"}), "none of its APIs calls quality/blur"),
+        (set_args("jobs", stages={"quality/blur": "quality.blur"}), "nothing in this application calls quality/blur"),
         (
             set_in("jobs.worker", autoscaling_config={"min_replicas": 1, "max_replicas": 4}),
             "jobs › worker › autoscaling_config: scales by requests, of which the worker gets none",

@@ -1,19 +1,20 @@
-"""Routes of durable jobs: how far long work is, what came of it, and cancelling it."""
+"""The API of durable jobs: the progress and result of long work, and cancelling it; under /api/v1/jobs."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from graphs.web.api import Api, RateLimit
 from graphs.web.context import Context
-from graphs.web.schemas import ErrorBody
+from graphs.web.schemas import error_responses, example
 from stores.jobs import Job, JobStatus
 from vision.errors import StageError
 
-PREFIX = "/api/v1/jobs"
-ERRORS = {
+PREFIX: Final = "/api/v1/jobs"
+ERRORS: Final = {
     404: "unknown job id",
     409: "the job has finished already",
     422: "malformed request",
@@ -39,24 +40,18 @@ class JobFinished(StageError):
 class JobAnswer(BaseModel):
     """One job; ``error`` only where it failed, ``result`` only where it succeeded."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "job_id": "0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
-                    "kind": "index-video",
-                    "subject": "9f86d081884c7d659a2feaa0c55ad015",
-                    "status": "running",
-                    "progress": 0.25,
-                    "message": "Frame 750 of 3000",
-                    "created_at": "2026-01-15T12:00:00Z",
-                    "started_at": "2026-01-15T12:00:01Z",
-                    "finished_at": None,
-                    "error": None,
-                    "result": None,
-                }
-            ]
-        }
+    model_config = example(
+        job_id="0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
+        kind="index-video",
+        subject="9f86d081884c7d659a2feaa0c55ad015",
+        status="running",
+        progress=0.25,
+        message="Frame 750 of 3000",
+        created_at="2026-01-15T12:00:00Z",
+        started_at="2026-01-15T12:00:01Z",
+        finished_at=None,
+        error=None,
+        result=None,
     )
     job_id: str
     kind: str
@@ -72,7 +67,7 @@ class JobAnswer(BaseModel):
 
     @classmethod
     def of(cls, job: Job) -> "JobAnswer":
-        """What clients see of a job."""
+        """Return what clients see of a job."""
         return cls.model_validate(job, from_attributes=True)
 
 
@@ -83,12 +78,8 @@ class JobsAnswer(BaseModel):
     next: str | None = Field(description="``after`` of the next page; null where there is none")
 
 
-def mount(app: FastAPI, context: Context) -> None:
-    """Add the job routes to the application."""
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"model": ErrorBody, "description": text} for status, text in ERRORS.items()
-    }
-    router = APIRouter(prefix=PREFIX, tags=["jobs"], responses=responses)
+def _router(context: Context) -> APIRouter:
+    router = APIRouter(prefix="/jobs", tags=["jobs"], responses=error_responses(ERRORS))
 
     async def known(job_id: str) -> Job:
         job = await context.jobs.get(job_id)
@@ -107,11 +98,9 @@ def mount(app: FastAPI, context: Context) -> None:
         """Jobs that are all of what is asked for, the youngest first."""
         last = None if after is None else await known(after)
         # One more than asked for tells whether there is a next page.
-        found = await context.jobs.list(status=status, kind=kind, subject=subject, after=last, limit=limit + 1)
-        page = found[:limit]
-        return JobsAnswer(
-            jobs=[JobAnswer.of(job) for job in page], next=page[-1].job_id if len(found) > limit else None
-        )
+        jobs = await context.jobs.list(status=status, kind=kind, subject=subject, after=last, limit=limit + 1)
+        page = jobs[:limit]
+        return JobsAnswer(jobs=[JobAnswer.of(job) for job in page], next=page[-1].job_id if len(jobs) > limit else None)
 
     @router.get("/{job_id}")
     async def get_job(job_id: str) -> JobAnswer:
@@ -128,4 +117,12 @@ def mount(app: FastAPI, context: Context) -> None:
         response.status_code = 202 if job.status == "running" else 200
         return JobAnswer.of(job)
 
-    app.include_router(router)
+    return router
+
+
+API: Final = Api(
+    title="Jobs: progress and cancelling of long work",
+    router=_router,
+    prefixes=("/api/v1",),
+    rate=lambda _: RateLimit("jobs", 600),  # clients ask every second for the progress of theirs
+)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from graphs.web.clients import Clients
+from graphs.web.rates import Clients
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 

@@ -1,0 +1,124 @@
+"""Which API a path belongs to, and what an API object must have right."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+
+from configs.settings import Settings
+from deployments.embed.dinov3 import DINOV3
+from deployments.quality.blur import BLUR
+from graphs.web.api import Api, Contracts, RateLimit, RouteLimits, find_apis
+from graphs.web.errors import CODED
+from tests.graphs.harness import contracts_of, settings_in
+
+USUAL_RATE = {
+    "assets": "assets",
+    "photos": "photos",
+    "muzzle": "muzzle-animals",
+    "authenticity": "authenticity",
+    "media": "media",
+    "shots": "assets",
+    "jobs": "jobs",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("", "assets"),
+        ("*", "assets"),
+        ("/", "assets"),
+        ("/api/v1/analyze-quality", "assets"),
+        ("/analyze/image/", "assets"),
+        ("/predictions", "assets"),
+        ("/api/v1/files", "assets"),
+        ("/v1", "assets"),
+        ("/v1/analyze", "photos"),
+        ("/v1/", "photos"),
+        ("/v1/health", "photos"),
+        ("/predict", "muzzle"),
+        ("/predict/", "muzzle"),
+        ("/encode/file", "muzzle"),
+        ("/domain-check", "muzzle"),
+        ("/animals/abc/no/route", "muzzle"),
+        ("/api/v1/analyze/image/", "authenticity"),
+        ("/api/v1/analyze", "assets"),
+        ("/api/v1/results/abc", "authenticity"),
+        ("/api/v1/file/abc/video", "media"),
+        ("/api/v1/file", "assets"),
+        ("/api/v1/identities", "media"),
+        ("/api/v1/suggest-shots", "shots"),
+        ("/store-shot-data", "shots"),
+        ("/api/v1/shot-library", "shots"),
+        ("/shots/abc/thumbnail", "shots"),
+        ("/api/v1/shot-library-of-others", "assets"),
+        ("/api/v1/shots", "assets"),
+        ("/api/v1/jobs", "jobs"),
+        ("/api/v1/jobs/abc/def", "jobs"),
+    ],
+)
+async def test_whose_path_it_is(tmp_path: Path, path: str, api: str) -> None:
+    with settings_in(tmp_path) as config:
+        contracts = await contracts_of(config)
+    # No route has this method, so that what is found is what holds for the whole API.
+    found = contracts.of({"method": "TRACE", "path": path})
+    assert (found.errors, found.rate.name) == (find_apis()[api].errors, USUAL_RATE[api])
+    assert (found.max_body, found.timed) == (config.max_body_bytes, True)
+
+
+@pytest.mark.parametrize("served", [["photos"], ["media"]])
+async def test_an_api_that_is_not_served_has_no_paths(tmp_path: Path, served: list[str]) -> None:
+    with settings_in(tmp_path) as config:
+        contracts = await contracts_of(config, *served)
+    for path in ("/predict", "/api/v1/results/abc", "/api/v1/nothing"):
+        assert contracts.of({"method": "GET", "path": path}).errors is CODED
+
+
+async def test_an_upload_is_not_timed_and_may_be_large(tmp_path: Path) -> None:
+    with settings_in(tmp_path) as config:
+        contracts = await contracts_of(config)
+    for prefix in ("", "/api/v1"):
+        upload = contracts.of({"method": "POST", "path": f"{prefix}/upload-media"})
+        assert not upload.timed
+        assert upload.max_body > config.max_video_bytes
+
+
+def test_a_contract_is_found_once_for_a_request() -> None:
+    contracts = Contracts(Settings())
+    scope = {"method": "GET", "path": "/config"}
+    contract = contracts.of(scope)
+    assert contracts.of({**scope, "path": "/another"}) is contract
+
+
+def test_every_package_with_an_api_is_found() -> None:
+    assert set(find_apis()) == set(USUAL_RATE)
+
+
+def _router(_: object) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/thing")
+    async def thing() -> None: ...
+
+    return router
+
+
+def test_limits_of_a_route_that_does_not_exist_are_refused() -> None:
+    api = Api(title="Things", router=_router, routes={"think": RouteLimits(RateLimit("things", 1))})
+    with pytest.raises(ValueError, match="Things: limits of routes that do not exist: think"):
+        Contracts(Settings()).add(api, "", iter_route_contexts(_router(None).routes))
+
+
+def test_paths_of_two_apis_that_begin_alike_are_refused() -> None:
+    contracts = Contracts(Settings())
+    contracts.add(Api(title="Things", router=_router), "", iter_route_contexts(_router(None).routes))
+    other = Api(title="Others", router=_router, rate=lambda _: RateLimit("others", 1))
+    with pytest.raises(ValueError, match="Others: another API has paths that begin as /thing"):
+        contracts.add(other, "", iter_route_contexts(_router(None).routes))
+
+
+def test_a_gateway_waits_only_for_stages_that_it_calls() -> None:
+    with pytest.raises(ValueError, match="ready_stages"):
+        Api(title="Things", router=_router, stages=(BLUR,), ready_stages=(DINOV3,))

@@ -35,11 +35,11 @@ class AuthenticityService(Service):
     voice: DummyVoice
 
     async def send(self, route: str, data: bytes, name: str = "file.jpg", **query: Any) -> httpx.Response:
-        """The answer to one file."""
+        """Send one file and return the response."""
         return await self.client.post(f"{BASE}/analyze/{route}", files={"file": (name, data)}, params=query)
 
     async def judged(self, route: str, data: bytes, name: str = "file.jpg", **query: Any) -> dict[str, Any]:
-        """The answer to one file that must have a verdict; it is kept, word for word."""
+        """Send one file that must get a verdict, and return it; it is stored unchanged."""
         answer = await self.send(route, data, name, **query)
         assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
@@ -50,7 +50,7 @@ class AuthenticityService(Service):
 
 @asynccontextmanager
 async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticityService]:
-    """A service over the stores of the settings."""
+    """Start a service over the stores of the settings."""
     stages = await handles(*STAGES)
     own = {"visual": DummyVisual.running, "voice": DummyVoice.running}
     async with serving(AuthenticityService, config, ["authenticity"], stages, **own) as service:
@@ -66,7 +66,7 @@ def detail_of(answer: httpx.Response, status: int) -> str:
 
 
 def scene(*people: str, seed: int = 1, size: tuple[int, int] = (160, 120)) -> Image.Image:
-    """A textured picture with a rectangle in the colour of each of ``PEOPLE``."""
+    """Return a textured picture with a rectangle in the colour of each of ``PEOPLE``."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(90, 130, (size[1], size[0], 1)).repeat(3, axis=2).astype(np.uint8)
     for place, name in enumerate(people):
@@ -75,14 +75,14 @@ def scene(*people: str, seed: int = 1, size: tuple[int, int] = (160, 120)) -> Im
 
 
 def saved(image: Image.Image, fmt: str = "PNG", **options: Any) -> bytes:
-    """Encoded."""
+    """Return the encoded image."""
     file = io.BytesIO()
     image.save(file, fmt, **options)
     return file.getvalue()
 
 
 def wav(sound: NDArray[Any], rate: int = 16_000) -> bytes:
-    """A mono WAV of samples within ±1."""
+    """Return a mono WAV of samples within ±1."""
     file = io.BytesIO()
     with wave.open(file, "wb") as output:
         output.setnchannels(1)
@@ -93,12 +93,12 @@ def wav(sound: NDArray[Any], rate: int = 16_000) -> bytes:
 
 
 def tone(seconds: float, loud: float, rate: int = 16_000) -> NDArray[np.float64]:
-    """A tone of 220 Hz."""
+    """Return a tone of 220 Hz, float64 (n,)."""
     return loud * np.sin(2 * np.pi * 220 * np.arange(round(seconds * rate)) / rate)
 
 
 def coded(sound: NDArray[Any], codec: str = "aac", container: str = "ipod") -> bytes:
-    """Mono sound at 16 kHz."""
+    """Encode mono sound at 16 kHz."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         _speak(output, output.add_stream(codec, rate=16_000, layout="mono"), sound)
@@ -113,7 +113,7 @@ def film(
     container: str = "mp4",
     codec: str = "aac",
 ) -> bytes:
-    """A video with these frames, and mono sound at 16 kHz."""
+    """Encode a video with these frames, and mono sound at 16 kHz."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = output.add_stream("libx264", rate=fps, options={"crf": "12"})

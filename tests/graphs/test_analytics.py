@@ -10,7 +10,7 @@ from tests.graphs.samples import error_of, picture, plain
 
 
 async def family(service: Service, seed: int, count: int) -> list[str]:
-    """Near-duplicates of one picture."""
+    """Upload near-duplicates of one picture."""
     return [await service.upload(picture(seed, noise=0.01 * (n + 1)), f"{seed}-{n}.png") for n in range(count)]
 
 

@@ -29,7 +29,7 @@ PAIR: tuple[str, Callable[[list[str]], dict[str, Any]]] = (
 
 
 def person(height: int, colour: tuple[int, int, int] = HAPPY) -> bytes:
-    """One face of this many pixels; every pixel of difference is a degree between two vectors of one person."""
+    """Return a picture of a face of this height; a pixel of difference is a degree between vectors of one person."""
     return faces((colour, (100, 10, 120, 9 + height)), size=SIZE)
 
 
@@ -38,7 +38,7 @@ def two_people(happy: int, sad: int) -> bytes:
 
 
 def at(degrees: float) -> tuple[float, float]:
-    """(cosine, percentage) of two faces of one person whose heights differ by so many pixels."""
+    """Return (cosine, percentage) of two faces of one person whose heights differ by so many pixels."""
     cosine = float(np.cos(np.radians(degrees)))
     return cosine, similarity_percentage(cosine)
 
@@ -108,7 +108,7 @@ async def test_without_a_face_whole_pictures_are_compared(service: Service) -> N
         assert f"No face was found in the {which} picture" in answer["explanation"]
 
 
-async def test_the_largest_face_of_a_reference_is_looked_for_among_all(service: Service) -> None:
+async def test_the_largest_face_of_a_reference_is_compared_with_all(service: Service) -> None:
     both, happy, sad = [await service.upload(data) for data in (two_people(60, 40), person(60), person(40, SAD))]
     answer = await service.post("character-matching", reference_asset_id=both, test_asset_ids=[happy, sad])
     matches, differs = answer["consistency_results"]
@@ -290,7 +290,7 @@ async def test_a_video_stands_for_its_poster(service: Service) -> None:
     assert (answer["basis"], answer["same_character"]) == ("image", True)
 
 
-async def test_faces_are_looked_for_once(service: Service, settings_for: MakeSettings, serve: Serve) -> None:
+async def test_faces_are_detected_once(service: Service, settings_for: MakeSettings, serve: Serve) -> None:
     ids = [await service.upload(data) for data in (person(40), person(50), picture(1))]
     calls = DummyIdentity.running.calls
     bodies = [body(ids) for _, body in ROUTES]

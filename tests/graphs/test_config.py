@@ -15,7 +15,7 @@ LIMITS = {
 }
 
 
-async def test_the_limits_in_force_are_told(settings_for: MakeSettings, serve: Serve) -> None:
+async def test_the_limits_in_force_are_returned(settings_for: MakeSettings, serve: Serve) -> None:
     async with serve(settings_for(**LIMITS)) as service:
         answer = await service.get("config")
     del answer["processing_time"]

@@ -40,7 +40,7 @@ FAILURES = [
 
 
 def failing(key: str, error: Exception) -> StageHandle:
-    """A handle to a stage that cannot be called."""
+    """Return a handle to a stage that cannot be called."""
 
     async def call(*_: Any) -> Any:
         raise error
@@ -49,7 +49,7 @@ def failing(key: str, error: Exception) -> StageHandle:
 
 
 def break_stage(service: Service, key: str, error: Exception) -> None:
-    """Have every call to a stage fail, as the ones on their way would."""
+    """Make every call to a stage fail, also those that are waiting."""
     handle = service.context.stages[key]
     broken = failing(key, error)
     handle._call, handle._info, handle._attempts = broken._call, broken._info, broken._attempts
@@ -57,7 +57,7 @@ def break_stage(service: Service, key: str, error: Exception) -> None:
 
 @pytest.fixture
 async def ids(service: Service) -> list[str]:
-    """Uploaded pictures; the first three have features already."""
+    """Upload pictures; the first three have features already."""
     uploaded = [await service.upload(picture(seed)) for seed in range(4)]
     await service.post("batch-similarity", asset_ids=uploaded[:3])
     return uploaded

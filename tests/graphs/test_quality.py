@@ -153,7 +153,7 @@ async def test_without_the_model_there_is_no_score(service: Service, answer: Any
     assert (await service.post("analyze-image-composition", asset_id=asset_id))["composition_score"] >= 0
 
 
-async def test_model_info_tells_how_scores_are_formed(service: Service) -> None:
+async def test_model_info_says_how_scores_are_formed(service: Service) -> None:
     info = await service.get("model-info")
     assert {name: info["scores"][name] for name in EXPLAINED} == EXPLAINED
     for score in info["scores"].values():

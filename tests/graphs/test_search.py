@@ -9,7 +9,7 @@ from tests.graphs.samples import audio, error_of, picture, plain, video
 
 
 async def featured(service: Service, *seeds: int) -> list[str]:
-    """Uploaded pictures with features."""
+    """Upload pictures and compute their features."""
     ids = [await service.upload(picture(seed), f"{seed}.png") for seed in seeds]
     await service.post("batch-similarity", asset_ids=ids)
     return ids

@@ -11,7 +11,7 @@ from tests.graphs.samples import audio, error_of, picture, plain
 
 
 async def unit(service: Service, asset_id: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The unit vector that the dummy model must have made of an asset."""
+    """Return the unit vector that the dummy model must have made of an asset."""
     raw = np.array((await service.post("extract-features", asset_id=asset_id))["features"]) - 0.5
     return raw / np.linalg.norm(raw)
 
@@ -74,7 +74,7 @@ async def test_the_best_match_is_the_near_duplicate(service: Service) -> None:
     }
 
 
-async def test_a_candidate_that_fails_is_told_and_the_others_ranked(service: Service) -> None:
+async def test_a_candidate_that_fails_is_named_and_the_others_ranked(service: Service) -> None:
     reference, good = await service.upload(picture(1)), await service.upload(picture(2))
     dark, bug, sound = [await service.upload(data) for data in (plain("black"), plain("white"), audio())]
     answer = await service.post(

@@ -13,7 +13,7 @@ from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import FPS, FRAMES, audio, encoded, error_of, picture, plain, video
 
 
-async def test_a_picture_is_told_and_given_back(service: Service) -> None:
+async def test_a_picture_is_described_and_returned(service: Service) -> None:
     data = picture(1, size=(70, 50))
     answer = await service.uploaded(data, "holiday.png")
     assert answer["asset_id"] == digest(data)
@@ -115,7 +115,7 @@ async def test_what_is_no_media_is_refused(refusing: Service, name: str, data: b
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that claims this size and holds next to nothing."""
+    """Return a PNG that claims this size and holds next to nothing."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = b"IDAT" + zlib.compress(bytes(100))
     chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, pixels)]

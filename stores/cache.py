@@ -1,4 +1,4 @@
-"""The cache: redis-py against Redis, Valkey or the embedded Valkey; never a reason for a request to fail."""
+"""The cache: redis-py with Redis, Valkey or the embedded Valkey; its failures never fail a request."""
 
 import logging
 import time
@@ -19,16 +19,16 @@ MAX_CONNECTIONS = 8
 POOL_WAIT_S = 0.2
 CONNECT_TIMEOUT_S = 0.5
 REPLY_TIMEOUT_S = 1.0
-REST_S = 1.0
-"""How long a cache that failed is left alone."""
+RETRY_AFTER_S = 1.0
+"""Time without attempts after a failure."""
 
 T = TypeVar("T")
 
 
 class Cache:
-    """``redis://…``, ``rediss://…`` or ``unix://…``; with the empty URL a cache that never holds anything.
+    """``redis://…``, ``rediss://…`` or ``unix://…``; with the empty URL a cache that is always empty.
 
-    While the server cannot be reached reads miss and writes are dropped: no method raises for that.
+    While the server cannot be reached, reads miss and writes are dropped, without an exception.
 
     :raises ValueError: the URL is not of one of these forms.
     """
@@ -39,12 +39,12 @@ class Cache:
         self.type = "redis" if url else "none"
         self._redis = _connect(url) if url else None
         self._scripts: dict[str, AsyncScript] = {}
-        self._place = _place(url)
+        self._address = _address(url)
         self._down = False
-        self._rest_until = 0.0
+        self._retry_at = 0.0
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values in the order of the keys, None for each that is not there."""
+        """Return the values in the order of the keys, None for each miss."""
         redis = self._redis
         if redis is None or not keys:
             return [None] * len(keys)
@@ -52,7 +52,7 @@ class Cache:
         return [None] * len(keys) if values is None else values
 
     async def set_many(self, values: Mapping[str, bytes], ttl_s: int) -> None:
-        """Keep the values for ``ttl_s`` seconds."""
+        """Store values for ``ttl_s`` seconds."""
         if self._redis is None or not values:
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -61,14 +61,14 @@ class Cache:
         await self._attempt(pipeline.execute)
 
     async def delete(self, keys: Sequence[str]) -> bool:
-        """True once no reader can be given these keys again; False when the server did not say so."""
+        """Delete keys; False if the server did not confirm it."""
         redis = self._redis
         if redis is None or not keys:
             return True
         return await self._attempt(lambda: redis.delete(*keys)) is not None
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[int]) -> Any:
-        """What a Lua script answers, atomic and in one round trip; None when there is no server to answer."""
+        """Run a Lua script atomically, in one round trip, and return its result; None if no server answers."""
         redis = self._redis
         if redis is None:
             return None
@@ -78,7 +78,7 @@ class Cache:
         return await self._attempt(lambda: cast(Awaitable[Any], known(keys, args)))
 
     async def ping(self) -> bool:
-        """True when the server answers, and when there is none to ask."""
+        """Return whether the server answers; True without a server."""
         redis = self._redis
         return redis is None or bool(await self._attempt(lambda: redis.ping()))
 
@@ -87,21 +87,21 @@ class Cache:
             await self._redis.aclose()
 
     async def _attempt(self, command: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer of the server; None while it is down or resting."""
+        """Return the answer of the server; None while it is down."""
         if self._down:
-            if time.monotonic() < self._rest_until:
+            if time.monotonic() < self._retry_at:
                 return None
-            self._rest_until = time.monotonic() + REST_S  # this request alone finds out for all the others
+            self._retry_at = time.monotonic() + RETRY_AFTER_S  # only this request tries, for all the others
         try:
             answer = await command()
         except (RedisError, OSError) as error:
             if not self._down:
-                log.warning("cache %s is down (%s); working without it", self._place, type(error).__name__)
+                log.warning("cache %s is down (%s); working without it", self._address, type(error).__name__)
             self._down = True
-            self._rest_until = time.monotonic() + REST_S
+            self._retry_at = time.monotonic() + RETRY_AFTER_S
             return None
         if self._down:
-            log.info("cache %s answers again", self._place)
+            log.info("cache %s answers again", self._address)
             self._down = False
         return answer
 
@@ -119,7 +119,7 @@ def _connect(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-def _place(url: str) -> str:
-    """Where the server is, without the password."""
+def _address(url: str) -> str:
+    """Return the address of the server, without the password."""
     parts = urlsplit(url)
     return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"

@@ -1,4 +1,4 @@
-"""The object store: bytes under keys, in a folder or in S3 and its kin, behind one protocol.
+"""The object store: bytes under keys, in a folder or in S3 and compatible stores, behind one protocol.
 
 ``file:///dir`` is embedded; ``s3://bucket?endpoint_url=…&region=…`` serves AWS, Cloudflare R2, MinIO and
 SeaweedFS.
@@ -21,7 +21,7 @@ _KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 class ObjectInfo:
     """Size in bytes, MIME type, an opaque tag that changes with the bytes, and the time of the write (UTC).
 
-    ``content_type`` is empty in listings: S3 does not tell it there.
+    ``content_type`` is empty in listings, as S3 does not list it.
     """
 
     key: str
@@ -36,9 +36,9 @@ class ObjectNotFound(KeyError):
 
 
 def check_key(key: str) -> str:
-    """The key, when it is one.
+    """Return a valid key.
 
-    :raises ValueError: it is empty, too long, or could mean another place, as ``..`` would in a folder.
+    :raises ValueError: it is empty, too long, or could name another place, as ``..`` would in a folder.
     """
     if len(key) > MAX_KEY_CHARS or not _KEY.fullmatch(key):
         raise ValueError(f"not an object key: {key[:MAX_KEY_CHARS]!r}")
@@ -46,7 +46,7 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """The prefix, when keys can start with it: empty, a key, or a key and a slash.
+    """Return a prefix that keys can start with: empty, a key, or a key and a slash.
 
     :raises ValueError: no key can start with it.
     """
@@ -56,7 +56,7 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_range(start: int, end: int | None) -> None:
-    """:raises ValueError: the byte range counts from behind or runs backwards."""
+    """Raise ValueError if a byte range starts before 0 or ends before its start."""
     if start < 0 or (end is not None and end < start):
         raise ValueError(f"not a byte range: {start}..{end}")
 
@@ -64,8 +64,8 @@ def check_range(start: int, end: int | None) -> None:
 class Objects(Protocol):
     """Streaming byte store.
 
-    Keys are ``[A-Za-z0-9._-]`` segments joined by ``/``, none of which begins with a dot; anything else
-    is a ValueError.
+    Keys are ``[A-Za-z0-9._-]`` segments joined by ``/``, none of which begins with a dot; all methods raise
+    ValueError for others.
     """
 
     type: str
@@ -74,47 +74,47 @@ class Objects(Protocol):
     async def put_file(self, key: str, path: Path, content_type: str) -> None:
         """Store a finished file durably and atomically, replacing any older object.
 
-        ``path`` may be consumed.
+        The file at ``path`` may be moved away.
         """
         ...
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """What is stored under the key, None when nothing is."""
+        """Return what is stored under a key, None if nothing is."""
         ...
 
     async def get(self, key: str) -> bytes:
-        """The whole object, for images and other small things; ObjectNotFound when there is none."""
+        """Return the bytes of an object, for images and other small ones. Raises ObjectNotFound."""
         ...
 
     def read(self, key: str) -> bytes:
-        """``get`` for code that has a thread of its own."""
+        """Return the bytes of an object, as ``get`` does; this call blocks."""
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """The object as a file to read and seek in, for code that has a thread of its own; close it.
+        """Return an object as a seekable binary file, whose calls block; close it.
 
-        A folder's is the real file, a bucket's is read in ranges. ObjectNotFound when there is none; a read raises
-        StoreError when the store does not answer, or holds another object under the key by now.
+        It is the real file in a folder, and read in ranges from a bucket. Raises ObjectNotFound; a read raises
+        StoreError if the store does not answer, or has another object under the key by now.
         """
         ...
 
     def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Bytes ``start`` to ``end`` (exclusive; None: to the end) in chunks of at most 1 MiB.
+        """Yield bytes ``start`` to ``end`` (exclusive; None: to the end) in chunks of at most 1 MiB.
 
-        Bounds past the end are clipped; ObjectNotFound comes with the first chunk.
+        Bounds past the end are clipped. Raises ObjectNotFound before the first chunk.
         """
         ...
 
     async def delete(self, key: str) -> bool:
-        """Remove an object; False when there was none."""
+        """Remove an object; False if there was none."""
         ...
 
     def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
-        """All objects whose key starts with the prefix, in key order."""
+        """Yield all objects whose keys start with a prefix, in key order."""
         ...
 
     async def presign_get(self, key: str, ttl_s: int) -> str | None:
-        """A URL that gives the object to anyone for a time; None when the gateway has to serve it itself."""
+        """Return a URL that serves the object to anyone for ``ttl_s`` seconds; None if the gateway has to serve it."""
         ...
 
     async def ping(self) -> None:

@@ -136,8 +136,8 @@ class People(Protocol):
         """Return identities with uuids greater than ``after``, in order of uuids."""
         ...
 
-    async def merge_identities(self, kept: Identity, gone: str) -> None:
-        """Give all traces of ``gone`` to ``kept``, store ``kept`` as given, and delete ``gone``."""
+    async def merge_identities(self, kept: Identity, merged: str) -> None:
+        """Give all traces of ``merged`` to ``kept``, store ``kept`` as given, and delete ``merged``."""
         ...
 
     async def delete_identity(self, identity_uuid: str) -> bool:

@@ -1,4 +1,4 @@
-"""The embedded cache: the Valkey server that comes in a wheel, as a child process on a Unix socket."""
+"""The embedded cache: the Valkey server of a wheel, as a child process on a Unix socket."""
 
 import atexit
 import fcntl
@@ -30,7 +30,7 @@ MAX_SOCKET_PATH_BYTES = 100
 """The system's limit is 108 on Linux and 104 on macOS, the closing zero included."""
 READY_TIMEOUT_S, STOP_TIMEOUT_S = 10.0, 5.0
 LOCK_WAIT_S = 2.0
-"""A server whose parent was killed just now needs a moment to finish its log and go."""
+"""A server whose parent was just killed needs a moment to finish its log and exit."""
 
 CONFIG = """\
 # Written anew at every start; only the password is kept.
@@ -47,9 +47,9 @@ maxmemory 256mb
 maxmemory-policy allkeys-lru
 """
 
-# Runs in the child before it turns into the server: asks Linux for SIGTERM when the parent dies, for after
+# Runs in the child before it turns into the server: asks Linux for SIGTERM when the parent dies, as after
 # kill -9 no code of the parent runs any more. It is a program because a preexec_fn may deadlock in a parent
-# with threads. A parent that died before the request is told by its id.
+# with threads. A parent that died before the request is recognised by its id.
 LAUNCHER = """\
 import ctypes, os, sys
 if sys.platform == "linux":
@@ -60,7 +60,7 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class ValkeyServer:
-    """A running server at ``url``; it ends with ``stop``, with its ``with`` block, and with this process."""
+    """A running server at ``url``; it ends with ``stop``, with its ``with`` block, or with this process."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
@@ -69,7 +69,7 @@ class ValkeyServer:
         atexit.register(self.stop)
 
     def stop(self) -> None:
-        """End the server after it has written everything down; a second call does nothing."""
+        """Stop the server after it has written everything to disk; a second call does nothing."""
         atexit.unregister(self.stop)
         self._process.terminate()
         try:
@@ -88,7 +88,7 @@ class ValkeyServer:
 
 
 def start(directory: Path) -> ValkeyServer:
-    """Start a server that keeps its data, log and configuration in the folder; returns when it answers.
+    """Start a server with its data, log and configuration in a folder, and return it once it answers.
 
     The URL is the same at every start in the same folder.
 
@@ -118,8 +118,8 @@ def _socket_path(directory: Path) -> Path:
         return socket
     short = Path(tempfile.gettempdir()) / f"visiongraph-{os.getuid()}"
     short.mkdir(mode=0o700, exist_ok=True)
-    found = short.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o777 != 0o700 or short.is_symlink():
+    status = short.lstat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o777 != 0o700 or short.is_symlink():
         raise StoreError(f"valkey: {short} belongs to someone else or is open to others")
     return short / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock"
 
@@ -141,7 +141,7 @@ def _lock(directory: Path) -> int:
 
 
 def _write_config(directory: Path, socket: Path) -> str:
-    """Write the configuration for the owner's eyes only; returns the password."""
+    """Write the configuration, readable by its owner alone, and return the password."""
     path = directory / "valkey.conf"
     kept = re.search(r"^requirepass (\w+)$", path.read_text(), re.MULTILINE) if path.exists() else None
     password = kept[1] if kept else secrets.token_hex(24)
@@ -153,7 +153,7 @@ def _write_config(directory: Path, socket: Path) -> str:
 
 
 def _spawn(directory: Path, lock: int) -> subprocess.Popen[bytes]:
-    """Start the child from a thread that lasts as long as the child.
+    """Start the child from a thread that lives as long as the child.
 
     Linux sends the death signal when the *thread* that made the child ends, and our caller may be
     the thread of a pool.
@@ -171,7 +171,7 @@ def _spawn(directory: Path, lock: int) -> subprocess.Popen[bytes]:
                     stdout=log,
                     stderr=log,
                     pass_fds=[lock],
-                    start_new_session=True,  # Ctrl-C is for us, who still have requests to finish
+                    start_new_session=True,  # Ctrl-C is for the parent, which still has requests to finish
                 )
         except OSError as error:
             started.set_exception(StoreError(f"valkey: {error}"))

@@ -100,7 +100,7 @@ class FileObjects:
             raise StoreError(f"file store {self._root}: {error.strerror}") from error
 
     def _prepare(self) -> None:
-        """Make the folder; remove what killed processes left half written."""
+        """Create the folder; remove what killed processes left half written."""
         self._temp.mkdir(parents=True, exist_ok=True)
         for path in self._temp.iterdir():
             if path.stat().st_mtime < time.time() - STALE_TEMP_S:
@@ -125,7 +125,7 @@ class FileObjects:
         _sync(shard)
 
     def _adopt(self, source: Path) -> Path:
-        """The bytes of ``source``, durable, as a temporary file on this volume."""
+        """Return a durable temporary file on this volume with the bytes of ``source``."""
         ready = self._temp / uuid.uuid4().hex
         try:
             if source.is_symlink() or source.stat().st_nlink > 1:
@@ -149,7 +149,7 @@ class FileObjects:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, survive a power cut."""
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -196,9 +196,9 @@ def _head(target: Path, key: str) -> ObjectInfo | None:
         return None
 
 
-def _info(key: str, found: os.stat_result, content_type: str = "") -> ObjectInfo:
-    etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-    return ObjectInfo(key, found.st_size, content_type, etag, datetime.fromtimestamp(found.st_mtime, UTC))
+def _info(key: str, status: os.stat_result, content_type: str = "") -> ObjectInfo:
+    etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+    return ObjectInfo(key, status.st_size, content_type, etag, datetime.fromtimestamp(status.st_mtime, UTC))
 
 
 def _delete(target: Path) -> bool:
@@ -212,18 +212,18 @@ def _delete(target: Path) -> bool:
 
 
 def _shards(root: Path, prefix: str) -> list[Path]:
-    """Folders whose keys can start with the prefix, in key order."""
+    """Return the folders whose keys can start with a prefix, in key order."""
     named = {path.name.replace(SLASH, "/"): path for path in root.iterdir() if path.name != TEMP}
     return [named[name] for name in sorted(named) if name.startswith(prefix[:SHARD_CHARS])]
 
 
 def _objects(shard: Path, prefix: str) -> list[ObjectInfo]:
-    found = []
+    infos = []
     for entry in os.scandir(shard):
         key = entry.name.replace(SLASH, "/")
         if key.startswith(prefix) and not entry.name.endswith(SIDECAR):
             try:
-                found.append(_info(key, entry.stat()))
+                infos.append(_info(key, entry.stat()))
             except FileNotFoundError:
                 continue  # deleted since the folder was read
-    return sorted(found, key=lambda info: info.key)
+    return sorted(infos, key=lambda info: info.key)

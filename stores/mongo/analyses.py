@@ -13,7 +13,8 @@ from stores.records import from_micros, to_micros
 class MongoAnalyses(MongoRepository, Analyses):
     """The collection ``analyses``, which MongoShots uses too: only those of this store expire.
 
-    Expired ones are removed by ``delete_expired`` and not by an index with a time to live, which not every kin has.
+    Expired ones are removed by ``delete_expired`` and not by an index with a time to live, which not every compatible
+    server has.
     """
 
     indexes: ClassVar = {"analyses": [IndexModel("expires_at")]}

@@ -1,4 +1,4 @@
-"""Documents in MongoDB, for many machines; plain operations only, so that its kin can serve too."""
+"""Assets, features, faces and configuration in MongoDB, for many machines."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
@@ -147,7 +147,7 @@ class MongoDocuments(MongoRepository, Documents):
             if await self._assets.find_one(alive, {"_id": 1}) is None:
                 return False
             await collection.update_one(key, {"$set": document}, upsert=True)
-        # Looking again after the write closes the race with a delete, without a transaction: whoever comes
+        # Checking again after the write closes the race with a delete, without a transaction: whoever comes
         # second sees the other and removes what was written.
         if await self._set_asset(alive, {"error_message": None}):
             return True

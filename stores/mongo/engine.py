@@ -1,4 +1,7 @@
-"""One MongoDB client and the base of the stores that share it; plain operations only, so that its kin can serve too."""
+"""One MongoDB client and the base of the stores that share it.
+
+They use plain operations only, which servers that are compatible with MongoDB have too.
+"""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Jobs in MongoDB, for many machines; plain operations only, so that its kin can serve too."""
+"""Jobs in MongoDB, for many machines."""
 
 import uuid
 from collections.abc import Collection as AnyOf

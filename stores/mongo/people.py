@@ -1,7 +1,7 @@
 """Traces and identities in MongoDB.
 
-Without transactions over several documents, the traces of a new index are written first, under a generation of their
-own; then the one document of the video names that generation, and the older one is removed.
+Without transactions over several documents, the traces of a new index are written first, under a new generation; then
+the one document of the video names that generation, and the older one is removed.
 """
 
 import uuid
@@ -108,12 +108,12 @@ class MongoPeople(MongoRepository, People):
             identities = self._identities.find({"_id": {"$gt": after}}).sort("_id", 1)
             return [_identity(document) async for document in identities.limit(0 if limit is None else limit)]
 
-    async def merge_identities(self, kept: Identity, gone: str) -> None:
+    async def merge_identities(self, kept: Identity, merged: str) -> None:
         # In this order a crash between the steps leaves nothing that doing it again would not finish.
         await self.put_identity(kept)
         with translated():
-            await self._traces.update_many({"identity_uuid": gone}, {"$set": {"identity_uuid": kept.identity_uuid}})
-            await self._identities.delete_one({"_id": gone})
+            await self._traces.update_many({"identity_uuid": merged}, {"$set": {"identity_uuid": kept.identity_uuid}})
+            await self._identities.delete_one({"_id": merged})
 
     async def delete_identity(self, identity_uuid: str) -> bool:
         with translated():

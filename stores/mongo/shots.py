@@ -1,7 +1,7 @@
 """Shots in MongoDB.
 
-Without transactions over several documents, the shots of a new analysis are written first, under a generation of their
-own; then the one document of the video names that generation, and the older one is removed.
+Without transactions over several documents, the shots of a new analysis are written first, under a new generation; then
+the one document of the video names that generation, and the older one is removed.
 """
 
 import uuid

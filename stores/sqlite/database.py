@@ -71,7 +71,8 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     try:
         _migrate(path, connection)
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # after a full disk, say, SQLite has undone everything by itself
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
     # What these hold is in the new file now. They go at every start, as the one that merged them may have died here.

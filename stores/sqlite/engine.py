@@ -111,7 +111,7 @@ class GroupWriter:
     """The one thread of this process that writes; owns the connection given (``isolation_level=None``).
 
     While one group is being committed the next one gathers in the queue, so a lone writer never waits
-    for company and sixteen at once pay for about one fsync.
+    for others and sixteen at once pay for about one fsync.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -123,7 +123,7 @@ class GroupWriter:
         self._thread.start()
 
     async def submit(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        """As ``SqliteEngine.write``."""
+        """Do as ``SqliteEngine.write``."""
         if self._closed:
             raise StoreError("sqlite: the store is closed")
         future: Future[T] = Future()

@@ -91,13 +91,13 @@ class SqlitePeople(SqliteRepository, People):
         sql = f"{IDENTITY} WHERE identity_uuid > ? ORDER BY identity_uuid LIMIT ?"
         return [_identity(row) for row in await self._engine.read(sql, after, NO_LIMIT if limit is None else limit)]
 
-    async def merge_identities(self, kept: Identity, gone: str) -> None:
+    async def merge_identities(self, kept: Identity, merged: str) -> None:
         def merge(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "UPDATE traces SET identity_uuid = ? WHERE identity_uuid = ?", (kept.identity_uuid, gone)
+                "UPDATE traces SET identity_uuid = ? WHERE identity_uuid = ?", (kept.identity_uuid, merged)
             )
             connection.execute(PUT_IDENTITY, _identity_row(kept))
-            connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (gone,))
+            connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (merged,))
 
         await self._engine.write(merge)
 

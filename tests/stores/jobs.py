@@ -26,6 +26,6 @@ async def nothing_due(jobs: JobStore) -> bool:
 
 
 async def now_of(jobs: JobStore, job: Job) -> Job:
-    found = await jobs.get(job.job_id)
-    assert found is not None
-    return found
+    current = await jobs.get(job.job_id)
+    assert current is not None
+    return current

@@ -27,12 +27,12 @@ async def test_an_animal_comes_back_as_it_was(animals: Animals) -> None:
     given = animal(1)
     assert await animals.insert(given)
     assert not await animals.insert(replace(given, created_at=NOW))
-    found = (await animals.get([given.key, animal_key("nobody")]))[given.key]
-    assert (found.animal_id, found.model_version, found.model_ids, found.created_at) == (
+    stored = (await animals.get([given.key, animal_key("nobody")]))[given.key]
+    assert (stored.animal_id, stored.model_version, stored.model_ids, stored.created_at) == (
         *("DE-1", "muzzle@1", (60, 62, 64), given.created_at),
     )
-    np.testing.assert_array_equal(found.references, given.references)
-    np.testing.assert_array_equal(found.template, given.template)
+    np.testing.assert_array_equal(stored.references, given.references)
+    np.testing.assert_array_equal(stored.template, given.template)
     assert await animals.delete(given.key)
     assert not await animals.delete(given.key)
     assert await animals.get([given.key]) == {}

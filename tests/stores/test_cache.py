@@ -66,7 +66,7 @@ async def test_without_a_url_there_is_no_cache() -> None:
 async def test_an_outage_costs_hits_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cache_module, "REST_S", 3600.0)
+    monkeypatch.setattr(cache_module, "RETRY_AFTER_S", 3600.0)
     caplog.set_level(logging.INFO, logger="stores.cache")
     server = start(tmp_path)
     cache = Cache(server.url)
@@ -81,7 +81,7 @@ async def test_an_outage_costs_hits_and_nothing_else(
 
     with start(tmp_path) as server:
         assert await cache.get_many(["a"]) == [None]  # it rests, and does not look yet
-        cache._rest_until = 0.0
+        cache._retry_at = 0.0
         assert await cache.get_many(["a", "b"]) == [b"1", None]
         assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
         assert await cache.delete(["a"])
@@ -95,10 +95,10 @@ async def test_an_outage_costs_hits_and_nothing_else(
 async def test_one_request_finds_out_for_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cache_module, "REST_S", 3600.0)
+    monkeypatch.setattr(cache_module, "RETRY_AFTER_S", 3600.0)
     cache = Cache(f"unix://:secret@{tmp_path}/nobody.sock")
     await cache.get_many(["a"])
-    cache._rest_until = 0.0
+    cache._retry_at = 0.0
     asked = 0
 
     async def ask() -> bool:

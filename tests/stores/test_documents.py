@@ -31,9 +31,9 @@ async def test_assets_come_back_as_they_were(documents: Documents) -> None:
     )
     assert await documents.insert_asset(image)
     assert await documents.insert_asset(video)
-    found = await documents.get_assets([video.asset_id, asset_id(3), image.asset_id])
-    assert found == {image.asset_id: image, video.asset_id: video}
-    assert found[video.asset_id].has_audio is False
+    stored = await documents.get_assets([video.asset_id, asset_id(3), image.asset_id])
+    assert stored == {image.asset_id: image, video.asset_id: video}
+    assert stored[video.asset_id].has_audio is False
 
 
 async def test_a_known_id_is_not_inserted_again(documents: Documents) -> None:
@@ -92,12 +92,12 @@ async def test_features_come_back_bit_by_bit(documents: Documents) -> None:
     awkward = np.array([np.finfo(np.float32).smallest_subnormal, -0.0, 1 / 3, 3e38], np.float32)
     given = replace(make_features(1), raw=awkward)
     assert await documents.put_features(given)
-    (found,) = (await documents.get_features(MODEL, [asset_id(1), asset_id(2)])).values()
-    assert found.raw.dtype == np.float32
-    assert found.raw.tobytes() == awkward.tobytes()
-    assert found.unit.tobytes() == given.unit.tobytes()
-    assert (found.asset_id, found.model_version, found.kind) == (asset_id(1), MODEL, "image")
-    assert found.created_at == MOMENT
+    (stored,) = (await documents.get_features(MODEL, [asset_id(1), asset_id(2)])).values()
+    assert stored.raw.dtype == np.float32
+    assert stored.raw.tobytes() == awkward.tobytes()
+    assert stored.unit.tobytes() == given.unit.tobytes()
+    assert (stored.asset_id, stored.model_version, stored.kind) == (asset_id(1), MODEL, "image")
+    assert stored.created_at == MOMENT
     assert (await documents.get_assets([asset_id(1)]))[asset_id(1)].error_message is None
     assert await documents.get_features("other/1", [asset_id(1)]) == {}
 
@@ -188,15 +188,15 @@ async def test_faces_come_back_bit_by_bit(documents: Documents) -> None:
         await documents.set_asset_error(asset_id(number), "earlier failure")
         assert await documents.put_faces(make_faces(number, count=count))
     given = {asset_id(number): make_faces(number, count=count) for number, count in ((1, 3), (2, 0))}
-    found = await documents.get_faces(MODEL, [asset_id(1), asset_id(2), asset_id(4)])
-    assert set(found) == set(given)
-    for key, faces in found.items():
+    by_id = await documents.get_faces(MODEL, [asset_id(1), asset_id(2), asset_id(4)])
+    assert set(by_id) == set(given)
+    for key, faces in by_id.items():
         assert (faces.asset_id, faces.model_version, faces.created_at) == (key, MODEL, MOMENT)
         for stored, expected in ((faces.places, given[key].places), (faces.vectors, given[key].vectors)):
             assert stored.dtype == np.float32
             assert len(stored) == len(expected)
             assert stored.tobytes() == expected.tobytes()
-    assert found[asset_id(1)].vectors.shape == (3, 8)
+    assert by_id[asset_id(1)].vectors.shape == (3, 8)
     assert (await documents.get_assets([asset_id(1)]))[asset_id(1)].error_message is None
     assert await documents.get_faces("other/1", [asset_id(1)]) == {}
     assert await documents.get_faces(MODEL, []) == {}

@@ -82,10 +82,10 @@ async def test_a_heartbeat_renews_the_lease(jobs: JobStore) -> None:
     assert await jobs.heartbeat(job.job_id, "a", 0.25, "Frame 25 of 100", LONG)
     await asyncio.sleep(0.06)
     assert await nothing_due(jobs)
-    found = await now_of(jobs, job)
-    assert (found.progress, found.message) == (0.25, "Frame 25 of 100")
-    assert found.lease_until is not None
-    assert found.lease_until > datetime.now(UTC) + timedelta(seconds=LONG - 10)
+    current = await now_of(jobs, job)
+    assert (current.progress, current.message) == (0.25, "Frame 25 of 100")
+    assert current.lease_until is not None
+    assert current.lease_until > datetime.now(UTC) + timedelta(seconds=LONG - 10)
 
 
 async def test_a_lease_that_is_over_is_renewed_unless_somebody_took_the_job(jobs: JobStore) -> None:
@@ -141,10 +141,10 @@ async def test_a_killed_process_loses_its_job_with_its_lease(jobs: JobStore, doc
                 await asyncio.sleep(lease_s + 0.3)
                 assert await nothing_due(jobs)  # it is alive, and renews its lease
             child.kill()
-        found = await now_of(jobs, job)
-        assert (found.status, found.attempts, found.checkpoint) == ("running", attempt, {"frame": 100 * attempt})
-        assert found.lease_until is not None
-        await asyncio.sleep(max(0.0, (found.lease_until - datetime.now(UTC)).total_seconds()) + 0.01)
+        current = await now_of(jobs, job)
+        assert (current.status, current.attempts, current.checkpoint) == ("running", attempt, {"frame": 100 * attempt})
+        assert current.lease_until is not None
+        await asyncio.sleep(max(0.0, (current.lease_until - datetime.now(UTC)).total_seconds()) + 0.01)
     assert await nothing_due(jobs)
     failed = await now_of(jobs, job)
     assert (failed.status, failed.error) == ("failed", "Gave up after 3 attempts. Its worker died.")
@@ -211,7 +211,7 @@ async def test_submitting_again_takes_the_cancelling_back(jobs: JobStore) -> Non
     await jobs.cancel(job.job_id)
     again = await submit(jobs)
     assert (again.status, again.cancel_requested, again.worker, again.message) == ("running", False, "a", "")
-    # A worker that has stopped already lets go of it, and it goes on elsewhere.
+    # A worker that has stopped already lets go of it, and it resumes elsewhere.
     assert await jobs.release(job.job_id, "a")
     assert (await claim(jobs, "b")).checkpoint == {"frame": 7}
 
@@ -223,8 +223,8 @@ async def test_a_cancel_and_a_claim_at_once_leave_no_job_running_unasked(jobs: J
         if number % 2:
             calls.reverse()
         await asyncio.gather(*calls)
-        found = await now_of(jobs, job)
-        assert found.status == "cancelled" or (found.status == "running" and found.cancel_requested)
-        if found.status == "running":
+        current = await now_of(jobs, job)
+        assert current.status == "cancelled" or (current.status == "running" and current.cancel_requested)
+        if current.status == "running":
             assert not await jobs.heartbeat(job.job_id, f"worker {number}", 0, "", LONG)
             assert await jobs.release(job.job_id, f"worker {number}")

@@ -110,8 +110,8 @@ async def test_a_released_job_is_the_next_one_and_its_attempt_does_not_count(job
         assert (taken.job_id, taken.attempts) == (first.job_id, 1)
         assert await jobs.save_checkpoint(first.job_id, f"worker {number}", {"frame": number})
         assert await jobs.release(first.job_id, f"worker {number}")
-    found = await now_of(jobs, first)
-    assert (found.status, found.attempts, found.checkpoint) == ("queued", 0, {"frame": MAX_ATTEMPTS + 1})
+    current = await now_of(jobs, first)
+    assert (current.status, current.attempts, current.checkpoint) == ("queued", 0, {"frame": MAX_ATTEMPTS + 1})
     assert (await claim(jobs, "a")).job_id == first.job_id
     assert (await claim(jobs, "b")).job_id == second.job_id
 

@@ -125,12 +125,12 @@ async def test_listing_is_in_key_order_and_by_prefix(objects: Objects, tmp_path:
     names = ["a", "a/b", "a/b/c", "ab", "abc", "ab_d", "b-1", "b-2", "zz/1.jpg"]
     for name in reversed(names):
         await put(objects, tmp_path, name, name.encode())
-    found = [info async for info in objects.list()]
+    infos = [info async for info in objects.list()]
     # SeaweedFS puts a folder before its neighbours; S3 itself and a folder of files sort by byte.
-    assert sorted(info.key for info in found) == sorted(names)
+    assert sorted(info.key for info in infos) == sorted(names)
     if objects.type == "file":
-        assert [info.key for info in found] == sorted(names)
-    for info in found:
+        assert [info.key for info in infos] == sorted(names)
+    for info in infos:
         head = await objects.head(info.key)
         assert head is not None
         assert (info.size, info.etag) == (len(info.key), head.etag)

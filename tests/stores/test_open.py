@@ -1,4 +1,4 @@
-"""Which URL opens which store, and what a wrong one is told."""
+"""Which URL opens which store, and the messages for wrong ones."""
 
 import re
 import threading
@@ -74,7 +74,7 @@ async def test_the_stores_of_one_database_share_its_file_and_its_threads(tmp_pat
         ("cache", "redis://, rediss://, unix://"),
     ],
 )
-def test_an_unknown_scheme_is_told_the_known_ones(name: str, accepted: str) -> None:
+def test_an_unknown_scheme_is_refused_with_the_known_ones(name: str, accepted: str) -> None:
     for url in ("http://user:secret@host", "file://relative", "sqlite://x", "plain"):
         with pytest.raises(ValueError, match=re.escape(accepted)) as caught:
             getattr(Stores(objects=url, documents=url, vectors=url, cache=url), name)

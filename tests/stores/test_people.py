@@ -41,7 +41,7 @@ def identity(number: int, name: str | None = None) -> Identity:
 
 
 def ids(traces: list[TraceRecord]) -> list[int]:
-    return [found.trace_id for found in traces]
+    return [trace.trace_id for trace in traces]
 
 
 async def test_an_index_comes_back_as_it_was_stored(people: People) -> None:
@@ -49,9 +49,9 @@ async def test_an_index_comes_back_as_it_was_stored(people: People) -> None:
     await people.put_index(index(), made)
     assert await people.get_index(FILM) == index()
     assert ids(await people.list_traces(FILM)) == [1, 2, 3]
-    found = await people.get_trace(FILM, 2)
-    assert found is not None
-    record, boxes = found
+    stored = await people.get_trace(FILM, 2)
+    assert stored is not None
+    record, boxes = stored
     assert (record.first_frame, record.last_frame, record.first_time, record.face_count) == (200, 249, 8.0, 25)
     assert record.identity_uuid == "someone"
     np.testing.assert_array_equal(record.vector, made[1][0].vector)
@@ -99,14 +99,14 @@ async def test_identities_are_stored_renamed_and_paged(people: People) -> None:
         await people.put_identity(identity(number))
     await people.put_identity(replace(identity(2), name="Ada"))
     listed = await people.list_identities()
-    assert [(found.identity_uuid, found.name) for found in listed] == [
+    assert [(each.identity_uuid, each.name) for each in listed] == [
         ("00000001", None),
         ("00000002", "Ada"),
         ("00000003", None),
     ]
-    found = (await people.get_identities(["00000002", "nobody"]))["00000002"]
-    assert (found.models, found.weight, found.references, found.created_at) == ("sface@2", 12.5, ("b" * 32,), NOW)
-    np.testing.assert_array_equal(found.vector, vector(2))
+    stored = (await people.get_identities(["00000002", "nobody"]))["00000002"]
+    assert (stored.models, stored.weight, stored.references, stored.created_at) == ("sface@2", 12.5, ("b" * 32,), NOW)
+    np.testing.assert_array_equal(stored.vector, vector(2))
     assert [x.identity_uuid for x in await people.list_identities(after="00000001", limit=1)] == ["00000002"]
 
 

@@ -75,7 +75,7 @@ async def derive(stores: Stores, number: int) -> None:
 
 async def left_of(stores: Stores, owner: str) -> dict[str, Any]:
     """What any store still has of an asset."""
-    found = {
+    left = {
         "record": await stores.documents.get_assets([owner]),
         "features": await stores.documents.get_features(MODEL, [owner]),
         "old features": await stores.documents.get_features(OLD_MODEL, [owner]),
@@ -94,7 +94,7 @@ async def left_of(stores: Stores, owner: str) -> dict[str, Any]:
             if each == owner
         ],
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in left.items() if value}
 
 
 async def test_a_delete_takes_all_that_is_derived_from_the_asset(stores: Stores, put: Put) -> None:
@@ -212,8 +212,8 @@ class Racing:
 
     async def get_assets(self, asset_ids: Any) -> Any:
         self._asked += 1
-        found = await self._documents.get_assets(asset_ids)
-        return {key: asset for key, asset in found.items() if key != self._late or self._asked > 1}
+        left = await self._documents.get_assets(asset_ids)
+        return {key: asset for key, asset in left.items() if key != self._late or self._asked > 1}
 
 
 async def test_a_record_that_comes_during_the_repair_keeps_its_bytes(stores: Stores, put: Put) -> None:

@@ -64,9 +64,9 @@ def same(one: Shot, other: Shot) -> bool:
 
 
 async def starts(store: Shots, offset: int = 0, limit: int | None = None, **wanted: Any) -> list[int]:
-    found = await store.list_shots(ShotFilter(**wanted), offset=offset, limit=limit)
-    assert offset or limit or len(found) == await store.count_shots(ShotFilter(**wanted))
-    return [each.start_frame for each in found]
+    stored = await store.list_shots(ShotFilter(**wanted), offset=offset, limit=limit)
+    assert offset or limit or len(stored) == await store.count_shots(ShotFilter(**wanted))
+    return [each.start_frame for each in stored]
 
 
 def test_an_id_follows_from_video_and_frames() -> None:
@@ -90,10 +90,10 @@ async def test_what_is_put_is_got(shots: Shots) -> None:
     )
     bare = shot(1, features=None, features_version=None, clip=None, clip_version=None, transition_in=None)
     await shots.put_shots([full, bare])
-    found = await shots.get_shots([full.shot_id, bare.shot_id, "f" * 32])
-    assert set(found) == {full.shot_id, bare.shot_id}
-    assert same(found[full.shot_id], full)
-    assert same(found[bare.shot_id], bare)
+    stored = await shots.get_shots([full.shot_id, bare.shot_id, "f" * 32])
+    assert set(stored) == {full.shot_id, bare.shot_id}
+    assert same(stored[full.shot_id], full)
+    assert same(stored[bare.shot_id], bare)
 
 
 async def test_storing_twice_updates(shots: Shots) -> None:
@@ -152,27 +152,27 @@ async def test_the_catalogue_has_all_shots_and_the_vectors_of_the_models_asked_f
         shot(2, clip_version="clip@2"),
     ]
     await shots.put_shots(stored)
-    found = await shots.catalogue(TEXT, CLIP)
+    catalogue = await shots.catalogue(TEXT, CLIP)
     by_id = {each.shot_id: each for each in stored}
-    assert [label.shot_id for label in found.labels] == sorted(by_id)
-    assert (found.text.shape, found.clip.shape) == ((3, 384), (3, 512))
+    assert [label.shot_id for label in catalogue.labels] == sorted(by_id)
+    assert (catalogue.text.shape, catalogue.clip.shape) == ((3, 384), (3, 512))
     for label, text, has_text, clip, has_clip in zip(
-        found.labels, found.text, found.has_text, found.clip, found.has_clip, strict=True
+        catalogue.labels, catalogue.text, catalogue.has_text, catalogue.clip, catalogue.has_clip, strict=True
     ):
         each = by_id[label.shot_id]
         assert (has_text, has_clip) == (each.text_version == TEXT, each.clip_version == CLIP)
         assert each.text is not None
         np.testing.assert_array_equal(text, each.text if has_text else np.zeros(384))
         np.testing.assert_array_equal(clip, each.clip if has_clip and each.clip is not None else np.zeros(512))
-    (label,) = [label for label in found.labels if label.shot_id == stored[0].shot_id]
+    (label,) = [label for label in catalogue.labels if label.shot_id == stored[0].shot_id]
     assert (label.emotional_tone, label.genre) == ("tense", "noir")
     assert label.tags == {"movement:static", "static", "night"}
     assert not (await shots.catalogue(TEXT, None)).has_clip.any()
 
 
 async def test_an_empty_catalogue(shots: Shots) -> None:
-    found = await shots.catalogue(TEXT, CLIP)
-    assert (found.labels, found.text.shape, found.clip.shape) == ((), (0, 384), (0, 512))
+    catalogue = await shots.catalogue(TEXT, CLIP)
+    assert (catalogue.labels, catalogue.text.shape, catalogue.clip.shape) == ((), (0, 384), (0, 512))
 
 
 async def test_the_revision_changes_with_the_library(shots: Shots) -> None:
@@ -195,14 +195,14 @@ async def test_an_analysis_is_replaced_as_a_whole(shots: Shots) -> None:
     bare = [shot(number, stored_at=None, text=None, text_version=None) for number in range(3)]
     await shots.put_analysis(ShotAnalysis(FILM, "cuts@1 dino@1", NOW, tuple(bare)))
     await shots.put_analysis(ShotAnalysis(OTHER, "cuts@1", NOW, ()))
-    found = await shots.get_analysis(FILM)
-    assert found is not None
-    assert (found.asset_id, found.models, found.analyzed_at) == (FILM, "cuts@1 dino@1", NOW)
-    assert all(same(one, other) for one, other in zip(found.shots, bare, strict=True))
+    stored = await shots.get_analysis(FILM)
+    assert stored is not None
+    assert (stored.asset_id, stored.models, stored.analyzed_at) == (FILM, "cuts@1 dino@1", NOW)
+    assert all(same(one, other) for one, other in zip(stored.shots, bare, strict=True))
     await shots.put_analysis(ShotAnalysis(FILM, "cuts@2", NOW, (bare[1],)))
-    found = await shots.get_analysis(FILM)
-    assert found is not None
-    assert (found.models, [each.start_frame for each in found.shots]) == ("cuts@2", [50])
+    stored = await shots.get_analysis(FILM)
+    assert stored is not None
+    assert (stored.models, [each.start_frame for each in stored.shots]) == ("cuts@2", [50])
     empty = await shots.get_analysis(OTHER)
     assert empty is not None
     assert empty.shots == ()

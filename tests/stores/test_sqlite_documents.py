@@ -248,8 +248,8 @@ async def test_what_was_acknowledged_survives_kill_9(url: str, tmp_path: Path) -
         acknowledged += [int(line) for line in lines[:-1]]
     documents, objects = documents_at(url), FileObjects(objects_url)
     assert len(acknowledged) >= 100
-    found = await documents.get_assets([asset_id(number) for number in acknowledged])
-    assert found == {asset_id(number): make_asset(number) for number in acknowledged}
+    assets = await documents.get_assets([asset_id(number) for number in acknowledged])
+    assert assets == {asset_id(number): make_asset(number) for number in acknowledged}
     for number in acknowledged:
         assert await objects.get(asset_id(number)) == content_of(number)
         info = await objects.head(asset_id(number))

@@ -24,9 +24,9 @@ async def test_the_nearest_come_first_with_their_cosine(vectors: Vectors) -> Non
     await vectors.add(given)
     query = unit_vector(100)
     cosines = {item.asset_id: float(item.unit @ query) for item in given}
-    found = await vectors.search(MODEL, query, 7)
-    assert [hit.asset_id for hit in found] == sorted(cosines, key=lambda key: -cosines[key])[:7]
-    assert [hit.cosine for hit in found] == pytest.approx([cosines[hit.asset_id] for hit in found], abs=1e-6)
+    hits = await vectors.search(MODEL, query, 7)
+    assert [hit.asset_id for hit in hits] == sorted(cosines, key=lambda key: -cosines[key])[:7]
+    assert [hit.cosine for hit in hits] == pytest.approx([cosines[hit.asset_id] for hit in hits], abs=1e-6)
     assert len(await vectors.search(MODEL, query, 50)) == 20
     (itself,) = await vectors.search(MODEL, given[3].unit, 1)
     assert itself.asset_id == asset_id(3)
@@ -57,8 +57,8 @@ async def test_adding_again_replaces(vectors: Vectors) -> None:
 async def test_removed_assets_are_not_found(vectors: Vectors) -> None:
     await vectors.add([make_features(number) for number in range(5)])
     await vectors.remove(MODEL, [asset_id(1), asset_id(99), asset_id(3)])
-    found = {hit.asset_id for hit in await vectors.search(MODEL, unit_vector(1), 9)}
-    assert found == {asset_id(number) for number in (0, 2, 4)}
+    ids = {hit.asset_id for hit in await vectors.search(MODEL, unit_vector(1), 9)}
+    assert ids == {asset_id(number) for number in (0, 2, 4)}
     assert await vectors.count(MODEL) == 3
     await vectors.remove(MODEL, [])
     for bad in ("x' OR '1'='1", "", "ABC", "a b"):

@@ -23,7 +23,8 @@ from tests.tolerances import FP32_DEEP, assert_close, decimals
 from vision.errors import ModelNotLoaded
 from vision.forensics.voices import RATE, SAMPLES
 
-pytestmark = pytest.mark.numeric
+# OpenVINO converts by torch.jit.
+pytestmark = [pytest.mark.numeric, pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")]
 
 Array = NDArray[np.float32]
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.numeric, pytest.mark.filterwarnings("ignore:.torch.jit
 SIZE = (16, 24)
 TOLERANCE = {"torch-fp32": FP32_DOT, "openvino-fp32": FP32_DOT, "torch-bf16": 2 * U_BF16, "openvino-bf16": 2 * U_BF16}
 """Of the largest output; 75 products of bf16, and the result in bf16 again."""
-ENGINES = [pytest.param(name, marks=pytest.mark.bf16 if name == "openvino-bf16" else ()) for name in TOLERANCE]
+ENGINES = [pytest.param(name, marks=pytest.mark.native if name == "openvino-bf16" else ()) for name in TOLERANCE]
 
 
 class Tiny(torch.nn.Module):
@@ -106,7 +106,7 @@ def test_numbers_that_are_none_are_refused(build: Callable[..., Any]) -> None:
         build("torch-bf16", lambda: Tiny(offset=float("inf")))
 
 
-@pytest.mark.bf16
+@pytest.mark.native
 def test_a_conversion_is_made_once_and_reused(build: Callable[..., Any], made: list[Tiny], tmp_path: Path) -> None:
     expected = build("openvino-fp32")(pictures(3))
     assert len(made) == 2  # one to convert, one to compare with

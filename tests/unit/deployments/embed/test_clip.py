@@ -195,7 +195,7 @@ def test_a_mixed_batch_keeps_its_order(stage: Clip) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
-@pytest.mark.parametrize("engine", ["openvino-fp32", pytest.param("openvino-bf16", marks=pytest.mark.bf16)])
+@pytest.mark.parametrize("engine", ["openvino-fp32", pytest.param("openvino-bf16", marks=pytest.mark.native)])
 def test_openvino_takes_the_image_tower(models: Store, stage: Clip, engine: EngineName) -> None:
     other = Clip(Config(models=[NAME], engine=engine, max_batch_size=2))
     other.load()

@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[type[Any], type[PreTrainedModel], dict[str, Any]]] = {
     "hubert": (HubertConfig, HubertForSequenceClassification, {}),
     "wavlm": (WavLMConfig, WavLMForSequenceClassification, {}),
 }
+NATIVE: dict[str, Any] = {"wav2vec2": (), "hubert": pytest.mark.native, "wavlm": pytest.mark.native}
 LABELS = {0: "bonafide", 1: "spoof"}
 
 
@@ -160,7 +161,7 @@ def test_fake_is_found_by_its_label(tmp_path: Path, labels: dict[int, str], monk
 
 
 @pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=NATIVE[kind]) for kind in KINDS])
 def test_every_kind_runs_by_openvino(tmp_path: Path, kind: str) -> None:
     weights = checkpoint(tmp_path / "voice", LABELS, kind=kind)
     network = load(weights, "openvino-fp32")

@@ -19,17 +19,17 @@ Slope = NDArray[np.float32]
 
 FINE: Final = 1.0
 WIDE: Final = 2.5
-"""The two blurs, deviations in pixels."""
+"""Standard deviations of the two blurs, in pixels."""
 EDGE: Final = 0.01
-"""Least gradient of an edge after the wider blur, in shares of the full range a pixel."""
+"""Least gradient of an edge after the wider blur, as a share of the full range per pixel."""
 GRID: Final = 16
-"""Blocks along the longer side."""
+"""Blocks along the longer side of the image."""
 MIN_EDGES: Final = 6
-"""Pixels of edges that a block needs to be judged."""
+"""Least number of edge pixels of a block that is measured."""
 MIN_BLOCKS: Final = 4
 SHARPEST: Final = 1.0
 DEEPEST: Final = 5.0
-"""Blurs, deviations in pixels, below and above which no difference is made."""
+"""Standard deviations, in pixels, that a blur is clipped to."""
 QUANTILES: Final = (0.2, 0.8)
 
 
@@ -47,11 +47,11 @@ def laplacian_variance(image: Pixels) -> float:
 
 
 def depth_of_field(grey: Grey) -> float:
-    """Grey picture, uint8 (H, W), to 0 (all edges equally blurred) .. 1 (sharp ones among very blurred ones).
+    """Return 0 (all edges equally blurred) to 1 (sharp edges beside very blurred ones) of a grey image, uint8 (H, W).
 
-    The ratio of the blur that a fifth of the blocks with edges exceeds to that which a fifth stays below, on a
-    logarithmic scale from 1 to 5. Deep scenes measure 0 to 0.25, portraits before a blurred background 0.4 to 0.95.
-    Soft shadows count as blurred edges.
+    The ratio of the 80th to the 20th percentile of the blurs of blocks with edges, on a logarithmic scale from 1 to 5.
+    Deep scenes measure 0 to 0.25, portraits before a blurred background 0.4 to 0.95. Soft shadows count as blurred
+    edges.
     """
     blurs = block_blurs(grey)
     if len(blurs) < MIN_BLOCKS:
@@ -61,7 +61,7 @@ def depth_of_field(grey: Grey) -> float:
 
 
 def block_blurs(grey: Grey) -> NDArray[np.float64]:
-    """The median blur, a deviation in pixels from 0 to 5, of the edges in every block that has some."""
+    """Return the median blur of the edges of every block that has enough, a standard deviation of 0 to 5 pixels."""
     x, y = _gradient(grey, WIDE)
     fine, wide = np.hypot(*_gradient(grey, FINE)), np.hypot(x, y)
     rows, columns = np.nonzero(_crests(x, y) & (wide > EDGE))
@@ -75,7 +75,7 @@ def block_blurs(grey: Grey) -> NDArray[np.float64]:
 
 
 def _gradient(grey: Grey, blur: float) -> tuple[Slope, Slope]:
-    """The slopes along x and y of a picture blurred by a Gaussian, in shares of the full range a pixel."""
+    """Return the gradients along x and y of an image blurred by a Gaussian, as shares of the full range per pixel."""
     import cv2
 
     smooth = cv2.GaussianBlur(grey.astype(np.float32) / 255, (0, 0), blur)
@@ -83,7 +83,7 @@ def _gradient(grey: Grey, blur: float) -> tuple[Slope, Slope]:
 
 
 def _crests(x: Slope, y: Slope) -> NDArray[np.bool_]:
-    """Where a gradient is the steepest of its neighbours across the edge: the middle of the edge."""
+    """Return where a gradient is the steepest across its edge: the middle of the edge."""
     import cv2
 
     steep = np.hypot(x, y)

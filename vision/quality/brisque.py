@@ -26,22 +26,22 @@ from vision.errors import InvalidInput
 from vision.images import Pixels
 
 RGB2GRAY = np.array([[0.298936021293776, 0.587043074451121, 0.114020904255103]])
-"""MATLAB's weights of red, green and blue."""
+"""Weights of red, green and blue in MATLAB."""
 HALF_BICUBIC = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.float32) / 256
-"""MATLAB's imresize to 0.5: the cubic kernel with a = -0.5, stretched over 8 pixels against aliasing."""
+"""Kernel of MATLAB's imresize to 0.5: cubic with a = -0.5, stretched over 8 pixels against aliasing."""
 WINDOW, SIGMA = 7, 7 / 6
 SCALES = 2
 MIN_SIDE = SCALES * WINDOW
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (-1, 1))
-"""Rows and columns that the picture is shifted by."""
+"""Rows and columns by which the image is shifted."""
 BAND_PIXELS = 1 << 17
-"""Pixels at a time: few enough for the cache, and enough that two threads seldom meet at Python's lock."""
+"""Pixels of a band: few enough for the cache, enough that two threads seldom contend for the GIL."""
 
 Plane = NDArray[np.float32]
 Sums = NDArray[np.float64]
 FEATURES = 36
-# Smallest and largest value of each feature over the training set: the file "allrange" of the BRISQUE release.
-# Features are scaled to -1..1 of these, and may lie outside.
+# Least and greatest value of each feature over the training set: the file "allrange" of the BRISQUE release.
+# Features are scaled so that these become -1 and 1; they may lie outside.
 RANGES = np.array(
     [
         *[(0.338, 10), (0.017204, 0.806612)],
@@ -59,7 +59,10 @@ RANGES = np.array(
 
 
 def features(image: Pixels) -> NDArray[np.float64]:
-    """uint8 (H, W, 3) RGB → float64[36]. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
+    """Return float64[36] of an image, uint8 (H, W, 3) RGB.
+
+    Raises InvalidInput for a flat image, or for one with a side below 14 pixels.
+    """
     import cv2
 
     height, width = image.shape[:2]
@@ -78,10 +81,10 @@ def features(image: Pixels) -> NDArray[np.float64]:
 
 
 def mscn(plane: NDArray[Any]) -> Plane:
-    """(I − μ) / (σ + 1) with μ and σ of a Gaussian window around each pixel; exactly 0 where the window is flat.
+    """Return (I − μ) / (σ + 1) with μ and σ of a Gaussian window around each pixel; exactly 0 where the window is flat.
 
-    Computed as it stands, a flat window leaves a rounding error, and the signs of those decide: they move the score of
-    a picture with large clipped areas by several points, in the release as well.
+    The formula alone leaves rounding errors in flat windows, whose signs move the score of an image with large clipped
+    areas by several points, in the original release too.
     """
     import cv2
 
@@ -105,7 +108,7 @@ def mscn(plane: NDArray[Any]) -> Plane:
 
 
 def halved(plane: NDArray[Any]) -> Plane:
-    """The plane at half its size, rounded up, as MATLAB's ``imresize(plane, 0.5)``."""
+    """Return the plane at half its size, rounded up, as MATLAB's ``imresize(plane, 0.5)`` does."""
     import cv2
 
     once, reflect = np.ones(1, np.float32), cv2.BORDER_REFLECT
@@ -116,7 +119,10 @@ def halved(plane: NDArray[Any]) -> Plane:
 
 
 def statistics(coefficients: Plane) -> list[float]:
-    """18 features of MSCN coefficients: shape and variance, then shape, mean, left and right variance of four AGGDs."""
+    """Return 18 features of MSCN coefficients.
+
+    Shape and variance, then shape, mean, left and right variance of four AGGDs.
+    """
     (absolute, square), products = _sums(coefficients)
     count = coefficients.size
     alphas, ratios = _shapes()
@@ -135,8 +141,8 @@ def statistics(coefficients: Plane) -> list[float]:
 
 
 def _sums(coefficients: Plane) -> tuple[tuple[float, float], Sums]:
-    """Σ|x| and Σx² of the coefficients; for each of four products Σ|x|, Σx², Σx² of the positive ones, how many are
-    positive, how many negative."""
+    """Return Σ|x| and Σx² of the coefficients, and of each of the four products Σ|x|, Σx², Σx² of the positive ones,
+    the number of positive and the number of negative ones."""
     import cv2
 
     width = coefficients.shape[1]
@@ -172,7 +178,8 @@ def _bands(plane: NDArray[Any]) -> Iterator[tuple[int, int]]:
 
 @lru_cache
 def _shapes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Shapes α = 0.2, 0.201 … 10, and Γ(2/α)² / (Γ(1/α) Γ(3/α)) of each: E|x|² / E x² of a generalised Gaussian."""
+    """Return the shapes α = 0.2, 0.201 … 10 and E|x|² / E x² = Γ(2/α)² / (Γ(1/α) Γ(3/α)) of each generalised
+    Gaussian."""
     alphas = np.linspace(0.2, 10, 9801)
     ratios = [math.exp(2 * math.lgamma(2 / a) - math.lgamma(1 / a) - math.lgamma(3 / a)) for a in alphas.tolist()]
     return alphas, np.array(ratios)
@@ -180,7 +187,7 @@ def _shapes() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 @dataclass(frozen=True, eq=False)
 class Svr:
-    """``vectors``: float64[n, 36]; ``coefficients``: float64[n]."""
+    """Support vector regression: ``vectors`` float64[n, 36], ``coefficients`` float64[n]."""
 
     vectors: NDArray[np.float64]
     coefficients: NDArray[np.float64]
@@ -188,7 +195,7 @@ class Svr:
     rho: float
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64[m, 36] as ``features`` gives them → float64[m]."""
+        """Return the scores float64[m] of features float64[m, 36]."""
         low, high = RANGES
         scaled = 2 * (features - low) / (high - low) - 1
         distances = ((scaled[:, None] - self.vectors) ** 2).sum(2)
@@ -197,7 +204,7 @@ class Svr:
 
 
 def load_svr(path: Path) -> Svr:
-    """Read a model file of LIBSVM. Raises ValueError for another kind of model."""
+    """Read a model file of LIBSVM. Raises ValueError when it is not an epsilon-SVR with an RBF kernel."""
     header, _, body = path.read_text(encoding="ascii").partition("\nSV\n")
     values = dict(line.split(maxsplit=1) for line in header.splitlines())
     if (values.get("svm_type"), values.get("kernel_type")) != ("epsilon_svr", "rbf"):

@@ -1,7 +1,7 @@
-"""The colours of a picture: how many, which one prevails, how warm, how far from neutral on the whole.
+"""Colours of an image: how diverse they are, which hue dominates, how warm they are, and how far from neutral.
 
-All of it is read from the HSV values of the gamma-coded picture. A pixel counts as coloured above a saturation of 0.15
-and a value of 0.1; below them a hue is noise.
+All measures are taken from the HSV values of the gamma-coded image. A pixel counts as coloured above a saturation of
+0.15 and a value of 0.1; below them its hue is noise.
 """
 
 from dataclasses import dataclass
@@ -15,23 +15,24 @@ from vision.images import Pixels
 SATURATION: Final = 0.15
 VALUE: Final = 0.1
 COLOURED: Final = 0.01
-"""Share of coloured pixels below which a picture is grey."""
+"""Share of coloured pixels below which an image counts as grey."""
 
 BIN: Final = 10
-"""Degrees of hue in a bin of the histogram."""
+"""Width of a bin of the hue histogram, in degrees."""
 PEAK: Final = 15.0
-"""Degrees to either side of the fullest bin's middle that the dominant hue is averaged over."""
+"""The dominant hue is the mean over so many degrees to either side of the middle of the fullest bin."""
 WARM: Final = (330.0, 90.0)
-"""Degrees: from crimson by red, orange and yellow; the rest is cool."""
+"""Hues from crimson over red and orange to yellow, in degrees; the others are cool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Colors:
-    """``diversity``: entropy of the hues over the most it can be (Shannon 1948), 0 one hue to 1 all alike, 0 for grey.
+    """Colour measures of an image.
 
-    ``dominant_hue``: degrees 0-360, red 0, green 120, blue 240; None for a grey picture. ``balance``: the smallest over
-    the largest mean of red, green and blue, 0 a pure colour to 1 neutral (the grey world of Buchsbaum 1980).
-    ``warm``: share of warm hues among the coloured pixels, 0.5 for grey. ``coloured``: share of coloured pixels.
+    ``diversity``: entropy of the hues over its maximum (Shannon 1948), from 0 (one hue, or grey) to 1 (all hues alike).
+    ``dominant_hue``: 0 to 360 degrees, red 0, green 120, blue 240; None for a grey image. ``balance``: the smallest
+    over the largest mean of red, green and blue, from 0 (a pure colour) to 1 (neutral; the grey world of Buchsbaum
+    1980). ``warm``: share of warm hues among the coloured pixels, 0.5 for grey. ``coloured``: share of coloured pixels.
     """
 
     diversity: float
@@ -42,7 +43,7 @@ class Colors:
 
 
 def colors(image: Pixels) -> Colors:
-    """What the colours of an image, uint8 (H, W, 3) RGB, are like."""
+    """Measure the colours of an image, uint8 (H, W, 3) RGB."""
     import cv2
 
     hue, saturation, value = cv2.split(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV))
@@ -61,7 +62,7 @@ def colors(image: Pixels) -> Colors:
 
 
 def _dominant(hues: NDArray[np.float32], saturations: NDArray[np.float32], counts: NDArray[np.int64]) -> float:
-    """Mean hue, weighted by saturation, around the fullest bin of the histogram smoothed over three."""
+    """Return the mean hue, weighted by saturation, around the fullest bin of the histogram smoothed over three bins."""
     smooth = counts + (np.roll(counts, 1) + np.roll(counts, -1)) / 2
     middle = (int(smooth.argmax()) + 0.5) * BIN
     offsets = (hues - middle + 180) % 360 - 180

@@ -1,8 +1,8 @@
-"""How a picture is composed: subjects, thirds, balance, symmetry, focus, edges, colours, shot size and angle.
+"""Composition of an image: subjects, thirds, balance, symmetry, focus, edges, colours, shot size and angle.
 
-Everything is measured on a copy whose longer side has 512 pixels. The subjects are the faces, else the salient regions
-(``saliency``). Depth of field comes from ``blur``, colours from ``color``, and shot size and angle, which need faces,
-from ``framing``.
+Everything is measured on a copy whose longer side has 512 pixels. The subjects are the faces, or the salient regions
+(``saliency``) when there are none. Depth of field comes from ``blur``, colours from ``color``, and shot size and angle,
+which need faces, from ``framing``.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Grey = NDArray[np.uint8]
 
 SIDE: Final = 512
 PLACEMENT: Final = 0.6
-"""Weight of the placement in the score; the rest is that of the balance."""
+"""Weight of the placement in the score; the rest is the weight of the balance."""
 
 TAGS: Final = {
     "rule_of_thirds": ("rule_of_thirds", 0.7, 1.0),
@@ -38,32 +38,32 @@ TAGS: Final = {
     "warm": ("warmth", 0.75, 1.0),
     "cool": ("warmth", 0.0, 0.25),
 }
-"""A measure, and from where to where it must be for the tag."""
+"""The measure of each tag, and its least and greatest value for the tag to apply."""
 TINTED: Final = 0.1
-"""Share of coloured pixels that makes a picture warm or cool."""
+"""Least share of coloured pixels of a warm or cool image."""
 
 THIRDS: Final = (1 / 3, 2 / 3)
 NEAR: Final = 0.1
-"""Deviation of the Gaussian that a distance to a line or point of thirds is judged by, as a share of the frame."""
+"""Standard deviation of the Gaussian that weighs distances to lines and points of thirds, as a share of the frame."""
 
 SYMMETRY_SIDE: Final = 128
 SYMMETRY_BLUR: Final = 2.0
-"""Longer side and blur, in pixels, of the edges laid over their mirror image: 1.5 % of the frame is no fault."""
+"""Longer side and blur, in pixels, of the edges compared with their mirror image: offsets of 1.5 % do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """All measures are 0 to 1 unless told otherwise; "undetermined" where the picture does not say.
+    """All measures are 0 to 1 unless stated otherwise; labels are "undetermined" where the image does not show them.
 
-    ``score``: higher is better composed, see ``info``. ``shot_size``: extreme_close_up, close_up, medium_close_up,
-    medium, medium_full, full, wide, extreme_wide. ``shot_angle``: eye_level, high_angle, low_angle, dutch. ``framing``:
-    left_third, centered, right_third, the side of the subject. ``aspect_ratio``: width over height.
-    ``horizontal_symmetry``: to the left-right mirror image; ``vertical_symmetry``: to the top-bottom one;
-    ``overall_symmetry``: their mean. ``depth_of_field``: 0 everything equally sharp, 1 sharp before very blurred.
-    ``color_diversity``: evenness of the hues. ``dominant_hue``: degrees 0-360, None for a grey picture.
-    ``color_balance``: 0 a pure colour, 1 neutral. ``warm_cool_ratio``: share of warm among the coloured pixels, 0.5 for
-    a grey picture. ``edge_density``: share of edge pixels. ``balance``: 1 when the visual weight is left and right of
-    the centre line alike. ``tags``: names of what exceeds the thresholds in ``info``.
+    ``score``: higher is better composed, see ``info`` of the stage. ``shot_size``: extreme_close_up, close_up,
+    medium_close_up, medium, medium_full, full, wide, extreme_wide. ``shot_angle``: eye_level, high_angle, low_angle,
+    dutch. ``framing``: left_third, centered, right_third, the position of the subject. ``aspect_ratio``: width over
+    height. ``horizontal_symmetry``: to the left-right mirror image; ``vertical_symmetry``: to the top-bottom one;
+    ``overall_symmetry``: their mean. ``depth_of_field``: 0 everything equally sharp, 1 a sharp subject before a very
+    blurred background. ``color_diversity``: evenness of the hues. ``dominant_hue``: degrees 0-360, None for a grey
+    image. ``color_balance``: 0 a pure colour, 1 neutral. ``warm_cool_ratio``: share of warm hues among the coloured
+    pixels, 0.5 for a grey image. ``edge_density``: share of edge pixels. ``balance``: 1 when the visual weight is equal
+    left and right of the centre line. ``tags``: the labels, and the measures that reach the thresholds of ``info``.
     """
 
     score: float
@@ -86,7 +86,7 @@ class Composition:
 
 
 def analyze(image: Pixels, faces: Sequence[Face]) -> Composition:
-    """The composition of an image, uint8 (H, W, 3) RGB, with these faces in it."""
+    """Measure the composition of an image, uint8 (H, W, 3) RGB, that has these faces."""
     import cv2
 
     height, width = image.shape[:2]
@@ -136,7 +136,7 @@ def analyze(image: Pixels, faces: Sequence[Face]) -> Composition:
 
 
 def rule_of_thirds(subjects: Sequence[Region]) -> float:
-    """How near the subjects are to the lines and power points of thirds, weighted; 0 without a subject.
+    """Return how near the subjects are to the lines and points of thirds, weighted; 0 without a subject.
 
     The mean of exp(-d²/2s²) for the nearest line and for the nearest point, s = 0.1 of the frame; the form, with
     regions weighted by their mass, is that of Liu et al. 2010 (Optimizing photo composition). 1 on a point, 0.62 on a
@@ -149,7 +149,7 @@ def rule_of_thirds(subjects: Sequence[Region]) -> float:
 
 
 def balance(regions: Sequence[Region]) -> float:
-    """1 when the centre of visual weight is on the vertical centre line, 0 at an edge; 1 for an empty picture."""
+    """Return 1 when the centre of visual weight is on the vertical centre line, 0 at an edge; 1 without regions."""
     total = sum(region.weight for region in regions)
     if total <= 0:
         return 1.0
@@ -158,10 +158,10 @@ def balance(regions: Sequence[Region]) -> float:
 
 
 def mirror_symmetry(grey: Grey) -> tuple[float, float]:
-    """Symmetry of a picture, uint8 (H, W), to its left-right mirror image, and to its top-bottom one.
+    """Return the symmetry of a grey image, uint8 (H, W), to its left-right and to its top-bottom mirror image.
 
-    The correlation (Pearson) of the edge strength with its mirror image, 0 where it is negative; of edges, because the
-    light of a landscape alone would make it symmetric left to right. 1 for a picture without any edge.
+    The Pearson correlation of the edge strength with its mirror image, 0 where it is negative. Edges are compared
+    because the light of a landscape alone would make it symmetric left to right. 1 for an image without edges.
     """
     import cv2
 
@@ -174,9 +174,9 @@ def mirror_symmetry(grey: Grey) -> tuple[float, float]:
 
 
 def edge_density(grey: Grey) -> float:
-    """Share of the pixels that Canny's detector takes for an edge.
+    """Return the share of pixels of a grey image, uint8 (H, W), that Canny's detector finds to be edges.
 
-    Its upper threshold is Otsu's of the grey levels and the lower half of it (Fang, Yue and Yu 2009).
+    Its upper threshold is Otsu's of the grey levels, the lower one half of it (Fang, Yue and Yu 2009).
     """
     import cv2
 
@@ -185,13 +185,13 @@ def edge_density(grey: Grey) -> float:
 
 
 def _region(face: Face, height: int, width: int) -> Region:
-    """A face as a subject; each of its places weighs as much as the most salient one of the map."""
+    """Return a face as a subject; each of its pixels weighs as much as the most salient one of the map."""
     area = face.width * face.height * (MAP_SIDE / max(height, width)) ** 2
     return Region((face.x + face.width / 2) / width, (face.y + face.height / 2) / height, area)
 
 
 def _middle(subjects: Sequence[Region]) -> float | None:
-    """Where the subjects together are along the width, 0 to 1; None when there is none."""
+    """Return the weighted centre of the subjects along the width, 0 to 1; None when there is none."""
     total = sum(subject.weight for subject in subjects)
     return sum(subject.weight * subject.x for subject in subjects) / total if total > 0 else None
 

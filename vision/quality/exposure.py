@@ -1,15 +1,15 @@
-"""How well a picture is lit, from the histogram of its luma.
+"""Exposure: how well an image is lit, from the histogram of its luma.
 
-Luma is that of ITU-R BT.601, gamma-coded as the picture is, at its own resolution. The score is the geometric mean of
-three parts, each 0-1 and each falling when a picture gets too dark or too bright:
+Luma is that of ITU-R BT.601, gamma-coded as the image is, at its own resolution. The score is the geometric mean of
+three parts, each 0 to 1 and each falling when an image gets too dark or too bright:
 
 - the share of pixels that are not clipped at either end,
 - well-exposedness, exp(-(mean - 0.5)² / (2 · 0.2²)): the curve that Mertens, Kautz and Van Reeth 2007 (Exposure Fusion)
   weigh pixels with, taken at the mean luma,
-- the entropy of the histogram (Shannon 1948) over the 8 bits that it can have at most: how many of the tones are used.
+- the entropy of the histogram (Shannon 1948) over its maximum of 8 bits: how many of the tones are used.
 
-Contrast is given beside it: RMS contrast, the standard deviation of the luma (Peli 1990, Contrast in complex images).
-What a photographer meant to be dark or bright (night, snow, low key) scores low all the same.
+Contrast does not count for the score: RMS contrast, the standard deviation of the luma (Peli 1990, Contrast in complex
+images). Images that are dark or bright on purpose (night, snow, low key) score low too.
 """
 
 import math
@@ -27,10 +27,11 @@ Histogram = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Lighting:
-    """``score``: 0-1, higher is better lit; ``shadows_clipped`` and ``highlights_clipped``: shares of the pixels, 0-1.
+    """Exposure measures of an image.
 
-    ``mean``: of the luma, 0 black to 1 white; ``contrast``: its standard deviation, 0 to at most 0.5; ``entropy``: of
-    its histogram, 0-8 bits.
+    ``score``: 0 to 1, higher is better lit. ``shadows_clipped`` and ``highlights_clipped``: shares of the pixels, 0 to
+    1. ``mean``: of the luma, 0 black to 1 white. ``contrast``: its standard deviation, 0 to 0.5. ``entropy``: of its
+    histogram, 0 to 8 bits.
     """
 
     score: float
@@ -42,11 +43,11 @@ class Lighting:
 
 
 def luma_histogram(image: Pixels) -> Histogram:
-    """int64[256]: how many pixels of an RGB picture have each luma."""
+    """Return int64[256], the number of pixels of an image, uint8 (H, W, 3) RGB, that have each luma."""
     import cv2
 
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    # cv2 counts in float32, which is exact up to 16 million a level: so in parts.
+    # cv2 counts in float32, which is exact up to 16 million pixels a level: so count in parts.
     rows = max(1, (1 << 24) // luma.shape[1])
     parts = [
         cv2.calcHist([luma[start : start + rows]], [0], None, [LEVELS], [0, LEVELS])
@@ -56,7 +57,7 @@ def luma_histogram(image: Pixels) -> Histogram:
 
 
 def lighting(histogram: Histogram, clip_margin: int) -> Lighting:
-    """What the histogram says; ``clip_margin``: levels beside 0 and 255 that count as clipped."""
+    """Compute the measures from a histogram; ``clip_margin``: levels beside 0 and 255 that count as clipped."""
     shares = histogram / histogram.sum()
     luma = np.arange(LEVELS) / (LEVELS - 1)
     shadows, highlights = float(shares[: clip_margin + 1].sum()), float(shares[-clip_margin - 1 :].sum())

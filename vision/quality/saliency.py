@@ -1,8 +1,8 @@
-"""Where a picture draws the eye: how far each colour is from those of the picture's border, and the regions it makes.
+"""Saliency: which parts of an image draw the eye, by how far their colours are from those of the border.
 
 The border of a photograph is mostly background (the boundary prior of Wei et al. 2012, Geodesic saliency using
-background priors). So a place is salient by the Mahalanobis distance of its colour to those of an edge, the median over
-the four edges, as a subject may touch one. A picture that is all pattern gets a map that means little.
+background priors). The saliency of a pixel is the Mahalanobis distance of its colour to those along an edge of the
+image, the median over the four edges, as a subject may touch one. The map of an image that is all pattern means little.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from vision.images import Pixels
 
 Saliency = NDArray[np.float32]
-"""float32 (h, w) in 0..1, 1 at the most salient place; all 0 for a picture in which nothing stands out."""
+"""float32 (h, w) in 0..1, 1 at the most salient pixel; all 0 for an image in which nothing stands out."""
 
 SIDE = 64
-"""Longer side of the map."""
+"""Longer side of the map, in pixels."""
 BORDER = 0.1
-"""Breadth of the border, as a share of the shorter side."""
+"""Width of the border, as a share of the shorter side."""
 NOISE = 5.0
-"""Deviation, in CIELAB units, that the colours of a border have at least."""
+"""Least standard deviation of the colours of a border, in CIELAB units."""
 STANDS_OUT = 2.0
-"""Deviations from the border that the most salient place must have."""
+"""Least distance of the most salient pixel from the border, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A part of a picture: its middle, as shares of the width and height, and its visual weight."""
+    """A part of an image: its centre, as shares of the width and height, and its visual weight."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class Region:
 
 
 def saliency_map(image: Pixels) -> Saliency:
-    """Image, uint8 (H, W, 3) RGB, to its map, in the picture's shape."""
+    """Return the map of an image, uint8 (H, W, 3) RGB, in its aspect ratio."""
     import cv2
 
     scale = SIDE / max(image.shape[:2])
@@ -53,7 +53,7 @@ def saliency_map(image: Pixels) -> Saliency:
 
 
 def salient_regions(saliency: Saliency) -> list[Region]:
-    """The connected parts of a map that stand out by Otsu's threshold, heaviest first."""
+    """Return the connected parts of a map that are above Otsu's threshold, heaviest first."""
     import cv2
 
     height, width = saliency.shape
@@ -72,7 +72,7 @@ def salient_regions(saliency: Saliency) -> list[Region]:
 
 
 def _distances(colours: NDArray[np.float64], border: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mahalanobis distances of (h, w, 3) colours to those of a border (n, 3)."""
+    """Return the Mahalanobis distances of colours (h, w, 3) to those of a border (n, 3)."""
     offsets = colours - border.mean(0)
     spread = np.cov(border.T) + np.eye(3) * NOISE**2
     squares = np.einsum("hwi,ij,hwj->hw", offsets, np.linalg.inv(spread), offsets)

@@ -7,10 +7,11 @@ when it is built: the cosine of every output must reach ``MIN_COSINE``, or the e
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from vision.errors import ModelNotLoaded
 
 if TYPE_CHECKING:
+    import openvino
     import torch
 
 logger = logging.getLogger("ray.serve")
@@ -144,55 +146,72 @@ class TorchEngine:
         return output
 
 
-class OpenVinoEngine:
-    """A module converted to OpenVINO, on CPU: streams of about one core each, which several threads may share.
+class RequestPool:
+    """The inference requests of a model compiled by OpenVINO for the CPU, which several threads share.
 
-    One stream over all cores answers a single image sooner, but its threads wait for each other after every layer, and
-    with other processes on the machine they wait long.
+    The model runs in ``streams`` of about one core each. One stream over all cores answers a single image sooner, but
+    its threads wait for each other after every layer, and with other processes on the machine they wait long.
     """
+
+    def __init__(self, core: "openvino.Core", model: "openvino.Model | str", *, bf16: bool) -> None:
+        precision = "bf16" if bf16 else "f32"
+        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+        compiled = core.compile_model(model, "CPU", options)
+        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+        for _ in range(self.streams):
+            self._free.put(compiled.create_infer_request())
+
+    def acquire(self, *, block: bool = True) -> "openvino.InferRequest | None":
+        """Take a free request; wait for one, or return None when ``block`` is False and there is none."""
+        try:
+            return self._free.get(block=block)
+        except Empty:
+            return None
+
+    def release(self, request: "openvino.InferRequest") -> None:
+        """Give a request back."""
+        self._free.put(request)
+
+    @contextmanager
+    def request(self) -> "Iterator[openvino.InferRequest]":
+        """Wait for a free request and give it back afterwards."""
+        request = self._free.get()
+        try:
+            yield request
+        finally:
+            self._free.put(request)
+
+
+class OpenVinoEngine:
+    """A module converted to OpenVINO, on the CPU."""
 
     def __init__(self, model: Path, name: EngineName) -> None:
         import openvino
 
         core = openvino.Core()
         core.set_property({"CACHE_DIR": str(model.parent)})
-        compiled = core.compile_model(
-            str(model),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": "bf16" if name == "openvino-bf16" else "f32",
-            },
-        )
-        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.streams):
-            self._free.put(compiled.create_infer_request())
+        self._pool = RequestPool(core, str(model), bf16=name == "openvino-bf16")
+        self.streams = self._pool.streams
         self.name = str(name)
         self.device = "cpu"
 
     def __call__(self, batch: Array) -> Array:
         outputs: list[Array] = []
-        running: deque[Any] = deque()
+        running: deque[openvino.InferRequest] = deque()
         for start in range(0, len(batch), PART):
             # Never wait for another thread's request while holding one: that thread may wait for this one.
-            while (request := self._request(block=not running)) is None:
+            while (request := self._pool.acquire(block=not running)) is None:
                 outputs.append(self._finish(running.popleft()))
             request.start_async([batch[start : start + PART]], share_inputs=True)
             running.append(request)
         outputs.extend(self._finish(request) for request in running)
         return np.concatenate(outputs)
 
-    def _request(self, *, block: bool) -> Any:
-        try:
-            return self._free.get(block=block)
-        except Empty:
-            return None
-
-    def _finish(self, request: Any) -> Array:
+    def _finish(self, request: "openvino.InferRequest") -> Array:
         request.wait()
         output: Array = request.get_output_tensor(0).data.copy()
-        self._free.put(request)
+        self._pool.release(request)
         return output
 
 

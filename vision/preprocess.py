@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vision.errors import InvalidInput
+from vision.images import Pixels
 
-Pixels = NDArray[np.uint8]
 Tensor = NDArray[np.float32]
 Size = tuple[int, int]
 

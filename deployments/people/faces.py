@@ -16,8 +16,9 @@ from pydantic import Field
 
 from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.faces.detection import CANDIDATE, MAX_CANDIDATES, FaceSearch, Pyramid, finest_scale, pyramid
-from vision.faces.face import Face, Pixels
+from vision.faces.face import Face
 from vision.faces.yunet import YuNet
+from vision.images import Pixels
 from vision.weights import Weights, resolve
 
 MODEL: Final = "yunet-2023mar"

@@ -26,8 +26,9 @@ from pydantic import Field
 from deployments.serving.engine_stage import model_chain
 from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
-from vision.faces.face import SIZE, Face, Pixels, align, misfit, scale_of, similarity_transform
+from vision.faces.face import SIZE, Face, align, misfit, scale_of, similarity_transform
 from vision.faces.sface import EngineName, SFace
+from vision.images import Pixels
 from vision.quality.blur import laplacian_variance
 from vision.weights import Weights, resolve_first
 

@@ -17,7 +17,8 @@ from deployments.people import faces
 from deployments.people.faces import FaceDetector
 from deployments.serving.stage import SharedImage, StageRef
 from vision.faces.detection import CANDIDATE, Pyramid, pyramid
-from vision.faces.face import Face, Pixels
+from vision.faces.face import Face
+from vision.images import Pixels
 
 
 class Config(faces.Config):

@@ -14,7 +14,8 @@ from deployments.people import faces, video_faces
 from deployments.people.faces import FaceDetector
 from deployments.people.video_faces import VideoFaceDetector
 from ops.bench.indexing import overlap
-from vision.faces.face import Face, Pixels
+from vision.faces.face import Face
+from vision.images import Pixels
 from vision.media.reader import VideoReader
 from vision.weights.store import store
 

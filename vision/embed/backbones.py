@@ -1,8 +1,8 @@
-"""The backbones that embed/dinov3 can serve: how each is built, fed and read.
+"""The backbones of embed/dinov3: how each is built, what it takes and what its outputs mean.
 
-A backbone is picked by the name of the weights that could be had. Where unrelated pictures of a model do not
-average a cosine near 0, the mean of its features over a reference set is subtracted first
-(``configs/reference_means.npz``, made by ``ops/calibration/reference_mean.py``).
+A backbone is chosen by the name of the weights that are available. Where the cosines of unrelated images do not average
+about 0, the mean of the features over a reference set is subtracted first (``configs/reference_means.npz``, made by
+``ops/calibration/reference_mean.py``).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """``raw`` and ``unit``: float32[384]; ``model_version`` names the weights that made them."""
+    """Features of an image: ``raw`` and ``unit`` float32[384]; ``model_version`` names the weights that made them."""
 
     raw: NDArray[np.float32]
     unit: NDArray[np.float32]
@@ -35,31 +35,32 @@ class Embedding:
 
 @dataclass
 class Backbone:
-    """Weights with everything needed to turn pictures into 384-d features."""
+    """Weights with everything needed to turn images into 384-d features."""
 
     weights: Weights
 
     @property
     def version(self) -> str:
-        """Name and hash of the weights; features of different versions are never compared."""
+        """Return name and hash of the weights; features of different versions are never compared."""
         return self.weights.version
 
     @cached_property
     def preprocess_config(self) -> dict[str, Any]:
-        """The model's own ``preprocessor_config.json``."""
+        """Return the model's own ``preprocessor_config.json``."""
         return read_json(self.weights, "preprocessor_config.json")
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """The model's own preprocessing, by the faster of its two kernels (cosine of the features ≥ 0.999999)."""
+        """Return the model's own preprocessing with the faster of its two kernels (cosine of the features ≥
+        0.999999)."""
         return Preprocess.from_config(self.preprocess_config, fast=True)
 
     @cached_property
     def mean(self) -> Array:
-        """float32[384], subtracted before cosines are taken; zeros where the model needs no centring."""
+        """Return float32[384], which is subtracted before cosines; zeros when the model needs no centring."""
         with np.load(MEANS, allow_pickle=False) as means:
-            found: Array | None = means.get(self.weights.name)
-        return np.zeros(384, np.float32) if found is None else found.astype(np.float32)
+            mean: Array | None = means.get(self.weights.name)
+        return np.zeros(384, np.float32) if mean is None else mean.astype(np.float32)
 
     def make_module(self) -> "torch.nn.Module":
         """Return a new torch module, float32[N, 3, H, W] → float32[N, d]: the CLS token after the final norm.
@@ -72,11 +73,11 @@ class Backbone:
         return output_module(model, lambda output: output.last_hidden_state[:, 0])
 
     def project(self, output: Array) -> Array:
-        """float32[N, d] of the module → float32[N, 384]."""
+        """Return the features float32[N, 384] for outputs float32[N, d] of the module."""
         return output
 
     def info(self) -> dict[str, Any]:
-        """What model-info says of the weights."""
+        """Return what model-info reports about the weights."""
         return {
             **self.weights.info(),
             "architecture": self.weights.architecture,
@@ -112,5 +113,5 @@ class EfficientNetBackbone(Backbone):
 
 
 def load_backbone(weights: Weights) -> Backbone:
-    """The backbone for a model of models.yaml."""
+    """Return the backbone for a model of models.yaml."""
     return EfficientNetBackbone(weights) if weights.name == "efficientnet-lite0" else Backbone(weights)

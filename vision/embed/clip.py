@@ -1,6 +1,6 @@
-"""CLIP's two towers, and what serves pictures in their place where the weights of CLIP are missing.
+"""CLIP's two towers, and the encoder that serves images in their place when the weights of CLIP are missing.
 
-CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020) embeds pictures and texts in one space. A vector is the
+CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020) embeds images and texts in one space. A vector is the
 pooled output of its tower through that tower's linear projection. Without CLIP, a backbone of embed/dinov3 is projected
 to the same 512 dimensions; it takes no texts.
 """
@@ -25,42 +25,42 @@ Array = NDArray[np.float32]
 Tokens = NDArray[np.int64]
 
 MODEL_IDS = {"clip-vit-base-patch32": "openai/clip-vit-base-patch32"}
-"""By what name a model of models.yaml is known to the clients of the API."""
+"""Names that answers of the API give to models of models.yaml."""
 FROM, TO = 384, 512
 SEED = 384_512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipEmbedding:
-    """``vector``: float32[512] of length 1; ``model`` names what made it. Vectors of different models never compare."""
+    """``vector``: float32[512] of length 1; ``model``: what made it. Vectors of different models are not comparable."""
 
     vector: NDArray[np.float32]
     model: str
 
 
 class TextNotSupported(ModelNotLoaded):
-    """A text was to be embedded, and the model that serves has no text tower."""
+    """A text cannot be embedded because the loaded model has no text tower."""
 
 
 class ClipTowers:
-    """Verified weights of a transformers CLIPModel."""
+    """The encoder of images and texts from the verified weights of a transformers CLIPModel."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
 
     @property
     def model(self) -> str:
-        """What answers call the model."""
+        """Return the name of the model in answers."""
         return MODEL_IDS.get(self._weights.name, self.version)
 
     @property
     def version(self) -> str:
-        """Name and hash of the weights."""
+        """Return name and hash of the weights."""
         return self._weights.version
 
     @cached_property
     def preprocess(self) -> Preprocess:
-        """The model's own preprocessing, by the faster of its two kernels."""
+        """Return the model's own preprocessing with the faster of its two kernels."""
         return Preprocess.from_config(read_json(self._weights, "preprocessor_config.json"), fast=True)
 
     def make_image_module(self) -> "torch.nn.Module":
@@ -97,11 +97,11 @@ class ClipTowers:
         return TextTower(tower.to(device), backend, device)
 
     def finish(self, output: Array) -> Array:
-        """float32[N, 512] of the image module, as it is."""
+        """Return the output float32[N, 512] of the image module unchanged."""
         return output
 
     def info(self) -> dict[str, Any]:
-        """What model-info says of the weights."""
+        """Return what model-info reports about the weights."""
         return {
             "method": "CLIP, image and text tower",
             **self._weights.info(),
@@ -113,7 +113,7 @@ class ClipTowers:
 
 
 class TextTower:
-    """Texts in lower case, cut after 77 tokens → float32[512]."""
+    """Embeds texts, in lower case and cut after 77 tokens."""
 
     def __init__(self, tower: Any, tokenizer: Any, device: str) -> None:
         self._tower = tower
@@ -121,14 +121,14 @@ class TextTower:
         self._device = device
 
     def tokenize(self, text: str) -> Tokens:
-        """int64[n], 2 ≤ n ≤ 77: start, byte-pair codes, end."""
+        """Return int64[n], 2 ≤ n ≤ 77: start, byte-pair codes, end."""
         return np.asarray(self._tokenizer.encode(text).ids, np.int64)
 
     def __call__(self, texts: list[Tokens]) -> Array:
-        """float32[N, 512], not yet of unit length."""
+        """Return float32[N, 512], not normalised."""
         import torch
 
-        # Attention looks back only and the end token is what is read, so padding after it changes nothing.
+        # Attention is causal and the output is read at the end token, so padding after it changes nothing.
         codes = np.full((len(texts), max(len(text) for text in texts)), texts[0][-1], np.int64)
         for row, text in zip(codes, texts, strict=True):
             row[: len(text)] = text
@@ -138,10 +138,10 @@ class TextTower:
 
 
 def isometry() -> Array:
-    """A fixed matrix float32[384, 512] with orthonormal rows, the same everywhere.
+    """Return a fixed matrix float32[384, 512] with orthonormal rows, the same on every machine.
 
-    ``x @ isometry()`` keeps every distance and every cosine. Computed in float64, where the rounding of one linear
-    algebra library or another is far below a float32; the sign of each row is fixed.
+    ``x @ isometry()`` preserves distances and cosines. It is computed in float64, where the rounding of any linear
+    algebra library is far below a float32; the sign of each row is fixed.
     """
     gaussian = np.random.Generator(np.random.PCG64(SEED)).standard_normal((TO, FROM))
     q, r = np.linalg.qr(gaussian)
@@ -149,35 +149,35 @@ def isometry() -> Array:
 
 
 class ProjectedBackbone:
-    """Features of a backbone minus their reference mean, embedded isometrically in 512 dimensions; pictures only."""
+    """The encoder of images from a backbone: features less their reference mean, isometrically in 512 dimensions."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
 
     @property
     def model(self) -> str:
-        """What answers call the model."""
+        """Return the name of the model in answers."""
         return f"{self.version}, projected to {TO}"
 
     @property
     def version(self) -> str:
-        """Name and hash of the weights."""
+        """Return name and hash of the weights."""
         return self._backbone.version
 
     @property
     def preprocess(self) -> Preprocess:
-        """The backbone's own preprocessing."""
+        """Return the preprocessing of the backbone."""
         return self._backbone.preprocess
 
     def make_image_module(self) -> "torch.nn.Module":
-        """A fresh torch module float32[N, 3, H, W] → float32[N, d]."""
+        """Return a new torch module, float32[N, 3, H, W] → float32[N, d]."""
         return self._backbone.make_module()
 
     def make_text_tower(self, device: str) -> None:
-        """None: no text goes into the space of these vectors."""
+        """Return None: texts cannot be embedded in the space of these vectors."""
 
     def finish(self, output: Array) -> Array:
-        """float32[N, d] of the image module → float32[N, 512]."""
+        """Return the vectors float32[N, 512] for outputs float32[N, d] of the image module."""
         centred: Array = self._backbone.project(output) - self._backbone.mean
         projected: Array = centred @ self._isometry
         return projected
@@ -187,7 +187,7 @@ class ProjectedBackbone:
         return isometry()
 
     def info(self) -> dict[str, Any]:
-        """What model-info says of the weights."""
+        """Return what model-info reports about the weights."""
         return {
             **self._backbone.info(),
             "method": f"features of {self._backbone.weights.name}, centred, projected isometrically to {TO} dimensions",

@@ -28,7 +28,7 @@ MAX_TOKENS: Final = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SentenceEmbedding:
-    """``vector``: float32[384] of length 1; ``model_version`` names the weights that made it."""
+    """``vector``: float32[384] of length 1; ``model_version``: name and hash of the weights that made it."""
 
     vector: NDArray[np.float32]
     model_version: str
@@ -66,7 +66,7 @@ def load_tokenizer(weights: Weights) -> Any:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(weights.files["tokenizer.json"].read_text(encoding="utf-8"))
-    # The file asks for 128 tokens, all of them always; the model was made for twice as many, and padding is ours.
+    # The file cuts and pads to 128 tokens; the model was trained for 256, and batches are padded here.
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
     return tokenizer
@@ -76,7 +76,7 @@ def load_network(weights: Weights) -> "torch.nn.Module":
     """Return the BertModel in fp32, in eval mode. Raises ModelNotLoaded when the checkpoint does not fit."""
     from transformers import BertModel
 
-    # The pooler is of BERT's own training.
+    # The pooler belongs to BERT's own training objective.
     network: torch.nn.Module = load_checkpoint(BertModel, weights, unused=("pooler.",), add_pooling_layer=False)
     return network
 
@@ -92,7 +92,7 @@ def padded(texts: Sequence[Tokens]) -> tuple[Tokens, Tokens]:
 
 
 def pooled(outputs: Array, mask: Tokens) -> Array:
-    """Return float32[N, d] of unit length: the mean of outputs[N, n, d] over the tokens that mask[N, n] names."""
+    """Return float32[N, d] of unit length: the mean of outputs[N, n, d] over the tokens in mask[N, n]."""
     means = (outputs * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
     units: Array = (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
     return units

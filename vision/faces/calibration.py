@@ -1,9 +1,9 @@
-"""From a cosine to the percentage that clients compare with their thresholds.
+"""Scales from cosines to the percentages that clients compare with their thresholds.
 
-The asset API reads percentages: 75 is "the same" by default, 85 excellent, 65 acceptable, 50 the end of poor. A cosine
-has no such meaning of its own, and that of two faces lies elsewhere than that of two pictures. So each kind has its
-own scale, linear between fixed points and rising everywhere; ``ops.calibration.faces`` and ``ops.calibration.images``
-measure what the points rest on, and ``ops/bench/reports/characters.md`` has the numbers.
+The asset API works in percentages: 75 is "the same" by default, 85 excellent, 65 acceptable, 50 the end of poor.
+Cosines of faces and of whole images are distributed differently, so each kind has its own scale, linear between fixed
+points and strictly rising. ``ops.calibration.faces`` and ``ops.calibration.images`` measure what the points are based
+on; ``ops/bench/reports/characters.md`` has the numbers.
 
 Faces (SFace, 38 labelled pairs of one person and 262 of two): two persons have cosines of 0.14 on average with a
 deviation of 0.084, one person has 0.58 or more.
@@ -11,15 +11,15 @@ deviation of 0.084, one person has 0.58 or more.
 - 0.40 is 75: a normal distribution of two persons' cosines puts about one pair in a thousand above it.
 - 0.363 is 65: the threshold OpenCV publishes, where LFW has its fewest errors; from here on an answer is "acceptable".
 - 0.27 is 50: one pair of two persons in fifteen lies above.
-- 0.55 is 85: no labelled pair of one person is less alike.
+- 0.55 is 85: no labelled pair of one person is less similar.
 - 0.14 is 30: two persons on average.
 
-Whole pictures (unit features, centred; DINOv2 lineage): of pictures and their own copies (mirrored, darker, smaller,
-cropped a little, turned a little) 95 in 100 lie above 0.70, of pictures of different scenes 2 in 100.
+Whole images (unit features, centred; DINOv2 lineage): of images and their own copies (mirrored, darker, smaller,
+cropped a little, turned a little) 95 in 100 lie above 0.70, of images of different scenes 2 in 100.
 
 - 0.70 is 75, 0.30 is 50, 0.85 is 85.
 
-A model whose features lie otherwise wants other points: measure it.
+A model with another distribution of cosines needs other points: measure it.
 """
 
 from typing import Final
@@ -29,29 +29,30 @@ import numpy as np
 Points = tuple[tuple[float, float], ...]
 
 FACE_POINTS: Final[Points] = ((-1, 0), (0.14, 30), (0.27, 50), (0.363, 65), (0.40, 75), (0.55, 85), (1, 100))
-"""(cosine, per cent) of two faces."""
+"""(cosine, percentage) of two faces."""
 
 IMAGE_POINTS: Final[Points] = ((-1, 0), (0.30, 50), (0.70, 75), (0.85, 85), (1, 100))
-"""(cosine, per cent) of two whole pictures."""
+"""(cosine, percentage) of two whole images."""
 
 
 def similarity_percentage(cosine: float) -> float:
-    """How alike two faces are, 0 to 100, from the cosine of their vectors; 75 and above: the same person."""
+    """Return the similarity of two faces, 0 to 100, from the cosine of their vectors; 75 and above: the same person."""
     return _percentage(cosine, FACE_POINTS)
 
 
 def image_percentage(cosine: float) -> float:
-    """How alike two pictures are, 0 to 100, from the cosine of their unit features; 75 and above: the same scene."""
+    """Return the similarity of two images, 0 to 100, from the cosine of their features; 75 and above: the same
+    scene."""
     return _percentage(cosine, IMAGE_POINTS)
 
 
 def face_cosine(percentage: float) -> float:
-    """The cosine of two faces that are so alike; ``similarity_percentage`` the other way round."""
+    """Return the cosine of two faces of this similarity, the inverse of ``similarity_percentage``."""
     return _cosine(percentage, FACE_POINTS)
 
 
 def image_cosine(percentage: float) -> float:
-    """The cosine of two pictures that are so alike; ``image_percentage`` the other way round."""
+    """Return the cosine of two images of this similarity, the inverse of ``image_percentage``."""
     return _cosine(percentage, IMAGE_POINTS)
 
 

@@ -1,11 +1,11 @@
-"""Where the faces of a picture are: YuNet over a pyramid, each candidate seen again at one size.
+"""Face detection: YuNet over a pyramid of the image, each candidate detected again at one size.
 
 The network of YuNet 2023mar (Wu, Peng, Yu 2023, https://doi.org/10.1007/s11633-023-1423-y) detects faces of about 20 to
 640 of its own pixels, so every face falls into the range of a level of the pyramid.
 
-Its score, however, depends on the size at which it sees a face. So each candidate is cut out, enlarged or shrunk to one
-size and seen again alone, and the score of that view is the confidence: faces that are 20 pixels high in a picture of
-1280 then score like large ones, and most false candidates vanish. A last, closer view gives the landmarks.
+Its score depends on the size of the face in its input. So each candidate is cut out, resized to one size and detected
+again alone, and the score of that view is the confidence: faces of 20 pixels in an image of 1280 then score like large
+ones, and most false candidates vanish. A last, closer view gives the landmarks.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.faces.face import Face, Pixels, Square
+from vision.faces.face import Face, Square
 from vision.faces.yunet import MULTIPLE, SCORE, Detections, YuNet
+from vision.images import Pixels
 
 ENLARGE: Final = 2.0
 STEP: Final = 6

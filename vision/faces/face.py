@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import InvalidInput
+from vision.images import Pixels
 
-Pixels = NDArray[np.uint8]
 Point: TypeAlias = tuple[float, float]
 SIZE: Final = 112
+"""Side of the aligned crop in pixels."""
 TEMPLATE: Final = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
@@ -27,15 +28,15 @@ TEMPLATE: Final = (
 )
 """Right eye, left eye, nose tip, right and left corner of the mouth, in pixels of the crop."""
 SAMPLES: Final = 2.0
-"""Pixels of the source for one of the crop, from which on it is averaged before it is sampled: no aliasing."""
+"""Pixels of the source per pixel of the crop above which the source is shrunk by averaging first, against aliasing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face in pixels of its picture, as YuNet sees it: from the forehead to the chin, without ears and hair.
+    """A face in pixels of its image, as YuNet detects it: from the forehead to the chin, without ears and hair.
 
-    The box lies inside the picture. ``confidence`` is 0 to 1, higher is surer. ``landmarks``: right eye, left eye,
-    nose tip, right and left corner of the mouth, "right" being the person's; they may lie a bit outside the picture.
+    The box lies inside the image. ``confidence``: 0 to 1, higher is surer. ``landmarks``: right eye, left eye, nose
+    tip, right and left corner of the mouth, "right" being the person's; they may lie slightly outside the image.
     """
 
     x: float
@@ -48,7 +49,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """A square of whole pixels, which may reach beyond the picture: its top left corner and its side."""
+    """A square of whole pixels, which may reach beyond the image: its top left corner and its side."""
 
     x: int
     y: int
@@ -56,12 +57,12 @@ class Square:
 
     @classmethod
     def around(cls, x: float, y: float, width: float, height: float, scale: float) -> "Square":
-        """The square about the middle of a box, ``scale`` times as long as the longer side of the box."""
+        """Return the square around the centre of a box whose side is ``scale`` times the longer side of the box."""
         side = max(1, round(scale * max(width, height)))
         return cls(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side)
 
     def cut(self, image: Pixels, size: int) -> Pixels:
-        """This part of an image (H, W, C), resized to (size, size, C); black outside the image."""
+        """Return this part of an image (H, W, C), resized to (size, size, C); black outside the image."""
         import cv2
 
         height, width = image.shape[:2]
@@ -79,7 +80,7 @@ class Square:
 
 
 def similarity_transform(landmarks: Sequence[Point]) -> NDArray[np.float64]:
-    """float64[2, 3] that takes pixels of a picture to those of the crop.
+    """Return float64[2, 3], the transform from pixels of an image to those of the aligned crop.
 
     Raises InvalidInput when the landmarks lie on one point.
     """
@@ -95,12 +96,12 @@ def similarity_transform(landmarks: Sequence[Point]) -> NDArray[np.float64]:
 
 
 def scale_of(transform: NDArray[np.float64]) -> float:
-    """Pixels of the crop for one of the picture; above 1 the crop is an enlargement."""
+    """Return pixels of the crop per pixel of the image; above 1 the crop is an enlargement."""
     return float(np.hypot(*transform[:, 0]))
 
 
 def misfit(landmarks: Sequence[Point], transform: NDArray[np.float64]) -> float:
-    """Root mean square distance of the transformed landmarks from the template, in pixels of the crop.
+    """Return the root mean square distance of the transformed landmarks from the template, in pixels of the crop.
 
     Small for a face seen from the front, larger the more it is turned or tilted.
     """
@@ -109,7 +110,7 @@ def misfit(landmarks: Sequence[Point], transform: NDArray[np.float64]) -> float:
 
 
 def align(image: Pixels, transform: NDArray[np.float64]) -> Pixels:
-    """The crop, uint8 (112, 112, 3), of a picture (H, W, 3); black outside the picture."""
+    """Return the aligned crop, uint8 (112, 112, 3), of an image (H, W, 3); black outside the image."""
     import cv2
 
     per_pixel = 1 / scale_of(transform)
@@ -120,7 +121,7 @@ def align(image: Pixels, transform: NDArray[np.float64]) -> Pixels:
 
 
 def _shrunk(image: Pixels, transform: NDArray[np.float64], factor: float) -> tuple[Pixels, NDArray[np.float64]]:
-    """The part of a picture that the crop shows, made smaller by a factor below 1, and the transform from there."""
+    """Return the part of an image that the crop shows, shrunk by a factor below 1, and the transform from there."""
     import cv2
 
     height, width = image.shape[:2]
@@ -133,7 +134,7 @@ def _shrunk(image: Pixels, transform: NDArray[np.float64], factor: float) -> tup
     size = tuple(max(1, round(side * factor)) for side in part.shape[1::-1])
     small: Pixels = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     ratio = np.array(part.shape[1::-1]) / size
-    # The middle of the first pixel stays the middle of the first pixel: (x + 0.5) / ratio - 0.5 in the small picture.
+    # The centre of the first pixel stays there: x becomes (x + 0.5) / ratio - 0.5 in the small image.
     linear = transform[:, :2] * ratio
     shift = transform[:, :2] @ (0.5 * ratio - 0.5 + (left, top)) + transform[:, 2]
     return small, np.column_stack([linear, shift])

@@ -1,19 +1,19 @@
-"""SFace (Zhong et al. 2021, https://doi.org/10.1109/TIP.2020.3048632, Apache-2.0) by OpenVINO.
+"""Face vectors by SFace (Zhong et al. 2021, https://doi.org/10.1109/TIP.2020.3048632, Apache-2.0) in OpenVINO.
 
-The block-quantised file is computed in the engine's precision: its weights are multiplied out when it is loaded, as
-OpenVINO refuses one of their nodes and reads others wrongly. Numbers equal those of OpenCV's classic engine, at a
-third of its time in fp32 and an eighth in bf16; several threads may call at once.
+The block-quantised file is computed in the engine's precision: its weights are dequantised when it is loaded, as
+OpenVINO refuses one of their nodes and reads others wrongly. Results equal those of OpenCV's classic engine, in a third
+of its time in fp32 and an eighth in bf16.
 """
 
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import has_bf16
-from vision.faces.face import SIZE, Pixels
+from vision.engines import RequestPool, has_bf16
+from vision.faces.face import SIZE
+from vision.images import Pixels
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +23,7 @@ EngineName = Literal["auto", "openvino-bf16", "openvino-fp32"]
 
 DIMENSIONS: Final = 128
 PART: Final = 8
-"""Crops that one stream infers at a time; more make it slower."""
+"""Crops per inference of a stream; more make it slower."""
 
 
 class SFace:
@@ -45,31 +45,23 @@ class SFace:
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().preprocess().convert_element_type(openvino.Type.f32)
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        precision = "bf16" if engine == "openvino-bf16" else "f32"
-        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-        compiled = core.compile_model(steps.build(), "CPU", options)
         self.engine = engine
-        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.streams):
-            self._free.put(compiled.create_infer_request())
+        self._pool = RequestPool(core, steps.build(), bf16=engine == "openvino-bf16")
+        self.streams = self._pool.streams
 
     def __call__(self, crops: Pixels) -> Vectors:
-        """uint8 (N, 112, 112, 3) RGB, aligned → float32 (N, 128) of length 1."""
+        """Return float32 (N, 128) of length 1 for aligned crops, uint8 (N, 112, 112, 3) RGB."""
         raw = np.empty((len(crops), DIMENSIONS), np.float32)
-        request = self._free.get()
-        try:
+        with self._pool.request() as request:
             for start in range(0, len(crops), PART):
                 request.infer([crops[start : start + PART]], share_inputs=True)
                 raw[start : start + PART] = request.get_output_tensor(0).data
-        finally:
-            self._free.put(request)
         unit: Vectors = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
         return unit
 
 
 def plain_network(path: Path) -> bytes:
-    """The ONNX file in fp32: block-quantised weights multiplied out, inputs left out that no node takes."""
+    """Return the ONNX file in fp32: block-quantised weights dequantised, unused inputs removed."""
     import onnx
 
     model = onnx.load(path)
@@ -93,7 +85,8 @@ def plain_network(path: Path) -> bytes:
 
 
 def _dequantised(node: "onnx.NodeProto", values: list[NDArray[Any]]) -> NDArray[np.float32]:
-    """(quantised - zero point) · scale, each scale and zero point holding for a block of neighbours on one axis."""
+    """Return (quantised - zero point) · scale; each scale and zero point is for a block of neighbours along one
+    axis."""
     along = {attribute.name: attribute.i for attribute in node.attribute}
     quantised = values[0].astype(np.float32)
     scale, zero = (np.repeat(value, along["block_size"], along["axis"]).astype(np.float32) for value in values[1:])

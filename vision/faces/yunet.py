@@ -1,19 +1,17 @@
-"""YuNet (Wu, Peng, Yu 2023, https://doi.org/10.1007/s11633-023-1423-y, MIT) by OpenVINO.
+"""Face detection by YuNet (Wu, Peng, Yu 2023, https://doi.org/10.1007/s11633-023-1423-y, MIT) in OpenVINO.
 
-The ONNX file is fixed to 640 x 640 pixels by its header only; the network itself is convolutional and takes any
-multiple of 32. In fp32 the numbers equal those of OpenCV's FaceDetectorYN, in half its time, and several threads may
-call at once.
+Only the header of the ONNX file fixes its input to 640 x 640 pixels; the network is convolutional and takes any
+multiple of 32. In fp32 the results equal those of OpenCV's FaceDetectorYN, in half its time.
 """
 
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import has_bf16
-from vision.faces.face import Pixels
+from vision.engines import RequestPool, has_bf16
+from vision.images import Pixels
 
 Detections = NDArray[np.float32]
 """float32[n, 15]: x, y, width, height, five landmarks (x, y), score 0 to 1; in pixels of the network's input."""
@@ -27,8 +25,8 @@ class YuNet:
     """The loaded network; ``streams`` threads may call it at the same time, and should, to use the whole processor."""
 
     def __init__(self, model: Path, *, exact: bool) -> None:
-        """``exact``: in fp32 everywhere, else in bf16 where the processor has it: nearly twice as fast, and boxes and
-        scores move a little."""
+        """``exact``: always compute in fp32, else in bf16 where the processor has it: nearly twice as fast, with
+        slightly different boxes and scores."""
         import openvino
         from openvino.preprocess import ColorFormat, PrePostProcessor
 
@@ -40,28 +38,20 @@ class YuNet:
         steps.input().tensor().set_layout(openvino.Layout("NHWC")).set_color_format(ColorFormat.RGB)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).convert_color(ColorFormat.BGR)
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        precision = "bf16" if has_bf16() and not exact else "f32"
-        options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
-        compiled = core.compile_model(steps.build(), "CPU", options)
-        self.streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(self.streams):
-            self._free.put(compiled.create_infer_request())
+        self._pool = RequestPool(core, steps.build(), bf16=has_bf16() and not exact)
+        self.streams = self._pool.streams
 
     def __call__(self, pictures: Pixels, floor: float) -> list[Detections]:
-        """uint8 (N, H, W, 3) RGB, H and W multiples of 32 → detections scored ``floor`` or more, of each picture.
+        """Return the detections of each image that score at least ``floor``.
 
-        Detections overlap: one face has several.
+        ``pictures``: uint8 (N, H, W, 3) RGB, H and W multiples of 32. Detections overlap: one face has several.
         """
-        request = self._free.get()
-        try:
+        with self._pool.request() as request:
             request.infer([pictures], share_inputs=True)
             outputs = {
                 name: request.get_tensor(name).data.reshape(len(pictures), -1, width).copy()
                 for name, width in _outputs()
             }
-        finally:
-            self._free.put(request)
         columns = pictures.shape[2]
         return [
             _decode({name: values[index] for name, values in outputs.items()}, columns, floor)
@@ -75,8 +65,8 @@ def _outputs() -> list[tuple[str, int]]:
 
 
 def _decode(outputs: dict[str, Detections], columns: int, floor: float) -> Detections:
-    """Offsets from the cells of three grids to boxes, landmarks and scores in pixels."""
-    found = []
+    """Return boxes, landmarks and scores in pixels from offsets to the cells of three grids."""
+    detections = []
     for stride in STRIDES:
         scores = np.sqrt(outputs[f"cls_{stride}"].clip(0, 1) * outputs[f"obj_{stride}"].clip(0, 1))[:, 0]
         cells = np.flatnonzero(scores >= floor)
@@ -86,5 +76,5 @@ def _decode(outputs: dict[str, Detections], columns: int, floor: float) -> Detec
         size = np.exp(offsets[:, 2:]) * stride
         middle = (corner + offsets[:, :2]) * stride
         landmarks = (np.tile(corner, 5) + outputs[f"kps_{stride}"][cells]) * stride
-        found.append(np.concatenate([middle - size / 2, size, landmarks, scores[cells, None]], 1))
-    return np.concatenate(found)
+        detections.append(np.concatenate([middle - size / 2, size, landmarks, scores[cells, None]], 1))
+    return np.concatenate(detections)

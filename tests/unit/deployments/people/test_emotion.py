@@ -23,7 +23,8 @@ from tests.tolerances import FP32, FP32_NETWORK, FP64, assert_close
 from vision.engines import build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
-from vision.faces.face import Face, Pixels, Square
+from vision.faces.face import Face, Square
+from vision.images import Pixels
 from vision.networks import mini_xception
 from vision.networks.mini_xception import LABELS, MiniXception
 from vision.weights import Registry, Weights, registry
@@ -218,7 +219,7 @@ def test_other_labels_are_refused(models: Path, vit: ViTForImageClassification) 
     config = models / "vit" / "config.json"
     config.write_text(config.read_text().replace('"Angry"', '"Contempt"'))
     files = {path.name: path for path in (models / "vit").iterdir()}
-    with pytest.raises(ModelNotLoaded, match=r"w tells contempt, disgust, .* apart, not angry"):
+    with pytest.raises(ModelNotLoaded, match=r"w has the labels contempt, disgust, .* instead of angry"):
         load_classifier(Weights("w", models / "vit", files, *"abcd"), partial(build_engine, "torch-fp32", cache=models))
 
 

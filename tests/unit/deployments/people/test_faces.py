@@ -16,8 +16,9 @@ from tests.tolerances import FP32
 from vision.errors import ModelNotLoaded
 from vision.faces import detection
 from vision.faces.detection import COARSE, FaceSearch
-from vision.faces.face import Face, Pixels, Square
+from vision.faces.face import Face, Square
 from vision.faces.yunet import Detections, _decode, _outputs
+from vision.images import Pixels
 from vision.weights import Registry
 from vision.weights.store import Store
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tests.tolerances import FP64
 from vision.errors import InvalidInput
-from vision.faces.face import SIZE, TEMPLATE, Pixels, Point, align, misfit, scale_of, similarity_transform
+from vision.faces.face import SIZE, TEMPLATE, Point, align, misfit, scale_of, similarity_transform
+from vision.images import Pixels
 
 pytestmark = pytest.mark.numeric
 

@@ -58,7 +58,7 @@ class JobAnswer(BaseModel):
     subject: str = Field(description="what it works on, an asset id for example")
     status: JobStatus
     progress: float = Field(description="0-1")
-    message: str = Field(description="what is being done, in words; may be empty")
+    message: str = Field(description="what is being done; may be empty")
     created_at: datetime
     started_at: datetime | None = Field(description="when its last attempt began")
     finished_at: datetime | None
@@ -72,7 +72,7 @@ class JobAnswer(BaseModel):
 
 
 class JobsAnswer(BaseModel):
-    """A page of jobs, the youngest first."""
+    """A page of jobs, newest first."""
 
     jobs: list[JobAnswer]
     next: str | None = Field(description="``after`` of the next page; null where there is none")
@@ -95,21 +95,21 @@ def _router(context: Context) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: Annotated[str | None, Query(description="``next`` of the page before")] = None,
     ) -> JobsAnswer:
-        """Jobs that are all of what is asked for, the youngest first."""
+        """Jobs that match all given filters, newest first."""
         last = None if after is None else await known(after)
-        # One more than asked for tells whether there is a next page.
+        # One more than the limit shows whether there is a next page.
         jobs = await context.jobs.list(status=status, kind=kind, subject=subject, after=last, limit=limit + 1)
         page = jobs[:limit]
         return JobsAnswer(jobs=[JobAnswer.of(job) for job in page], next=page[-1].job_id if len(jobs) > limit else None)
 
     @router.get("/{job_id}")
     async def get_job(job_id: str) -> JobAnswer:
-        """How far a job is, and what came of it."""
+        """State, progress and result of a job."""
         return JobAnswer.of(await known(job_id))
 
     @router.delete("/{job_id}", responses={202: {"model": JobAnswer, "description": "running; it stops soon"}})
     async def cancel_job(job_id: str, response: Response) -> JobAnswer:
-        """Cancel a job: 200 when it is cancelled by this, 202 when its worker has to stop first."""
+        """Cancel a job: 200 when it is cancelled at once, 202 when its worker has to stop first."""
         job = await context.jobs.cancel(job_id)
         if job is None:
             finished = await known(job_id)

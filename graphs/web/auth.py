@@ -46,14 +46,14 @@ class KeyCheck:
     def _client(self, scope: Scope) -> str | None:
         for name, value in scope["headers"]:
             if name == b"x-api-key":
-                given = _digest(value.strip())
+                digest = _digest(value.strip())
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                given = _digest(value[7:].strip())
+                digest = _digest(value[7:].strip())
             else:
                 continue
             # Digests have one length, and all are compared: the time it takes says nothing about any key.
-            if sum(hmac.compare_digest(given, key) for key in self._keys):
-                return given.hex()
+            if sum(hmac.compare_digest(digest, key) for key in self._keys):
+                return digest.hex()
         return None
 
 

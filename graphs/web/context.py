@@ -110,12 +110,12 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Elapsed seconds, to a tenth of a millisecond."""
+        """Return the elapsed seconds, to a tenth of a millisecond."""
         return round(time.perf_counter() - self._started, 4)
 
     @property
     def milliseconds(self) -> float:
-        """Elapsed milliseconds, to a tenth."""
+        """Return the elapsed milliseconds, to a tenth."""
         return round((time.perf_counter() - self._started) * 1000, 1)
 
 

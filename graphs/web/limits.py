@@ -46,16 +46,16 @@ class RequestLimits:
             return
         # An upload takes as long as its sender's line needs; its time begins when it has arrived.
         request_deadline.set(time.time() + self._settings.request_timeout_s if contract.timed else None)
-        seen = 0
+        received = 0
 
         async def capped() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > limit:
-                    # The one class that FastAPI lets through while it reads a body.
-                    raise HTTPException(413, _too_large(scope, seen, limit))
+                received += len(message.get("body", b""))
+                if received > limit:
+                    # The only class that FastAPI lets through while it reads a body.
+                    raise HTTPException(413, _too_large(scope, received, limit))
             return message
 
         await self._app(scope, capped, send)
@@ -77,7 +77,7 @@ def _too_large(scope: MutableMapping[str, Any], size: int, limit: int) -> str:
 
 
 def _content_length(scope: MutableMapping[str, Any]) -> int:
-    # A number of a thousand digits is no length, and int() refuses it.
+    # int() refuses a number of thousands of digits, which is no length anyway.
     value = _header(scope, b"content-length")
     return int(value[:19]) if value.isdigit() else 0
 

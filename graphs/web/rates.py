@@ -46,50 +46,6 @@ MAX_ADDRESS: Final = 64
 """Characters of an address with scope, port and brackets."""
 
 
-class RateLimits:
-    """ASGI middleware. A client is its key where keys are needed, else its address.
-
-    Every response says in ``X-RateLimit-Limit`` the requests per minute, in ``-Remaining`` those that may come at once,
-    and in ``-Reset`` the seconds until the bucket is full again.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts, cache: Cache) -> None:
-        self._app = app
-        self._contracts = contracts
-        self._clients = Clients(settings.trusted_proxies)
-        self._buckets = Buckets(cache)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
-            await self._app(scope, receive, send)
-            return
-        limit = self._contracts.of(scope).rate
-        client = scope.get(CLIENT) or self._clients.name(scope)
-        taken = await self._buckets.take(f"rate:{limit.name}:{client}", bucket_of(limit))
-        headers = _headers(limit, taken)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
-            await send(message)
-
-        if taken.allowed:
-            await self._app(scope, receive, send_with_headers)
-        else:
-            message = f"{limit.per_minute} requests a minute are the limit here; slow down."
-            refusal = Failure(429, "RATE_LIMITED", message)
-            response = self._contracts.errors(scope).response(refusal, {"retry-after": str(taken.wait_s)})
-            await response(scope, receive, send_with_headers)
-
-
-def _headers(limit: RateLimit, taken: "Taken") -> list[tuple[bytes, bytes]]:
-    return [
-        (b"x-ratelimit-limit", b"%d" % limit.per_minute),
-        (b"x-ratelimit-remaining", b"%d" % taken.left),
-        (b"x-ratelimit-reset", b"%d" % taken.full_s),
-    ]
-
-
 class Taken(NamedTuple):
     """Whether there was a token; ``left`` of them, ``wait_s`` seconds to the next one, ``full_s`` to all of them."""
 
@@ -235,3 +191,47 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+class RateLimits:
+    """ASGI middleware. A client is its key where keys are needed, else its address.
+
+    Every response says in ``X-RateLimit-Limit`` the requests per minute, in ``-Remaining`` those that may come at once,
+    and in ``-Reset`` the seconds until the bucket is full again.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts, cache: Cache) -> None:
+        self._app = app
+        self._contracts = contracts
+        self._clients = Clients(settings.trusted_proxies)
+        self._buckets = Buckets(cache)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            await self._app(scope, receive, send)
+            return
+        limit = self._contracts.of(scope).rate
+        client = scope.get(CLIENT) or self._clients.name(scope)
+        taken = await self._buckets.take(f"rate:{limit.name}:{client}", bucket_of(limit))
+        headers = _headers(limit, taken)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        if taken.allowed:
+            await self._app(scope, receive, send_with_headers)
+        else:
+            message = f"{limit.per_minute} requests a minute are the limit here; slow down."
+            refusal = Failure(429, "RATE_LIMITED", message)
+            response = self._contracts.errors(scope).response(refusal, {"retry-after": str(taken.wait_s)})
+            await response(scope, receive, send_with_headers)
+
+
+def _headers(limit: RateLimit, taken: Taken) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"x-ratelimit-limit", b"%d" % limit.per_minute),
+        (b"x-ratelimit-remaining", b"%d" % taken.left),
+        (b"x-ratelimit-reset", b"%d" % taken.full_s),
+    ]

@@ -1,4 +1,4 @@
-"""Pictures from URLs that strangers name: only from public addresses, within a time and a size."""
+"""Fetch images from URLs that clients name: only from public addresses, within limits of time and size."""
 
 from graphs.web.fetch.fetcher import Fetcher, open_fetcher
 from graphs.web.fetch.network import AllowList, ImageFetchError

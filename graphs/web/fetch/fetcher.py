@@ -1,4 +1,4 @@
-"""The client that fetches pictures."""
+"""The client that fetches images, with limits of time and size."""
 
 import asyncio
 from collections.abc import Collection
@@ -22,7 +22,7 @@ PORTS: Final = (80, 443)
 HEADERS: Final = (
     (b"user-agent", f"visiongraph/{version('visiongraph')}".encode()),
     (b"accept", b"image/*"),
-    # A picture is compressed already; what still comes compressed may be a bomb.
+    # An image is compressed already; a compressed response may be a decompression bomb.
     (b"accept-encoding", b"identity"),
 )
 
@@ -30,8 +30,8 @@ HEADERS: Final = (
 class Fetcher:
     """Fetches from http and https URLs whose host has public addresses only, or is on the allow-list.
 
-    Proxies of the environment are not used: they would connect to what was not looked at here. Certificates are
-    verified against the host name; ``SSL_CERT_FILE`` adds authorities. Times in seconds, sizes in bytes.
+    Proxies of the environment are not used: they would connect to addresses that were not checked here. Certificates
+    are verified against the host name; ``SSL_CERT_FILE`` adds authorities. Times in seconds, sizes in bytes.
     """
 
     def __init__(
@@ -55,18 +55,20 @@ class Fetcher:
         )
 
     async def fetch(self, url: str) -> bytes:
-        """The bytes behind a URL, whatever their type says. Raises ImageFetchError and MediaTooLarge."""
+        """Return the bytes behind a URL, whatever content type it claims. Raises ImageFetchError and MediaTooLarge."""
         at = self._checked(url)
         try:
             async with asyncio.timeout(self._timeout_s):
                 for _ in range(MAX_REDIRECTS + 1):
-                    answer = await self._get(at)
-                    if isinstance(answer, bytes):
-                        return answer
-                    at = self._checked(answer, at)
+                    body_or_location = await self._get(at)
+                    if isinstance(body_or_location, bytes):
+                        return body_or_location
+                    at = self._checked(body_or_location, at)
         except TimeoutError:
-            raise ImageFetchError(f"{at.host} did not send it within {self._timeout_s:g} s; try again.") from None
-        raise ImageFetchError(f"{at.host} redirects too often; give the address of the picture itself.")
+            raise ImageFetchError(
+                f"{at.host} did not send the image within {self._timeout_s:g} s; try again."
+            ) from None
+        raise ImageFetchError(f"{at.host} redirects too often; give the address of the image itself.")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -76,36 +78,38 @@ class Fetcher:
     def _checked(self, url: str, base: httpx.URL | None = None) -> httpx.URL:
         try:
             at = base.join(url) if base else httpx.URL(url)
-            host = at.host  # a name that only looks like one in punycode is found out here
+            host = at.host  # raises for a name that is no valid punycode
         except (httpx.InvalidURL, UnicodeError):
-            raise ImageFetchError("This is no URL that can be read.") from None
+            raise ImageFetchError("This is not a valid URL.") from None
         if at.scheme not in ("http", "https") or not host:
             raise ImageFetchError("Pictures are fetched from http:// and https:// URLs only.")
         if at.userinfo:
-            raise ImageFetchError("A user or password in the URL is not sent on; leave it out.")
+            raise ImageFetchError("Leave the user and password out of the URL; they are not sent.")
         port = at.port or (443 if at.scheme == "https" else 80)
         if port not in self._ports:
             raise ImageFetchError(f"Pictures are not fetched from port {port}.")
         return at
 
     async def _get(self, at: httpx.URL) -> bytes | str:
-        """The body, or the address that the host sends us on to."""
+        """Return the body, or the address that the host redirects to."""
         url = httpcore.URL(scheme=at.raw_scheme, host=at.raw_host, port=at.port, target=at.raw_path)
         try:
             async with self._connections.stream("GET", url, headers=[(b"host", at.netloc), *HEADERS]) as response:
-                given = {name.lower(): value.decode("latin-1") for name, value in response.headers}
-                if response.status in REDIRECTS and b"location" in given:
-                    return given[b"location"]
+                headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+                if response.status in REDIRECTS and b"location" in headers:
+                    return headers[b"location"]
                 if response.status != HTTPStatus.OK:
                     raise ImageFetchError(f"{at.host} answered {_status(response.status)}.")
-                encoding = given.get(b"content-encoding", "").strip().lower()
+                encoding = headers.get(b"content-encoding", "").strip().lower()
                 if encoding not in ("", "identity"):
-                    raise ImageFetchError(f"{at.host} sent it compressed ({encoding[:20]}), though asked not to.")
-                return await self._body(at, response, given.get(b"content-length", ""))
+                    raise ImageFetchError(
+                        f"{at.host} sent a compressed response ({encoding[:20]}), though asked not to."
+                    )
+                return await self._body(at, response, headers.get(b"content-length", ""))
         except httpcore.ConnectError as error:
             raise ImageFetchError(_unreachable(at, error)) from None
         except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
-            raise ImageFetchError(f"{at.host} broke off, or did not speak HTTP; try again.") from None
+            raise ImageFetchError(f"{at.host} closed the connection or did not speak HTTP; try again.") from None
 
     async def _body(self, at: httpx.URL, response: httpcore.Response, length: str) -> bytes:
         if length.isdigit() and int(length) > self._max_bytes:
@@ -116,7 +120,7 @@ class Fetcher:
             if len(body) > self._max_bytes:
                 raise self._too_large(at)
         if not body:
-            raise ImageFetchError(f"{at.host} answered with nothing.")
+            raise ImageFetchError(f"{at.host} sent an empty response.")
         return bytes(body)
 
     def _too_large(self, at: httpx.URL) -> MediaTooLarge:
@@ -124,7 +128,7 @@ class Fetcher:
 
 
 def open_fetcher(config: Settings) -> Fetcher:
-    """A client with the limits of the settings."""
+    """Return a client with the limits of the settings."""
     return Fetcher(
         max_bytes=config.max_image_size_bytes,
         timeout_s=config.max_image_fetch_timeout_seconds,

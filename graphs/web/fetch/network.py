@@ -1,4 +1,4 @@
-"""Which addresses a stranger may make this service connect to: resolved once, judged, and connected to as judged."""
+"""Which addresses a client may make this service connect to: resolved once, checked, and connected to as checked."""
 
 import asyncio
 import socket
@@ -13,10 +13,10 @@ from vision.errors import StageError
 
 RESOLVERS: Final = 8
 CONNECT_TIMEOUT_S: Final = 4.0
-"""For each of a host's addresses: one that is gone must not use up the time of the others."""
+"""For each address of a host: one that does not answer must not use up the time of the others."""
 
 # IANA's special-purpose registries, as far as the standard library of some Python 3.11 or 3.12 still calls them
-# global, and what is public by number only.
+# global, and addresses that are public by their number only.
 _SPECIAL_V4: Final = tuple(
     map(
         ip_network,
@@ -43,7 +43,7 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the address is one of the internet's hosts; one that holds an IPv4 address is judged by that."""
+    """Return whether this is the address of a host on the internet; for an embedded IPv4 address that decides."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped
         if inner is None and address in _NAT64:
@@ -55,16 +55,16 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 class ImageFetchError(StageError):
-    """The URL is not one that is fetched from, or its host gave no picture; the message says which."""
+    """A URL that is not fetched from, or whose host sent no image; the message says which."""
 
     code = "IMAGE_FETCH_ERROR"
     status = 422
 
 
 class AllowList:
-    """Host names (exact, any case) and networks that are fetched from though they are not public.
+    """Host names (exact, in any case) and networks that are fetched from although they are not public.
 
-    :raises ValueError: an entry is neither.
+    Raises ValueError for an entry that is neither.
     """
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
@@ -79,21 +79,21 @@ class AllowList:
                 self._names.add(entry.lower().rstrip("."))
 
     def permits(self, host: str, address: str) -> bool:
-        """Whether this address, which the host name stands for, may be connected to."""
-        found = ip_address(address)
-        if is_public(found) or host.lower().rstrip(".") in self._names:
+        """Return whether a connection to this address of the host is allowed."""
+        ip = ip_address(address)
+        if is_public(ip) or host.lower().rstrip(".") in self._names:
             return True
-        plain = (found.ipv4_mapped if isinstance(found, IPv6Address) else None) or found
+        plain = (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
         return any(plain in network for network in self._networks)
 
 
 class GuardedNetwork(AsyncNetworkBackend):
-    """The network as httpcore sees it. Raises ImageFetchError unless every address of a host is permitted."""
+    """httpcore's network backend. Raises ImageFetchError unless every address of a host is permitted."""
 
     def __init__(self, allowed: AllowList) -> None:
         self._allowed = allowed
         self._network = AnyIOBackend()
-        # Of its own: names that take their time to resolve would hold the threads that decode pictures.
+        # Not asyncio's default threads: names that are slow to resolve would block those that decode images.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
 
     async def connect_tcp(
@@ -124,22 +124,22 @@ class GuardedNetwork(AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
     def close(self) -> None:
-        """Let the threads go; one that still resolves ends by itself."""
+        """Shut the threads down without waiting; one that still resolves ends by itself."""
         self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     async def _permitted(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._resolvers, _addresses, host, port)
+            addresses = await loop.run_in_executor(self._resolvers, _addresses, host, port)
         except (OSError, UnicodeError):
-            found = []
-        if not found or not all(self._allowed.permits(host, address) for address in found):
-            # One message for both: whether an internal name exists is nobody's business.
+            addresses = []
+        if not addresses or not all(self._allowed.permits(host, address) for address in addresses):
+            # One message for both: clients must not learn whether an internal name exists.
             raise ImageFetchError(f"No public address was found for {host}.")
-        return found
+        return addresses
 
 
 def _addresses(host: str, port: int) -> list[str]:
-    """The addresses of a host in the system's order of preference; a host may be a number in any notation."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    """Return the addresses of a host in the system's order of preference; a host may be a number in any notation."""
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in infos))

@@ -148,10 +148,10 @@ async def test_a_redirect_is_looked_at_like_a_url() -> None:
         ("http://10.0.0.1:{port}/", "No public address was found for 10.0.0.1."),
         ("http://localhost:22/", "Pictures are not fetched from port 22."),
         ("https://localhost/", "Pictures are not fetched from port 443."),
-        ("http://me:secret@localhost:{port}/", "A user or password in the URL is not sent on; leave it out."),
+        ("http://me:secret@localhost:{port}/", "Leave the user and password out of the URL; they are not sent."),
         ("file:///etc/passwd", "Pictures are fetched from http:// and https:// URLs only."),
         ("gopher://localhost:{port}/", "Pictures are fetched from http:// and https:// URLs only."),
-        ("http://[::1", "This is no URL that can be read."),
+        ("http://[::1", "This is not a valid URL."),
     ]:
         async with running({}) as server:
             server.routes["/a.jpg"] = redirect(target.format(port=server.port))
@@ -179,12 +179,12 @@ async def test_three_redirects_are_enough() -> None:
         ("a.jpg", "http:// and https:// URLs only"),
         ("", "http:// and https:// URLs only"),
         ("http://example.com:8080/a.jpg", "not fetched from port 8080"),
-        ("http://user@example.com/", "A user or password"),
-        ("http://example.com\n.invalid/", "no URL that can be read"),
-        ("http://[::1/", "no URL that can be read"),
-        ("http://example.com:port/", "no URL that can be read"),
-        ("http://xn--/", "no URL that can be read"),
-        ("http://xn--99999999999/a.jpg", "no URL that can be read"),
+        ("http://user@example.com/", "the user and password"),
+        ("http://example.com\n.invalid/", "not a valid URL"),
+        ("http://[::1/", "not a valid URL"),
+        ("http://example.com:port/", "not a valid URL"),
+        ("http://xn--/", "not a valid URL"),
+        ("http://xn--99999999999/a.jpg", "not a valid URL"),
     ],
 )
 async def test_urls_that_are_not_fetched_from(url: str, complaint: str) -> None:
@@ -199,7 +199,7 @@ async def test_a_status_that_is_no_success_is_told() -> None:
     async with running(answer(b"", "799 Whatever")) as server:
         assert await refusal(server.url(), server) == "127.0.0.1 answered 799."
     async with running(answer(b"")) as server:
-        assert "nothing" in await refusal(server.url(), server)
+        assert "empty response" in await refusal(server.url(), server)
 
 
 async def test_too_many_bytes_are_not_read_to_their_end() -> None:
@@ -226,7 +226,7 @@ async def test_what_comes_compressed_is_refused() -> None:
     bomb = gzip.compress(bytes(10**7))
     async with running(answer(bomb, "200 OK", "Content-Encoding: gzip")) as server:
         message = await refusal(server.url(), server)
-    assert message == "127.0.0.1 sent it compressed (gzip), though asked not to."
+    assert message == "127.0.0.1 sent a compressed response (gzip), though asked not to."
     async with running(answer(PICTURE, "200 OK", "Content-Encoding: identity")) as server, fetcher(server) as client:
         assert await client.fetch(server.url()) == PICTURE
 
@@ -247,7 +247,8 @@ async def drops(writer: asyncio.StreamWriter) -> None:
 async def test_a_slow_host_is_left(respond: Respond) -> None:
     async with running(respond) as server:
         assert (
-            await refusal(server.url(), server, timeout_s=0.3) == "127.0.0.1 did not send it within 0.3 s; try again."
+            await refusal(server.url(), server, timeout_s=0.3)
+            == "127.0.0.1 did not send the image within 0.3 s; try again."
         )
 
 
@@ -267,7 +268,7 @@ async def garbage(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize("respond", [garbage, answer(PICTURE, length=len(PICTURE) + 1), answer(b"", "x" * 200_000)])
 async def test_a_host_that_breaks_off_or_speaks_otherwise(respond: Respond) -> None:
     async with running(respond) as server:
-        assert "broke off, or did not speak HTTP" in await refusal(server.url(), server)
+        assert "closed the connection or did not speak HTTP" in await refusal(server.url(), server)
 
 
 async def test_a_port_that_nobody_listens_on() -> None:

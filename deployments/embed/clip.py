@@ -1,11 +1,11 @@
-"""embed/clip: one 512-d unit vector per picture or text, for semantic likeness, clusters and search by words.
+"""embed/clip: one 512-d unit vector per picture or text, for semantic similarity, clusters and text search.
 
-CLIP ViT-B/32 (Radford et al. 2021, https://arxiv.org/abs/2103.00020). Where its weights cannot be had, a backbone of
-embed/dinov3 serves pictures under its own name, and a text is answered with ``TextNotSupported``.
+CLIP ViT-B/32 (Radford et al. 2021, https://arxiv.org/abs/2103.00020). Where its weights are not available, a backbone
+of embed/dinov3 serves pictures under its own name, and a text is answered with ``TextNotSupported``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,11 @@ from pydantic import Field
 
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
 from deployments.serving.stage import SharedImage, StageRef
-from vision.embed.backbones import load_backbone
-from vision.embed.clip import Array, ClipEmbedding, ClipTowers, ProjectedBackbone, TextNotSupported, TextTower
+from vision.embed.clip import ClipEmbedding, Encoder, TextNotSupported, TextTower, load_encoder, shrink
 from vision.engines import Engine, EngineName
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
-from vision.preprocess import Preprocess
-from vision.weights import Weights, resolve_first
-
-if TYPE_CHECKING:
-    import torch
+from vision.weights import resolve_first
 
 Ready = NDArray[Any]
 """float32[3, H, W] of a picture, int64[n] of a text."""
@@ -31,8 +26,8 @@ CLIP_MODEL = "clip-vit-base-patch32"
 CHAIN = [CLIP_MODEL, "dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
 DIMENSIONS = 512
 NO_TEXT = (
-    f"Texts need the model {CLIP_MODEL}, which is not here. Get it with `visiongraph models pull {CLIP_MODEL}` where a "
-    f"model hub can be reached, or put its files under VISION_MODELS_DIR/{CLIP_MODEL}; then restart the stage."
+    f"Texts need the model {CLIP_MODEL}, which is not installed. Get it with `visiongraph models pull {CLIP_MODEL}` "
+    f"where a model hub can be reached, or put its files under VISION_MODELS_DIR/{CLIP_MODEL}; then restart the stage."
 )
 
 
@@ -46,30 +41,10 @@ class Config(EngineConfig):
     )
 
 
-class Encoder(Protocol):
-    """What turns pictures, and perhaps texts, into vectors: ClipTowers or ProjectedBackbone."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> str: ...
-    @property
-    def preprocess(self) -> Preprocess: ...
-    def make_image_module(self) -> "torch.nn.Module": ...
-    def make_text_tower(self, device: str) -> TextTower | None: ...
-    def finish(self, output: Array) -> Array: ...
-    def info(self) -> dict[str, Any]: ...
-
-
-def load_encoder(weights: Weights) -> Encoder:
-    """The encoder for a model of models.yaml."""
-    return ClipTowers(weights) if "CLIPModel" in weights.architecture else ProjectedBackbone(load_backbone(weights))
-
-
 CLIP: Final = StageRef[SharedImage | str, ClipEmbedding]("embed/clip")
 
 
-class Clip(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
+class ClipEmbedder(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
     """Image or text → ClipEmbedding."""
 
     # Where CLIP is missing and embed/dinov3 shares the process, both run the same backbone on the same picture: one
@@ -79,7 +54,7 @@ class Clip(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
     libraries = ("cv2",)
     prepare_threads = 2
     shrink = 2
-    """A picture is averaged down first, to no less than this many times the model's input."""
+    """A picture is averaged down first, to no less than this many times the model's input size."""
 
     _encoder: Encoder
     _texts: TextTower | None
@@ -100,12 +75,12 @@ class Clip(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
             self._texts([self._texts.tokenize("a photo")])
 
     def prepare(self, item: Pixels | str) -> Ready:
-        """float32[3, H, W] of an image by the model's own preprocessing; int64[n] of a text.
+        """Return float32[3, H, W] of an image by the model's own preprocessing; int64[n] of a text.
 
         Raises TextNotSupported, and InvalidInput for a blank text or an image too elongated.
         """
         if not isinstance(item, str):
-            return self._encoder.preprocess(shrunk(item, self.shrink * max(self._encoder.preprocess.size)))
+            return self._encoder.preprocess(shrink(item, self.shrink * max(self._encoder.preprocess.size)))
         if self._texts is None:
             raise TextNotSupported(NO_TEXT)
         if not item.strip():
@@ -131,16 +106,3 @@ class Clip(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
             "score": "cosine of unit vectors, -1 to 1, higher is more alike",
             **super().info(),
         }
-
-
-def shrunk(image: Pixels, side: int) -> Pixels:
-    """The image with whole blocks of pixels averaged, its short side still ``side`` pixels or more."""
-    import cv2
-
-    height, width = image.shape[:2]
-    block = min(height, width) // side
-    if block < 2:
-        return image
-    size = (round(width / block), round(height / block))
-    averaged: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    return averaged

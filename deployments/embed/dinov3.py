@@ -1,6 +1,6 @@
 """embed/dinov3: one 384-d feature vector per image.
 
-DINOv3 ViT-S/16 (Siméoni et al. 2025, https://arxiv.org/abs/2508.10104); where its weights cannot be had, the next
+DINOv3 ViT-S/16 (Siméoni et al. 2025, https://arxiv.org/abs/2508.10104); where its weights are not available, the next
 model of the configured chain serves, under its own name. Features are the CLS token of the last layer after the
 final norm, as the model gives it (float32[384], unbounded); ``unit`` is the same minus the model's reference mean
 where it has one, divided by its length, and is what similarities are taken on.
@@ -35,7 +35,7 @@ class Config(EngineConfig):
 DINOV3: Final = StageRef[str | bytes, Embedding]("embed/dinov3")
 
 
-class Dinov3(EngineStage[Config, str | bytes, NDArray[np.float32], Embedding]):
+class Dinov3Embedder(EngineStage[Config, str | bytes, NDArray[np.float32], Embedding]):
     """Encoded image, or its key in the object store, → Embedding."""
 
     key = DINOV3.key
@@ -57,7 +57,7 @@ class Dinov3(EngineStage[Config, str | bytes, NDArray[np.float32], Embedding]):
         )
 
     def prepare(self, item: str | bytes) -> NDArray[np.float32]:
-        """float32[3, H, W], the model's own preprocessing. Raises as ``encoded`` and ``decode``."""
+        """Return float32[3, H, W] by the model's own preprocessing. Raises as ``encoded`` and ``decode``."""
         preprocess = self._backbone.preprocess
         data = self._pictures.encoded(item)
         return preprocess(

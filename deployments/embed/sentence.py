@@ -18,7 +18,7 @@ from vision.weights import Weights, resolve_first
 
 CHAIN = ["all-minilm-l6-v2"]
 MAX_CHARACTERS = 20_000
-"""Of one text; far more than 256 tokens, and little enough to be cut into tokens at once."""
+"""Of one text; far more than 256 tokens, and few enough to tokenize quickly."""
 
 
 class Config(StageConfig):
@@ -35,7 +35,7 @@ class Config(StageConfig):
 SENTENCE: Final = StageRef[str, SentenceEmbedding]("embed/sentence")
 
 
-class Sentence(Stage[Config, str, Tokens, SentenceEmbedding]):
+class SentenceEmbedder(Stage[Config, str, Tokens, SentenceEmbedding]):
     """Text → SentenceEmbedding."""
 
     key = SENTENCE.key
@@ -46,7 +46,7 @@ class Sentence(Stage[Config, str, Tokens, SentenceEmbedding]):
     _encoder: SentenceEncoder
 
     def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model when none can be had."""
+        """Raises ModelNotLoaded with the reason of every model when none is available."""
         import torch
 
         torch.set_num_threads(self.config.torch_threads)

@@ -1,13 +1,12 @@
-"""forensics/signal: what the pixels themselves tell of a picture's past, without any model.
+"""forensics/signal: traces of editing and recompression in the pixels of a picture, without any model.
 
 Measured on the luminance of ITU-R BT.601 at the picture's own resolution: how detail is spread over frequencies
-(``spectrum``), noise and whether it is even (``noise``), what compression left and whether that is even
+(``spectrum``), noise and whether it is even (``noise``), the traces of compression and whether they are even
 (``compression``), and sharpness, the variance of the Laplacian (Pech-Pacheco et al. 2000). The modules name the papers.
 
-Only the strength of a JPEG ghost goes into the probability: on pictures that were spliced on purpose it tells more than
-chance, the others do not (see the report). They are told all the same, as a person may know what to make of them. A
-picture that was saved small, or by a messenger, has lost most of what these measures look for, so a low probability is
-no proof of anything.
+Only the strength of a JPEG ghost goes into the probability: on pictures that were spliced on purpose it is better than
+chance, the others are not (see the report). They are reported all the same, for a person to interpret. A picture that
+was saved small, or by a messenger, has lost most of these traces, so a low probability proves nothing.
 """
 
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ class Signals:
     ``noise_variance``: squared grey levels; ``noise_inconsistency``: from 0, higher is more uneven; ``sharpness``:
     squared grey levels; ``error_level``: mean change by saving again, grey levels; ``error_contrast``: how far its
     highest blocks stand out, as a logarithm; ``ghost``: 0-1, and the JPEG quality at which it shows;
-    ``double_compression``: 0-1, or None where it cannot be told. ``errors`` (grey levels), ``ghosts`` (0-1, low stands
+    ``double_compression``: 0-1, or None where it is unknown. ``errors`` (grey levels), ``ghosts`` (0-1, low stands
     out) in blocks of 16 pixels and ``noise`` (grey levels) in blocks of 32: float32 (h, w).
     """
 
@@ -64,7 +63,7 @@ class Signals:
 class Config(StageConfig):
     """``user_config`` of forensics/signal."""
 
-    at_once: int = Field(default=2, ge=1, description="pictures that are measured at the same time; read at load")
+    at_once: int = Field(default=2, ge=1, description="pictures that are measured concurrently; read at load")
 
 
 SIGNAL: Final = StageRef[tuple[SharedImage, Table | None], Signals]("forensics/signal")
@@ -96,12 +95,12 @@ class SignalAnalyzer(Stage[Config, tuple[Pixels, Table | None], tuple[Pixels, Ta
             "qualities": list(QUALITIES),
             "score": "probability of having been changed, 0 to 1, higher is more likely; from the JPEG ghost alone",
             "worth": "AUC 0.89 on splices of pictures that it was not fitted to, chance on swapped and retouched faces",
-            "calibration": GHOSTS.told(),
+            "calibration": GHOSTS.info(),
         }
 
 
 def measure(image: Pixels, table: Table | None) -> Signals:
-    """The signals of an RGB picture of at least 64 pixels a side."""
+    """Return the signals of an RGB picture of at least 64 pixels a side."""
     import cv2
 
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

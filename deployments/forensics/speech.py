@@ -1,7 +1,7 @@
 """forensics/speech: where in a sound somebody speaks, by Silero VAD (https://github.com/snakers4/silero-vad, MIT).
 
-It was trained to tell speech from silence, noise and music, in over six thousand languages by its authors' account.
-Singing may count as speech.
+It was trained to separate speech from silence, noise and music, in over six thousand languages according to its
+authors. Singing may count as speech.
 """
 
 from typing import Any, Final
@@ -32,9 +32,9 @@ SPEECH: Final = StageRef[Array, Array]("forensics/speech")
 
 
 class SpeechDetector(Stage[Config, Array, Array, Array]):
-    """Sound, float32[n] at 16 kHz, -1 to 1, up to a minute → float32[ceil(n / 512)]: chances of speech, 0-1.
+    """Sound, float32[n] at 16 kHz, -1 to 1, up to a minute → float32[ceil(n / 512)]: probabilities of speech, 0-1.
 
-    What was before the sound is taken for silence; the first chances are as good as the others from 0.1 s on.
+    The sound is taken to follow silence; its first probabilities are as good as the others from 0.1 s on.
     """
 
     key = SPEECH.key
@@ -43,7 +43,7 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
     _weights: Weights
 
     def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every source when the weights cannot be had."""
+        """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
         import torch
 
         from vision.networks.silero import WEIGHT_FILE, load
@@ -62,8 +62,8 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
         torch = self._torch
         with torch.inference_mode():
             # A copy: what came from another process is read-only.
-            chances: Array = self._network(torch.from_numpy(np.array(item, np.float32))).numpy()
-        return chances
+            probabilities: Array = self._network(torch.from_numpy(np.array(item, np.float32))).numpy()
+        return probabilities
 
     def info(self) -> dict[str, Any]:
         return {

@@ -30,5 +30,5 @@ class TemporalAnalyzer(Stage[StageConfig, FaceTrack, FaceTrack, Temporal]):
             "score": "probability of being made frame by frame, 0 to 1, higher is more likely",
             "worth": "fitted to genuine footage and to faces pasted frame by frame into the same footage; of real "
             "face swaps there was none to measure it on",
-            "calibration": TREMBLING.told(),
+            "calibration": TREMBLING.info(),
         }

@@ -1,8 +1,8 @@
-"""forensics/visual: how likely the faces of a picture are swapped or made, or the picture is, where it has no face.
+"""forensics/visual: how likely each face of a picture is fake, or the whole picture where it has no face.
 
-The first model of the chain that can be had serves: a transformers image classifier that tells real from fake, else
-MesoNet (Afchar et al. 2018). Each face is judged alone, turned upright by its landmarks. A picture without faces is
-judged as a whole by a classifier that was trained on whole pictures; MesoNet was not, and says nothing of it.
+The first available model of the chain serves: a transformers image classifier that separates real from fake, else
+MesoNet (Afchar et al. 2018). Each face is judged separately, turned upright by its landmarks. A picture without faces
+is judged as a whole by a classifier that was trained on whole pictures; MesoNet was not, so it gives no result there.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ AT_ONCE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """``probabilities``: 0-1, higher is more likely fake: of each face in order, None for one that is too small or too
-    blurred to be judged; or one of the whole picture; none for ``no_face``, when the model can say nothing.
-    ``log_odds``: what the model gave, before calibration."""
+    """``probabilities``: 0-1, higher is more likely fake: one per face in order, None for a face that is too small or
+    too blurred to be judged; or one for the whole picture; empty for ``no_face``, where the model gives no result.
+    ``log_odds``: the output of the model, before calibration."""
 
     level: Level
     probabilities: tuple[float | None, ...]
@@ -44,7 +44,7 @@ class Visual:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:
-    """What the network gets of one picture; None for a face that it cannot judge."""
+    """The network's inputs for one picture; None for a face that it cannot judge."""
 
     level: Level
     inputs: list[Array | None]
@@ -81,15 +81,14 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
         self._classifier(self._classifier.prepare(blank)[None])
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> Crops:
-        """Raises InvalidInput when the landmarks of a face lie on one point."""
+        """Return the upright crops of the faces, or the picture. Raises InvalidInput when the landmarks of a face
+        coincide."""
         image, faces = item
         classifier = self._classifier
         if faces:
-            cuts = [upright(image, face, classifier.size) for face in faces]
-            pairs = zip(faces, cuts, strict=True)
-            return Crops(
-                "face_level", [classifier.prepare(cut) if classifier.sees(face, cut) else None for face, cut in pairs]
-            )
+            crops = [(face, upright(image, face, classifier.size)) for face in faces]
+            inputs = [classifier.prepare(crop) if classifier.sees(face, crop) else None for face, crop in crops]
+            return Crops("face_level", inputs)
         if classifier.whole_pictures:
             return Crops("image_level", [classifier.prepare(image)])
         return Crops("no_face", [])
@@ -99,18 +98,17 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
         odds: list[float] = []
         for start in range(0, len(inputs), AT_ONCE):
             odds += self._classifier(np.stack(inputs[start : start + AT_ONCE])).tolist()
-        found = iter(odds)
+        rest = iter(odds)
         return [
-            self._visual(item.level, tuple(None if one is None else next(found) for one in item.inputs))
+            self._visual(item.level, tuple(None if one is None else next(rest) for one in item.inputs))
             for item in items
         ]
 
     def _visual(self, level: Level, odds: tuple[float | None, ...]) -> Visual:
         calibration = self._classifier.calibration
         probability = sigmoid if calibration is None else calibration.probability
-        return Visual(
-            level, tuple(None if one is None else probability(one) for one in odds), odds, self._weights.version
-        )
+        probabilities = tuple(None if one is None else probability(one) for one in odds)
+        return Visual(level, probabilities, odds, self._weights.version)
 
     def info(self) -> dict[str, Any]:
         calibration = self._classifier.calibration
@@ -122,5 +120,5 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
             "whole_pictures": self._classifier.whole_pictures,
             **super().info(),
             "score": "probability of being fake, 0 to 1, higher is more likely fake",
-            "calibration": None if calibration is None else calibration.told(),
+            "calibration": None if calibration is None else calibration.info(),
         }

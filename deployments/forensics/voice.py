@@ -1,11 +1,10 @@
-"""forensics/voice: whether a voice was recorded or made, four seconds at a time.
+"""forensics/voice: whether a voice was recorded or synthesised, four seconds at a time.
 
-The first model of the chain that can be had serves: an audio classifier of transformers that tells real from fake, else
+The first available model of the chain serves: an audio classifier of transformers that separates real from fake, else
 AASIST (Jung et al. 2022, https://arxiv.org/abs/2110.01200); both on 16 kHz sound. AASIST was trained on ASVspoof 2019
-LA: clean English sentences of a studio and the speech synthesis of that time, of which it misses 0.83 % at equal error
+LA: clean English studio sentences and the speech synthesis of that time, of which it misses 0.83 % at equal error
 rates (its paper). Elsewhere it is much worse, and not only with newer synthesis: it takes all four recordings of
-LJSpeech that we have for made ones. So what it says of a recording that is unlike its training set is a hint and no
-more.
+LJSpeech that we have for synthetic ones. So its result for a recording unlike its training set is no more than a hint.
 """
 
 from collections.abc import Sequence
@@ -31,8 +30,8 @@ CHAIN: Final = ["aasist"]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """``probability``: 0-1, higher is more likely made; ``score``: higher is more likely recorded: AASIST's logit of a
-    recording, as it is published, or a classifier's log-odds of a recording."""
+    """``probability``: 0-1, higher is more likely synthetic; ``score``: higher is more likely recorded: AASIST's logit
+    of a recording, as it is published, or a classifier's log-odds of a recording."""
 
     probability: float
     score: float
@@ -72,7 +71,10 @@ class VoiceDetector(EngineStage[Config, Array, Array, Voice]):
         return self._network.engine
 
     def prepare(self, item: Array) -> Array:
-        """Repeated to a whole window, as the network takes it. Raises InvalidInput for no sound or a longer one."""
+        """Return the sound, repeated to a whole window, as the network takes it.
+
+        Raises InvalidInput for an empty sound or a longer one.
+        """
         if not 0 < len(item) <= SAMPLES:
             raise InvalidInput(f"A window has 1 to {SAMPLES} samples, not {len(item)}.")
         whole: Array = np.resize(item, SAMPLES).astype(np.float32, copy=False)
@@ -92,5 +94,5 @@ class VoiceDetector(EngineStage[Config, Array, Array, Voice]):
             "worth": self._network.worth,
             **super().info(),
             "score": "probability of having been made, 0 to 1, higher is more likely made",
-            "calibration": None if calibration is None else calibration.told(),
+            "calibration": None if calibration is None else calibration.info(),
         }

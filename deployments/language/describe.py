@@ -1,8 +1,8 @@
 """language/describe: a photo editor's review of one picture, by a vision language model of the caller's choice.
 
-The model runs at its provider (Anthropic, OpenAI, Google and others through LiteLLM); this stage sends it the picture's
-address or bytes, asks for JSON, and checks what comes back. The scores are a model's opinion and not calibrated: they
-differ between models, and between two calls of one.
+The model runs at its provider (Anthropic, OpenAI, Google and others through LiteLLM); this stage sends it the address
+or the bytes of the picture, asks for JSON, and validates the reply. The scores are a model's opinion and not
+calibrated: they differ between models, and between two calls of the same model.
 """
 
 import re
@@ -24,22 +24,22 @@ _TRIES: Final = 2
 class Config(StageConfig):
     """``user_config`` of language/describe; providers and max_calls_at_once are read at load."""
 
-    max_batch_size: int = Field(default=1, ge=1, le=1, description="one question a call; calls run at once instead")
-    max_calls_at_once: int = Field(default=16, ge=1, le=256, description="questions that wait for their provider")
+    max_batch_size: int = Field(default=1, ge=1, le=1, description="one question per call; calls run concurrently")
+    max_calls_at_once: int = Field(default=16, ge=1, le=256, description="concurrent questions to providers")
     providers: dict[str, str] = Field(
         default_factory=lambda: {
             "anthropic": "ANTHROPIC_API_KEY",
             "gemini": "GEMINI_API_KEY",
             "openai": "OPENAI_API_KEY",
         },
-        description="providers that may be asked, as LiteLLM names them, and the variable that has the key of each",
+        description="allowed providers, as LiteLLM names them, and the variable that holds the key of each",
     )
 
 
 DESCRIBE: Final = StageRef[Question, Answer]("language/describe")
 
 
-class Describe(Stage[Config, Question, Question, Answer]):
+class PhotoReviewer(Stage[Config, Question, Question, Answer]):
     """Question → Answer."""
 
     key = DESCRIBE.key
@@ -48,7 +48,7 @@ class Describe(Stage[Config, Question, Question, Answer]):
     _providers: Providers
 
     def load(self) -> None:
-        """Raises ModelNotLoaded when no provider has a key, or one is unknown; without a key litellm stays out."""
+        """Raises ModelNotLoaded when no provider has a key, or one is unknown; litellm is only imported with a key."""
         self._providers = Providers(self.config.providers)
         self._providers.load()
 

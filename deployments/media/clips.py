@@ -31,7 +31,7 @@ class Config(StageConfig):
 CLIPS: Final = StageRef[ClipRequest, ClipFacts]("media/clips")
 
 
-class Clips(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
+class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
     """ClipRequest → its bytes as a stream; an ordinary call returns what the stream would hold."""
 
     key = CLIPS.key

@@ -59,7 +59,7 @@ class Config(StageConfig):
 FRAMES: Final = StageRef[FrameRequest, FramePicture]("media/frames")
 
 
-class Frames(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
+class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
     """FrameRequest → FramePicture."""
 
     key = FRAMES.key

@@ -1,9 +1,9 @@
 """muzzle/ensemble: three 128-d codes per muzzle photo, by the models 60, 62 and 64 over one pass of their backbone.
 
-Trained members are named in ``checkpoints`` (made by ``ops/training/muzzle.py``); those that cannot be had are missing
-from every answer, and without any the stage gives none. With no checkpoint named, three fixed projections of the same
-features serve, under the name of what they are. Codes are of length 1; their cosine, −1 to 1, is higher the more alike
-two muzzles are. The distance to the statistics of muzzles, 0 to 2, tells other pictures from muzzles.
+``checkpoints`` names the trained members (made by ``ops/training/muzzle.py``); those that are not available are missing
+from every answer, and without any of them the stage does not load. With no checkpoint named, three fixed projections of
+the same features serve, and the model name says so. Codes are of length 1; their cosine, −1 to 1, is higher the more
+alike two muzzles are. The distance to the statistics of muzzles, 0 to 2, separates other pictures from muzzles.
 """
 
 from collections.abc import Sequence
@@ -37,14 +37,15 @@ class Config(EngineConfig):
         default_factory=list, description="trained members, names of models.yaml; none: fixed projections"
     )
     models: list[str] = Field(
-        default_factory=lambda: list(CHAIN), description="backbones of the projections, first that can be had"
+        default_factory=lambda: list(CHAIN),
+        description="backbones of the projections; the first available one serves",
     )
 
 
 ENSEMBLE: Final = StageRef[bytes, MuzzleEncoding]("muzzle/ensemble")
 
 
-class MuzzleEnsemble(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
+class MuzzleEncoder(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncoding]):
     """Encoded photo → MuzzleEncoding."""
 
     key = ENSEMBLE.key
@@ -57,7 +58,7 @@ class MuzzleEnsemble(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncod
     _version: str
 
     def load_engine(self) -> Engine:
-        """Raises ModelNotLoaded with every reason when no member, or no backbone for them, can be had."""
+        """Raises ModelNotLoaded with every reason when no member, or no backbone for them, is available."""
         self._texture, self._ensemble = _members(self.config)
         self._version = self._ensemble.version(self._texture.version)
         return self.build_engine(
@@ -65,7 +66,7 @@ class MuzzleEnsemble(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncod
         )
 
     def prepare(self, item: bytes) -> NDArray[np.float32]:
-        """float32[3, 224, 224]. Raises as ``decode`` and ``muzzle_pixels``."""
+        """Return float32[3, 224, 224]. Raises as ``decode`` and ``muzzle_pixels``."""
         image = decode(item, max_pixels=settings().max_image_pixels, shrink_to=SIDE)
         return self._texture.normalize(muzzle_pixels(image))
 
@@ -117,7 +118,7 @@ class MuzzleEnsemble(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncod
 
 
 def _members(config: Config) -> tuple[TextureBackbone, Ensemble]:
-    """Backbone and members that fit together."""
+    """Return a backbone and the members that were made for it."""
     if not config.checkpoints:
         texture = TextureBackbone(load_backbone(resolve_first(config.models)))
         return texture, default_ensemble(texture.backbone.weights.name, texture.dimensions)

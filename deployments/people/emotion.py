@@ -1,8 +1,8 @@
 """people/emotion: which of seven expressions each face shows.
 
 The classes are those of FER2013 (Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414): six of Ekman's basic
-emotions and neutral. A ViT-B/16 fine-tuned on it serves where it can be had, else mini-XCEPTION; info() says which,
-and how often it is right. What is read is the expression in a picture, not what a person feels.
+emotions and neutral. A ViT-B/16 fine-tuned on it serves where it is available, else mini-XCEPTION; info() says which,
+and how often it is right. The result is the expression in a picture, not what a person feels.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,8 @@ FACES_AT_ONCE: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Emotion:
-    """``scores``: of each of the seven expressions, 0 to 100, summing to 100; ``dominant``: the highest of them."""
+    """``scores``: one for each of the seven expressions, 0 to 100, summing to 100; ``dominant``: the one with the
+    highest."""
 
     dominant: str
     scores: dict[str, float]
@@ -72,12 +73,12 @@ class EmotionRecognizer(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], lis
 
     def predict_batch(self, items: list[list[Array]]) -> Sequence[tuple[Emotion, ...] | StageError]:
         faces = [face for item in items for face in item]
-        found: list[Emotion] = []
+        emotions: list[Emotion] = []
         for start in range(0, len(faces), FACES_AT_ONCE):
             logits = self._classifier(np.stack(faces[start : start + FACES_AT_ONCE]))
-            found += map(_emotion, logits)
+            emotions += map(_emotion, logits)
         ends = np.cumsum([len(item) for item in items])
-        return [tuple(found[end - len(item) : end]) for item, end in zip(items, ends, strict=True)]
+        return [tuple(emotions[end - len(item) : end]) for item, end in zip(items, ends, strict=True)]
 
     def info(self) -> dict[str, Any]:
         return {

@@ -48,7 +48,7 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     _search: FaceSearch
 
     def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every source when the weights cannot be had."""
+        """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
         self._weights = resolve(MODEL)
         path = self._weights.files[WEIGHT_FILE]
         self._search = FaceSearch(YuNet(path, exact=False), YuNet(path, exact=True))

@@ -1,12 +1,12 @@
-"""people/identity: who a face is like: 128 numbers per face, near for the same person.
+"""people/identity: one 128-d unit vector per face, similar for the same person.
 
 SFace 2021dec, a MobileFaceNet trained with the sigmoid-constrained hypersphere loss (Zhong et al. 2021,
 https://doi.org/10.1109/TIP.2020.3048632), on crops aligned by five landmarks. Vectors are float32[128] of length 1 and
-compare by their cosine, -1 to 1, higher is more alike; ``calibration`` turns it into the percentage clients read. The
-mirror image of a face has another vector (a cosine of about 0.96 to the face's own), and a child another one than the
-adult it became.
+are compared by their cosine, -1 to 1, higher is more alike; ``vision.faces.calibration`` turns it into the percentage
+that clients read. The mirror image of a face has a different vector (a cosine of about 0.96 to the face's own), and so
+have a child and the adult it became.
 
-``quality``, 0 to 1, higher is better, says how far the picture lets a face be known. It is the geometric mean of
+``quality``, 0 to 1, higher is better, says how suitable the picture is for recognition. It is the geometric mean of
 three parts, each 0 to 1:
 
 - size: pixels of the picture for one of the crop, 1 where the crop need not be enlarged,
@@ -39,7 +39,7 @@ HALF_FRONTAL: Final = 6.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceVector:
-    """``vector``: float32[128] of length 1; ``quality``: 0 to 1, how far the picture lets the face be known."""
+    """``vector``: float32[128] of length 1; ``quality``: 0 to 1, how suitable the picture is for recognition."""
 
     vector: NDArray[np.float32]
     quality: float
@@ -69,15 +69,15 @@ class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple
 
     key = IDENTITY.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
 
     _weights: Weights
     _network: SFace
 
     def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every model of the chain when none can be had."""
-        import cv2  # noqa: F401 - paid here and not by the first caller
-
+        """Raises ModelNotLoaded with the reason of every model of the chain when none is available."""
+        super().load()
         self._weights = resolve_first(self.config.models)
         (path,) = self._weights.files.values()
         try:
@@ -92,7 +92,7 @@ class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple
         return self._network.streams
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> Crops:
-        """The crops of a picture's faces. Raises InvalidInput when the landmarks of one lie on one point."""
+        """Return the crops of a picture's faces. Raises InvalidInput when the landmarks of one coincide."""
         image, faces = item
         pixels = np.empty((len(faces), SIZE, SIZE, 3), np.uint8)
         qualities = []

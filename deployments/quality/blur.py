@@ -4,8 +4,8 @@ The measure is LAPV of Pech-Pacheco et al. 2000 (Diatom autofocusing in brightfi
 measures that Pertuz et al. 2013 compare (https://doi.org/10.1016/j.patcog.2012.11.011): the variance of the 3x3
 Laplacian of the grey picture, the numbers of the usual ``cv2.Laplacian(gray, cv2.CV_64F).var()``.
 
-It measures fine detail, whatever that comes from: noise and the block edges of strong compression raise it, and a sharp
-picture of fog has little of it. It is taken at the picture's own resolution; the same scene at another size has
+It measures fine detail of any origin: noise and the block edges of strong compression raise it, and a sharp picture of
+fog has little of it. It is taken at the picture's own resolution; the same scene at another size has
 another value, and so would want another threshold.
 """
 
@@ -38,7 +38,7 @@ class Config(StageConfig):
 BLUR: Final = StageRef[SharedImage, Sharpness]("quality/blur")
 
 
-class Blur(Stage[Config, Pixels, float, Sharpness]):
+class BlurDetector(Stage[Config, Pixels, float, Sharpness]):
     """Image, uint8 (H, W, 3) RGB → Sharpness."""
 
     key = BLUR.key

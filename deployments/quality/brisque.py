@@ -4,7 +4,7 @@ BRISQUE (Mittal, Moorthy and Bovik 2012, https://doi.org/10.1109/TIP.2012.221405
 of its release, trained on the LIVE database: scores are differences of mean opinion, 0 best to 100 worst; the
 regression may go somewhat beyond both ends. Taken at the picture's own resolution, which is what published values
 mean. Other implementations differ by several points on strongly distorted pictures, OpenCV's among them, whose
-model is trained on features of its own.
+model is trained on different features.
 """
 
 from collections.abc import Sequence
@@ -42,20 +42,20 @@ class Config(StageConfig):
 BRISQUE: Final = StageRef[SharedImage, Distortion]("quality/brisque")
 
 
-class Brisque(Stage[Config, Pixels, Features, Distortion]):
+class BrisqueScorer(Stage[Config, Pixels, Features, Distortion]):
     """Image, uint8 (H, W, 3) RGB → Distortion."""
 
     key = BRISQUE.key
     config_class = Config
+    libraries = ("cv2",)
     prepare_threads = 2
 
     _weights: Weights
     _svr: Svr
 
     def load(self) -> None:
-        """Raises ModelNotLoaded when the model cannot be had."""
-        import cv2  # noqa: F401 - paid here and not by the first caller
-
+        """Raises ModelNotLoaded when the model is not available."""
+        super().load()
         self._weights = resolve_first([self.config.model])
         (path,) = self._weights.files.values()
         try:
@@ -67,7 +67,7 @@ class Brisque(Stage[Config, Pixels, Features, Distortion]):
         self.predict_batch([self.prepare(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))])
 
     def prepare(self, item: Pixels) -> Features:
-        """float64[36]. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
+        """Return float64[36]. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
         return features(item)
 
     def predict_batch(self, items: list[Features]) -> Sequence[Distortion | StageError]:

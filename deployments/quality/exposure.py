@@ -20,7 +20,7 @@ class Config(StageConfig):
 EXPOSURE: Final = StageRef[SharedImage, Lighting]("quality/exposure")
 
 
-class Exposure(Stage[Config, Pixels, Histogram, Lighting]):
+class ExposureAnalyzer(Stage[Config, Pixels, Histogram, Lighting]):
     """Image, uint8 (H, W, 3) RGB → Lighting."""
 
     key = EXPOSURE.key

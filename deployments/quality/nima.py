@@ -1,8 +1,8 @@
-"""quality/nima: the ratings from 1 to 10 that people would give a picture, for its technical quality and its beauty.
+"""quality/nima: the ratings from 1 to 10 that people would give a picture, for its technical and aesthetic quality.
 
 NIMA (Talebi and Milanfar 2018, https://arxiv.org/abs/1709.05424) with the MobileNetV1 weights of idealo: *technical*
-is trained on TID2013, *aesthetic* on AVA. Each is a network of its own, backbone included; both are run on one
-prepared batch. A head whose weights cannot be had is None in every answer.
+is trained on TID2013, *aesthetic* on AVA. They are separate networks, backbone included; both run on one prepared
+batch. A head whose weights are not available is None in every answer.
 
 The whole picture is resized to 224x224 by nearest neighbour, whatever its shape, as the networks were trained with
 (the default of Keras, by Pillow). The filter matters: another moves a mean by up to 0.9.
@@ -33,12 +33,12 @@ logger = logging.getLogger("ray.serve")
 SIDE = 224
 RATINGS = np.arange(1, 11)
 HEADS = {"technical-quality": "technical", "aesthetic-quality": "aesthetic"}
-"""The task of a model in models.yaml, and what the head with its weights is called."""
+"""Names of the heads by the task of their models in models.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """``mean``: 1-10, higher is better; ``std``: standard deviation of the ratings; ``distribution``: the chances of
+    """``mean``: 1-10, higher is better; ``std``: standard deviation of the ratings; ``distribution``: probabilities of
     the ratings 1, 2 … 10, which sum to 1."""
 
     mean: float
@@ -48,7 +48,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """None for a head whose weights could not be had."""
+    """The ratings of both heads; None for a head without weights."""
 
     technical: Rating | None
     aesthetic: Rating | None
@@ -60,7 +60,7 @@ class Config(EngineConfig):
     models: list[str] = Field(
         min_length=1,
         default_factory=lambda: ["nima-technical-int8", "nima-aesthetic"],
-        description="names of models.yaml; of each task the first that can be had",
+        description="names of models.yaml; of each task the first available one serves",
     )
     engine: Literal["auto", "torch-fp32", "openvino-fp32"] = Field(
         default="auto", description="in fp32 only: bf16 moves the mean of a rating by up to 0.2"
@@ -70,7 +70,7 @@ class Config(EngineConfig):
 NIMA: Final = StageRef[SharedImage, Ratings]("quality/nima")
 
 
-class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
+class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     """Image, uint8 (H, W, 3) RGB → Ratings."""
 
     key = NIMA.key
@@ -82,7 +82,7 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     _missing: dict[str, str]
 
     def load_engine(self) -> Engine:
-        """Raises ModelNotLoaded with the reason of every model when neither head can be had."""
+        """Raises ModelNotLoaded with the reason of every model when neither head is available."""
         self._resolve()
         if not self._weights:
             raise ModelNotLoaded("\n".join(self._missing.values()))
@@ -90,16 +90,16 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         return self.build_engine(self._make_module, version=version, input_size=(SIDE, SIDE))
 
     def prepare(self, item: Pixels) -> NDArray[np.float32]:
-        """float32[3, 224, 224] in -1..1."""
+        """Return float32[3, 224, 224] in -1..1."""
         small = item[nearest(item.shape[0])[:, None], nearest(item.shape[1])]
         return np.ascontiguousarray(small.transpose(2, 0, 1), np.float32) / 127.5 - 1
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[Ratings | StageError]:
-        chances = self._engine(np.stack(items)).reshape(len(items), len(self._weights), len(RATINGS))
+        distributions = self._engine(np.stack(items)).reshape(len(items), len(self._weights), len(RATINGS))
         results = []
-        for heads in chances:
-            found = {head: rating(distribution) for head, distribution in zip(self._weights, heads, strict=True)}
-            results.append(Ratings(found.get("technical"), found.get("aesthetic")))
+        for of_heads in distributions:
+            ratings = {head: rating(each) for head, each in zip(self._weights, of_heads, strict=True)}
+            results.append(Ratings(ratings.get("technical"), ratings.get("aesthetic")))
         return results
 
     def info(self) -> dict[str, Any]:
@@ -119,7 +119,9 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         for name in self.config.models:
             head = HEADS.get(models[name].task) if name in models else None
             if head is None:
-                raise ModelNotLoaded(f"{name} is no model of {self.key}; its task is one of {', '.join(HEADS)}.")
+                raise ModelNotLoaded(
+                    f"{name} is not for {self.key}; choose a model with the task {' or '.join(HEADS)}."
+                )
             chains.setdefault(head, []).append(name)
         self._weights, self._missing = {}, {}
         for head, names in chains.items():
@@ -127,7 +129,7 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
                 self._weights[head] = resolve_first(names)
             except WeightsUnavailable as error:
                 self._missing[head] = error.message
-                logger.warning("%s goes without the %s head: %s", self.key, head, error.message)
+                logger.warning("%s runs without the %s head: %s", self.key, head, error.message)
 
     def _make_module(self) -> "torch.nn.Module":
         from vision.networks.mobilenet_v1 import Heads, build, read_layers
@@ -144,21 +146,18 @@ class Nima(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         weights = self._weights.get(head)
         if weights is None:
             return {"error": self._missing.get(head, "not configured")}
-        return {
-            **weights.info(),
-            "notes": registry().root[weights.name].notes,
-        }
+        return {**weights.info(), "notes": registry().root[weights.name].notes}
 
 
 def nearest(length: int) -> NDArray[np.intp]:
-    """Which of ``length`` rows or columns the 224 of Pillow's nearest neighbour resize are."""
+    """Return which of ``length`` rows or columns Pillow's nearest neighbour resize to 224 takes."""
     step = length / SIDE
     # Summed up step by step, as Pillow does it: where a position is a whole number, rounding decides.
     return np.cumsum([step * 0.5, *[step] * (SIDE - 1)]).astype(np.intp)
 
 
 def rating(distribution: NDArray[np.float32]) -> Rating:
-    """The rating with these chances, float32[10]."""
-    chances = distribution.astype(np.float64) / distribution.sum(dtype=np.float64)
-    mean = float(chances @ RATINGS)
-    return Rating(mean, float(np.sqrt(chances @ (RATINGS - mean) ** 2)), tuple(chances.tolist()))
+    """Return the rating with this distribution, float32[10]."""
+    probabilities = distribution.astype(np.float64) / distribution.sum(dtype=np.float64)
+    mean = float(probabilities @ RATINGS)
+    return Rating(mean, float(np.sqrt(probabilities @ (RATINGS - mean) ** 2)), tuple(probabilities.tolist()))

@@ -14,7 +14,7 @@ from vision.engines import Engine, EngineName, MakeModule, build_engine, item_sh
 
 def model_chain(names: Sequence[str]) -> Any:
     """Return the field of a configuration that lists models, with its default."""
-    return Field(default=list(names), min_length=1, description="names of models.yaml, first that can be had")
+    return Field(default=list(names), min_length=1, description="names of models.yaml; the first available one serves")
 
 
 class EngineConfig(StageConfig):
@@ -44,7 +44,7 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
 
     @abstractmethod
     def load_engine(self) -> Engine:
-        """Load the models of the configuration. Raises ModelNotLoaded with the reason of each when none can be had."""
+        """Load the configured models. Raises ModelNotLoaded with the reason of each when none is available."""
 
     def build_engine(self, make_module: MakeModule, *, version: str, input_size: tuple[int, ...]) -> Engine:
         """Return the engine of the configuration for a module. Raises as ``vision.engines.build_engine``."""
@@ -75,7 +75,7 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
         self._engine = self.load_engine()
 
     def warm_up(self) -> None:
-        # Every size once: an engine compiles its kernels anew for a batch size that it has not met.
+        # Every size once: an engine compiles its kernels anew for each new batch size.
         for size in range(1, self.config.max_batch_size + 1):
             self._engine(np.zeros((size, *item_shape(self._input_size)), np.float32))
 

@@ -2,10 +2,10 @@
 
 TransNetV2 (Souček and Lokoč 2020, https://arxiv.org/abs/2008.04838), as it was trained: on every frame, shrunk to 48x27
 pixels. The first of a frame's two probabilities is high in the middle of a transition, at a cut on the last frame of
-the old shot; the second is high on every frame of one, and so gives a dissolve its extent. A frame in the middle of
-its window is seen best: ``vision.shots.transitions`` makes windows of which the middle half counts.
+the old shot; the second is high on every frame of a transition, and so gives the extent of a dissolve. Frames in the
+middle of a window get the best results: ``vision.shots.transitions`` makes windows of which the middle half counts.
 
-The filter that frames are shrunk by moves the probabilities a little: the network was trained on FFmpeg's bicubic one.
+The filter that shrinks the frames moves the probabilities a little: the network was trained on FFmpeg's bicubic one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from vision.weights import Weights, registry, resolve_first
 WIDTH, HEIGHT = THUMBNAIL
 
 Window = tuple[int, NDArray[np.float32]]
-"""Its number of frames, and float32[3, 100 · 27, 48] in 0..1 of its frames under one another."""
+"""Its number of frames, and float32[3, 100 · 27, 48] in 0..1, its frames below each other."""
 
 
 class Config(EngineConfig):
@@ -43,10 +43,10 @@ CUTS: Final = StageRef[SharedImage, Probabilities]("shots/cuts")
 
 
 class CutDetector(EngineStage[Config, Pixels, Window, Probabilities]):
-    """Window, uint8 (n, 27, 48, 3) RGB of n ≤ 100 frames in a row → float32[n, 2], probabilities from 0 to 1.
+    """Window, uint8 (n, 27, 48, 3) RGB of n ≤ 100 consecutive frames → float32[n, 2], probabilities from 0 to 1.
 
-    Behind the end of a shorter window all is taken to be as in its last frame. In fp32 no probability depends by more
-    than 1e-5 on the batch it was in.
+    A shorter window is filled up with its last frame. In fp32 no probability depends by more than 1e-5 on the batch it
+    was in.
     """
 
     key = CUTS.key
@@ -61,7 +61,7 @@ class CutDetector(EngineStage[Config, Pixels, Window, Probabilities]):
         return self.build_engine(self._make_module, version=self._weights.version, input_size=(WINDOW * HEIGHT, WIDTH))
 
     def prepare(self, item: Pixels) -> Window:
-        """Raises InvalidInput for what is no window."""
+        """Return the window as the network takes it. Raises InvalidInput for any other array."""
         if item.dtype != np.uint8 or item.ndim != 4 or item.shape[1:] != (HEIGHT, WIDTH, 3):
             raise InvalidInput(f"A window is uint8 (n, {HEIGHT}, {WIDTH}, 3), not {item.dtype} {item.shape}.")
         if not 1 <= len(item) <= WINDOW:
@@ -74,7 +74,7 @@ class CutDetector(EngineStage[Config, Pixels, Window, Probabilities]):
         logits = self._engine(np.stack([window for _, window in items])).reshape(len(items), WINDOW, 2)
         # By tanh, since the exponential of a large logit overflows.
         probabilities = 0.5 + 0.5 * np.tanh(0.5 * logits)
-        return [found[:frames] for (frames, _), found in zip(items, probabilities, strict=True)]
+        return [rows[:frames] for (frames, _), rows in zip(items, probabilities, strict=True)]
 
     def info(self) -> dict[str, Any]:
         return {

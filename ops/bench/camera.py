@@ -19,12 +19,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deployments.shots import camera
-from deployments.shots.camera import Camera, FrameRun, motions
+from deployments.shots.camera import CameraMotionEstimator, FrameRun
 from ops.bench.camera_films import KINDS, make, sampled
 from ops.bench.report import REPORTS, made_by
 from ops.bench.stage_speed import measure
 from vision.images import Pixels, decode
+from vision.shots import camera
 from vision.shots.movement import Movement, classify
 
 MAX_PIXELS = 100_000_000
@@ -55,7 +55,7 @@ def judged(job: tuple[str, int], pictures: Sequence[Pixels]) -> Answer:
     kind, seed = job
     clip = make(kind, pictures, np.random.default_rng(seed))
     run = sampled(clip)
-    movement = classify(motions(run.frames), run.times, run.frames.shape[2] / run.frames.shape[1])
+    movement = classify(camera.motions(run.frames), run.times, run.frames.shape[2] / run.frames.shape[1])
     return Answer(kind, clip.note, movement)
 
 
@@ -149,11 +149,11 @@ def speed(pictures: Sequence[Pixels]) -> list[str]:
         started = time.perf_counter()
         bare(frames)
         between = time.perf_counter()
-        motions(run.frames)
+        camera.motions(run.frames)
         alone.append(between - started)
         whole.append(time.perf_counter() - between)
     pairs = len(frames) - 1
-    served = measure(Camera, [FrameRun(run.frames[:16], run.times[:16])] * 16)
+    served = measure(CameraMotionEstimator, [FrameRun(run.frames[:16], run.times[:16])] * 16)
     return [
         f"{pairs} pairs of {frames[0].shape[1]}x{frames[0].shape[0]}, one thread, best of {ROUNDS} in turn: bare "
         f"Lucas-Kanade there and back {pairs / min(alone):.0f} pairs/s, with corners, fit and measures "

@@ -21,8 +21,8 @@ import numpy as np
 
 from configs.settings import settings
 from deployments.embed.dinov3 import Config as DinoConfig
-from deployments.embed.dinov3 import Dinov3
-from deployments.muzzle.ensemble import Config, MuzzleEnsemble
+from deployments.embed.dinov3 import Dinov3Embedder
+from deployments.muzzle.ensemble import Config, MuzzleEncoder
 from graphs.muzzle.verdicts import INVALID, VALID, domain_check, limits_of, predicted
 from ops.bench.altered import png
 from ops.bench.report import processor
@@ -46,7 +46,7 @@ BATCH = 8
 ROUNDS = 7
 
 
-def encoded(stage: MuzzleEnsemble, pictures: Sequence[bytes]) -> list[MuzzleEncoding]:
+def encoded(stage: MuzzleEncoder, pictures: Sequence[bytes]) -> list[MuzzleEncoding]:
     """Return the encodings of the pictures that are large enough for the stage."""
     encodings: list[MuzzleEncoding] = []
     for data in pictures:
@@ -88,9 +88,9 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - started
 
 
-def timed(stage: MuzzleEnsemble) -> dict[str, tuple[float, float]]:
+def timed(stage: MuzzleEncoder) -> dict[str, tuple[float, float]]:
     """Return (seconds for a batch, ratio to the first) of each kind of work: medians over rounds taken in turn."""
-    whole = Dinov3(DinoConfig(models=[stage._texture.backbone.weights.name], max_batch_size=1))
+    whole = Dinov3Embedder(DinoConfig(models=[stage._texture.backbone.weights.name], max_batch_size=1))
     whole.load()
     rng = np.random.default_rng(0)
     batch = [rng.normal(size=(3, *stage._texture.size)).astype(np.float32) for _ in range(BATCH)]
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--training", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    stage = MuzzleEnsemble(Config(max_batch_size=1))
+    stage = MuzzleEncoder(Config(max_batch_size=1))
     stage.load()
     photos, _ = find_photos([arguments.muzzles])
     animals = [photo.animal for photo in photos]

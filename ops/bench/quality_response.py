@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.quality.blur import Blur
-from deployments.quality.brisque import Brisque, Distortion
+from deployments.quality.blur import BlurDetector
+from deployments.quality.brisque import BrisqueScorer, Distortion
 from deployments.quality.brisque import Config as BrisqueConfig
-from deployments.quality.exposure import Exposure
+from deployments.quality.exposure import ExposureAnalyzer
 from deployments.quality.nima import Config as NimaConfig
-from deployments.quality.nima import Nima, Ratings
+from deployments.quality.nima import NimaScorer, Ratings
 from ops.bench.report import REPORTS, made_by
 from ops.bench.stage_speed import Speed, measure
 from vision.images import Pixels, decode
@@ -95,7 +95,7 @@ class Instruments:
     """The stages, loaded."""
 
     def __init__(self) -> None:
-        self._brisque, self._nima = Brisque(BrisqueConfig()), Nima(NimaConfig())
+        self._brisque, self._nima = BrisqueScorer(BrisqueConfig()), NimaScorer(NimaConfig())
         self._brisque.load()
         self._nima.load()
 
@@ -200,7 +200,7 @@ def speed_table(photo: Pixels) -> list[str]:
     ]
     for label, size, count in (("1 MP", (1000, 1000), 64), ("12 MP", (4000, 3000), 16)):
         large = noisy(np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC), np.uint8), 3)
-        for stage in (Blur, Exposure, Brisque, Nima):
+        for stage in (BlurDetector, ExposureAnalyzer, BrisqueScorer, NimaScorer):
             speed: Speed = measure(stage, [large] * count)
             lines.append(
                 f"| {speed.stage} | {label} | {speed.alone_ms:.1f} | {speed.ceiling:.1f} | {speed.served:.1f} "

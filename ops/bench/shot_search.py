@@ -173,7 +173,7 @@ async def firsts(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]],
 
 async def latency(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
     """Return milliseconds of each request with ten matches, one after the other, and of the encoder alone."""
-    from deployments.embed.sentence import Config, Sentence
+    from deployments.embed.sentence import Config, SentenceEmbedder
 
     whole = []
     for _ in range(ROUNDS):
@@ -181,7 +181,7 @@ async def latency(client: httpx.AsyncClient, scenes: Sequence[Mapping[str, Any]]
             started = time.perf_counter()
             await _suggested(client, {**request_of(scene, "suggest-shots"), "limit": 10})
             whole.append((time.perf_counter() - started) * 1000)
-    stage = Sentence(Config())
+    stage = SentenceEmbedder(Config())
     stage.load()
     alone = []
     for scene in list(scenes) * ROUNDS:

@@ -31,7 +31,7 @@ import uvloop
 
 from configs.settings import Settings, settings
 from deployments.media.frames import Config as FramesConfig
-from deployments.media.frames import FrameRequest, Frames
+from deployments.media.frames import FrameExtractor, FrameRequest
 from deployments.serving.catalog import find_stage, local_handle
 from graphs.web.api import find_apis
 from graphs.web.gateway import build_app, open_context
@@ -214,7 +214,7 @@ def thumbnails(port: int, film: str, numbers: Sequence[int]) -> list[str]:
         action()
         return len(numbers) / (time.perf_counter() - started)
 
-    stage = Frames(FramesConfig())
+    stage = FrameExtractor(FramesConfig())
     stage.load()
     stage.predict_batch([FrameRequest(film, 0)])
     bare = rate(lambda: [stage.predict_batch([FrameRequest(film, number)]) for number in numbers])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deployments.embed.dinov3 import CHAIN, Config, Dinov3
+from deployments.embed.dinov3 import CHAIN, Config, Dinov3Embedder
 from ops.calibration.error_rates import Verification, draw, table
 from vision.errors import StageError
 from vision.faces.calibration import IMAGE_POINTS
@@ -38,7 +38,7 @@ COPIES: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
 }
 
 
-def units(stage: Dinov3, pictures: Sequence[bytes]) -> NDArray[np.float32]:
+def units(stage: Dinov3Embedder, pictures: Sequence[bytes]) -> NDArray[np.float32]:
     """Return unit features, float32[n, 384]."""
     rows = []
     for start in range(0, len(pictures), BATCH):
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--model", choices=CHAIN, help="instead of the first that is available")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    stage = Dinov3(Config(models=[arguments.model] if arguments.model else list(CHAIN)))
+    stage = Dinov3Embedder(Config(models=[arguments.model] if arguments.model else list(CHAIN)))
     stage.load()
     pictures = [path.read_bytes() for path in arguments.pictures]
     originals = units(stage, pictures)

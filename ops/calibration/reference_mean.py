@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embed.dinov3 import Config, Dinov3
+from deployments.embed.dinov3 import Config, Dinov3Embedder
 from vision.embed.backbones import MEANS
 
 
 def features_of(model: str, images: Sequence[Path]) -> NDArray[np.float32]:
     """Return raw features in torch fp32, float32[n, 384]."""
-    stage = Dinov3(Config(models=[model], engine="torch-fp32", max_batch_size=8))
+    stage = Dinov3Embedder(Config(models=[model], engine="torch-fp32", max_batch_size=8))
     stage.load()
     prepared = [stage.prepare(path.read_bytes()) for path in images]
     rows: list[NDArray[np.float32]] = []

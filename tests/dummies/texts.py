@@ -55,7 +55,7 @@ class DummyLook(Dummy[Pixels | str, ClipEmbedding]):
 
 
 class BlindLook(DummyLook):
-    """CLIP without a text tower, as where its weights cannot be had."""
+    """CLIP without a text tower, as where its weights are not available."""
 
     def predict(self, item: Pixels | str) -> ClipEmbedding:
         raise TextNotSupported("Texts need another model.")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from deployments.quality.brisque import Brisque, Config, Distortion
+from deployments.quality.brisque import BrisqueScorer, Config, Distortion
 from tests.tolerances import FP64, assert_close
 from vision.errors import InvalidInput
 from vision.images import Pixels, decode
@@ -33,10 +33,10 @@ OWN = {
 
 
 @pytest.fixture(scope="module")
-def stage() -> Brisque:
+def stage() -> BrisqueScorer:
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
-    stage = Brisque(Config())
+    stage = BrisqueScorer(Config())
     try:
         stage.load()
     except WeightsUnavailable as error:
@@ -57,29 +57,29 @@ def read(path: Path) -> Pixels:
     return decode(path.read_bytes(), max_pixels=10**7)
 
 
-def raw(stage: Brisque, *images: Pixels) -> list[float]:
+def raw(stage: BrisqueScorer, *images: Pixels) -> list[float]:
     results = stage.predict_batch([stage.prepare(image) for image in images])
     return [result.raw for result in results if isinstance(result, Distortion)]
 
 
 @pytest.mark.parametrize("name", MATLAB)
-def test_matlabs_numbers(stage: Brisque, media: Path, name: str) -> None:
+def test_matlabs_numbers(stage: BrisqueScorer, media: Path, name: str) -> None:
     assert raw(stage, read(media / name)) == [pytest.approx(MATLAB[name], abs=0.01)]
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_the_numbers_are_what_they_were(stage: Brisque, media: Path, name: str) -> None:
+def test_the_numbers_are_what_they_were(stage: BrisqueScorer, media: Path, name: str) -> None:
     # A step of the tables of shapes, 0.001, is worth up to 0.2 where much of a picture is clipped.
     assert raw(stage, read(media / name)) == [pytest.approx(OWN[name], abs=0.2 if "I19" in name else 0.02)]
 
 
-def test_the_score_is_clipped(stage: Brisque, media: Path) -> None:
+def test_the_score_is_clipped(stage: BrisqueScorer, media: Path) -> None:
     (result,) = stage.predict_batch([stage.prepare(read(media / "calibra_dist/I04.bmp"))])
     assert isinstance(result, Distortion)
     assert result.raw < 0 == result.score
 
 
-def test_a_result_does_not_depend_on_its_batch(stage: Brisque, media: Path) -> None:
+def test_a_result_does_not_depend_on_its_batch(stage: BrisqueScorer, media: Path) -> None:
     images = [read(media / name) for name in (*MATLAB, *OWN)]
     alone = [raw(stage, image)[0] for image in images]
     assert_close(raw(stage, *images), alone, FP64, scale=1000)  # the weights of the support vectors add up to that
@@ -105,7 +105,7 @@ def compressed(image: Image.Image, quality: float) -> Image.Image:
     ("distort", "levels"), [(blurred, (1, 2, 3, 6)), (noisy, (5, 10, 20, 40)), (compressed, (60, 40, 20, 10, 5))]
 )
 def test_distortion_raises_the_score_step_by_step(
-    stage: Brisque,
+    stage: BrisqueScorer,
     media: Path,
     name: str,
     distort: Callable[[Image.Image, float], Image.Image],
@@ -118,12 +118,12 @@ def test_distortion_raises_the_score_step_by_step(
     assert scores[-1] > 55
 
 
-def test_info_names_the_model_and_the_range(stage: Brisque) -> None:
+def test_info_names_the_model_and_the_range(stage: BrisqueScorer) -> None:
     info = stage.info()
     assert info["model_version"] == "brisque-live@7c8e2392"
     assert "lower is better" in info["range"]
 
 
-def test_a_flat_picture_gets_no_score(stage: Brisque) -> None:
+def test_a_flat_picture_gets_no_score(stage: BrisqueScorer) -> None:
     with pytest.raises(InvalidInput):
         stage.prepare(np.full((100, 100, 3), 128, np.uint8))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.shots.camera import Camera, Config, FrameRun
+from deployments.shots.camera import CameraMotionEstimator, Config, FrameRun
 from vision.media.reader import VideoReader
 from vision.shots.movement import Movement, classify
 
@@ -39,7 +39,7 @@ def movement(path: Path, step: int, first: int = 0, end: int | None = None) -> M
             grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
             frames.append(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
         times = reader.times[list(numbers)].astype(np.float64)
-    stage = Camera(Config())
+    stage = CameraMotionEstimator(Config())
     stage.load()
     (motions,) = stage.predict_batch([FrameRun(np.stack(frames), times)])
     assert isinstance(motions, np.ndarray)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs import settings as settings_module
-from deployments.embed.clip import CLIP_MODEL, Clip, Config
-from deployments.embed.dinov3 import CHAIN, Dinov3
+from deployments.embed.clip import CLIP_MODEL, ClipEmbedder, Config
+from deployments.embed.dinov3 import CHAIN, Dinov3Embedder
 from deployments.embed.dinov3 import Config as DinoConfig
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, decimals, least_cosine
 from vision.embed.backbones import Embedding
@@ -86,25 +86,25 @@ def cache() -> Iterator[None]:
     store.cache_clear()
 
 
-def loaded(model: str) -> dict[str, Clip]:
+def loaded(model: str) -> dict[str, ClipEmbedder]:
     """The stage by two engines."""
     stages = {}
     for engine in ("torch-fp32", FAST):
-        stages[engine] = Clip(Config(models=[model], engine=engine, max_batch_size=4, torch_threads=2))
+        stages[engine] = ClipEmbedder(Config(models=[model], engine=engine, max_batch_size=4, torch_threads=2))
         stages[engine].load()
     stages[FAST].warm_up()
     return stages
 
 
 @pytest.fixture(scope="module", params=[name for name in CHAIN if here(name)] or [None])
-def fallback(request: pytest.FixtureRequest, cache: None) -> dict[str, Clip]:
+def fallback(request: pytest.FixtureRequest, cache: None) -> dict[str, ClipEmbedder]:
     if request.param is None:
         pytest.skip("no model of embed/dinov3 lies under VISION_MODELS_DIR")
     return loaded(request.param)
 
 
 @pytest.fixture(scope="module")
-def clip(cache: None) -> dict[str, Clip]:
+def clip(cache: None) -> dict[str, ClipEmbedder]:
     if not here(CLIP_MODEL):
         pytest.skip(f"{CLIP_MODEL} does not lie under VISION_MODELS_DIR")
     return loaded(CLIP_MODEL)
@@ -114,7 +114,7 @@ def pixels(path: Path) -> NDArray[np.uint8]:
     return decode(path.read_bytes(), max_pixels=100_000_000)
 
 
-def embed(stage: Clip, items: list[Any], batch: int = 4) -> Array:
+def embed(stage: ClipEmbedder, items: list[Any], batch: int = 4) -> Array:
     prepared = [stage.prepare(item) for item in items]
     results: list[Any] = []
     for start in range(0, len(prepared), batch):
@@ -123,7 +123,7 @@ def embed(stage: Clip, items: list[Any], batch: int = 4) -> Array:
     return np.stack([result.vector for result in results])
 
 
-def test_the_numbers_are_what_they_were(fallback: dict[str, Clip], media: Path) -> None:
+def test_the_numbers_are_what_they_were(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     stage = fallback["torch-fp32"]
     (result,) = stage.predict_batch([stage.prepare(pixels(media / NEAR))])
     assert isinstance(result, ClipEmbedding)
@@ -132,10 +132,10 @@ def test_the_numbers_are_what_they_were(fallback: dict[str, Clip], media: Path) 
     np.testing.assert_allclose(result.vector[:5], GOLDEN[result.model], atol=FP32_DEEP + decimals(5))
 
 
-def test_cosines_are_those_of_dinov3(fallback: dict[str, Clip], media: Path) -> None:
+def test_cosines_are_those_of_dinov3(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     stage = fallback["torch-fp32"]
     name = stage.info()["model"]
-    dino = Dinov3(DinoConfig(models=[name], engine="torch-fp32", torch_threads=2))
+    dino = Dinov3Embedder(DinoConfig(models=[name], engine="torch-fp32", torch_threads=2))
     dino.load()
     paths = [media / NEAR, *(media / other for other in COPIES + OTHERS)]
     # As PNG, so that no JPEG is decoded smaller than it is.
@@ -153,7 +153,7 @@ def as_png(path: Path) -> bytes:
     return file.getvalue()
 
 
-def test_near_duplicates_are_nearest(fallback: dict[str, Clip], media: Path) -> None:
+def test_near_duplicates_are_nearest(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     # Measured: 0.91, 0.55 and 0.83 to the copies, 0.38 and less to any other picture.
     for stage in fallback.values():
         (original,) = embed(stage, [pixels(media / NEAR)])
@@ -161,7 +161,7 @@ def test_near_duplicates_are_nearest(fallback: dict[str, Clip], media: Path) -> 
         assert (copies @ original).min() > (others @ original).max() + 0.1
 
 
-def test_a_result_does_not_depend_on_its_batch(fallback: dict[str, Clip], media: Path) -> None:
+def test_a_result_does_not_depend_on_its_batch(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     photos = [pixels(media / name) for name in OTHERS]
     for engine, stage in fallback.items():
         alone, together = embed(stage, photos, 1), embed(stage, photos, 4)
@@ -170,13 +170,13 @@ def test_a_result_does_not_depend_on_its_batch(fallback: dict[str, Clip], media:
             assert_close(together, alone, FP32_DEEP, scale=1)
 
 
-def test_the_serving_engine_agrees_with_fp32(fallback: dict[str, Clip], media: Path) -> None:
+def test_the_serving_engine_agrees_with_fp32(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     photos = [pixels(media / name) for name in OTHERS]
     exact, fast = (embed(fallback[engine], photos) for engine in ("torch-fp32", FAST))
     assert (exact * fast).sum(1).min() > MIN_COSINE  # measured: 0.9998
 
 
-def test_a_large_picture_averaged_first_has_the_same_features(fallback: dict[str, Clip], media: Path) -> None:
+def test_a_large_picture_averaged_first_has_the_same_features(fallback: dict[str, ClipEmbedder], media: Path) -> None:
     stage = fallback["torch-fp32"]
     photo = Image.open(media / NEAR).convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
     large = np.asarray(photo)
@@ -187,7 +187,7 @@ def test_a_large_picture_averaged_first_has_the_same_features(fallback: dict[str
     assert float(vectors[0] @ vectors[1]) > 0.998  # measured: 0.9996
 
 
-def test_the_fallback_says_what_it_is(fallback: dict[str, Clip]) -> None:
+def test_the_fallback_says_what_it_is(fallback: dict[str, ClipEmbedder]) -> None:
     stage = fallback[FAST]
     info = stage.info()
     assert info["text"] is False
@@ -257,7 +257,7 @@ def test_texts_become_the_published_codes(published: dict[str, Path], tmp_path: 
     assert preprocess.size == (224, 224)
 
 
-def test_clip_tells_what_a_photo_shows(clip: dict[str, Clip], media: Path) -> None:
+def test_clip_tells_what_a_photo_shows(clip: dict[str, ClipEmbedder], media: Path) -> None:
     shown = {
         "near_duplicates/base/ukbench09012.jpg": "a photo of an acoustic guitar",
         "iqa/ava/42042.jpg": "a photo of the wheel of a car",

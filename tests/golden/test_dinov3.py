@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance
 
 from configs import settings as settings_module
-from deployments.embed.dinov3 import CHAIN, Config, Dinov3, Embedding
+from deployments.embed.dinov3 import CHAIN, Config, Dinov3Embedder, Embedding
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, least_cosine
 from vision.engines import MIN_COSINE
 from vision.images import decode
@@ -51,7 +51,7 @@ def models_here() -> list[str]:
 
 
 @pytest.fixture(scope="module", params=models_here() or [None])
-def stages(request: pytest.FixtureRequest) -> Iterator[dict[str, Dinov3]]:
+def stages(request: pytest.FixtureRequest) -> Iterator[dict[str, Dinov3Embedder]]:
     """The stage loaded by two engines."""
     if request.param is None:
         pytest.skip("no model of embed/dinov3 lies under VISION_MODELS_DIR")
@@ -60,7 +60,9 @@ def stages(request: pytest.FixtureRequest) -> Iterator[dict[str, Dinov3]]:
     store.cache_clear()
     loaded = {}
     for engine in ("torch-fp32", FAST):
-        loaded[engine] = Dinov3(Config(models=[request.param], engine=engine, max_batch_size=2, torch_threads=2))
+        loaded[engine] = Dinov3Embedder(
+            Config(models=[request.param], engine=engine, max_batch_size=2, torch_threads=2)
+        )
         loaded[engine].load()
     loaded[FAST].warm_up()
     yield loaded
@@ -114,7 +116,7 @@ def variants(image: Image.Image) -> dict[str, bytes]:
     }
 
 
-def embed(stage: Dinov3, pictures: list[bytes], batch: int = 8) -> list[Embedding]:
+def embed(stage: Dinov3Embedder, pictures: list[bytes], batch: int = 8) -> list[Embedding]:
     prepared = [stage.prepare(picture) for picture in pictures]
     results: list[Any] = []
     for start in range(0, len(prepared), batch):
@@ -133,7 +135,7 @@ def cosines(a: list[Embedding], b: list[Embedding]) -> Array:
 PICTURES = [png(scene(seed)) for seed in range(8)]
 
 
-def test_the_numbers_are_what_they_were(stages: dict[str, Dinov3]) -> None:
+def test_the_numbers_are_what_they_were(stages: dict[str, Dinov3Embedder]) -> None:
     (embedding,) = embed(stages["torch-fp32"], PICTURES[:1])
     if embedding.model_version not in GOLDEN:
         pytest.skip(f"no numbers are written down for {embedding.model_version}")
@@ -145,7 +147,7 @@ def test_the_numbers_are_what_they_were(stages: dict[str, Dinov3]) -> None:
     assert_close(fast.raw[:5], first, 4 * BF16_DEEP / 384**0.5, scale=length)
 
 
-def test_features_have_their_form(stages: dict[str, Dinov3]) -> None:
+def test_features_have_their_form(stages: dict[str, Dinov3Embedder]) -> None:
     for stage in stages.values():
         info = stage.info()
         (embedding,) = embed(stage, PICTURES[:1])
@@ -156,7 +158,7 @@ def test_features_have_their_form(stages: dict[str, Dinov3]) -> None:
         assert info["engine"] in ("torch-fp32", "torch-bf16", "openvino-bf16", "openvino-fp32")
 
 
-def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Dinov3]) -> None:
+def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Dinov3Embedder]) -> None:
     for engine, stage in stages.items():
         alone, together = embed(stage, PICTURES, 1), embed(stage, PICTURES, 8)
         assert cosines(alone, together).min() > least_cosine(BF16_DEEP / 2)
@@ -165,12 +167,12 @@ def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Dinov3]) -> Non
                 assert_close(other.raw, one.raw, FP32_DEEP, scale=float(np.linalg.norm(one.raw)))
 
 
-def test_the_serving_engine_agrees_with_fp32(stages: dict[str, Dinov3]) -> None:
+def test_the_serving_engine_agrees_with_fp32(stages: dict[str, Dinov3Embedder]) -> None:
     exact, fast = (embed(stages[engine], PICTURES) for engine in ("torch-fp32", FAST))
     assert cosines(exact, fast).min() > MIN_COSINE
 
 
-def test_near_duplicates_rank_first(stages: dict[str, Dinov3]) -> None:
+def test_near_duplicates_rank_first(stages: dict[str, Dinov3Embedder]) -> None:
     # Measured: 0.90 and more to their original, 0.76 and less to any other picture.
     stage = stages[FAST]
     library = np.stack([embedding.unit for embedding in embed(stage, PICTURES)])
@@ -181,7 +183,7 @@ def test_near_duplicates_rank_first(stages: dict[str, Dinov3]) -> None:
             assert similar[seed] > np.delete(similar, seed).max() + 0.05, name
 
 
-def test_a_large_jpeg_decoded_small_has_the_same_features(stages: dict[str, Dinov3]) -> None:
+def test_a_large_jpeg_decoded_small_has_the_same_features(stages: dict[str, Dinov3Embedder]) -> None:
     # Measured: 0.99999 on drawings, 0.9999 on photos scaled up, 0.9997 where they are decoded to less than
     # twice the model's input.
     stage = stages["torch-fp32"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.quality.exposure import Config, Exposure
+from deployments.quality.exposure import Config, ExposureAnalyzer
 from vision.images import Pixels, decode
 from vision.quality.exposure import Lighting
 
@@ -25,7 +25,7 @@ def test_under_and_overexposure_score_lower(name: str) -> None:
     if not path.is_file():
         pytest.skip(f"no media/iqa/{name} beside VISION_MODELS_DIR")
     photo = decode(path.read_bytes(), max_pixels=10**7)
-    stage = Exposure(Config())
+    stage = ExposureAnalyzer(Config())
     darker, brighter = (
         [
             result

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from configs import settings as settings_module
-from deployments.muzzle.ensemble import Config, MuzzleEnsemble
+from deployments.muzzle.ensemble import Config, MuzzleEncoder
 from graphs.muzzle.verdicts import Limits, domain_check, predicted
 from ops.training.photos import blank_pictures, draw_page, find_photos
 from ops.training.verification import measured, pair_scores, template_scores
@@ -40,7 +40,7 @@ GOLDEN = {
 
 
 @pytest.fixture(scope="module")
-def stages() -> Iterator[dict[str, MuzzleEnsemble]]:
+def stages() -> Iterator[dict[str, MuzzleEncoder]]:
     """The stage by two engines."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
@@ -50,7 +50,7 @@ def stages() -> Iterator[dict[str, MuzzleEnsemble]]:
     loaded = {}
     for engine in ("torch-fp32", "auto"):
         config = Config(models=["dinov2-vits14-lineage"], engine=engine, max_batch_size=2, torch_threads=2)
-        loaded[engine] = MuzzleEnsemble(config)
+        loaded[engine] = MuzzleEncoder(config)
         try:
             loaded[engine].load()
         except ModelNotLoaded as error:
@@ -69,7 +69,7 @@ def folder() -> Path:
     return path
 
 
-def encode(stage: MuzzleEnsemble, pictures: list[bytes], batch: int = 8) -> list[MuzzleEncoding]:
+def encode(stage: MuzzleEncoder, pictures: list[bytes], batch: int = 8) -> list[MuzzleEncoding]:
     prepared = [stage.prepare(data) for data in pictures]
     results = [
         each
@@ -81,7 +81,7 @@ def encode(stage: MuzzleEnsemble, pictures: list[bytes], batch: int = 8) -> list
 
 
 @pytest.fixture(scope="module")
-def herd(stages: dict[str, MuzzleEnsemble], folder: Path) -> dict[str, list[MuzzleEncoding]]:
+def herd(stages: dict[str, MuzzleEncoder], folder: Path) -> dict[str, list[MuzzleEncoding]]:
     """Encodings of the photos of each animal, by the engine that serves."""
     photos, _ = find_photos([folder / "cattle_muzzle"])
     encodings = encode(stages["auto"], [photo.path.read_bytes() for photo in photos])
@@ -92,7 +92,7 @@ def herd(stages: dict[str, MuzzleEnsemble], folder: Path) -> dict[str, list[Muzz
     return made
 
 
-def of_pixels(stage: MuzzleEnsemble, pictures: list[Pixels]) -> list[MuzzleEncoding]:
+def of_pixels(stage: MuzzleEncoder, pictures: list[Pixels]) -> list[MuzzleEncoding]:
     inputs = [stage._texture.normalize(muzzle_pixels(pixels)) for pixels in pictures]
     results = stage.predict_batch(inputs)
     assert all(isinstance(each, MuzzleEncoding) for each in results)
@@ -103,7 +103,7 @@ def first_photo(folder: Path) -> bytes:
     return (folder / "cattle_muzzle" / "cattle_0100_DSCF3856.jpg").read_bytes()
 
 
-def test_the_numbers_are_what_they_were(stages: dict[str, MuzzleEnsemble], folder: Path) -> None:
+def test_the_numbers_are_what_they_were(stages: dict[str, MuzzleEncoder], folder: Path) -> None:
     exact, fast = (encode(stage, [first_photo(folder)])[0] for stage in stages.values())
     codes, distance = GOLDEN[stages["torch-fp32"].info()["backbone"]]
     np.testing.assert_allclose(exact.codes[:, :3], codes, atol=FP32_DEEP + decimals(5))
@@ -112,7 +112,7 @@ def test_the_numbers_are_what_they_were(stages: dict[str, MuzzleEnsemble], folde
     assert fast.domain_distance == pytest.approx(distance, abs=0.02)
 
 
-def test_codes_have_their_form(stages: dict[str, MuzzleEnsemble], folder: Path) -> None:
+def test_codes_have_their_form(stages: dict[str, MuzzleEncoder], folder: Path) -> None:
     (encoding,) = encode(stages["auto"], [first_photo(folder)])
     assert encoding.model_ids == MEMBER_IDS
     assert (encoding.codes.shape, encoding.codes.dtype) == ((3, 128), np.float32)
@@ -123,7 +123,7 @@ def test_codes_have_their_form(stages: dict[str, MuzzleEnsemble], folder: Path) 
     assert encoding.model_version == info["model_version"]
 
 
-def test_a_result_does_not_depend_on_its_batch(stages: dict[str, MuzzleEnsemble], folder: Path) -> None:
+def test_a_result_does_not_depend_on_its_batch(stages: dict[str, MuzzleEncoder], folder: Path) -> None:
     pictures = [path.read_bytes() for path in sorted((folder / "cattle_muzzle").glob("*.jpg"))[::4]]
     for stage in stages.values():
         alone, together = encode(stage, pictures, 1), encode(stage, pictures, 8)
@@ -157,7 +157,7 @@ def test_verdicts_at_the_thresholds_of_the_contract(herd: dict[str, list[MuzzleE
 
 
 def test_muzzles_are_valid_and_nothing_else_is(
-    stages: dict[str, MuzzleEnsemble], herd: dict[str, list[MuzzleEncoding]]
+    stages: dict[str, MuzzleEncoder], herd: dict[str, list[MuzzleEncoding]]
 ) -> None:
     for encoding in (each for own in herd.values() for each in own):
         assert domain_check(encoding, LIMITS).decision.verdict == "VALID_MUZZLE"
@@ -168,7 +168,7 @@ def test_muzzles_are_valid_and_nothing_else_is(
         assert domain_check(encoding, LIMITS).decision.verdict == "INVALID_INPUT", name
 
 
-def test_other_photos_are_refused(stages: dict[str, MuzzleEnsemble], folder: Path) -> None:
+def test_other_photos_are_refused(stages: dict[str, MuzzleEncoder], folder: Path) -> None:
     paths = [
         *sorted((folder.parent / "near_duplicates" / "base").glob("*.jpg"))[:4],
         *sorted((folder / "opencows" / "023").glob("*.jpg"))[:2],
@@ -177,7 +177,7 @@ def test_other_photos_are_refused(stages: dict[str, MuzzleEnsemble], folder: Pat
         assert domain_check(encoding, LIMITS).decision.verdict == "INVALID_INPUT", path.name
 
 
-def test_light_and_size_change_little(stages: dict[str, MuzzleEnsemble], folder: Path) -> None:
+def test_light_and_size_change_little(stages: dict[str, MuzzleEncoder], folder: Path) -> None:
     image = decode(first_photo(folder), max_pixels=10**7)
     dim = (image * 0.6).astype(np.uint8)
     small = image[::2, ::2]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from configs import settings as settings_module
-from deployments.quality.nima import Config, Nima, Rating, Ratings
+from deployments.quality.nima import Config, NimaScorer, Rating, Ratings
 from tests.tolerances import FP32_DEEP, FP64, assert_close
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels, decode
@@ -36,7 +36,7 @@ TECHNICAL = {"calibra_dist/I03.bmp": 1.718, "calibra_ref/I03.bmp": 6.523, "calib
 
 
 @pytest.fixture(scope="module")
-def stages() -> Iterator[dict[str, Nima]]:
+def stages() -> Iterator[dict[str, NimaScorer]]:
     """The stage loaded by both engines."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
@@ -45,7 +45,7 @@ def stages() -> Iterator[dict[str, Nima]]:
     store.cache_clear()
     loaded = {}
     for engine in ("torch-fp32", "openvino-fp32"):
-        loaded[engine] = Nima(Config(engine=engine, max_batch_size=2, torch_threads=2))
+        loaded[engine] = NimaScorer(Config(engine=engine, max_batch_size=2, torch_threads=2))
         try:
             loaded[engine].load()
         except ModelNotLoaded as error:
@@ -71,7 +71,7 @@ def read(path: Path) -> Pixels:
     return decode(path.read_bytes(), max_pixels=10**7)
 
 
-def rate(stage: Nima, *images: Pixels, batch: int = 8) -> list[tuple[Rating, Rating]]:
+def rate(stage: NimaScorer, *images: Pixels, batch: int = 8) -> list[tuple[Rating, Rating]]:
     """(technical, aesthetic) of each."""
     ready = [stage.prepare(image) for image in images]
     results: list[tuple[Rating, Rating]] = []
@@ -85,13 +85,13 @@ def rate(stage: Nima, *images: Pixels, batch: int = 8) -> list[tuple[Rating, Rat
 
 
 @pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
-def test_the_numbers_of_the_original_network(stages: dict[str, Nima], media: Path, engine: str) -> None:
+def test_the_numbers_of_the_original_network(stages: dict[str, NimaScorer], media: Path, engine: str) -> None:
     for head, expected in enumerate((TECHNICAL, AESTHETIC)):
         rated = rate(stages[engine], *(read(media / name) for name in expected))
         assert [ratings[head].mean for ratings in rated] == pytest.approx(list(expected.values()), abs=0.01)
 
 
-def test_a_photo_is_rated_as_people_did(stages: dict[str, Nima], media: Path) -> None:
+def test_a_photo_is_rated_as_people_did(stages: dict[str, NimaScorer], media: Path) -> None:
     # AVA 42040, of the part of the set that the network was not trained on.
     votes = np.array([7, 15, 25, 41, 67, 41, 12, 11, 4, 1])
     ((_, aesthetic),) = rate(stages["openvino-fp32"], read(media / "ava/42040.jpg"))
@@ -100,7 +100,7 @@ def test_a_photo_is_rated_as_people_did(stages: dict[str, Nima], media: Path) ->
     assert np.abs(np.cumsum(aesthetic.distribution) - np.cumsum(shares)).max() < 0.1
 
 
-def test_distributions_have_their_form(stages: dict[str, Nima], media: Path) -> None:
+def test_distributions_have_their_form(stages: dict[str, NimaScorer], media: Path) -> None:
     for rating in rate(stages["openvino-fp32"], read(media / "ava/42041.jpg"))[0]:
         chances = np.array(rating.distribution)
         assert chances.sum() == pytest.approx(1, rel=FP64)
@@ -109,7 +109,7 @@ def test_distributions_have_their_form(stages: dict[str, Nima], media: Path) -> 
         assert rating.std == pytest.approx(float(np.sqrt(chances @ (np.arange(1, 11) - rating.mean) ** 2)))
 
 
-def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Nima], media: Path) -> None:
+def test_a_result_does_not_depend_on_its_batch(stages: dict[str, NimaScorer], media: Path) -> None:
     images = [read(media / name) for name in (*AESTHETIC, *TECHNICAL)]
     for stage in stages.values():
         alone, together = rate(stage, *images, batch=1), rate(stage, *images, batch=7)
@@ -118,9 +118,9 @@ def test_a_result_does_not_depend_on_its_batch(stages: dict[str, Nima], media: P
                 assert_close(many[head].distribution, one[head].distribution, FP32_DEEP)
 
 
-def test_one_head_serves_without_the_other(stages: dict[str, Nima], media: Path) -> None:
+def test_one_head_serves_without_the_other(stages: dict[str, NimaScorer], media: Path) -> None:
     both, image = stages["torch-fp32"], read(media / "ava/42040.jpg")
-    single = Nima(Config(models=["nima-aesthetic"], engine="torch-fp32"))
+    single = NimaScorer(Config(models=["nima-aesthetic"], engine="torch-fp32"))
     single.load()
     (ratings,) = single.predict_batch([single.prepare(image)])
     assert isinstance(ratings, Ratings)
@@ -131,7 +131,7 @@ def test_one_head_serves_without_the_other(stages: dict[str, Nima], media: Path)
     assert both.info()["technical"]["model_version"] == "nima-technical-int8@c5ed895d"
 
 
-def test_eight_bits_are_within_half_a_step(stages: dict[str, Nima]) -> None:
+def test_eight_bits_are_within_half_a_step(stages: dict[str, NimaScorer]) -> None:
     folder = stages["torch-fp32"]._weights["aesthetic"].path
     twin = folder / "aesthetic_model.tflite"
     if not twin.is_file():
@@ -144,7 +144,7 @@ def test_eight_bits_are_within_half_a_step(stages: dict[str, Nima]) -> None:
         assert (np.abs(coarse - weight).reshape(len(weight), -1).max(1) <= 0.51 * steps + 1e-6).all()
 
 
-def test_another_resize_filter_moves_the_score(stages: dict[str, Nima], media: Path) -> None:
+def test_another_resize_filter_moves_the_score(stages: dict[str, NimaScorer], media: Path) -> None:
     image = Image.fromarray(read(media / "calibra_ref/I03.bmp"))
     smooth = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))
     (as_trained, _), (filtered, _) = rate(stages["openvino-fp32"], np.asarray(image), smooth)
@@ -152,7 +152,7 @@ def test_another_resize_filter_moves_the_score(stages: dict[str, Nima], media: P
 
 
 @pytest.mark.parametrize("name", ["I03.bmp", "I04.bmp", "I06.bmp"])
-def test_distortion_lowers_the_technical_score(stages: dict[str, Nima], media: Path, name: str) -> None:
+def test_distortion_lowers_the_technical_score(stages: dict[str, NimaScorer], media: Path, name: str) -> None:
     photo = Image.open(media / "calibra_ref" / name).convert("RGB")
     noise = np.random.default_rng(0).normal(0, 1, (*photo.size[::-1], 3))
     blurred = [np.asarray(photo.filter(ImageFilter.GaussianBlur(sigma))) for sigma in (1, 2, 4, 6)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deployments.embed.sentence import CHAIN, Config, Sentence
+from deployments.embed.sentence import CHAIN, Config, SentenceEmbedder
 from tests.tolerances import FP32, FP32_DEEP, assert_close, decimals
 from vision.embed.sentence import SentenceEmbedding
 from vision.weights import WeightsUnavailable, resolve
@@ -21,23 +21,23 @@ FIRST_FIVE = [-0.0339, 0.0919, 0.0487, -0.0349, -0.0648]
 
 
 @pytest.fixture(scope="module")
-def stage() -> Sentence:
+def stage() -> SentenceEmbedder:
     try:
         resolve(CHAIN[0])
     except WeightsUnavailable as error:
         pytest.skip(error.message)
-    made = Sentence(Config())
+    made = SentenceEmbedder(Config())
     made.load()
     return made
 
 
-def vectors(stage: Sentence, *texts: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def vectors(stage: SentenceEmbedder, *texts: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     results = stage.predict_batch([stage.prepare(text) for text in texts])
     assert all(isinstance(result, SentenceEmbedding) for result in results)
     return np.stack([result.vector for result in results if isinstance(result, SentenceEmbedding)])
 
 
-def test_published_cosines(stage: Sentence) -> None:
+def test_published_cosines(stage: SentenceEmbedder) -> None:
     found = vectors(stage, SOURCE, *PUBLISHED)
     assert found.shape == (4, 384)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=FP32)
@@ -45,13 +45,13 @@ def test_published_cosines(stage: Sentence) -> None:
     np.testing.assert_allclose(found[0, :5], FIRST_FIVE, atol=decimals(4))
 
 
-def test_a_batch_changes_nothing(stage: Sentence) -> None:
+def test_a_batch_changes_nothing(stage: SentenceEmbedder) -> None:
     texts = [SOURCE, "night", "Cars race through dark streets, sirens behind them, until one of them turns over. " * 20]
     alone = np.concatenate([vectors(stage, text) for text in texts])
     assert_close(vectors(stage, *texts), alone, FP32_DEEP, scale=1)
 
 
-def test_other_words_for_the_same_are_near(stage: Sentence) -> None:
+def test_other_words_for_the_same_are_near(stage: SentenceEmbedder) -> None:
     chase, cars, meal = vectors(
         stage,
         "a tense chase through a city at night",
@@ -62,7 +62,7 @@ def test_other_words_for_the_same_are_near(stage: Sentence) -> None:
     assert chase @ meal < 0.2
 
 
-def test_what_comes_after_256_tokens_does_not_count(stage: Sentence) -> None:
+def test_what_comes_after_256_tokens_does_not_count(stage: SentenceEmbedder) -> None:
     long = "word " * 254
     assert len(stage.prepare(long + "elephant")) == 256
     one, other = vectors(stage, long + "elephant", long + "submarine")

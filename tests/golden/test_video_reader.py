@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deployments.media.sharpness import blur_of
 from vision.errors import InvalidInput
 from vision.media.encoder import encode
 from vision.media.plan import ClipPlan
 from vision.media.reader import VideoReader
 from vision.media.remux import copied_frames, copy
+from vision.quality.blur import edge_width
 
 FRAMES = {
     "shots/testvideo.mp4": 720,
@@ -94,7 +94,7 @@ def test_blur_is_seen_on_real_frames(film: Path) -> None:
 
     with VideoReader(film) as reader:
         frame = max(reader.frames(0, 200, 20), key=lambda sample: sample[2].std())[2]
-    scores = [blur_of(cv2.GaussianBlur(frame, (0, 0), sigma)) for sigma in (1, 2, 3)]
+    scores = [edge_width(cv2.GaussianBlur(frame, (0, 0), sigma)) for sigma in (1, 2, 3)]
     if film.name == "fades.mp4":
         assert scores == [None] * 3  # it shows plain colours
     else:

@@ -17,9 +17,9 @@ from configs.settings import Settings
 from deployments.analysis.anomalies import AnomalyDetector
 from deployments.analysis.clusters import Clusterer
 from deployments.analysis.groups import Grouper
-from deployments.quality.blur import Blur
+from deployments.quality.blur import BlurDetector
 from deployments.quality.composition import CompositionAnalyzer
-from deployments.quality.exposure import Exposure
+from deployments.quality.exposure import ExposureAnalyzer
 from deployments.serving.handle import AnyHandle
 from stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
@@ -108,7 +108,9 @@ Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
 @pytest.fixture(scope="session")
 async def analytics() -> dict[str, AnyHandle]:
     """The stages that keep nothing, shared by all tests."""
-    return await handles(Clusterer, AnomalyDetector, Grouper, Blur, Exposure, CompositionAnalyzer, *STATELESS)
+    return await handles(
+        Clusterer, AnomalyDetector, Grouper, BlurDetector, ExposureAnalyzer, CompositionAnalyzer, *STATELESS
+    )
 
 
 @asynccontextmanager

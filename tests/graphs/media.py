@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 
 from configs.settings import Settings
-from deployments.media.clips import Clips
+from deployments.media.clips import ClipStreamer
 from deployments.serving.catalog import AnyStage, local_handle
 from stores.records import Asset
 from tests.graphs.harness import Service, body_of, handles, serving
@@ -61,7 +61,7 @@ def url(asset: Asset, route: str) -> str:
 
 @asynccontextmanager
 async def serving_media(
-    config: Settings, clips: AnyStage = Clips, clips_config: dict[str, Any] | None = None
+    config: Settings, clips: AnyStage = ClipStreamer, clips_config: dict[str, Any] | None = None
 ) -> AsyncIterator[MediaService]:
     """A service over the stores of the settings, with this stage for its clips."""
     stages = await handles("media/frames") | {clips.key: await local_handle(clips, clips_config)}

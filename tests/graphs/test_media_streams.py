@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from deployments.media.clips import Clips
+from deployments.media.clips import ClipStreamer
 from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import ByteGenerator
 from graphs.web import files
@@ -103,7 +103,7 @@ async def test_a_reader_that_leaves_has_its_file_closed(tmp_path: Path) -> None:
 
 
 async def test_twenty_readers_and_a_clip_that_nobody_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Clips, "tick_s", 0.05)
+    monkeypatch.setattr(ClipStreamer, "tick_s", 0.05)
     large = film("b-frames", **LONG)
     with settings_in(tmp_path) as config:
         async with (

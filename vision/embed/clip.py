@@ -7,13 +7,14 @@ to the same 512 dimensions; it takes no texts.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.embed.backbones import Backbone
+from vision.embed.backbones import Backbone, load_backbone
 from vision.errors import ModelNotLoaded
+from vision.images import Pixels
 from vision.preprocess import Preprocess
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
@@ -195,3 +196,36 @@ class ProjectedBackbone:
                 "not CLIP: cosines are those of embed/dinov3, and an eps chosen for CLIP's does not hold for them"
             ),
         }
+
+
+class Encoder(Protocol):
+    """Embeds pictures, and perhaps texts: ClipTowers or ProjectedBackbone."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def preprocess(self) -> Preprocess: ...
+    def make_image_module(self) -> "torch.nn.Module": ...
+    def make_text_tower(self, device: str) -> TextTower | None: ...
+    def finish(self, output: Array) -> Array: ...
+    def info(self) -> dict[str, Any]: ...
+
+
+def load_encoder(weights: Weights) -> Encoder:
+    """Return the encoder for a model of models.yaml."""
+    return ClipTowers(weights) if "CLIPModel" in weights.architecture else ProjectedBackbone(load_backbone(weights))
+
+
+def shrink(image: Pixels, side: int) -> Pixels:
+    """Return the image with whole blocks of pixels averaged, its short side still ``side`` pixels or more."""
+    import cv2
+
+    height, width = image.shape[:2]
+    block = min(height, width) // side
+    if block < 2:
+        return image
+    size = (round(width / block), round(height / block))
+    averaged: NDArray[np.uint8] = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return averaged

@@ -34,8 +34,8 @@ class Calibration:
         ratio = self.covers * math.exp(self.slope * kept + self.intercept) + 1 - self.covers
         return sigmoid(math.log(ratio) + logit(PRIOR))
 
-    def told(self) -> dict[str, float | str]:
-        """For model-info."""
+    def info(self) -> dict[str, float | str]:
+        """Return the calibration for model-info."""
         numbers = {"slope": self.slope, "intercept": self.intercept, "limit": self.limit, "covers": self.covers}
         return {**numbers, "prior": PRIOR, "on": self.on}
 

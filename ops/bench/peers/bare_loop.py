@@ -11,22 +11,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embed.dinov3 import Config, Dinov3
+from deployments.embed.dinov3 import Config, Dinov3Embedder
 
 BATCHES = (2, 4, 8, 16)
 THREADS = 2
 AHEAD = 3
 
 
-def load_stage() -> Dinov3:
+def load_stage() -> Dinov3Embedder:
     """Load the embedding stage in this process."""
-    stage = Dinov3(Config(max_batch_size=16))
+    stage = Dinov3Embedder(Config(max_batch_size=16))
     stage.load()
     stage.warm_up()
     return stage
 
 
-def loop(stage: Dinov3, images: Sequence[bytes], batch: int) -> float:
+def loop(stage: Dinov3Embedder, images: Sequence[bytes], batch: int) -> float:
     """Return images per second of one pass."""
     with ThreadPoolExecutor(THREADS) as pool:
         waiting = iter([images[start : start + batch] for start in range(0, len(images), batch)])
@@ -41,6 +41,6 @@ def loop(stage: Dinov3, images: Sequence[bytes], batch: int) -> float:
         return len(images) / (time.perf_counter() - started)
 
 
-def fastest_batch(stage: Dinov3, images: Sequence[bytes]) -> int:
+def fastest_batch(stage: Dinov3Embedder, images: Sequence[bytes]) -> int:
     """Return the batch size at which the loop is fastest."""
     return max(BATCHES, key=lambda batch: loop(stage, images, batch))

@@ -15,10 +15,10 @@ from transformers import CLIPConfig, CLIPModel
 
 from configs import settings as settings_module
 from deployments.embed import dinov3
-from deployments.embed.clip import CHAIN, CLIP_MODEL, Clip, Config, shrunk
+from deployments.embed.clip import CHAIN, CLIP_MODEL, ClipEmbedder, Config
 from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32, FP32_DOT, FP32_NETWORK, assert_close, decimals
-from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported, isometry
+from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported, isometry, shrink
 from vision.engines import MIN_COSINE, EngineName
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.weights import Registry, Weights
@@ -130,8 +130,8 @@ def models(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @pytest.fixture
-def stage(models: Store) -> Clip:
-    stage = Clip(Config(models=["absent", NAME], engine="torch-fp32", max_batch_size=2))
+def stage(models: Store) -> ClipEmbedder:
+    stage = ClipEmbedder(Config(models=["absent", NAME], engine="torch-fp32", max_batch_size=2))
     stage.load()
     stage.warm_up()
     return stage
@@ -148,13 +148,13 @@ def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
     return normed
 
 
-def embed(stage: Clip, items: list[Any]) -> NDArray[np.float32]:
+def embed(stage: ClipEmbedder, items: list[Any]) -> NDArray[np.float32]:
     results = stage.predict_batch([stage.prepare(item) for item in items])
     assert all(isinstance(result, ClipEmbedding) for result in results)
     return np.stack([result.vector for result in results if isinstance(result, ClipEmbedding)])
 
 
-def test_the_image_tower_is_that_of_transformers(stage: Clip, model: CLIPModel) -> None:
+def test_the_image_tower_is_that_of_transformers(stage: ClipEmbedder, model: CLIPModel) -> None:
     images = pictures(3)
     batch = torch.from_numpy(np.stack([stage.prepare(image) for image in images]))
     with torch.inference_mode():
@@ -165,7 +165,7 @@ def test_the_image_tower_is_that_of_transformers(stage: Clip, model: CLIPModel) 
     assert (expected @ expected.T)[0, 1] < 0.999  # it does look at the picture
 
 
-def test_the_text_tower_is_that_of_transformers(stage: Clip, model: CLIPModel) -> None:
+def test_the_text_tower_is_that_of_transformers(stage: ClipEmbedder, model: CLIPModel) -> None:
     texts = ["a cat", "photo of a cat, at night", "CAT", "é" * 200]
     vocab = vocabulary()
     start, end = vocab["<|startoftext|>"], vocab["<|endoftext|>"]
@@ -183,7 +183,7 @@ def test_the_text_tower_is_that_of_transformers(stage: Clip, model: CLIPModel) -
     assert (expected @ expected.T)[0, 1] < 0.999
 
 
-def test_a_mixed_batch_keeps_its_order(stage: Clip) -> None:
+def test_a_mixed_batch_keeps_its_order(stage: ClipEmbedder) -> None:
     first, second = pictures(2)
     items = ["a cat", first, "photo", second, "a cat"]
     together = embed(stage, items)
@@ -196,15 +196,15 @@ def test_a_mixed_batch_keeps_its_order(stage: Clip) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # those of tracing are no business of ours
 @pytest.mark.parametrize("engine", ["openvino-fp32", pytest.param("openvino-bf16", marks=pytest.mark.native)])
-def test_openvino_takes_the_image_tower(models: Store, stage: Clip, engine: EngineName) -> None:
-    other = Clip(Config(models=[NAME], engine=engine, max_batch_size=2))
+def test_openvino_takes_the_image_tower(models: Store, stage: ClipEmbedder, engine: EngineName) -> None:
+    other = ClipEmbedder(Config(models=[NAME], engine=engine, max_batch_size=2))
     other.load()
     assert other.info()["engine"] == engine
     exact, got = embed(stage, list(pictures(5))), embed(other, list(pictures(5)))
     assert (exact * got).sum(1).min() > MIN_COSINE
 
 
-def test_what_the_stage_says_of_itself(stage: Clip, folder: Path) -> None:
+def test_what_the_stage_says_of_itself(stage: ClipEmbedder, folder: Path) -> None:
     info = stage.info()
     sha = hashlib.sha256((folder / "pytorch_model.bin").read_bytes()).hexdigest()
     assert info["model_version"] == f"{NAME}@{sha[:8]}"
@@ -221,7 +221,7 @@ def test_the_published_model_has_its_public_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
-def test_a_blank_text_is_refused(stage: Clip, text: str) -> None:
+def test_a_blank_text_is_refused(stage: ClipEmbedder, text: str) -> None:
     with pytest.raises(InvalidInput, match="blank"):
         stage.prepare(text)
 
@@ -237,14 +237,14 @@ def test_weights_that_do_not_fit_are_no_weights(model: CLIPModel, folder: Path, 
 
 
 async def test_one_bad_item_fails_alone(models: Store) -> None:
-    handle = await local_handle(Clip, {"models": [NAME], "engine": "torch-fp32"})
+    handle = await local_handle(ClipEmbedder, {"models": [NAME], "engine": "torch-fp32"})
     with pytest.raises(InvalidInput, match="long side"):
         await handle(pictures(1, 2, 400)[0])
     assert (await handle("a cat")).vector.shape == (512,)
 
 
 async def test_without_weights_there_is_no_answer(models: Store) -> None:
-    handle = await local_handle(Clip, {"models": ["absent"]})
+    handle = await local_handle(ClipEmbedder, {"models": ["absent"]})
     with pytest.raises(ModelNotLoaded, match="absent: not registered"):
         await handle("a cat")
 
@@ -269,15 +269,15 @@ def test_the_isometry_keeps_cosines_and_is_the_same_everywhere() -> None:
 def test_a_large_picture_is_averaged_first() -> None:
     blocks = np.repeat(np.repeat(pictures(1, 30, 40)[0], 7, 0), 7, 1)
     blocks.flags.writeable = False
-    np.testing.assert_array_equal(shrunk(blocks, 30), pictures(1, 30, 40)[0])
-    assert shrunk(blocks, 106) is blocks  # 210 / 106 is less than two
+    np.testing.assert_array_equal(shrink(blocks, 30), pictures(1, 30, 40)[0])
+    assert shrink(blocks, 106) is blocks  # 210 / 106 is less than two
     for height, width in ((3000, 4001), (899, 5000), (10_000, 901)):
-        small = shrunk(np.zeros((height, width, 3), np.uint8), 448)
+        small = shrink(np.zeros((height, width, 3), np.uint8), 448)
         assert 448 <= min(small.shape[:2]) < 2 * 448
         assert small.shape[1] / small.shape[0] == pytest.approx(width / height, rel=0.002)
 
 
-def test_the_fallback_answers_pictures_only(stage: Clip) -> None:
+def test_the_fallback_answers_pictures_only(stage: ClipEmbedder) -> None:
     stage._texts = None
     assert isinstance(stage.prepare(pictures(1)[0]), np.ndarray)
     with pytest.raises(TextNotSupported, match=f"visiongraph models pull {CLIP_MODEL}") as refused:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from deployments.embed import sentence
-from deployments.embed.sentence import MAX_CHARACTERS, Config, Sentence
+from deployments.embed.sentence import MAX_CHARACTERS, Config, SentenceEmbedder
 from tests.tolerances import FP32, FP32_NETWORK, assert_close
 from vision.embed.sentence import SentenceEmbedding, padded, pooled
 from vision.errors import InvalidInput
@@ -53,14 +53,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
 
 
 @pytest.fixture
-def stage(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> Sentence:
+def stage(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> SentenceEmbedder:
     monkeypatch.setattr(sentence, "resolve_first", lambda names: weights)
-    made = Sentence(Config())
+    made = SentenceEmbedder(Config())
     made.load()
     return made
 
 
-def vectors(stage: Sentence, *texts: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def vectors(stage: SentenceEmbedder, *texts: str) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     results = stage.predict_batch([stage.prepare(text) for text in texts])
     return np.stack([result.vector for result in results if isinstance(result, SentenceEmbedding)])
 
@@ -77,7 +77,7 @@ def test_padding_is_masked() -> None:
     assert mask.tolist() == [[1, 1, 1], [1, 1, 0]]
 
 
-def test_a_result_does_not_depend_on_the_batch(stage: Sentence) -> None:
+def test_a_result_does_not_depend_on_the_batch(stage: SentenceEmbedder) -> None:
     texts = ["night", "a chase at night", "two of a city at night at night at night"]
     alone = np.concatenate([vectors(stage, text) for text in texts])
     together = vectors(stage, *texts)
@@ -86,19 +86,19 @@ def test_a_result_does_not_depend_on_the_batch(stage: Sentence) -> None:
     assert together[0] @ together[1] < 0.999
 
 
-def test_the_limits_of_the_file_are_not_those_of_the_stage(stage: Sentence) -> None:
+def test_the_limits_of_the_file_are_not_those_of_the_stage(stage: SentenceEmbedder) -> None:
     assert stage.prepare("A City").tolist() == [2, 4, 5, 3]
     assert len(stage.prepare("night " * 1000)) == 256
 
 
-def test_blank_and_endless_texts_are_refused(stage: Sentence) -> None:
+def test_blank_and_endless_texts_are_refused(stage: SentenceEmbedder) -> None:
     with pytest.raises(InvalidInput, match="blank"):
         stage.prepare(" \n")
     with pytest.raises(InvalidInput, match="20,001 characters"):
         stage.prepare("a" * (MAX_CHARACTERS + 1))
 
 
-def test_it_says_what_it_is(stage: Sentence) -> None:
+def test_it_says_what_it_is(stage: SentenceEmbedder) -> None:
     info = stage.info()
     assert (info["model_version"], info["embedding_dim"], info["max_tokens"]) == ("tiny@00000000", 384, 256)
     results = stage.predict_batch([stage.prepare("night")])

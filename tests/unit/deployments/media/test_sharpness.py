@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from deployments.media.sharpness import BlurScore, Sharpness, blur_of
+from deployments.media.sharpness import BlurScore, SharpnessMeter
 from deployments.serving.catalog import local_handle
 from vision.errors import InvalidInput, InvalidMedia
 from vision.images import Pixels
+from vision.quality.blur import edge_width
 
 
 def drawing(radius: float = 0, size: tuple[int, int] = (240, 200)) -> Image.Image:
@@ -27,27 +28,27 @@ def pixels(image: Image.Image) -> Pixels:
 
 
 def test_the_more_blurred_the_higher() -> None:
-    scores = [blur_of(pixels(drawing(radius))) for radius in (0, 1, 2, 4, 6)]
+    scores = [edge_width(pixels(drawing(radius))) for radius in (0, 1, 2, 4, 6)]
     assert all(score is not None for score in scores)
     assert scores == sorted(scores, key=float)  # type: ignore[arg-type]
     assert float(scores[-1] or 0) > 2 * float(scores[0] or 99)
 
 
 def test_without_edges_there_is_no_score() -> None:
-    assert blur_of(np.full((64, 64, 3), 77, np.uint8)) is None
+    assert edge_width(np.full((64, 64, 3), 77, np.uint8)) is None
 
 
 @pytest.mark.parametrize("size", [(17, 33), (101, 67), (640, 16)])
 def test_any_size_will_do(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     noise.flags.writeable = False
-    assert blur_of(noise) is not None
+    assert edge_width(noise) is not None
 
 
 async def test_the_stage_takes_pixels_and_files() -> None:
     file = io.BytesIO()
     drawing(2).save(file, "PNG")
-    handle = await local_handle(Sharpness)
+    handle = await local_handle(SharpnessMeter)
     from_pixels, from_file = await handle(pixels(drawing(2))), await handle(file.getvalue())
     assert isinstance(from_pixels, BlurScore)
     assert from_pixels == from_file

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from configs import settings as settings_module
-from deployments.media.clips import Clips
-from deployments.media.frames import FramePicture, FrameRequest, Frames
+from deployments.media.clips import ClipStreamer
+from deployments.media.frames import FrameExtractor, FramePicture, FrameRequest
 from deployments.serving.handle import StageHandle
 from deployments.serving.runner import StageRunner
 from deployments.serving.stored import ReaderPool, StoredVideos
@@ -44,7 +44,7 @@ async def opened() -> AsyncIterator[OpenStage]:
     """Handles to stages whose readers are closed after the test."""
     runners = []
 
-    async def open_stage(stage_class: type[Frames | Clips], **config: int) -> StageHandle:
+    async def open_stage(stage_class: type[FrameExtractor | ClipStreamer], **config: int) -> StageHandle:
         runner = StageRunner(stage_class)
         await runner.configure(config)
         runners.append(runner)
@@ -72,7 +72,7 @@ def pixels(jpeg: bytes) -> Pixels:
 
 async def test_frames_come_as_jpegs(opened: OpenStage, objects: FileObjects, tmp_path: Path, video: MakeVideo) -> None:
     await store(objects, "film", video("open gop"), tmp_path)
-    handle = await opened(Frames)
+    handle = await opened(FrameExtractor)
     wanted = [50, 3, 24, 59, 24, 0]
     pictures = await asyncio.gather(*(handle(FrameRequest("film", number)) for number in wanted))
     assert [number_in(pixels(picture.jpeg)) for picture in pictures] == wanted
@@ -85,7 +85,7 @@ async def test_a_part_of_a_frame_in_another_size(
     opened: OpenStage, objects: FileObjects, tmp_path: Path, video: MakeVideo
 ) -> None:
     await store(objects, "film", video("rotated 90"), tmp_path)
-    handle = await opened(Frames)
+    handle = await opened(FrameExtractor)
     with VideoReader(video("rotated 90")) as reader:
         whole = reader.frame(9)
     part = await handle(FrameRequest("film", 9, crop=(20, 30, 100, 80), quality=95))
@@ -122,7 +122,7 @@ async def test_what_cannot_be_shown_fails_alone(
     text = tmp_path / "text"
     text.write_text("no video")
     await objects.put_file("text", text, "video/mp4")
-    stage = Frames(Frames.config_class())
+    stage = FrameExtractor(FrameExtractor.config_class())
     stage.load()
     before, failed, after = stage.predict_batch([FrameRequest("film", 5), request_, FrameRequest("film", 6)])
     stage._readers.close_idle()
@@ -138,7 +138,7 @@ async def read(handle: Any, request: ClipRequest) -> bytes:
 
 async def test_clips_are_streamed(opened: OpenStage, objects: FileObjects, tmp_path: Path, video: MakeVideo) -> None:
     await store(objects, "film", video(WITH_SOUND), tmp_path)
-    handle = await opened(Clips)
+    handle = await opened(ClipStreamer)
     boxes = BoxTrack.of([(40, Box(10, 60, 50, 50, "Ada", 0))])
     requests = [
         ClipRequest("film", ClipPlan("clip", 30, 49)),
@@ -175,7 +175,7 @@ async def test_a_stream_that_cannot_begin(
     video: MakeVideo,
 ) -> None:
     await store(objects, "film", video(WITH_SOUND), tmp_path)
-    handle = await opened(Clips)
+    handle = await opened(ClipStreamer)
     with pytest.raises(error):
         await anext(handle.stream(ClipRequest(key, plan)))
     with pytest.raises(error):
@@ -184,7 +184,7 @@ async def test_a_stream_that_cannot_begin(
 
 async def test_a_client_that_leaves_frees_its_reader(objects: FileObjects, tmp_path: Path, video: MakeVideo) -> None:
     await store(objects, "film", video(WITH_SOUND), tmp_path)
-    stage = Clips(Clips.config_class())
+    stage = ClipStreamer(ClipStreamer.config_class())
     stage.load()
     sounds = []
     open_file = stage._videos.open
@@ -239,7 +239,7 @@ async def test_leaving_a_handle_leaves_no_thread(
     opened: OpenStage, objects: FileObjects, tmp_path: Path, video: MakeVideo
 ) -> None:
     await store(objects, "film", video(WITH_SOUND), tmp_path)
-    handle = await opened(Clips, max_streams=1)
+    handle = await opened(ClipStreamer, max_streams=1)
     for _ in range(3):
         async with aclosing(handle.stream(ClipRequest("film", ClipPlan("clip")))) as chunks:
             assert await anext(chunks)

@@ -4,19 +4,19 @@ import cv2
 import numpy as np
 import pytest
 
-from deployments.quality.blur import Blur, Config, Sharpness
+from deployments.quality.blur import BlurDetector, Config, Sharpness
 from vision.images import Pixels
 from vision.quality.blur import laplacian_variance
 
 
 @pytest.fixture
-def stage() -> Blur:
-    stage = Blur(Config())
+def stage() -> BlurDetector:
+    stage = BlurDetector(Config())
     stage.load()
     return stage
 
 
-def run(stage: Blur, image: Pixels) -> Sharpness:
+def run(stage: BlurDetector, image: Pixels) -> Sharpness:
     (result,) = stage.predict_batch([stage.prepare(image)])
     assert isinstance(result, Sharpness)
     return result
@@ -55,11 +55,11 @@ def test_it_is_the_usual_recipe(size: tuple[int, int]) -> None:
     assert laplacian_variance(image) == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var(), rel=1e-9, abs=1e-12)
 
 
-def test_a_flat_picture_has_no_detail(stage: Blur) -> None:
+def test_a_flat_picture_has_no_detail(stage: BlurDetector) -> None:
     assert run(stage, np.full((40, 30, 3), 200, np.uint8)) == Sharpness(0.0, True, 100.0)
 
 
-def test_blurry_is_below_the_threshold(stage: Blur) -> None:
+def test_blurry_is_below_the_threshold(stage: BlurDetector) -> None:
     image = texture()
     variance = run(stage, image).laplacian_variance
     for threshold, is_blurry in ((variance, False), (np.nextafter(variance, np.inf), True), (0.0, False)):
@@ -78,7 +78,7 @@ def test_it_falls_with_blur_and_rises_with_noise() -> None:
     assert noisy[-1] > 2 * laplacian_variance(image) > 20 * blurred[-1]
 
 
-def test_a_batch_is_answered_in_order(stage: Blur) -> None:
+def test_a_batch_is_answered_in_order(stage: BlurDetector) -> None:
     images = [texture(seed=seed) for seed in range(4)]
     together = stage.predict_batch([stage.prepare(image) for image in images])
     assert together == [run(stage, image) for image in images]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.quality.brisque import Brisque, Config, Distortion
+from deployments.quality.brisque import BrisqueScorer, Config, Distortion
 from tests.tolerances import FP32, FP64, assert_close
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.images import Pixels
@@ -188,7 +188,7 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_score_is_clipped_and_raw_is_not() -> None:
-    stage = Brisque(Config())
+    stage = BrisqueScorer(Config())
     low, high = RANGES
     stage._svr = Svr(np.zeros((1, 36)), np.array([200.0]), gamma=0.05, rho=60.0)
     middle = (low + high) / 2
@@ -199,4 +199,4 @@ def test_the_score_is_clipped_and_raw_is_not() -> None:
 
 def test_without_its_model_it_does_not_load() -> None:
     with pytest.raises(ModelNotLoaded, match="nothing: not registered"):
-        Brisque(Config(model="nothing")).load()
+        BrisqueScorer(Config(model="nothing")).load()

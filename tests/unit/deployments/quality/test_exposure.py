@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.quality.exposure import Config, Exposure
+from deployments.quality.exposure import Config, ExposureAnalyzer
 from vision.images import Pixels
 from vision.quality.exposure import Lighting, lighting, luma_histogram
 
 
 @pytest.fixture
-def stage() -> Exposure:
-    stage = Exposure(Config())
+def stage() -> ExposureAnalyzer:
+    stage = ExposureAnalyzer(Config())
     stage.load()
     return stage
 
 
-def run(stage: Exposure, image: Pixels) -> Lighting:
+def run(stage: ExposureAnalyzer, image: Pixels) -> Lighting:
     (result,) = stage.predict_batch([stage.prepare(image)])
     assert isinstance(result, Lighting)
     return result
@@ -35,7 +35,7 @@ def well_exposed(mean: float) -> float:
     return math.exp(-((mean - 0.5) ** 2) / 0.08)
 
 
-def test_two_tones(stage: Exposure) -> None:
+def test_two_tones(stage: ExposureAnalyzer) -> None:
     result = run(stage, greys(np.tile([64, 192], (10, 20))))
     assert (result.shadows_clipped, result.highlights_clipped) == (0, 0)
     assert result.mean == pytest.approx(128 / 255)
@@ -44,7 +44,7 @@ def test_two_tones(stage: Exposure) -> None:
     assert result.score == pytest.approx((well_exposed(128 / 255) / 8) ** (1 / 3))
 
 
-def test_every_tone_once(stage: Exposure) -> None:
+def test_every_tone_once(stage: ExposureAnalyzer) -> None:
     result = run(stage, greys(np.arange(256).reshape(16, 16)))
     assert result.shadows_clipped == result.highlights_clipped == pytest.approx(3 / 256)
     assert (result.mean, result.entropy) == (pytest.approx(0.5), pytest.approx(8))
@@ -52,7 +52,7 @@ def test_every_tone_once(stage: Exposure) -> None:
     assert result.score == pytest.approx((250 / 256) ** (1 / 3))
 
 
-def test_what_counts_as_clipped_is_configured(stage: Exposure) -> None:
+def test_what_counts_as_clipped_is_configured(stage: ExposureAnalyzer) -> None:
     image = greys(np.arange(256))
     for margin in (0, 2, 32):
         stage.reconfigure(Config(clip_margin=margin))
@@ -62,18 +62,18 @@ def test_what_counts_as_clipped_is_configured(stage: Exposure) -> None:
 
 
 @pytest.mark.parametrize(("value", "clipped"), [(0, (1, 0)), (128, (0, 0)), (255, (0, 1))])
-def test_a_flat_picture_scores_nothing(stage: Exposure, value: int, clipped: tuple[int, int]) -> None:
+def test_a_flat_picture_scores_nothing(stage: ExposureAnalyzer, value: int, clipped: tuple[int, int]) -> None:
     result = run(stage, greys(np.full((30, 40), value)))
     assert result == Lighting(0.0, *map(float, clipped), pytest.approx(value / 255), 0.0, 0.0)
 
 
-def test_black_and_white_is_all_clipped(stage: Exposure) -> None:
+def test_black_and_white_is_all_clipped(stage: ExposureAnalyzer) -> None:
     result = run(stage, greys(np.tile([0, 255], 50)))
     assert (result.shadows_clipped, result.highlights_clipped) == (0.5, 0.5)
     assert (result.mean, result.contrast, result.score) == (0.5, 0.5, 0)
 
 
-def test_a_negative_scores_the_same(stage: Exposure) -> None:
+def test_a_negative_scores_the_same(stage: ExposureAnalyzer) -> None:
     values = np.random.default_rng(0).normal(90, 60, (50, 60)).clip(0, 255).astype(np.int64)
     positive, negative = run(stage, greys(values)), run(stage, greys(255 - values))
     assert negative.score == pytest.approx(positive.score)

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 from torch.nn import functional
 
-from deployments.quality.nima import Config, Nima, Rating, Ratings, nearest, rating
+from deployments.quality.nima import Config, NimaScorer, Rating, Ratings, nearest, rating
 from tests.tolerances import FP32_DEEP, FP64, assert_close
 from vision.engines import TorchEngine
 from vision.errors import ModelNotLoaded
@@ -107,7 +107,7 @@ def test_a_picture_is_prepared_as_the_networks_were_trained() -> None:
     for size in ((300, 400), (640, 427), (50, 1000), (1, 1), (224, 224)):
         image = picture(*size)
         resized = Image.fromarray(image).resize((224, 224), Image.Resampling.NEAREST)
-        ready = Nima(Config()).prepare(image)
+        ready = NimaScorer(Config()).prepare(image)
         assert (ready.shape, ready.dtype) == ((3, 224, 224), np.float32)
         np.testing.assert_array_equal(np.rint((ready.transpose(1, 2, 0) + 1) * 127.5), np.asarray(resized))
     assert (ready.min(), ready.max()) == (-1, 1)
@@ -157,9 +157,9 @@ def weights(name: str) -> Weights:
     return Weights(name, Path(), {}, "a test", "none", "MobileNetV1", f"{name}@00000000")
 
 
-def loaded(path: Path, *heads: str) -> Nima:
+def loaded(path: Path, *heads: str) -> NimaScorer:
     """The stage as ``load`` leaves it, with the same network for each head."""
-    stage = Nima(Config())
+    stage = NimaScorer(Config())
     stage._weights = {head: weights(f"nima-{head}") for head in heads}
     stage._missing = {"technical": "nowhere to be had"}
     stage._engine = TorchEngine(Heads([build(read_layers(path)) for _ in heads]), "torch-fp32", "cpu", None)
@@ -192,7 +192,7 @@ def test_a_result_does_not_depend_on_its_batch(saved: tuple[Path, dict[str, Arra
 
 def test_a_model_of_another_task_is_refused() -> None:
     for name in ("dinov2-small", "nothing"):
-        with pytest.raises(ModelNotLoaded, match=f"{name} is no model of quality/nima"):
-            Nima(Config(models=[name])).load()
+        with pytest.raises(ModelNotLoaded, match=f"{name} is not for quality/nima"):
+            NimaScorer(Config(models=[name])).load()
     with pytest.raises(ValidationError):
         Config(models=[])

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.shots.camera import Camera, Config, FrameRun, corners, motions
+from deployments.shots.camera import CameraMotionEstimator, Config, FrameRun
 from vision.errors import InvalidInput
+from vision.shots.camera import corners, motions
 from vision.shots.movement import Motion, Motions
 
 WIDTH, HEIGHT = 320, 180
@@ -140,7 +141,7 @@ def test_corners_are_spread_over_the_grid() -> None:
     ],
 )
 def test_a_bad_run_fails_alone(frames: NDArray[np.uint8], times: list[float], message: str) -> None:
-    stage = Camera(Config())
+    stage = CameraMotionEstimator(Config())
     stage.load()
     stage.warm_up()
     good = FrameRun(np.stack([moved(), moved(2)]), np.array([0.0, 0.1]))
@@ -154,7 +155,7 @@ def test_a_bad_run_fails_alone(frames: NDArray[np.uint8], times: list[float], me
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_less_than_two_frames_have_no_pair(count: int) -> None:
-    stage = Camera(Config())
+    stage = CameraMotionEstimator(Config())
     run = FrameRun(np.zeros((count, 90, 160), np.uint8), np.arange(count, dtype=float))
     (found,) = stage.predict_batch([run])
     assert isinstance(found, np.ndarray)

@@ -102,7 +102,7 @@ def test_a_score_that_sees_only_some_changes_says_little_when_it_sees_none() -> 
     assert part.probability(0) == pytest.approx(0.2099, abs=1e-4)  # odds of 3/7, times 0.6 + 0.4 exp(-3)
     assert part.probability(0) > PRIOR * (1 - part.covers)
     assert part.probability(0.5) == pytest.approx(0.995, abs=1e-3)
-    assert part.told()["covers"] == 0.4
+    assert part.info()["covers"] == 0.4
 
 
 def test_the_ghosts_of_genuine_pictures() -> None:
@@ -113,5 +113,5 @@ def test_the_ghosts_of_genuine_pictures() -> None:
 
 @pytest.mark.parametrize("curve", [MESONET, GHOSTS, AASIST])
 def test_every_calibration_says_what_it_rests_on(curve: Calibration) -> None:
-    assert len(curve.told()["on"]) > 20  # type: ignore[arg-type]
+    assert len(curve.info()["on"]) > 20  # type: ignore[arg-type]
     assert curve.slope > 0

@@ -35,8 +35,8 @@ from stores.jobs import Job, Json
 from stores.records import Asset
 from vision.errors import InvalidInput
 
-KIND: Final = "index-video"
-SHOTS_KIND: Final = "analyze-shots"
+INDEX_VIDEO: Final = "index-video"
+ANALYZE_SHOTS: Final = "analyze-shots"
 CHUNKS_AT_ONCE: Final = 2
 """One is with the stages while the next one is decoded."""
 
@@ -46,7 +46,7 @@ async def submit_index(context: Context, asset: Asset) -> Job:
     people, shots = await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
     fingerprint = f"{asset.asset_id} {people.version} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
     return await context.jobs.submit(
-        KIND, asset.asset_id, fingerprint, {"models": people.version, "shot_models": shots.version}
+        INDEX_VIDEO, asset.asset_id, fingerprint, {"models": people.version, "shot_models": shots.version}
     )
 
 
@@ -56,12 +56,12 @@ async def submit_shots(context: Context, asset: Asset, threshold: float, models:
     since = "" if stored is None else f"{stored.models} {stored.analyzed_at.isoformat()}"
     fingerprint = f"{asset.asset_id} {analysis_version(models, threshold)} {since}"
     payload = {"shot_models": models.version, "threshold": threshold}
-    job = await context.jobs.submit(SHOTS_KIND, asset.asset_id, fingerprint, payload)
+    job = await context.jobs.submit(ANALYZE_SHOTS, asset.asset_id, fingerprint, payload)
     if job.status != "succeeded" or await context.shots.get_analysis(asset.asset_id) is not None:
         return job
     # Its results were lost, as when one store was restored from a backup and the other was not.
     again = f"{fingerprint} {job.finished_at}"
-    return await context.jobs.submit(SHOTS_KIND, asset.asset_id, again, payload)
+    return await context.jobs.submit(ANALYZE_SHOTS, asset.asset_id, again, payload)
 
 
 async def index_video(context: Context, job: JobContext) -> Json:
@@ -146,6 +146,6 @@ async def _observe(
 
 SHOT_STAGES: Final = (CUTS, CAMERA, DINOV3, CLIP, FACES, FRAMES)
 JOB_KINDS: Final = (
-    JobKind(KIND, index_video, (VIDEO_FACES, IDENTITY, TRACKS, IDENTITIES, *SHOT_STAGES)),
-    JobKind(SHOTS_KIND, analyze_shots, SHOT_STAGES),
+    JobKind(INDEX_VIDEO, index_video, (VIDEO_FACES, IDENTITY, TRACKS, IDENTITIES, *SHOT_STAGES)),
+    JobKind(ANALYZE_SHOTS, analyze_shots, SHOT_STAGES),
 )

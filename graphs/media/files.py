@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.indexing.jobs import KIND, submit_index
+from graphs.indexing.jobs import INDEX_VIDEO, submit_index
 from graphs.jobs import api as jobs
 from graphs.jobs.api import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
@@ -69,7 +69,7 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
 async def index_state(context: Context, file_uuid: str) -> IndexState:
     """Return how far the index of a video is."""
     index = await context.people.get_index(file_uuid)
-    latest = next(iter(await context.jobs.list(kind=KIND, subject=file_uuid, limit=1)), None)
+    latest = next(iter(await context.jobs.list(kind=INDEX_VIDEO, subject=file_uuid, limit=1)), None)
     job = None if latest is None else JobAnswer.of(latest)
     status = "not_indexed" if index is None else "succeeded"
     if latest is not None and (not latest.finished or (index is None and latest.status == "failed")):

@@ -16,6 +16,7 @@ from deployments.media.sharpness import SHARPNESS
 from graphs.indexing.people import faces_folder
 from graphs.media.errors import NotIndexed, TraceNotFound
 from graphs.web.context import Context, task_group
+from graphs.web.per_asset import SingleFlight
 from stores import derived
 from stores.objects import ObjectNotFound
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
@@ -50,7 +51,7 @@ class Representatives:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = asyncio.Semaphore(TRACES_AT_ONCE)
-        self._choosing: dict[str, asyncio.Task[tuple[ChosenFace, bytes]]] = {}
+        self._choosing = SingleFlight[tuple[ChosenFace, bytes]]()
 
     async def of(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, ChosenFace, bytes]:
         """Return a trace, its representative face, and a JPEG of that. Raises NotIndexed and TraceNotFound."""
@@ -60,30 +61,17 @@ class Representatives:
         trace = await self._context.people.get_trace(file_uuid, trace_id)
         if trace is None:
             raise TraceNotFound(file_uuid, trace_id)
+        record, boxes = trace
         key = f"{faces_folder(file_uuid)}{to_micros(index.indexed_at)}-{trace_id}"
         try:
-            return trace[0], *await self._stored(key)
+            return record, *await self._stored(key)
         except ObjectNotFound:
-            return trace[0], *await self._choose_once(key, index, trace[1])
+            return record, *await self._choosing.run(key, lambda: self._choose(key, index, boxes))
 
     async def _stored(self, key: str) -> tuple[ChosenFace, bytes]:
         facts = json.loads(await self._context.objects.get(f"{key}.json"))
         face = ChosenFace(**facts | {"box": tuple(facts["box"])})
         return face, await self._context.objects.get(f"{key}.jpg")
-
-    async def _choose_once(self, key: str, index: VideoIndex, boxes: TraceBoxes) -> tuple[ChosenFace, bytes]:
-        task = self._choosing.get(key)
-        if task is None:
-            task = self._choosing[key] = asyncio.create_task(self._choose(key, index, boxes))
-            task.add_done_callback(lambda done: self._chosen(key, done))
-        # Shielded: one caller that leaves must not take the answer from the others.
-        return await asyncio.shield(task)
-
-    def _chosen(self, key: str, task: asyncio.Task[tuple[ChosenFace, bytes]]) -> None:
-        self._choosing.pop(key, None)
-        if not task.cancelled():
-            # Retrieved here because every caller may have left; asyncio would report it as lost.
-            task.exception()
 
     async def _choose(self, key: str, index: VideoIndex, boxes: TraceBoxes) -> tuple[ChosenFace, bytes]:
         async with self._slots, task_group() as group:

@@ -1,4 +1,4 @@
-"""Results that are computed for many assets at once: one bad asset costs itself, never the request."""
+"""Results that are computed once at a time, and for many assets: one bad asset costs itself, never the request."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -10,22 +10,38 @@ from vision.errors import ModelNotLoaded, StageError
 T = TypeVar("T")
 
 
+class SingleFlight(Generic[T]):
+    """Computes results by key, each at most once at a time in this process."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Task[T]] = {}
+
+    async def run(self, key: str, compute: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what ``compute`` does, or the result of the computation that runs for this key already."""
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.create_task(compute())
+            task.add_done_callback(lambda done: self._ended(key, done))
+        # Shielded: one caller that leaves must not cancel the result of the others.
+        return await asyncio.shield(task)
+
+    def _ended(self, key: str, task: asyncio.Task[T]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled():
+            # Retrieved here because every caller may have left; asyncio would report it as lost.
+            task.exception()
+
+
 class PerAsset(Generic[T]):
     """Computes a result for assets, that of each at most once at a time in this process."""
 
     def __init__(self, compute: Callable[[Asset], Coroutine[Any, Any, T]]) -> None:
         self._compute = compute
-        self._running: dict[str, asyncio.Task[T]] = {}
+        self._flights = SingleFlight[T]()
 
     async def one(self, asset: Asset) -> T:
         """Return the result for an asset, from the computation that runs for it already if there is one."""
-        task = self._running.get(asset.asset_id)
-        if task is None:
-            task = asyncio.create_task(self._compute(asset))
-            self._running[asset.asset_id] = task
-            task.add_done_callback(lambda done: self._ended(asset.asset_id, done))
-        # Shielded: one caller that leaves must not cancel the result of the others.
-        return await asyncio.shield(task)
+        return await self._flights.run(asset.asset_id, lambda: self._compute(asset))
 
     async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, T], dict[str, StageError]]:
         """Return results by asset id, and the error of each asset whose picture cannot be used.
@@ -44,9 +60,3 @@ class PerAsset(Generic[T]):
             else:
                 raise outcome
         return results, failures
-
-    def _ended(self, asset_id: str, task: asyncio.Task[T]) -> None:
-        self._running.pop(asset_id, None)
-        if not task.cancelled():
-            # Retrieved here because every caller may have left; asyncio would report it as lost.
-            task.exception()

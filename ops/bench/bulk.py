@@ -24,7 +24,7 @@ import av
 import numpy as np
 import psutil
 
-from graphs.indexing.jobs import KIND
+from graphs.indexing.jobs import INDEX_VIDEO
 from ops.bench import bulk_bare
 from ops.bench.bulk_bare import Bare
 from ops.bench.film import FPS, Cast, people_of, planned, portraits, write
@@ -129,7 +129,7 @@ def jobs_of(home: Path) -> list[Job]:
     async def jobs() -> list[Job]:
         stores = Stores(documents=_documents(home))
         try:
-            return list(await stores.jobs.list(kind=KIND, limit=1000))
+            return list(await stores.jobs.list(kind=INDEX_VIDEO, limit=1000))
         finally:
             await stores.close()
 

@@ -34,7 +34,7 @@ from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.catalog import find_stage, local_handle
 from deployments.shots.camera import CAMERA
 from deployments.shots.cuts import CUTS
-from graphs.indexing.jobs import KIND, index_video, submit_index
+from graphs.indexing.jobs import INDEX_VIDEO, index_video, submit_index
 from graphs.jobs.runner import JobContext, JobRunner
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
@@ -113,7 +113,7 @@ async def index(context: Context, path: Path) -> Indexed:
         finally:
             ended.set()
 
-    runner = JobRunner(context.jobs, {KIND: run})
+    runner = JobRunner(context.jobs, {INDEX_VIDEO: run})
     started, processor = time.perf_counter(), time.process_time()
     runner.start()
     await ended.wait()

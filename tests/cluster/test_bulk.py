@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from graphs.indexing.jobs import KIND
+from graphs.indexing.jobs import INDEX_VIDEO
 from stores.jobs import Job
 from stores.open import Stores
 from tests.graphs.indexing import long_film
@@ -105,7 +105,7 @@ def _jobs(home: Path) -> list[Job]:
     async def jobs() -> list[Job]:
         stores = Stores(documents=f"sqlite:///{home}/documents.sqlite")
         try:
-            return list(await stores.jobs.list(kind=KIND))
+            return list(await stores.jobs.list(kind=INDEX_VIDEO))
         finally:
             await stores.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs import settings as settings_module
-from graphs.indexing.jobs import KIND, submit_index
+from graphs.indexing.jobs import INDEX_VIDEO, submit_index
 from graphs.jobs.runner import Timing
 from ops.bulk import driver, sources
 from ops.bulk.driver import AlreadyRunning, recorded
@@ -188,7 +188,7 @@ async def test_a_stopped_run_gives_its_jobs_back(
     report = await bulk.run()
     assert [file.state for file in report.files] == ["unfinished", "unfinished"]
     assert report.exit_code == 3
-    (job,) = await service.context.jobs.list(kind=KIND)
+    (job,) = await service.context.jobs.list(kind=INDEX_VIDEO)
     assert (job.status, job.attempts, job.checkpoint["parts"]) == ("queued", 0, 1)
     second = Bulk(service, finalizer, films, LocalPipeline())
     report = await second.run()
@@ -238,7 +238,7 @@ async def test_a_cancelled_job_is_let_go(
     waiting: list[asyncio.Task[object]] = []
 
     async def cancel() -> None:
-        (job,) = await service.context.jobs.list(kind=KIND)
+        (job,) = await service.context.jobs.list(kind=INDEX_VIDEO)
         await service.context.jobs.cancel(job.job_id)
 
     def frame(_item: object, reached: int, _frames: int) -> None:

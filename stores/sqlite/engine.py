@@ -5,6 +5,7 @@ The file is in WAL mode. Writes of many callers share one transaction, so that t
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -18,6 +19,8 @@ from stores.errors import StoreError
 
 BUSY_TIMEOUT_S = 30.0
 """How long a write waits for the writers of other processes."""
+POLL_S = 0.001
+"""Time between attempts to write. SQLite's own waits grow to 0.1 s, and the lock is seldom free just then."""
 MAX_GROUP = 256
 """Operations in one transaction, which bounds how long other processes wait for the write lock."""
 
@@ -117,6 +120,7 @@ class GroupWriter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.transactions = 0
         self._connection = connection
+        self._connection.execute("PRAGMA busy_timeout = 0")  # _begin waits by itself
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._closed = False
         self._thread = Thread(target=self._run, name="sqlite-writer", daemon=True)
@@ -153,7 +157,7 @@ class GroupWriter:
 
     def _commit(self, group: "list[_Write]") -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             for write in group:
                 self._attempt(write)
             self._connection.execute("COMMIT")
@@ -163,6 +167,18 @@ class GroupWriter:
                 self._connection.execute("ROLLBACK")
             for write in group:
                 write.error = write.error or error
+
+    def _begin(self) -> None:
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL_S)
+            else:
+                return
 
     def _attempt(self, write: "_Write") -> None:
         self._connection.execute("SAVEPOINT attempt")

@@ -12,6 +12,7 @@ import pytest
 
 from stores.errors import StoreError
 from stores.file.objects import FileObjects
+from stores.sqlite import engine
 from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.documents import SqliteDocuments
 from tests.stores.children import content_of, exit_codes, spawn
@@ -113,6 +114,24 @@ async def test_a_full_disk_fails_the_group_and_not_the_writer(documents: SqliteD
     assert len(await documents.get_config()) == 40 - len(failed)
     limit(100_000)
     assert await documents.insert_asset(make_asset(1))
+
+
+async def test_a_write_waits_for_that_of_another_process_but_not_for_ever(
+    documents: SqliteDocuments, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        write = asyncio.create_task(documents.set_config({"first": 1.0}))
+        await asyncio.sleep(0.05)
+        assert not write.done()
+        other.execute("COMMIT")
+        await write
+        monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.05)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            await documents.set_config({"second": 2.0})
+        other.execute("ROLLBACK")
+    assert await documents.get_config() == {"first": 1.0}
 
 
 async def test_a_cancelled_write_that_was_waiting_never_happens(documents: SqliteDocuments) -> None:

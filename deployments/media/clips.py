@@ -36,15 +36,16 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
 
     key = CLIPS.key
     config_class = Config
+    libraries = ("av",)
     tick_s = TICK_S
 
     _readers: ReaderPool
     _videos: StoredVideos
 
     def load(self) -> None:
-        import av  # noqa: F401 - paid here and not by the first caller
         import cv2
 
+        super().load()
         cv2.FontFace("sans")
         self._videos = StoredVideos()
         config = self.config

@@ -64,14 +64,13 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
 
     key = FRAMES.key
     config_class = Config
+    libraries = ("av", "cv2")
     tick_s = TICK_S
 
     _readers: ReaderPool
 
     def load(self) -> None:
-        import av  # noqa: F401 - paid here and not by the first caller
-        import cv2  # noqa: F401
-
+        super().load()
         config = self.config
         self._readers = ReaderPool(StoredVideos().open, threads=config.decoder_threads, most_idle=config.idle_readers)
 

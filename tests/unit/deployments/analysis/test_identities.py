@@ -70,10 +70,10 @@ def test_the_linkage_is_the_plain_one(seed: int) -> None:
     vectors = people(4, 6, noise=0.11, seed=seed)
     starts = rng.integers(0, 400, 24)
     apart = overlapping(np.stack([starts, starts + rng.integers(5, 60, 24)], 1))
-    found = sorted(group_traces(vectors, apart, 0.4))
-    assert found == plain_linkage(vectors, apart, 0.4)
-    assert 4 <= len(found) < 24
-    assert all(not apart[np.ix_(group, group)].any() for group in found)
+    groups = sorted(group_traces(vectors, apart, 0.4))
+    assert groups == plain_linkage(vectors, apart, 0.4)
+    assert 4 <= len(groups) < 24
+    assert all(not apart[np.ix_(group, group)].any() for group in groups)
 
 
 def test_each_person_is_one_group_numbered_by_first_appearance() -> None:

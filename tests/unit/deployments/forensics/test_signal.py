@@ -55,9 +55,9 @@ def test_a_wave_has_its_frequency() -> None:
 
 def test_white_noise_is_spread_evenly() -> None:
     white = np.random.default_rng(0).normal(128, 10, (256, 256)).astype(np.float32)
-    found = detail(white)
-    assert found.high_freq_ratio == pytest.approx(0.5, abs=0.02)
-    assert found.entropy == pytest.approx(np.log2(127), abs=0.05)
+    frequencies = detail(white)
+    assert frequencies.high_freq_ratio == pytest.approx(0.5, abs=0.02)
+    assert frequencies.entropy == pytest.approx(np.log2(127), abs=0.05)
 
 
 def test_one_tone_has_no_detail() -> None:
@@ -78,9 +78,9 @@ def test_uneven_noise_is_seen() -> None:
     rng = np.random.default_rng(2)
     image = np.full((512, 512), 120, np.float32) + rng.normal(0, 2, (512, 512)).astype(np.float32)
     image[:, 100:] += rng.normal(0, 8, (512, 412)).astype(np.float32)
-    found = noise(image)
-    assert found.inconsistency > 1
-    assert found.level[:, 5:].min() > 2 * found.level[:, :2].max()
+    unevenness = noise(image)
+    assert unevenness.inconsistency > 1
+    assert unevenness.level[:, 5:].min() > 2 * unevenness.level[:, :2].max()
 
 
 def test_a_part_of_another_quality_is_a_ghost() -> None:
@@ -101,9 +101,9 @@ def test_a_smooth_ground_is_no_ghost() -> None:
     image = textured(3, 512)
     ground = np.tile(np.linspace(90, 140, 512), (512, 1)) + np.random.default_rng(3).normal(0, 1.2, (512, 512))
     image[:, :256] = ground[:, :256, None].round().astype(np.uint8)
-    found = compression(luma(again(image, 92)), None)
-    assert found.ghost < 0.15
-    assert (found.ghosts[:, :15] == 1).mean() > 0.9  # nothing there that could tell
+    traces = compression(luma(again(image, 92)), None)
+    assert traces.ghost < 0.15
+    assert (traces.ghosts[:, :15] == 1).mean() > 0.9  # nothing there that could tell
 
 
 def test_saving_twice_leaves_gaps() -> None:
@@ -113,9 +113,9 @@ def test_saving_twice_leaves_gaps() -> None:
     for data in (once, twice):
         table = luma_table(data, 10**7)
         assert table is not None
-        found = double_compression(luma(decode(data, max_pixels=10**7)), table)
-        assert found is not None
-        measures.append(found)
+        strength = double_compression(luma(decode(data, max_pixels=10**7)), table)
+        assert strength is not None
+        measures.append(strength)
     assert measures[0] < 0.02
     assert measures[1] > 0.3
 
@@ -150,6 +150,6 @@ def test_the_stage_measures_each_picture_for_itself() -> None:
 @pytest.mark.parametrize("shape", [(64, 64, 3), (65, 1000, 3), (1001, 67, 3)])
 def test_any_shape_can_be_measured(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
-    found = measure(image, tuple([1] * 64))
-    assert 0 <= found.probability <= 1
-    assert np.isfinite([found.spectral_entropy, found.noise_variance, found.error_contrast]).all()
+    signals = measure(image, tuple([1] * 64))
+    assert 0 <= signals.probability <= 1
+    assert np.isfinite([signals.spectral_entropy, signals.noise_variance, signals.error_contrast]).all()

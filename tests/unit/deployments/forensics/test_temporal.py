@@ -33,9 +33,9 @@ def track(tremble: float, *, seed: int = 0, eyes: float = 60.0, turn: float = 0.
 def judged(given: FaceTrack) -> Temporal:
     stage = TemporalAnalyzer(StageConfig())
     stage.load()
-    (found,) = stage.predict_batch([given])
-    assert isinstance(found, Temporal)
-    return found
+    (temporal,) = stage.predict_batch([given])
+    assert isinstance(temporal, Temporal)
+    return temporal
 
 
 def test_a_head_may_move_but_not_tremble() -> None:
@@ -55,9 +55,9 @@ def test_looks_with_a_gap_between_them_are_no_neighbours() -> None:
     given.times[30:] += 20
     given.landmarks[30:] += np.array([(0, 0), (0, 0), (0, 9), (0, 0), (0, 0)])  # a longer nose
     other.landmarks[30:] = given.landmarks[30:]
-    found = judged(given)
-    assert judged(other).landmark_motion > 5 * found.landmark_motion
-    assert found.seconds == pytest.approx(5.8)
+    temporal = judged(given)
+    assert judged(other).landmark_motion > 5 * temporal.landmark_motion
+    assert temporal.seconds == pytest.approx(5.8)
 
 
 def test_a_small_face_has_no_blinks_to_see() -> None:
@@ -68,8 +68,8 @@ def test_a_small_face_has_no_blinks_to_see() -> None:
 def test_a_short_look_is_not_judged() -> None:
     stage, whole = TemporalAnalyzer(StageConfig()), track(0.0)
     short = FaceTrack(whole.times[:7], whole.landmarks[:7], whole.vectors[:7], whole.crops[:7], whole.scene[:7])
-    (found,) = stage.predict_batch([short])
-    assert isinstance(found, InvalidInput)
+    (error,) = stage.predict_batch([short])
+    assert isinstance(error, InvalidInput)
 
 
 def eyes(closed: set[int], count: int = 60, one: bool = False) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

@@ -90,22 +90,22 @@ def by_transformers(weights: Weights, image: Pixels) -> float:
 
 
 def judged(stage: VisualDetector, *items: tuple[Pixels, tuple[Face, ...]]) -> list[Visual]:
-    found = stage.predict_batch([stage.prepare(item) for item in items])
-    return [visual for visual in found if isinstance(visual, Visual)]
+    results = stage.predict_batch([stage.prepare(item) for item in items])
+    return [visual for visual in results if isinstance(visual, Visual)]
 
 
 def test_a_picture_without_faces_is_judged_as_a_whole(stage: VisualDetector, weights: Weights) -> None:
-    (found,) = judged(stage, (picture(), ()))
-    assert (found.level, found.model) == ("image_level", weights.version)
-    assert found.probabilities == pytest.approx((by_transformers(weights, picture()),), abs=FP32_NETWORK)
+    (verdict,) = judged(stage, (picture(), ()))
+    assert (verdict.level, verdict.model) == ("image_level", weights.version)
+    assert verdict.probabilities == pytest.approx((by_transformers(weights, picture()),), abs=FP32_NETWORK)
 
 
 def test_each_face_is_judged_alone(stage: VisualDetector, weights: Weights) -> None:
     image, faces = picture(1), (face(10, 20), face(110, 60, 0.7))
-    (found,) = judged(stage, (image, faces))
-    assert found.level == "face_level"
+    (verdict,) = judged(stage, (image, faces))
+    assert verdict.level == "face_level"
     expected = [by_transformers(weights, upright(image, one, SIDE)) for one in faces]
-    assert found.probabilities == pytest.approx(expected, abs=FP32_NETWORK)
+    assert verdict.probabilities == pytest.approx(expected, abs=FP32_NETWORK)
     assert abs(expected[0] - expected[1]) > 0.001  # it does look
 
 
@@ -116,9 +116,9 @@ def test_a_result_does_not_depend_on_its_batch(stage: VisualDetector) -> None:
         (picture(4), (face(0, 0), face(90, 50))),
     ]
     together = judged(stage, *items)
-    for item, found in zip(items, together, strict=True):
+    for item, batched in zip(items, together, strict=True):
         (alone,) = judged(stage, item)
-        assert alone.probabilities == pytest.approx(found.probabilities, abs=FP32_NETWORK)
+        assert alone.probabilities == pytest.approx(batched.probabilities, abs=FP32_NETWORK)
 
 
 def fp32_engine(folder: Path) -> BuildEngine:

@@ -131,8 +131,8 @@ def assert_scores(scores: ArrayLike, weights: Weights, *windows: Array) -> None:
 
 
 def judged(stage: VoiceDetector, *windows: Array) -> list[Voice]:
-    found = stage.predict_batch([stage.prepare(window) for window in windows])
-    return [voice for voice in found if isinstance(voice, Voice)]
+    results = stage.predict_batch([stage.prepare(window) for window in windows])
+    return [voice for voice in results if isinstance(voice, Voice)]
 
 
 @pytest.mark.parametrize("extractor", [{}, {"do_normalize": False}, {"return_attention_mask": True}])

@@ -176,9 +176,9 @@ def test_scores_are_those_of_transformers_under_their_labels(
     stage: EmotionRecognizer, vit: ViTForImageClassification
 ) -> None:
     image = picture()
-    (found,) = recognize(stage, (image, FACES))
-    assert len(found) == len(FACES)
-    for result, face in zip(found, FACES, strict=True):
+    (emotions,) = recognize(stage, (image, FACES))
+    assert len(emotions) == len(FACES)
+    for result, face in zip(emotions, FACES, strict=True):
         want = expected(vit, image, face)
         assert result.scores == pytest.approx(want, abs=100 * FP32_NETWORK)
         assert list(result.scores) == list(EXPRESSIONS)
@@ -186,7 +186,7 @@ def test_scores_are_those_of_transformers_under_their_labels(
         assert sum(result.scores.values()) == pytest.approx(100, rel=FP64)
         assert all(type(score) is float for score in result.scores.values())
     assert (
-        max(abs(a - b) for a, b in zip(found[0].scores.values(), found[1].scores.values(), strict=True)) > 0.5
+        max(abs(a - b) for a, b in zip(emotions[0].scores.values(), emotions[1].scores.values(), strict=True)) > 0.5
     )  # it does look
 
 
@@ -194,7 +194,7 @@ def test_each_picture_gets_its_own_faces_and_none_is_an_answer(stage: EmotionRec
     image = picture()
     alone = [recognize(stage, (image, (face,)))[0][0] for face in FACES]
     together = recognize(stage, (image, ()), (image, FACES[:2]), (image, ()), (image, FACES[2:]), (image, ()))
-    assert [len(found) for found in together] == [0, 2, 0, 1, 0]
+    assert [len(emotions) for emotions in together] == [0, 2, 0, 1, 0]
     for one, other in zip(alone, [*together[1], *together[3]], strict=True):
         assert one.scores == pytest.approx(other.scores, abs=100 * FP32_NETWORK)
     assert recognize(stage, (image, ())) == [()]
@@ -203,9 +203,9 @@ def test_each_picture_gets_its_own_faces_and_none_is_an_answer(stage: EmotionRec
 def test_more_faces_than_one_forward_takes(stage: EmotionRecognizer) -> None:
     image = picture()
     count = 2 * FACES_AT_ONCE + 3
-    (found,) = recognize(stage, (image, tuple(FACES[index % 3] for index in range(count))))
-    assert len(found) == count
-    assert found[-1].scores == pytest.approx(found[(count - 1) % 3].scores, abs=100 * FP32_NETWORK)
+    (emotions,) = recognize(stage, (image, tuple(FACES[index % 3] for index in range(count))))
+    assert len(emotions) == count
+    assert emotions[-1].scores == pytest.approx(emotions[(count - 1) % 3].scores, abs=100 * FP32_NETWORK)
 
 
 def test_info_names_the_model(stage: EmotionRecognizer) -> None:
@@ -226,12 +226,12 @@ def test_other_labels_are_refused(models: Path, vit: ViTForImageClassification) 
 async def test_the_next_model_serves_where_the_first_is_not_there(models: Path) -> None:
     image = picture()
     handle = await local_handle(EmotionRecognizer, {})
-    found = await handle((image, FACES))
+    emotions = await handle((image, FACES))
     assert await handle((image, ())) == ()
-    assert [sum(result.scores.values()) for result in found] == pytest.approx([100] * 3, rel=FP64)
+    assert [sum(result.scores.values()) for result in emotions] == pytest.approx([100] * 3, rel=FP64)
     classifier = xception(models)
     logits = classifier(np.stack([classifier.prepare(image, face) for face in FACES]))
-    assert [result.dominant for result in found] == [EXPRESSIONS[index] for index in logits.argmax(1)]
+    assert [result.dominant for result in emotions] == [EXPRESSIONS[index] for index in logits.argmax(1)]
 
 
 async def test_without_weights_there_is_no_answer(models: Path) -> None:
@@ -266,9 +266,9 @@ def test_a_face_is_the_mean_of_its_readings(folder: Path) -> None:
     network = mini_xception.load(folder / "xception" / mini_xception.WEIGHT_FILE)
     with torch.inference_mode():
         chances = network(torch.from_numpy(readings.reshape(10, 1, 64, 64))).softmax(1).reshape(2, 5, 7).mean(1)
-    found = np.exp(classifier(readings))
+    measured = np.exp(classifier(readings))
     assert [LABELS.index(name) for name in EXPRESSIONS] == list(range(7))
-    assert_close(found, chances, FP32_NETWORK)
+    assert_close(measured, chances, FP32_NETWORK)
 
 
 def test_keras_weights_are_turned_the_right_way_round(tmp_path: Path) -> None:

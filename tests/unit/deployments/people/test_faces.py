@@ -65,9 +65,9 @@ def detector(**config: float) -> FaceDetector:
 
 
 def find(stage: FaceDetector, image: Pixels) -> tuple[Face, ...]:
-    (found,) = stage.predict_batch([stage.prepare(image)])
-    assert isinstance(found, tuple)
-    return found
+    (detections,) = stage.predict_batch([stage.prepare(image)])
+    assert isinstance(detections, tuple)
+    return detections
 
 
 def picture(size: tuple[int, int], boxes: Sequence[tuple[Box, int]]) -> Pixels:
@@ -123,8 +123,8 @@ def test_a_strip_is_no_more_work_than_a_picture(size: tuple[int, int]) -> None:
 
 def test_faces_come_in_the_order_of_their_confidence_and_below_the_threshold_not_at_all() -> None:
     boxes: list[tuple[Box, int]] = [((50, 50, 60, 80), 235), ((300, 60, 50, 60), 250), ((200, 300, 90, 120), 210)]
-    found = find(detector(), picture((640, 480), boxes))
-    assert [round(face.confidence * 255) for face in found] == [250, 235]
+    detections = find(detector(), picture((640, 480), boxes))
+    assert [round(face.confidence * 255) for face in detections] == [250, 235]
     everything = find(detector(confidence=0.6), picture((640, 480), boxes))
     assert [round(face.confidence * 255) for face in everything] == [250, 235, 210]
     assert close_to(everything[2], (200, 300, 90, 120), 4)

@@ -33,9 +33,9 @@ def test_a_frame_is_searched_in_its_own_size(
 def test_faces_are_found_without_a_close_view(stage: VideoFaceDetector) -> None:
     frame = np.zeros((360, 640, 3), np.uint8)
     frame[100:160, 200:245] = 240
-    (found,) = stage.predict_batch([stage.prepare(frame)])
-    assert isinstance(found, tuple)
-    (face,) = found
+    (detections,) = stage.predict_batch([stage.prepare(frame)])
+    assert isinstance(detections, tuple)
+    (face,) = detections
     assert (face.x, face.y, face.width, face.height) == pytest.approx((200, 100, 45, 60), abs=2)
     assert face.confidence == pytest.approx(240 / 255, abs=0.02)
     views = cast(BoxNetwork, stage._search._exact).shapes
@@ -46,6 +46,6 @@ def test_faces_that_are_less_sure_are_found_too(stage: VideoFaceDetector) -> Non
     frame = np.zeros((360, 640, 3), np.uint8)
     frame[100:160, 200:260] = 195  # a score of 0.76
     assert faces.Config().confidence > 0.8
-    (found,) = stage.predict_batch([stage.prepare(frame)])
-    assert isinstance(found, tuple)
-    assert len(found) == 1
+    (detections,) = stage.predict_batch([stage.prepare(frame)])
+    assert isinstance(detections, tuple)
+    assert len(detections) == 1

@@ -154,10 +154,12 @@ def test_a_mirrored_picture_is_symmetric_to_that_side_only() -> None:
     horizontal, vertical = mirror_symmetry(grey(upside))
     assert vertical == pytest.approx(1, abs=1e-3)
     assert horizontal < 0.4
-    found = analyze(sideways, ())
-    assert found.horizontal_symmetry == pytest.approx(1, abs=1e-3)
-    assert found.overall_symmetry == pytest.approx((found.horizontal_symmetry + found.vertical_symmetry) / 2)
-    assert "symmetric" in found.tags
+    composition = analyze(sideways, ())
+    assert composition.horizontal_symmetry == pytest.approx(1, abs=1e-3)
+    assert composition.overall_symmetry == pytest.approx(
+        (composition.horizontal_symmetry + composition.vertical_symmetry) / 2
+    )
+    assert "symmetric" in composition.tags
 
 
 def test_light_alone_is_no_symmetry_and_noise_has_none() -> None:
@@ -217,28 +219,28 @@ def test_depth_of_field_does_not_depend_on_contrast() -> None:
     [((255, 128, 0), 30.1, 1), ((0, 0, 255), 240, 0), ((255, 0, 10), 357.6, 1), ((0, 200, 100), 150, 0)],
 )
 def test_one_colour(colour: tuple[int, int, int], hue: float, warm: float) -> None:
-    found = colors(plain(colour))
-    assert found.dominant_hue == pytest.approx(hue, abs=0.2)
-    assert (found.warm, found.coloured, found.diversity, found.balance) == (warm, 1, 0, 0)
+    palette = colors(plain(colour))
+    assert palette.dominant_hue == pytest.approx(hue, abs=0.2)
+    assert (palette.warm, palette.coloured, palette.diversity, palette.balance) == (warm, 1, 0, 0)
 
 
 def test_grey_has_no_hue() -> None:
     for level in (0, 128, 255):
-        found = analyze(plain((level, level, level)), ())
-        assert found.dominant_hue is None
-        assert (found.color_diversity, found.color_balance, found.warm_cool_ratio) == (0, 1, 0.5)
-        assert "monochrome" in found.tags
-        assert not {"warm", "cool", "colorful"} & set(found.tags)
+        composition = analyze(plain((level, level, level)), ())
+        assert composition.dominant_hue is None
+        assert (composition.color_diversity, composition.color_balance, composition.warm_cool_ratio) == (0, 1, 0.5)
+        assert "monochrome" in composition.tags
+        assert not {"warm", "cool", "colorful"} & set(composition.tags)
 
 
 def test_all_hues_alike_are_as_diverse_as_can_be() -> None:
     hues = np.tile(np.arange(0, 360, 360 / 640, dtype=np.float32), (480, 1))
     hsv = np.stack([hues, np.ones_like(hues), np.ones_like(hues)], 2)
     image = (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
-    found = colors(image)
-    assert found.diversity == pytest.approx(1, abs=0.01)
-    assert found.balance == pytest.approx(1, abs=0.01)
-    assert found.warm == pytest.approx(120 / 360, abs=0.01)  # 330 to 90 degrees
+    palette = colors(image)
+    assert palette.diversity == pytest.approx(1, abs=0.01)
+    assert palette.balance == pytest.approx(1, abs=0.01)
+    assert palette.warm == pytest.approx(120 / 360, abs=0.01)  # 330 to 90 degrees
     assert "colorful" in analyze(image, ()).tags
 
 
@@ -285,9 +287,13 @@ def test_shot_sizes(share: float, name: str) -> None:
 
 
 def test_without_faces_a_shot_is_undetermined() -> None:
-    found = analyze(disc(0.5, 0.5), ())
-    assert (found.shot_size, found.shot_angle, found.framing) == ("undetermined", "undetermined", "centered")
-    assert "undetermined" not in found.tags
+    composition = analyze(disc(0.5, 0.5), ())
+    assert (composition.shot_size, composition.shot_angle, composition.framing) == (
+        "undetermined",
+        "undetermined",
+        "centered",
+    )
+    assert "undetermined" not in composition.tags
     assert shot_angle([face(10, 10, 5)]) == "undetermined"
     assert analyze(plain(), ()).framing == "undetermined"
 
@@ -315,10 +321,10 @@ def test_shot_angles(nose: float, turned: float, name: str) -> None:
 
 def test_the_faces_are_the_subject() -> None:
     image = disc(0.2, 0.5)
-    found = analyze(image, [face(0.7 * 640, 200, 120, landmarks())])
-    assert found.framing == "right_third"
-    assert found.shot_size == "medium"
-    assert {"medium", "eye_level", "right_third"} <= set(found.tags)
+    composition = analyze(image, [face(0.7 * 640, 200, 120, landmarks())])
+    assert composition.framing == "right_third"
+    assert composition.shot_size == "medium"
+    assert {"medium", "eye_level", "right_third"} <= set(composition.tags)
     pair = [face(0.2 * 640, 200, 120), face(0.8 * 640, 200, 120)]
     assert analyze(plain(), pair).framing == "centered"
     assert framing(None) == "undetermined"
@@ -329,20 +335,20 @@ def test_the_faces_are_the_subject() -> None:
 
 def test_every_measure_is_a_float_in_its_range() -> None:
     for image, faces in ((scene(), ()), (disc(0.3, 0.3), (face(100, 100, 90, landmarks()),)), (plain(), ())):
-        found = asdict(analyze(image, faces))
-        labels = {name: found.pop(name) for name in ("shot_size", "shot_angle", "framing", "tags")}
+        measures = asdict(analyze(image, faces))
+        labels = {name: measures.pop(name) for name in ("shot_size", "shot_angle", "framing", "tags")}
         assert all(type(value) is str for value in (*labels.pop("tags"), *labels.values()))
-        assert found.pop("aspect_ratio") == pytest.approx(4 / 3)
-        hue = found.pop("dominant_hue")
+        assert measures.pop("aspect_ratio") == pytest.approx(4 / 3)
+        hue = measures.pop("dominant_hue")
         assert hue is None or 0 <= hue < 360
-        assert all(type(value) is float and 0 <= value <= 1 for value in found.values()), found
+        assert all(type(value) is float and 0 <= value <= 1 for value in measures.values()), measures
 
 
 def test_the_score_is_formed_as_info_says() -> None:
     for image in (scene(), disc(1 / 3, 1 / 3), disc(0.9, 0.9)):
-        found = analyze(image, ())
-        placement = max(found.rule_of_thirds, found.horizontal_symmetry, found.vertical_symmetry)
-        assert found.score == pytest.approx(0.6 * placement + 0.4 * found.balance)
+        composition = analyze(image, ())
+        placement = max(composition.rule_of_thirds, composition.horizontal_symmetry, composition.vertical_symmetry)
+        assert composition.score == pytest.approx(0.6 * placement + 0.4 * composition.balance)
     assert analyze(plain(), ()).score == 0
     assert analyze(disc(1 / 3, 1 / 3), ()).score > analyze(disc(0.05, 0.05), ()).score + 0.3
 
@@ -350,9 +356,9 @@ def test_the_score_is_formed_as_info_says() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 900), (900, 2), (33, 17)])
 def test_small_and_narrow_pictures_have_an_answer(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    found = analyze(noise, ())
-    assert 0 <= found.score <= 1
-    assert found.aspect_ratio == size[0] / size[1]
+    composition = analyze(noise, ())
+    assert 0 <= composition.score <= 1
+    assert composition.aspect_ratio == size[0] / size[1]
 
 
 def test_the_size_of_a_picture_hardly_matters() -> None:
@@ -371,11 +377,11 @@ async def test_the_stage_answers_each_picture(monkeypatch: pytest.MonkeyPatch) -
     handle = await local_handle(CompositionAnalyzer, {})
     image = disc(1 / 3, 1 / 3)
     image.flags.writeable = False
-    found = await handle((image, ()))
-    assert isinstance(found, Composition)
-    assert found == analyze(image, ())
-    assert pickle.loads(pickle.dumps(found)) == found
+    composition = await handle((image, ()))
+    assert isinstance(composition, Composition)
+    assert composition == analyze(image, ())
+    assert pickle.loads(pickle.dumps(composition)) == composition
     stage = CompositionAnalyzer(CompositionAnalyzer.config_class())
     stage.load()
     assert set(stage.info()["tags"]) == set(TAGS)
-    assert stage.predict_batch([stage.prepare((plain(), ())), stage.prepare((image, ()))])[1] == found
+    assert stage.predict_batch([stage.prepare((plain(), ())), stage.prepare((image, ()))])[1] == composition

@@ -55,8 +55,8 @@ def test_stages_and_the_gateway_are_imported_without_heavy_libraries() -> None:
         f"[find_stage(key) for key in {sorted(find_stages())}]; "
         "print({'torch', 'transformers', 'sklearn', 'openvino', 'lancedb', 'boto3'} & set(sys.modules))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def moved(dx: float = 0, dy: float = 0, scale: float = 1, angle: float = 0, seed
 
 
 def row(before: Frame, after: Frame) -> Motions:
-    found: Motions = motions(np.stack([before, after]))[0]
-    return found
+    motion: Motions = motions(np.stack([before, after]))[0]
+    return motion
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def row(before: Frame, after: Frame) -> Motions:
     ],
 )
 def test_known_motions(dx: float, dy: float, scale: float, angle: float) -> None:
-    found = row(moved(), moved(dx, dy, scale, angle))
-    assert found[Motion.DX] * WIDTH == pytest.approx(dx, abs=0.05)
-    assert found[Motion.DY] * HEIGHT == pytest.approx(dy, abs=0.05)
-    assert found[Motion.SCALE] == pytest.approx(np.log(scale), abs=5e-4)
-    assert found[Motion.ROTATION] == pytest.approx(angle, abs=5e-4)
-    assert found[Motion.INLIERS] > 0.95
-    assert found[Motion.RESIDUAL] < 0.001
-    assert found[Motion.STILL] == 0
+    motion = row(moved(), moved(dx, dy, scale, angle))
+    assert motion[Motion.DX] * WIDTH == pytest.approx(dx, abs=0.05)
+    assert motion[Motion.DY] * HEIGHT == pytest.approx(dy, abs=0.05)
+    assert motion[Motion.SCALE] == pytest.approx(np.log(scale), abs=5e-4)
+    assert motion[Motion.ROTATION] == pytest.approx(angle, abs=5e-4)
+    assert motion[Motion.INLIERS] > 0.95
+    assert motion[Motion.RESIDUAL] < 0.001
+    assert motion[Motion.STILL] == 0
 
 
 def test_a_run_may_be_split_anywhere() -> None:
@@ -87,28 +87,28 @@ def pasted(frame: Frame, x: int, y: int, width: int, height: int) -> Frame:
 
 
 def test_a_subject_that_stays_while_the_background_moves() -> None:
-    found = row(pasted(moved(), 110, 40, 90, 120), pasted(moved(-5), 110, 40, 90, 120))
-    assert found[Motion.DX] * WIDTH == pytest.approx(-5, abs=0.1)
-    assert 0.15 < found[Motion.STILL] < 0.6
-    assert found[Motion.RESIDUAL] > 0.004
+    motion = row(pasted(moved(), 110, 40, 90, 120), pasted(moved(-5), 110, 40, 90, 120))
+    assert motion[Motion.DX] * WIDTH == pytest.approx(-5, abs=0.1)
+    assert 0.15 < motion[Motion.STILL] < 0.6
+    assert motion[Motion.RESIDUAL] > 0.004
 
 
 def test_a_caption_is_no_subject() -> None:
-    found = row(pasted(moved(), 40, 150, 240, 25), pasted(moved(-5), 40, 150, 240, 25))
-    assert found[Motion.STILL] == 0
+    motion = row(pasted(moved(), 40, 150, 240, 25), pasted(moved(-5), 40, 150, 240, 25))
+    assert motion[Motion.STILL] == 0
 
 
 def test_a_subject_that_moves_before_a_background_that_stays() -> None:
-    found = row(pasted(moved(), 100, 40, 90, 120), pasted(moved(), 108, 40, 90, 120))
-    assert abs(found[Motion.DX]) * WIDTH < 0.05
-    assert found[Motion.STILL] == 0
+    motion = row(pasted(moved(), 100, 40, 90, 120), pasted(moved(), 108, 40, 90, 120))
+    assert abs(motion[Motion.DX]) * WIDTH < 0.05
+    assert motion[Motion.STILL] == 0
 
 
 def test_the_background_reaches_the_border_even_where_a_subject_has_more_points() -> None:
     box = (70, 15, 180, 150)
-    found = row(pasted(moved(), *box), pasted(moved(-6), *box))
-    assert found[Motion.INLIERS] < 0.6
-    assert found[Motion.DX] * WIDTH == pytest.approx(-6, abs=0.1)
+    motion = row(pasted(moved(), *box), pasted(moved(-6), *box))
+    assert motion[Motion.INLIERS] < 0.6
+    assert motion[Motion.DX] * WIDTH == pytest.approx(-6, abs=0.1)
 
 
 def test_depth_shows_as_parallax() -> None:
@@ -157,6 +157,6 @@ def test_a_bad_run_fails_alone(frames: NDArray[np.uint8], times: list[float], me
 def test_less_than_two_frames_have_no_pair(count: int) -> None:
     stage = CameraMotionEstimator(Config())
     run = FrameRun(np.zeros((count, 90, 160), np.uint8), np.arange(count, dtype=float))
-    (found,) = stage.predict_batch([run])
-    assert isinstance(found, np.ndarray)
-    assert found.shape == (0, len(Motion))
+    (rows,) = stage.predict_batch([run])
+    assert isinstance(rows, np.ndarray)
+    assert rows.shape == (0, len(Motion))

@@ -43,10 +43,10 @@ def test_colours_are_counted_by_eight_levels_a_channel() -> None:
     frames = torch.zeros(1, 3, 2, HEIGHT, WIDTH)
     frames[0, :, 0] = torch.tensor([31.0, 32.0, 255.0])[:, None, None] / 255
     frames[0, 0, 1, :, : WIDTH // 2] = 1.0
-    found = _histograms(frames)[0]
-    assert found[0].nonzero().tolist() == [[0 * 64 + 1 * 8 + 7]]
-    assert found[1].nonzero().tolist() == [[0], [7 * 64]]
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(2), rtol=FP32, atol=0)
+    histograms = _histograms(frames)[0]
+    assert histograms[0].nonzero().tolist() == [[0 * 64 + 1 * 8 + 7]]
+    assert histograms[1].nonzero().tolist() == [[0], [7 * 64]]
+    torch.testing.assert_close(histograms.norm(dim=1), torch.ones(2), rtol=FP32, atol=0)
 
 
 def test_a_file_without_the_weights_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ class NearestAssets(VectorSearch[IndexSource]):
     """NearestQuery → SearchResult. Forget → an empty one."""
 
     key = NEAREST.key
+    stores = ("documents", "vectors")
 
     def source(self, stores: Stores) -> IndexSource:
         return stores.documents

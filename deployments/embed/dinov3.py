@@ -39,6 +39,7 @@ class Dinov3Embedder(EngineStage[Config, str | bytes, NDArray[np.float32], Embed
     """Encoded image, or its key in the object store, → Embedding."""
 
     key = DINOV3.key
+    stores = ("objects",)
     config_class = Config
     prepare_threads = 2
     shrink = 2

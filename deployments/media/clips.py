@@ -35,6 +35,7 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
     """ClipRequest → its bytes as a stream; an ordinary call returns what the stream would hold."""
 
     key = CLIPS.key
+    stores = ("objects",)
     config_class = Config
     libraries = ("av",)
     tick_s = TICK_S

@@ -63,6 +63,7 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
     """FrameRequest → FramePicture."""
 
     key = FRAMES.key
+    stores = ("objects",)
     config_class = Config
     libraries = ("av", "cv2")
     tick_s = TICK_S

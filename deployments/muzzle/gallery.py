@@ -14,6 +14,7 @@ class MuzzleGallery(VectorSearch[Animals]):
     """NearestQuery → SearchResult. Forget → an empty one."""
 
     key = GALLERY.key
+    stores = ("animals", "vectors")
 
     def source(self, stores: Stores) -> Animals:
         return stores.animals

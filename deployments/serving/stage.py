@@ -108,6 +108,8 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     config_class: ClassVar[type[StageConfig]] = StageConfig
     libraries: ClassVar[tuple[str, ...]] = ()
     """Modules that ``load`` imports, so that the first caller does not wait for them."""
+    stores: ClassVar[tuple[str, ...]] = ()
+    """Stores that the stage opens, by their names in ``Stores``."""
     prepare_threads: ClassVar[int] = 0
     """Threads for ``prepare``; 0 when the stage needs no preparation."""
     tick_s: ClassVar[float | None] = None

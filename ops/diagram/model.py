@@ -1,8 +1,5 @@
-"""What a picture of the graph shows, read from the code and from one Serve configuration."""
+"""Read from the code and one Serve configuration what a picture of the graph shows."""
 
-import inspect
-import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +8,6 @@ from typing import Any, cast
 import yaml
 from fastapi import FastAPI
 
-import graphs
 from configs.settings import Settings
 from deployments.serving.catalog import RoomArgs, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
@@ -37,12 +33,11 @@ STORES = {
     "cache": ("cache", "Valkey or Redis"),
 }
 """Store → the engine that holds it, and the backends of that engine. Stores of one engine follow one another."""
-TAKEN_FROM = r"(context|stores|Stores\.open\(settings\(\)\))"
 
 
 @dataclass(frozen=True)
 class Api:
-    """One API; ``routes`` as its OpenAPI page counts them."""
+    """One API; ``routes``: operations of its OpenAPI document."""
 
     name: str
     title: str
@@ -61,9 +56,9 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Process:
-    """A deployment; CPU and GPU shares of one replica, ``replicas`` as ``1`` or ``0-8``.
+    """A deployment; CPUs and GPUs of one replica, ``replicas`` as ``1`` or ``0-8``.
 
-    ``jobs`` are the kinds of durable jobs that it runs; None for all but workers.
+    ``jobs``: kinds of durable jobs that a worker runs; None for other processes.
     """
 
     name: str
@@ -75,17 +70,17 @@ class Process:
 
     @property
     def share(self) -> str:
-        """CPUs and GPUs of a replica in words."""
+        """CPUs and GPUs of a replica, as text."""
         return f"{self.cpus:g} CPU" + (f" · {self.gpus:g} GPU" if self.gpus else "")
 
     @property
     def count(self) -> str:
-        """Replicas in words."""
+        """The number of replicas, as text."""
         return "1 replica" if self.replicas == "1" else f"{self.replicas} replicas"
 
     @property
     def head(self) -> str:
-        """What it is beside its stages; empty for a stage on its own."""
+        """The title of a worker or a pack; empty for a stage with its own process."""
         if self.jobs is not None:
             return ": ".join(("durable jobs", *filter(None, [", ".join(self.jobs)])))
         alone = [row.key.partition("/")[2] for row in self.stages] == [self.name]
@@ -93,7 +88,7 @@ class Process:
 
     @property
     def called(self) -> bool:
-        """Whether an API calls a stage of it."""
+        """Whether an API calls one of its stages."""
         return any(row.apis for row in self.stages)
 
 
@@ -127,20 +122,17 @@ class Graph:
 
 
 def api_colors(graph: Graph) -> dict[str, str]:
-    """The colour of each API by its name."""
+    """Return the colour of each API by its name."""
     return {api.name: API_COLORS[number % len(API_COLORS)] for number, api in enumerate(graph.apis)}
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 stage``, ``2 stages``."""
+    """Return a number with its noun: ``1 stage``, ``2 stages``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def load_graph(path: Path) -> Graph:
-    """The graph as ``path`` deploys it.
-
-    :raises ValueError: the file has faults; ``visiongraph check`` lists them.
-    """
+    """Return the graph that ``path`` deploys. Raises ValueError for a file with faults."""
     try:
         return _graph(path)
     except (yaml.YAMLError, LookupError, AttributeError, TypeError, ValueError) as error:
@@ -201,29 +193,22 @@ def _process(name: str, keys: list[str], line: Mapping[str, Any], apis: tuple[Ap
 
 
 def _stores(rooms: tuple[Room, ...]) -> tuple[Store, ...]:
-    """Return who uses each store: the processes whose code takes it from a context or from ``Stores``."""
-    context = "".join(path.read_text(encoding="utf-8") for path in Path(graphs.__path__[0]).rglob("*.py"))
-    code = {GATEWAY_USER: context}
+    """Return every store with its users: what the context of gateway and workers holds, and what stages declare."""
+    in_context = {name for name in STORES if hasattr(Context, name)}
+    opened = {GATEWAY_USER: in_context}
     for process in (process for room in rooms for process in room.processes):
         if process.jobs is not None:
-            code[process.name] = context
+            opened[process.name] = in_context
         for row in process.stages:
-            code[row.key] = _code_of(find_stage(row.key))
+            opened[row.key] = set(find_stage(row.key).stores)
     return tuple(
-        Store(name, *engine, tuple(user for user in code if re.search(rf"{TAKEN_FROM}\.{name}\b", code[user])))
+        Store(name, *engine, tuple(user for user, names in opened.items() if name in names))
         for name, engine in STORES.items()
     )
 
 
-def _code_of(stage: type) -> str:
-    """Return the source of a stage, its bases, and the classes that their modules import from deployments."""
-    modules = [vars(sys.modules[base.__module__]) for base in stage.__mro__]
-    classes = {value for module in modules for value in module.values() if inspect.isclass(value)}
-    return "".join(inspect.getsource(each) for each in classes if each.__module__.startswith("deployments."))
-
-
 class _Absent:
-    """Stands for a store; an API only keeps it while its routes are made."""
+    """Replaces stores and clients, which an API only passes on while its routes are built."""
 
     def __getattr__(self, name: str) -> Any:
         return self

@@ -4,6 +4,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ops.cli.graph import graph as graph_command
 from ops.diagram import Graph, draw_svg, draw_text, load_graph, render_png
 from ops.diagram.model import STORES, Api, Process, Room, StageRow, Store
 from ops.diagram.svg import fit, text_width, wrap
+from stores.open import Stores
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOMS = {
@@ -88,10 +90,6 @@ def test_what_is_read_from_the_code() -> None:
     [assets] = [api for api in production.apis if api.name == "assets"]
     assert (assets.title, assets.stages) == (find_apis()["assets"].title, find_apis()["assets"].stage_keys)
     assert assets.routes > 10
-    stores = {store.name: store.users for store in production.stores}
-    assert "gateway" in stores["objects"]
-    assert "gateway" not in stores["vectors"]
-    assert "analysis/nearest" in stores["vectors"]
     rows = {row.key: row for room in laptop.rooms for process in room.processes for row in process.stages}
     assert rows["analysis/clusters"].batch == find_stage("analysis/clusters").config_class().max_batch_size
     assert any("in one process" in process.head for room in laptop.rooms for process in room.processes)
@@ -99,8 +97,23 @@ def test_what_is_read_from_the_code() -> None:
     assert (worker.name, worker.stages, worker.called) == ("worker", (), False)
     assert worker.head.startswith("durable jobs")
     assert replace(worker, jobs=("index-video", "index-sound")).head == "durable jobs: index-video, index-sound"
-    assert {"gateway", "worker"} <= set(stores["jobs"])
-    assert "worker" not in stores["vectors"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_store_is_in_the_picture_with_its_users(path: Path) -> None:
+    loaded = load_graph(path)
+    assert {store.name for store in loaded.stores} == {
+        name for name, value in vars(Stores).items() if isinstance(value, cached_property)
+    } - {"_database"}
+    users = {store.name: set(store.users) for store in loaded.stores}
+    assert users.pop("objects") == {"gateway", "worker", "embed/dinov3", "media/frames", "media/clips"}
+    assert users.pop("documents") == {"gateway", "worker", "analysis/nearest"}
+    assert users.pop("animals") == {"gateway", "worker", "muzzle/gallery"}
+    assert users.pop("vectors") == {"analysis/nearest", "muzzle/gallery"}
+    assert all(of_store == {"gateway", "worker"} for of_store in users.values())
+    svg = draw_svg(loaded)
+    shown = {store.name if store.engine == "database" else store.engine for store in loaded.stores}
+    assert all(f">{name}<" in svg for name in [*shown, *(store.backends for store in loaded.stores)])
 
 
 def test_texts_stay_in_their_boxes_and_boxes_on_the_page(graph: Graph) -> None:

@@ -79,12 +79,12 @@ def error_classes() -> dict[str, type[StageError]]:
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("decord_child"):  # a program, not a module
                 importlib.import_module(module.name)
-    found, todo = {}, [StageError]
+    classes, todo = {}, [StageError]
     while todo:
         cls = todo.pop()
-        found[cls.__name__] = cls
+        classes[cls.__name__] = cls
         todo += cls.__subclasses__()
-    return {name: cls for name, cls in found.items() if not cls.__module__.startswith("tests.")}
+    return {name: cls for name, cls in classes.items() if not cls.__module__.startswith("tests.")}
 
 
 CLASSES = error_classes()

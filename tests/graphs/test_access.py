@@ -74,7 +74,7 @@ async def test_the_documentation_asks_for_a_key(settings_for: MakeSettings, serv
     }
     assert document["security"] == [{"key": []}, {"bearer": []}]
     operations = {path: [*methods.values()] for path, methods in document["paths"].items()}
-    opened = {path for path, found in operations.items() if any("security" in operation for operation in found)}
+    opened = {path for path, each in operations.items() if any("security" in operation for operation in each)}
     assert opened == {"/health", "/livez", "/readyz"}
     assert all(operation["security"] == [] for path in opened for operation in operations[path])
 

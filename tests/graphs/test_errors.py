@@ -164,7 +164,7 @@ async def test_the_service_documents_itself(refusing: Service) -> None:
     assert (await refusing.client.get("/docs")).status_code == 200
 
 
-async def test_a_flood_of_faults_is_told_by_its_first(refusing: Service) -> None:
+async def test_of_a_flood_of_faults_only_the_first_are_reported(refusing: Service) -> None:
     answer = await refusing.try_post("batch-similarity", asset_ids=[0] * 100_000)
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["error"]["details"]] == ["body.asset_ids.0"]

@@ -1,4 +1,4 @@
-"""health, model-info, livez and readyz: what is told when all is well, and when something is not."""
+"""health, model-info, livez and readyz: what they say when all is well, and when something is not."""
 
 from importlib.metadata import version
 from typing import Any

@@ -118,7 +118,7 @@ async def test_jobs_are_listed_by_page_and_by_what_is_asked_for(service: Service
             break
         after = {"after": page["next"]}
     assert (seen, pages) == ([other, *reversed(made)], 3)
-    for query, found in [
+    for query, expected in [
         ({"status": "running"}, [made[0]]),
         ({"kind": "other"}, [other]),
         ({"subject": "file 2"}, [other, made[2]]),
@@ -126,7 +126,7 @@ async def test_jobs_are_listed_by_page_and_by_what_is_asked_for(service: Service
         ({"status": "failed"}, []),
     ]:
         answer = await service.get(**query)
-        assert ([job["job_id"] for job in answer["jobs"]], answer["next"]) == (found, None)
+        assert ([job["job_id"] for job in answer["jobs"]], answer["next"]) == (expected, None)
     assert all(set(job) == FIELDS for job in (await service.get())["jobs"])
 
 

@@ -98,7 +98,7 @@ async def test_full_buckets_of_the_process_are_forgotten(monkeypatch: pytest.Mon
     assert (await buckets.take("here", SLOW)).left == 8
 
 
-async def test_an_outage_is_told_once(valkey_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_logged_once(valkey_url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="ray.serve")
     buckets = Buckets(Cache("unix:///nowhere/valkey.sock"))
     assert [(await buckets.take("a", SLOW)).left for _ in range(3)] == [9, 8, 7]

@@ -26,17 +26,17 @@ async def test_a_job_is_done_and_tells_how_far_it_is(jobs: Jobs, run: Run) -> No
     run(work)
     job_id = await submit(jobs, fps=5)
 
-    async def told() -> bool:
+    async def reported() -> bool:
         job = await jobs.get(job_id)
         return job is not None and (job.status, job.progress, job.message) == ("running", 0.25, "Frame 25 of 100")
 
-    await until(told)
+    await until(reported)
     going_on.set()
     done = await finished(jobs, job_id, "succeeded")
     assert (done.progress, done.result, done.attempts, done.error) == (1, {"traces": 2}, 1, None)
 
 
-async def test_progress_is_written_now_and_then_however_often_it_is_told(jobs: Jobs, run: Run) -> None:
+async def test_progress_is_written_now_and_then_however_often_it_is_reported(jobs: Jobs, run: Run) -> None:
     async def work(job: JobContext) -> dict[str, Any]:
         started = time.monotonic()
         for number in range(200):

@@ -63,10 +63,10 @@ USUAL_RATE = {
 async def test_whose_path_it_is(tmp_path: Path, path: str, api: str) -> None:
     with settings_in(tmp_path) as config:
         contracts = await contracts_of(config)
-    # No route has this method, so that what is found is what holds for the whole API.
-    found = contracts.of({"method": "TRACE", "path": path})
-    assert (found.errors, found.rate.name) == (find_apis()[api].errors, USUAL_RATE[api])
-    assert (found.max_body, found.timed) == (config.max_body_bytes, True)
+    # No route has this method, so this is the contract of the whole API.
+    contract = contracts.of({"method": "TRACE", "path": path})
+    assert (contract.errors, contract.rate.name) == (find_apis()[api].errors, USUAL_RATE[api])
+    assert (contract.max_body, contract.timed) == (config.max_body_bytes, True)
 
 
 @pytest.mark.parametrize("served", [["photos"], ["media"]])

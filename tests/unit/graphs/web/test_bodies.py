@@ -72,7 +72,7 @@ async def test_a_content_length_that_is_none(client: httpx.AsyncClient, length: 
 
 
 class Slow:
-    """A large body that comes when it is told to; counts how many are being read."""
+    """A large body whose end waits for an event; counts how many are being read."""
 
     reading = 0
     full: asyncio.Event

@@ -20,7 +20,7 @@ Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> Respond:
-    """A response that says how long it is, rightly unless told otherwise."""
+    """A response with a Content-Length, the true one unless another is given."""
 
     async def respond(writer: asyncio.StreamWriter) -> None:
         lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
@@ -140,7 +140,7 @@ async def test_redirects_are_followed(status: str) -> None:
     assert [path for path, _ in server.requests] == ["/a.jpg", "/b.jpg"]
 
 
-async def test_a_redirect_is_looked_at_like_a_url() -> None:
+async def test_a_redirect_is_checked_like_a_url() -> None:
     allowed = AllowList(["localhost"])  # by name: not by the address that it has
     for target, complaint in [
         ("http://127.0.0.1:{port}/b.jpg", "No public address was found for 127.0.0.1."),
@@ -191,7 +191,7 @@ async def test_urls_that_are_not_fetched_from(url: str, complaint: str) -> None:
     assert complaint in await refusal(url)
 
 
-async def test_a_status_that_is_no_success_is_told() -> None:
+async def test_a_status_that_is_no_success_is_reported() -> None:
     async with running(answer(b"gone", "404 Not Found")) as server:
         assert await refusal(server.url(), server) == "127.0.0.1 answered 404 Not Found."
     async with running(answer(PICTURE, "206 Partial Content")) as server:
@@ -324,7 +324,7 @@ async def test_a_name_is_resolved_once_and_every_address_counts(monkeypatch: pyt
         message = await refusal(server.url(host="two.example"), server, allowed=AllowList())
         assert (message, resolved) == ("No public address was found for two.example.", 1)
 
-        # The name changes its address after it was looked at: nobody looks again.
+        # The name changes its address after it was resolved: it is not resolved again.
         monkeypatch.setattr("graphs.web.fetch.network.socket.getaddrinfo", resolve(inward))
         async with fetcher(server, allowed=AllowList(["two.example"])) as client:
             assert await client.fetch(server.url(host="two.example")) == PICTURE

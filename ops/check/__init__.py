@@ -1,12 +1,11 @@
-"""Finds what would go wrong before anything is deployed, in settings, stages, models and configurations."""
+"""Find faults of settings, stages, models and configurations before anything is deployed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
 from ops.check.fault import Fault, Report
-from ops.check.serving import check_application, dicts, read
-from ops.check.wiring import check_wiring
+from ops.check.serving import check_application, check_wiring, dicts, read
 from vision.weights.registry import MODELS_YAML
 
 __all__ = ["CONFIGS", "Fault", "check_all", "faults"]
@@ -16,21 +15,21 @@ CONFIGS = (ROOT / "serve_config.yaml", ROOT / "configs" / "laptop.yaml")
 
 
 def faults(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> list[Fault]:
-    """Every fault of the environment, the code, the model registry and these Serve configurations."""
+    """Return every fault of the environment, the code, the model registry and these Serve configurations."""
     return check_all(paths, registry)[1]
 
 
 def check_all(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> tuple[Code, list[Fault]]:
-    """As ``faults``, with the stages and models that were found."""
+    """Return stages and models, and every fault as ``faults`` does."""
     code = Code()
-    found = [*environment_faults(), *stage_faults(code), *import_faults(code), *model_faults(code, registry)]
+    faults = [*environment_faults(), *stage_faults(code), *import_faults(code), *model_faults(code, registry)]
     for path in paths:
         report = Report(_shown(path))
         if (data := read(path, report)) is not None:
             apps = [check_application(raw, code, report) for raw in dicts(data.get("applications"))]
             check_wiring(apps, code, report)
-        found += report.faults
-    return code, found
+        faults += report.faults
+    return code, faults
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Checks of the code and of the environment: settings, stages, and the models they load."""
+"""Check the environment and the code: settings, stages, and the models that they load."""
 
 import importlib
 from collections.abc import Iterator
@@ -19,24 +19,24 @@ GRAPH_MODULES = {"graphs.web.gateway": "graphs/web/gateway.py", "graphs.jobs.wor
 
 @dataclass
 class Code:
-    """What configurations can name; ``broken`` are keys of modules that do not import."""
+    """Everything that configurations can name; ``broken`` are keys of modules that define no valid stage."""
 
     stages: dict[str, AnyStage] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     models: set[str] | None = None
-    """Names in the registry; None when that is at fault itself."""
+    """Names in the registry; None when the registry has faults."""
 
     def default_configs(self) -> Iterator[tuple[str, StageConfig]]:
-        """The configuration of each stage without any user_config, where it has a valid one."""
+        """Yield the configuration of each stage without user_config, where it is valid."""
         for key, stage in self.stages.items():
             try:
                 yield key, stage.config_class.model_validate({})
             except ValidationError:
-                continue  # is a fault of its class
+                continue  # a fault of its class, reported there
 
 
 def environment_faults() -> list[Fault]:
-    """Faults of the settings. Their values are never shown: some are secrets."""
+    """Check the settings. Their values are never shown: some are secrets."""
     report = Report("environment")
     try:
         Settings()
@@ -50,7 +50,7 @@ def environment_faults() -> list[Fault]:
 
 
 def stage_faults(code: Code) -> list[Fault]:
-    """Imports every module of every room into ``code``, and goes on where one fails."""
+    """Import every module of every room into ``code``; a failure does not stop the others."""
     faults = []
     for key in stage_keys():
         report = Report(f"deployments/{key}.py")
@@ -70,25 +70,25 @@ def stage_faults(code: Code) -> list[Fault]:
 
 
 def import_faults(code: Code) -> list[Fault]:
-    """Stages, and the gateway and the worker with their graphs, that import a heavy library at module level."""
+    """Find stages, and modules of the gateway and the worker, that import a heavy library at module level."""
     keys = sorted(code.stages)
     places = {f"deployments.{key.replace('/', '.')}": f"deployments/{key}.py" for key in keys}
     places |= GRAPH_MODULES
     fix = "import it inside load, so that the command line and the gateway start without it"
     try:
-        found = heavy_imports(places)
+        heavy = heavy_imports(places)
     except RuntimeError as error:
-        what = f"importing the stages ends the interpreter: {error}"
+        what = f"importing the stages kills the interpreter: {error}"
         return [Fault("deployments", "", what, "import them one by one")]
     return [
-        Fault(places[module], f"by {importer}", f"imports {heavy} at module level", fix)
-        for module, seen in found.items()
-        for heavy, importer in seen
+        Fault(places[module], f"by {importer}", f"imports {library} at module level", fix)
+        for module, seen in heavy.items()
+        for library, importer in seen
     ]
 
 
 def model_faults(code: Code, registry: Path) -> list[Fault]:
-    """Faults of the registry, and default models that are not in it or not free for commercial use."""
+    """Check the registry, and that default models are in it and free for commercial use."""
     report = Report(f"{registry.parent.name}/{registry.name}")
     try:
         for fault in validate_registry(registry, ()):
@@ -107,11 +107,11 @@ def model_faults(code: Code, registry: Path) -> list[Fault]:
 
 
 def models_of(config: StageConfig) -> list[str]:
-    """The models that a stage with this configuration may load, by its ``model``, ``models`` and ``checkpoints``."""
-    named = [getattr(config, "model", None)]
+    """Return the models that a stage with this configuration may load."""
+    names = [getattr(config, "model", None)]
     for field_name in ("models", "checkpoints"):
-        named += getattr(config, field_name, None) or ()
-    return [name for name in named if isinstance(name, str)]
+        names += getattr(config, field_name, None) or ()
+    return [name for name in names if isinstance(name, str)]
 
 
 def _check_class(stage: AnyStage, report: Report) -> None:

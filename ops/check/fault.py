@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""Faults that a check reports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``where`` is a file or the environment, ``place`` a spot in it, ``fix`` what to do about ``what``."""
+    """A fault: ``where`` is a file or the environment, ``place`` a place in it, ``fix`` what to do about ``what``."""
 
     where: str
     place: str
@@ -19,28 +19,28 @@ class Fault:
 
 @dataclass
 class Report:
-    """Collects the faults of one file, or of a place in it; places are written from the outside inwards."""
+    """Collects the faults of one file, or of a place in it; ``place`` goes from the outside inwards."""
 
     where: str
     faults: list[Fault] = field(default_factory=list)
     place: tuple[str, ...] = ()
 
     def at(self, *place: str) -> "Report":
-        """The same report for a place further in."""
+        """Return the same report for a place further in."""
         return Report(self.where, self.faults, (*self.place, *place))
 
     def add(self, what: str, fix: str) -> None:
-        """One more fault of this place."""
+        """Add a fault of this place."""
         self.faults.append(Fault(self.where, " › ".join(self.place), what, fix))
 
     def add_invalid(self, error: ValidationError, data: Any = None, fix: str = "correct the value") -> None:
-        """One fault per error. ``data`` is what was validated: its list items are called by their names."""
+        """Add a fault for every error; list items of the validated ``data`` are named by their names."""
         for entry in error.errors(include_url=False, include_input=False):
-            spot = self.at(*_names(entry["loc"], data))
+            here = self.at(*_names(entry["loc"], data))
             if entry["type"] == "extra_forbidden":
-                spot.add("unknown key", "correct its spelling or remove it; it has no effect")
+                here.add("unknown key", "correct its spelling or remove it; it has no effect")
             else:
-                spot.add(entry["msg"].removeprefix("Value error, "), fix)
+                here.add(entry["msg"].removeprefix("Value error, "), fix)
 
 
 def _names(loc: Sequence[int | str], data: Any) -> list[str]:

@@ -1,7 +1,7 @@
-"""Finds modules that import a heavy library as soon as they are imported.
+"""Find modules that import a heavy library as soon as they are imported.
 
-Runs itself in an interpreter of its own, where each heavy library is refused at the moment somebody asks
-for it. So the answer says who asked, does not depend on what is loaded already, and needs no time for torch.
+This file runs itself in another interpreter, which refuses each heavy library at the moment of its import. So the
+result names the importer, does not depend on what is already loaded, and takes no time for torch.
 """
 
 import importlib
@@ -20,9 +20,9 @@ TIMEOUT_S = 120
 
 
 def heavy_imports(modules: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """{module: [(heavy library, module that imports it)]} of those that import one.
+    """Return {module: [(heavy library, module that imports it)]} of the modules that import one.
 
-    :raises RuntimeError: the interpreter died; the message has its last words.
+    Raises RuntimeError when the interpreter dies; the message is its last line of output.
     """
     result = subprocess.run(  # noqa: S603 (this file, under this interpreter)
         # -P: the folder of this file must not come before the standard library.
@@ -33,15 +33,15 @@ def heavy_imports(modules: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         timeout=TIMEOUT_S,
     )
     if result.returncode:
-        words = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise RuntimeError(words[-1])
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise RuntimeError(lines[-1])
     # The last line: modules may print while they are imported.
-    found: dict[str, list[tuple[str, str]]] = json.loads(result.stdout.splitlines()[-1])
-    return found
+    heavy: dict[str, list[tuple[str, str]]] = json.loads(result.stdout.splitlines()[-1])
+    return heavy
 
 
 class _Guard(MetaPathFinder):
-    """Refuses heavy libraries and notes who wanted them."""
+    """Refuses heavy libraries and records their importers."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -65,14 +65,14 @@ def _importer() -> str:
 def _main(modules: Iterable[str]) -> None:
     guard = _Guard()
     sys.meta_path.insert(0, guard)
-    found = {}
+    heavy = {}
     for module in modules:
         guard.seen = []
         with suppress(BaseException):  # broken modules are reported elsewhere, with their reasons
             importlib.import_module(module)
         if guard.seen:
-            found[module] = guard.seen
-    print(json.dumps(found))
+            heavy[module] = guard.seen
+    print(json.dumps(heavy))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""visiongraph check: what is wrong, before anything is deployed; and the stores put right."""
+"""visiongraph check: find faults before anything is deployed, and repair the stores after a crash."""
 
 import asyncio
 from datetime import timedelta
@@ -21,21 +21,21 @@ from stores.repair import Repaired, repair
 def check(
     config: Annotated[
         list[Path] | None,
-        typer.Option(help="Serve configuration to check; by default those of this repository."),
+        typer.Option(help="Serve configuration to check; default: those of this repository."),
     ] = None,
     repair_stores: Annotated[
-        bool, typer.Option("--repair", help="Also finish deletes and uploads that a crash cut off.")
+        bool, typer.Option("--repair", help="Also finish deletes and uploads that a crash interrupted.")
     ] = False,
     min_age: Annotated[
         float,
-        typer.Option(min=0, help="Minutes after which bytes without a record are not of an upload under way."),
+        typer.Option(min=0, help="Age in minutes from which bytes without a record belong to no running upload."),
     ] = 60.0,
 ) -> None:
     """List every fault of settings, stages, models and Serve configurations. Exit code 1: there is one."""
     console, paths = Console(), config or list(CONFIGS)
     with console.status("checking …"):
-        code, found = check_all(paths)
-    healthy = _show(console, found)
+        code, faults = check_all(paths)
+    healthy = _show(console, faults)
     if healthy:
         console.print(
             f"{_count(len(code.stages), 'stage')}, {_count(len(paths), 'configuration')}, "
@@ -46,17 +46,17 @@ def check(
     raise typer.Exit(0 if healthy else 1)
 
 
-def _show(console: Console, found: list[Fault]) -> bool:
+def _show(console: Console, faults: list[Fault]) -> bool:
     by_file = attrgetter("where")
-    for where, faults in groupby(sorted(found, key=by_file), by_file):
+    for where, in_file in groupby(sorted(faults, key=by_file), by_file):
         console.print(Text(where, "bold"))
-        for fault in faults:
+        for fault in in_file:
             line = Text.assemble((f"{fault.place}: " if fault.place else "", "cyan"), (fault.what, "red"))
             console.print(Padding(line, (0, 0, 0, 2)))
             console.print(Padding(Text(f"→ {fault.fix}", "dim"), (0, 0, 0, 4)))
-    if found:
-        console.print(Text(_count(len(found), "fault"), "bold red"))
-    return not found
+    if faults:
+        console.print(Text(_count(len(faults), "fault"), "bold red"))
+    return not faults
 
 
 async def _repair(console: Console, min_age: timedelta) -> bool:
@@ -73,7 +73,7 @@ def _show_repaired(console: Console, done: Repaired) -> bool:
     for asset_id in done.finished:
         console.print(f"finished deleting asset {asset_id}", soft_wrap=True)
     for asset_id in done.orphans:
-        console.print(f"removed what was still stored of asset {asset_id}, which does not exist", soft_wrap=True)
+        console.print(f"removed the remains of asset {asset_id}, which does not exist", soft_wrap=True)
     for key in done.removed:
         console.print(f"removed object {key}, whose asset does not exist", soft_wrap=True)
     for asset in done.without_bytes:
@@ -83,7 +83,7 @@ def _show_repaired(console: Console, done: Repaired) -> bool:
         f"{_count(len(done.finished), 'delete')} finished",
         f"{_count(len(done.orphans), 'unknown asset')} cleaned up",
         f"{_count(len(done.removed), 'object')} and {_count(len(done.vectors), 'vector')} of unknown assets removed",
-        f"{_count(done.young, 'object')} left alone, possibly of an upload under way",
+        f"{_count(done.young, 'object')} kept, as their upload may still run",
         f"{_count(len(done.without_bytes), 'asset')} without bytes",
     ]
     console.print(", ".join(counts), soft_wrap=True)

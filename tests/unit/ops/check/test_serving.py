@@ -13,8 +13,7 @@ import ops.check
 from ops.check import CONFIGS, Fault, faults
 from ops.check.code import Code, model_faults, stage_faults
 from ops.check.fault import Report
-from ops.check.serving import check_application, dicts, read
-from ops.check.wiring import check_wiring
+from ops.check.serving import check_application, check_wiring, dicts, read
 from ops.cli.check import check
 from vision.weights.registry import MODELS_YAML
 
@@ -105,11 +104,11 @@ EMBED = "embed › dinov3"
         # limits
         (
             lambda data: line(data, "gateway.gateway").pop("max_queued_requests"),
-            "max_queued_requests: nothing limits",
+            "max_queued_requests: its queue has no limit",
         ),
         (
             set_in("gateway.gateway", max_queued_requests=-1),
-            "gateway › gateway › max_queued_requests: nothing limits",
+            "gateway › gateway › max_queued_requests: its queue has no limit",
         ),
         (
             lambda data: line(data, "gateway.gateway").pop("backpressure_config"),
@@ -153,7 +152,7 @@ EMBED = "embed › dinov3"
             set_config(max_batch_size=0),
             f"{EMBED} › user_config › embed/dinov3 › max_batch_size: Input should be",
         ),
-        (set_config(batch_wait_s=5), "has a request wait 5 s for others"),
+        (set_config(batch_wait_s=5), "delays a request by 5 s"),
         (
             lambda data: line(data, "embed.dinov3")["user_config"].update({"embed/dino": {}}),
             f"{EMBED} › user_config: embed/dino does not run here",
@@ -182,7 +181,7 @@ EMBED = "embed › dinov3"
         (lambda data: app(data, "analysis")["deployments"].pop(0), "analysis › nearest: has no lines under"),
         (
             lambda data: app(data, "embed")["deployments"].append({**line(data, "embed.dinov3"), "name": "dino"}),
-            "embed › dino: is no deployment of this application",
+            "embed › dino: is not a deployment of this application",
         ),
         # names across applications
         (
@@ -192,11 +191,11 @@ EMBED = "embed › dinov3"
         (set_args("gateway", apis=["asets"]), "gateway › args › apis: no such API: asets"),
         (
             set_args("gateway", stages={"embed/dinov3": "embed.dino"}),
-            "gateway › args › stages: embed/dinov3 is looked for at embed.dino; it runs in embed.dinov3",
+            "gateway › args › stages: embed/dinov3 is addressed at embed.dino, but runs in embed.dinov3",
         ),
         (
             set_args("gateway", stages={"embed/dinov3": "models"}),
-            "gateway › args › stages: embed/dinov3 is looked for at models.; it runs in embed.dinov3",
+            "gateway › args › stages: embed/dinov3 is addressed at models., but runs in embed.dinov3",
         ),
         (
             set_args("gateway", stages={"embed/dino": "a.b"}),
@@ -214,18 +213,18 @@ EMBED = "embed › dinov3"
         (set_args("jobs", apis=["media"]), "jobs › args › apis: unknown key"),
         (
             set_args("jobs", stages={"embed/dinov3": "embed.dino"}),
-            "jobs › args › stages: embed/dinov3 is looked for at embed.dino; it runs in embed.dinov3",
+            "jobs › args › stages: embed/dinov3 is addressed at embed.dino, but runs in embed.dinov3",
         ),
         (set_args("jobs", stages={"quality/blur": "quality.blur"}), "nothing in this application calls quality/blur"),
         (
             set_in("jobs.worker", autoscaling_config={"min_replicas": 1, "max_replicas": 4}),
-            "jobs › worker › autoscaling_config: scales by requests, of which the worker gets none",
+            "jobs › worker › autoscaling_config: scales by requests, but the worker gets none",
         ),
         (set_in("jobs.worker", user_config={"x": {}}), "jobs › worker › user_config: x does not run here"),
         (set_in("jobs.worker", name="runner"), "jobs › worker: has no lines under deployments"),
         (
             lambda data: data["applications"].remove(app(data, "jobs")),
-            ": jobs are taken, and no application runs them",
+            ": jobs are accepted, but no application runs them",
         ),
     ],
 )
@@ -253,7 +252,7 @@ def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
         "jobs": shared,
     }
     assert sorted(found) == sorted(
-        f"{app} › args › stages: {key} is looked for at models.models; it runs in vision.models"
+        f"{app} › args › stages: {key} is addressed at models.models, but runs in vision.models"
         for app, keys in called.items()
         for key in keys
     )
@@ -272,9 +271,9 @@ def test_the_first_fault_hides_no_other(faults_after: Callable[..., list[str]]) 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("applications: [", "no YAML: "),
-        ("applications: []\napplications: []\n", "'applications' is written twice"),
-        ("just words", "is no mapping"),
+        ("applications: [", "not YAML: "),
+        ("applications: []\napplications: []\n", "'applications' is a duplicate key"),
+        ("just words", "is not a mapping"),
         ("applications: 7", "Input should be a valid list"),
         (
             "applications: [{name: a, import_path: 3, deployments: 4}]",
@@ -332,10 +331,10 @@ def test_command_line_repairs(cli: typer.Typer, code: Code, tmp_path: Path, monk
 
 def test_a_stage_that_may_sleep_is_named_as_such(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_args("gateway", on_demand=[]), CONFIGS[1])
-    what = "analysis/clusters may have no replica, and every health answer would start one"
+    what = "analysis/clusters may have no replica, and every health request would start one"
     assert f"gateway › args › on_demand: {what}" in found
 
 
 def test_a_stage_that_never_sleeps_is_not_on_demand(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_args("gateway", on_demand=["embed/dinov3"]), CONFIGS[0])
-    assert found == ["gateway › args › on_demand: embed/dinov3 has min_replicas above 0, or is not here"]
+    assert found == ["gateway › args › on_demand: embed/dinov3 has min_replicas above 0, or does not run here"]

@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 UV = uv>=0.11,<1
 IMPORTS := ray.serve, torch, transformers, openvino, lancedb, cv2, av, sklearn.cluster, fastapi
 
-# How the tests are spread: a module stays in one process, and all that start Ray are in one.
-SPREAD := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# Over how many processes the tests are spread; tests/conftest.py says how.
+SPREAD := -n auto --maxprocesses 4 --no-loadscope-reorder
 
 # $(call install,REQUIREMENT): with uv, or with pip where uv cannot be had or finds no packages.
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \

@@ -1,6 +1,7 @@
-"""What all tests share: one cache of compiled engines, and how they are spread over processes."""
+"""What all tests share: one cache of compiled engines, and how modules are spread over processes."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module in one process, for its fixtures, and those of the cluster in one, first."""
+    """Put the tests of the cluster first: they take the longest."""
     items.sort(key=lambda item: "cluster" not in item.path.parts)
-    for item in items:
-        name = "cluster" if "cluster" in item.path.parts else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep a module in one process, for its fixtures, and all that start Ray in one, since they share a machine."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return "cluster" if module.startswith("tests/cluster/") else module
+
+    return ByModule(config, log)

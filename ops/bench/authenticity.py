@@ -115,8 +115,8 @@ async def images(service: Service, media: Path) -> tuple[list[str], list[Sample]
         if sample.fake or sample.answer["classification"] != "AUTHENTIC":
             visual, forensic = (sample.signal(name) for name in ("visual", "forensic"))
             kind = "fake" if sample.fake else "genuine"
-            told = sample.answer["classification"], sample.answer["confidence"]
-            rows.append([sample.group, sample.name, kind, visual, forensic, sample.risk, *told])
+            verdict = sample.answer["classification"], sample.answer["confidence"]
+            rows.append([sample.group, sample.name, kind, visual, forensic, sample.risk, *verdict])
     head = ("set", "picture", "is", "visual", "forensic", "risk", "verdict", "confidence")
     return [*lines, "### Every fake, and every genuine picture not called AUTHENTIC", "", *table(head, rows)], samples
 

@@ -29,7 +29,7 @@ from vision.shots.movement import Movement, classify
 
 MAX_PIXELS = 100_000_000
 GLOBS = ("near_duplicates/base/*.jpg", "iqa/calibra_ref/*.bmp", "iqa/ava/*.jpg", "faces/*.jpg")
-TOLD = tuple(kind for kind in KINDS if not kind.startswith("dolly"))
+CLASSES = tuple(kind for kind in KINDS if not kind.startswith("dolly"))
 """Kinds that geometry tells apart; the others need parallax."""
 ROUNDS = 5
 
@@ -92,8 +92,8 @@ def draw(classified: Sequence[Answer], target: Path) -> None:
     plot.set_yticks(range(len(KINDS)), KINDS)
     plot.set_xlabel("classified")
     plot.set_ylabel("true")
-    told = [answer for answer in classified if answer.kind in TOLD]
-    plot.set_title(f"{accuracy(told):.1%} right of {len(told)} shots, dollies apart")
+    distinct = [answer for answer in classified if answer.kind in CLASSES]
+    plot.set_title(f"{accuracy(distinct):.1%} right of {len(distinct)} shots, dollies apart")
     figure.tight_layout()
     figure.savefig(target, dpi=100)
     pyplot.close(figure)
@@ -167,8 +167,8 @@ def report(pictures: Sequence[Pixels], each: int, seed: int, out: Path) -> str:
     """Return the report; its picture is written beside it."""
     classified = answers(pictures, each, seed)
     draw(classified, out / "camera.png")
-    told = [answer for answer in classified if answer.kind in TOLD]
-    core = [answer for answer in told if answer.kind not in ("handheld", "tracking")]
+    distinct = [answer for answer in classified if answer.kind in CLASSES]
+    core = [answer for answer in distinct if answer.kind not in ("handheld", "tracking")]
     return "\n".join(
         [
             "# Camera movement",
@@ -182,7 +182,7 @@ def report(pictures: Sequence[Pixels], each: int, seed: int, out: Path) -> str:
             "were set on shots of other seeds.",
             "",
             f"Pans, tilts, zooms, rolls and statics: **{accuracy(core):.1%}** of {len(core)} right; with handheld and "
-            f"tracking **{accuracy(told):.1%}** of {len(told)}. "
+            f"tracking **{accuracy(distinct):.1%}** of {len(distinct)}. "
             f"Over all, dollies included, {accuracy(classified):.1%} of {len(classified)}.",
             "",
             "![confusion](camera.png)",

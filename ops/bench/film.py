@@ -246,9 +246,9 @@ def _paste(canvas: Pixels, part: Part, photo: Portrait, frame: int) -> tuple[Box
     cover = np.zeros((height, width), np.float32)
     if x0 < x1 and y0 < y1:
         move = np.array([[ratio[0], 0, left - x0], [0, ratio[1], top - y0]])
-        room = (x1 - x0, y1 - y0)
-        head = cv2.warpAffine(shrunk, move, room, flags=cv2.INTER_LINEAR)
-        mask = cv2.warpAffine(alpha, move, room, flags=cv2.INTER_LINEAR)
+        area = (x1 - x0, y1 - y0)
+        head = cv2.warpAffine(shrunk, move, area, flags=cv2.INTER_LINEAR)
+        mask = cv2.warpAffine(alpha, move, area, flags=cv2.INTER_LINEAR)
         under = canvas[y0:y1, x0:x1]
         canvas[y0:y1, x0:x1] = (under + (head - under.astype(np.float32)) * mask[:, :, None]).round().astype(np.uint8)
         cover[y0:y1, x0:x1] = mask

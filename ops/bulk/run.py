@@ -80,19 +80,19 @@ class Monitor(Protocol):
     """Receives the progress of a run."""
 
     def start(self, count: int) -> None:
-        """The run has so many files."""
+        """Begin a run of so many files."""
         ...
 
     def frame(self, item: Item, reached: int, frames: int) -> None:
-        """A video is observed up to this frame."""
+        """Show that a video is observed up to this frame."""
         ...
 
     def file_done(self, report: FileReport) -> None:
-        """A file has ended."""
+        """Show the result of a file."""
         ...
 
     def message(self, text: str) -> None:
-        """A message for the user."""
+        """Show a message."""
         ...
 
 

@@ -184,7 +184,7 @@ def animals_and_views(
 ) -> NDArray[np.int64]:
     """Draw a batch, row numbers int64[p · k]: ``animals`` animals of one group, ``views`` rows each.
 
-    A group is a data set: animals of two are told apart by their cameras, which teaches nothing.
+    A group is a data set: animals of two differ by their cameras, which teaches nothing about muzzles.
     """
     chosen_group = rng.choice(np.unique(groups), p=_weights(labels, groups))
     candidates = np.unique(labels[groups == chosen_group])

@@ -146,9 +146,7 @@ async def test_a_pipeline_that_always_breaks_ends_the_run(
     assert await service.context.jobs.list() == []
 
 
-async def test_a_failure_that_passes_is_tried_again_and_another_one_is_not(
-    service: IndexService, finalizer: LocalFinalizer, films: Path
-) -> None:
+async def test_a_transient_failure_is_retried(service: IndexService, finalizer: LocalFinalizer, films: Path) -> None:
     (films / "a.mp4").write_bytes(film())
     finalizer.failing = [StageUnavailable("It is away.")]
     (file,) = (await Bulk(service, finalizer, films, LocalPipeline()).run()).files
@@ -259,7 +257,7 @@ async def test_a_cancelled_job_is_let_go(
     assert await service.derived_objects(await service.add(long_film(30))) == []
 
 
-async def test_a_file_that_cannot_be_read_now_is_come_back_to(
+async def test_a_file_that_cannot_be_read_now_is_retried_later(
     service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (films / "a.mp4").write_bytes(film())

@@ -29,11 +29,11 @@ def test_totals_are_of_what_is_indexed_and_speed_of_what_was_decoded() -> None:
 
 
 def test_the_report_is_json_and_says_why_files_failed() -> None:
-    told = json.loads(json.dumps(Report(("films",), (DONE, BAD)).to_json()))
-    assert told["sources"] == ["films"]
-    assert told["failures"] == [{"name": "c.mp4", "reason": "It is damaged."}]
-    assert told["files"][0]["decoded"] == 30000
-    assert told["totals"]["frames_per_s"] == 0.0
+    report = json.loads(json.dumps(Report(("films",), (DONE, BAD)).to_json()))
+    assert report["sources"] == ["films"]
+    assert report["failures"] == [{"name": "c.mp4", "reason": "It is damaged."}]
+    assert report["files"][0]["decoded"] == 30000
+    assert report["totals"]["frames_per_s"] == 0.0
 
 
 def test_the_exit_code_tells_whether_all_is_indexed() -> None:

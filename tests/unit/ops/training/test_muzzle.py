@@ -49,7 +49,7 @@ def one_thread() -> Iterator[None]:
 
 
 def herd() -> ViewFeatures:
-    """Six animals told apart by 390 of 400 features; the other ten, of the light say, drown them."""
+    """Six animals that differ in 390 of 400 features; the other ten, of the light for example, outweigh them."""
     marks = RNG.normal(size=(6, 390))
 
     def looks(count: int) -> np.ndarray[tuple[int, int, int], np.dtype[np.float32]]:

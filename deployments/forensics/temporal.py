@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from vision.errors import InvalidInput
-from vision.forensics.calibration import TREMBLING
+from vision.forensics.calibration import INSTABILITY
 from vision.forensics.temporal import FEWEST, FaceTrack, Temporal, consistency
 
 TEMPORAL: Final = StageRef[FaceTrack, Temporal]("forensics/temporal")
@@ -26,9 +26,9 @@ class TemporalAnalyzer(Stage[StageConfig, FaceTrack, FaceTrack, Temporal]):
 
     def info(self) -> dict[str, Any]:
         return {
-            "method": "trembling of a face's vector, landmarks and brightness; blinks by correlation of the eyes",
-            "score": "probability of being made frame by frame, 0 to 1, higher is more likely",
+            "method": "instability of a face's vector, landmarks and brightness; blinks by correlation of the eyes",
+            "score": "probability of being generated frame by frame, 0 to 1, higher is more likely",
             "worth": "fitted to genuine footage and to faces pasted frame by frame into the same footage; of real "
             "face swaps there was none to measure it on",
-            "calibration": TREMBLING.info(),
+            "calibration": INSTABILITY.info(),
         }

@@ -87,7 +87,7 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
         classifier = self._classifier
         if faces:
             crops = [(face, upright(image, face, classifier.size)) for face in faces]
-            inputs = [classifier.prepare(crop) if classifier.sees(face, crop) else None for face, crop in crops]
+            inputs = [classifier.prepare(crop) if classifier.can_judge(face, crop) else None for face, crop in crops]
             return Crops("face_level", inputs)
         if classifier.whole_pictures:
             return Crops("image_level", [classifier.prepare(image)])

@@ -1,7 +1,7 @@
-"""The networks that forensics/visual serves, and the reading of labels that they share with those of forensics/voice.
+"""The image classifiers of forensics/visual, and the labels real and fake that they share with those of voices.
 
-A network gets a face turned upright by its landmarks, with ``MARGIN`` times the surroundings of the crop that
-recognition uses: from above the brows to below the chin, with the ears and the blending border.
+A classifier gets a face turned upright by its landmarks, ``MARGIN`` times as wide as the crop of recognition: from
+above the brows to below the chin, with the ears and the blending border.
 """
 
 from typing import Final, Protocol
@@ -25,7 +25,7 @@ MARGIN: Final = 1.5
 FAKE: Final = ("fake", "deepfake", "ai", "artificial", "synthetic", "manipulated", "spoof", "spoofed", "generated")
 REAL: Final = ("real", "realism", "authentic", "human", "natural", "genuine", "bonafide", "bona")
 SURE: Final = 1e-6
-"""A probability of a classifier is kept so far from 0 and 1."""
+"""Probabilities are clipped to so far from 0 and 1."""
 
 
 class Classifier(Protocol):
@@ -33,42 +33,42 @@ class Classifier(Protocol):
 
     engine: Engine
     whole_pictures: bool
-    """Whether it says anything of a picture without a face."""
+    """Whether it can judge an image without a face."""
     calibration: Calibration | None
-    """None where the network's own probability is used."""
+    """None when the network's own probability is used."""
     worth: str
-    """How far it can be believed."""
+    """How reliable it is, for model-info."""
     size: int
 
-    def sees(self, face: Face, cut: Pixels) -> bool:
-        """Whether it can judge this face, by its landmarks in the picture and its upright crop."""
+    def can_judge(self, face: Face, crop: Pixels) -> bool:
+        """Return whether it can judge a face, by its landmarks in the image and its upright crop."""
         ...
 
     def prepare(self, image: Pixels) -> Array:
-        """A square uint8 (size, size, 3), or a whole picture, as the network takes it: float32[C, h, w]."""
+        """Return the input float32[C, h, w] for a crop uint8 (size, size, 3) or a whole image."""
         ...
 
     def __call__(self, inputs: Array) -> Array:
-        """float32[n, C, h, w] → float32[n]: log-odds of being fake."""
+        """Return the log-odds float32[n] of being fake for inputs float32[n, C, h, w]."""
         ...
 
 
 class MesoNet:
-    """MesoInception-4 trained on Deepfakes, by torch in fp32 on the CPU: it is too small for another engine to pay.
+    """MesoInception-4 trained on Deepfakes, in torch fp32 on the CPU: it is too small for another engine to pay off.
 
-    It takes blur for a swap: a genuine face that is blurred more and more goes from -12 to +8 in log-odds, and of 25
-    small and blurred faces of genuine footage it takes 24 for swapped. So it judges none with less than 30 pixels
-    between the eyes, or with a Laplacian of the middle of its crop that varies by less than 35; the swaps of its own
-    set have 44 and 48, sharp photographs 80 and more.
+    It mistakes blur for a swap: a genuine face goes from -12 to +8 in log-odds as it is blurred more and more, and of
+    25 small, blurred faces of genuine footage 24 count as swapped. So it judges no face with less than 30 pixels
+    between the eyes, or with a variance of the Laplacian below 35 in the middle of its crop; the swaps of its own set
+    have 44 and 48, sharp photographs 80 and more.
     """
 
     whole_pictures = False
     calibration: Calibration | None = MESONET
     worth = (
-        "Finds the face swaps of 2018 that it was trained on (its paper: 0.917 of the pictures of its own set). Of our "
-        "samples it finds both swaps of that set and is unsure of one of FaceForensics++; it sees none of 9 faces "
-        "retouched by hand nor a NeuralTextures one, and of faces made whole it was never taught. A low probability "
-        "says little, and a high one may be blur."
+        "Detects the face swaps of 2018 that it was trained on (its paper: 0.917 of the images of its own set). Of our "
+        "samples it detects both swaps of that set and is unsure of one of FaceForensics++; it detects none of 9 faces "
+        "retouched by hand nor a NeuralTextures one, and it was not trained on generated faces. A low probability "
+        "means little, and a high one may be due to blur."
     )
 
     least_eyes: Final = 30.0
@@ -80,13 +80,13 @@ class MesoNet:
         self.size = SIDE
         self.engine: Engine = TorchEngine(load(weights.files[WEIGHT_FILE]), "torch-fp32", "cpu", None)
 
-    def sees(self, face: Face, cut: Pixels) -> bool:
+    def can_judge(self, face: Face, crop: Pixels) -> bool:
         right, left = np.asarray(face.landmarks[:2])
         if np.hypot(*(right - left)) < self.least_eyes:
             return False
-        # Without the background, and without the black outside of the picture.
+        # Without the background, and without the black outside the image.
         quarter = self.size // 4
-        middle = np.ascontiguousarray(cut[quarter:-quarter, quarter:-quarter])
+        middle = np.ascontiguousarray(crop[quarter:-quarter, quarter:-quarter])
         return laplacian_variance(middle) >= self.least_detail
 
     def prepare(self, image: Pixels) -> Array:
@@ -98,14 +98,14 @@ class MesoNet:
 
 
 class TransformersClassifier:
-    """An image classifier of transformers that tells real from fake, under whatever labels."""
+    """An image classifier of transformers whose labels mean real and fake."""
 
     whole_pictures = True
     calibration: Calibration | None = None
-    worth = "as its model card says; its own probability is used, which nothing here was fitted to"
+    worth = "as its model card says; its own probability is used, without calibration"
 
     def __init__(self, weights: Weights, build: BuildEngine) -> None:
-        """Raises ModelNotLoaded when the labels do not tell real from fake, or the engine's numbers differ."""
+        """Raises ModelNotLoaded when the labels are not real and fake, or the engine's outputs differ from torch."""
         self._fake = fake_outputs(weights)
         self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.size = max(self._preprocess.size)
@@ -113,7 +113,7 @@ class TransformersClassifier:
             lambda: classifier_module(weights), version=weights.version, input_size=self._preprocess.size
         )
 
-    def sees(self, face: Face, cut: Pixels) -> bool:
+    def can_judge(self, face: Face, crop: Pixels) -> bool:
         return True
 
     def prepare(self, image: Pixels) -> Array:
@@ -124,14 +124,17 @@ class TransformersClassifier:
 
 
 def load_classifier(weights: Weights, build: BuildEngine) -> Classifier:
-    """The classifier for a model of models.yaml."""
+    """Return the classifier for a model of models.yaml."""
     if weights.name == "mesonet-deepfakes":
         return MesoNet(weights)
     return TransformersClassifier(weights, build)
 
 
 def upright(image: Pixels, face: Face, size: int) -> Pixels:
-    """A face turned upright, uint8 (size, size, 3); black outside the picture. Raises InvalidInput as ``alignment``."""
+    """Return a face turned upright, uint8 (size, size, 3); black outside the image.
+
+    Raises InvalidInput when the landmarks lie on one point.
+    """
     import cv2
 
     transform = similarity_transform(face.landmarks)
@@ -141,7 +144,7 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
     whole = np.column_stack([linear, shift])
     per_pixel = 1 / scale_of(whole)
     if per_pixel > SAMPLES:
-        # As many pixels as the crop needs twice over; fewer would be sampled from far apart, and alias.
+        # Shrink to twice the resolution of the crop: sampling the full image would alias.
         factor = SAMPLES / per_pixel
         height, width = (max(1, round(side * factor)) for side in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -151,9 +154,9 @@ def upright(image: Pixels, face: Face, size: int) -> Pixels:
 
 
 def fake_outputs(weights: Weights) -> list[int]:
-    """Which outputs mean fake, by the labels in ``config.json``.
+    """Return the indices of the outputs that mean fake, by the labels in ``config.json``.
 
-    Raises ModelNotLoaded where there is a label that means neither, or none of one kind.
+    Raises ModelNotLoaded when a label means neither real nor fake, or when one of the two is missing.
     """
     config = read_json(weights, "config.json")
     labels = {int(index): str(label).lower() for index, label in config.get("id2label", {}).items()}
@@ -161,16 +164,16 @@ def fake_outputs(weights: Weights) -> list[int]:
     fake = [index for index, parts in words.items() if any(part in FAKE for part in parts)]
     real = [index for index, parts in words.items() if any(part in REAL for part in parts) and index not in fake]
     if not fake or not real or len(fake) + len(real) != len(labels):
-        told = ", ".join(labels.values()) or "nothing by name"
-        raise ModelNotLoaded(f"{weights.name} tells {told} apart, not real from fake.")
+        names = ", ".join(labels.values()) or "no names"
+        raise ModelNotLoaded(f"The labels of {weights.name} are {names}; they have to mean real and fake.")
     return fake
 
 
 def fake_log_odds(outputs: Array, fake: list[int]) -> Array:
-    """Logits, float32[n, labels] → log-odds of any of the fake ones, float32[n]."""
+    """Return the log-odds float32[n] of any of the fake labels for logits float32[n, labels]."""
     logits = outputs.astype(np.float64)
-    chances = np.exp(logits - logits.max(1, keepdims=True))
-    chances /= chances.sum(1, keepdims=True)
-    together = np.clip(chances[:, fake].sum(1), SURE, 1 - SURE)
-    odds: Array = np.log(together / (1 - together)).astype(np.float32)
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    total = np.clip(probabilities[:, fake].sum(1), SURE, 1 - SURE)
+    odds: Array = np.log(total / (1 - total)).astype(np.float32)
     return odds

@@ -1,13 +1,13 @@
-"""What JPEG compression has left in a picture, and whether it is the same everywhere.
+"""Traces of JPEG compression in an image, and whether they are the same everywhere.
 
-- Error level (Krawetz 2007, A picture's worth): how much a picture changes when it is saved once more; parts that were
+- Error level (Krawetz 2007, A picture's worth): how much an image changes when it is saved once more; parts that were
   saved less often change more.
-- JPEG ghosts (Farid 2009, https://doi.org/10.1109/TIFS.2008.2012215): saved again at each of some qualities, a part
-  that came from a picture of that quality changes least at that one, the rest of the picture at another.
+- JPEG ghosts (Farid 2009, https://doi.org/10.1109/TIFS.2008.2012215): when the image is saved at several qualities, a
+  part that came from a JPEG of one quality changes least at that quality, the rest of the image at another.
 - Double compression (Popescu and Farid 2004, Statistical tools for digital forensics; Lukas and Fridrich 2003): a
   second, finer quantisation leaves gaps at regular places in the histograms of DCT coefficients.
 
-All are taken on the luminance at the picture's own resolution.
+All are measured on the luminance at the image's own resolution.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ ERROR_QUALITY: Final = 90
 QUALITIES: Final = (40, 50, 60, 65, 70, 75, 80, 85, 90)
 LEAST_SHARE: Final = 0.02
 MOST_SHARE: Final = 0.5
-"""A ghost covers so much of a picture; a larger one is its ground."""
+"""Least and greatest share of the image that a ghost covers; a larger one is the background."""
 FLAT: Final = 4.0
-"""Mean squared change, so 2 grey levels, below which a block is too smooth for its curve to tell anything: out-of-focus
-grounds and skies made ghosts in genuine pictures. Of 1, 4, 9, 16, 25 and 50 it told splices apart best."""
+"""Mean squared change (2 grey levels) below which a block is too smooth for its curve to mean anything: out-of-focus
+backgrounds and skies made ghosts in genuine images. Of 1, 4, 9, 16, 25 and 50 this value detected splices best."""
 MODES: Final = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
-"""Of low frequency, in which most pictures have enough."""
+"""DCT modes of low frequency, in which most images have enough energy."""
 LEAST_VALUES: Final = 400
 LARGEST: Final = 30
 MOST_BLOCKS: Final = 40_000
@@ -44,10 +44,13 @@ STEPS: Final = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compression:
-    """``error_level``: mean change by saving again, grey levels; ``error_contrast``: the highest tenth of its blocks
-    over the median of those that have as much texture, as a logarithm; ``ghost``: 0-1, how far a part of the picture
-    stands apart at some quality; ``double``: 0-1, None for what is no JPEG or too plain; ``errors`` and ``ghosts``:
-    float32 (h, w), of blocks of 16 pixels."""
+    """Compression measures of an image.
+
+    ``error_level``: mean change by saving again, grey levels. ``error_contrast``: 95th percentile of the blocks' change
+    relative to their texture over its median, as a logarithm. ``ghost``: 0 to 1, how clearly a part of the image
+    separates at ``ghost_quality``. ``double``: 0 to 1, None for images that are no JPEG or too plain. ``errors`` and
+    ``ghosts``: float32 (h, w), of blocks of 16 pixels.
+    """
 
     error_level: float
     error_contrast: float
@@ -59,7 +62,8 @@ class Compression:
 
 
 def compression(luma: Luma, table: Table | None) -> Compression:
-    """Of a luminance picture, uint8 (H, W), of at least 32 pixels a side, and its quantisation table if it has one."""
+    """Measure a luminance image, uint8 (H, W), of at least 32 pixels a side; ``table``: its quantisation table, if
+    any."""
     differences = {quality: _change(luma, quality) for quality in QUALITIES}
     errors = differences[ERROR_QUALITY]
     level = np.sqrt(errors)
@@ -72,7 +76,7 @@ def compression(luma: Luma, table: Table | None) -> Compression:
 
 
 def _change(luma: Luma, quality: int) -> Map:
-    """Mean squared change of each block of 16 pixels by saving again."""
+    """Return the mean squared change of each block of 16 pixels when the image is saved again."""
     import cv2
 
     _, encoded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -85,10 +89,10 @@ def _change(luma: Luma, quality: int) -> Map:
 
 
 def _ghost(changes: NDArray[np.float32]) -> tuple[float, int, Map]:
-    """The quality at which a part of the picture stands apart most: by how much, which, and the map of it.
+    """Return strength, quality and map of the ghost at the quality where a part of the image separates most.
 
-    Each block's changes are scaled to 0-1 over the qualities, as Farid does, which takes its texture away; what sets a
-    part apart is Otsu's ratio of the variance between the two parts to all of it.
+    The changes of each block are scaled to 0 to 1 over the qualities, as Farid does, to remove its texture; separation
+    is Otsu's ratio of the variance between the two parts to the total variance.
     """
     low, high = changes.min(0), changes.max(0)
     scaled = (changes - low) / np.maximum(high - low, 1e-6)
@@ -96,15 +100,15 @@ def _ghost(changes: NDArray[np.float32]) -> tuple[float, int, Map]:
     best = (0.0, QUALITIES[0], scaled[0])
     for quality, ghost in zip(QUALITIES, scaled, strict=True):
         values = np.sort(ghost[~flat])
-        found = _apart(values) * float(np.std(values)) if len(values) >= 16 else 0.0
-        if found > best[0]:
-            best = (found, quality, ghost)
+        strength = _separability(values) * float(np.std(values)) if len(values) >= 16 else 0.0
+        if strength > best[0]:
+            best = (strength, quality, ghost)
     strength, quality, ghost = best
     return min(1.0, 2 * strength), quality, np.where(flat, 1.0, ghost).astype(np.float32)
 
 
-def _apart(values: NDArray[np.float32]) -> float:
-    """Otsu's separability, 0-1, of sorted values into a smaller low part and a larger high one."""
+def _separability(values: NDArray[np.float32]) -> float:
+    """Return Otsu's separability, 0 to 1, of sorted values into a smaller low part and a larger high one."""
     count = len(values)
     sums = np.cumsum(values, dtype=np.float64)
     places = np.arange(max(1, int(LEAST_SHARE * count)), max(2, int(MOST_SHARE * count)))
@@ -117,25 +121,25 @@ def _apart(values: NDArray[np.float32]) -> float:
 
 
 def double_compression(luma: Luma, table: Table) -> float | None:
-    """How deep the valleys in the histograms of quantised coefficients are, beyond chance: 0 none, 1 full of gaps.
+    """Return how deep the valleys in the histograms of quantised coefficients are beyond chance: 0 none, 1 all gaps.
 
-    ``table``: 64 steps of the quantisation, row by row. None where there are too few coefficients to tell.
+    ``table``: the 64 steps of the quantisation, row by row. Return None when there are too few coefficients.
     """
     blocks = _coefficients(luma)
     steps = np.asarray(table, np.float64).reshape(8, 8)
-    found = []
+    depths = []
     for mode in MODES:
         values = np.abs(np.round(blocks[:, mode[0], mode[1]] / steps[mode])).astype(int)
         counts = np.bincount(values[(values > 0) & (values <= LARGEST)], minlength=LARGEST + 1)[1:].astype(np.float64)
         if counts.sum() >= LEAST_VALUES:
-            found.append(_gaps(counts))
-    return float(np.mean(sorted(found)[-3:])) if found else None
+            depths.append(_gaps(counts))
+    return float(np.mean(sorted(depths)[-3:])) if depths else None
 
 
 def _gaps(counts: NDArray[np.float64]) -> float:
-    """How much lower than what is on both sides of them the values of a histogram are, over its sum.
+    """Return the total depth of the valleys of a histogram over its sum.
 
-    One quantisation leaves a histogram that only falls, so it has no valleys but those of chance.
+    A single quantisation leaves a histogram that only falls, whose valleys are due to chance.
     """
     before = np.maximum(counts[:-4], counts[1:-3])
     after = np.maximum(counts[3:-1], counts[4:])
@@ -145,7 +149,7 @@ def _gaps(counts: NDArray[np.float64]) -> float:
 
 
 def _coefficients(luma: Luma) -> NDArray[np.float32]:
-    """DCT of the blocks of 8 pixels: float32 (n, 8, 8)."""
+    """Return the DCT of the blocks of 8 pixels, float32 (n, 8, 8)."""
     from scipy.fft import dctn
 
     rows, columns = luma.shape[0] // 8, luma.shape[1] // 8
@@ -156,9 +160,9 @@ def _coefficients(luma: Luma) -> NDArray[np.float32]:
 
 
 def luma_table(data: bytes, max_pixels: int) -> tuple[int, ...] | None:
-    """The 64 steps, row by row, by which the luminance was quantised; None for what is no JPEG.
+    """Return the 64 steps, row by row, by which the luminance of a JPEG was quantised; no pixel is decoded.
 
-    None too for a picture that is turned when it is shown: its blocks lie elsewhere then. Raises as ``opened``.
+    Return None for other formats, and for images that EXIF rotates, whose blocks lie elsewhere. Raises as ``opened``.
     """
     with opened(data, max_pixels) as image:
         tables = getattr(image, "quantization", None)

@@ -1,10 +1,9 @@
-"""Noise of a picture, and whether it is the same everywhere.
+"""Noise of an image, and whether it is the same everywhere.
 
-The level is Immerkaer's (1996, https://doi.org/10.1006/cviu.1996.0060): the mean magnitude of a filter that an image of
-constant, linear or quadratic shades does not pass. Mahdian and Saic (2009, https://doi.org/10.1016/j.imavis.2009.02.001)
-take it block by block, by the median of the finest diagonal wavelet coefficients, since a part from another picture
-brings the noise of that one. Texture counts as noise there, which is why blocks are compared with those of like
-brightness and only the flatter half of them counts.
+The level is Immerkaer's (1996, https://doi.org/10.1006/cviu.1996.0060): the mean magnitude of a filter that suppresses
+constant, linear and quadratic shading. Mahdian and Saic (2009, https://doi.org/10.1016/j.imavis.2009.02.001) measure it
+block by block, by the median of the finest diagonal wavelet coefficients, since a part from another image brings its
+own noise. Texture counts as noise there, which is why only the flatter half of the blocks is compared.
 """
 
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ Map = NDArray[np.float32]
 
 BLOCK: Final = 32
 MAD: Final = 0.6745
-"""Median magnitude of a normal deviate of deviation 1."""
+"""Median magnitude of a standard normal deviate."""
 FLOOR: Final = 0.3
-"""Grey levels of noise that rounding to 8 bits makes."""
+"""Noise of rounding to 8 bits, in grey levels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noise:
-    """``variance``: squared grey levels of 0-255; ``inconsistency``: interquartile range of the logarithm of the local
-    levels over the flatter half of the blocks, from 0, higher is more uneven; ``level``: float32 (h, w), of blocks."""
+    """``variance``: squared grey levels of 0-255. ``inconsistency``: interquartile range of the logarithm of the local
+    levels over the flatter half of the blocks, from 0, higher is more uneven. ``level``: float32 (h, w), of blocks."""
 
     variance: float
     inconsistency: float
@@ -34,7 +33,7 @@ class Noise:
 
 
 def noise(luma: Grey) -> Noise:
-    """Of a luminance picture, float32 (H, W), 0-255, at least 3 pixels in either direction."""
+    """Measure the noise of a luminance image, float32 (H, W), 0-255, at least 3 pixels a side."""
     levels = local_levels(luma)
     flat = np.sort(levels.ravel())[: max(4, levels.size // 2)]
     low, high = np.percentile(np.log(flat + FLOOR), [25, 75])
@@ -42,7 +41,7 @@ def noise(luma: Grey) -> Noise:
 
 
 def variance(luma: Grey) -> float:
-    """Immerkaer's estimate, squared grey levels."""
+    """Return Immerkaer's estimate of the noise variance, in squared grey levels."""
     import cv2
 
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
@@ -51,7 +50,8 @@ def variance(luma: Grey) -> float:
 
 
 def local_levels(luma: Grey) -> Map:
-    """Deviation of the noise in blocks of 32 pixels, in grey levels; one block for a smaller picture."""
+    """Return the standard deviation of the noise in blocks of 32 pixels, in grey levels; one block for a smaller
+    image."""
     height, width = (length // 2 * 2 for length in luma.shape)
     cut = luma[:height, :width]
     diagonal = np.abs(cut[::2, ::2] - cut[1::2, ::2] - cut[::2, 1::2] + cut[1::2, 1::2]) / 2

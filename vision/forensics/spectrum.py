@@ -1,9 +1,9 @@
-"""How the detail of a picture is spread over spatial frequencies.
+"""Power spectrum of an image: how its detail is distributed over spatial frequencies.
 
-The power spectrum is Welch's (1967, https://doi.org/10.1109/TAU.1967.1161901): the mean over Hann-windowed squares of
-the luminance at the picture's own resolution, so that memory does not grow with the picture. It is averaged over rings
-of one frequency, the azimuthal average that Durall et al. 2019 (https://arxiv.org/abs/1911.00686) tell generated faces
-by: upsampling in a generator leaves too much or too little at the high end.
+The spectrum is Welch's (1967, https://doi.org/10.1109/TAU.1967.1161901): the mean over Hann-windowed squares of the
+luminance at the image's own resolution, so that memory does not grow with the image. It is averaged over rings of equal
+frequency, the azimuthal average by which Durall et al. 2019 (https://arxiv.org/abs/1911.00686) detect generated faces:
+upsampling in a generator leaves too much or too little at high frequencies.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ Spectrum = NDArray[np.float64]
 SQUARE: Final = 256
 MOST_SQUARES: Final = 64
 HIGH: Final = 0.5
-"""Of the Nyquist frequency: where the high frequencies begin."""
+"""Share of the Nyquist frequency from which frequencies are high."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """``high_freq_ratio``: share of the amplitude above half of the Nyquist frequency, 0-1; ``entropy``: of the
-    azimuthal average of the power, in bits, 0 to 7; a picture of one tone has 0 of both."""
+    """``high_freq_ratio``: share of the amplitude above half of the Nyquist frequency, 0 to 1; ``entropy``: of the
+    azimuthal average of the power, 0 to 7 bits; both are 0 for an image of one tone."""
 
     high_freq_ratio: float
     entropy: float
 
 
 def detail(luma: Grey) -> Detail:
-    """Of a luminance picture, float32 (H, W), 0-255."""
+    """Measure the spectrum of a luminance image, float32 (H, W), 0-255."""
     rings = azimuthal(luma)
     total = rings.sum()
     if total <= 0:
@@ -44,7 +44,7 @@ def detail(luma: Grey) -> Detail:
 
 
 def azimuthal(luma: Grey) -> Spectrum:
-    """float64[128]: mean power from the lowest frequency, above that of the mean, to the Nyquist frequency."""
+    """Return float64[128], the mean power from the lowest frequency above 0 to the Nyquist frequency."""
     side = min(SQUARE, *luma.shape)
     window = np.hanning(side + 1)[:side]
     window = np.outer(window, window)
@@ -55,7 +55,7 @@ def azimuthal(luma: Grey) -> Spectrum:
     down, across = np.fft.fftfreq(side) * 2, np.fft.rfftfreq(side) * 2
     radius = np.hypot(down[:, None], across)
     count = SQUARE // 2
-    # Frequency 0 is left out: the window spreads the mean there.
+    # Frequency 0 is left out, where the window spreads the mean.
     rings = np.floor(radius * count).astype(int)
     seen = (rings >= 1) & (rings < count)
     sums = np.bincount(rings[seen], power[seen], count)
@@ -65,7 +65,7 @@ def azimuthal(luma: Grey) -> Spectrum:
 
 
 def _corners(shape: tuple[int, ...], side: int) -> list[tuple[int, int]]:
-    """Where the squares begin: all of a grid, or as many as are allowed, evenly spread."""
+    """Return the corners of the squares: all of a grid, or MOST_SQUARES of them, evenly spread."""
     rows, columns = (max(1, length // side) for length in shape)
     all_of_them = [(row * side, column * side) for row in range(rows) for column in range(columns)]
     step = max(1.0, len(all_of_them) / MOST_SQUARES)

@@ -24,32 +24,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.faces.face import TEMPLATE, similarity_transform
-from vision.forensics.calibration import TREMBLING
+from vision.forensics.calibration import INSTABILITY
 
 Crops = NDArray[np.uint8]
 
 EYES: Final = ((38, 52), (74, 52))
-"""Middle of the person's right and left eye in a crop of 112 pixels, x and y."""
+"""Centre of the person's right and left eye in a crop of 112 pixels, x and y."""
 REACH: Final = (12, 8)
-"""Half of the width and height of an eye's patch, in pixels."""
+"""Half of the width and height of the patch of an eye, in pixels."""
 CLOSED: Final = 0.55
-"""Correlation below which an eye is not open: between those of Grauman's open and closed eyes."""
+"""Correlation below which an eye is closed: between those of Grauman's open and closed eyes."""
 LONGEST_S: Final = 0.5
 FEWEST: Final = 8
-"""Looks below which nothing is said."""
+"""Least number of samples of a face that is judged."""
 GAP: Final = 2.5
-"""Times the usual distance from which two looks are no neighbours."""
+"""Multiple of the median interval above which two samples do not count as consecutive."""
 EYES_APART: Final = float(np.hypot(*np.subtract(TEMPLATE[1], TEMPLATE[0])))
 TINY: Final = 1e-4
 LEAST_EYES: Final = 24.0
-"""Pixels of the picture between the eyes below which a lid is too small to be seen."""
+"""Pixels of the frame between the eyes below which lids are too small to be seen."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceTrack:
-    """Looks at one face, in order. ``times``: float64[n], seconds; ``landmarks``: float64 (n, 5, 2), pixels;
-    ``vectors``: float32 (n, 128); ``crops``: uint8 (n, 112, 112), grey, upright; ``scene``: float64[n], mean brightness
-    of the whole pictures, 0-255."""
+    """Samples of one face, in order.
+
+    ``times``: float64[n], seconds. ``landmarks``: float64 (n, 5, 2), pixels. ``vectors``: float32 (n, 128). ``crops``:
+    uint8 (n, 112, 112), grey, aligned. ``scene``: float64[n], mean brightness of the whole frames, 0-255.
+    """
 
     times: NDArray[np.float64]
     landmarks: NDArray[np.float64]
@@ -60,8 +62,8 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True)
 class Temporal:
-    """``probability``: 0-1, higher is more likely made frame by frame; ``blink_rate``: a minute, over ``seconds`` in
-    which the face was seen, None for a face too small to see its lids."""
+    """``probability``: 0 to 1, higher is more likely generated frame by frame. ``blink_rate``: blinks a minute over the
+    ``seconds`` in which the face was seen, None for a face too small to see its lids. ``looks``: number of samples."""
 
     probability: float
     embedding_jitter: float
@@ -73,7 +75,7 @@ class Temporal:
 
 
 def consistency(track: FaceTrack) -> Temporal:
-    """The measures of a track of at least 8 looks."""
+    """Measure a track of at least 8 samples."""
     steps = np.diff(track.times)
     near = steps <= GAP * np.median(steps)
     pairs = near[:-1] & near[1:]
@@ -86,7 +88,7 @@ def consistency(track: FaceTrack) -> Temporal:
     eyes = float(np.median(np.hypot(*(track.landmarks[:, 0] - track.landmarks[:, 1]).T)))
     rate = None if eyes < LEAST_EYES else 60 * blinks(track.crops, track.times) / max(seconds, TINY)
     return Temporal(
-        probability=TREMBLING.probability(trembling(jitter, motion, flicker)),
+        probability=INSTABILITY.probability(instability(jitter, motion, flicker)),
         embedding_jitter=jitter,
         landmark_motion=motion,
         flicker=flicker,
@@ -96,13 +98,13 @@ def consistency(track: FaceTrack) -> Temporal:
     )
 
 
-def trembling(jitter: float, motion: float, flicker: float) -> float:
-    """One number of the three: the mean of their logarithms, so that none of them counts more by its unit."""
+def instability(jitter: float, motion: float, flicker: float) -> float:
+    """Return the mean of the logarithms of the three measures, so that their units do not matter."""
     return float(np.mean(np.log(np.array([jitter, motion, flicker]) + TINY)))
 
 
 def _upright(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 5, 2) in pixels of the picture to pixels of the upright crop of 112."""
+    """Return landmarks (n, 5, 2) in pixels of the aligned crop of 112, given those in pixels of the frame."""
     moved = np.empty_like(landmarks)
     for place, points in enumerate(landmarks):
         transform = similarity_transform([(float(x), float(y)) for x, y in points])
@@ -115,17 +117,17 @@ def _rms(values: NDArray[np.float64]) -> float:
 
 
 def blinks(crops: Crops, times: NDArray[np.float64]) -> int:
-    """How many there are; ``crops``: uint8 (n, 112, 112) of one face, grey; ``times``: seconds of each."""
+    """Count the blinks; ``crops``: uint8 (n, 112, 112) of one face, grey; ``times``: seconds of each."""
     openness = np.minimum(*(_correlations(_patches(crops, eye)) for eye in EYES))
     best = np.maximum(*(_correlations(_patches(crops, eye)) for eye in EYES))
-    # Both are down; a head that turns hides one of them only.
+    # Both eyes are closed; a head that turns hides only one of them.
     closed = (openness < CLOSED) & (best < (1 + CLOSED) / 2)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
-    found = 0
+    count = 0
     for first, behind in zip(edges[::2], edges[1::2], strict=True):
         inside = first > 0 and behind < len(times)
-        found += bool(inside and times[behind] - times[first - 1] <= LONGEST_S + (times[1] - times[0]))
-    return found
+        count += bool(inside and times[behind] - times[first - 1] <= LONGEST_S + (times[1] - times[0]))
+    return count
 
 
 def _patches(crops: Crops, eye: tuple[int, int]) -> NDArray[np.float64]:
@@ -134,7 +136,7 @@ def _patches(crops: Crops, eye: tuple[int, int]) -> NDArray[np.float64]:
 
 
 def _correlations(patches: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each patch with the median of all, -1 to 1; 1 for patches without any contrast."""
+    """Return the correlation of each patch with the median of all, -1 to 1; 1 for patches without contrast."""
     template = np.median(patches, axis=0)
     template = template - template.mean()
     centred = patches - patches.mean(1, keepdims=True)

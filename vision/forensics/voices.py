@@ -1,6 +1,6 @@
-"""The networks that forensics/voice can serve: how each is fed and read.
+"""The audio classifiers of forensics/voice: what each takes and what its outputs mean.
 
-A network gets windows of ``SAMPLES`` samples at ``RATE`` hertz; a shorter sound is repeated until it is so long.
+A classifier gets windows of ``SAMPLES`` samples at ``RATE`` hertz; a shorter sound is repeated to that length.
 """
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -22,10 +22,10 @@ Array = NDArray[np.float32]
 
 RATE: Final = 16_000
 SAMPLES: Final = 64_600
-"""Of one window, 4.04 seconds, as AASIST was trained."""
+"""Samples of a window, 4.04 seconds, as in the training of AASIST."""
 EXTRACTOR: Final = "Wav2Vec2FeatureExtractor"
 EPSILON: Final = 1e-7
-"""What transformers adds to the variance of a sound before it divides by its root."""
+"""What transformers adds to the variance of a sound when it normalises it."""
 
 
 class VoiceNetwork(Protocol):
@@ -34,31 +34,31 @@ class VoiceNetwork(Protocol):
     engine: Engine
     method: str
     calibration: Calibration | None
-    """None where the network's own probability is used."""
+    """None when the network's own probability is used."""
     worth: str
-    """How far it can be believed."""
+    """How reliable it is, for model-info."""
 
     def prepare(self, window: Array) -> Array:
-        """A whole window, -1 to 1, as the network takes it: float32[SAMPLES]."""
+        """Return the input float32[SAMPLES] for a whole window, -1 to 1."""
         ...
 
     def __call__(self, inputs: Array) -> Array:
-        """float32[n, SAMPLES] → float32[n]: ``score`` of Voice, higher is more likely recorded."""
+        """Return scores float32[n] for inputs float32[n, SAMPLES]; higher is more likely recorded."""
         ...
 
 
 class Aasist:
-    """AASIST: its score is its second output, as its authors publish it."""
+    """AASIST; its score is its second output, as in the published scores."""
 
     method = "AASIST on windows of 4.04 s"
     calibration: Calibration | None = AASIST
     worth = (
-        "EER 0.83 % on ASVspoof 2019 LA by its paper; AUC 0.95 on 20 clips like those; of LJSpeech it "
-        "takes all 4 recordings for made ones, and of 15 commercial synthetic voices of 2023 it misses up to 6"
+        "EER 0.83 % on ASVspoof 2019 LA by its paper; AUC 0.95 on 20 clips like those; it takes all 4 "
+        "recordings of LJSpeech for synthetic, and misses up to 6 of 15 commercial synthetic voices of 2023"
     )
 
     def __init__(self, weights: Weights, build: BuildEngine) -> None:
-        """Raises ModelNotLoaded when the engine's numbers differ from those of torch."""
+        """Raises ModelNotLoaded when the engine's outputs differ from torch."""
         from vision.networks.aasist import WEIGHT_FILE, load
 
         path = weights.files[WEIGHT_FILE]
@@ -73,19 +73,20 @@ class Aasist:
 
 
 class TransformersVoice:
-    """An audio classifier of transformers on the wave itself (wav2vec 2.0, HuBERT, WavLM …), real from fake.
+    """An audio classifier of transformers on the waveform (wav2vec 2.0, HuBERT, WavLM …) whose labels mean real and
+    fake.
 
-    Its score is the log-odds of a recording, by its own softmax. It gets no attention mask: a window is whole, and with
-    a mask of ones these networks give the same.
+    Its score is the log-odds of a recording, by its own softmax. It gets no attention mask: windows are whole, and a
+    mask of ones would not change its outputs.
     """
 
     method = "an audio classifier of transformers on windows of 4.04 s"
     calibration: Calibration | None = None
-    worth = "as its model card says; its own probability is used, which nothing here was fitted to"
+    worth = "as its model card says; its own probability is used, without calibration"
 
     def __init__(self, weights: Weights, build: BuildEngine) -> None:
-        """Raises ModelNotLoaded when the labels do not tell real from fake, when it takes anything but sound at
-        ``RATE``, or when the engine's numbers differ."""
+        """Raises ModelNotLoaded when the labels are not real and fake, when its input is not sound at ``RATE``, or when
+        the engine's outputs differ from torch."""
         self._fake = fake_outputs(weights)
         self._normalize = _normalized(weights.name, read_json(weights, "preprocessor_config.json"))
         self.engine: Engine = build(lambda: _logits(weights), version=weights.version, input_size=(SAMPLES,))
@@ -101,25 +102,25 @@ class TransformersVoice:
 
 
 def load_network(weights: Weights, build: BuildEngine) -> VoiceNetwork:
-    """The network for a model of models.yaml."""
+    """Return the network for a model of models.yaml."""
     if weights.name == "aasist":
         return Aasist(weights, build)
     return TransformersVoice(weights, build)
 
 
 def _normalized(name: str, config: dict[str, Any]) -> bool:
-    """Whether a sound is brought to a mean of 0 and a variance of 1; what a config leaves out is transformers' default.
+    """Return whether a sound is normalised to mean 0 and variance 1; missing settings have transformers' defaults.
 
-    Raises ModelNotLoaded for another kind of input, or another rate.
+    Raises ModelNotLoaded for another feature extractor or sampling rate, or for more than one channel.
     """
     kind = config.get("feature_extractor_type")
     if kind != EXTRACTOR:
-        raise ModelNotLoaded(f"{name} takes what {kind} makes of a sound; forensics/voice has {EXTRACTOR} only.")
+        raise ModelNotLoaded(f"{name} needs the feature extractor {kind}; forensics/voice has {EXTRACTOR} only.")
     rate, channels = config.get("sampling_rate", RATE), config.get("feature_size", 1)
     if rate != RATE:
         raise ModelNotLoaded(f"{name} takes sound at {rate} Hz; forensics/voice gives {RATE} Hz.")
     if channels != 1:
-        raise ModelNotLoaded(f"{name} takes {channels} values a sample; forensics/voice gives one, mono.")
+        raise ModelNotLoaded(f"{name} takes {channels} values per sample; forensics/voice gives one, mono.")
     return bool(config.get("do_normalize", True))
 
 
@@ -127,6 +128,6 @@ def _logits(weights: Weights) -> "torch.nn.Module":
     """Return a new torch module, float32[n, SAMPLES] → logits in the order of the checkpoint."""
     from transformers import MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
 
-    # Old checkpoints lack what training puts in the place of masked sound; nothing else uses it.
+    # Old checkpoints lack the embedding of masked sound, which only training uses.
     model = load_checkpoint(MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, weights, optional=("masked_spec_embed",))
     return output_module(model, lambda output: output.logits)

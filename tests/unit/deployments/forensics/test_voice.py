@@ -192,7 +192,7 @@ def test_a_result_does_not_depend_on_its_batch(stage: VoiceDetector, weights: We
     ("settings", "words"),
     [
         ({"sampling_rate": 8000}, "8000 Hz; forensics/voice gives 16000 Hz"),
-        ({"feature_size": 80}, "80 values a sample"),
+        ({"feature_size": 80}, "80 values per sample"),
         ({"feature_extractor_type": "ASTFeatureExtractor"}, "ASTFeatureExtractor .* has Wav2Vec2FeatureExtractor only"),
     ],
 )

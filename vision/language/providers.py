@@ -1,7 +1,7 @@
-"""One call of a provider's model through LiteLLM, and what its failures are for the person who asked.
+"""Calls of providers' language models through LiteLLM, and their failures as errors for the client.
 
-Keys come from the environment alone and appear in no message and no log line. LiteLLM itself is kept quiet: no file
-but its own is read, nothing is fetched at import, and its loggers are off.
+Keys come only from the environment and appear in no message or log line. LiteLLM is kept quiet: it reads no files but
+its own, fetches nothing at import, and its loggers are off.
 """
 
 import logging
@@ -21,18 +21,18 @@ _MOST_CHARACTERS: Final = 300
 
 
 class ProviderKeyMissing(ModelNotLoaded):
-    """The provider of the model has no key here."""
+    """The provider of the model has no key."""
 
 
 class ProviderRejected(StageError):
-    """The provider refused: the key, its rights or its credit, or the content of the picture."""
+    """The provider refused the key, its permissions or credit, or the content of the image."""
 
     code = "PROVIDER_REJECTED"
     status = 502
 
 
 class ProviderUnavailable(StageError):
-    """The provider is overloaded, out of order, too slow or cannot be reached."""
+    """The provider is overloaded, failing, too slow or unreachable."""
 
     code = "PROVIDER_UNAVAILABLE"
     status = 503
@@ -40,7 +40,7 @@ class ProviderUnavailable(StageError):
 
 
 class AnswerUnusable(StageError):
-    """The model's answer was no review, and neither was its correction."""
+    """Neither the model's answer nor its correction was a valid review."""
 
     code = "PROVIDER_ANSWER_UNUSABLE"
     status = 502
@@ -48,7 +48,8 @@ class AnswerUnusable(StageError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """``text``: empty when the model said nothing; ``tokens``: in and out; ``cut_off``: it ran into max_tokens."""
+    """A model's answer: ``text``, empty without one; ``tokens``: input and output; ``cut_off``: it reached
+    max_tokens."""
 
     text: str
     model: str
@@ -58,20 +59,20 @@ class Reply:
 
 @dataclass(frozen=True)
 class Providers:
-    """``variables``: by provider, as LiteLLM names it, the environment variable of its key."""
+    """The configured providers; ``variables``: environment variable of the key, by LiteLLM's name of the provider."""
 
     variables: Mapping[str, str]
 
     def key_of(self, provider: str) -> str:
-        """The provider's key; empty when it has none."""
+        """Return the key of a provider; empty when it has none."""
         return os.environ.get(self.variables[provider], "").strip()
 
     def split(self, model: str) -> tuple[str, str]:
-        """(provider, name) of ``provider/name``. Raises InvalidInput, and ProviderKeyMissing when it has no key."""
+        """Split ``provider/name``. Raises InvalidInput for another form, and ProviderKeyMissing without a key."""
         provider, _, name = model.partition("/")
         if provider not in self.variables or not _MODEL_NAME.fullmatch(name):
             raise InvalidInput(
-                f"{model[:100]!r} is no model here; write it as provider/name, the provider one of "
+                f"{model[:100]!r} is not a known model; write it as provider/name with one of the providers "
                 f"{', '.join(sorted(self.variables))}."
             )
         if not self.key_of(provider):
@@ -79,10 +80,10 @@ class Providers:
         return provider, name
 
     def load(self) -> None:
-        """Import LiteLLM (2 s, 150 MB). Raises ModelNotLoaded without any key, or for a provider it does not know."""
+        """Import LiteLLM (2 s, 150 MB). Raises ModelNotLoaded without any key, or for a provider unknown to it."""
         if not any(self.key_of(provider) for provider in self.variables):
             raise ModelNotLoaded(f"No provider has a key; set one of {', '.join(sorted(self.variables.values()))}.")
-        # Or it reads .env files, and fetches price lists and headers from its repository.
+        # Without these it reads .env files, and fetches price lists and headers from its repository.
         os.environ["LITELLM_MODE"] = "PRODUCTION"
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
         os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
@@ -91,16 +92,16 @@ class Providers:
 
         litellm.suppress_debug_info = True
         litellm.turn_off_message_logging = True
-        # Where a provider takes no addresses LiteLLM fetches the picture itself: never from a private network.
+        # For providers that take no URLs LiteLLM fetches the image itself: never from a private network.
         litellm.user_url_validation = True
         for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         unknown = sorted(set(self.variables) - {provider.value for provider in LlmProviders})
         if unknown:
-            raise ModelNotLoaded(f"LiteLLM knows no provider {', '.join(unknown)}; take it out of user_config.")
+            raise ModelNotLoaded(f"LiteLLM knows no provider {', '.join(unknown)}; remove it from user_config.")
 
     def takes_schema(self, provider: str, name: str) -> bool:
-        """Whether the model answers in a given JSON schema."""
+        """Return whether the model can answer in a given JSON schema."""
         import litellm
 
         return bool(litellm.supports_response_schema(name, provider))
@@ -108,8 +109,9 @@ class Providers:
     def complete(
         self, provider: str, name: str, messages: list[dict[str, Any]], *, max_tokens: int, timeout_s: float
     ) -> Reply:
-        """One try, without repeats. Raises ProviderRejected, ProviderUnavailable, or InvalidInput where the provider
-        finds fault with the request.
+        """Call the model once, without retries.
+
+        Raises ProviderRejected, ProviderUnavailable, or InvalidInput when the provider does not accept the request.
         """
         import litellm
 
@@ -159,7 +161,7 @@ def _failure(error: Exception, provider: str, name: str, key: str) -> StageError
     if isinstance(error, exceptions.ContentPolicyViolationError):
         return _declined(provider)
     if isinstance(error, exceptions.ImageFetchError):
-        return InvalidInput("There is no picture at image_url that may be fetched from here.")
+        return InvalidInput("There is no picture at image_url that this service may fetch.")
     match status:
         case 401 | 403:
             return ProviderRejected(f"{provider} did not accept the key of this service, or it may not use {name}.")
@@ -168,15 +170,15 @@ def _failure(error: Exception, provider: str, name: str, key: str) -> StageError
         case 404:
             return InvalidInput(f"{provider} knows no model {name}.")
         case 429:
-            return ProviderUnavailable(f"{provider} lets this service ask no more for now; try again later.")
+            return ProviderUnavailable(f"{provider} has limited the rate of this service; try again later.")
         case _ if 400 <= status < 500:
             return InvalidInput(f"{provider} cannot work with this request: {_reason(error, key)}")
         case _:
-            return ProviderUnavailable(f"{provider} cannot be reached or is out of order ({status}); try again.")
+            return ProviderUnavailable(f"{provider} is unreachable or failing ({status}); try again.")
 
 
 def _reason(error: Exception, key: str) -> str:
-    """The provider's own sentence, without the key."""
+    """Return the provider's own explanation, without the key."""
     text = str(getattr(error, "message", error)).partition(" - ")[2]
     sentence = re.search(r'"message":\s*"((?:[^"\\]|\\.)+)"', text)
-    return (sentence[1] if sentence else text).replace(key, "…").strip()[:_MOST_CHARACTERS] or "it did not say why."
+    return (sentence[1] if sentence else text).replace(key, "…").strip()[:_MOST_CHARACTERS] or "it gave no reason."

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 _MOST_FAULTS: Final = 5
-# Beyond what every provider's structured output understands; Review checks these itself.
+# Not supported by every provider's structured output; Review validates these itself.
 _UNSHARED_KEYWORDS: Final = {"title", "default", "minimum", "maximum", "minLength"}
 RUBRIC: Final = """\
 You are an experienced photo editor. You judge one picture the way you would on the light table, out of a whole shoot.
@@ -37,7 +37,7 @@ FORM: Final = "Answer with one JSON object and nothing else: no code fence, no w
 
 
 class Review(BaseModel):
-    """A photo editor's opinion of one picture."""
+    """A photo editor's review of one image."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,9 +64,10 @@ class Review(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``image_url``: https://… or data:image/…;base64,…; ``model``: provider/name; ``prompt``: wishes of the client.
+    """A request for a review.
 
-    ``timeout_s`` holds for the whole answer, a second try included; ``max_tokens`` for each try.
+    ``image_url``: https://… or data:image/…;base64,…; ``model``: provider/name; ``prompt``: wishes of the client.
+    ``timeout_s`` covers the whole answer including the second try; ``max_tokens`` applies to each try.
     """
 
     image_url: str
@@ -78,7 +79,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``model``: as the provider names it; ``tokens``: in and out, of all tries."""
+    """A review; ``model``: as the provider names it; ``tokens``: input and output of all tries."""
 
     review: Review
     model: str
@@ -86,7 +87,10 @@ class Answer:
 
 
 def review_schema() -> dict[str, Any]:
-    """JSON schema of a Review that the structured outputs of all providers take: every field required, no others."""
+    """Return the JSON schema of a Review that all providers accept for structured output.
+
+    Every field is required, and no others are allowed.
+    """
 
     def shared(node: Any) -> Any:
         if isinstance(node, list):
@@ -100,8 +104,9 @@ def review_schema() -> dict[str, Any]:
 
 
 def read_review(text: str) -> Review:
-    """The Review in a model's answer, whatever stands around its braces. ValueError with what is wrong, for the model
-    to correct.
+    """Return the Review in a model's answer, ignoring text around its braces.
+
+    Raises ValueError with the faults, for the model to correct.
     """
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
@@ -114,13 +119,13 @@ def read_review(text: str) -> Review:
 
 
 def opening(question: Question, *, with_schema: bool) -> list[dict[str, Any]]:
-    """The messages of the first try; ``with_schema`` where the provider takes no schema of its own."""
+    """Return the messages of the first try; ``with_schema``: for a provider without structured output."""
     system = f"{RUBRIC}\n\n{FORM}"
     if with_schema:
         system += f" It must fit this JSON schema:\n{json.dumps(review_schema())}"
     text = "Review this picture."
     if question.prompt and question.prompt.strip():
-        # As a JSON string, so that nothing in it can look like the end of it.
+        # As a JSON string, so that nothing in it can look like its end.
         text += f"\nThe client's wishes, quoted: {json.dumps(question.prompt.strip(), ensure_ascii=False)}"
     picture = {"type": "image_url", "image_url": {"url": question.image_url}}
     return [
@@ -130,7 +135,7 @@ def opening(question: Question, *, with_schema: bool) -> list[dict[str, Any]]:
 
 
 def repair(answer: str, fault: str) -> list[dict[str, Any]]:
-    """The messages that follow an answer that cannot be used."""
+    """Return the messages that follow an unusable answer."""
     again = f"That cannot be used: {fault}. Send the whole JSON object again, corrected. {FORM}"
-    said = [{"role": "assistant", "content": answer}] if answer.strip() else []
-    return [*said, {"role": "user", "content": again}]
+    previous = [{"role": "assistant", "content": answer}] if answer.strip() else []
+    return [*previous, {"role": "user", "content": again}]

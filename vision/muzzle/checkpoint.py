@@ -1,7 +1,7 @@
-"""A trained member on disk: ``model.safetensors`` and ``model.json`` beside it, both named in models.yaml.
+"""Checkpoints of trained members: ``model.safetensors`` and ``model.json``, both listed in models.yaml.
 
 The tensors are ``weight`` float32[d, 128], ``bias`` float32[128], and ``centre``, ``scale``, ``mean`` float32[d] of the
-muzzles it was trained on. The JSON says what they belong to; nothing of it is ever executed.
+muzzles of training. The JSON describes them; nothing in it is executed.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CARD: Final = "model.json"
 
 
 class CalibratedThresholds(BaseModel):
-    """Where the two kinds of error are equal on animals that training did not see."""
+    """Thresholds of equal error rate on animals held out of training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class CalibratedThresholds(BaseModel):
 
 
 class Card(BaseModel):
-    """``model.json``. ``backbone`` is a name of models.yaml, ``features`` its version as the trainer had it."""
+    """``model.json``; ``backbone``: a name of models.yaml, ``features``: its version in training."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,7 +47,7 @@ class Card(BaseModel):
 
 
 def save_member(folder: Path, card: Card, member: Member, domain: Domain) -> None:
-    """Write both files; the JSON last, so that it exists only beside whole tensors."""
+    """Write both files; the JSON last, so that it exists only beside complete tensors."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def save_member(folder: Path, card: Card, member: Member, domain: Domain) -> Non
 
 
 def read_member(weights: Weights) -> tuple[Card, Member, Domain]:
-    """Both files of a registered checkpoint. Raises ModelNotLoaded with what does not fit."""
+    """Read a registered checkpoint. Raises ModelNotLoaded with what does not fit."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -82,11 +82,12 @@ def read_member(weights: Weights) -> tuple[Card, Member, Domain]:
 
 
 def trained_ensemble(names: Sequence[str]) -> tuple[Ensemble, str, str]:
-    """(ensemble, backbone, its version) of the checkpoints that can be had; ``missing`` has why others cannot.
+    """Return the ensemble of the available checkpoints, its backbone and the version of that.
 
-    All members share one backbone: one pass serves them. Raises ModelNotLoaded when none can be had.
+    All members share one backbone. ``missing`` of the ensemble has the reasons why others are not loaded. Raises
+    ModelNotLoaded when none can be loaded.
     """
-    found: dict[int, tuple[Card, Member, Domain, Weights]] = {}
+    loaded: dict[int, tuple[Card, Member, Domain, Weights]] = {}
     missing: list[str] = []
     for name in names:
         try:
@@ -97,16 +98,16 @@ def trained_ensemble(names: Sequence[str]) -> tuple[Ensemble, str, str]:
         except ModelNotLoaded as error:
             missing.append(error.message)
         else:
-            first = next(iter(found.values()), None)
-            if card.member_id in found:
-                missing.append(f"{name}: model {card.member_id} is here already")
+            first = next(iter(loaded.values()), None)
+            if card.member_id in loaded:
+                missing.append(f"{name}: model {card.member_id} is already loaded")
             elif first is not None and first[0].features != card.features:
                 missing.append(f"{name}: made for {card.features}, the others for {first[0].features}")
             else:
-                found[card.member_id] = card, member, domain, weights
-    if not found:
+                loaded[card.member_id] = card, member, domain, weights
+    if not loaded:
         raise ModelNotLoaded("\n- ".join(["no muzzle checkpoint could be loaded", *missing]))
-    parts = [found[number] for number in MEMBER_IDS if number in found]
+    parts = [loaded[number] for number in MEMBER_IDS if number in loaded]
     leading, _, domain, _ = parts[0]
     ensemble = Ensemble(
         members=tuple(member for _, member, _, _ in parts),

@@ -25,7 +25,7 @@ SEED: Final = 60_62_64
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Least cosine and greatest distance of a probe and its template, least mean cosine among references."""
+    """Least cosine and greatest distance of a probe and its template; least mean cosine among references."""
 
     cosine: float
     distance: float
@@ -36,10 +36,10 @@ class Thresholds:
 class MuzzleEncoding:
     """Codes of one photo.
 
-    ``codes``: float32[n, 128], one row of length 1 for each of ``model_ids``, which are all of 60, 62 and 64 or those
-    that could be loaded. ``domain_distance``: 1 − cosine to the statistics of muzzles, 0 (alike) to 2; above
-    ``domain_limit`` the photo shows none. ``thresholds``: what the models were calibrated to, None without training.
-    Codes of different ``model_version`` are never compared.
+    ``codes``: float32[n, 128], one row of length 1 for each of ``model_ids``: 60, 62 and 64, or those of them that are
+    loaded. ``domain_distance``: 1 − cosine to the statistics of muzzles, 0 (similar) to 2; above ``domain_limit`` the
+    photo shows no muzzle. ``thresholds``: of the calibration of trained models, None without training. Codes of
+    different ``model_version`` are not comparable.
     """
 
     model_ids: tuple[int, ...]
@@ -52,7 +52,7 @@ class MuzzleEncoding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """``code = features @ weight + bias``, divided by its length; float32[d, 128] and float32[128]."""
+    """A model of the ensemble: ``features @ weight + bias``, normalised; float32[d, 128] and float32[128]."""
 
     member_id: int
     weight: Array
@@ -61,9 +61,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Domain:
-    """What muzzles look like: ``mean`` of muzzles after ``(x − centre) / scale``; float32[d] each.
+    """Statistics of muzzles: ``mean`` of muzzles after ``(x − centre) / scale``; float32[d] each.
 
-    ``distance`` above ``limit`` says that a photo shows none.
+    A photo whose distance is above ``limit`` shows no muzzle.
     """
 
     centre: Array
@@ -72,12 +72,12 @@ class Domain:
     limit: float
 
     def standard(self, features: Array) -> Array:
-        """float32[N, d] features → in units of their deviation over general pictures."""
+        """Return features float32[N, d] in units of their standard deviation over general images."""
         standard: Array = (features - self.centre) / self.scale
         return standard
 
     def distances(self, features: Array) -> Array:
-        """float32[N, d] → float32[N], 1 − cosine to the mean muzzle: 0 (alike) to 2."""
+        """Return float32[N], 1 − cosine of features float32[N, d] to the mean muzzle, 0 (similar) to 2."""
         standard = self.standard(features)
         lengths = np.linalg.norm(standard, axis=1) * np.linalg.norm(self.mean)
         cosines: Array = standard @ self.mean / np.maximum(lengths, 1e-12)
@@ -86,7 +86,7 @@ class Domain:
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Members over features of one backbone; ``missing`` tells why the others are not here."""
+    """Members over features of one backbone; ``missing`` has the reasons why the others are not loaded."""
 
     members: tuple[Member, ...]
     domain: Domain
@@ -97,11 +97,11 @@ class Ensemble:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Of 60, 62 and 64 those that are loaded, in this order."""
+        """Return those of 60, 62 and 64 that are loaded, in this order."""
         return tuple(member.member_id for member in self.members)
 
     def encode(self, features: Array) -> Array:
-        """float32[N, d] → float32[N, n, 128], every row of length 1: one product for all members."""
+        """Return codes float32[N, n, 128] of length 1 for features float32[N, d]."""
         weight = np.concatenate([member.weight for member in self.members], axis=1)
         bias = np.concatenate([member.bias for member in self.members])
         codes = (features @ weight + bias).reshape(len(features), len(self.members), CODE_LENGTH)
@@ -109,7 +109,7 @@ class Ensemble:
         return unit
 
     def version(self, backbone: str) -> str:
-        """Names everything that a code depends on: method, members and backbone."""
+        """Return a name of everything that codes depend on: method, members and backbone."""
         digest = hashlib.sha256(backbone.encode())
         for member in self.members:
             digest.update(member.weight.tobytes() + member.bias.tobytes())
@@ -117,10 +117,10 @@ class Ensemble:
 
 
 def projections(dimensions: int) -> list[Array]:
-    """Three fixed matrices float32[d, 128] of orthonormal columns, those of one orthogonal to those of another.
+    """Return three fixed matrices float32[d, 128] of orthonormal columns, which are orthogonal across matrices too.
 
-    From one QR decomposition in float64, the sign of each column fixed; the same everywhere. Distances are kept to
-    about 1/sqrt(384) together (exactly when d is 384), to 1/sqrt(128) each.
+    They come from one QR decomposition in float64 with the sign of each column fixed, and are the same on every
+    machine. Distances are preserved to about 1/sqrt(384) together (exactly when d is 384), to 1/sqrt(128) each.
     """
     gaussian = np.random.Generator(np.random.PCG64(SEED)).standard_normal((dimensions, len(MEMBER_IDS) * CODE_LENGTH))
     q, r = np.linalg.qr(gaussian)
@@ -128,26 +128,26 @@ def projections(dimensions: int) -> list[Array]:
 
 
 def affine(domain: Domain, weight: Array, offset: Array) -> tuple[Array, Array]:
-    """``((x − centre) / scale − offset) @ weight`` as one matrix and one bias of the raw features."""
+    """Return ``((x − centre) / scale − offset) @ weight`` as one matrix and one bias of the raw features."""
     folded = weight / domain.scale[:, None]
     bias = -(domain.centre @ folded) - offset @ weight
     return folded.astype(np.float32), bias.astype(np.float32)
 
 
 def projected(domain: Domain, share: float) -> Ensemble:
-    """The untrained ensemble: ``share`` of the mean muzzle is subtracted, 0 (none of it) to 1 (all)."""
+    """Return the untrained ensemble that subtracts a ``share`` of the mean muzzle, 0 (none of it) to 1 (all)."""
     maps = [affine(domain, weight, share * domain.mean) for weight in projections(len(domain.mean))]
     members = tuple(Member(number, *parts) for number, parts in zip(MEMBER_IDS, maps, strict=True))
     return Ensemble(members, domain, "projection")
 
 
 def default_ensemble(backbone: str, dimensions: int) -> Ensemble:
-    """The untrained ensemble over a backbone of models.yaml. Raises ModelNotLoaded where it has no calibration."""
+    """Return the untrained ensemble over a backbone of models.yaml. Raises ModelNotLoaded without calibration."""
     return projected(*calibration(backbone, dimensions))
 
 
 def calibration(backbone: str, dimensions: int) -> tuple[Domain, float]:
-    """(domain, share of its mean that is subtracted) of a backbone. Raises ModelNotLoaded where there is none."""
+    """Return the domain of a backbone and the share of its mean to subtract. Raises ModelNotLoaded without one."""
     with np.load(CALIBRATION, allow_pickle=False) as stored:
         if f"{backbone}/centre" not in stored:
             raise ModelNotLoaded(
@@ -162,7 +162,7 @@ def calibration(backbone: str, dimensions: int) -> tuple[Domain, float]:
 
 
 def save_calibration(backbone: str, domain: Domain, share: float, path: Path = CALIBRATION) -> None:
-    """Store what ``default_ensemble`` reads, beside what is there of other backbones."""
+    """Write the calibration that ``default_ensemble`` reads; those of other backbones stay."""
     stored: dict[str, Any] = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
     parts: Sequence[tuple[str, Any]] = (
         ("centre", domain.centre),

@@ -1,4 +1,4 @@
-"""A muzzle photo → what a backbone sees of it: one square, its light evened out."""
+"""Preprocessing of muzzle photos: a square crop with equalised lightness, normalised for the backbone."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,16 +10,16 @@ from vision.errors import InvalidInput
 from vision.images import Pixels
 
 SIDE: Final = 224
-"""Pixels of the square; a multiple of the patches of the backbones."""
+"""Side of the square in pixels; a multiple of the patch sizes of the backbones."""
 CLIP_LIMIT: Final = 2.0
 TILES: Final = 8
 MIN_SIDE: Final = 32
-"""Pixels of a photo; in fewer there is no ridge of a muzzle to be seen."""
+"""Least side of a photo in pixels; with fewer the ridges of a muzzle cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A part of a photo in shares of its height and width, 0-1."""
+    """A part of a photo, as shares of its height and width, 0 to 1."""
 
     top: float = 0.0
     bottom: float = 1.0
@@ -27,7 +27,7 @@ class Crop:
     right: float = 1.0
 
     def of(self, image: Pixels) -> Pixels:
-        """The part itself, no pixel copied."""
+        """Return this part of an image, without a copy."""
         height, width = image.shape[:2]
         return image[
             round(self.top * height) : max(round(self.bottom * height), round(self.top * height) + 1),
@@ -39,10 +39,11 @@ WHOLE: Final = Crop()
 
 
 def muzzle_pixels(image: Pixels, crop: Crop = WHOLE, clip_limit: float = CLIP_LIMIT) -> Pixels:
-    """uint8 (H, W, 3) RGB → uint8 (224, 224, 3): the crop as a square, its lightness equalised by CLAHE.
+    """Return the crop of a photo, uint8 (H, W, 3) RGB, as a square uint8 (224, 224, 3), its lightness equalised by
+    CLAHE.
 
-    CLAHE (Zuiderveld 1994, contrast limited adaptive histogram equalisation) works on L of CIELAB in 8 x 8 tiles:
-    the ridges stand out alike in the sun and in the shade, and the colours stay. The aspect ratio is given up, as the
+    CLAHE (Zuiderveld 1994, contrast limited adaptive histogram equalisation) works on L of CIELAB in 8 x 8 tiles, so
+    that ridges stand out equally in the sun and in the shade, and colours stay. The aspect ratio is not kept, as the
     muzzle fills its photo. Raises InvalidInput for a photo of less than 32 pixels a side.
     """
     import cv2
@@ -61,12 +62,12 @@ def muzzle_pixels(image: Pixels, crop: Crop = WHOLE, clip_limit: float = CLIP_LI
 
 
 def normalized(pixels: Pixels, rescale: float, mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """uint8 (224, 224, 3) → float32 (3, 224, 224), as the backbone was trained: ``(rescale · pixel − mean) / std``."""
+    """Return ``(rescale · pixel − mean) / std``, float32 (3, 224, 224), of pixels uint8 (224, 224, 3)."""
     scale = (rescale / np.array(std)).astype(np.float32)
     bias = (-np.array(mean) / np.array(std)).astype(np.float32)
     return np.ascontiguousarray((pixels * scale + bias).transpose(2, 0, 1), np.float32)
 
 
 def described() -> dict[str, Any]:
-    """The preprocessing as checkpoints and model-info name it; a checkpoint of another one is refused."""
+    """Return the preprocessing for checkpoints and model-info; a checkpoint with another one is refused."""
     return {"side": SIDE, "clahe": "L of CIELAB", "clip_limit": CLIP_LIMIT, "tiles": TILES, "crop": "whole photo"}

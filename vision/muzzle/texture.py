@@ -1,10 +1,10 @@
-"""What the muzzle models look at: texture statistics of a backbone that embed/dinov3 uses too.
+"""Features of muzzle photos: texture statistics of a backbone of embed/dinov3.
 
-A muzzle print is a texture, and the last layer of a backbone has forgotten it in favour of what the picture shows. So
-the features are the mean and the deviation, over all positions, of the channels of a middle layer (as Gram statistics
-of style, Gatys et al. 2016, reduced to their diagonal): 768 numbers of a ViT-S after its 8th block, 384 of
-EfficientNet-Lite0 after its 15th. On the 18 muzzle photos that the defaults were chosen by, the cosine of the 768
-tells pairs of one animal from pairs of two with an AUC of 0.98; the CLS token of the last layer reaches 0.82.
+A muzzle print is a texture, which the last layer of a backbone has discarded in favour of the content of the image. So
+the features are mean and standard deviation, over all positions, of the channels of a middle layer (Gram statistics of
+style, Gatys et al. 2016, reduced to their diagonal): 768 numbers of a ViT-S after its 8th block, 384 of
+EfficientNet-Lite0 after its 15th. On the 18 muzzle photos that the defaults were chosen on, the cosine of the 768
+separates pairs of one animal from pairs of two with an AUC of 0.98; the CLS token of the last layer reaches 0.82.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ EPSILON: Final = 1e-6
 
 
 class TextureBackbone:
-    """The first blocks of a backbone, read as texture statistics."""
+    """The first blocks of a backbone and the texture statistics of their output."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
@@ -36,37 +36,39 @@ class TextureBackbone:
 
     @property
     def version(self) -> str:
-        """Name and hash of the weights, and how far they are used."""
+        """Return name and hash of the weights, and the number of blocks used."""
         return f"{self.backbone.version}-texture{self.blocks}"
 
     @property
     def dimensions(self) -> int:
-        """Length of the features."""
+        """Return the length of the features."""
         return 768 if self.is_vit else 384
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the input in pixels."""
+        """Return (height, width) of the input in pixels."""
         return SIDE, SIDE
 
     def normalize(self, pixels: Pixels) -> Array:
-        """uint8 (224, 224, 3) → float32 (3, 224, 224), as the backbone wants it."""
+        """Return the input float32 (3, 224, 224) of the backbone for pixels uint8 (224, 224, 3)."""
         preprocess = self.backbone.preprocess
         return normalized(pixels, preprocess.rescale, preprocess.mean, preprocess.std)
 
     def make_module(self) -> "torch.nn.Module":
-        """A fresh torch module float32[N, 3, 224, 224] → float32[N, d]: means, then deviations, of each channel."""
+        """Return a new torch module, float32[N, 3, 224, 224] → float32[N, d]: means, then deviations, of each
+        channel."""
         module = self.backbone.make_module()
         return _vit_texture(module, self.blocks) if self.is_vit else _efficientnet_texture(module, self.blocks)
 
     def last_parameters(self, module: "torch.nn.Module", blocks: int) -> "list[torch.nn.Parameter]":
-        """Parameters of the last blocks of a module of a ViT that are used; for training them."""
+        """Return the parameters of the last used blocks of a ViT module, for training."""
         assert self.is_vit
         return [parameter for block in list(_layers(module))[-blocks:] for parameter in block.parameters()]
 
 
 def _statistics(forward: "Callable[[torch.Tensor], torch.Tensor]", owner: "torch.nn.Module") -> "torch.nn.Module":
-    """``forward`` gives positions float32[N, p, c]; ``owner`` holds its parameters."""
+    """Return the module of statistics over positions; ``forward`` returns float32[N, p, c], ``owner`` has its
+    weights."""
     import torch
 
     class TextureStatistics(torch.nn.Module):
@@ -100,7 +102,7 @@ def _vit_texture(cls_module: "torch.nn.Module", blocks: int) -> "torch.nn.Module
 
 
 def _layers(model: "torch.nn.Module") -> "torch.nn.ModuleList":
-    """The blocks of a ViT of transformers, which does not name them alike in every architecture."""
+    """Return the blocks of a ViT of transformers, whose name differs between architectures."""
     import torch
 
     lists = [part for part in model.modules() if isinstance(part, torch.nn.ModuleList)]

@@ -193,7 +193,10 @@ def test_a_result_does_not_depend_on_its_batch(stage: VoiceDetector, weights: We
     [
         ({"sampling_rate": 8000}, "8000 Hz; forensics/voice gives 16000 Hz"),
         ({"feature_size": 80}, "80 values per sample"),
-        ({"feature_extractor_type": "ASTFeatureExtractor"}, "ASTFeatureExtractor .* has Wav2Vec2FeatureExtractor only"),
+        (
+            {"feature_extractor_type": "ASTFeatureExtractor"},
+            "needs the feature extractor ASTFeatureExtractor; .* has Wav2Vec2FeatureExtractor only",
+        ),
     ],
 )
 def test_other_inputs_are_refused(weights: Weights, settings: dict[str, Any], words: str) -> None:

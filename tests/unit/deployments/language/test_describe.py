@@ -198,10 +198,10 @@ def test_the_clients_wishes_are_quoted(stage: PhotoReviewer, provider: Provider)
         (402, ProviderRejected, "payment"),
         (403, ProviderRejected, "did not accept the key"),
         (404, InvalidInput, "knows no model"),
-        (429, ProviderUnavailable, "no more for now"),
-        (500, ProviderUnavailable, "out of order"),
-        (503, ProviderUnavailable, "out of order"),
-        (529, ProviderUnavailable, "out of order"),
+        (429, ProviderUnavailable, "limited the rate"),
+        (500, ProviderUnavailable, "unreachable or failing"),
+        (503, ProviderUnavailable, "unreachable or failing"),
+        (529, ProviderUnavailable, "unreachable or failing"),
     ],
 )
 def test_failures_are_told_apart_and_keep_the_key(
@@ -295,7 +295,7 @@ def test_a_provider_without_a_key(stage: PhotoReviewer, provider: Provider, monk
 def test_models_that_are_none(stage: PhotoReviewer, provider: Provider, model: str) -> None:
     result = ask(stage, replace(QUESTION, model=model))
     assert isinstance(result, InvalidInput)
-    assert "one of anthropic, gemini, openai" in result.message
+    assert "one of the providers anthropic, gemini, openai" in result.message
     assert provider.requests == []
 
 

@@ -187,7 +187,7 @@ def test_trained_members_are_loaded(checkpoints: MakeCheckpoints) -> None:
     ("change", "why"),
     [
         ({"features": "another@1-texture15"}, "made for another@1-texture15"),
-        ({"member_id": 60}, "model 60 is here already"),
+        ({"member_id": 60}, "model 60 is already loaded"),
         ({"preprocessing": {"side": 100}}, "another preprocessing"),
         ({"tensors": b"no tensors at all"}, "unusable"),
     ],

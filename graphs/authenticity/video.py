@@ -194,7 +194,7 @@ class Footage:
         meter, near, changes = ChangeMeter(), [], []
         for frame, picture in reader.pictures(first, number + REACH + 1):
             near.append((frame, picture))
-            changes.append(meter.see(reader.pixels(picture, THUMBNAIL))[0])
+            changes.append(meter.update(reader.pixels(picture, THUMBNAIL))[0])
         if not near:
             return None
         middle = min(range(len(near)), key=lambda index: abs(near[index][0] - number))

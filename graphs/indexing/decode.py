@@ -165,8 +165,8 @@ class ChunkDecoder:
         before: tuple[int, Any, bool] | None = None
         for frame, picture in self._reader.pictures(max(0, start - MARGIN)):
             thumbnail = self._reader.pixels(picture, THUMBNAIL, "BICUBIC")  # as shots/cuts was trained
-            ready |= {window.start: window for window in windows.see(frame, thumbnail)}
-            change, sudden = meter.see(thumbnail), meter.sudden
+            ready |= {window.start: window for window in windows.add(frame, thumbnail)}
+            change, sudden = meter.update(thumbnail), meter.sudden
             while frame >= drafts[-1].end:
                 drafts[-1].candidates += sharpest.take()
                 drafts.append(self._draft(drafts[-1].end, drafts[-1].greys[-1:]))
@@ -192,7 +192,7 @@ class ChunkDecoder:
         drafts[-1].candidates += sharpest.take()
         while drafts[-1].end <= last:  # what is damaged up to the end
             drafts.append(self._draft(drafts[-1].end, []))
-        ready |= {window.start: window for window in windows.end()}
+        ready |= {window.start: window for window in windows.flush()}
         yield from (self._chunk(draft, ready) for draft in drafts)
 
     def _draft(self, first: int, greys: list[tuple[int, NDArray[np.uint8]]]) -> _Draft:

@@ -253,7 +253,7 @@ def speed(videos: Sequence[Video]) -> str:
         with VideoReader(video.path) as reader:
             thumbnails += [pixels for _, _, pixels in reader.frames(size=THUMBNAIL)]
     windows = Windows()
-    items = [w.thumbnails for number, seen in enumerate(thumbnails) for w in windows.see(number, seen)][:WINDOWS]
+    items = [w.thumbnails for number, seen in enumerate(thumbnails) for w in windows.add(number, seen)][:WINDOWS]
     rates = measure(CutDetector, items)
     return (
         f"Bare loop {STRIDE * rates.ceiling:.0f} frames/s, through the stage's runner {STRIDE * rates.served:.0f}: "

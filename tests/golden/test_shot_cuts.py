@@ -66,8 +66,8 @@ def film() -> Pixels:
 def cut_up(thumbnails: Pixels) -> list[Window]:
     windows = Windows()
     return [
-        *(window for frame, thumbnail in enumerate(thumbnails) for window in windows.see(frame, thumbnail)),
-        *windows.end(),
+        *(window for frame, thumbnail in enumerate(thumbnails) for window in windows.add(frame, thumbnail)),
+        *windows.flush(),
     ]
 
 

@@ -1,10 +1,10 @@
-"""Hard cuts of a video, from how much every frame differs from the frames before it.
+"""Hard cuts of a video, from how much each frame differs from the frames before it.
 
-Each frame is shrunk to a thumbnail, in which motion and noise are averaged out and another scene is not. The change
+Each frame is shrunk to a thumbnail, which averages out motion and noise but not a change of scene. The change
 between two thumbnails is the mean of two parts, both 0 to 1: the mean absolute difference of the pixels, and half the
 L1 distance of the histograms of their colours. A frame is the first of a shot where the change from the frame before
 is a peak far above those around it (the adaptive threshold of PySceneDetect, https://www.scenedetect.com), and where
-it lasts: after a flash the picture is as it was. Dissolves and fades are no cuts.
+it lasts: after a flash the image is as before. Dissolves and fades are not cuts.
 """
 
 from collections import deque
@@ -16,35 +16,35 @@ from numpy.typing import NDArray
 from vision.images import Pixels
 
 THUMBNAIL: Final = (32, 18)
-"""(width, height) in pixels, whatever the shape of the video."""
+"""(width, height) in pixels, for every aspect ratio."""
 LASTING: Final = 4
-"""Frames after which a change must still be there; flashes of up to three are no cuts."""
+"""Frames after which a change must persist; flashes of up to three frames are not cuts."""
 REACH: Final = 5
-"""Frames on either side that a peak is compared with."""
+"""Frames on either side to compare a peak with."""
 LEAST: Final = 0.07
 RATIO: Final = 3.0
-"""How far a peak is above its neighbours."""
+"""Least ratio of a peak to its neighbours."""
 LASTS: Final = 0.6
-"""Share of the change that must be there ``LASTING`` frames before and after."""
+"""Share of the change that must persist over ``LASTING`` frames before and after."""
 BINS: Final = 8
-"""Of each colour in a histogram."""
+"""Bins of each colour channel in a histogram."""
 
 Changes = NDArray[np.float32]
 
 
 class ChangeMeter:
-    """Changes of frames that come in order: give it thumbnails by ``see``."""
+    """Measures the changes of frames in order; pass each thumbnail to ``update``."""
 
     sudden: bool
-    """Whether the last frame may be the first of a shot, as far as that can be told before the next ones are seen."""
+    """Whether the last frame may be the first of a shot, judged without the frames after it."""
 
     def __init__(self) -> None:
         self.sudden = False
         self._changes: deque[float] = deque([0.0], maxlen=REACH)
         self._before: deque[tuple[NDArray[np.int16], NDArray[np.float32]]] = deque(maxlen=LASTING)
 
-    def see(self, thumbnail: Pixels) -> tuple[float, float]:
-        """The change of this frame, uint8 (h, w, 3), from the one before and from ``LASTING`` frames before.
+    def update(self, thumbnail: Pixels) -> tuple[float, float]:
+        """Return the change of this frame, uint8 (h, w, 3), from the previous one and from ``LASTING`` frames before.
 
         All thumbnails of a video have the same size, for example ``THUMBNAIL``.
 
@@ -61,24 +61,25 @@ class ChangeMeter:
 
 
 def cuts(changes: Changes) -> tuple[int, ...]:
-    """Places of the first frames of all shots but the first; ``changes``: float32[n, 2] of frames in a row."""
+    """Return the indices of the first frames of all shots but the first; ``changes``: float32[n, 2] of frames in
+    order."""
     if len(changes) < 2:
         return ()
     sudden = changes[:, 0]
     padded = np.pad(sudden, REACH)
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1)
     others = np.delete(around, REACH, axis=1)
-    # The second greatest: a cut of the same kind may be near, and is no reason to doubt this one.
+    # The second greatest, as another cut may be near.
     beside = np.sort(others, axis=1)[:, -2]
     after = np.minimum(np.arange(len(changes)) + LASTING - 1, len(changes) - 1)
     peak = (sudden >= LEAST) & (sudden >= RATIO * np.minimum(beside, others.mean(1)))
-    # Of a flash the first frame differs from what comes after it, its end from what came before it.
+    # The first frame of a flash differs from the frames after it, the frame after a flash not from those before it.
     lasting = np.minimum(changes[:, 1], changes[after, 1]) >= LASTS * sudden
     return tuple(np.flatnonzero(peak & lasting).tolist())
 
 
 def _histograms(thumbnail: Pixels) -> NDArray[np.float32]:
-    """float32[3 · BINS], each colour's adding up to 1; a value between two bins counts for both."""
+    """Return float32[3 · BINS], 1 in total per channel; a value between two bins counts in both."""
     places = thumbnail.reshape(-1, 3).T.astype(np.float32) * ((BINS - 1) / 255)
     low = np.minimum(places.astype(np.intp), BINS - 2)
     share = places - low

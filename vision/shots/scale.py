@@ -1,12 +1,11 @@
-"""How close a shot is to its people, from which angle, and how many they are, by the faces of several of its frames.
+"""Shot size, angle, framing and number of people of a shot, from the faces of several of its frames.
 
-Sizes, angles and sides are those of quality/framing, which looks at one picture. Over a shot a face turns away, is
-missed, or is seen where none is, so every answer is a median over the frames with faces, and there is none where too
-few frames have one. It is arithmetic of microseconds, so whoever has the faces calls it; a stage would cost a thousand
-times as much on the way there.
+Sizes, angles and framing are those of ``vision.quality.framing``, which takes one image. Over a shot a face may turn
+away, be missed or be detected by mistake, so each result is a median over the frames with faces, and undetermined when
+too few frames have one. This takes microseconds, so it is called directly and is not a stage.
 
-Without a face it says nothing: an empty landscape, a back and a detail of a hand look alike to a detector of faces.
-Nor can it tell a shot over a shoulder, as the person in front has no face in it.
+Without faces nothing is determined: an empty landscape, a back and a detail of a hand look the same to a face detector.
+Nor can a shot over a shoulder be recognised, as the face of the person in front is not visible.
 """
 
 from collections.abc import Sequence
@@ -19,20 +18,19 @@ from vision.faces.face import Face
 from vision.quality.framing import UNDETERMINED, framing, shot_angle, shot_size
 
 SEEN: Final = 1 / 3
-"""Share of the frames that must have a face; fewer may be false alarms."""
+"""Least share of frames with a face; fewer may be false detections."""
 BESIDE: Final = 0.35
-"""Height of a face, as a share of the highest in its frame, from which it belongs to the people of the shot."""
+"""Least height of a face that counts, as a share of the largest face in its frame."""
 
 Grouping = Literal["single", "two_shot", "group", "undetermined"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """``shot_size``, ``shot_angle`` and ``framing``: see quality/framing, "undetermined" without faces.
+    """``shot_size``, ``shot_angle`` and ``framing``: see ``vision.quality.framing``, "undetermined" without faces.
 
     ``people``: faces that are not far behind the nearest one, median over the frames with faces, 0 without;
-    ``grouping``: what that makes it, single, two_shot or group (three and more). ``seen``: share of the frames with a
-    face, 0 to 1.
+    ``grouping``: single, two_shot or group (three and more). ``seen``: share of the frames with a face, 0 to 1.
     """
 
     shot_size: str
@@ -47,8 +45,11 @@ NOBODY: Final = Scale(UNDETERMINED, UNDETERMINED, UNDETERMINED, 0, "undetermined
 
 
 def scale(frames: Sequence[Sequence[Face]], width: int, height: int) -> Scale:
-    """Of a shot; ``frames``: the faces of each frame that was looked at, also of those without any, in pixels of frames
-    of ``width`` by ``height``. Frames of a transition show two shots and do not belong here."""
+    """Measure a shot by the faces of its frames, in pixels of frames of ``width`` by ``height``.
+
+    ``frames``: the faces of each analysed frame, empty for those without any. Leave out frames of transitions, which
+    show two shots.
+    """
     shown = [faces for faces in frames if faces]
     seen = len(shown) / len(frames) if frames else 0.0
     if not shown or seen < SEEN:
@@ -59,7 +60,7 @@ def scale(frames: Sequence[Sequence[Face]], width: int, height: int) -> Scale:
         [face for face in faces if face.height >= BESIDE * most.height]
         for faces, most in zip(shown, nearest, strict=True)
     ]
-    # The one that more frames have: of as many with two as with three, three.
+    # Rounded up: as many frames with two as with three people make three.
     count = int(np.ceil(np.median([len(each) for each in people])))
     return Scale(
         shot_size([usual], height),
@@ -72,5 +73,5 @@ def scale(frames: Sequence[Sequence[Face]], width: int, height: int) -> Scale:
 
 
 def _middle(faces: Sequence[Face]) -> float:
-    """Where the faces together are along the width, in pixels; the nearer count for more."""
+    """Return the centre of the faces along the width, in pixels, weighted by their area."""
     return float(np.average([face.x + face.width / 2 for face in faces], weights=[f.width * f.height for f in faces]))

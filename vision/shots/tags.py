@@ -1,8 +1,8 @@
-"""Tags of a shot that come from measured values, and sets of labels for what needs a model that knows words.
+"""Tags of a shot from measured values, and sets of labels for zero-shot classification by CLIP.
 
-A tag says what was measured and no more: a dark picture is "dark", and whether that is night or a cellar is a question
-for CLIP. ``ZERO_SHOT`` has the labels for it and a sentence for each; who has real weights of CLIP scores them against
-the keyframe, nobody else may use them.
+A tag states what was measured and no more: a dark image is "dark"; whether it is night or a cellar is a question for
+CLIP. ``ZERO_SHOT`` has labels for that with a sentence each, to be compared with the keyframe; they are only valid with
+real weights of CLIP.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ from vision.shots.movement import Movement
 from vision.shots.scale import Scale
 
 SIDE: Final = 512
-"""Pixels along the longer side of the copy that colours are measured on, as in quality/composition."""
+"""Longer side, in pixels, of the copy that colours are measured on, as in quality/composition."""
 DARK: Final = 0.2
-"""Median luma below which a picture is dark,"""
+"""Median luma below which an image is dark,"""
 BRIGHT: Final = 0.65
 """and above which it is bright."""
 LOW_KEY: Final = (0.35, 0.55)
-"""Dark up to the first at three quarters of the pixels, and with lights of at least the second."""
+"""Low key: three quarters of the pixels are below the first, and the brightest at least at the second."""
 HIGH_KEY: Final = 0.4
-"""Least luma of a bright picture, but for a twentieth of it."""
+"""High key: 95 % of the pixels of a bright image are at least this bright."""
 CONTRAST: Final = (0.12, 0.28)
-"""Standard deviation of the luma: low up to the first, high from the second."""
+"""Standard deviation of the luma: low contrast up to the first, high contrast from the second."""
 QUICK_S: Final = 1.5
 LONG_S: Final = 20.0
 FAST: Final = 0.3
-"""Frame widths a second that the picture moves."""
+"""Motion of the image in frame widths a second from which a movement is fast."""
 PEOPLE: Final = {1: "one_person", 2: "two_people"}
 
 
@@ -54,7 +54,7 @@ class Look:
 
 
 def look(image: Pixels) -> Look:
-    """Of a keyframe, uint8 (H, W, 3) RGB."""
+    """Measure light and colours of a keyframe, uint8 (H, W, 3) RGB."""
     import cv2
 
     factor = min(1.0, SIDE / max(image.shape[:2]))
@@ -69,7 +69,7 @@ def look(image: Pixels) -> Look:
 
 
 def auto_tags(movement: Movement, scale: Scale, look: Look, duration: float) -> tuple[str, ...]:
-    """What can be said of a shot of ``duration`` seconds, each tag once; what is undetermined has none.
+    """Return the tags of a shot of ``duration`` seconds, each once; undetermined properties have none.
 
     Movement: its label and those beside it, ``fast_movement``. People: size, angle, framing, grouping, ``one_person``,
     ``two_people``, ``three_people_or_more``. Light: ``dark`` or ``bright``; ``low_key`` (dark with lights in it),
@@ -140,4 +140,4 @@ ZERO_SHOT: Final[Mapping[str, Mapping[str, str]]] = {
         "still_life": "a film still of things without people",
     },
 }
-"""Labels by set, with the sentence that CLIP compares with a keyframe. The labels of one set exclude each other."""
+"""Labels by set, with the sentence that CLIP compares with a keyframe. Labels of a set are mutually exclusive."""

@@ -24,7 +24,7 @@ def scene(seed: int, frames: int, drift: float = 0.0, noise: float = 2.0) -> Fil
 
 def found(film: Film) -> tuple[int, ...]:
     meter = ChangeMeter()
-    return cuts(np.array([meter.see(frame) for frame in film], np.float32))
+    return cuts(np.array([meter.update(frame) for frame in film], np.float32))
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.5, 1.5])
@@ -68,9 +68,9 @@ def test_a_film_of_one_frame_has_no_cuts() -> None:
 def test_measuring_goes_on_from_the_last_four_frames() -> None:
     film = np.concatenate([scene(1, 20, 0.5), scene(2, 20, 0.5)])
     whole = ChangeMeter()
-    changes = [whole.see(frame) for frame in film]
+    changes = [whole.update(frame) for frame in film]
     later = ChangeMeter()
-    resumed = [later.see(frame) for frame in film[18:]]
+    resumed = [later.update(frame) for frame in film[18:]]
     assert resumed[4:] == changes[22:]
     assert resumed[0] == (0.0, 0.0)
 
@@ -79,12 +79,12 @@ def test_the_first_frame_of_a_shot_is_sudden_at_once() -> None:
     meter = ChangeMeter()
     sudden = []
     for number, frame in enumerate(np.concatenate([scene(1, 20, 1.0), scene(2, 30, 1.0), scene(3, 9, 2.0)])):
-        meter.see(frame)
+        meter.update(frame)
         sudden += [number] if meter.sudden else []
     assert sudden == [20, 50]
 
 
 def test_changes_are_shares() -> None:
     meter = ChangeMeter()
-    meter.see(np.zeros((18, 32, 3), np.uint8))
-    assert meter.see(np.full((18, 32, 3), 255, np.uint8)) == (1.0, 1.0)
+    meter.update(np.zeros((18, 32, 3), np.uint8))
+    assert meter.update(np.full((18, 32, 3), 255, np.uint8)) == (1.0, 1.0)

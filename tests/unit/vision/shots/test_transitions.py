@@ -37,8 +37,8 @@ def numbers(window: Window) -> list[int]:
 
 def windows(thumbnails: Film, frames: Iterable[int], start: int = 0, *, to_the_end: bool = True) -> list[Window]:
     cutter = Windows(start)
-    found = [window for frame in frames for window in cutter.see(frame, thumbnails[frame])]
-    return found + list(cutter.end() if to_the_end else ())
+    found = [window for frame in frames for window in cutter.add(frame, thumbnails[frame])]
+    return found + list(cutter.flush() if to_the_end else ())
 
 
 def reference_windows(thumbnails: Film) -> Film:
@@ -72,7 +72,7 @@ def test_windows_do_not_depend_on_where_a_caller_begins(start: int, stop: int) -
 
 def test_a_window_comes_as_soon_as_it_is_whole() -> None:
     thumbnails, cutter = film(130), Windows()
-    came = [frame for frame in range(130) if cutter.see(frame, thumbnails[frame])]
+    came = [frame for frame in range(130) if cutter.add(frame, thumbnails[frame])]
     assert came == [74, 124]
 
 
@@ -80,8 +80,8 @@ def test_thumbnails_may_be_reused_by_the_caller() -> None:
     cutter, buffer = Windows(), np.empty((27, 48, 3), np.uint8)
     for frame, thumbnail in enumerate(film(60)):
         buffer[:] = thumbnail
-        assert cutter.see(frame, buffer) == ()
-    assert numbers(cutter.end()[0]) == [0] * 25 + list(range(60)) + [59] * 15
+        assert cutter.add(frame, buffer) == ()
+    assert numbers(cutter.flush()[0]) == [0] * 25 + list(range(60)) + [59] * 15
 
 
 def test_a_missing_frame_is_as_the_next_one() -> None:

@@ -1,6 +1,7 @@
 """visiongraph serve: start the whole service on this machine, wait until it is ready, and stop it."""
 
 import os
+import shutil
 import signal
 import socket
 import time
@@ -75,12 +76,19 @@ def _refuse_taken_port(host: str, port: int) -> None:
             raise typer.Exit(1) from None
 
 
+def empty_spool(spool: Path) -> None:
+    """Create the folder of temporary files, without the unfinished uploads of the last run: none was acknowledged."""
+    spool.mkdir(parents=True, exist_ok=True)
+    for leftover in spool.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
 def _start_stores(config: Settings, running: ExitStack) -> None:
     home = config.home.resolve()
-    config.spool.mkdir(parents=True, exist_ok=True)
-    for leftover in config.spool.iterdir():
-        # Unfinished uploads of the last run; none was acknowledged.
-        leftover.unlink()
+    empty_spool(config.spool)
     os.environ["VISION_HOME"] = str(home)
     if not config.cache_url.get_secret_value():
         cache = running.enter_context(start_valkey(home / "cache"))

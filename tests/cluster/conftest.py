@@ -83,7 +83,8 @@ def start(home: Path, log: Path) -> RunningService:
             pass
         time.sleep(0.5)
     text = log.read_text()
-    os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     pytest.fail(f"the service is not ready after {READY_WITHIN_S} s:\n{text}")
 
 

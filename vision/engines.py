@@ -1,6 +1,6 @@
-"""What runs a backbone: torch in fp32 or bf16, or OpenVINO in bf16; chosen by config and by the processor.
+"""Inference engines: torch or OpenVINO, in fp32 or bf16, chosen by configuration and by the processor.
 
-An engine takes float32[N, 3, H, W], or float32[N, samples], and gives float32[N, d]. It is checked against torch fp32
+An engine takes float32[N, 3, H, W], or float32[N, samples], and returns float32[N, d]. It is compared with torch fp32
 when it is built: the cosine of every output must reach ``MIN_COSINE``, or the engine is refused.
 """
 
@@ -41,11 +41,11 @@ BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 NO_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA, oneDNN's variable, under which OpenVINO has no kernels for bf16."""
 PART = 4
-"""Images that one OpenVINO stream infers at a time; more make it no faster."""
+"""Images per inference of an OpenVINO stream; more make it no faster."""
 
 
 class Engine(Protocol):
-    """A loaded backbone; ``name`` and ``device`` are as model-info gives them.
+    """A loaded network; ``name`` and ``device`` are those of model-info.
 
     ``streams`` threads may call it at the same time, and should, to use the whole device.
     """
@@ -55,12 +55,12 @@ class Engine(Protocol):
     streams: int
 
     def __call__(self, batch: Array) -> Array:
-        """float32[N, 3, H, W] → float32[N, d]."""
+        """Return float32[N, d] for float32[N, 3, H, W]."""
         ...
 
 
 def cpu_flags() -> set[str]:
-    """Instruction set names of this processor; empty where the kernel does not tell."""
+    """Return the names of this processor's instruction sets; empty when the kernel does not list them."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return set()
@@ -76,7 +76,8 @@ def has_bf16() -> bool:
 
 
 def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
-    """(engine, device) for this machine: bf16 on CUDA, OpenVINO on CPU, in bf16 where the processor has it."""
+    """Return (engine, device) for this machine: bf16 on CUDA, OpenVINO on the CPU, in bf16 where the processor has
+    it."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -100,8 +101,8 @@ def build_engine(
 ) -> Engine:
     """Build and check the engine for a module.
 
-    ``version`` names the weights and keys the compiled form in ``cache``; ``input_size`` is (height, width) of RGB
-    pictures in pixels, or (samples,) of sounds. Raises ModelNotLoaded when the engine's numbers differ from torch fp32.
+    ``version`` names the weights and is the key of the compiled model in ``cache``; ``input_size`` is (height, width)
+    of RGB images in pixels, or (samples,) of sounds. Raises ModelNotLoaded when the outputs differ from torch fp32.
     """
     name, device = choose_engine(wanted)
     if name.startswith("openvino"):
@@ -117,7 +118,7 @@ def limit_cuda_memory(fraction: float | None) -> None:
     import torch
 
     if fraction is not None:
-        # num_gpus is Ray's bookkeeping only; this is what keeps two replicas on one GPU apart.
+        # num_gpus is only Ray's bookkeeping; this limits each of several replicas on one GPU.
         torch.cuda.set_per_process_memory_fraction(fraction)
 
 
@@ -200,7 +201,7 @@ class OpenVinoEngine:
         outputs: list[Array] = []
         running: deque[openvino.InferRequest] = deque()
         for start in range(0, len(batch), PART):
-            # Never wait for another thread's request while holding one: that thread may wait for this one.
+            # Never wait for another thread's request while holding one: that thread may wait for ours.
             while (request := self._pool.acquire(block=not running)) is None:
                 outputs.append(self._finish(running.popleft()))
             request.start_async([batch[start : start + PART]], share_inputs=True)
@@ -250,7 +251,7 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Pat
             example_input=torch.zeros(2, *item_shape(input_size)),
             input=[(-1, *item_shape(input_size))],
         )
-    # The .bin goes with the .xml: the .xml is renamed last, so that it only exists when both are whole.
+    # The .xml needs its .bin: it is renamed last, so that it only exists when both are complete.
     partial = target.with_name("partial.xml")
     openvino.save_model(converted, partial, compress_to_fp16=False)
     partial.with_suffix(".bin").replace(target.with_suffix(".bin"))

@@ -1,16 +1,16 @@
-"""Errors that cross from a stage to its caller and keep their class on the way.
+"""Errors that a stage passes to its caller, which keep their class on the way.
 
-A stage returns a ``StageError`` in the place of the one item that failed; the handle raises it for
-that caller alone. The gateway maps the class to the error body of the API the request came by.
+A stage returns a ``StageError`` in place of the item that failed; the handle raises it for that caller alone. The
+gateway turns the class into the error body of the API that was called.
 """
 
 from typing import ClassVar
 
 
 class StageError(Exception):
-    """Base of everything a stage may answer instead of a result.
+    """Base of everything that a stage may return instead of a result.
 
-    ``message`` is written for the person who sent the request: what was wrong, what to do next.
+    ``message`` is written for the person who sent the request: what was wrong and what to do next.
     """
 
     code: ClassVar[str] = "PROCESSING_FAILED"
@@ -30,7 +30,7 @@ class InvalidInput(StageError):
 
 
 class InvalidMedia(StageError):
-    """The bytes are no readable image, video or audio of a supported format."""
+    """The bytes are not a readable image, video or audio of a supported format."""
 
     code = "INVALID_FILE_FORMAT"
     status = 400
@@ -44,14 +44,14 @@ class MediaTooLarge(StageError):
 
 
 class MediaNotFound(StageError):
-    """The object store has nothing under the key."""
+    """The object store has no object with this key."""
 
     code = "ASSET_NOT_FOUND"
     status = 404
 
 
 class ModelNotLoaded(StageError):
-    """The stage has no verified weights, so it gives no answer."""
+    """The stage has no verified weights, so it cannot answer."""
 
     code = "MODEL_NOT_LOADED"
     status = 503
@@ -59,7 +59,7 @@ class ModelNotLoaded(StageError):
 
 
 class StageUnavailable(StageError):
-    """No replica of the stage could be reached; it is restarting or was never deployed."""
+    """No replica of the stage could be reached; it is restarting or not deployed."""
 
     code = "STAGE_UNAVAILABLE"
     status = 503
@@ -75,7 +75,7 @@ class StageOverloaded(StageError):
 
 
 class DeadlineExceeded(StageError):
-    """The request's time ran out before the stage answered."""
+    """The deadline of the request passed before the stage answered."""
 
     code = "DEADLINE_EXCEEDED"
     status = 504
@@ -83,4 +83,4 @@ class DeadlineExceeded(StageError):
 
 
 class ProcessingFailed(StageError):
-    """The stage failed in a way it did not foresee; the log of its replica has the cause."""
+    """The stage failed unexpectedly; the log of its replica has the cause."""

@@ -1,7 +1,7 @@
-"""What a model wants its pixels to look like, read from a Hugging Face ``preprocessor_config.json``.
+"""Preprocessing of images for a model, as in its Hugging Face ``preprocessor_config.json``.
 
-The numbers equal those of transformers' own image processors (a test compares them), at a fraction of
-their time: rescale and normalise are one multiply-add, written where the batch wants it.
+Results equal those of transformers' own image processors (a test compares them) in a fraction of their time: rescaling
+and normalisation are one multiply-add, written directly into the batch.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _CROPPED: Final = {
     "crop_size": _SQUARE,
 }
 
-# The class attributes of transformers' processors, which a config may leave out or set to null.
+# Class attributes of transformers' processors, which a config may omit or set to null.
 _DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "Bit": _OPENAI | _CROPPED,
     "CLIP": _OPENAI | _CROPPED,
@@ -51,12 +51,11 @@ _TORCH_MODES: Final = {2: "bilinear", 3: "bicubic"}
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, centre crop, rescale, normalise. Sizes are (height, width) in pixels.
+    """Resize, centre crop, rescale and normalise images. Sizes are (height, width) in pixels.
 
-    ``resize``: a size, the length of the shortest edge, or None. ``in_float``: resize without rounding to
-    8 bits, as processors do that rescale first (DINOv3). ``fast``: resize 8-bit pixels by torch's SIMD
-    kernel, five times as fast; no value moves by more than two grey levels. ``reducing_gap``: Pillow's, for
-    very large inputs.
+    ``resize``: a size, the length of the shortest edge, or None. ``in_float``: resize without rounding to 8 bits, as
+    processors do that rescale first (DINOv3). ``fast``: resize 8-bit pixels by torch's SIMD kernel, five times as fast;
+    no value changes by more than two grey levels. ``reducing_gap``: Pillow's, for very large inputs.
     """
 
     resize: Size | int | None
@@ -71,7 +70,7 @@ class Preprocess:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], *, fast: bool = False) -> "Preprocess":
-        """Raises ValueError for a processor, or an option of one, that is not reproduced here."""
+        """Create it from a config. Raises ValueError for a processor, or an option of one, that is not supported."""
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
         for suffix in _SUFFIXES:
             kind = kind.removesuffix(suffix)
@@ -95,7 +94,7 @@ class Preprocess:
         )
 
     def __call__(self, image: Pixels, out: Tensor | None = None) -> Tensor:
-        """uint8 (H, W, 3) RGB to float32 (3, h, w); ``out`` is written and returned when given.
+        """Return float32 (3, h, w) for an image, uint8 (H, W, 3) RGB, written into ``out`` when given.
 
         Raises ``InvalidInput`` for an image too elongated to be resized by its shortest edge.
         """
@@ -120,7 +119,7 @@ class Preprocess:
 
     @property
     def size(self) -> Size:
-        """(height, width) of every output. Raises ValueError where it depends on the image."""
+        """Return (height, width) of every output. Raises ValueError when it depends on the image."""
         size = self.crop or self.resize
         if size is None or isinstance(size, int):
             raise ValueError("this preprocessing keeps the aspect ratio, so its output has no fixed size")
@@ -133,7 +132,7 @@ class Preprocess:
         return scale.astype(np.float32)[:, None, None], bias.astype(np.float32)[:, None, None]
 
     def _resized(self, image: Pixels) -> NDArray[Any]:
-        """uint8 (H, W, 3) to uint8 or float32 (3, h, w), in 0..255 either way."""
+        """Return the resized image, uint8 or float32 (3, h, w) in 0..255, of uint8 (H, W, 3)."""
         height, width = image.shape[:2]
         if self.resize is None:
             return image.transpose(2, 0, 1)
@@ -162,8 +161,8 @@ class Preprocess:
 
 
 def _resize_by_torch(image: Pixels, height: int, width: int, mode: str) -> Pixels:
-    """The kernel that torchvision's (and so transformers' torchvision) resize runs on uint8 pixels."""
-    import torch  # a process that never asks for it must not pay for it
+    """Resize by the kernel that torchvision (and transformers through it) uses on uint8 pixels."""
+    import torch  # only paid by processes that use it
 
     planes = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(planes, size=(height, width), mode=mode, antialias=True)
@@ -172,7 +171,7 @@ def _resize_by_torch(image: Pixels, height: int, width: int, mode: str) -> Pixel
 
 
 def _centred(length: int, wanted: int) -> tuple[slice, slice]:
-    """Which part of ``length`` is read, and which part of ``wanted`` it fills; the rest is padding."""
+    """Return the part of ``length`` to read and the part of ``wanted`` that it fills; the rest is padding."""
     if length >= wanted:
         start = (length - wanted) // 2
         return slice(start, start + wanted), slice(None)
@@ -185,7 +184,7 @@ def _square(size: Any) -> Size:
 
 
 def _size(size: Any, shortest: bool) -> Size | int:
-    """``shortest``: a bare number of an old config is the shortest edge, not a square."""
+    """Parse a size; ``shortest``: a bare number of an old config is the shortest edge, not a square."""
     if isinstance(size, int):
         return size if shortest else (size, size)
     if set(size) == {"shortest_edge"}:

@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from vision.weights import Model, Weights, WeightsUnavailable, store, verify, whereabouts
+from vision.weights import Model, Weights, WeightsUnavailable, locate, store, verify
 
 app = typer.Typer(help="Model weights: list, pull, verify.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_models() -> None:
     """List every registered model, its licence, and where its weights are or would come from."""
     table = Table("name", "task", "licence", "commercial", "size", "here", "where from", box=None)
     for name, model in store().models.root.items():
-        here, where = whereabouts(store(), name)
+        here, where = locate(store(), name)
         table.add_row(
             *map(Text, (name, model.task, model.licence, "yes" if model.commercial else "no", _size(model))),
             Text("yes", "green") if here else Text("no", "yellow"),

@@ -1,1 +1,1 @@
-"""Network architectures that no library here brings; imported only by the backbone that loads them."""
+"""Network architectures that no dependency provides; imported only by the code that loads them."""

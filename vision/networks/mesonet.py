@@ -1,8 +1,8 @@
-"""MesoNet in plain torch: whether a face was swapped.
+"""MesoNet in plain torch: whether a face is swapped.
 
 Afchar, Nozick, Yamagishi, Echizen 2018, MesoNet: a compact facial video forgery detection network
 (https://arxiv.org/abs/1809.00888); here its variant MesoInception-4. The weights (Apache-2.0) are Keras HDF5 files,
-read here without Keras; a layer is found by the name it has in that file.
+read without Keras by the names of their layers.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ EPSILON: Final = 1e-3
 
 
 class _Inception(nn.Module):
-    """Four views of the same pixels, near and far, side by side; ``widths``: channels of each."""
+    """Four parallel convolutions of growing dilation; ``widths``: channels of each."""
 
     def __init__(self, inputs: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class MesoInception(nn.Module):
 
 
 def load(path: Path) -> MesoInception:
-    """The network with the weights of a Keras HDF5 file, in eval mode.
+    """Return the network with the weights of a Keras HDF5 file, in eval mode.
 
-    KeyError or RuntimeError when a layer is not there or has another shape.
+    Raises KeyError when a layer is missing, RuntimeError when it has another shape.
     """
     model = MesoInception()
     load_layers(path, ((module, f"{layer}/{layer}") for module, layer in _layers(model)))
@@ -74,7 +74,7 @@ def load(path: Path) -> MesoInception:
 
 
 def _layers(model: MesoInception) -> Iterator[tuple[nn.Module, str]]:
-    """Every part that has weights, with its name in the file: numbered in the order in which it was made."""
+    """Yield each module with weights and its name in the file, numbered in the order of creation."""
     convs: list[nn.Module] = []
     norms: list[nn.Module] = []
     for inception in model.inceptions:

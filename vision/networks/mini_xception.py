@@ -1,7 +1,7 @@
 """mini-XCEPTION in plain torch: seven expressions of a grey face.
 
 Architecture and weights: Arriaga, Valdenegro-Toro, Plöger 2017, https://arxiv.org/abs/1710.07557 (MIT). The weights
-are a full Keras 2.0.5 model in HDF5, read here without Keras; a layer is found by the name it has in that file.
+are a full Keras 2.0.5 model in HDF5, read without Keras by the names of its layers.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from vision.networks.keras import load_layers
 WEIGHT_FILE: Final = "fer2013_mini_XCEPTION.102-0.66.hdf5"
 SIDE: Final = 64
 LABELS: Final = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""Order of the outputs, that of FER2013."""
+"""Order of the outputs, as in FER2013."""
 
 WIDTHS: Final = (8, 16, 32, 64, 128)
 EPSILON: Final = 1e-3
 
 
 class _Separable(nn.Module):
-    """3x3 convolution of each channel, then 1x1 over the channels; the size is kept."""
+    """3x3 convolution of each channel, then 1x1 over the channels, of the same size."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Separable(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two separable convolutions and a pooling to half the size, beside a strided 1x1 shortcut."""
+    """Two separable convolutions and pooling to half the size, with a strided 1x1 shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -75,15 +75,15 @@ class MiniXception(nn.Module):
 
 
 def _max_pool(x: Tensor) -> Tensor:
-    """3x3, stride 2, padded as TensorFlow's SAME: an even side by one at its end, an odd one by one at both."""
+    """Pool by 3x3 with stride 2, padded like TensorFlow's SAME: an even side by one at its end, an odd one at both."""
     pads = [pad for side in (x.shape[3], x.shape[2]) for pad in ((0, 1) if side % 2 == 0 else (1, 1))]
     return functional.max_pool2d(functional.pad(x, pads, value=-torch.inf), 3, 2)
 
 
 def load(path: Path) -> MiniXception:
-    """The network with the weights of a Keras HDF5 file, in eval mode.
+    """Return the network with the weights of a Keras HDF5 file, in eval mode.
 
-    KeyError or RuntimeError when a layer is not there or has another shape.
+    Raises KeyError when a layer is missing, RuntimeError when it has another shape.
     """
     model = MiniXception()
     load_layers(path, ((module, f"model_weights/{layer}/{layer}_1") for module, layer in _layers(model)))
@@ -91,7 +91,7 @@ def load(path: Path) -> MiniXception:
 
 
 def _layers(model: MiniXception) -> Iterator[tuple[nn.Module, str]]:
-    """Every part that has weights, with its name in the file. Keras numbered a block's shortcut first."""
+    """Yield each module with weights and its name in the file; Keras numbered the shortcut of a block first."""
     yield from ((model.stem, "conv2d_1"), (model.stem_norm, "batch_normalization_1"))
     yield from ((model.conv, "conv2d_2"), (model.conv_norm, "batch_normalization_2"))
     for number, block in enumerate(model.blocks, 1):

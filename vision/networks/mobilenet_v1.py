@@ -25,14 +25,16 @@ BLOCKS = (
     *((512, 2), (512, 1), (512, 1), (512, 1), (512, 1), (512, 1)),
     *((FEATURES, 2), (FEATURES, 1)),
 )
+
 Array = NDArray[np.float32]
 Layer = tuple[Array, Array]
 """(weight, bias): float32[out, in / groups, height, width] or, of a dense layer, float32[out, in]; float32[out]."""
+
 BATCH_NORM_EPSILON = 1e-3
 
 
 class MobileNetV1(nn.Module):
-    """Pictures [n, 3, h, w] in -1..1 to the chances of the ratings 1-10, [n, 10]."""
+    """Images [n, 3, h, w] in -1..1 to the probabilities of the ratings 1-10, [n, 10]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +48,12 @@ class MobileNetV1(nn.Module):
         self.ratings = nn.Linear(FEATURES, RATINGS)
 
     def forward(self, x: Tensor) -> Tensor:
-        chances: Tensor = self.ratings(self.features(x).mean((2, 3))).softmax(1)
-        return chances
+        probabilities: Tensor = self.ratings(self.features(x).mean((2, 3))).softmax(1)
+        return probabilities
 
 
 class Heads(nn.Module):
-    """Several networks on one batch: [n, 3, h, w] to [n, 10 for each of them]."""
+    """Several networks on one batch: [n, 3, h, w] to [n, 10 · networks]."""
 
     def __init__(self, networks: Sequence[MobileNetV1]) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class Heads(nn.Module):
 
 
 def build(layers: Sequence[Layer]) -> MobileNetV1:
-    """The network with these weights, first layer first, in eval mode. Raises ValueError when they do not fit."""
+    """Return the network with these layers, first to last, in eval mode. Raises ValueError when they do not fit."""
     network = MobileNetV1()
     modules = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     if len(modules) != len(layers):
@@ -76,7 +78,7 @@ def build(layers: Sequence[Layer]) -> MobileNetV1:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers, first to last, by the suffix of the file. Raises ValueError for a file of another kind."""
+    """Read the layers of a weights file, first to last, by its suffix. Raises ValueError for another kind of file."""
     readers = {".hdf5": read_keras, ".tflite": read_tflite}
     if path.suffix not in readers:
         raise ValueError(f"{path.name} ends in none of {', '.join(readers)}")
@@ -84,7 +86,7 @@ def read_layers(path: Path) -> list[Layer]:
 
 
 def read_keras(path: Path) -> list[Layer]:
-    """A weights file of Keras 2 for its own MobileNet with one dense layer."""
+    """Read a weights file of Keras 2 for its own MobileNet with one dense layer."""
     import h5py
 
     def values(layer: str, name: str) -> NDArray[np.float64]:
@@ -110,7 +112,7 @@ def read_keras(path: Path) -> list[Layer]:
 
 
 def read_tflite(path: Path) -> list[Layer]:
-    """A TensorFlow Lite model, its weights multiplied by their scales."""
+    """Read a TensorFlow Lite model, its weights multiplied by their scales."""
     import tflite
 
     model = tflite.Model.GetRootAsModel(path.read_bytes(), 0)

@@ -1,6 +1,7 @@
-"""Silero VAD in plain torch: where in a sound somebody speaks.
+"""Silero VAD in plain torch: voice activity detection.
 
-Architecture and weights of snakers4/silero-vad 6.2 (MIT), the part for 16 kHz. Parts have the names of the checkpoint.
+Architecture and weights of snakers4/silero-vad 6.2 (MIT), the part for 16 kHz. Modules have the names of the
+checkpoint.
 """
 
 from pathlib import Path
@@ -13,15 +14,15 @@ from torch.nn import functional
 WEIGHT_FILE: Final = "silero_vad_16k.safetensors"
 RATE: Final = 16_000
 STEP: Final = 512
-"""Samples that one probability stands for, 32 ms."""
+"""Samples per probability, 32 ms."""
 CONTEXT: Final = 64
-"""Samples of the step before that the network looks at too."""
+"""Samples of the previous step that are part of the input."""
 WINDOW: Final = 256
 HOP: Final = 128
 
 
 class Silero(nn.Module):
-    """Sound float32[samples] at 16 kHz, -1 to 1, to float32[ceil(samples / 512)]: chances of speech, 0-1."""
+    """Sound float32[samples] at 16 kHz, -1 to 1, to float32[ceil(samples / 512)]: probabilities of speech."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,16 +43,16 @@ class Silero(nn.Module):
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = functional.relu(conv(x))
         hidden, _ = self.lstm(x.squeeze(2))
-        chances: Tensor = torch.sigmoid(self.final_conv(functional.relu(hidden).unsqueeze(2))).flatten()
-        return chances
+        probabilities: Tensor = torch.sigmoid(self.final_conv(functional.relu(hidden).unsqueeze(2))).flatten()
+        return probabilities
 
 
 def load(path: Path) -> Silero:
-    """The network with the weights of the published file, in eval mode; RuntimeError when they do not fit."""
+    """Return the network with the published weights, in eval mode. Raises RuntimeError when they do not fit."""
     from safetensors.torch import load_file
 
     model = Silero()
-    # The published cell is torch's LSTM, whose names end in the number of the layer.
+    # The published cell is torch's LSTM, whose weight names end in the number of the layer.
     state = {
         f"lstm.{name.removeprefix('lstm_cell.')}_l0" if name.startswith("lstm_cell.") else name: values
         for name, values in load_file(path).items()

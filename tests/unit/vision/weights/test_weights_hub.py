@@ -79,7 +79,7 @@ def test_a_token_opens_a_gated_model(hub: Server, tmp_path: Path) -> None:
     hub.gated_for = "right"
     with pytest.raises(WeightsUnavailable) as caught:
         hub_store(hub.base, tmp_path, tiny(gated=True), token="wrong").resolve("tiny")
-    assert reason(caught) == "gated: HF_TOKEN was not let in; accept the licence on its hub page"
+    assert reason(caught) == "gated: HF_TOKEN has no access; accept the licence on its hub page"
     assert "wrong" not in caught.value.message
     weights = hub_store(hub.base, tmp_path, tiny(gated=True), token="right").resolve("tiny")
     assert weights.files["model.safetensors"].read_bytes() == CHECKPOINT
@@ -107,7 +107,7 @@ def test_a_hub_that_states_one_file_and_sends_another_is_caught(hub: Server, tmp
     hub.stated = {"model.safetensors": sha256(CHECKPOINT)}
     with pytest.raises(WeightsUnavailable, match=r"model.safetensors has sha256"):
         hub_store(hub.base, tmp_path / "known", tiny()).resolve("tiny")
-    with pytest.raises(WeightsUnavailable, match="is not what the hub states for this commit"):
+    with pytest.raises(WeightsUnavailable, match="does not match the hub.s metadata for this commit"):
         hub_store(hub.base, tmp_path / "unknown", tiny(UNKNOWN)).resolve("tiny")
     assert [path.name for path in tmp_path.rglob("*.safetensors")] == []
 
@@ -132,13 +132,13 @@ def test_unregistered_hashes_are_checked_with_the_hub_and_kept(hub: Server, tmp_
 
 def test_a_small_file_is_checked_by_its_git_id(hub: Server, tmp_path: Path) -> None:
     hub.stated = {"config.json": "0" * 40}
-    with pytest.raises(WeightsUnavailable, match=r"config.json is not what the hub states"):
+    with pytest.raises(WeightsUnavailable, match=r"config.json does not match the hub.s metadata"):
         hub_store(hub.base, tmp_path, tiny(UNKNOWN)).resolve("tiny")
 
 
 def test_a_hub_that_states_no_hash_is_not_believed(hub: Server, tmp_path: Path) -> None:
     hub.stated = {"model.safetensors": "some-etag"}
-    with pytest.raises(WeightsUnavailable, match="no registered sha256 and the hub states none"):
+    with pytest.raises(WeightsUnavailable, match="no registered sha256 and the hub has none either"):
         hub_store(hub.base, tmp_path, tiny(UNKNOWN)).resolve("tiny")
     assert hub.gets() == []
 

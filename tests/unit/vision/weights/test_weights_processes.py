@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.unit.vision.weights.weights_helpers import Server, url_store
-from vision.weights import whereabouts
+from vision.weights import locate
 
 CONTENT = bytes(range(256)) * 4096
 CHUNK = 1 << 18
@@ -35,7 +35,7 @@ def test_two_processes_download_once(server: Server, tmp_path: Path) -> None:
         assert server.arrived.wait(60)
         with resolving(server, tmp_path) as second:
             assert second.stdout
-            assert second.stdout.readline().endswith("waiting for another process that fetches them\n")
+            assert second.stdout.readline().endswith("waiting for another process that downloads them\n")
             server.held.set()
             answers = [process.communicate(timeout=60)[0].splitlines()[-1] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
@@ -59,7 +59,7 @@ def test_a_killed_download_leaves_nothing_half_written_and_goes_on(server: Serve
             server.stall.set()
     use = url_store(server.base, tmp_path, CONTENT)
     assert not (tmp_path / "tiny" / "w.bin").exists()
-    assert whereabouts(use, "tiny") == (False, "url 127.0.0.1")
+    assert locate(use, "tiny") == (False, "url 127.0.0.1")
     assert use.resolve("tiny").files["w.bin"].read_bytes() == CONTENT
     assert [asked.range for asked in server.asked] == [None, f"bytes={2 * CHUNK}-"]
     assert not part.parent.exists()

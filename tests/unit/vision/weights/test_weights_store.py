@@ -182,11 +182,11 @@ def test_the_settings_decide_where_weights_are(
     try:
         assert store().folder == tmp_path / "folder"
         assert store().cache == tmp_path / "cache" / "models"
-        with caplog.at_level(logging.DEBUG), pytest.raises(WeightsUnavailable, match="not there under"):
+        with caplog.at_level(logging.DEBUG), pytest.raises(WeightsUnavailable, match="not found under"):
             resolve("dinov2-vits14-lineage")
         with pytest.raises(WeightsUnavailable, match="an empty list of models"):
             resolve_first([])
-        assert "not there under VISION_MODELS_DIR" in caplog.text
+        assert "not found under VISION_MODELS_DIR" in caplog.text
         assert "hf_secret" not in caplog.text + repr(store())
     finally:
         settings.cache_clear()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.vision.weights.weights_helpers import Server, serving
+from tests.unit.vision.weights.servers import Server, serving
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 import vision.weights.cache
 from configs.settings import settings
-from tests.unit.vision.weights.weights_helpers import Server, hub_source, model, plain_url, registry, sha256, url_store
+from tests.unit.vision.weights.servers import Server, hub_source, model, plain_url, registry, sha256, url_store
 from vision.errors import ModelNotLoaded
 from vision.weights import Store, WeightsUnavailable, resolve, resolve_first, store
 

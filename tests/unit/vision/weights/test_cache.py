@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.unit.vision.weights.weights_helpers import Server, url_store
+from tests.unit.vision.weights.servers import Server, url_store
 from vision.weights import locate
 
 CONTENT = bytes(range(256)) * 4096
@@ -15,7 +15,7 @@ RESOLVE = """
 import logging, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.unit.vision.weights.weights_helpers import url_store
+from tests.unit.vision.weights.servers import url_store
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 store = url_store(sys.argv[2], Path(sys.argv[3]), bytes(range(256)) * 4096)
 print(store.resolve("tiny").version, flush=True)

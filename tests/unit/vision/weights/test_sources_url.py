@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vision.weights.weights_helpers import COMMIT, Server, plain_url, sha256, url_store
+from tests.unit.vision.weights.servers import COMMIT, Server, plain_url, sha256, url_store
 from vision.weights import SourceError, WeightsUnavailable
 from vision.weights.registry import FileSpec
 from vision.weights.sources import ATTEMPTS, fetch_url

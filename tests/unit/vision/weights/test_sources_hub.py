@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from tests.unit.vision.weights.weights_helpers import (
+from tests.unit.vision.weights.servers import (
     COMMIT,
     REPO,
     Server,
@@ -107,7 +107,7 @@ def test_a_hub_that_states_one_file_and_sends_another_is_caught(hub: Server, tmp
     hub.stated = {"model.safetensors": sha256(CHECKPOINT)}
     with pytest.raises(WeightsUnavailable, match=r"model.safetensors has sha256"):
         hub_store(hub.base, tmp_path / "known", tiny()).resolve("tiny")
-    with pytest.raises(WeightsUnavailable, match="does not match the hub.s metadata for this commit"):
+    with pytest.raises(WeightsUnavailable, match=r"does not match the hub.s metadata for this commit"):
         hub_store(hub.base, tmp_path / "unknown", tiny(UNKNOWN)).resolve("tiny")
     assert [path.name for path in tmp_path.rglob("*.safetensors")] == []
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ops.cli.models
-from tests.unit.vision.weights.weights_helpers import Server, hub_source, model, plain_url, registry
+from tests.unit.vision.weights.servers import Server, hub_source, model, plain_url, registry
 from vision.weights import Store
 
 CONTENT = b"weights" * 100

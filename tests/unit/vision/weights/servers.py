@@ -1,4 +1,4 @@
-"""Servers on loopback and small registries for the tests of deployments/weights."""
+"""Servers on loopback and small registries for the tests of vision.weights."""
 
 import hashlib
 import threading

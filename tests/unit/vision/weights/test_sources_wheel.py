@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vision.weights.weights_helpers import model, registry
+from tests.unit.vision.weights.servers import model, registry
 from vision.weights import Store, WeightsUnavailable
 
 CONTENT = b"weights" * 1000

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.vision.weights.weights_helpers import COMMIT, hub_source, model
+from tests.unit.vision.weights.servers import COMMIT, hub_source, model
 from vision.weights import load_registry, validate_registry
 
 URL = f"https://example.org/{COMMIT}/w.bin"

@@ -7,6 +7,7 @@ import pytest
 
 from tests.graphs.conftest import Service
 from tests.graphs.samples import error_of, picture, plain
+from tests.tolerances import FP32, decimals
 
 
 async def family(service: Service, seed: int, count: int) -> list[str]:
@@ -27,9 +28,9 @@ async def test_a_stranger_is_an_anomaly_and_a_sibling_is_not(service: Service) -
     assert odd["anomaly_score"] > 2 > usual["anomaly_score"]
     assert usual["centroid_similarity"] > 0.95 > odd["centroid_similarity"]
     mean = (odd["anomaly_score"] + usual["anomaly_score"]) / 2
-    assert answer["average_anomaly_score"] == pytest.approx(mean, abs=1e-4)
+    assert answer["average_anomaly_score"] == pytest.approx(mean, abs=decimals(4))
     assert odd["confidence"] == 1  # more than twice the threshold
-    assert usual["confidence"] == pytest.approx(min(1, (2 - usual["anomaly_score"]) / 2), abs=1e-3)
+    assert usual["confidence"] == pytest.approx(min(1, (2 - usual["anomaly_score"]) / 2), abs=decimals(3))
 
 
 async def test_the_threshold_decides(service: Service) -> None:
@@ -76,7 +77,7 @@ async def test_families_are_clusters(service: Service, method: str, given: bool)
     assert [cluster["size"] for cluster in answer["clusters"]] == [4, 4, 4]
     assert answer["silhouette_score"] > 0.8
     total = sum(cluster["inertia"] for cluster in answer["clusters"])
-    assert answer["total_inertia"] == pytest.approx(total, abs=1e-5)
+    assert answer["total_inertia"] == pytest.approx(total, abs=decimals(5))
 
 
 async def test_a_centroid_is_the_mean_of_its_members(service: Service) -> None:
@@ -86,9 +87,9 @@ async def test_a_centroid_is_the_mean_of_its_members(service: Service) -> None:
     raw = [(await service.post("extract-features", asset_id=asset_id))["features"] for asset_id in ids]
     centred = np.array(raw) - 0.5
     units = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    np.testing.assert_allclose(cluster["centroid"], units.mean(0), atol=1e-6)
+    np.testing.assert_allclose(cluster["centroid"], units.mean(0), atol=FP32)
     inertia = ((units - units.mean(0)) ** 2).sum()
-    assert cluster["inertia"] == pytest.approx(inertia, abs=1e-5)
+    assert cluster["inertia"] == pytest.approx(inertia, abs=decimals(5))
     assert cluster["assets"] == ids
     assert answer["silhouette_score"] is None
 

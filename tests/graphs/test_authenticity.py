@@ -26,6 +26,7 @@ from tests.graphs.authenticity import (
     wav,
 )
 from tests.graphs.harness import settings_in
+from tests.tolerances import decimals
 from vision.forensics.voices import SAMPLES
 from vision.images import Pixels
 from vision.media import decord_reader
@@ -46,12 +47,12 @@ async def test_a_picture_has_all_that_the_contract_names(service: AuthenticitySe
     assert (body["media_type"], body["filename"]) == ("image", "two.png")
     visual, forensic = body["signals"]["visual"], body["signals"]["forensic"]
     assert (visual["faces_detected"], visual["analysis_type"], visual["weight"]) == (2, "face_level", 0.45)
-    assert visual["score"] == pytest.approx(BOB, abs=1e-3)  # the more suspicious face
+    assert visual["score"] == pytest.approx(BOB, abs=decimals(3))  # the more suspicious face
     assert (forensic["weight"], forensic["effective_weight"]) == (0.3, 0.4)
     assert {"high_freq_ratio", "spectral_entropy", "noise_variance", "sharpness"} <= set(forensic["features"])
     risk = 100 * pooled([(visual["score"], 0.6), (forensic["score"], 0.4)])
     assert body["risk_score"] == pytest.approx(risk, abs=0.1)
-    assert [face["fake_probability"] for face in body["face_detections"]] == pytest.approx([ADA, BOB], abs=1e-3)
+    assert [face["fake_probability"] for face in body["face_detections"]] == pytest.approx([ADA, BOB], abs=decimals(3))
     assert body["face_detections"][0]["bbox"] == [10, 30, 45, 80]
     assert "2 face(s) analyzed for manipulation signs" in body["explanation"]["factors"]
     assert datetime.fromisoformat(body["timestamp"]).utcoffset() == timedelta(0)
@@ -239,7 +240,7 @@ async def test_a_sound_is_as_long_as_what_can_be_decoded(service: AuthenticitySe
     body = await service.judged("audio/", bytes(forged))
     assert body["audio_info"]["duration_seconds"] == pytest.approx(3, abs=0.01)
     assert body["audio_info"]["seconds_analyzed"] == pytest.approx(3, abs=0.01)
-    assert body["audio_features"]["rms_energy"] == pytest.approx(0.6 / np.sqrt(2), abs=1e-2)
+    assert body["audio_features"]["rms_energy"] == pytest.approx(0.6 / np.sqrt(2), abs=decimals(2))
 
 
 async def test_a_video_has_frames_motion_and_sound(service: AuthenticityService) -> None:
@@ -304,12 +305,12 @@ async def test_a_voice(service: AuthenticityService) -> None:
     body = await service.judged("audio/", wav(tone(3, 0.8)), "voice.wav")
     assert body["classification"] == "MANIPULATED"
     assert body["confidence"] != "HIGH"  # one signal agrees with none
-    assert body["prediction"]["synthetic_probability"] == pytest.approx(0.8, abs=1e-3)
+    assert body["prediction"]["synthetic_probability"] == pytest.approx(0.8, abs=decimals(3))
     assert sum(body["prediction"].values()) == pytest.approx(1)
     assert body["audio_info"]["sample_rate"] == 16_000
-    assert body["audio_info"]["duration_seconds"] == pytest.approx(3, abs=1e-3)
-    assert body["audio_features"]["rms_energy"] == pytest.approx(0.8 / np.sqrt(2), abs=1e-3)
-    assert body["audio_features"]["zero_crossing_rate"] == pytest.approx(440 / 16_000, abs=1e-3)
+    assert body["audio_info"]["duration_seconds"] == pytest.approx(3, abs=decimals(3))
+    assert body["audio_features"]["rms_energy"] == pytest.approx(0.8 / np.sqrt(2), abs=decimals(3))
+    assert body["audio_features"]["zero_crossing_rate"] == pytest.approx(440 / 16_000, abs=decimals(3))
     assert any("ASVspoof" in factor for factor in body["explanation"]["factors"])
 
 

@@ -11,6 +11,7 @@ from tests.dummies.people import DummyIdentity
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, faces, replace_stage
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from tests.tolerances import decimals
 from vision.errors import ModelNotLoaded
 from vision.faces.calibration import image_percentage, similarity_percentage
 
@@ -49,10 +50,10 @@ async def test_the_same_person_is_known_by_face(service: Service) -> None:
     cosine, percentage = at(35)
     assert (answer["asset_id_1"], answer["asset_id_2"]) == (a, b)
     assert (answer["same_character"], answer["basis"]) == (True, "face")
-    assert answer["cosine_similarity"] == pytest.approx(cosine, abs=2e-6)
+    assert answer["cosine_similarity"] == pytest.approx(cosine, abs=2 * decimals(6))
     assert answer["similarity_score"] == pytest.approx(percentage, abs=0.01)
-    assert answer["euclidean_distance"] == pytest.approx(np.sqrt(2 - 2 * cosine), abs=1e-5)
-    assert answer["confidence_score"] == pytest.approx((percentage - 75) / 25 * 0.9, abs=1e-3)
+    assert answer["euclidean_distance"] == pytest.approx(np.sqrt(2 - 2 * cosine), abs=decimals(5))
+    assert answer["confidence_score"] == pytest.approx((percentage - 75) / 25 * 0.9, abs=decimals(3))
     assert answer["confidence_level"] == "high"
     assert "The same person: cosine 0.819" in answer["explanation"]
     assert "Compared by face, 23 × 42 and 23 × 77 pixels." in answer["explanation"]
@@ -88,7 +89,7 @@ async def test_a_face_hard_to_make_out_makes_it_less_certain(service: Service) -
     sure = await service.post("validate-consistency", asset_id_1=clear, asset_id_2=clearer)
     unsure = await service.post("validate-consistency", asset_id_1=clear, asset_id_2=small)
     assert sure["cosine_similarity"] == unsure["cosine_similarity"]
-    assert unsure["confidence_score"] == pytest.approx(sure["confidence_score"] * 0.4 / 0.9, abs=1e-3)
+    assert unsure["confidence_score"] == pytest.approx(sure["confidence_score"] * 0.4 / 0.9, abs=decimals(3))
     assert "hard to make out (quality 0.40)" in unsure["explanation"]
     assert "hard to make out" not in sure["explanation"]
 
@@ -112,7 +113,7 @@ async def test_the_largest_face_of_a_reference_is_compared_with_all(service: Ser
     both, happy, sad = [await service.upload(data) for data in (two_people(60, 40), person(60), person(40, SAD))]
     answer = await service.post("character-matching", reference_asset_id=both, test_asset_ids=[happy, sad])
     matches, differs = answer["consistency_results"]
-    assert (matches["same_character"], matches["cosine_similarity"]) == (True, pytest.approx(1, abs=1e-5))
+    assert (matches["same_character"], matches["cosine_similarity"]) == (True, pytest.approx(1, abs=decimals(5)))
     assert (differs["same_character"], differs["cosine_similarity"]) == (False, 0)
     assert "The pictures have 2 and 1 faces" in matches["explanation"]
     back = await service.post("character-matching", reference_asset_id=sad, test_asset_ids=[both])
@@ -135,7 +136,7 @@ async def test_matching_tells_each_asset_apart(service: Service) -> None:
     for asset_id, degrees, level in ((same, 10, "high"), (far, 60, "low"), (other, 90, "high"), (reference, 0, "high")):
         result = results[asset_id]
         cosine, percentage = at(degrees)
-        assert result["cosine_similarity"] == pytest.approx(cosine, abs=2e-6)
+        assert result["cosine_similarity"] == pytest.approx(cosine, abs=2 * decimals(6))
         assert result["similarity_score"] == pytest.approx(percentage, abs=0.01)
         assert (result["same_character"], result["confidence_level"]) == (percentage >= 75, level)
         assert (result["basis"], result["error"]) == ("face", None)
@@ -184,7 +185,7 @@ async def test_a_sequence_of_shots(service: Service) -> None:
     )
     assert (answer["character_reference_asset_id"], answer["reference_filename"]) == (reference, "hero.png")
     assert (answer["total_shots"], answer["processed_shots"], answer["consistent_shots"]) == (8, 7, 3)
-    assert answer["consistency_rate"] == pytest.approx(3 / 7, abs=1e-4)
+    assert answer["consistency_rate"] == pytest.approx(3 / 7, abs=decimals(4))
     assert answer["sequence_status"] == "needs_work"
     assert "4 of 7 shots do not show the reference" in answer["sequence_recommendation"]
     validations = answer["shot_validations"]
@@ -213,7 +214,7 @@ async def test_generated_pictures_are_held_to_a_reference(service: Service) -> N
     assert (answer["master_reference_asset_id"], answer["master_filename"]) == (master, "master.png")
     assert (answer["compliance_threshold"], answer["total_generated"]) == (80, 4)
     assert (answer["processed_successfully"], answer["compliant_count"]) == (3, 1)
-    assert answer["compliance_rate"] == pytest.approx(1 / 3, abs=1e-4)
+    assert answer["compliance_rate"] == pytest.approx(1 / 3, abs=decimals(4))
     assert answer["action_summary"] == {"approve": 1, "review": 1, "regenerate": 1}
     results = answer["compliance_results"]
     assert [result["generated_asset_id"] for result in results] == wanted

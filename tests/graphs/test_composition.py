@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from tests.graphs.conftest import Service
 from tests.graphs.samples import encoded, error_of, picture, video
+from tests.tolerances import FP32
 
 
 async def test_a_picture_is_described(service: Service) -> None:
@@ -18,7 +19,7 @@ async def test_a_picture_is_described(service: Service) -> None:
     assert set(analysis) == {"shot_size", "shot_angle", "framing", "aspect_ratio"}
     assert analysis["aspect_ratio"] == 1.5
     features = (await service.post("extract-features", asset_id=asset_id))["features"]
-    assert answer["features"] == pytest.approx(features, abs=1e-6)
+    assert answer["features"] == pytest.approx(features, abs=FP32)
     assert isinstance(answer["composition_tags"], list)
     assert answer["faces_detected"] == 0
 

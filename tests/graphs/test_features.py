@@ -11,13 +11,14 @@ from stores.sqlite.documents import SqliteDocuments
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from tests.tolerances import FP32
 
 
 async def test_features_are_the_raw_numbers_of_the_model(service: Service) -> None:
     asset_id = await service.upload(plain("#ff8000"))
     answer = await service.post("extract-features", asset_id=asset_id)
     assert answer["asset_id"] == asset_id
-    np.testing.assert_allclose(answer["features"], [1, 128 / 255, 0] * 128, atol=1e-6)
+    np.testing.assert_allclose(answer["features"], [1, 128 / 255, 0] * 128, atol=FP32)
     assert (answer["features_extracted"], answer["model_version"]) == (True, "dummy@00000000")
     moment = datetime.fromisoformat(answer["features_timestamp"])
     assert moment.utcoffset() == timedelta(0)
@@ -175,7 +176,7 @@ async def test_the_tensor_of_a_picture_is_described(service: Service) -> None:
         assert (answer["preprocessed"], answer["tensor_shape"]) == (True, [1, 3, 32, 32])
         assert (answer["device"], answer["dtype"]) == ("cpu", "float32")
     low, high = (await service.post("preprocess-image", asset_id=digest(plain("white"))))["value_range"]
-    assert (low, high) == (pytest.approx(1.0, abs=1e-6), pytest.approx(1.0, abs=1e-6))  # (1 - 0.5) / 0.5
+    assert (low, high) == (pytest.approx(1.0, rel=FP32), pytest.approx(1.0, rel=FP32))  # (1 - 0.5) / 0.5
 
 
 async def test_a_remote_document_store_is_read_through_the_cache(

@@ -17,6 +17,7 @@ from tests.graphs.indexing import FACE, IndexService, film, index_service, photo
 from tests.graphs.media import media_error
 from tests.graphs.photos import replace_stage
 from tests.graphs.samples import audio, picture
+from tests.tolerances import decimals
 from vision.errors import InvalidMedia
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -70,7 +71,7 @@ async def test_a_trace_has_a_box_for_each_frame(service: IndexService) -> None:
         share = box["frame_number"] / 59
         wanted = (10 + share * 50, 30 + share * 4, *FACE)
         assert list(box["bbox"].values()) == pytest.approx(wanted, abs=2)
-        assert box["confidence"] == pytest.approx(0.9, abs=1e-3)
+        assert box["confidence"] == pytest.approx(0.9, abs=decimals(3))
 
 
 async def test_boxes_come_by_frames_and_in_pages(service: IndexService) -> None:
@@ -101,11 +102,11 @@ async def test_a_face_stands_for_a_trace(service: IndexService) -> None:
     }
     frame = face["frame_number"]
     assert frame in [*range(60, 90, 2), 89]
-    assert face["timestamp_secs"] == pytest.approx(frame / 25, abs=1e-6)
+    assert face["timestamp_secs"] == pytest.approx(frame / 25, abs=decimals(6))
     box = face["bbox"]
     share = (frame - 60) / 29
     assert list(box.values()) == pytest.approx((70 + 20 * share, 20 + 20 * share, *FACE), abs=2)
-    assert face["quality_score"] == pytest.approx(box["width"] * box["height"] * face["confidence"], rel=1e-3)
+    assert face["quality_score"] == pytest.approx(box["width"] * box["height"] * face["confidence"], rel=decimals(3))
     assert face["blur_score"] is None  # plain colours have no texture to measure
 
 

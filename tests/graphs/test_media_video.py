@@ -12,6 +12,7 @@ from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from tests.graphs.harness import settings_in
 from tests.graphs.media import Decoded, MediaService, beeps, decoded, film, media_error, serving_media, sound
+from tests.tolerances import decimals
 from tests.unit.vision.media.samples import shown
 from vision.images import Pixels
 from vision.media.overlay import PALETTE
@@ -121,7 +122,7 @@ async def test_a_part_is_copied_from_the_key_frame_on(service: MediaService, nam
     part = copied(answer, answer.headers["content-type"])
     first = int(answer.headers["x-first-frame"])
     assert 13 <= first <= 33
-    assert float(answer.headers["x-start-time"]) == pytest.approx(truth.times[first], abs=1e-5)
+    assert float(answer.headers["x-start-time"]) == pytest.approx(truth.times[first], abs=decimals(5))
     assert part.codecs == truth.codecs
     assert part.numbers[: 48 - first] == shown(name)[first:48]
     for ours, theirs in zip(part.pictures, truth.pictures[first:48], strict=False):

@@ -9,6 +9,7 @@ from deployments.serving.vector_search import Forget
 from stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
+from tests.tolerances import decimals
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -
     assert [each["animal_id"] for each in found["candidates"]] == ["DE-1", "DE-2"]
     assert (found["searched"], found["outdated"]) == (2, 0)
     assert found["decision"]["margin"] == pytest.approx(
-        found["candidates"][0]["cosine_similarity"] - found["candidates"][1]["cosine_similarity"], abs=1e-4
+        found["candidates"][0]["cosine_similarity"] - found["candidates"][1]["cosine_similarity"], abs=decimals(4)
     )
 
     assert (await service.client.delete("/animals/DE-1")).json() == {"animal_id": "DE-1", "deleted": True}

@@ -13,6 +13,7 @@ from deployments.quality.nima import Rating, Ratings
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import encoded, picture, plain
+from tests.tolerances import FP32, decimals
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 
@@ -47,13 +48,13 @@ async def test_every_part_of_a_photo(service: Service) -> None:
 
     blur = result["blur"]
     assert blur["blur_threshold"] == 100
-    assert blur["laplacian_variance"] == pytest.approx(laplacian_variance(image), rel=1e-6)
+    assert blur["laplacian_variance"] == pytest.approx(laplacian_variance(image), rel=decimals(6))
     assert blur["is_blurry"] is False
 
     bright = float(image.mean()) / 255
-    assert result["quality"]["brisque_score"] == pytest.approx(100 * bright, abs=1e-3)
-    assert result["quality"]["nima_technical_score"] == pytest.approx(10 - 9 * bright, abs=1e-3)
-    assert result["aesthetic"]["nima_aesthetic_score"] == pytest.approx(1 + 9 * bright, abs=1e-3)
+    assert result["quality"]["brisque_score"] == pytest.approx(100 * bright, abs=decimals(3))
+    assert result["quality"]["nima_technical_score"] == pytest.approx(10 - 9 * bright, abs=decimals(3))
+    assert result["aesthetic"]["nima_aesthetic_score"] == pytest.approx(1 + 9 * bright, abs=decimals(3))
 
     emotion = result["emotion"]
     assert emotion["faces_detected"] == 2
@@ -67,7 +68,7 @@ async def test_every_part_of_a_photo(service: Service) -> None:
 
     embedding = result["embedding"]
     assert (embedding["model"], embedding["dimensions"], len(embedding["vector"])) == ("dummy/clip", 512, 512)
-    assert np.linalg.norm(embedding["vector"]) == pytest.approx(1, abs=1e-6)
+    assert np.linalg.norm(embedding["vector"]) == pytest.approx(1, rel=FP32)
 
 
 def laplacian_variance(image: Any) -> float:

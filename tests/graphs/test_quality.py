@@ -10,6 +10,7 @@ from graphs.assets.scores import EXPLAINED, overall_quality, quality_score, shar
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, data_of, faces, pixels_of, replace_stage, textured
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from tests.tolerances import decimals
 from vision.errors import ModelNotLoaded
 
 UNKNOWN = "0" * 32
@@ -20,8 +21,8 @@ async def test_quality_is_what_the_models_say(service: Service) -> None:
     asset_id = await service.upload(data)
     answer = await service.post("analyze-quality", asset_id=asset_id)
     bright = float(pixels_of(data).mean()) / 255
-    assert answer["nima_technical_score"] == pytest.approx(10 - 9 * bright, abs=1e-4)
-    assert answer["brisque_score"] == pytest.approx(100 * bright, abs=1e-4)
+    assert answer["nima_technical_score"] == pytest.approx(10 - 9 * bright, abs=decimals(4))
+    assert answer["brisque_score"] == pytest.approx(100 * bright, abs=decimals(4))
     photo = await service.photo("analyze", image=data_of(data), run_emotion=False, run_embedding=False)
     blur = photo["result"]["blur"]
     assert answer["sharpness_score"] == sharpness_score(blur["laplacian_variance"], blur["blur_threshold"])
@@ -44,9 +45,9 @@ async def test_statistics_are_of_the_features(service: Service) -> None:
     answer = await service.post("analyze-quality", asset_id=asset_id)
     raw = np.array((await service.post("extract-features", asset_id=asset_id))["features"])
     statistics = {"mean": raw.mean(), "std": raw.std(), "max": raw.max(), "min": raw.min()}
-    assert answer["feature_statistics"] == pytest.approx(statistics, abs=1e-5)
+    assert answer["feature_statistics"] == pytest.approx(statistics, abs=decimals(5))
     shares = raw**2 / (raw**2).sum()
-    assert answer["diversity_score"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()) / 384, abs=1e-4)
+    assert answer["diversity_score"] == pytest.approx(np.exp(-(shares * np.log(shares)).sum()) / 384, abs=decimals(4))
     assert service.embed.calls == 1
 
 
@@ -74,7 +75,7 @@ async def test_metrics_are_parts_and_one_score_over_them(service: Service) -> No
     assert metrics["composition_score"] == composition["composition_score"]
     assert metrics["dinov3_quality"] == quality["diversity_score"]
     parts = quality["quality_score"], metrics["lighting_quality"], metrics["composition_score"]
-    assert metrics["overall_quality"] == pytest.approx(overall_quality(*parts), abs=2e-4)
+    assert metrics["overall_quality"] == pytest.approx(overall_quality(*parts), abs=2 * decimals(4))
     black = await service.post("analyze-image-metrics", asset_id=await service.upload(textured(9)))
     assert black["lighting_quality"] < metrics["lighting_quality"]
 
@@ -123,7 +124,7 @@ async def test_a_batch_isolates_what_fails(service: Service) -> None:
             "max_quality": scores.max(),
             "median_quality": np.median(scores),
         },
-        abs=1e-4,
+        abs=decimals(4),
     )
 
 

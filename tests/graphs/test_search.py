@@ -6,6 +6,7 @@ from stores.open import Stores
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain, video
+from tests.tolerances import decimals
 
 
 async def featured(service: Service, *seeds: int) -> list[str]:
@@ -44,7 +45,7 @@ async def test_the_library_and_a_list_of_all_of_it_give_the_same(service: Servic
     assert hits(whole) == hits(listed)
     assert whole["dataset_size"] == listed["dataset_size"] == 11
     for one, other in zip(whole["search_results"], listed["search_results"], strict=True):
-        assert one["similarity_score"] == pytest.approx(other["similarity_score"], abs=1e-3)
+        assert one["similarity_score"] == pytest.approx(other["similarity_score"], abs=decimals(3))
     empty = await service.post("semantic-search", query_asset_id=query, dataset_asset_ids=[], top_k=5)
     assert hits(empty) == hits(whole)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain
+from tests.tolerances import decimals
 
 
 async def unit(service: Service, asset_id: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -20,9 +21,9 @@ async def test_a_pair_is_compared_by_cosine(service: Service) -> None:
     a, b = await service.upload(picture(1)), await service.upload(picture(2))
     answer = await service.post("calculate-similarity", asset_id_1=a, asset_id_2=b)
     cosine = float(await unit(service, a) @ await unit(service, b))
-    assert answer["cosine_similarity"] == pytest.approx(cosine, abs=2e-6)
-    assert answer["similarity_percentage"] == pytest.approx((answer["cosine_similarity"] + 1) * 50, abs=1e-4)
-    assert answer["euclidean_distance"] == pytest.approx(np.sqrt(2 - 2 * cosine), abs=2e-6)
+    assert answer["cosine_similarity"] == pytest.approx(cosine, abs=2 * decimals(6))
+    assert answer["similarity_percentage"] == pytest.approx((answer["cosine_similarity"] + 1) * 50, abs=decimals(4))
+    assert answer["euclidean_distance"] == pytest.approx(np.sqrt(2 - 2 * cosine), abs=2 * decimals(6))
     assert (answer["asset_id_1"], answer["asset_id_2"]) == (a, b)
     swapped = await service.post("calculate-similarity", asset_id_1=b, asset_id_2=a)
     assert swapped["similarity_percentage"] == answer["similarity_percentage"]
@@ -49,7 +50,7 @@ async def test_confidence_is_the_distance_to_the_configured_threshold(service: S
     a, b = await service.upload(picture(1)), await service.upload(picture(2))
     answer = await service.post("calculate-similarity", asset_id_1=a, asset_id_2=b)
     assert answer["similarity_percentage"] < 80
-    assert answer["confidence"] == pytest.approx(1 - answer["similarity_percentage"] / 80, abs=1e-4)
+    assert answer["confidence"] == pytest.approx(1 - answer["similarity_percentage"] / 80, abs=decimals(4))
 
 
 async def test_the_best_match_is_the_near_duplicate(service: Service) -> None:
@@ -116,7 +117,7 @@ async def test_the_matrix_has_every_pair(service: Service) -> None:
     assert (np.diag(matrix) == 100).all()
     assert (matrix == matrix.T).all()
     units = np.stack([await unit(service, asset_id) for asset_id in ids])
-    np.testing.assert_allclose(matrix, (units @ units.T + 1) * 50, atol=2e-4)
+    np.testing.assert_allclose(matrix, (units @ units.T + 1) * 50, atol=2 * decimals(4))
 
 
 async def test_a_batch_is_computed_in_one_go_per_asset(service: Service) -> None:

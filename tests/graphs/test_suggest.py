@@ -10,6 +10,7 @@ from stores.shots import ShotFilter
 from tests.graphs.harness import settings_in
 from tests.graphs.samples import error_of
 from tests.graphs.shots import ShotService, given, serving_shots
+from tests.tolerances import decimals
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_tone_genre_and_tags_lift_a_shot_by_what_is_missing_to_one(service
     assert parts["tags"]["matched"] == ["night"]
     share = sum(parts[part]["score"] * parts[part]["weight"] for part in ("emotional_tone", "genre", "tags"))
     text = parts["text"]["score"]
-    assert best["relevance_score"] == pytest.approx(1 - (1 - text) * (1 - share), abs=2e-4)
+    assert best["relevance_score"] == pytest.approx(1 - (1 - text) * (1 - share), abs=2 * decimals(4))
     before = {shot["shot_id"]: shot["relevance_score"] for shot in plain["recommendations"]}
     assert other["relevance_score"] == before[other["shot_id"]]
     assert set(reasons(other)) == {"text"}
@@ -108,7 +109,7 @@ async def test_where_clip_takes_texts_the_key_frame_counts(tmp_path: Path) -> No
             best = answer["recommendations"][0]
             parts = reasons(best)
             assert (parts["keyframe"]["score"], parts["keyframe"]["weight"], parts["text"]["weight"]) == (1, 0.4, 0.6)
-            assert best["relevance_score"] == pytest.approx(0.4 + 0.6 * parts["text"]["score"], abs=2e-4)
+            assert best["relevance_score"] == pytest.approx(0.4 + 0.6 * parts["text"]["score"], abs=2 * decimals(4))
             by_start = dict(zip(starts(answer), answer["recommendations"], strict=True))
             assert reasons(by_start[0])["keyframe"]["score"] == 0
             assert set(reasons(by_start[40])) == {"text"}

@@ -8,6 +8,7 @@ import pytest
 from graphs.indexing.decode import Chunk, FaceFrame, VideoDecoder
 from stores.open import Stores
 from tests.graphs.indexing import film
+from tests.tolerances import FP32
 from tests.unit.vision.media.samples import RECIPES, TICKS, X264, Recipe, number_in, shown, write
 from vision.errors import InvalidMedia, MediaNotFound
 from vision.shots.transitions import MARGIN, STRIDE
@@ -119,7 +120,7 @@ async def test_without_faces_there_are_no_face_frames(tmp_path: Path) -> None:
 async def test_times_are_those_of_the_frames(tmp_path: Path) -> None:
     decoder = await decoder_of(RECIPES["vfr"], tmp_path)
     ticks = np.array(RECIPES["vfr"].ticks)
-    np.testing.assert_allclose(decoder.timeline.times, (ticks - ticks[0]) / TICKS, atol=1e-6)
+    np.testing.assert_allclose(decoder.timeline.times, (ticks - ticks[0]) / TICKS, atol=FP32)
     assert decoder.timeline.end_of(0) == decoder.timeline.times[1]
     assert decoder.timeline.end_of(len(decoder.timeline.times) - 1) == decoder.timeline.facts.duration
     await decoder.close()

@@ -13,6 +13,7 @@ from stores.lance.vectors import ConflictError, LanceVectors, retrying
 from stores.records import Features, Vector
 from tests.stores.children import exit_codes, spawn
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_features
+from tests.tolerances import FP32_DOT
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ async def test_the_index_finds_what_a_scan_finds(vectors: LanceVectors) -> None:
 
     (itself,) = await vectors.search(MODEL, units[50], 1)
     assert itself.asset_id == f"{50:032x}"
-    assert itself.cosine == pytest.approx(1.0, abs=1e-5)
+    assert itself.cosine == pytest.approx(1.0, abs=FP32_DOT)
     videos = await vectors.search(MODEL, queries[0], 160, kind="video")
     assert {hit.asset_id for hit in videos} == {f"{row:032x}" for row in range(0, 8000, 50)}
 

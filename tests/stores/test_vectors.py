@@ -9,6 +9,7 @@ import pytest
 from stores.open import Stores
 from stores.vectors import Vectors
 from tests.stores.samples import MODEL, asset_id, make_features, unit_vector
+from tests.tolerances import FP32_DOT
 
 
 async def test_an_unknown_model_version_is_empty(vectors: Vectors) -> None:
@@ -26,11 +27,11 @@ async def test_the_nearest_come_first_with_their_cosine(vectors: Vectors) -> Non
     cosines = {item.asset_id: float(item.unit @ query) for item in given}
     hits = await vectors.search(MODEL, query, 7)
     assert [hit.asset_id for hit in hits] == sorted(cosines, key=lambda key: -cosines[key])[:7]
-    assert [hit.cosine for hit in hits] == pytest.approx([cosines[hit.asset_id] for hit in hits], abs=1e-6)
+    assert [hit.cosine for hit in hits] == pytest.approx([cosines[hit.asset_id] for hit in hits], abs=FP32_DOT)
     assert len(await vectors.search(MODEL, query, 50)) == 20
     (itself,) = await vectors.search(MODEL, given[3].unit, 1)
     assert itself.asset_id == asset_id(3)
-    assert itself.cosine == pytest.approx(1.0, abs=1e-6)
+    assert itself.cosine == pytest.approx(1.0, abs=FP32_DOT)
     assert await vectors.count(MODEL) == 20
 
 
@@ -51,7 +52,7 @@ async def test_adding_again_replaces(vectors: Vectors) -> None:
     assert await vectors.count(MODEL) == 3
     (hit, *_) = await vectors.search(MODEL, unit_vector(77), 3)
     assert hit.asset_id == asset_id(1)
-    assert hit.cosine == pytest.approx(1.0, abs=1e-6)
+    assert hit.cosine == pytest.approx(1.0, abs=FP32_DOT)
 
 
 async def test_removed_assets_are_not_found(vectors: Vectors) -> None:

@@ -20,6 +20,7 @@ from graphs.muzzle.verdicts import (
     predicted,
     ranked,
 )
+from tests.tolerances import decimals
 from vision.muzzle.ensemble import MEMBER_IDS, MuzzleEncoding, Thresholds
 
 LIMITS = Limits(cosine=0.62, distance=0.85, mutual=0.40, variance=0.005, consistency=0.20, margin=0.05)
@@ -48,7 +49,7 @@ def test_the_numbers_of_the_contract_belong_together() -> None:
     b = a.copy()
     a[0], b[0], b[1] = 1, 0.88, math.sqrt(1 - 0.88**2)
     found = measures.compared(a, 3 * b)
-    assert (found.cosine, found.distance) == (0.88, pytest.approx(0.49, abs=0.001))
+    assert (found.cosine, found.distance) == (0.88, pytest.approx(0.49, abs=decimals(3)))
 
 
 def test_cosines_are_clipped_and_distances_are_not() -> None:
@@ -58,7 +59,7 @@ def test_cosines_are_clipped_and_distances_are_not() -> None:
 
 
 def test_variance_and_consistency() -> None:
-    assert measures.embedding_variance(encoding(COW)) == pytest.approx(3 / 384, abs=1e-4)
+    assert measures.embedding_variance(encoding(COW)) == pytest.approx(3 / 384, abs=decimals(4))
     collapsed = np.full((3, 128), 1 / math.sqrt(128), np.float32)
     assert measures.embedding_variance(encoding(collapsed)) == 0
     assert measures.cross_model_consistency(encoding(collapsed)) == 1
@@ -96,7 +97,7 @@ def test_a_match() -> None:
     ensemble = answer.details.ensemble
     assert decision.score == ensemble.template_vs_probe_cosine
     assert ensemble.template_vs_probe_distance == pytest.approx(
-        math.sqrt(2 - 2 * ensemble.template_vs_probe_cosine), abs=1e-3
+        math.sqrt(2 - 2 * ensemble.template_vs_probe_cosine), abs=decimals(3)
     )
     assert ensemble.min_cosine <= ensemble.mean_cosine <= ensemble.max_cosine < ensemble.template_vs_probe_cosine
     assert [model.model_id for model in answer.details.models] == [60, 62, 64]
@@ -152,7 +153,9 @@ def test_who_is_on_a_photo() -> None:
     assert candidates[0].animal_id == "cow 1"
     decision, _ = identified(probe, candidates, LIMITS)
     assert (decision.verdict, decision.animal_id) == ("IDENTIFIED", "cow 1")
-    assert decision.margin == pytest.approx(candidates[0].cosine_similarity - candidates[1].cosine_similarity, abs=1e-4)
+    assert decision.margin == pytest.approx(
+        candidates[0].cosine_similarity - candidates[1].cosine_similarity, abs=decimals(4)
+    )
 
     unknown, summary = identified(encoding(codes(70)), ranked(encoding(codes(70)), templates), LIMITS)
     assert (unknown.verdict, unknown.animal_id) == ("UNKNOWN", None)

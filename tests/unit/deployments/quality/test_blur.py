@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deployments.quality.blur import BlurDetector, Config, Sharpness
+from tests.tolerances import FP64
 from vision.images import Pixels
 from vision.quality.blur import laplacian_variance
 
@@ -40,19 +41,19 @@ def dot(colour: tuple[int, int, int]) -> Pixels:
 
 def test_one_white_dot_by_hand() -> None:
     # -4 in its middle, 1 at four neighbours; they sum to 0.
-    assert laplacian_variance(dot((255, 255, 255))) == pytest.approx(255**2 * (16 + 4) / 99, rel=1e-12)
+    assert laplacian_variance(dot((255, 255, 255))) == pytest.approx(255**2 * (16 + 4) / 99, rel=FP64)
 
 
 def test_grey_is_weighed_as_rgb() -> None:
     for colour, grey in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
-        assert laplacian_variance(dot(colour)) == pytest.approx(grey**2 * 20 / 99, rel=1e-12)
+        assert laplacian_variance(dot(colour)) == pytest.approx(grey**2 * 20 / 99, rel=FP64)
 
 
 @pytest.mark.parametrize("size", [(90, 140), (1, 1), (1, 7), (61, 33)])
 def test_it_is_the_usual_recipe(size: tuple[int, int]) -> None:
     image = texture(*size)
     grey = cv2.cvtColor(np.ascontiguousarray(image[..., ::-1]), cv2.COLOR_BGR2GRAY)
-    assert laplacian_variance(image) == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var(), rel=1e-9, abs=1e-12)
+    assert laplacian_variance(image) == pytest.approx(cv2.Laplacian(grey, cv2.CV_64F).var(), rel=FP64, abs=FP64)
 
 
 def test_a_flat_picture_has_no_detail(stage: BlurDetector) -> None:

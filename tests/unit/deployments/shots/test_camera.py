@@ -53,8 +53,8 @@ def test_known_motions(dx: float, dy: float, scale: float, angle: float) -> None
     motion = row(moved(), moved(dx, dy, scale, angle))
     assert motion[Motion.DX] * WIDTH == pytest.approx(dx, abs=0.05)
     assert motion[Motion.DY] * HEIGHT == pytest.approx(dy, abs=0.05)
-    assert motion[Motion.SCALE] == pytest.approx(np.log(scale), abs=5e-4)
-    assert motion[Motion.ROTATION] == pytest.approx(angle, abs=5e-4)
+    assert motion[Motion.SCALE] == pytest.approx(np.log(scale), abs=5e-4)  # 0.08 pixels at the edge
+    assert motion[Motion.ROTATION] == pytest.approx(angle, abs=5e-4)  # 0.08 pixels at the edge
     assert motion[Motion.INLIERS] > 0.95
     assert motion[Motion.RESIDUAL] < 0.001
     assert motion[Motion.STILL] == 0

@@ -14,6 +14,7 @@ from graphs.assets.scores import (
     quality_score,
     sharpness_score,
 )
+from tests.tolerances import decimals
 
 
 def test_the_best_and_the_worst_quality() -> None:
@@ -61,7 +62,7 @@ def test_sharpness_is_half_at_the_threshold() -> None:
 def test_diversity_is_the_share_of_dimensions_in_use() -> None:
     one = np.zeros(384, np.float32)
     one[7] = -3
-    assert diversity_score(one) == pytest.approx(1 / 384, abs=1e-4)
+    assert diversity_score(one) == pytest.approx(1 / 384, abs=decimals(4))
     assert diversity_score(np.full(384, -0.5, np.float32)) == 1
     assert diversity_score(np.repeat(np.float32([0, 2]), 192)) == 0.5
     assert diversity_score(np.zeros(384, np.float32)) == 0
@@ -72,7 +73,12 @@ def test_diversity_is_the_share_of_dimensions_in_use() -> None:
 
 def test_statistics_of_features() -> None:
     values = np.float32([1, 2, 3, 6])
-    assert feature_statistics(values) == {"mean": 3, "std": pytest.approx(3.5**0.5, abs=1e-6), "max": 6, "min": 1}
+    assert feature_statistics(values) == {
+        "mean": 3,
+        "std": pytest.approx(3.5**0.5, abs=decimals(6)),
+        "max": 6,
+        "min": 1,
+    }
 
 
 def test_statistics_of_a_batch() -> None:
@@ -84,7 +90,7 @@ def test_statistics_of_a_batch() -> None:
     statistics = batch_statistics([0.2, 0.8, 0.5, 0.1])
     assert statistics == {
         "mean_quality": 0.4,
-        "std_quality": pytest.approx(float(np.std([0.2, 0.8, 0.5, 0.1])), abs=1e-4),
+        "std_quality": pytest.approx(float(np.std([0.2, 0.8, 0.5, 0.1])), abs=decimals(4)),
         "min_quality": 0.1,
         "max_quality": 0.8,
         "median_quality": 0.35,

@@ -8,6 +8,7 @@ import pytest
 from graphs.assets.features import _pack, _unpack
 from graphs.assets.similarity import between, certainty, matrix, of_cosine, rank
 from stores.records import Features
+from tests.tolerances import FP32
 
 
 def features(asset_id: str, *unit: float) -> Features:
@@ -22,7 +23,7 @@ def features(asset_id: str, *unit: float) -> Features:
 def test_all_three_come_from_the_cosine(cosine: float, percentage: float, distance: float) -> None:
     similarity = of_cosine(cosine)
     assert similarity.percentage == percentage == (similarity.cosine + 1) * 50
-    assert similarity.distance == pytest.approx(distance, abs=1e-6)
+    assert similarity.distance == pytest.approx(distance, abs=FP32)
 
 
 def test_an_asset_is_exactly_itself_though_its_numbers_are_not() -> None:

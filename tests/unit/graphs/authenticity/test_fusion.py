@@ -5,6 +5,7 @@ import math
 import pytest
 
 from graphs.authenticity.fusion import classify, confidence, fuse, pooled, shares
+from tests.tolerances import decimals
 from vision.forensics.calibration import AASIST, GHOSTS, MESONET, PRIOR, Calibration, logit, sigmoid
 
 
@@ -49,7 +50,7 @@ def test_pooling() -> None:
     assert pooled([(0.3, 1.0)]) == pytest.approx(0.3)
     assert pooled([(0.9, 1.0), (0.1, 1.0)]) == pytest.approx(0.5)
     # by hand: 0.6 ln(0.82/0.18) + 0.4 ln(0.71/0.29) = 1.268
-    assert pooled([(0.82, 0.6), (0.71, 0.4)]) == pytest.approx(1 / (1 + math.exp(-1.26806)), abs=1e-4)
+    assert pooled([(0.82, 0.6), (0.71, 0.4)]) == pytest.approx(1 / (1 + math.exp(-1.26806)), abs=decimals(4))
     assert 0 < pooled([(0.0, 1.0), (0.0, 1.0)]) < 0.002
     assert pooled([(1.0, 1.0)]) == pytest.approx(0.999)
 
@@ -99,16 +100,16 @@ def test_a_calibration_rises_within_its_limits() -> None:
 def test_a_score_that_sees_only_some_changes_says_little_when_it_sees_none() -> None:
     whole, part = (Calibration(slope=20.0, intercept=-3.0, limit=1.0, on="a test", covers=share) for share in (1, 0.4))
     assert whole.probability(0) < 0.03
-    assert part.probability(0) == pytest.approx(0.2099, abs=1e-4)  # odds of 3/7, times 0.6 + 0.4 exp(-3)
+    assert part.probability(0) == pytest.approx(0.2099, abs=decimals(4))  # odds of 3/7, times 0.6 + 0.4 exp(-3)
     assert part.probability(0) > PRIOR * (1 - part.covers)
-    assert part.probability(0.5) == pytest.approx(0.995, abs=1e-3)
+    assert part.probability(0.5) == pytest.approx(0.995, abs=decimals(3))
     assert part.info()["covers"] == 0.4
 
 
 def test_the_ghosts_of_genuine_pictures() -> None:
     # the least, what one genuine picture in a hundred of the calibration has, and the most
     probabilities = [GHOSTS.probability(ghost) for ghost in (0.0, 0.19, 0.25, 1.0)]
-    assert probabilities == pytest.approx([0.2063, 0.4739, 0.7942, 0.7942], abs=1e-4)
+    assert probabilities == pytest.approx([0.2063, 0.4739, 0.7942, 0.7942], abs=decimals(4))
 
 
 @pytest.mark.parametrize("curve", [MESONET, GHOSTS, AASIST])

@@ -8,6 +8,7 @@ import pytest
 from graphs.shots.ranking import Criteria, rank
 from graphs.shots.texts import EncodedQuery
 from stores.shots import Catalogue, ShotLabels
+from tests.tolerances import FP32
 
 
 def catalogue(*cosines: float, tags: tuple[frozenset[str], ...] = (), clips: tuple[float, ...] = ()) -> Catalogue:
@@ -48,8 +49,8 @@ def test_boosts_take_their_share_of_what_is_missing() -> None:
 def test_a_key_frame_counts_where_it_can_be_compared() -> None:
     best, _ = rank(catalogue(0.5, 0.5, 0.5, clips=(0.35, 0.2)), query(clip=True), ANY, 10)
     scores = {each.shot_id: (each.score, each.keyframe) for each in best}
-    assert scores["0"] == pytest.approx((0.7, 1.0), abs=1e-6)
-    assert scores["1"] == pytest.approx((0.4, 0.25), abs=1e-6)
+    assert scores["0"] == pytest.approx((0.7, 1.0), abs=FP32)
+    assert scores["1"] == pytest.approx((0.4, 0.25), abs=FP32)
     assert scores["2"] == (0.5, None)
 
 

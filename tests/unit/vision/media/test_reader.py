@@ -69,7 +69,7 @@ def test_frames_have_their_times(open_reader: OpenReader, name: str, video: Make
     ticks = np.array(RECIPES[name].times(), np.float64)[shown(name)]
     expected = (ticks - ticks[0]) / TICKS
     with open_reader(video(name)) as reader:
-        np.testing.assert_allclose(reader.times, expected, atol=0.6e-3)
+        np.testing.assert_allclose(reader.times, expected, atol=0.6e-3)  # Matroska counts in milliseconds
         assert (np.diff(reader.times) > 0).all()
         for number, time, _ in reader.frames(0, None, 11):
             assert time == reader.times[number]

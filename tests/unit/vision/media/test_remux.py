@@ -49,7 +49,7 @@ def test_a_copy_has_the_very_pixels(name: str, stretch: tuple[int | None, int | 
         for number, _, pixels in row[: last - first + 1]:
             assert np.array_equal(pixels, source.frame(first + number))
         times = source.times[first : last + 1] - source.times[first]
-        np.testing.assert_allclose(copy_.times[: len(times)], times, atol=1e-3)
+        np.testing.assert_allclose(copy_.times[: len(times)], times, atol=1e-3)  # Matroska counts in milliseconds
         assert number_in(row[0][2]) == shown(name)[first]
         assert copy_.facts.rotation == source.facts.rotation
     with av.open(io.BytesIO(data)) as container:

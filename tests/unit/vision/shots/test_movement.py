@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.tolerances import FP32, FP32_DOT
 from vision.shots.movement import Motion, Motions, Movement, classify
 
 RADIUS = float(np.sqrt((16**2 + 9**2) / 12) / 16)
@@ -54,20 +55,20 @@ def test_directions_are_those_of_the_camera(column: str, amount: float, label: s
 
 def test_components_are_net_and_the_intensity_is_in_frame_widths_a_second() -> None:
     found = classified(rows(noise=0, dx=steady(-0.6)))
-    assert found.pan == pytest.approx(0.6, rel=1e-5)
-    assert found.intensity == pytest.approx(0.2, rel=1e-5)
+    assert found.pan == pytest.approx(0.6, rel=FP32_DOT)
+    assert found.intensity == pytest.approx(0.2, rel=FP32_DOT)
     assert (found.tilt, found.zoom, found.roll) == (0, 0, 0)
-    assert found.shake == pytest.approx(0, abs=1e-6)
+    assert found.shake == pytest.approx(0, abs=FP32)
     zoomed = classified(rows(noise=0, scale=steady(0.3)))
-    assert zoomed.zoom == pytest.approx(0.3, rel=1e-5)
-    assert zoomed.intensity == pytest.approx(0.1 * RADIUS, rel=1e-4)
+    assert zoomed.zoom == pytest.approx(0.3, rel=FP32_DOT)
+    assert zoomed.intensity == pytest.approx(0.1 * RADIUS, rel=FP32_DOT)
 
 
 def test_a_tilt_is_measured_in_heights_and_compared_in_widths() -> None:
     found = classified(rows(noise=0, dx=steady(-0.2), dy=steady(0.3)))
     assert found.label == "pan_right"  # 0.3 heights are 0.17 widths
     assert found.also == ("tilt_up",)
-    assert found.tilt == pytest.approx(0.3, rel=1e-5)
+    assert found.tilt == pytest.approx(0.3, rel=FP32_DOT)
 
 
 def test_a_high_frame_is_turned_more_than_it_is_panned() -> None:
@@ -83,7 +84,7 @@ def test_uneven_speed_and_uneven_times() -> None:
     times = np.sort(np.random.default_rng(1).uniform(0, 3, 37))
     found = classify(rows(noise=0, dx=-0.1 * times), times)
     assert found.label == "pan_right"
-    assert found.intensity == pytest.approx(0.1, rel=1e-4)
+    assert found.intensity == pytest.approx(0.1, rel=FP32_DOT)
     assert found.also == ()
 
 
@@ -91,7 +92,7 @@ def test_there_and_back_is_a_pan() -> None:
     there = np.concatenate([steady(0.4), steady(0.4)[::-1]])
     found = classified(rows(noise=0, dx=there), 6)
     assert found.label in ("pan_left", "pan_right")
-    assert found.pan == pytest.approx(0, abs=1e-6)
+    assert found.pan == pytest.approx(0, abs=FP32)
     assert found.intensity == pytest.approx(0.8 / 6 * 72 / 73, rel=0.02)
 
 
@@ -158,7 +159,7 @@ def test_a_very_short_shot_is_static_or_undetermined() -> None:
     assert classified(rows(dx=steady(0.0, 3)), 0.08).label == "static"
     brief = classified(rows(noise=0, dx=steady(0.04, 3)), 0.08)
     assert (brief.label, brief.also) == ("undetermined", ())
-    assert brief.pan == pytest.approx(-0.04, rel=1e-5)
+    assert brief.pan == pytest.approx(-0.04, rel=FP32_DOT)
 
 
 def test_rows_and_times_must_fit() -> None:

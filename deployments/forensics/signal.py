@@ -23,6 +23,7 @@ from vision.forensics.compression import QUALITIES, compression
 from vision.forensics.noise import noise
 from vision.forensics.spectrum import detail
 from vision.images import Pixels
+from vision.quality.blur import laplacian_variance
 
 Map = NDArray[np.float32]
 Table = tuple[int, ...]
@@ -106,14 +107,13 @@ def measure(image: Pixels, table: Table | None) -> Signals:
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     grey = luma.astype(np.float32)
     frequencies, uneven, saved = detail(grey), noise(grey), compression(luma, table)
-    _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
     return Signals(
         probability=GHOSTS.probability(saved.ghost),
         high_freq_ratio=frequencies.high_freq_ratio,
         spectral_entropy=frequencies.entropy,
         noise_variance=uneven.variance,
         noise_inconsistency=uneven.inconsistency,
-        sharpness=float(deviation[0, 0]) ** 2,
+        sharpness=laplacian_variance(image),
         error_level=saved.error_level,
         error_contrast=saved.error_contrast,
         ghost=saved.ghost,

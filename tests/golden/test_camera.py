@@ -48,31 +48,31 @@ def movement(path: Path, step: int, first: int = 0, end: int | None = None) -> M
 
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_pan(media: Path, step: int) -> None:
-    found = movement(media / "pan_153_105898.mp4", step)
-    assert (found.label, found.direction) == ("pan_left", None)
-    assert found.pan == pytest.approx(-1.53, abs=0.05)
-    assert abs(found.tilt) < 0.12
-    assert found.intensity == pytest.approx(0.24, abs=0.02)
-    assert found.measured > 0.95
+    shot = movement(media / "pan_153_105898.mp4", step)
+    assert (shot.label, shot.direction) == ("pan_left", None)
+    assert shot.pan == pytest.approx(-1.53, abs=0.05)
+    assert abs(shot.tilt) < 0.12
+    assert shot.intensity == pytest.approx(0.24, abs=0.02)
+    assert shot.measured > 0.95
 
 
 @pytest.mark.parametrize("step", [2, 3])
 def test_a_tilt(media: Path, step: int) -> None:
-    found = movement(media / "tilt_4_65457.mp4", step)
-    assert found.label == "tilt_down"
-    assert found.tilt == pytest.approx(-0.535, abs=0.05)
-    assert abs(found.pan) < 0.08
+    shot = movement(media / "tilt_4_65457.mp4", step)
+    assert shot.label == "tilt_down"
+    assert shot.tilt == pytest.approx(-0.535, abs=0.05)
+    assert abs(shot.pan) < 0.08
 
 
 def test_a_camera_that_stands_still(media: Path) -> None:
-    found = movement(media / "static_tree.avi", 1)
-    assert (found.label, found.also) == ("static", ())
-    assert max(abs(found.pan), abs(found.tilt), abs(found.zoom), abs(found.roll)) < 0.02
-    assert found.shake < 0.001
+    shot = movement(media / "static_tree.avi", 1)
+    assert (shot.label, shot.also) == ("static", ())
+    assert max(abs(shot.pan), abs(shot.tilt), abs(shot.zoom), abs(shot.roll)) < 0.02
+    assert shot.shake < 0.001
 
 
 def test_a_part_of_a_pan_is_one_too(media: Path) -> None:
     for first in (20, 60, 100):
-        found = movement(media / "pan_153_105898.mp4", 2, first, first + 30)
-        assert found.label == "pan_left"
-        assert found.pan < -0.1
+        shot = movement(media / "pan_153_105898.mp4", 2, first, first + 30)
+        assert shot.label == "pan_left"
+        assert shot.pan < -0.1

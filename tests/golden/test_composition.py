@@ -68,10 +68,10 @@ def composed(detector: FaceDetector, image: Pixels) -> Composition:
     ],
 )
 def test_shot_sizes(detector: FaceDetector, media: Path, name: str, size: str) -> None:
-    found = composed(detector, photo(media / name))
-    assert found.shot_size == size
-    assert found.shot_angle == "eye_level"
-    assert size in found.tags
+    composition = composed(detector, photo(media / name))
+    assert composition.shot_size == size
+    assert composition.shot_angle == "eye_level"
+    assert size in composition.tags
 
 
 def test_portraits_are_close_and_at_eye_level(detector: FaceDetector, media: Path) -> None:
@@ -109,9 +109,9 @@ def test_the_side_of_the_subject(detector: FaceDetector, media: Path, name: str,
 def test_depth_of_field(media: Path) -> None:
     deep = [analyze(photo(media / name), ()) for name in DEEP]
     shallow = [analyze(photo(media / name), ()) for name in SHALLOW]
-    assert max(found.depth_of_field for found in deep) < 0.25
-    assert min(found.depth_of_field for found in shallow) > 0.5
-    assert all("shallow_depth_of_field" in found.tags for found in shallow)
+    assert max(composition.depth_of_field for composition in deep) < 0.25
+    assert min(composition.depth_of_field for composition in shallow) > 0.5
+    assert all("shallow_depth_of_field" in composition.tags for composition in shallow)
 
 
 @pytest.mark.parametrize("name", DEEP)

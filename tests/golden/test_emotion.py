@@ -44,9 +44,9 @@ def photo(path: Path) -> Pixels:
 
 
 def recognize(stage: EmotionRecognizer, image: Pixels, faces: tuple[Face, ...]) -> tuple[Emotion, ...]:
-    (found,) = stage.predict_batch([stage.prepare((image, faces))])
-    assert isinstance(found, tuple)
-    return found
+    (emotions,) = stage.predict_batch([stage.prepare((image, faces))])
+    assert isinstance(emotions, tuple)
+    return emotions
 
 
 def read(stage: EmotionRecognizer, detector: FaceDetector, image: Pixels) -> tuple[Emotion, ...]:
@@ -72,17 +72,17 @@ def test_the_network_has_the_numbers_of_keras(stage: EmotionRecognizer) -> None:
 
 
 def test_a_happy_face_is_happy(stage: EmotionRecognizer, detector: FaceDetector, media: Path) -> None:
-    (found,) = read(stage, detector, photo(media / "emotion" / "justin_happy.jpg"))
-    assert found.dominant == "happy"
-    assert found.scores["happy"] > 90
-    assert sum(found.scores.values()) == pytest.approx(100, rel=FP64)
+    (emotion,) = read(stage, detector, photo(media / "emotion" / "justin_happy.jpg"))
+    assert emotion.dominant == "happy"
+    assert emotion.scores["happy"] > 90
+    assert sum(emotion.scores.values()) == pytest.approx(100, rel=FP64)
 
 
 def test_laughing_faces_are_happy(stage: EmotionRecognizer, detector: FaceDetector, media: Path) -> None:
     scores = []
     for number in LAUGHING:
-        (found,) = read(stage, detector, photo(media / "face_pairs_deepface" / f"img{number}.jpg"))
-        scores.append(found.scores["happy"])
+        (emotion,) = read(stage, detector, photo(media / "face_pairs_deepface" / f"img{number}.jpg"))
+        scores.append(emotion.scores["happy"])
     assert min(scores) > 50
     assert np.mean(scores) > 90
 
@@ -97,9 +97,9 @@ def test_laughing_faces_are_happy(stage: EmotionRecognizer, detector: FaceDetect
     ],
 )
 def test_calm_faces_are_neutral(stage: EmotionRecognizer, detector: FaceDetector, media: Path, name: str) -> None:
-    (found,) = read(stage, detector, photo(media / name))
-    assert found.dominant == "neutral"
-    assert found.scores["neutral"] > 50
+    (emotion,) = read(stage, detector, photo(media / name))
+    assert emotion.dominant == "neutral"
+    assert emotion.scores["neutral"] > 50
 
 
 def test_the_faces_of_a_picture_are_read_one_by_one(
@@ -110,10 +110,10 @@ def test_the_faces_of_a_picture_are_read_one_by_one(
     assert isinstance(faces, tuple)
     together = recognize(stage, image, faces)
     assert len(together) == 6
-    assert [found.dominant for found in together].count("happy") >= 3
-    for found, face in zip(together, faces, strict=True):
+    assert [emotion.dominant for emotion in together].count("happy") >= 3
+    for emotion, face in zip(together, faces, strict=True):
         (alone,) = recognize(stage, image, (face,))
-        assert alone.scores == pytest.approx(found.scores, abs=100 * FP32_NETWORK)
+        assert alone.scores == pytest.approx(emotion.scores, abs=100 * FP32_NETWORK)
 
 
 def test_a_tiny_face_has_an_answer_too(stage: EmotionRecognizer, detector: FaceDetector, media: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_tiny_face_has_an_answer_too(stage: EmotionRecognizer, detector: FaceD
     scale = 18 / face.height
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     box = Face(face.x * scale, face.y * scale, face.width * scale, face.height * scale, 0.9, ())
-    (found,) = recognize(stage, small, (box,))
-    assert found.dominant == "happy"
-    assert found.scores["happy"] > 35
+    (emotion,) = recognize(stage, small, (box,))
+    assert emotion.dominant == "happy"
+    assert emotion.scores["happy"] > 35
 
 
 def test_info_says_how_often_it_is_right(stage: EmotionRecognizer) -> None:

@@ -62,9 +62,9 @@ def photo(path: Path) -> Pixels:
 
 
 def find(stage: FaceDetector, *images: Pixels) -> list[tuple[Face, ...]]:
-    found = stage.predict_batch([stage.prepare(image) for image in images])
-    assert all(isinstance(faces, tuple) for faces in found)
-    return list(found)  # type: ignore[arg-type]
+    results = stage.predict_batch([stage.prepare(image) for image in images])
+    assert all(isinstance(faces, tuple) for faces in results)
+    return list(results)  # type: ignore[arg-type]
 
 
 def listed(media: Path, patterns: Sequence[tuple[str, str]]) -> list[Path]:
@@ -83,14 +83,14 @@ def test_detections_equal_those_of_opencv(media: Path) -> None:
     reference = cv2.FaceDetectorYN.create(str(path), "", (width, height), 0.5, 0.3, 5000)
     _, expected = reference.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
-    (found,) = YuNet(path, exact=True)(padded[None], 0.5)
+    (detections,) = YuNet(path, exact=True)(padded[None], 0.5)
     assert len(expected) == 6
     for row in expected:
         # OpenCV keeps the best of each group; it must be among ours, number for number.
-        assert np.abs(found - row).max(1).min() < 0.01
+        assert np.abs(detections - row).max(1).min() < 0.01
     twice = YuNet(path, exact=True)(np.stack([padded, padded[:, ::-1]]), 0.5)
-    assert_close(twice[0], found, FP32_NETWORK)
-    assert twice[1][:, SCORE].max() == pytest.approx(found[:, SCORE].max(), abs=0.02)
+    assert_close(twice[0], detections, FP32_NETWORK)
+    assert twice[1][:, SCORE].max() == pytest.approx(detections[:, SCORE].max(), abs=0.02)
 
 
 def test_every_face_of_the_photographs_is_found_and_no_more(stage: FaceDetector, media: Path) -> None:
@@ -100,10 +100,10 @@ def test_every_face_of_the_photographs_is_found_and_no_more(stage: FaceDetector,
     confidences = []
     for path in paths:
         image = photo(path)
-        (found,) = find(stage, image)
-        assert len(found) == COUNTS.get(path.name, 1), path
+        (faces,) = find(stage, image)
+        assert len(faces) == COUNTS.get(path.name, 1), path
         height, width = image.shape[:2]
-        for face in found:
+        for face in faces:
             assert 0 <= face.x < face.x + face.width <= width
             assert 0 <= face.y < face.y + face.height <= height
             right_eye, left_eye, nose, right_mouth, left_mouth = np.array(face.landmarks)
@@ -111,8 +111,8 @@ def test_every_face_of_the_photographs_is_found_and_no_more(stage: FaceDetector,
             assert right_mouth[0] < left_mouth[0]
             assert max(right_eye[1], left_eye[1]) < nose[1] + 0.1 * face.height
             assert min(right_mouth[1], left_mouth[1]) > max(right_eye[1], left_eye[1])
-        assert [face.confidence for face in found] == sorted((face.confidence for face in found), reverse=True)
-        confidences += [face.confidence for face in found]
+        assert [face.confidence for face in faces] == sorted((face.confidence for face in faces), reverse=True)
+        confidences += [face.confidence for face in faces]
     assert len(confidences) == 64
     assert min(confidences) > 0.88
 
@@ -121,8 +121,8 @@ def test_scenes_and_animals_have_no_face(stage: FaceDetector, media: Path) -> No
     # The nearest are a painted face on a disc's cover (0.86) and a binocular with a smile (0.79).
     paths = [path for path in listed(media, SCENES) if path.name != "I04.bmp"]
     assert len(paths) > 90
-    found = {path.name: faces for path in paths if (faces := find(stage, photo(path))[0])}
-    assert found == {}
+    mistaken = {path.name: faces for path in paths if (faces := find(stage, photo(path))[0])}
+    assert mistaken == {}
 
 
 def test_small_faces_in_a_large_picture(stage: FaceDetector, media: Path) -> None:
@@ -137,12 +137,12 @@ def test_small_faces_in_a_large_picture(stage: FaceDetector, media: Path) -> Non
         x, y = 200 + 950 * (index % 6), 150 + 950 * (index // 6)
         canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
         wanted.append((x + scale * (face.x + face.width / 2), y + scale * (face.y + face.height / 2)))
-    (found,) = find(stage, canvas)
-    middles = np.array([(face.x + face.width / 2, face.y + face.height / 2) for face in found])
+    (faces,) = find(stage, canvas)
+    middles = np.array([(face.x + face.width / 2, face.y + face.height / 2) for face in faces])
     hit = [bool(np.abs(middles - middle).max(1).min() < 20) for middle in wanted]
     assert sum(hit) >= 23
-    assert len(found) <= 24
-    assert np.median([face.height for face in found]) == pytest.approx(94, rel=0.1)
+    assert len(faces) <= 24
+    assert np.median([face.height for face in faces]) == pytest.approx(94, rel=0.1)
 
 
 @pytest.mark.parametrize("name", ["img5.jpg", "img16.jpg", "img24.jpg"])
@@ -174,7 +174,7 @@ def test_a_result_depends_on_neither_its_batch_nor_its_thread(stage: FaceDetecto
     alone = [find(stage, image)[0] for image in images]
     assert find(stage, *images) == alone
     with ThreadPoolExecutor(4) as pool:
-        assert [found for (found,) in pool.map(lambda image: find(stage, image), images * 4)] == alone * 4
+        assert [faces for (faces,) in pool.map(lambda image: find(stage, image), images * 4)] == alone * 4
 
 
 def test_the_threshold_lets_painted_faces_in(stage: FaceDetector, media: Path) -> None:

@@ -80,9 +80,9 @@ def detector() -> faces.FaceDetector:
 
 def looked_at(detector: faces.FaceDetector, path: Path) -> tuple[Pixels, tuple[Face, ...]]:
     image = decode(path.read_bytes(), max_pixels=10**8)
-    (found,) = detector.predict_batch([detector.prepare(image)])
-    assert isinstance(found, tuple)
-    return image, found
+    (detected,) = detector.predict_batch([detector.prepare(image)])
+    assert isinstance(detected, tuple)
+    return image, detected
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def photos(stages: object, detector: faces.FaceDetector, folder: Path) -> Photos
     paths = sorted((folder / "face_pairs_deepface").glob("*.jpg"))
     made = {path.name: looked_at(detector, path) for path in paths}
     assert len(made) == 25
-    assert {len(found) for _, found in made.values()} == {1}
+    assert {len(detected) for _, detected in made.values()} == {1}
     return made
 
 
@@ -119,8 +119,8 @@ def cosines(folder: Path, vectors: dict[str, NDArray[np.float32]]) -> Verificati
 def test_300_pairs_are_told_apart(
     stages: dict[str, identity.FaceRecognizer], photos: Photos, folder: Path, engine: str
 ) -> None:
-    found = embedded(stages[engine], *photos.values())
-    measured = cosines(folder, {name: vectors[0].vector for name, vectors in zip(photos, found, strict=True)})
+    embeddings = embedded(stages[engine], *photos.values())
+    measured = cosines(folder, {name: vectors[0].vector for name, vectors in zip(photos, embeddings, strict=True)})
     assert (measured.auc, measured.eer) == (1.0, 0.0)
     assert measured.matching.min() > 0.53
     assert measured.other.max() < 0.37
@@ -139,12 +139,12 @@ def test_300_pairs_are_told_apart(
 def test_vectors_are_known(stages: dict[str, identity.FaceRecognizer], folder: Path, name: str) -> None:
     image = decode((folder / "face_pairs_deepface" / name).read_bytes(), max_pixels=10**8)
     face = Face(0, 0, 1, 1, 1, EYES_NOSE_MOUTH[name])
-    ((found,),) = embedded(stages["openvino-fp32"], (image, (face,)))
+    ((embedding,),) = embedded(stages["openvino-fp32"], (image, (face,)))
     numbers, quality = GOLDEN[name]
-    assert (found.vector.dtype, found.vector.shape) == (np.float32, (128,))
-    assert np.linalg.norm(found.vector) == pytest.approx(1, rel=FP32)
-    np.testing.assert_allclose(found.vector[:5], numbers, atol=FP32_DEEP)
-    assert found.quality == pytest.approx(quality, abs=decimals(4))
+    assert (embedding.vector.dtype, embedding.vector.shape) == (np.float32, (128,))
+    assert np.linalg.norm(embedding.vector) == pytest.approx(1, rel=FP32)
+    np.testing.assert_allclose(embedding.vector[:5], numbers, atol=FP32_DEEP)
+    assert embedding.quality == pytest.approx(quality, abs=decimals(4))
 
 
 def test_engines_agree(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
@@ -160,7 +160,7 @@ def test_it_is_what_opencv_computes(stages: dict[str, identity.FaceRecognizer], 
     (path,) = stage._weights.files.values()
     net = cv2.dnn.readNet(str(path), "", "", cv2.dnn.ENGINE_CLASSIC)
     items = list(photos.values())[:8]
-    crops = [align(image, similarity_transform(found[0].landmarks)) for image, found in items]
+    crops = [align(image, similarity_transform(detected[0].landmarks)) for image, detected in items]
     net.setInput(cv2.dnn.blobFromImages(crops), "data")
     reference = net.forward()
     reference /= np.linalg.norm(reference, axis=1, keepdims=True)
@@ -191,9 +191,11 @@ def test_a_batch_of_one_is_a_batch_of_many(
 def test_faces_come_back_in_order(
     stages: dict[str, identity.FaceRecognizer], detector: faces.FaceDetector, folder: Path
 ) -> None:
-    image, found = looked_at(detector, folder / "faces" / "two_people.jpg")
-    assert len(found) == 2
-    ((left, right), (swapped_left, swapped_right)) = embedded(stages["auto"], (image, found), (image, found[::-1]))
+    image, detected = looked_at(detector, folder / "faces" / "two_people.jpg")
+    assert len(detected) == 2
+    ((left, right), (swapped_left, swapped_right)) = embedded(
+        stages["auto"], (image, detected), (image, detected[::-1])
+    )
     np.testing.assert_array_equal(left.vector, swapped_right.vector)
     np.testing.assert_array_equal(right.vector, swapped_left.vector)
     assert similarity_percentage(float(left.vector @ right.vector)) < 50
@@ -206,9 +208,9 @@ def test_photos_are_grouped_by_person(
     vectors = np.stack([vectors[0].vector for vectors in embedded(stages["auto"], *photos.values())])
     grouper = Grouper(StageConfig())
     grouper.load()
-    (found,) = grouper.predict_batch([GroupQuery(vectors, np.arange(len(vectors)), face_cosine(threshold))])
-    assert isinstance(found, Groups)
-    label = dict(zip(photos, found.labels.tolist(), strict=True))
+    (groups,) = grouper.predict_batch([GroupQuery(vectors, np.arange(len(vectors)), face_cosine(threshold))])
+    assert isinstance(groups, Groups)
+    label = dict(zip(photos, groups.labels.tolist(), strict=True))
     assert all((label[a] == label[b]) is same for a, b, same in labelled(folder))
 
 
@@ -225,8 +227,8 @@ def test_quality_falls_with_what_hides_a_face(
     stages: dict[str, identity.FaceRecognizer], photos: Photos, detector: faces.FaceDetector
 ) -> None:
     stage = stages["auto"]
-    image, found = photos["img14.jpg"]
-    ((sharp,), (blurred,)) = embedded(stage, (image, found), (cv2.GaussianBlur(image, (0, 0), 6), found))
+    image, detected = photos["img14.jpg"]
+    ((sharp,), (blurred,)) = embedded(stage, (image, detected), (cv2.GaussianBlur(image, (0, 0), 6), detected))
     assert 0.85 < sharp.quality <= 1
     assert blurred.quality < 0.6 * sharp.quality
     small = cv2.resize(image, None, fx=0.15, fy=0.15, interpolation=cv2.INTER_AREA)

@@ -38,11 +38,11 @@ def vectors(stage: SentenceEmbedder, *texts: str) -> np.ndarray[tuple[int, int],
 
 
 def test_published_cosines(stage: SentenceEmbedder) -> None:
-    found = vectors(stage, SOURCE, *PUBLISHED)
-    assert found.shape == (4, 384)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=FP32)
-    np.testing.assert_allclose(found[1:] @ found[0], list(PUBLISHED.values()), atol=FP32_DEEP)
-    np.testing.assert_allclose(found[0, :5], FIRST_FIVE, atol=decimals(4))
+    embedded = vectors(stage, SOURCE, *PUBLISHED)
+    assert embedded.shape == (4, 384)
+    np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, atol=FP32)
+    np.testing.assert_allclose(embedded[1:] @ embedded[0], list(PUBLISHED.values()), atol=FP32_DEEP)
+    np.testing.assert_allclose(embedded[0, :5], FIRST_FIVE, atol=decimals(4))
 
 
 def test_a_batch_changes_nothing(stage: SentenceEmbedder) -> None:

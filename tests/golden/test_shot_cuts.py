@@ -116,9 +116,9 @@ def videos(stages: dict[str, CutDetector]) -> Path:
 
 @pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
 def test_probabilities_are_those_of_the_published_code(stages: dict[str, CutDetector], engine: str) -> None:
-    found = rated(stages[engine], film())
-    np.testing.assert_allclose(found[list(EXPECTED)], list(EXPECTED.values()), atol=FP32_DEEP)
-    np.testing.assert_allclose(found.sum(0), SUMS, rtol=FP32_DEEP)
+    probabilities = rated(stages[engine], film())
+    np.testing.assert_allclose(probabilities[list(EXPECTED)], list(EXPECTED.values()), atol=FP32_DEEP)
+    np.testing.assert_allclose(probabilities.sum(0), SUMS, rtol=FP32_DEEP)
 
 
 @pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])

@@ -54,7 +54,7 @@ def box(face: Face) -> tuple[float, float, float, float]:
 def test_it_finds_what_people_faces_finds(street: list[Pixels]) -> None:
     careful = found_by(FaceDetector(faces.Config()), street)
     quick = found_by(VideoFaceDetector(video_faces.Config()), street)
-    wanted = [(frame, face) for frame, found in enumerate(careful) for face in found if face.width >= SMALLEST]
+    wanted = [(frame, face) for frame, in_frame in enumerate(careful) for face in in_frame if face.width >= SMALLEST]
     assert len(wanted) >= 30
     missed = [
         (frame, face)
@@ -65,9 +65,9 @@ def test_it_finds_what_people_faces_finds(street: list[Pixels]) -> None:
 
 
 def test_no_face_has_two_boxes(street: list[Pixels]) -> None:
-    for found in found_by(VideoFaceDetector(video_faces.Config()), street):
-        for number, face in enumerate(found):
-            assert all(overlap(box(face), box(other)) < 0.4 for other in found[:number])
+    for in_frame in found_by(VideoFaceDetector(video_faces.Config()), street):
+        for number, face in enumerate(in_frame):
+            assert all(overlap(box(face), box(other)) < 0.4 for other in in_frame[:number])
 
 
 def test_it_says_how_it_differs(street: list[Pixels]) -> None:

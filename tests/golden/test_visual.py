@@ -71,8 +71,8 @@ def test_swapped_faces_stand_out(stage: VisualDetector, detector: FaceDetector, 
 
 
 def test_retouched_faces_are_not_seen(stage: VisualDetector, detector: FaceDetector, pictures: Path) -> None:
-    found = [judged(stage, detector, photo(path)) for path in sorted((pictures / "ciplab" / "fake").glob("*.jpg"))]
-    assert max(visual.probabilities[0] or 0 for visual in found) < 0.45
+    visuals = [judged(stage, detector, photo(path)) for path in sorted((pictures / "ciplab" / "fake").glob("*.jpg"))]
+    assert max(visual.probabilities[0] or 0 for visual in visuals) < 0.45
     assert "none of 9 faces" in stage.info()["worth"]
 
 

@@ -69,8 +69,8 @@ def samples(path: Path) -> Array:
 
 
 def scored(stage: VoiceDetector, clips: list[Array]) -> list[Voice]:
-    found = stage.predict_batch([stage.prepare(clip[:SAMPLES]) for clip in clips])
-    return [voice for voice in found if isinstance(voice, Voice)]
+    results = stage.predict_batch([stage.prepare(clip[:SAMPLES]) for clip in clips])
+    return [voice for voice in results if isinstance(voice, Voice)]
 
 
 def test_the_published_scores_come_out(voices: VoiceDetector, media: Path) -> None:

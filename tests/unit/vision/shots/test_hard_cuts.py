@@ -22,7 +22,7 @@ def scene(seed: int, frames: int, drift: float = 0.0, noise: float = 2.0) -> Fil
     return (film + rng.normal(0, noise, film.shape)).clip(0, 255).astype(np.uint8)
 
 
-def found(film: Film) -> tuple[int, ...]:
+def cuts_of(film: Film) -> tuple[int, ...]:
     meter = ChangeMeter()
     return cuts(np.array([meter.update(frame) for frame in film], np.float32))
 
@@ -31,12 +31,12 @@ def found(film: Film) -> tuple[int, ...]:
 def test_cuts_are_found_to_the_frame(drift: float) -> None:
     lengths = [40, 12, 7, 60, 25]
     film = np.concatenate([scene(seed, length, drift) for seed, length in enumerate(lengths)])
-    assert found(film) == tuple(np.cumsum(lengths)[:-1].tolist())
+    assert cuts_of(film) == tuple(np.cumsum(lengths)[:-1].tolist())
 
 
 def test_cuts_close_to_the_ends_are_found() -> None:
     film = np.concatenate([scene(1, 1), scene(2, 30), scene(3, 1)])
-    assert found(film) == (1, 31)
+    assert cuts_of(film) == (1, 31)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -44,24 +44,24 @@ def test_cuts_close_to_the_ends_are_found() -> None:
 def test_a_flash_is_no_cut(length: int, level: int) -> None:
     film = scene(4, 60, 0.3)
     film[30 : 30 + length] = level
-    assert found(film) == ()
+    assert cuts_of(film) == ()
 
 
 def test_motion_noise_and_a_still_picture_have_no_cuts() -> None:
-    assert found(scene(5, 50, drift=2.0)) == ()
-    assert found(scene(6, 50, noise=25.0)) == ()
-    assert found(np.zeros((50, 18, 32, 3), np.uint8)) == ()
+    assert cuts_of(scene(5, 50, drift=2.0)) == ()
+    assert cuts_of(scene(6, 50, noise=25.0)) == ()
+    assert cuts_of(np.zeros((50, 18, 32, 3), np.uint8)) == ()
 
 
 def test_a_fade_and_a_dissolve_are_no_cuts() -> None:
     first, second = scene(7, 80).astype(np.float32), scene(8, 80).astype(np.float32)
     share = np.linspace(0, 1, 80)[:, None, None, None]
-    assert found((first * share).astype(np.uint8)) == ()
-    assert found((first * (1 - share) + second * share).astype(np.uint8)) == ()
+    assert cuts_of((first * share).astype(np.uint8)) == ()
+    assert cuts_of((first * (1 - share) + second * share).astype(np.uint8)) == ()
 
 
 def test_a_film_of_one_frame_has_no_cuts() -> None:
-    assert found(scene(9, 1)) == ()
+    assert cuts_of(scene(9, 1)) == ()
     assert cuts(np.zeros((0, 2), np.float32)) == ()
 
 

@@ -15,13 +15,13 @@ Path = NDArray[np.float64]
 def rows(noise: float = 1e-4, still: float = 0, parallax: float = 0, **paths: Path) -> Motions:
     """Rows of pairs, from where the content is at each frame: dx, dy, scale, rotation."""
     (length,) = {len(path) for path in paths.values()}
-    found = np.random.default_rng(0).normal(0, noise, (length - 1, len(Motion))).astype(np.float32)
+    motions = np.random.default_rng(0).normal(0, noise, (length - 1, len(Motion))).astype(np.float32)
     for name, path in paths.items():
-        found[:, Motion[name.upper()]] += np.diff(path).astype(np.float32)
-    found[:, Motion.INLIERS] = 1
-    found[:, Motion.STILL] = still
-    found[:, Motion.PARALLAX] = parallax
-    return found
+        motions[:, Motion[name.upper()]] += np.diff(path).astype(np.float32)
+    motions[:, Motion.INLIERS] = 1
+    motions[:, Motion.STILL] = still
+    motions[:, Motion.PARALLAX] = parallax
+    return motions
 
 
 def classified(motions: Motions, seconds: float = 3.0) -> Movement:
@@ -47,28 +47,28 @@ def steady(amount: float, frames: int = 37) -> Path:
     ],
 )
 def test_directions_are_those_of_the_camera(column: str, amount: float, label: str, direction: str | None) -> None:
-    found = classified(rows(**{column: steady(amount)}))
-    assert (found.label, found.direction, found.also) == (label, direction, ())
-    assert found.measured == 1
-    assert found.duration == pytest.approx(3)
+    movement = classified(rows(**{column: steady(amount)}))
+    assert (movement.label, movement.direction, movement.also) == (label, direction, ())
+    assert movement.measured == 1
+    assert movement.duration == pytest.approx(3)
 
 
 def test_components_are_net_and_the_intensity_is_in_frame_widths_a_second() -> None:
-    found = classified(rows(noise=0, dx=steady(-0.6)))
-    assert found.pan == pytest.approx(0.6, rel=FP32_DOT)
-    assert found.intensity == pytest.approx(0.2, rel=FP32_DOT)
-    assert (found.tilt, found.zoom, found.roll) == (0, 0, 0)
-    assert found.shake == pytest.approx(0, abs=FP32)
+    movement = classified(rows(noise=0, dx=steady(-0.6)))
+    assert movement.pan == pytest.approx(0.6, rel=FP32_DOT)
+    assert movement.intensity == pytest.approx(0.2, rel=FP32_DOT)
+    assert (movement.tilt, movement.zoom, movement.roll) == (0, 0, 0)
+    assert movement.shake == pytest.approx(0, abs=FP32)
     zoomed = classified(rows(noise=0, scale=steady(0.3)))
     assert zoomed.zoom == pytest.approx(0.3, rel=FP32_DOT)
     assert zoomed.intensity == pytest.approx(0.1 * RADIUS, rel=FP32_DOT)
 
 
 def test_a_tilt_is_measured_in_heights_and_compared_in_widths() -> None:
-    found = classified(rows(noise=0, dx=steady(-0.2), dy=steady(0.3)))
-    assert found.label == "pan_right"  # 0.3 heights are 0.17 widths
-    assert found.also == ("tilt_up",)
-    assert found.tilt == pytest.approx(0.3, rel=FP32_DOT)
+    movement = classified(rows(noise=0, dx=steady(-0.2), dy=steady(0.3)))
+    assert movement.label == "pan_right"  # 0.3 heights are 0.17 widths
+    assert movement.also == ("tilt_up",)
+    assert movement.tilt == pytest.approx(0.3, rel=FP32_DOT)
 
 
 def test_a_high_frame_is_turned_more_than_it_is_panned() -> None:
@@ -82,26 +82,26 @@ def test_uneven_speed_and_uneven_times() -> None:
     eased = 0.4 * (1 - np.cos(np.linspace(0, np.pi, 37))) / 2
     assert classified(rows(dx=eased)).label == "pan_left"
     times = np.sort(np.random.default_rng(1).uniform(0, 3, 37))
-    found = classify(rows(noise=0, dx=-0.1 * times), times)
-    assert found.label == "pan_right"
-    assert found.intensity == pytest.approx(0.1, rel=FP32_DOT)
-    assert found.also == ()
+    movement = classify(rows(noise=0, dx=-0.1 * times), times)
+    assert movement.label == "pan_right"
+    assert movement.intensity == pytest.approx(0.1, rel=FP32_DOT)
+    assert movement.also == ()
 
 
 def test_there_and_back_is_a_pan() -> None:
     there = np.concatenate([steady(0.4), steady(0.4)[::-1]])
-    found = classified(rows(noise=0, dx=there), 6)
-    assert found.label in ("pan_left", "pan_right")
-    assert found.pan == pytest.approx(0, abs=FP32)
-    assert found.intensity == pytest.approx(0.8 / 6 * 72 / 73, rel=0.02)
+    movement = classified(rows(noise=0, dx=there), 6)
+    assert movement.label in ("pan_left", "pan_right")
+    assert movement.pan == pytest.approx(0, abs=FP32)
+    assert movement.intensity == pytest.approx(0.8 / 6 * 72 / 73, rel=0.02)
 
 
 def test_a_camera_in_the_hand() -> None:
     seconds = np.linspace(0, 4, 49)
     shaken = 0.008 * np.sin(2 * np.pi * 1.7 * seconds) + 0.005 * np.sin(2 * np.pi * 3.1 * seconds)
-    found = classified(rows(dx=shaken, dy=0.8 * shaken[::-1]), 4)
-    assert (found.label, found.also) == ("handheld", ())
-    assert found.shake > 0.003
+    movement = classified(rows(dx=shaken, dy=0.8 * shaken[::-1]), 4)
+    assert (movement.label, movement.also) == ("handheld", ())
+    assert movement.shake > 0.003
     assert classified(rows(dx=steady(0.8, 49) + shaken), 4).also == ("handheld",)
     swaying = 0.02 * np.sin(2 * np.pi * 0.4 * np.linspace(0, 12, 145))
     assert classified(rows(dx=swaying), 12).label == "handheld"
@@ -113,8 +113,8 @@ def test_noise_does_not_add_up_to_a_movement() -> None:
 
 
 def test_tracking_needs_a_subject_that_stays() -> None:
-    found = classified(rows(still=0.3, dx=steady(0.5)))
-    assert (found.label, found.also) == ("tracking", ("pan_left",))
+    movement = classified(rows(still=0.3, dx=steady(0.5)))
+    assert (movement.label, movement.also) == ("tracking", ("pan_left",))
     assert classified(rows(still=0.02, dx=steady(0.5))).label == "pan_left"
     assert classified(rows(still=0.3, dx=steady(0.0))).label == "static"
 
@@ -132,18 +132,18 @@ def test_pairs_that_could_not_be_measured_do_not_count() -> None:
     motions = rows(dx=steady(0.3))
     motions[10:20] = 0
     motions[15, Motion.DX] = 0.9
-    found = classified(motions)
-    assert found.label == "pan_left"
-    assert found.measured == pytest.approx(26 / 36)
-    assert found.pan == pytest.approx(-0.3, rel=0.02)
+    movement = classified(motions)
+    assert movement.label == "pan_left"
+    assert movement.measured == pytest.approx(26 / 36)
+    assert movement.pan == pytest.approx(-0.3, rel=0.02)
 
 
 def test_a_little_measured_is_undetermined() -> None:
     motions = rows(dx=steady(0.3))
     motions[8:] = 0
-    found = classified(motions)
-    assert (found.label, found.also) == ("undetermined", ())
-    assert found.measured == pytest.approx(8 / 36)
+    movement = classified(motions)
+    assert (movement.label, movement.also) == ("undetermined", ())
+    assert movement.measured == pytest.approx(8 / 36)
 
 
 def test_nothing_measured_is_undetermined() -> None:

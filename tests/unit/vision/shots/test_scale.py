@@ -31,13 +31,13 @@ def test_sizes_are_those_of_framing(height: float, size: str) -> None:
 
 def test_one_frame_does_not_decide() -> None:
     frames = [[face(height=92)], [face(height=88)], [face(height=250, x=0.1)], [face()], [face(nose=1.2)]]
-    found = scale(frames, WIDTH, HEIGHT)
-    assert (found.shot_size, found.shot_angle, found.framing) == ("medium", "eye_level", "centered")
+    result = scale(frames, WIDTH, HEIGHT)
+    assert (result.shot_size, result.shot_angle, result.framing) == ("medium", "eye_level", "centered")
 
 
 def test_frames_without_a_face_are_left_out_but_not_when_they_are_most() -> None:
-    found = scale([[face()], [], [face()], []], WIDTH, HEIGHT)
-    assert (found.shot_size, found.people, found.seen) == ("medium", 1, 0.5)
+    result = scale([[face()], [], [face()], []], WIDTH, HEIGHT)
+    assert (result.shot_size, result.people, result.seen) == ("medium", 1, 0.5)
     rare = scale([[face()], [], [], []], WIDTH, HEIGHT)
     assert (rare.shot_size, rare.people, rare.grouping, rare.seen) == ("undetermined", 0, "undetermined", 0.25)
 
@@ -62,11 +62,11 @@ def test_sides() -> None:
 def test_how_many() -> None:
     two, three = [face(0.3), face(0.7)], [face(0.2), face(0.5), face(0.8)]
     assert scale([two] * 3, WIDTH, HEIGHT).grouping == "two_shot"
-    found = scale([two, three, three, three], WIDTH, HEIGHT)
-    assert (found.people, found.grouping) == (3, "group")
+    result = scale([two, three, three, three], WIDTH, HEIGHT)
+    assert (result.people, result.grouping) == (3, "group")
     assert scale([two, two, three, three], WIDTH, HEIGHT).people == 3
 
 
 def test_passers_by_far_behind_do_not_count() -> None:
-    found = scale([[face(0.4, 120), face(0.9, 20), face(0.1, 25)]] * 3, WIDTH, HEIGHT)
-    assert (found.people, found.grouping, found.framing) == (1, "single", "left_third")
+    result = scale([[face(0.4, 120), face(0.9, 20), face(0.1, 25)]] * 3, WIDTH, HEIGHT)
+    assert (result.people, result.grouping, result.framing) == (1, "single", "left_third")

@@ -66,12 +66,12 @@ def test_black_and_white_is_of_high_contrast() -> None:
 
 def test_luma_at_shares_of_the_pixels() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
-    found = look(ramp)
-    assert found.low == pytest.approx(0.05, abs=0.01)
-    assert found.median == pytest.approx(0.5, abs=0.01)
-    assert found.upper == pytest.approx(0.75, abs=0.01)
-    assert found.high == pytest.approx(0.99, abs=0.01)
-    assert found.contrast == pytest.approx(12**-0.5, abs=0.01)
+    measured = look(ramp)
+    assert measured.low == pytest.approx(0.05, abs=0.01)
+    assert measured.median == pytest.approx(0.5, abs=0.01)
+    assert measured.upper == pytest.approx(0.75, abs=0.01)
+    assert measured.high == pytest.approx(0.99, abs=0.01)
+    assert measured.contrast == pytest.approx(12**-0.5, abs=0.01)
 
 
 def test_a_large_picture_looks_as_its_copy() -> None:

@@ -37,8 +37,8 @@ def numbers(window: Window) -> list[int]:
 
 def windows(thumbnails: Film, frames: Iterable[int], start: int = 0, *, to_the_end: bool = True) -> list[Window]:
     cutter = Windows(start)
-    found = [window for frame in frames for window in cutter.add(frame, thumbnails[frame])]
-    return found + list(cutter.flush() if to_the_end else ())
+    made = [window for frame in frames for window in cutter.add(frame, thumbnails[frame])]
+    return made + list(cutter.flush() if to_the_end else ())
 
 
 def reference_windows(thumbnails: Film) -> Film:
@@ -51,9 +51,9 @@ def reference_windows(thumbnails: Film) -> Film:
 @pytest.mark.parametrize("frames", [1, 2, 49, 50, 51, 74, 75, 76, 99, 100, 101, 125, 149, 150, 151, 333])
 def test_windows_are_those_of_the_reference(frames: int) -> None:
     thumbnails = film(frames)
-    found = windows(thumbnails, range(frames))
-    assert [window.start for window in found] == list(range(0, frames, 50))
-    np.testing.assert_array_equal(np.stack([window.thumbnails for window in found]), reference_windows(thumbnails))
+    cuts = windows(thumbnails, range(frames))
+    assert [window.start for window in cuts] == list(range(0, frames, 50))
+    np.testing.assert_array_equal(np.stack([window.thumbnails for window in cuts]), reference_windows(thumbnails))
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_windows_do_not_depend_on_where_a_caller_begins(start: int, stop: int) -
     begin, end = frames_needed(start, stop, 333)
     assert start - begin <= 74
     assert end - stop <= 74
-    found = windows(thumbnails, range(begin, end), start, to_the_end=end == 333)
-    assert [window.start for window in found] == list(range(start // 50 * 50, stop, 50))
-    assert all(numbers(window) == whole[window.start] for window in found)
+    cuts = windows(thumbnails, range(begin, end), start, to_the_end=end == 333)
+    assert [window.start for window in cuts] == list(range(start // 50 * 50, stop, 50))
+    assert all(numbers(window) == whole[window.start] for window in cuts)
 
 
 def test_a_window_comes_as_soon_as_it_is_whole() -> None:
@@ -155,9 +155,9 @@ def test_the_threshold_decides() -> None:
 def test_a_trace_confirms_a_sudden_change() -> None:
     probabilities = rated(100, {30: 0.05, 60: 0.8})
     assert [change.shot_start for change in transitions(probabilities)] == [61]
-    found = transitions(probabilities, sudden=[31, 61, 62])
-    assert [(change.shot_start, change.kind) for change in found] == [(31, "cut"), (61, "cut")]
-    assert found[0].probability == pytest.approx(0.05)
+    cuts = transitions(probabilities, sudden=[31, 61, 62])
+    assert [(change.shot_start, change.kind) for change in cuts] == [(31, "cut"), (61, "cut")]
+    assert cuts[0].probability == pytest.approx(0.05)
 
 
 def test_a_sudden_change_without_a_trace_is_no_cut() -> None:

@@ -74,8 +74,8 @@ def test_a_good_entry_has_no_fault(tmp_path: Path, source: dict[str, Any]) -> No
     ],
 )
 def test_a_faulty_source_is_named(tmp_path: Path, source: dict[str, Any], fault: str) -> None:
-    (found,) = faults(tmp_path, model({"w.bin": b"abc"}, source))
-    assert fault in found
+    (reported,) = faults(tmp_path, model({"w.bin": b"abc"}, source))
+    assert fault in reported
 
 
 def test_every_fault_is_listed_at_once(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_an_empty_licence_is_no_licence(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_hub_commit_replaces_a_hash(tmp_path: Path, sources: list[Any], faulty: bool) -> None:
-    found = faults(tmp_path, model({"w.bin": None}, *sources))
-    assert found == (["tiny: Value error, w.bin has no sha256; w.bin has no size"] if faulty else [])
+    reported = faults(tmp_path, model({"w.bin": None}, *sources))
+    assert reported == (["tiny: Value error, w.bin has no sha256; w.bin has no size"] if faulty else [])
 
 
 def test_defaults_must_be_registered_and_free_for_commercial_use(tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ class StageError(Exception):
         super().__init__(message)
         self.message = message
 
+    @property
+    def concerns_input(self) -> bool:
+        """Return whether this input alone failed; otherwise the service did, and other inputs would fail as well."""
+        return not self.retryable
+
 
 class InvalidInput(StageError):
     """The input can be read but not processed (wrong shape, wrong kind, too few items)."""
@@ -55,7 +60,11 @@ class ModelNotLoaded(StageError):
 
     code = "MODEL_NOT_LOADED"
     status = 503
-    retryable = False
+
+    @property
+    def concerns_input(self) -> bool:
+        """Return False: no input can be processed without the model."""
+        return False
 
 
 class StageUnavailable(StageError):

@@ -23,7 +23,7 @@ from vision.forensics.compression import QUALITIES, compression
 from vision.forensics.noise import noise
 from vision.forensics.spectrum import detail
 from vision.images import Pixels
-from vision.quality.blur import laplacian_variance
+from vision.quality.blur import grey_laplacian_variance
 
 Map = NDArray[np.float32]
 Table = tuple[int, ...]
@@ -113,7 +113,7 @@ def measure(image: Pixels, table: Table | None) -> Signals:
         spectral_entropy=frequencies.entropy,
         noise_variance=uneven.variance,
         noise_inconsistency=uneven.inconsistency,
-        sharpness=laplacian_variance(image),
+        sharpness=grey_laplacian_variance(luma),
         error_level=saved.error_level,
         error_contrast=saved.error_contrast,
         ghost=saved.ghost,

@@ -131,7 +131,7 @@ class Measures:
                 try:
                     qualities[asset.asset_id] = await self.quality(asset)
                 except StageError as error:
-                    if error.retryable or isinstance(error, ModelNotLoaded):
+                    if not error.concerns_input:
                         raise
                     failures[asset.asset_id] = error
 

@@ -17,7 +17,7 @@ from deployments.shots.camera import CAMERA, SMALLEST_SIDE, FrameRun
 from deployments.shots.cuts import CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
 from graphs.web.context import task_group
-from vision.errors import ModelNotLoaded, StageError
+from vision.errors import StageError
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
 from vision.shots.movement import Motion, Motions
@@ -179,7 +179,7 @@ class ChunkInference:
             return await retry(stage, item)
         except StageError as error:
             self.failed += 1
-            if error.retryable or isinstance(error, ModelNotLoaded) or self.failed > MAX_FAILED:
+            if not error.concerns_input or self.failed > MAX_FAILED:
                 raise
             logger.warning("%s: %s: %s", self._name, name, error.message)
             return None

@@ -27,7 +27,7 @@ from stores.records import Vector
 from stores.shots import Shot, Transition
 from vision.embed.backbones import Embedding
 from vision.embed.clip import ClipEmbedding
-from vision.errors import ModelNotLoaded, StageError
+from vision.errors import StageError
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
 from vision.images import Pixels, decode
@@ -230,7 +230,7 @@ class ShotBuilder:
         try:
             return await retry(self._context.stage(DINOV3), still.jpeg)
         except StageError as error:
-            if error.retryable or isinstance(error, ModelNotLoaded):
+            if not error.concerns_input:
                 raise
             logger.warning("frame %d of %s has no features: %s", still.frame, self.asset_id, error.message)
             return None

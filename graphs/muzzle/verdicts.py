@@ -178,45 +178,36 @@ def variance_criterion(value: float, least: float) -> CriterionResult:
     """Require that the values of the ensemble code vary."""
     passed = value > least
     measured = f"Embedding variance ({value:.4g})"
-    return CriterionResult(
-        metric="embedding_variance",
-        value=value,
-        threshold=least,
-        passed=passed,
-        description=f"{measured} indicates meaningful content (>{least:g})"
+    description = (
+        f"{measured} indicates meaningful content (>{least:g})"
         if passed
-        else f"{measured} is not above {least:g}, as in blank images and noise",
+        else f"{measured} is not above {least:g}, as in blank images and noise"
     )
+    return _criterion("embedding_variance", value, least, passed, description)
 
 
 def consistency_criterion(value: float, greatest: float) -> CriterionResult:
     """Require that the codes of the models differ: independent models agree only about garbage."""
     passed = value <= greatest
     measured = f"Cross-model pairwise similarity ({value:.2f})"
-    return CriterionResult(
-        metric="cross_model_consistency",
-        value=value,
-        threshold=greatest,
-        passed=passed,
-        description=f"{measured} is within expected range (<={greatest:.2f})"
+    description = (
+        f"{measured} is within expected range (<={greatest:.2f})"
         if passed
-        else f"{measured} is above the expected range (<={greatest:.2f}): the models collapsed to one code",
+        else f"{measured} is above the expected range (<={greatest:.2f}): the models collapsed to one code"
     )
+    return _criterion("cross_model_consistency", value, greatest, passed, description)
 
 
 def domain_distance_criterion(value: float, greatest: float) -> CriterionResult:
     """Require that the features of the photo lie near those of known muzzles."""
     passed = value <= greatest
     measured = f"Distance to the features of known muzzles ({value:.2f})"
-    return CriterionResult(
-        metric="domain_distance",
-        value=value,
-        threshold=greatest,
-        passed=passed,
-        description=f"{measured} is within the limit (<={greatest:.2f})"
+    description = (
+        f"{measured} is within the limit (<={greatest:.2f})"
         if passed
-        else f"{measured} is above the limit (<={greatest:.2f}): this does not look like a muzzle",
+        else f"{measured} is above the limit (<={greatest:.2f}): this does not look like a muzzle"
     )
+    return _criterion("domain_distance", value, greatest, passed, description)
 
 
 GOOD: Final = 0.55
@@ -426,12 +417,7 @@ def margin_criterion(value: float, least: float) -> CriterionResult:
     """Require that the best candidate stands out from the next one."""
     passed = value >= least
     measured = f"The best candidate is {value:.2f} above the next one"
-    return CriterionResult(
-        metric="margin",
-        value=value,
-        threshold=least,
-        passed=passed,
-        description=f"{measured}, at least {least:.2f} are required"
-        if passed
-        else f"{measured}; {least:.2f} are required",
+    description = (
+        f"{measured}, at least {least:.2f} are required" if passed else f"{measured}; {least:.2f} are required"
     )
+    return _criterion("margin", value, least, passed, description)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 from stores.records import Asset
-from vision.errors import ModelNotLoaded, StageError
+from vision.errors import StageError
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class PerAsset(Generic[T]):
         for asset, outcome in zip(wanted, outcomes, strict=True):
             if not isinstance(outcome, BaseException):
                 results[asset.asset_id] = outcome
-            elif isinstance(outcome, StageError) and not (outcome.retryable or isinstance(outcome, ModelNotLoaded)):
+            elif isinstance(outcome, StageError) and outcome.concerns_input:
                 failures[asset.asset_id] = outcome
             else:
                 raise outcome

@@ -15,7 +15,7 @@ import vision
 from graphs.web.errors import RETRY_AFTER_S, install_error_handlers
 from stores.errors import StoreError
 from tests.graphs.samples import error_of
-from vision.errors import StageError
+from vision.errors import ModelNotLoaded, StageError
 
 TABLE = {
     "StageError": ("PROCESSING_FAILED", 500),
@@ -115,6 +115,12 @@ async def test_an_error_keeps_its_promise(name: str) -> None:
     if error.retryable:
         assert answer.headers["retry-after"] == str(RETRY_AFTER_S)
     assert body["details"] == getattr(error, "details", None)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_the_service_lacks_is_not_blamed_on_the_input(name: str) -> None:
+    error = CLASSES[name](*ARGUMENTS.get(name, ("why",)))
+    assert error.concerns_input == (not error.retryable and not isinstance(error, ModelNotLoaded))
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in ARGUMENTS])

@@ -8,7 +8,7 @@ import pytest
 
 from configs.settings import Settings
 from deployments.quality.blur import Sharpness
-from graphs.photos import analysis as batch
+from graphs.photos import analysis
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import picture, plain
@@ -160,7 +160,7 @@ async def test_only_a_few_photos_are_decoded_at_once(service: Service) -> None:
     assert [result["blur"]["laplacian_variance"] for result in answer["results"]] == [
         pytest.approx(pixels_of(textured(n + 40)).mean()) for n in range(12)
     ]
-    assert most == batch.PICTURES_AT_ONCE
+    assert most == analysis.PICTURES_AT_ONCE
 
 
 async def test_a_stage_that_fails_on_one_photo_fails_on_no_other(service: Service) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.settings import Settings
-from graphs.muzzle import verdicts as measures
+from graphs.muzzle import verdicts
 from graphs.muzzle.verdicts import (
     Limits,
     confidence,
@@ -48,23 +48,23 @@ def test_the_numbers_of_the_contract_belong_together() -> None:
     a = np.zeros(384, np.float32)
     b = a.copy()
     a[0], b[0], b[1] = 1, 0.88, math.sqrt(1 - 0.88**2)
-    found = measures.compared(a, 3 * b)
+    found = verdicts.compared(a, 3 * b)
     assert (found.cosine, found.distance) == (0.88, pytest.approx(0.49, abs=decimals(3)))
 
 
 def test_cosines_are_clipped_and_distances_are_not() -> None:
-    opposite = measures.compared(COW.reshape(-1), -COW.reshape(-1))
+    opposite = verdicts.compared(COW.reshape(-1), -COW.reshape(-1))
     assert (opposite.cosine, opposite.distance) == (0.0, 2.0)
-    assert measures.compared(COW.reshape(-1), COW.reshape(-1)) == measures.Comparison(1.0, 0.0)
+    assert verdicts.compared(COW.reshape(-1), COW.reshape(-1)) == verdicts.Comparison(1.0, 0.0)
 
 
 def test_variance_and_consistency() -> None:
-    assert measures.embedding_variance(encoding(COW)) == pytest.approx(3 / 384, abs=decimals(4))
+    assert verdicts.embedding_variance(encoding(COW)) == pytest.approx(3 / 384, abs=decimals(4))
     collapsed = np.full((3, 128), 1 / math.sqrt(128), np.float32)
-    assert measures.embedding_variance(encoding(collapsed)) == 0
-    assert measures.cross_model_consistency(encoding(collapsed)) == 1
-    assert abs(measures.cross_model_consistency(encoding(COW))) < 0.2
-    assert measures.cross_model_consistency(encoding(COW, ids=(60,))) == 0
+    assert verdicts.embedding_variance(encoding(collapsed)) == 0
+    assert verdicts.cross_model_consistency(encoding(collapsed)) == 1
+    assert abs(verdicts.cross_model_consistency(encoding(COW))) < 0.2
+    assert verdicts.cross_model_consistency(encoding(COW, ids=(60,))) == 0
 
 
 @pytest.mark.parametrize(

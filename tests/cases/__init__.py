@@ -1,1 +1,1 @@
-"""Files as people have them: what a phone, a browser, a camera or an editor writes, asked by the routes that read it."""
+"""Files as people have them: what phones, browsers, cameras and editors write, asked by the routes that read them."""

@@ -44,7 +44,7 @@ class CaseService(Service):
 
     async def try_upload(self, source: Path | bytes, name: str = "") -> httpx.Response:
         """The answer to any upload."""
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data = source if isinstance(source, bytes) else source.read_bytes()  # noqa: ASYNC240
         own = "file.bin" if isinstance(source, bytes) else source.name
         return await self.client.post("/api/v1/upload-media", files={"file": (name or own, data)})
 

@@ -124,7 +124,7 @@ def decord_objections(reader: VideoReader, path: Path) -> list[str]:
         "its frames have no stored times": index.counted,
         "an edit list leaves frames out": index.discarded > 0,
         "it has open GOPs": index.open_gop,
-        "it is rotated or mirrored": reader.orientation.turns,
+        "it is rotated or mirrored": reader.renderer.orientation.turns,
         f"its container is {reader.container}": reader.container not in ("mov", "matroska"),
         "it is fragmented": is_fragmented(path),
         f"its codec is {facts.codec}": facts.codec not in SAFE_CODECS,

@@ -115,7 +115,7 @@ class _Video:
         context.width, context.height, context.pix_fmt = self._width, self._height, "yuv420p"
         context.time_base = self._stream.time_base = Fraction(1, TICKS)
         context.thread_count, context.thread_type = X264_THREADS, "SLICE"
-        context.sample_aspect_ratio = reader.pixel_aspect
+        context.sample_aspect_ratio = reader.renderer.pixel_aspect
         context.color_range = ColorRange.MPEG
         context.colorspace, context.color_primaries = first.colorspace, first.color_primaries
         context.color_trc = first.color_trc
@@ -132,7 +132,7 @@ class _Video:
         from av.video.reformatter import ColorRange, VideoReformatter
 
         converter = VideoReformatter()
-        drawn = bool(self._plan.caption or self._boxes) or self._reader.orientation.turns
+        drawn = bool(self._plan.caption or self._boxes) or self._reader.renderer.orientation.turns
         for number, picture in self._reader.pictures(start, stop):
             frame = picture
             if drawn:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -22,6 +21,7 @@ from vision.images import Pixels
 from vision.media.container import TIMEOUT_S, MediaFile, broken
 from vision.media.index import IndexBudget, PacketIndex, read_index
 from vision.media.plan import FrameOutOfRange
+from vision.media.render import Renderer
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
@@ -47,51 +47,6 @@ class StreamFacts:
     pixel_format: str
 
 
-@dataclass(frozen=True, slots=True)
-class Orientation:
-    """How decoded frames become upright: swap the axes first, if at all, then mirror.
-
-    Of a display matrix only the right angles are used.
-    """
-
-    swapped: bool = False
-    mirrored_x: bool = False
-    mirrored_y: bool = False
-
-    @classmethod
-    def of(cls, frame: Any) -> "Orientation":
-        """Return that of a PyAV VideoFrame, by its display matrix."""
-        for data in frame.side_data:
-            if data.type.name == "DISPLAYMATRIX":
-                # A pixel at (x, y) is shown at (a x + c y, b x + d y), but for an offset.
-                (a, b, _), (c, d, _), _ = np.frombuffer(bytes(data), np.int32).reshape(3, 3).tolist()
-                swapped = abs(b) + abs(c) > abs(a) + abs(d)
-                return cls(swapped, *((c < 0, b < 0) if swapped else (a < 0, d < 0)))
-        return cls()
-
-    @property
-    def turns(self) -> bool:
-        """Whether decoded frames differ from upright ones."""
-        return self.swapped or self.mirrored_x or self.mirrored_y
-
-    @property
-    def clockwise(self) -> int:
-        """Degrees by which a player turns, after it has mirrored from left to right where that is needed."""
-        if self.swapped:
-            return 270 if self.mirrored_y else 90
-        return 180 if self.mirrored_y else 0
-
-    def size(self, width: int, height: int) -> tuple[int, int]:
-        """Return width and height as shown, or back again."""
-        return (height, width) if self.swapped else (width, height)
-
-    def upright(self, pixels: Pixels) -> Pixels:
-        """Return a plane or an image, uint8 (H, W) or (H, W, channels), as shown; contiguous."""
-        if self.swapped:
-            pixels = pixels.swapaxes(0, 1)
-        return np.ascontiguousarray(pixels[:: -1 if self.mirrored_y else 1, :: -1 if self.mirrored_x else 1])
-
-
 class VideoReader:
     """Frames of one video file, by number or in order; use it on one thread at a time, and close it.
 
@@ -106,10 +61,8 @@ class VideoReader:
     index: PacketIndex
     container: str
     """FFmpeg's first name of the container: mov, matroska, mpegts or avi."""
-    orientation: Orientation
-    """Turns decoded pictures upright."""
-    pixel_aspect: Fraction
-    """Width of an upright pixel over its height, as a player shows it; the pictures are not stretched by it."""
+    renderer: Renderer
+    """Turns decoded pictures into pixels."""
 
     def __init__(
         self,
@@ -119,14 +72,11 @@ class VideoReader:
         timeout_s: float = TIMEOUT_S,
         budget: IndexBudget | None = None,
     ) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._threads = threads
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._current: tuple[int, Any] | None = None
         self._stream: Any = None
         self._target = 0
-        self._converter = VideoReformatter()
         self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s)
         try:
             with self._media.errors():
@@ -134,9 +84,7 @@ class VideoReader:
                 self.container = self._media.name
                 packets = self._media.packets(self._stream)
                 self.index = read_index(packets, self._stream.time_base, self.container, budget)
-                self.orientation = self._decode_first()
-                aspect = Fraction(self._stream.sample_aspect_ratio or 1)
-                self.pixel_aspect = 1 / aspect if self.orientation.swapped else aspect
+                self.renderer = Renderer(self._decode_first(), self._stream.sample_aspect_ratio)
                 self.times = self.index.times
                 self.facts = self._describe()
         except BaseException:
@@ -211,23 +159,15 @@ class VideoReader:
     def pixels(
         self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"
     ) -> Pixels:
-        """Return RGB of a picture of this reader, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
-
-        ``interpolation`` is the filter that resizes it; BICUBIC is FFmpeg's default, and takes twice as long.
-        """
-        width, height = self.orientation.size(*size) if size else (picture.width, picture.height)
-        rgb = self._converter.reformat(
-            picture, width, height, "rgb24", interpolation=interpolation if size else "BILINEAR", threads=1
-        )
-        return self.orientation.upright(np.asarray(rgb.to_ndarray(), np.uint8))
+        """Return RGB of a picture of this reader, as ``Renderer.pixels`` does."""
+        return self.renderer.pixels(picture, size, interpolation)
 
     def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-        """Return grey levels of a picture of this reader, uint8 (H, W), upright; ``size`` is its (width, height)."""
-        grey = self._converter.reformat(picture, *self.orientation.size(*size), "gray", interpolation="AREA", threads=1)
-        return self.orientation.upright(np.asarray(grey.to_ndarray(), np.uint8))
+        """Return grey levels of a picture of this reader, as ``Renderer.luminance`` does."""
+        return self.renderer.luminance(picture, size)
 
-    def _decode_first(self) -> Orientation:
-        """Decode the first frame and return its orientation; what comes before it in the file is never shown.
+    def _decode_first(self) -> Any:
+        """Decode the first frame and return its picture; what comes before it in the file is never shown.
 
         Raises InvalidMedia when there is none.
         """
@@ -243,7 +183,7 @@ class VideoReader:
         if not self.index.counted:
             self.index = self.index.starting_at(picture.pts)
         self._current = (0, picture)
-        return Orientation.of(picture)
+        return picture
 
     def _rewind(self) -> tuple[int, Any] | None:
         """Start again at the first packet, and return the first frame that comes out."""
@@ -314,11 +254,10 @@ class VideoReader:
     def _describe(self) -> StreamFacts:
         assert self._current is not None
         picture, index = self._current[1], self.index
-        width, height = self.orientation.size(picture.width, picture.height)
         return StreamFacts(
-            width=width,
-            height=height,
-            rotation=self.orientation.clockwise,
+            width=self.renderer.width,
+            height=self.renderer.height,
+            rotation=self.renderer.orientation.clockwise,
             fps=index.fps,
             frame_count=len(index.pts),
             duration=index.end_time,

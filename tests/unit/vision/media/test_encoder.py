@@ -90,7 +90,7 @@ def test_sides_of_odd_length_lose_a_pixel(video: MakeVideo) -> None:
 def test_pixels_that_are_not_square_stay_so(rotation: int | None, shown_as: Fraction, video: MakeVideo) -> None:
     path = video(Recipe(frames=5, rotation=rotation, pixel_aspect=Fraction(16, 11), encoder=X264))
     with VideoReader(io.BytesIO(made(path, ClipPlan("clip")))) as clip:
-        assert clip.pixel_aspect == shown_as
+        assert clip.renderer.pixel_aspect == shown_as
 
 
 @pytest.mark.parametrize("action", ["clip", "overlay"])

@@ -83,7 +83,7 @@ def test_without_turning_it_is_what_decoding_gives(name: str, video: MakeVideo) 
     expected = in_a_row(video(name))
     with VideoReader(video(name)) as reader:
         for number in (0, 7, 31, len(expected) - 1):
-            assert np.array_equal(reader.frame(number), reader.orientation.upright(expected[number]))
+            assert np.array_equal(reader.frame(number), reader.renderer.orientation.upright(expected[number]))
 
 
 @pytest.mark.parametrize(("open_reader", "name"), [(VideoReader, "b-frames"), (DecordReader, "b-frames")])

@@ -21,7 +21,7 @@ from vision.images import Pixels
 from vision.media.container import TIMEOUT_S, MediaFile, broken
 from vision.media.index import IndexBudget, PacketIndex, read_index
 from vision.media.plan import FrameOutOfRange
-from vision.media.render import Renderer
+from vision.media.render import Deinterlacer, Renderer
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
@@ -75,6 +75,10 @@ class VideoReader:
         self._threads = threads
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._current: tuple[int, Any] | None = None
+        self._before: Any = None
+        self._after: tuple[int, Any] | None = None
+        self._lead = 0
+        self._deinterlacer = Deinterlacer()
         self._stream: Any = None
         self._target = 0
         self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s)
@@ -99,7 +103,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Free the decoder and its threads."""
-        self._frames, self._current, self._stream = iter(()), None, None
+        self._frames, self._current, self._before, self._after, self._stream = iter(()), None, None, None, None
         self._media.close()
 
     def frame(self, number: int) -> Pixels:
@@ -117,26 +121,26 @@ class VideoReader:
             yield number, float(self.times[number]), self.pixels(picture, size)
 
     def picture(self, number: int) -> Any:
-        """Return ``frame`` as PyAV's VideoFrame, as decoded: not turned upright."""
+        """Return ``frame`` as PyAV's VideoFrame: deinterlaced, not turned upright."""
         last = len(self.index.pts) - 1
         if not 0 <= number <= last:
             raise FrameOutOfRange.of(number, last)
         decoded = self._decode_to(number)
         if decoded is None or decoded[0] != number:
             raise InvalidMedia(f"Frame {number} of this video is damaged; frames before and after it may be whole.")
-        return decoded[1]
+        return self._deinterlaced(decoded)
 
     def pictures(self, start: int = 0, stop: int | None = None, step: int = 1) -> Iterator[tuple[int, Any]]:
-        """Yield number and PyAV's VideoFrame, as decoded, of the same frames as ``frames``."""
+        """Yield number and PyAV's VideoFrame, as by ``picture``, of the same frames as ``frames``."""
         stop = len(self.index.pts) if stop is None else min(stop, len(self.index.pts))
         number = start
         while number < stop and (decoded := self._decode_to(number)) is not None:
             if decoded[0] == number:
-                yield decoded
+                yield number, self._deinterlaced(decoded)
             number += step * max(1, -(-(decoded[0] - number) // step))
 
     def keyframe(self, seconds: float) -> Any:
-        """Return the key frame at or before this time as PyAV's VideoFrame, as decoded.
+        """Return the key frame at or before this time as PyAV's VideoFrame, deinterlaced.
 
         Where it is damaged this is the next frame that can be decoded, or the first one of the video; where frames can
         only be counted it is the frame that a seek leads to. Raises InvalidMedia.
@@ -144,12 +148,15 @@ class VideoReader:
         if self.index.counted:
             with suppress(*broken()):
                 self._media.container.seek(round((self.index.origin + seconds) * 1_000_000))
-            picture = next((picture for _, picture in self._decode(self._media.packets(self._stream))), None)
-            self._frames, self._current = iter(()), None  # its number is not known
+            self._begin(self._media.packets(self._stream))
         else:
             shown = max(int(np.searchsorted(self.times, seconds, side="right")) - 1, 0)
-            key = self.index.keys[max(self.index.key_before(shown), 0)]
-            picture = next((picture for _, picture in self.pictures(int(np.searchsorted(self.index.pts, key)))), None)
+            key = int(np.searchsorted(self.index.pts, self.index.keys[max(self.index.key_before(shown), 0)]))
+            self._seek(key)
+            self._go_on_to(key)
+        # That the frame before it is not decoded hardly shows, and saves another seek.
+        picture = None if self._current is None else self._joined(self._current[1])
+        self._frames, self._current = iter(()), None
         return self.picture(0) if picture is None else picture
 
     def end_of(self, number: int) -> float:
@@ -176,30 +183,62 @@ class VideoReader:
             if self._current is None:  # the decoder gives other times than the packets do
                 self.index = self.index.by_counting()
         if self.index.counted:
-            self._current = self._rewind()
+            self._rewind()
         if self._current is None:
             raise self._media.undecodable(self._stream.codec_context.name)
         picture = self._current[1]
         if not self.index.counted:
             self.index = self.index.starting_at(picture.pts)
         self._current = (0, picture)
+        self._lead = int(picture.interlaced_frame)
         return picture
 
-    def _rewind(self) -> tuple[int, Any] | None:
-        """Start again at the first packet, and return the first frame that comes out."""
+    def _rewind(self) -> None:
+        """Start again at the first packet, and make current the first frame that comes out."""
         self._media.reopen()
         self._stream = self._media.video(self._threads)
-        self._frames = self._decode(self._media.packets(self._stream))
-        return next(self._frames, None)
+        self._begin(self._media.packets(self._stream))
+
+    def _begin(self, packets: Iterator[Any]) -> None:
+        """Make current the first frame that is decoded from these packets."""
+        self._frames = self._decode(packets)
+        self._before = self._after = None
+        self._current = next(self._frames, None)
 
     def _decode_to(self, number: int) -> tuple[int, Any] | None:
         """Return the first frame from this one on that can be decoded; None behind the last."""
-        if not self._ahead_of(number):
-            self._seek(number)
-        self._target = int(self.index.pts[number])
-        while self._current is not None and self._current[0] < number:
-            self._current = next(self._frames, None)
+        if self._current is not None and self._current[0] == number:
+            return self._current
+        lead = max(number - self._lead, 0)
+        if not self._ahead_of(lead):
+            self._seek(lead)
+        self._target = int(self.index.pts[lead])
+        self._go_on_to(number)
         return self._current
+
+    def _go_on_to(self, number: int) -> None:
+        """Make current the first frame from this one on."""
+        while self._current is not None and self._current[0] < number:
+            self._before = self._current[1]
+            self._current, self._after = self._after or next(self._frames, None), None
+
+    def _deinterlaced(self, decoded: tuple[int, Any]) -> Any:
+        """Return the picture of the current frame; one of two fields is compared with those before and after it."""
+        number, picture = decoded
+        if not picture.interlaced_frame:
+            return picture
+        if not self._lead:  # so the frame before it may have been skipped
+            self._lead, self._current = 1, None
+            self._decode_to(number)
+        return self._joined(picture)
+
+    def _joined(self, picture: Any) -> Any:
+        """Return the current picture, its two fields joined where it has them."""
+        if not picture.interlaced_frame:
+            return picture
+        if self._after is None:
+            self._after = next(self._frames, None)
+        return self._deinterlacer.joined(self._before, picture, None if self._after is None else self._after[1])
 
     def _ahead_of(self, number: int) -> bool:
         """Return whether decoding on leads to this frame sooner than a seek does."""
@@ -220,12 +259,11 @@ class VideoReader:
             first = next((packet for packet in packets if packet.is_keyframe), None)
             if first is None or first.pts is None or first.pts > self.index.keys[key]:
                 continue
-            self._frames = self._decode(chain([first], packets))
-            self._current = next(self._frames, None)
+            self._begin(chain([first], packets))
             # Where pictures are refreshed bit by bit, the first whole one comes later, and is not quite the same.
             if self._current is not None and self._current[0] <= np.searchsorted(self.index.pts, first.pts):
                 return
-        self._current = self._rewind()
+        self._rewind()
 
     def _decode(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         """Yield number and picture of what comes out of the decoder."""

@@ -1,8 +1,9 @@
 """Turns the decoded pictures of a video into pixels as a player shows them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,3 +91,63 @@ class Renderer:
         """Return grey levels of a picture, uint8 (H, W), upright; ``size`` is its (width, height)."""
         grey = self._converter.reformat(picture, *self.orientation.size(*size), "gray", interpolation="AREA", threads=1)
         return self.orientation.upright(np.asarray(grey.to_ndarray(), np.uint8))
+
+
+class Deinterlacer:
+    """Joins the two fields of interlaced pictures by FFmpeg's bwdif; what does not move between them stays as it is.
+
+    Three pictures tell all that it uses, so the result does not depend on what was joined before.
+    """
+
+    def __init__(self) -> None:
+        self._graph: Any = None
+        self._layout: tuple[Any, ...] = ()
+        self._pushed: tuple[Any, Any] = (None, None)
+
+    def joined(self, before: Any, picture: Any, after: Any) -> Any:
+        """Return a PyAV VideoFrame of the size of ``picture``, all shown at the time of its first field.
+
+        ``before`` and ``after`` are its neighbours, None where there is none, and count if they are of its layout.
+        """
+        layout = _layout(picture)
+        if picture.width < _LEAST_SIDE or picture.height < _LEAST_SIDE:
+            return picture
+        neighbours = [other if other is not None and _layout(other) == layout else None for other in (before, after)]
+        before, after = neighbours[0] or neighbours[1] or picture, neighbours[1] or neighbours[0] or picture
+        if layout != self._layout:
+            self._graph, self._layout, self._pushed = _bwdif(picture), layout, (None, None)
+        going_on = self._pushed[0] is before and self._pushed[1] is picture
+        for frame in (after,) if going_on else (before, picture, after):
+            self._graph.push(frame)
+            joined = self._pulled()
+        self._pushed = picture, after
+        assert joined is not None
+        return joined
+
+    def _pulled(self) -> Any:
+        """Return the last picture that is ready: the one before what was pushed."""
+        pulled = None
+        with suppress(BlockingIOError):  # until more is pushed
+            while True:
+                pulled = self._graph.pull()
+        return pulled
+
+
+_LEAST_SIDE: Final = 4
+"""Pixels; bwdif refuses smaller pictures."""
+
+
+def _layout(picture: Any) -> tuple[Any, ...]:
+    return picture.width, picture.height, picture.format.name
+
+
+def _bwdif(picture: Any) -> Any:
+    from av.filter import Graph
+
+    graph = Graph()
+    graph.threads = 1
+    time_base = picture.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format, time_base=time_base)
+    graph.link_nodes(source, graph.add("bwdif", mode="send_frame"), graph.add("buffersink"))
+    graph.configure()
+    return graph

@@ -10,8 +10,8 @@ from fastapi import UploadFile
 
 from deployments.muzzle.ensemble import ENSEMBLE
 from graphs.web.context import Context, task_group
+from graphs.web.filenames import base_name
 from graphs.web.images import from_base64
-from graphs.web.uploads.spool import base_name
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
 from vision.muzzle.ensemble import MuzzleEncoding
 

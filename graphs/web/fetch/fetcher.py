@@ -1,6 +1,7 @@
 """The client that fetches images, with limits of time and size."""
 
 import asyncio
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 from importlib.metadata import version
@@ -8,6 +9,7 @@ from typing import Final
 
 import httpcore
 import httpx
+import idna
 
 from configs.settings import Settings
 from graphs.web.fetch.network import AllowList, GuardedNetwork, ImageFetchError
@@ -19,6 +21,7 @@ IDLE_CONNECTIONS: Final = 16
 IDLE_S: Final = 10.0
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 PORTS: Final = (80, 443)
+_AUTHORITY: Final = re.compile(r"((?:[a-z][a-z\d+.-]*:)?//)([^/?#]+)", re.IGNORECASE)
 HEADERS: Final = (
     (b"user-agent", f"visiongraph/{version('visiongraph')}".encode()),
     (b"accept", b"image/*"),
@@ -77,6 +80,7 @@ class Fetcher:
 
     def _checked(self, url: str, base: httpx.URL | None = None) -> httpx.URL:
         try:
+            url = _with_plain_host(url.strip())
             at = base.join(url) if base else httpx.URL(url)
             host = at.host  # raises for a name that is no valid punycode
         except (httpx.InvalidURL, UnicodeError):
@@ -95,7 +99,7 @@ class Fetcher:
         url = httpcore.URL(scheme=at.raw_scheme, host=at.raw_host, port=at.port, target=at.raw_path)
         try:
             async with self._connections.stream("GET", url, headers=[(b"host", at.netloc), *HEADERS]) as response:
-                headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+                headers = {name.lower(): _text(value) for name, value in response.headers}
                 if response.status in REDIRECTS and b"location" in headers:
                     return headers[b"location"]
                 if response.status != HTTPStatus.OK:
@@ -135,6 +139,22 @@ def open_fetcher(config: Settings) -> Fetcher:
         ports=config.fetch_ports,
         allowed=AllowList(config.fetch_allowed_hosts),
     )
+
+
+def _with_plain_host(url: str) -> str:
+    """Return a URL or a reference with its host as browsers read it (UTS 46): composed, lower case, no wide letters."""
+    authority = _AUTHORITY.match(url)
+    if authority is None or authority[2].isascii():
+        return url
+    return authority[1] + idna.uts46_remap(authority[2], std3_rules=False) + url[authority.end() :]
+
+
+def _text(header: bytes) -> str:
+    """Return a header as text: UTF-8 that a host forgot to encode, or other bytes as they are, in URL encoding."""
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in header)
 
 
 def _status(status: int) -> str:

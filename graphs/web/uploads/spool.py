@@ -7,7 +7,6 @@ is synced here: an upload that a crash destroys was never acknowledged, and the 
 
 import asyncio
 import hashlib
-import re
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -15,11 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
-from urllib.parse import unquote
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from graphs.web.filenames import base_name, parse_disposition
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
 
 if TYPE_CHECKING:
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
 
 MAX_FIELDS: Final = 16
 MAX_FIELD_BYTES: Final = 64 * 1024
-MAX_NAME: Final = 255  # characters of a file name
-
-_PARAMETER: Final = re.compile(rb';\s*([\w.-]+\*?)\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s]*)', re.DOTALL)
-_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n"}  # what browsers send for these, and only for these
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
 _PIECE: Final = 2**20
@@ -106,25 +101,15 @@ async def spool_file(source: BinaryIO, filename: str, directory: Path, max_bytes
         try:
             sha256_hex, size = await asyncio.shield(copying)
         except _TooLarge:
-            raise MediaTooLarge(f"The file {name!r} has more than {max_bytes / 2**20:g} MB.") from None
+            raise MediaTooLarge(f"The file '{name}' has more than {max_bytes / 2**20:g} MB.") from None
         except asyncio.CancelledError:
             await asyncio.wait({copying})  # else the thread would still write after the removal
             raise
         if not size:
-            raise InvalidMedia(f"The file {name!r} is empty.")
+            raise InvalidMedia(f"The file '{name}' is empty.")
         yield Spooled(path, sha256_hex, size, name)
     finally:
         path.unlink(missing_ok=True)
-
-
-def base_name(filename: str) -> str:
-    """Return what may be shown of a client's file name: its last component, printable, 1 to 255 characters."""
-    last = re.split(r"[/\\]", filename)[-1]
-    name = "".join(character for character in last if character.isprintable()).strip()
-    if not name.strip("."):
-        return "unnamed"
-    suffix = Path(name).suffix[-16:]
-    return name if len(name) <= MAX_NAME else name[: MAX_NAME - len(suffix)] + suffix
 
 
 class _TooLarge(Exception):
@@ -195,7 +180,7 @@ class _Form:
             raise InvalidInput(f"No file was sent; send it as multipart/form-data in the part {self.field!r}.")
         for file in self._files:
             if not file.size:
-                raise InvalidMedia(f"The file {file.name!r} is empty.")
+                raise InvalidMedia(f"The file '{file.name}' is empty.")
         return self._files
 
     def discard(self) -> None:
@@ -216,7 +201,7 @@ class _Form:
             self._disposition = bytes(value)
 
     def _headers_finished(self) -> None:
-        name, filename = _names(self._disposition)
+        name, filename = parse_disposition(self._disposition)
         if name == self.field:
             if len(self._files) == self._max_files:
                 raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
@@ -239,7 +224,7 @@ class _Form:
         file, piece = self._files[-1], memoryview(data)[start:end]
         file.size += len(piece)
         if file.size > self._max_bytes:
-            raise MediaTooLarge(f"The file {file.name!r} has more than {self._max_bytes / 2**20:g} MB.")
+            raise MediaTooLarge(f"The file '{file.name}' has more than {self._max_bytes / 2**20:g} MB.")
         file.digest.update(piece)
         file.handle.write(piece)
 
@@ -277,29 +262,3 @@ async def _feed(form: _Form, stream: AsyncIterator[bytes], content_type: str, ma
         raise InvalidInput("The multipart body is broken; build it with an HTTP library's form upload.") from error
     if not form.ended:
         raise InvalidInput("The multipart body ends before its last boundary; send the whole request.")
-
-
-def _names(disposition: bytes) -> tuple[str, str | None]:
-    """Return the name of a part and that of its file, None if the part is no file.
-
-    ``filename*`` (RFC 5987) is preferred to ``filename``. Raw bytes are read as UTF-8, which browsers send.
-    """
-    values: dict[str, str] = {}
-    for key, value in _PARAMETER.findall(disposition):
-        values[key.decode().lower()] = _text(value)
-    filename = values.get("filename")
-    for code, character in _ESCAPES.items():
-        filename = filename and filename.replace(code, character)
-    charset, _, extended = values.get("filename*", "").partition("'")
-    if extended and charset.lower() in ("utf-8", "iso-8859-1"):
-        filename = unquote(extended.partition("'")[2], charset, "replace")
-    return values.get("name", ""), filename
-
-
-def _text(value: bytes) -> str:
-    if value.startswith(b'"'):
-        value = value[1:-1].replace(b'\\"', b'"').replace(b"\\\\", b"\\")
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -29,8 +30,14 @@ def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | Non
     return respond
 
 
-def redirect(to: str, status: str = "302 Found") -> Respond:
-    return answer(b"", status, f"Location: {to}")
+def redirect(to: str | bytes, status: str = "302 Found") -> Respond:
+    """A redirect; text is sent as raw UTF-8."""
+    location = to if isinstance(to, bytes) else to.encode()
+
+    async def respond(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nLocation: ".encode() + location + b"\r\n\r\n")
+
+    return respond
 
 
 class Server:
@@ -157,6 +164,55 @@ async def test_a_redirect_is_checked_like_a_url() -> None:
             server.routes["/a.jpg"] = redirect(target.format(port=server.port))
             assert await refusal(server.url(host="localhost"), server, allowed=allowed) == complaint
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("/café.png", "/caf%C3%A9.png"),
+        ("/caf%C3%A9.png", "/caf%C3%A9.png"),
+        ("/caf%c3%a9 é.png", "/caf%c3%a9%20%C3%A9.png"),
+        ("/cafe\u0301.png", "/cafe%CC%81.png"),
+        ("/100%.png", "/100%.png"),
+        ("/a%2Fb%20c.png?q=%E4", "/a%2Fb%20c.png?q=%E4"),
+        (
+            "/写真/一 二.png?név=ő é&x=1#rész",
+            "/%E5%86%99%E7%9C%9F/%E4%B8%80%20%E4%BA%8C.png?n%C3%A9v=%C5%91%20%C3%A9&x=1",
+        ),
+        ("ü.png", "/dir/%C3%BC.png"),
+        ("../👩\u200d👧.png", "/%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7.png"),
+        ("?ö", "/dir/a.jpg?%C3%B6"),
+        (b"/caf\xe9.png", "/caf%E9.png"),
+        (b"/a%20b\xff?\xe4=%FC", "/a%20b%FF?%E4=%FC"),
+        ("/x?next=//Ünï/", "/x?next=//%C3%9Cn%C3%AF/"),
+    ],
+)
+async def test_redirects_to_what_is_no_ascii(location: str | bytes, asked: str) -> None:
+    routes = {"/dir/a.jpg": redirect(location), asked: answer(PICTURE)}
+    async with running(routes) as server, fetcher(server) as client:
+        assert await client.fetch(server.url("/dir/a.jpg")) == PICTURE
+    assert [path for path, _ in server.requests] == ["/dir/a.jpg", asked]
+
+
+@pytest.mark.parametrize(
+    "host", ["bücher.test", "bu\u0308cher.test", "BÜCHER.test", "ｂücher。test", "xn--bcher-kva.test"]
+)
+async def test_hosts_of_any_script(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    async with running({"/a.jpg": answer(PICTURE)}) as server:
+        server.routes["/to"] = redirect(f"//{host}:{server.port}/a.jpg")
+        async with fetcher(server, allowed=AllowList(["127.0.0.0/8"])) as client:
+            assert await client.fetch(server.url("/a.jpg", host)) == PICTURE
+            assert await client.fetch(server.url("/to")) == PICTURE
+    assert asked[0] == asked[-1] == "xn--bcher-kva.test"
+    hosts = [headers["host"].removesuffix(f":{server.port}") for _, headers in server.requests]
+    assert hosts == ["xn--bcher-kva.test", "127.0.0.1", "xn--bcher-kva.test"]
 
 
 async def test_three_redirects_are_enough() -> None:

@@ -86,6 +86,9 @@ class ColourConverter:
     Use it on one thread at a time.
     """
 
+    takes: Final = _WIDE
+    """FFmpeg's name of the format of pictures that need no conversion beforehand."""
+
     def __init__(self, transfer: int, primaries: int) -> None:
         from av.video.reformatter import VideoReformatter
 

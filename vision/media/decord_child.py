@@ -29,7 +29,11 @@ def main(pipe: int, path: str) -> None:
             numbers = connection.recv()
         except EOFError:
             return
-        pixels = video.get_batch(numbers).asnumpy()
+        try:
+            pixels = video.get_batch(numbers).asnumpy()
+        except decord.DECORDError:
+            connection.send(None)
+            continue
         connection.send(pixels.shape)
         connection.send_bytes(memoryview(pixels).cast("B"))
 

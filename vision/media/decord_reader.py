@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from pathlib import Path
@@ -24,6 +24,7 @@ from vision.images import Pixels
 from vision.media.container import TIMEOUT_S
 from vision.media.plan import FrameOutOfRange
 from vision.media.reader import VideoReader
+from vision.media.render import BT601, matrix_of
 
 Backend = Literal["pyav", "decord"]
 
@@ -86,7 +87,7 @@ class DecordReader:
         numbers = range(len(self.times))[start:stop:step]
         for place in range(0, len(numbers), BATCH):
             batch = list(numbers[place : place + BATCH])
-            yield from zip(batch, self._started().pixels(batch), strict=True)
+            yield from zip(batch, self._batch(batch), strict=True)
 
     @staticmethod
     def pixels(picture: Pixels, size: tuple[int, int] | None = None) -> Pixels:
@@ -97,6 +98,13 @@ class DecordReader:
             return picture
         resized: Pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         return resized
+
+    def _batch(self, numbers: list[int]) -> Iterable[Pixels]:
+        pixels = self._started().pixels(numbers)
+        if pixels is not None and pixels.shape[1:3] == (self.facts.height, self.facts.width):
+            return pixels
+        with VideoReader(self._path, timeout_s=self._timeout_s) as reader:  # the pictures change their size
+            return [reader.frame(number) for number in numbers]
 
     def _started(self) -> "_Process":
         if self._process is None:
@@ -119,12 +127,17 @@ def open_reader(path: Path, backend: Backend = "pyav") -> VideoReader | DecordRe
 
 def decord_objections(reader: VideoReader, path: Path) -> list[str]:
     """Return why decord may return other frames of a video than ``reader`` does; empty when it is safe."""
-    index, facts = reader.index, reader.facts
+    index, facts, first = reader.index, reader.facts, reader.picture(0)
     objections = {
         "its frames have no stored times": index.counted,
         "an edit list leaves frames out": index.discarded > 0,
         "it has open GOPs": index.open_gop,
         "it is rotated or mirrored": reader.renderer.orientation.turns,
+        "its pixels are not square": reader.renderer.resizes(first),
+        "it is interlaced": reader.interlaced,
+        "its colours are not those of sRGB": reader.renderer.changes_colours(first),
+        # decord takes that of BT.601 for every video that names none.
+        "it does not name its colour matrix": matrix_of(first) not in (BT601, first.colorspace),
         f"its container is {reader.container}": reader.container not in ("mov", "matroska"),
         "it is fragmented": is_fragmented(path),
         f"its codec is {facts.codec}": facts.codec not in SAFE_CODECS,
@@ -172,12 +185,14 @@ class _Process:
             times: list[float] = self._pipe.recv()
         return times
 
-    def pixels(self, numbers: list[int]) -> Pixels:
-        """Return frames as uint8 (n, H, W, 3)."""
+    def pixels(self, numbers: list[int]) -> Pixels | None:
+        """Return frames as uint8 (n, H, W, 3); None where decord cannot."""
         self._popen.send_signal(signal.SIGCONT)
         with self._limited():
             self._pipe.send(numbers)
             shape = self._pipe.recv()
+            if shape is None:
+                return None
             return np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(shape)
 
     def kill(self) -> None:

@@ -9,12 +9,14 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
+from vision.colour import BT709
 from vision.images import Pixels
 from vision.media.audio import Sound
 from vision.media.container import MediaFile, open_output
 from vision.media.overlay import Overlay, timecode
 from vision.media.plan import BoxTrack, ClipPlan
 from vision.media.reader import VideoReader
+from vision.media.render import matrix_of
 
 CHUNK_BYTES: Final = 64 * 1024
 TICKS: Final = 90_000
@@ -102,23 +104,24 @@ class _Video:
     """The pictures of a clip and their encoder."""
 
     def __init__(self, output: Any, reader: VideoReader, first: Any, plan: ClipPlan, boxes: BoxTrack | None) -> None:
-        """Set up the encoder; ``first`` is a picture of the clip, whose colour space the output takes."""
+        """Set up the encoder; ``first`` is a picture of the clip, whose colours the output has unless they change."""
         from av.video.reformatter import ColorRange
 
-        self._reader, self._plan, self._boxes = reader, plan, boxes
+        self._reader, self._renderer, self._plan, self._boxes = reader, reader.renderer, plan, boxes
         facts = reader.facts
         # 4:2:0 stores colours for squares of four pixels only.
-        self._width, self._height = facts.width // 2 * 2, facts.height // 2 * 2
+        self._width, self._height = max(2, facts.width // 2 * 2), max(2, facts.height // 2 * 2)
         self._overlay = Overlay(facts.width, facts.height)
         self._stream = output.add_stream("libx264", rate=Fraction(max(facts.fps, 1.0)).limit_denominator(1001))
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = self._width, self._height, "yuv420p"
         context.time_base = self._stream.time_base = Fraction(1, TICKS)
         context.thread_count, context.thread_type = X264_THREADS, "SLICE"
-        context.sample_aspect_ratio = reader.renderer.pixel_aspect
-        context.color_range = ColorRange.MPEG
-        context.colorspace, context.color_primaries = first.colorspace, first.color_primaries
-        context.color_trc = first.color_trc
+        changes = self._renderer.changes_colours(first)
+        self._matrix = BT709 if changes else matrix_of(first)
+        context.color_range, context.colorspace = ColorRange.MPEG, self._matrix
+        context.color_primaries = BT709 if changes else first.color_primaries
+        context.color_trc = BT709 if changes else first.color_trc
         context.gop_size = max(1, round(facts.fps * KEY_EVERY_S))
         context.options = {"preset": plan.encoder.preset, "crf": str(plan.encoder.crf), **X264}
 
@@ -131,21 +134,23 @@ class _Video:
         from av.video.frame import PictureType
         from av.video.reformatter import ColorRange, VideoReformatter
 
-        converter = VideoReformatter()
-        drawn = bool(self._plan.caption or self._boxes) or self._reader.renderer.orientation.turns
+        converter, renderer = VideoReformatter(), self._renderer
+        drawn = bool(self._plan.caption or self._boxes) or renderer.orientation.turns
         for number, picture in self._reader.pictures(start, stop):
-            frame = picture
-            if drawn:
-                pixels = self._reader.pixels(picture)
+            frame, matrix = picture, matrix_of(picture)
+            if drawn or renderer.changes_colours(picture):
+                pixels = renderer.pixels(picture)
                 self._draw(pixels, number)
-                frame = VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame, matrix = VideoFrame.from_ndarray(pixels, format="rgb24"), self._matrix
             frame = converter.reformat(
                 frame,
                 self._width,
                 self._height,
                 "yuv420p",
-                dst_colorspace=picture.colorspace,
+                src_colorspace=matrix,
+                dst_colorspace=self._matrix,
                 dst_color_range=ColorRange.MPEG,
+                interpolation="BICUBIC" if renderer.resizes(picture) else "BILINEAR",
                 threads=1,
             )
             # A type that a decoder has set would be an order to the encoder.

@@ -80,6 +80,14 @@ class Limits:
                 f"This {name} has {size / 2**20:.1f} MB; {whose} may have {self.bytes_of(kind) / 2**20:g} MB."
             )
 
+    def check_frame(self, name: str, width: int, height: int) -> None:
+        """Raise MediaTooLarge when a frame of a video of format ``name`` has too many pixels."""
+        if width * height > self.max_image_pixels:
+            raise MediaTooLarge(
+                f"This {name} has frames of {width} x {height} pixels; "
+                f"the limit is {self.max_image_pixels / 1e6:g} million pixels. Send it smaller."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -145,12 +153,8 @@ def _probe_container(path: Path, guess: Guess, head: bytes, limits: Limits, post
         if kind == "audio":
             return replace(facts, duration=_audio_duration(media), has_audio=True)
         stream = media.video(threads=1)
-        if stream.width * stream.height > max_pixels:
-            raise MediaTooLarge(
-                f"This {facts.format} has frames of {stream.width} x {stream.height} pixels; "
-                f"the limit is {max_pixels / 1e6:g} million pixels. Send it smaller."
-            )
-        return _probe_video(media, facts, _stated(media, stream, size), poster)
+        limits.check_frame(facts.format, stream.width, stream.height)
+        return _probe_video(media, facts, _stated(media, stream, size), limits, poster)
 
 
 def _flavour(media: MediaFile, guess: Guess, head: bytes) -> str:
@@ -159,9 +163,10 @@ def _flavour(media: MediaFile, guess: Guess, head: bytes) -> str:
     return "webm" if guess.demuxer == "matroska" and is_webm(head) else guess.demuxer
 
 
-def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], poster: Path | None) -> Probe:
+def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], limits: Limits, poster: Path | None) -> Probe:
     """``stated`` holds facts for a video that is too long to be read whole."""
     with VideoReader(media, threads=1, budget=BUDGET) as reader:
+        limits.check_frame(facts.format, reader.facts.width, reader.facts.height)
         if poster is not None:
             _write_poster(reader, poster)
         read = reader.facts

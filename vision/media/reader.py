@@ -61,6 +61,8 @@ class VideoReader:
     index: PacketIndex
     container: str
     """FFmpeg's first name of the container: mov, matroska, mpegts or avi."""
+    interlaced: bool
+    """Whether a picture that consists of two fields has been decoded."""
     renderer: Renderer
     """Turns decoded pictures into pixels."""
 
@@ -77,7 +79,7 @@ class VideoReader:
         self._current: tuple[int, Any] | None = None
         self._before: Any = None
         self._after: tuple[int, Any] | None = None
-        self._lead = 0
+        self.interlaced = False
         self._deinterlacer = Deinterlacer()
         self._stream: Any = None
         self._target = 0
@@ -190,7 +192,7 @@ class VideoReader:
         if not self.index.counted:
             self.index = self.index.starting_at(picture.pts)
         self._current = (0, picture)
-        self._lead = int(picture.interlaced_frame)
+        self.interlaced = bool(picture.interlaced_frame)
         return picture
 
     def _rewind(self) -> None:
@@ -209,7 +211,7 @@ class VideoReader:
         """Return the first frame from this one on that can be decoded; None behind the last."""
         if self._current is not None and self._current[0] == number:
             return self._current
-        lead = max(number - self._lead, 0)
+        lead = max(number - self.interlaced, 0)
         if not self._ahead_of(lead):
             self._seek(lead)
         self._target = int(self.index.pts[lead])
@@ -227,8 +229,8 @@ class VideoReader:
         number, picture = decoded
         if not picture.interlaced_frame:
             return picture
-        if not self._lead:  # so the frame before it may have been skipped
-            self._lead, self._current = 1, None
+        if not self.interlaced:  # so the frame before it may have been skipped
+            self.interlaced, self._current = True, None
             self._decode_to(number)
         return self._joined(picture)
 

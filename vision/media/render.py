@@ -8,7 +8,18 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.colour import BT709, BT2020, ColourConverter, is_srgb
 from vision.images import Pixels
+
+BT601: Final = 5
+# PyAV takes swscale's names for a matrix, which are the codes of H.273 but for the second one of BT.601.
+_MATRICES: Final = {BT709: BT709, 4: 4, BT601: BT601, 6: BT601, 7: 7, BT2020: BT2020}
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+_MOST_ASPECT: Final = 8
+"""Lenses stretch by 2, television by 3; what claims more than this is an error."""
+_NARROW_RANGE: Final = 1
+_LEAST_SIDE: Final = 4
+"""Pixels; bwdif refuses smaller pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +51,10 @@ class Orientation:
 
     @property
     def clockwise(self) -> int:
-        """Degrees by which a player turns, after it has mirrored from left to right where that is needed."""
+        """Degrees by which a player turns, after it has mirrored where that is needed; 0 where it only mirrors."""
         if self.swapped:
             return 270 if self.mirrored_y else 90
-        return 180 if self.mirrored_y else 0
+        return 180 if self.mirrored_x and self.mirrored_y else 0
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height as shown, or back again."""
@@ -57,40 +68,111 @@ class Orientation:
 
 
 class Renderer:
-    """Renders the pictures of one video stream; ``width`` and ``height`` are those of a frame as shown."""
+    """Renders the pictures of one video stream, all in the size of the first as it is shown.
+
+    ``width`` and ``height`` are that size, of square pixels: where a player stretches the pixels, the shorter of their
+    sides grows. Colours come out as sRGB, see ``vision.colour``; their matrix is that of BT.601 or, in HD, BT.709 where
+    the stream names none, as in players.
+    """
 
     orientation: Orientation
     """Turns decoded pictures upright."""
-    pixel_aspect: Fraction
-    """Width of an upright pixel over its height, as a player shows it; the pictures are not stretched by it."""
 
     def __init__(self, first: Any, pixel_aspect: Fraction | None) -> None:
-        """Take the first picture, a PyAV VideoFrame, and the shape of its pixels by the container, if it tells."""
+        """Take the first picture, a PyAV VideoFrame, and the width of its pixels over their height, if it is told."""
         from av.video.reformatter import VideoReformatter
 
         self.orientation = Orientation.of(first)
-        aspect = Fraction(pixel_aspect or 1)
-        self.pixel_aspect = 1 / aspect if self.orientation.swapped else aspect
-        self.width, self.height = self.orientation.size(first.width, first.height)
-        self._converter = VideoReformatter()
+        self.width, self.height = self.orientation.size(*_squared(first.width, first.height, pixel_aspect))
+        self._reformatter = VideoReformatter()
+        self._converters: dict[tuple[int, int], ColourConverter] = {}
 
     def pixels(
         self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"
     ) -> Pixels:
         """Return RGB of a picture, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
 
-        ``interpolation`` is the filter that resizes it; BICUBIC is FFmpeg's default, and takes twice as long.
+        ``interpolation`` is the filter that resizes it to ``size``; BICUBIC is FFmpeg's default, and takes twice as
+        long.
         """
-        width, height = self.orientation.size(*size) if size else (picture.width, picture.height)
-        rgb = self._converter.reformat(
-            picture, width, height, "rgb24", interpolation=interpolation if size else "BILINEAR", threads=1
-        )
-        return self.orientation.upright(np.asarray(rgb.to_ndarray(), np.uint8))
+        how = interpolation if size else "BICUBIC" if self.resizes(picture) else "BILINEAR"
+        converter = self._converter(picture)
+        rgb = self._scaled(picture, size or (self.width, self.height), converter.takes if converter else "rgb24", how)
+        rgb = converter.converted(rgb) if converter else rgb
+        pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+        return self.orientation.upright(_widened(pixels) if _is_narrow_grey(picture) else pixels)
 
     def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return grey levels of a picture, uint8 (H, W), upright; ``size`` is its (width, height)."""
-        grey = self._converter.reformat(picture, *self.orientation.size(*size), "gray", interpolation="AREA", threads=1)
+        if self.changes_colours(picture):
+            import cv2
+
+            return np.asarray(cv2.cvtColor(self.pixels(picture, size), cv2.COLOR_RGB2GRAY), np.uint8)
+        grey = self._scaled(picture, size, "gray", "AREA")
         return self.orientation.upright(np.asarray(grey.to_ndarray(), np.uint8))
+
+    def resizes(self, picture: Any) -> bool:
+        """Return whether a picture is stored in another size than it is shown in."""
+        return self.orientation.size(picture.width, picture.height) != (self.width, self.height)
+
+    def changes_colours(self, picture: Any) -> bool:
+        """Return whether a picture needs more than the matrix of its colours to be RGB."""
+        return _is_narrow_grey(picture) or not is_srgb(picture.color_trc, picture.color_primaries)
+
+    def _converter(self, picture: Any) -> ColourConverter | None:
+        colours = picture.color_trc, picture.color_primaries
+        if is_srgb(*colours):
+            return None
+        if colours not in self._converters:
+            self._converters[colours] = ColourConverter(*colours)
+        return self._converters[colours]
+
+    def _scaled(self, picture: Any, size: tuple[int, int], layout: str, interpolation: str) -> Any:
+        """Return a picture that is not upright yet in FFmpeg's format ``layout``; ``size`` is that of the upright."""
+        width, height = self.orientation.size(*size)
+        return self._reformatter.reformat(
+            picture,
+            width,
+            height,
+            layout,
+            src_colorspace=matrix_of(picture),
+            dst_colorspace=BT709,  # RGB has none, but what the picture names may be one that the scaler refuses
+            interpolation=interpolation,
+            threads=1,
+        )
+
+
+def matrix_of(picture: Any) -> int:
+    """Return the matrix between YUV and RGB of a PyAV VideoFrame by its code in H.273, of BT.601 always 5.
+
+    One that is not named, or that FFmpeg's scaler does not know, is guessed from the primaries and the size.
+    """
+    named: int = picture.colorspace
+    if named in _MATRICES:
+        return _MATRICES[named]
+    if picture.color_primaries == BT2020:
+        return BT2020
+    return BT709 if picture.width >= _HD_WIDTH or picture.height > _SD_HEIGHT else BT601
+
+
+def _squared(width: int, height: int, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """Return the size of a picture in square pixels."""
+    aspect = Fraction(pixel_aspect or 1)
+    if aspect >= 1:
+        return (round(width * aspect) if aspect <= _MOST_ASPECT else width), height
+    return width, (round(height / aspect) if aspect >= Fraction(1, _MOST_ASPECT) else height)
+
+
+def _is_narrow_grey(picture: Any) -> bool:
+    """Return whether black is 16 and white 235 in a picture without colours, which FFmpeg's scaler leaves so."""
+    return bool(picture.color_range == _NARROW_RANGE and picture.format.name.startswith("gray"))
+
+
+def _widened(pixels: Pixels) -> Pixels:
+    import cv2
+
+    levels = (np.arange(256) - 16) * (255 / 219)
+    return np.asarray(cv2.LUT(pixels, np.clip(np.rint(levels), 0, 255).astype(np.uint8)), np.uint8)
 
 
 class Deinterlacer:
@@ -131,10 +213,6 @@ class Deinterlacer:
             while True:
                 pulled = self._graph.pull()
         return pulled
-
-
-_LEAST_SIDE: Final = 4
-"""Pixels; bwdif refuses smaller pictures."""
 
 
 def _layout(picture: Any) -> tuple[Any, ...]:

@@ -86,11 +86,16 @@ def test_sides_of_odd_length_lose_a_pixel(video: MakeVideo) -> None:
         assert [number_in(pixels) for _, _, pixels in clip.frames()] == list(range(6))
 
 
-@pytest.mark.parametrize(("rotation", "shown_as"), [(None, Fraction(16, 11)), (90, Fraction(11, 16))])
-def test_pixels_that_are_not_square_stay_so(rotation: int | None, shown_as: Fraction, video: MakeVideo) -> None:
-    path = video(Recipe(frames=5, rotation=rotation, pixel_aspect=Fraction(16, 11), encoder=X264))
-    with VideoReader(io.BytesIO(made(path, ClipPlan("clip")))) as clip:
-        assert clip.renderer.pixel_aspect == shown_as
+@pytest.mark.parametrize(("rotation", "size"), [(None, (384, 192)), (90, (256, 288))])
+@pytest.mark.parametrize("plan", [ClipPlan("clip"), ClipPlan("overlay", caption="CLIP")])
+def test_the_pixels_of_a_clip_are_square(
+    plan: ClipPlan, rotation: int | None, size: tuple[int, int], video: MakeVideo
+) -> None:
+    path = video(Recipe(frames=5, rotation=rotation, pixel_aspect=Fraction(3, 2), encoder=X264))
+    data = made(path, plan)
+    with VideoReader(io.BytesIO(data)) as clip, av.open(io.BytesIO(data)) as file:
+        assert (clip.facts.width, clip.facts.height) == size
+        assert file.streams.video[0].sample_aspect_ratio in (None, 1)
 
 
 @pytest.mark.parametrize("action", ["clip", "overlay"])

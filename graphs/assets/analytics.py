@@ -1,9 +1,11 @@
 """Routes over sets of assets: anomalies and clusters."""
 
+from typing import Any
+
 import numpy as np
 from fastapi import APIRouter
 
-from deployments.analysis.anomalies import ANOMALIES, AnomalyQuery
+from deployments.analysis.anomalies import ANOMALIES, MIN_REFERENCES, AnomalyQuery
 from deployments.analysis.clusters import CLUSTERS
 from graphs.assets.features import FeatureSource
 from graphs.assets.schemas import (
@@ -13,6 +15,7 @@ from graphs.assets.schemas import (
     Cluster,
     ClusteringAnswer,
     ClusteringRequest,
+    FailedAsset,
     failed_assets,
 )
 from graphs.assets.similarity import certainty
@@ -20,6 +23,14 @@ from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
 from vision.clustering import ClusterQuery
 from vision.errors import InvalidInput
+
+
+class NoUsableAssets(InvalidInput):
+    """So many assets of a request failed that nothing can be computed of the others; ``details`` names each of them."""
+
+    def __init__(self, message: str, failed: list[FailedAsset]) -> None:
+        super().__init__(f"{message} {failed[0].asset_id}: {failed[0].error}" if failed else message)
+        self.details: Any = {"failed_assets": [each.model_dump() for each in failed]} if failed else None
 
 
 def analytics_router(context: Context, library: Library, feature_source: FeatureSource) -> APIRouter:
@@ -31,12 +42,19 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
         """Find test assets that do not fit a set of references, by z-score of their distance to its centroid."""
         reference_ids = library.batch(request.reference_asset_ids)
         test_ids = library.batch(request.test_asset_ids)
-        assets = await library.get_all([*reference_ids, *test_ids])
+        assets, unknown = await library.find([*reference_ids, *test_ids])
         features, failures = await feature_source.many(assets.values())
+        failed = failed_assets(dict.fromkeys([*reference_ids, *test_ids]), failures | unknown)
         references = [features[asset_id].unit for asset_id in reference_ids if asset_id in features]
         tested = [asset_id for asset_id in test_ids if asset_id in features]
+        if len(references) < MIN_REFERENCES:
+            raise NoUsableAssets(
+                f"Anomalies need at least {MIN_REFERENCES} reference assets whose features can be computed; "
+                f"there {'is' if len(references) == 1 else 'are'} {len(references)}.",
+                failed,
+            )
         if not tested:
-            raise InvalidInput(f"None of the test assets could be read: {next(iter(failures.values())).message}")
+            raise NoUsableAssets("None of the test assets could be read.", failed)
         anomalies = await context.stage(ANOMALIES)(
             AnomalyQuery(np.array(references), np.stack([features[asset_id].unit for asset_id in tested]))
         )
@@ -65,19 +83,22 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
             anomaly_rate=round(detected / len(results), 4),
             average_anomaly_score=round(float(anomalies.scores.mean()), 4),
             anomaly_results=results,
-            failed_assets=failed_assets(failures),
+            failed_assets=failed,
             processing_time=clock.seconds,
         )
 
     @router.post("/feature-clustering")
     async def feature_clustering(request: ClusteringRequest, clock: Timer) -> ClusteringAnswer:
         """Group assets that look alike."""
-        assets = await library.get_all(library.batch(request.asset_ids))
+        wanted = library.batch(request.asset_ids)
+        assets, unknown = await library.find(wanted)
         features, failures = await feature_source.many(assets.values())
+        failed = failed_assets(wanted, failures | unknown)
         ids = [asset_id for asset_id in assets if asset_id in features]
         if len(ids) < 2:
-            raise InvalidInput(
-                f"Clustering needs at least 2 different assets whose features can be computed; there are {len(ids)}."
+            raise NoUsableAssets(
+                f"Clustering needs at least 2 different assets whose features can be computed; there are {len(ids)}.",
+                failed,
             )
         clustering = await context.stage(CLUSTERS)(
             ClusterQuery(
@@ -99,7 +120,7 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
             )
         ]
         return ClusteringAnswer(
-            total_assets=len(assets),
+            total_assets=len(wanted),
             assets_clustered=len(ids) - len(noise),
             n_clusters=len(clusters),
             total_inertia=round(float(clustering.inertia.sum()), 6),
@@ -107,7 +128,7 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
             cluster_method=request.cluster_method,
             clusters=clusters,
             noise=noise,
-            failed_assets=failed_assets(failures),
+            failed_assets=failed,
             processing_time=clock.seconds,
         )
 

@@ -1,6 +1,6 @@
 """Requests and responses of the character routes of the asset API, as ``asset-api-fields.md`` names them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -16,6 +16,8 @@ ShotStatus = Literal["excellent", "good", "acceptable", "poor", "unacceptable"]
 SequenceStatus = Literal["excellent", "good", "acceptable", "needs_work"]
 Action = Literal["approve", "review", "regenerate"]
 Distance = Annotated[float, Field(ge=0, le=2, description="of the unit vectors")]
+MAX_SHOTS: Final = 10_000
+"""Shots of one sequence; the number of different assets in it is limited as in every list."""
 
 
 class MatchingRequest(BaseModel):
@@ -38,7 +40,7 @@ class ShotsRequest(BaseModel):
     """The shots of a sequence, in order, and an asset that shows its character."""
 
     model_config = example(shot_asset_ids=[ID_2, ID_3], character_reference_asset_id=ID_1)
-    shot_asset_ids: AssetIds = Field(min_length=1)
+    shot_asset_ids: AssetIds = Field(min_length=1, max_length=MAX_SHOTS)
     character_reference_asset_id: AssetId
 
 
@@ -70,7 +72,7 @@ class ConsistencyAnswer(Answer):
 class Compared(BaseModel):
     """One asset compared with a reference; without numbers where ``error`` says why."""
 
-    filename: str
+    filename: str | None = Field(description="null for an unknown asset")
     cosine_similarity: Cosine | None = None
     euclidean_distance: Distance | None = None
     basis: Basis | None = None

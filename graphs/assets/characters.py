@@ -1,6 +1,7 @@
 """Routes about characters: whether assets show the same person, who is in which, and how closely shots follow one."""
 
 from collections import Counter
+from typing import TypedDict
 
 from fastapi import APIRouter
 
@@ -39,6 +40,7 @@ from graphs.assets.schemas import PairRequest, failed_assets
 from graphs.web.context import Timer
 from graphs.web.uploads.library import Library
 from stores.records import Asset
+from vision.errors import StageError
 
 
 def characters_router(
@@ -73,16 +75,14 @@ def characters_router(
     async def character_matching(request: MatchingRequest, clock: Timer) -> MatchingAnswer:
         """Find the assets that show the person of a reference: its largest face against the most alike of each."""
         tested = library.batch(request.test_asset_ids)
-        assets = await library.get_all([request.reference_asset_id, *tested])
-        reference = assets[request.reference_asset_id]
-        likenesses, failures = await comparison.against(reference, (assets[asset_id] for asset_id in tested))
+        reference, assets, unknown = await library.find_with(request.reference_asset_id, tested)
+        likenesses, failures = await comparison.against(reference, assets.values())
+        failures |= unknown
         threshold = (await configuration.read())["similarity_threshold"]
         results = [
             _match(assets[asset_id], likenesses[asset_id], threshold)
             if asset_id in likenesses
-            else MatchingResult(
-                test_asset_id=asset_id, filename=assets[asset_id].filename, error=failures[asset_id].message
-            )
+            else MatchingResult(test_asset_id=asset_id, **_failed(assets.get(asset_id), failures[asset_id]))
             for asset_id in tested
         ]
         return MatchingAnswer(
@@ -100,16 +100,17 @@ def characters_router(
     @router.post("/group-by-character")
     async def group_by_character(request: GroupingRequest, clock: Timer) -> GroupingAnswer:
         """Group assets by face, those with several people in several groups; without faces by the whole picture."""
-        assets = await library.get_all(library.batch(request.asset_ids))
+        wanted = library.batch(request.asset_ids)
+        assets, unknown = await library.find(wanted)
         groups, failures = await grouping.group(assets, request.similarity_threshold)
         grouped = {asset.asset_id for group in groups for asset in group.assets}
         return GroupingAnswer(
-            total_assets=len(assets),
+            total_assets=len(wanted),
             assets_with_features=len(grouped),
             similarity_threshold=request.similarity_threshold,
             groups_found=len(groups),
             character_groups=groups,
-            failed_assets=failed_assets(failures),
+            failed_assets=failed_assets(wanted, failures | unknown),
             processing_time=clock.seconds,
         )
 
@@ -117,20 +118,15 @@ def characters_router(
     async def validate_shot_consistency(request: ShotsRequest, clock: Timer) -> ShotsAnswer:
         """Check whether every shot of a sequence shows the person of a reference; an asset may be several shots."""
         shots = request.shot_asset_ids
-        assets = await library.get_all([request.character_reference_asset_id, *library.batch(shots)])
-        reference = assets[request.character_reference_asset_id]
-        likenesses, failures = await comparison.against(
-            reference, (assets[asset_id] for asset_id in dict.fromkeys(shots))
-        )
+        reference, assets, unknown = await library.find_with(request.character_reference_asset_id, library.batch(shots))
+        likenesses, failures = await comparison.against(reference, assets.values())
+        failures |= unknown
         threshold = (await configuration.read())["similarity_threshold"]
         validations = [
             _shot(index, assets[asset_id], likenesses[asset_id], threshold)
             if asset_id in likenesses
             else ShotValidation(
-                shot_index=index,
-                shot_asset_id=asset_id,
-                filename=assets[asset_id].filename,
-                error=failures[asset_id].message,
+                shot_index=index, shot_asset_id=asset_id, **_failed(assets.get(asset_id), failures[asset_id])
             )
             for index, asset_id in enumerate(shots)
         ]
@@ -156,16 +152,14 @@ def characters_router(
     async def reference_enforcement(request: EnforcementRequest, clock: Timer) -> EnforcementAnswer:
         """Check which generated assets follow a reference, and recommend what to do with each."""
         generated = library.batch(request.generated_asset_ids)
-        assets = await library.get_all([request.master_reference_asset_id, *generated])
-        master = assets[request.master_reference_asset_id]
-        likenesses, failures = await comparison.against(master, (assets[asset_id] for asset_id in generated))
+        master, assets, unknown = await library.find_with(request.master_reference_asset_id, generated)
+        likenesses, failures = await comparison.against(master, assets.values())
+        failures |= unknown
         threshold = request.compliance_threshold
         results = [
             _compliance(assets[asset_id], likenesses[asset_id], threshold)
             if asset_id in likenesses
-            else ComplianceResult(
-                generated_asset_id=asset_id, filename=assets[asset_id].filename, error=failures[asset_id].message
-            )
+            else ComplianceResult(generated_asset_id=asset_id, **_failed(assets.get(asset_id), failures[asset_id]))
             for asset_id in generated
         ]
         actions = Counter(result.action for result in results)
@@ -186,6 +180,16 @@ def characters_router(
         )
 
     return router
+
+
+class _Failed(TypedDict):
+    filename: str | None
+    error: str
+
+
+def _failed(asset: Asset | None, error: StageError) -> _Failed:
+    """Return what a result has of an asset that could not be compared."""
+    return {"filename": asset.filename if asset else None, "error": error.message}
 
 
 def _match(asset: Asset, likeness: Likeness, threshold: float) -> MatchingResult:

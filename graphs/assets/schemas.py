@@ -1,6 +1,6 @@
 """Requests and responses of the asset API, as ``asset-api-fields.md`` names them; those of characters are apart."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -9,8 +9,9 @@ from pydantic import BaseModel, Field, FiniteFloat
 from graphs.web.schemas import ID_1, Answer, AssetId, example
 from vision.errors import StageError
 
-AssetIds = Annotated[list[AssetId], Field(fail_fast=True)]
-"""Validation stops at the first bad id: a body of a megabyte can hold half a million of them."""
+AssetIds = Annotated[list[str], Field(fail_fast=True)]
+"""Any text may stand in a list: what is no id of an asset costs itself alone. Validation stops at the first element
+that is no text: a body of a megabyte can hold half a million of them."""
 Percentage = Annotated[float, Field(ge=0, le=100)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -186,9 +187,9 @@ class FailedAsset(BaseModel):
     error: str
 
 
-def failed_assets(failures: Mapping[str, StageError]) -> list[FailedAsset]:
-    """Return the assets of ``failures``, by id, as responses list them."""
-    return [FailedAsset(asset_id=asset_id, error=error.message) for asset_id, error in failures.items()]
+def failed_assets(asset_ids: Iterable[str], failures: Mapping[str, StageError]) -> list[FailedAsset]:
+    """Return those of these assets that failed, in that order, as responses list them."""
+    return [FailedAsset(asset_id=each, error=failures[each].message) for each in asset_ids if each in failures]
 
 
 class BestMatchAnswer(Answer):
@@ -239,7 +240,7 @@ class SearchAnswer(Answer):
 
     query_asset_id: str
     query_filename: str
-    dataset_size: int = Field(description="assets searched, the query not counted")
+    dataset_size: int = Field(description="assets to search, the query not counted")
     results_found: int
     top_k: int
     search_results: list[SearchHit]

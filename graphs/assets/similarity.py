@@ -148,10 +148,8 @@ def similarity_router(
     async def find_best_match(request: BestMatchRequest, clock: Timer) -> BestMatchAnswer:
         """Rank candidates by similarity to a reference."""
         candidates = library.batch(request.candidate_asset_ids)
-        assets = await library.get_all([request.reference_asset_id, *candidates])
-        reference, features, failures = await feature_source.against(
-            assets[request.reference_asset_id], (assets[asset_id] for asset_id in candidates)
-        )
+        asset, assets, unknown = await library.find_with(request.reference_asset_id, candidates)
+        reference, features, failures = await feature_source.against(asset, assets.values())
         ranked = [
             Match(
                 asset_id=asset_id,
@@ -167,14 +165,15 @@ def similarity_router(
             candidates_processed=len(ranked),
             best_match=ranked[0] if ranked else None,
             ranked_results=ranked,
-            failed_assets=failed_assets(failures),
+            failed_assets=failed_assets(candidates, failures | unknown),
             processing_time=clock.seconds,
         )
 
     @router.post("/batch-similarity")
     async def batch_similarity(request: BatchRequest, clock: Timer) -> MatrixAnswer:
         """Compare all pairs of a set of assets."""
-        assets = await library.get_all(library.batch(request.asset_ids))
+        wanted = library.batch(request.asset_ids)
+        assets, unknown = await library.find(wanted)
         features, failures = await feature_source.many(assets.values())
         ids = [asset_id for asset_id in assets if asset_id in features]
         percentages = matrix([features[asset_id] for asset_id in ids]).tolist() if ids else []
@@ -192,7 +191,7 @@ def similarity_router(
             assets_processed=len(ids),
             similarity_matrix=rows,
             matrix_shape=[len(ids), len(ids)],
-            failed_assets=failed_assets(failures),
+            failed_assets=failed_assets(wanted, failures | unknown),
             processing_time=clock.seconds,
         )
 
@@ -200,14 +199,12 @@ def similarity_router(
     async def semantic_search(request: SearchRequest, clock: Timer) -> SearchAnswer:
         """Find the assets most like a query, among given ones or in the whole library."""
         dataset = dict.fromkeys(library.batch(request.dataset_asset_ids or []))
-        assets = await library.get_all([request.query_asset_id, *dataset])
-        query = assets[request.query_asset_id]
-        failures: dict[str, StageError] = {}
+        query, assets, failures = await library.find_with(request.query_asset_id, dataset)
         if dataset:
             dataset.pop(request.query_asset_id, None)
-            reference, features, failures = await feature_source.against(
-                query, (assets[asset_id] for asset_id in dataset)
-            )
+            assets.pop(request.query_asset_id, None)
+            reference, features, unusable = await feature_source.against(query, assets.values())
+            failures |= unusable
             size = len(dataset)
             ranked = [(assets[asset_id], similarity) for asset_id, similarity in rank(reference, features)]
         else:
@@ -230,7 +227,7 @@ def similarity_router(
             results_found=len(hits),
             top_k=request.top_k,
             search_results=hits,
-            failed_assets=failed_assets(failures),
+            failed_assets=failed_assets(dataset, failures),
             processing_time=clock.seconds,
         )
 

@@ -167,7 +167,10 @@ async def encoded(context: Context, image: ImageInput) -> bytes:
 async def analyze_all(
     context: Context, analysis: PhotoAnalysis, images: Sequence[ImageInput], flags: Flags
 ) -> list[PhotoResult]:
-    """Return one result per image, in order; ``error`` is set on each that failed."""
+    """Return one result per image, in order; ``error`` is set on each that failed.
+
+    Errors that are not of an image but of the service, which any other would meet as well, are raised.
+    """
     files, pictures = asyncio.Semaphore(FILES_AT_ONCE), asyncio.Semaphore(PICTURES_AT_ONCE)
 
     async def one(image: ImageInput) -> PhotoResult:
@@ -178,6 +181,8 @@ async def analyze_all(
                 async with pictures:
                     return await analysis.of(data, image, flags, clock)
             except Exception as error:
+                if isinstance(error, StageError) and not error.concerns_input:
+                    raise
                 return _failed(image, error, clock)
 
     async with task_group() as group:

@@ -31,6 +31,8 @@ logger = logging.getLogger("ray.serve")
 RETRY_AFTER_S: Final = 2
 MAX_FAULTS: Final = 20
 """Faults of one request that its answer lists."""
+MAX_ID: Final = 64
+"""Characters of an unknown id that a message shows."""
 CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
 
 
@@ -41,7 +43,8 @@ class AssetNotFound(StageError):
     status = 404
 
     def __init__(self, asset_ids: list[str]) -> None:
-        shown = ", ".join(asset_ids[:5]) + (f" and {len(asset_ids) - 5} more" if len(asset_ids) > 5 else "")
+        shown = ", ".join(each[:MAX_ID] or "''" for each in asset_ids[:5])
+        shown += f" and {len(asset_ids) - 5} more" if len(asset_ids) > 5 else ""
         super().__init__(f"No asset with id {shown}; upload it first with POST /api/v1/upload-media.")
         self.details: Any = {"asset_ids": asset_ids}
 

@@ -21,6 +21,7 @@ TABLE = {
     "StageError": ("PROCESSING_FAILED", 500),
     "ProcessingFailed": ("PROCESSING_FAILED", 500),
     "InvalidInput": ("INVALID_INPUT", 400),
+    "NoUsableAssets": ("INVALID_INPUT", 400),
     "InvalidMedia": ("INVALID_FILE_FORMAT", 400),
     "MediaTooLarge": ("FILE_TOO_LARGE", 413),
     "ModelNotLoaded": ("MODEL_NOT_LOADED", 503),
@@ -61,6 +62,7 @@ TABLE = {
 ARGUMENTS = {
     "AssetNotFound": (["a" * 32],),
     "BatchTooLarge": (101, 100),
+    "NoUsableAssets": ("Two are needed.", []),
     "PhotoBatchTooLarge": (21, 20),
     "NotIndexed": ("a" * 32,),
     "TraceNotFound": ("a" * 32, 7),

@@ -56,7 +56,7 @@ async def test_anomalies_without_the_assets_that_fail(service: Service) -> None:
     for references, tests, word in (
         ([siblings[0], dark], [siblings[2]], "at least 2 reference"),
         ([siblings[0], siblings[0]], [siblings[2]], "at least 2 reference"),
-        (siblings[:2], [dark], "None of the test assets"),
+        (siblings[:2], [dark], "None of the test assets could be read."),
     ):
         refused = await service.try_post("anomaly-detection", reference_asset_ids=references, test_asset_ids=tests)
         assert word in error_of(refused, 400, "INVALID_INPUT")["message"]

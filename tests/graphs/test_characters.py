@@ -156,11 +156,9 @@ async def test_a_reference_that_cannot_be_read_is_an_error(service: Service) -> 
             error_of(await service.try_post(route, **body([sound, good])), 400, "INVALID_INPUT")
 
 
-@pytest.mark.parametrize(("route", "body"), [*ROUTES, PAIR])
-async def test_unknown_assets_are_not_found(
-    refusing: Service, route: str, body: Callable[[list[str]], dict[str, Any]]
-) -> None:
+async def test_an_unknown_asset_of_a_pair_is_not_found(refusing: Service) -> None:
     (known,) = [asset.asset_id for asset in await refusing.context.documents.list_assets()]
+    route, body = PAIR
     error = error_of(await refusing.try_post(route, **body([known, UNKNOWN])), 404, "ASSET_NOT_FOUND")
     assert error["details"] == {"asset_ids": [UNKNOWN]}
 

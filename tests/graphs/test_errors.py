@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from graphs.web.errors import AssetNotFound
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import error_of, picture
@@ -16,12 +17,14 @@ ONE_UNKNOWN: dict[str, dict[str, Any]] = {
     "extract-features": {"asset_id": UNKNOWN},
     "preprocess-image": {"asset_id": UNKNOWN},
     "calculate-similarity": {"asset_id_1": KNOWN, "asset_id_2": UNKNOWN},
-    "find-best-match": {"reference_asset_id": KNOWN, "candidate_asset_ids": [KNOWN, UNKNOWN]},
-    "batch-similarity": {"asset_ids": [KNOWN, UNKNOWN]},
+    "find-best-match": {"reference_asset_id": UNKNOWN, "candidate_asset_ids": [KNOWN, OTHER]},
     "semantic-search": {"query_asset_id": UNKNOWN},
     "analyze-quality": {"asset_id": UNKNOWN},
     "analyze-image-metrics": {"asset_id": UNKNOWN},
     "analyze-image-composition": {"asset_id": UNKNOWN},
+}
+BODIES: dict[str, dict[str, Any]] = ONE_UNKNOWN | {
+    "batch-similarity": {"asset_ids": [KNOWN, UNKNOWN]},
     "anomaly-detection": {"reference_asset_ids": [KNOWN, UNKNOWN], "test_asset_ids": [KNOWN]},
     "feature-clustering": {"asset_ids": [KNOWN, UNKNOWN]},
 }
@@ -42,12 +45,20 @@ async def test_an_unknown_asset_is_named(refusing: Service, route: str) -> None:
     assert known not in answer.text
 
 
-async def test_all_unknown_assets_are_named(refusing: Service) -> None:
+async def test_both_unknown_assets_of_a_pair_are_named(refusing: Service) -> None:
+    answer = await refusing.try_post("calculate-similarity", asset_id_1=UNKNOWN, asset_id_2=OTHER)
+    error = error_of(answer, 404, "ASSET_NOT_FOUND")
+    assert error["details"] == {"asset_ids": [UNKNOWN, OTHER]}
+    assert f"{UNKNOWN}, {OTHER}" in error["message"]
+
+
+def test_of_many_unknown_assets_the_first_are_named() -> None:
     ids = [f"{number:032x}" for number in range(8)]
-    error = error_of(await refusing.try_post("batch-similarity", asset_ids=ids), 404, "ASSET_NOT_FOUND")
-    assert error["details"] == {"asset_ids": ids}
-    assert ids[4] in error["message"]
-    assert "and 3 more" in error["message"]
+    error = AssetNotFound(ids)
+    assert error.details == {"asset_ids": ids}
+    assert ids[4] in error.message
+    assert "and 3 more" in error.message
+    assert len(AssetNotFound(["x" * 10**6] * 9).message) < 500
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -57,7 +68,7 @@ async def test_a_media_id_may_be_any_text(refusing: Service, method: str, asset_
     assert error_of(answer, 404, answer.json()["error"]["code"])["code"] in ("ASSET_NOT_FOUND", "NOT_FOUND")
 
 
-@pytest.mark.parametrize("route", ONE_UNKNOWN)
+@pytest.mark.parametrize("route", BODIES)
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b"null", b'"text"', b"\xff\xfe", b'{"asset_ids": [[[[', b"{}"])
 async def test_a_body_that_is_no_such_object(refusing: Service, route: str, body: bytes) -> None:
     headers = {"content-type": "application/json"}
@@ -85,7 +96,7 @@ async def test_a_body_that_is_no_such_object(refusing: Service, route: str, body
         ("semantic-search", "top_k", 0),
         ("semantic-search", "top_k", 1001),
         ("semantic-search", "top_k", 2.5),
-        ("semantic-search", "dataset_asset_ids", [""]),
+        ("semantic-search", "dataset_asset_ids", [None]),
         ("anomaly-detection", "reference_asset_ids", [KNOWN]),
         ("anomaly-detection", "test_asset_ids", []),
         ("anomaly-detection", "anomaly_threshold", -1),
@@ -97,7 +108,7 @@ async def test_a_body_that_is_no_such_object(refusing: Service, route: str, body
     ],
 )
 async def test_a_field_out_of_range_is_named(refusing: Service, route: str, field: str, value: Any) -> None:
-    good = ONE_UNKNOWN[route]
+    good = BODIES[route]
     error = error_of(await refusing.try_post(route, **(good | {field: value})), 422, "VALIDATION_ERROR")
     fields = [fault["field"].removeprefix("body.").split(".")[0] for fault in error["details"]]
     assert set(fields) == {field}

@@ -20,7 +20,7 @@ from stores.deletion import delete_asset
 from stores.derived import poster_key
 from stores.objects import ObjectNotFound
 from stores.records import Asset
-from vision.errors import InvalidInput
+from vision.errors import InvalidInput, StageError
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind
 
@@ -60,6 +60,23 @@ class Library:
         if missing:
             raise AssetNotFound(missing)
         return {asset_id: assets[asset_id] for asset_id in wanted}
+
+    async def find(self, asset_ids: Iterable[str]) -> tuple[dict[str, Asset], dict[str, StageError]]:
+        """Return those of these assets that exist, in that order, and AssetNotFound by id for each of the others."""
+        wanted = list(dict.fromkeys(asset_ids))
+        assets = await self.known(wanted)
+        unknown: dict[str, StageError] = {each: AssetNotFound([each]) for each in wanted if each not in assets}
+        return {asset_id: assets[asset_id] for asset_id in wanted if asset_id in assets}, unknown
+
+    async def find_with(
+        self, reference_id: str, asset_ids: Iterable[str]
+    ) -> tuple[Asset, dict[str, Asset], dict[str, StageError]]:
+        """Return a reference, then the other assets as ``find`` does. Raises AssetNotFound for the reference alone."""
+        others = list(dict.fromkeys(asset_ids))
+        assets, unknown = await self.find([reference_id, *others])
+        if reference_id in unknown:
+            raise unknown[reference_id]
+        return assets[reference_id], {each: assets[each] for each in others if each in assets}, unknown
 
     async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         """Return those of these assets that exist and are not being deleted."""

@@ -79,7 +79,7 @@ def analyze_router(context: Context, results: Results) -> APIRouter:
 
     @post("/analyze/audio/", "file")
     async def analyze_audio(request: Request, clock: Timer) -> AudioAnswer:
-        """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, FLAC or OGG."""
+        """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, AAC, FLAC or OGG."""
         async with uploads.spooled(request, "audio", "file") as (upload,):
             submission = await uploads.checked(upload, "audio")
             async with decoded_sound(context.settings, submission) as sound:

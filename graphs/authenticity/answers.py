@@ -93,7 +93,7 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
     decoded_s, speech_s = findings.decoded_s, findings.speech_s
     parts: dict[str, Any] = {
         "audio_info": schemas.AudioInfo(
-            duration_seconds=round(decoded_s if findings.whole else max(decoded_s, submission.facts.duration or 0), 3),
+            duration_seconds=round(submission.facts.duration or decoded_s, 3),
             sample_rate=RATE,
             speech_seconds=None if speech_s is None else round(speech_s, 2),
             seconds_analyzed=round(decoded_s, 3),
@@ -119,7 +119,7 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
             prediction=None,
             explanation=schemas.Explanation(
                 summary="Nobody speaks in this sound, so there is no voice to judge.",
-                factors=[f"{speech_s or 0:.1f} s of speech in {decoded_s:.1f} s"],
+                factors=[f"{speech_s or 0:.1f} s of speech in {decoded_s:.1f} s", *explanation.unheard(findings)],
                 recommendation="Send a recording with at least half a second of speech.",
             ),
         )

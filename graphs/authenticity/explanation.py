@@ -16,6 +16,8 @@ GHOST: Final = 0.19
 """Strength above which one genuine picture in a hundred has a ghost by chance, of those it was calibrated on."""
 TWICE: Final = 0.5
 UNEVEN: Final = 1.5
+LEAST_LOST_S: Final = 0.1
+"""Less is padding, or one packet."""
 MOST_TIMES: Final = 4
 """Times of frames that are named."""
 
@@ -106,7 +108,8 @@ def temporal_factors(temporal: Temporal | Absent) -> list[str]:
 def sound_factors(sound: SoundFindings) -> list[str]:
     """Return the factors of a sound."""
     if sound.probability is None:
-        return [] if sound.absent is None or sound.absent.fault else [f"No audio signal: {sound.absent.reason}"]
+        absent = [] if sound.absent is None or sound.absent.fault else [f"No audio signal: {sound.absent.reason}"]
+        return [*absent, *unheard(sound)]
     judged = f"{len(sound.segments)} of {sound.windows} window(s)" if sound.windows else "one window"
     where = f"in {judged} with {sound.speech_s or 0:.1f} s of speech"
     if sound.probability >= STRONG:
@@ -115,7 +118,14 @@ def sound_factors(sound: SoundFindings) -> list[str]:
         factors = [f"The voice may be recorded or synthetic {where}"]
     else:
         factors = [f"The voice resembles recorded speech {where}"]
-    return [*factors, OUT_OF_DOMAIN]
+    return [*factors, *unheard(sound), OUT_OF_DOMAIN]
+
+
+def unheard(sound: SoundFindings) -> list[str]:
+    """Return what to say of the part of a sound that nobody heard, as it is missing or damaged."""
+    if sound.lost_s < LEAST_LOST_S:
+        return []
+    return [f"{sound.lost_s:.1f} s of the sound are missing or cannot be decoded, so they were not judged"]
 
 
 def _visual(probability: float) -> str:

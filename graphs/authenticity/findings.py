@@ -91,8 +91,9 @@ class Segment:
 class SoundFindings:
     """Findings in a sound.
 
-    ``segments``: the judged windows out of ``windows``; ``decoded_s``: seconds that were decoded, which is all of it
-    if ``whole``. ``probability`` is None where nobody speaks or no model answers; ``absent`` says which.
+    ``segments``: the judged windows out of ``windows``; ``decoded_s``: seconds that were decoded; ``lost_s``: seconds
+    among them that are missing in the file or could not be decoded. ``probability`` is None where nobody speaks or no
+    model answers; ``absent`` says which.
     """
 
     rms_energy: float
@@ -103,7 +104,7 @@ class SoundFindings:
     segments: tuple[Segment, ...]
     probability: float | None
     absent: Absent | None
-    whole: bool = True
+    lost_s: float = 0.0
 
 
 def undecodable_track(reason: str) -> SoundFindings:

@@ -58,13 +58,13 @@ class DecodedSound:
     """A sound on disk.
 
     ``samples``: float32 (n,), -1 to 1, at 16 kHz. ``rms`` 0-1; ``crossings``: share of neighbouring samples of
-    different sign, 0-1. ``whole``: the sound ends here, whatever its header says; else the file has more of it.
+    different sign, 0-1. ``lost_s``: seconds that are missing in the file or could not be decoded.
     """
 
     samples: Samples
     rms: float
     crossings: float
-    whole: bool
+    lost_s: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -109,7 +109,7 @@ def _written(sound: Sound, out: BinaryIO) -> DecodedSound:
     squares, crossings, last, count = 0.0, 0, 0.0, 0
     more = not sound.ended
     while more and count < LONGEST_S * RATE:
-        part = np.nan_to_num(sound.take(count / RATE + DECODED_PART_S)[0])
+        part = sound.take(count / RATE + DECODED_PART_S)[0]
         more = not sound.ended
         if not more:
             part = part[: max(sound.reached - count, 0)]  # after that it is padded with silence
@@ -122,7 +122,8 @@ def _written(sound: Sound, out: BinaryIO) -> DecodedSound:
         raise UndecodableMedia(UNDECODABLE)
     out.flush()
     samples: Samples = np.memmap(out, np.float32, "r")
-    return DecodedSound(samples, float(np.sqrt(squares / count)), crossings / count, whole=not more)
+    rms = float(np.sqrt(squares / count))
+    return DecodedSound(samples, rms, crossings / count, sound.lost_s)
 
 
 async def examine_sound(context: Context, sound: DecodedSound) -> SoundFindings:
@@ -197,5 +198,5 @@ def _findings(
         segments=segments,
         probability=pooled((segment.probability, 1.0) for segment in segments) if segments else None,
         absent=absent,
-        whole=sound.whole,
+        lost_s=sound.lost_s,
     )

@@ -17,7 +17,7 @@ from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
 from vision.errors import InvalidMedia, MediaTooLarge, StageOverloaded
 from vision.media.probe import Limits, Probe, probe
-from vision.media.sniff import HEAD, MediaKind, sniff
+from vision.media.sniff import MediaKind, sniff
 
 MOST_IN_BATCH: Final = 10
 IMAGES_WAITING: Final = 64
@@ -31,12 +31,12 @@ WAIT_SHARE: Final = 0.5
 SUPPORTED: Final[dict[MediaKind, tuple[str, ...]]] = {
     "image": (".jpg", ".jpeg", ".png", ".webp"),
     "video": (".mp4", ".avi", ".mov", ".webm", ".mkv"),
-    "audio": (".wav", ".mp3", ".m4a", ".flac", ".ogg"),
+    "audio": (".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg"),
 }
 _NAMES: Final[dict[MediaKind, frozenset[str]]] = {
     "image": frozenset({"JPEG", "PNG", "WEBP"}),
     "video": frozenset({"MP4", "AVI", "Matroska file"}),
-    "audio": frozenset({"WAV", "MP3", "MP4", "FLAC", "OGG"}),
+    "audio": frozenset({"WAV", "MP3", "MP4", "AAC", "FLAC", "OGG"}),
 }
 
 
@@ -135,7 +135,7 @@ class Uploads:
 
     def _checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:
         with upload.path.open("rb") as file:
-            guess = sniff(file.read(HEAD))
+            guess = sniff(file)
         if guess.name not in _NAMES[kind]:
             raise UnsupportedFileType.of(guess.name if guess.kind == "refused" else f"a {guess.name}", SUPPORTED[kind])
         try:

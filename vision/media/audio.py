@@ -1,19 +1,38 @@
-"""The sound of a part of a file, sample by sample, whatever gaps and overlaps the file has."""
+"""The sound of a file: how long it lasts, and its samples, whatever gaps, overlaps and changes the file has."""
 
+import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.errors import InvalidMedia
 from vision.media.container import MediaFile, broken
+from vision.media.index import IndexBudget
+from vision.media.sniff import HEAD
 
 RATES: Final = (48_000, 44_100)
 """A source's own rate is kept if it is one of these."""
 EARLY_S: Final = 1.0
 """An audio decoder needs some packets before the first that counts."""
+ROUNDING_S: Final = 0.01
+"""Containers round times, to milliseconds for instance: a block this near to the end of the last one follows it."""
+MAX_TRIES: Final = 300
+"""Audio packets without a sound that can be decoded."""
+TAIL_S: Final = 1.0
+"""Seconds at the end of a sound that are read to learn where it ends."""
+UNTIMED: Final = frozenset({"mp3", "aac"})
+"""Formats without times, by FFmpeg's name: what it makes up is wrong after a seek, and once the rate changes."""
+TABLE_SLACK: Final = 2048
+"""Bytes by which the count in the table of an MP3 may differ from the file: that of a frame, and of a tag behind it."""
+
+ADTS_RATES: Final = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+"""Samples a second by their place in the header of an AAC frame."""
 
 Samples = NDArray[np.float32]
 
@@ -22,11 +41,13 @@ class Sound:
     """The first audio stream of a file from ``start`` to ``end``, in seconds of the container's clock.
 
     ``take`` returns float32 (2, n), left and right, or (1, n) when ``mono``, -1 to 1, at ``rate`` samples a second: the
-    requested one, else the source's own. Where the file has no sound there is silence, so the result is always as long
-    as requested.
+    requested one, else the source's own. Channels are mixed so that none can clip: a tone is as loud from two equal
+    channels as from one. Where the file has no sound there is silence, so the result is always as long as requested.
+    The links of a chained Ogg file follow each other.
 
-    ``decoded`` and ``damaged``: packets so far that gave sound, and that could not be decoded. ``reached``: the end of
-    what was decoded so far, in samples from ``start``. ``stop``: once it is set, the file appears to end.
+    ``decoded`` and ``damaged``: packets so far that gave sound, and that could not be decoded. ``lost_s``: seconds so
+    far that are missing, or that could not be decoded. ``reached``: the end of what was decoded so far, in samples from
+    ``start``. ``stop``: once it is set, the file appears to end.
     """
 
     def __init__(
@@ -43,12 +64,13 @@ class Sound:
         own = stream.codec_context.rate
         self.rate: int = rate or (own if own in RATES else RATES[0])
         self._layout, self._channels = ("mono", 1) if mono else ("stereo", 2)
-        self._start = start
         self._remaining = round((end - start) * self.rate)
         self._taken = 0
         self._stop = stop or threading.Event()
         self.decoded = self.damaged = self.reached = 0
-        self._blocks = self._decode(media, stream)
+        self.lost_s = 0.0
+        self._behind = 0  # the end of the last block
+        self._blocks = self._decode(media, stream, start)
         self._next: tuple[int, Samples] | None = next(self._blocks, None)
 
     @property
@@ -74,33 +96,200 @@ class Sound:
         self._remaining -= out.shape[1]
         return out
 
-    def _decode(self, media: MediaFile, stream: Any) -> Iterator[tuple[int, Samples]]:
+    def _decode(self, media: MediaFile, stream: Any, start: float) -> Iterator[tuple[int, Samples]]:
         """Yield blocks and where they begin, in samples from the start."""
-        import av
+        early = start - EARLY_S
+        if early > _start_of(stream):
+            with suppress(*broken()):
+                media.container.seek(int(early / stream.time_base), stream=stream)
+        yield from self._decode_link(media, stream, start)
+        while not self._stop.is_set() and media.next_link():
+            stream = media.audio()
+            if stream is not None:
+                self._behind = self.reached
+                yield from self._decode_link(media, stream, _start_of(stream) - self.reached / self.rate)
 
-        resampler = av.AudioResampler(format="fltp", layout=self._layout, rate=self.rate)
-        early = int(max(self._start - EARLY_S, 0) / stream.time_base)
-        with suppress(*broken()):
-            media.container.seek(early, stream=stream)
+    def _decode_link(self, media: MediaFile, stream: Any, origin: float) -> Iterator[tuple[int, Samples]]:
+        """``origin``: the time of the first sample of the whole on this link's clock, in seconds."""
+        mixer = _Mixer(self._layout, self.rate)
+        timed = media.name not in UNTIMED
+        # In this container the duration of a packet cuts off what the encoder padded.
+        cut = media.name == "mov"
+        last, begun, sound_bytes, lost_bytes = 0.0, self.reached, 0, media.size
         for packet in media.packets(stream):
             if self._stop.is_set():
                 return
+            if not sound_bytes:
+                lost_bytes -= packet.pos or 0
             blocks: list[Any] = []
             try:
-                blocks = [block for frame in packet.decode() for block in resampler.resample(frame)]
+                blocks = [block for frame in packet.decode() for block in mixer.mix(frame)]
+                sound_bytes += packet.size
             except broken():  # one damaged packet; a later one may be whole
                 self.damaged += 1
             self.decoded += bool(blocks)
-            yield from self._placed(blocks)
+            end = None
+            if timed and packet.duration and packet.pts is not None:
+                end = float((packet.pts + packet.duration) * packet.time_base) - origin
+                last = max(last, end)
+            yield from self._placed(blocks, origin if timed else None, end if cut else None)
+        blocks = []
         with suppress(*broken()):  # what the decoder and the resampler still hold back
             frames = stream.codec_context.decode(None)
-            yield from self._placed([block for frame in (*frames, None) for block in resampler.resample(frame)])
+            blocks = [block for frame in (*frames, None) for block in mixer.mix(frame)]
+        yield from self._placed(blocks, origin if timed else None)
+        if timed:
+            self.lost_s += max(last - self.reached / self.rate, 0.0)
+        elif sound_bytes:  # such a file is nothing but frames
+            self.lost_s += (lost_bytes / sound_bytes - 1) * (self.reached - begun) / self.rate
 
-    def _placed(self, blocks: list[Any]) -> Iterator[tuple[int, Samples]]:
+    def _placed(
+        self, blocks: list[Any], origin: float | None, end: float | None = None
+    ) -> Iterator[tuple[int, Samples]]:
+        """``end``: seconds from the start after which nothing of these blocks is to be heard."""
         for block in blocks:
-            at = self.reached  # without a time it follows the last one
-            if block.pts is not None:
-                at = round((float(block.pts * block.time_base) - self._start) * self.rate)
-            samples = block.to_ndarray()
-            self.reached = max(self.reached, at + samples.shape[1])
+            at = self._behind  # without a time it follows the last one
+            if origin is not None and block.pts is not None:
+                stamp = round((float(block.pts * block.time_base) - origin) * self.rate)
+                at = at if abs(stamp - at) < ROUNDING_S * self.rate else stamp
+            samples = np.nan_to_num(block.to_ndarray(), nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+            if end is not None and at + samples.shape[1] > (end + ROUNDING_S) * self.rate:
+                samples = samples[:, : max(round(end * self.rate) - at, 0)]
+            self.lost_s += max(at - self.reached, 0) / self.rate
+            self._behind = at + samples.shape[1]
+            self.reached = max(self.reached, self._behind)
             yield at, samples
+
+
+def _start_of(stream: Any) -> float:
+    return float((stream.start_time or 0) * stream.time_base)
+
+
+class _Mixer:
+    """Converts decoded sound to float32 of one layout and rate, however it changes from frame to frame."""
+
+    def __init__(self, layout: str, rate: int) -> None:
+        self._layout, self._rate = layout, rate
+        self._source: tuple[str, str, int] | None = None
+        self._resampler: Any = None
+
+    def mix(self, frame: Any | None) -> list[Any]:
+        """Return what is ready once this frame is known; without a frame, all that is left."""
+        blocks: list[Any] = []
+        if frame is not None:
+            source = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if source != self._source:
+                blocks = self.mix(None)
+                self._resampler, self._source = self._resampler_for(frame.layout.nb_channels), source
+        return blocks + self._resampler.resample(frame) if self._resampler else blocks
+
+    def _resampler_for(self, channels: int) -> Any:
+        import av
+
+        # Else FFmpeg mixes two equal channels of floats to one that is louder, and one channel to two quieter ones.
+        volume = 2**0.5 if channels == 1 and self._layout == "stereo" else 1.0
+        options = {"rematrix_maxval": "1", "rematrix_volume": str(volume)}
+        return av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate, options=options)
+
+
+def sound_duration(media: MediaFile, budget: IndexBudget) -> float | None:
+    """Return the seconds from the first sample to the end of the last one, from packets; None where none has a time.
+
+    Where the times of a container can be relied on the middle is stepped over. A spent ``budget`` leaves what the
+    container states. Of a chained Ogg file it is that of all links together. Raises InvalidMedia if the first packets
+    give no sound; later damage is tolerated.
+    """
+    until = time.monotonic() + budget.seconds
+    total = _link_duration(media, budget.packets, until)
+    while time.monotonic() < until and media.next_link():
+        if media.audio() is not None:
+            with suppress(InvalidMedia):  # of a link that is damaged nothing is heard
+                total += _link_duration(media, budget.packets, until)
+    return total or None
+
+
+def _link_duration(media: MediaFile, most: int, until: float) -> float:
+    stream, span = media.audio(), _Span(media)
+    assert stream is not None
+    packets = media.packets(stream)
+    decoded = _first_sound(stream, packets, span)
+    if not decoded:
+        raise media.undecodable(stream.codec_context.name)
+    stated = media.stated_s
+    if stated and media.name == "mp3" and _table_is_whole(media):
+        return stated
+    if stated and media.name not in UNTIMED:
+        tail = _Span(media)
+        with suppress(*broken()):
+            target = max(stated - TAIL_S, span.start or 0.0)
+            media.container.seek(int(target / stream.time_base), stream=stream)
+            tail.add_all(media.packets(stream), most, until)
+        if tail.end is not None:
+            # The last page of an Ogg file cuts off what the encoder padded, which its packets do not tell after a seek.
+            end = min(tail.end, span.origin + stated) if media.name == "ogg" else tail.end
+            span.end = max(span.end or 0.0, end)
+            return span.seconds
+        media.reopen()
+        packets = media.packets(media.audio())
+        span = _Span(media)
+    complete = span.add_all(packets, most, until)
+    return span.seconds if complete else stated or span.seconds
+
+
+def _first_sound(stream: Any, packets: Iterator[Any], span: "_Span") -> bool:
+    """Return whether one of the first packets, or what they leave in the decoder, gives a sound."""
+    for packet in islice(packets, MAX_TRIES):
+        span.add(packet)
+        with suppress(*broken()):
+            if packet.decode():
+                return True
+    with suppress(*broken()):  # a damaged end keeps the demuxer from flushing what the decoder holds back
+        return bool(stream.decode(None))
+    return False
+
+
+class _Span:
+    """From where to where packets give sound, in seconds."""
+
+    start: float | None = None
+    end: float | None = None
+    origin = 0.0
+    """Time of the first packet, with what the encoder put before the first sample."""
+
+    def __init__(self, media: MediaFile) -> None:
+        self._adts = media.name == "aac"
+
+    @property
+    def seconds(self) -> float:
+        return max((self.end or 0.0) - (self.start or 0.0), 0.0)
+
+    def add_all(self, packets: Iterable[Any], most: int, until: float) -> bool:
+        """Add packets; return False where there are too many, or the time is up, before they end."""
+        for count, packet in enumerate(packets, 1):
+            self.add(packet)
+            if count >= most or time.monotonic() > until:
+                return False
+        return True
+
+    def add(self, packet: Any) -> None:
+        seconds = float((packet.duration or 0) * packet.time_base)
+        begin = self.end or 0.0
+        if self._adts and packet.size > 6:  # FFmpeg keeps to the rate of the first frame
+            header = memoryview(packet)
+            rate, blocks = header[2] >> 2 & 15, 1 + (header[6] & 3)
+            seconds = 1024 * blocks / ADTS_RATES[rate] if rate < len(ADTS_RATES) else seconds
+        elif packet.pts is not None:
+            begin = float(packet.pts * packet.time_base)
+        self.end = max(self.end or begin, begin + seconds)
+        if self.start is None:
+            self.start = self.origin = begin
+            rate = packet.stream.codec_context.rate
+            if rate and packet.has_sidedata("skip_samples"):  # what the encoder put before the first sample
+                skipped = int.from_bytes(bytes(packet.get_sidedata("skip_samples"))[:4], "little")
+                self.start += skipped / rate
+
+
+def _table_is_whole(media: MediaFile) -> bool:
+    """Return whether an MP3 begins with a table (Xing, Info) that counts the bytes that the file has."""
+    table = re.search(rb"(?:Xing|Info)\0{3}[\x03\x07\x0b\x0f].{4}(.{4})", media.peek(HEAD), re.DOTALL)
+    return table is not None and abs(int.from_bytes(table[1], "big") - media.size) <= TABLE_SLACK

@@ -4,6 +4,7 @@ A file is read with listed demuxers and decoders, bounded time and memory, and a
 """
 
 import ctypes
+import io
 import math
 import re
 import time
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from configs.settings import settings
 from vision.errors import InvalidMedia
+from vision.media.sniff import spans
 
 TIMEOUT_S: Final = 20.0
 BUFFER_BYTES: Final = 256 * 1024
@@ -63,8 +65,10 @@ class MediaFile:
             "max_pixels": str(max_pixels or settings().max_image_pixels),
         }
         self._owned = source.open("rb") if isinstance(source, Path) else None
-        self._source = _Source(self._owned or source, time.monotonic() + total_s)  # type: ignore[arg-type]
+        file: BinaryIO = self._owned or source  # type: ignore[assignment]
         try:
+            self._source, *links = (_Source(file, *span, time.monotonic() + total_s) for span in spans(file, demuxer))
+            self._links = iter(links)
             self.reopen()
         except BaseException:
             self.close()
@@ -104,6 +108,18 @@ class MediaFile:
                 io_open=_refuse,
             )
 
+    def next_link(self) -> bool:
+        """Go on to the next link of a chained Ogg file that can be opened; return False behind the last one.
+
+        Each is a file of its own, with its own streams and times.
+        """
+        for link in self._links:
+            self._source = link
+            with suppress(InvalidMedia):
+                self.reopen()
+                return True
+        return False
+
     @property
     def kind(self) -> Literal["video", "audio"] | None:
         """What can be decoded of the file: moving pictures, else sound, else nothing. Cover art is no video."""
@@ -128,17 +144,33 @@ class MediaFile:
         """FFmpeg's first name of the container, such as mov, matroska, mpegts or avi."""
         return str(self.container.format.name).split(",")[0]
 
+    @property
+    def stated_s(self) -> float | None:
+        """The duration that the container states, or that FFmpeg estimates, in seconds."""
+        seconds = (self.container.duration or 0) / 1_000_000
+        return seconds if seconds > 0 else None
+
+    @property
+    def size(self) -> int:
+        """Bytes that FFmpeg reads: without tags in front of a sound, and of one link of a chained Ogg file."""
+        return self._source.end - self._source.begin
+
+    def peek(self, count: int) -> bytes:
+        """Return the first of these bytes."""
+        return self._source.peek(count)
+
     def packets(self, *streams: Any) -> Iterator[Any]:
         """Yield packets of these streams from the current position to the end, or to where the file is damaged.
 
         Raises InvalidMedia when no packet arrives in time.
         """
         packets = self.container.demux(*streams)
+        big_endian = self._demuxer == "wav" and self.peek(4) == b"RIFX"
         with suppress(*broken()):
             self._source.arm(self.timeout_s)
             for packet in packets:
                 if packet.size:  # without bytes it only marks the end
-                    yield packet
+                    yield _little_endian(packet) if big_endian else packet
                 self._source.arm(self.timeout_s)
         if self._source.ended_early:
             raise self.too_slow()
@@ -159,7 +191,8 @@ class MediaFile:
 
     def undecodable(self, codec: str) -> InvalidMedia:
         """Return the error for a file of which no frame can be decoded."""
-        return InvalidMedia(f"Nothing in this {self.label} can be decoded (codec {codec}); export it as H.264 and AAC.")
+        export = "H.264 and AAC" if self.kind == "video" else "AAC, MP3, FLAC or PCM"
+        return InvalidMedia(f"Nothing in this {self.label} can be decoded (codec {codec}); export it as {export}.")
 
     def too_slow(self) -> InvalidMedia:
         """Return the error for a file that takes more time than it may."""
@@ -181,7 +214,9 @@ class MediaFile:
         return next((stream for stream in streams if stream.codec_context), None)
 
     def _first_audio(self) -> Any | None:
-        return next((stream for stream in self.container.streams.audio if stream.codec_context), None)
+        known = [stream for stream in self.container.streams.audio if stream.codec_context]
+        trusted = (stream for stream in known if stream.codec_context.name in CODECS.split(","))
+        return next(trusted, next(iter(known), None))
 
     def _limited(self, stream: Any, threads: int) -> Any:
         # PyAV opens a decoder apart from the container, so without its options.
@@ -194,6 +229,22 @@ class MediaFile:
         if self.container is not None:
             self.container.close()
             self.container = None  # its decoders end with the last reference
+
+
+def _little_endian(packet: Any) -> Any:
+    """Return a packet of big-endian samples as its decoder expects it: FFmpeg takes any WAV for little-endian."""
+    import av
+
+    codec = re.fullmatch(r"pcm_[sf](16|24|32|64)le", packet.stream.codec_context.name)
+    width = int(codec[1]) // 8 if codec else 1
+    samples = memoryview(bytes(packet))[: packet.size // width * width]
+    turned = bytearray(len(samples))
+    for place in range(width):
+        turned[place::width] = samples[width - 1 - place :: width]
+    result = av.Packet(turned)
+    result.stream, result.time_base = packet.stream, packet.time_base
+    result.pts, result.dts, result.duration = packet.pts, packet.dts, packet.duration
+    return result
 
 
 def open_output(target: Any, muxer: str, options: dict[str, str]) -> Any:
@@ -216,11 +267,15 @@ class _Forbidden(Exception):
 
 
 class _Source:
-    """A file for FFmpeg that appears to end when the time is up, ``deadline`` being the latest that it ever ends."""
+    """Bytes of a file from ``begin`` to before ``end``, for FFmpeg.
 
-    def __init__(self, file: BinaryIO, deadline: float) -> None:
+    They appear to end when the time is up, ``deadline`` being the latest that they ever do.
+    """
+
+    def __init__(self, file: BinaryIO, begin: int, end: int, deadline: float) -> None:
         self.ended_early = False
         self._file = file
+        self.begin, self.end = begin, end
         self._deadline = deadline
         self._until = 0.0
 
@@ -230,18 +285,27 @@ class _Source:
 
     def read(self, size: int) -> bytes:
         if time.monotonic() < self._until:
-            return self._file.read(size)
+            return self._file.read(max(min(size, self.end - self._file.tell()), 0))
         self.ended_early = True
         return b""
 
-    def seek(self, offset: int, whence: int = 0) -> int:
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        bases = {io.SEEK_SET: self.begin, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self.end}
+        place = bases[whence] + offset
         try:
-            return self._file.seek(offset, whence)
+            return self._file.seek(place) - self.begin if place >= self.begin else -1
         except (OSError, ValueError):  # damaged files point to impossible places
             return -1
 
+    def peek(self, count: int) -> bytes:
+        place = self._file.tell()
+        self._file.seek(self.begin)
+        data = self._file.read(min(count, self.end - self.begin))
+        self._file.seek(place)
+        return data
+
     def tell(self) -> int:
-        return self._file.tell()
+        return self._file.tell() - self.begin
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> BinaryIO:

@@ -3,8 +3,6 @@
 Facts of a video are those of ``VideoReader``, so an upload says of a file what every later request says.
 """
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,15 +10,14 @@ from typing import Any, Final
 from configs.settings import Settings
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import name_of, opened, upright_rgb
-from vision.media.container import TIMEOUT_S, MediaFile, broken
+from vision.media.audio import sound_duration
+from vision.media.container import TIMEOUT_S, MediaFile
 from vision.media.index import IndexBudget
 from vision.media.reader import VideoReader
 from vision.media.sniff import HEAD, SUPPORTED, Guess, MediaKind, is_webm, sniff
 
 BUDGET: Final = IndexBudget(packets=1_000_000, seconds=10.0)
 """Ten hours of 25 fps video, in well under ``TIMEOUT_S``, after which the file appears to end."""
-MAX_TRIES: Final = 300
-"""Audio packets without a sound that can be decoded."""
 POSTER_SIDE: Final = 1280
 POSTER_QUALITY: Final = 90
 
@@ -39,7 +36,9 @@ _TYPES: Final[dict[tuple[str, MediaKind], tuple[str, str]]] = {
     ("webm", "audio"): ("WEBM", "audio/webm"),
     ("matroska", "audio"): ("MKA", "audio/x-matroska"),
     ("wav", "audio"): ("WAV", "audio/wav"),
+    ("w64", "audio"): ("WAV", "audio/wav"),
     ("mp3", "audio"): ("MP3", "audio/mpeg"),
+    ("aac", "audio"): ("AAC", "audio/aac"),
     ("flac", "audio"): ("FLAC", "audio/flac"),
     ("ogg", "audio"): ("OGG", "audio/ogg"),
 }
@@ -121,10 +120,11 @@ def probe(path: Path, limits: Limits, *, poster: Path | None = None) -> Probe:
     ``OSError`` means that the spool cannot be read or written.
     """
     with path.open("rb") as file:
+        guess = sniff(file)
+        file.seek(0)
         head = file.read(HEAD)
     if not head:
         raise InvalidMedia("The file is empty.")
-    guess = sniff(head)
     if guess.kind == "refused":
         raise InvalidMedia(f"{guess.name} is no supported format; send {SUPPORTED}.")
     if guess.kind == "container":
@@ -151,7 +151,7 @@ def _probe_container(path: Path, guess: Guess, head: bytes, limits: Limits, post
         facts, size = Probe(kind, *types), path.stat().st_size
         limits.check(kind, facts.format, size)
         if kind == "audio":
-            return replace(facts, duration=_audio_duration(media), has_audio=True)
+            return replace(facts, duration=sound_duration(media, BUDGET), has_audio=True)
         stream = media.video(threads=1)
         limits.check_frame(facts.format, stream.width, stream.height)
         return _probe_video(media, facts, _stated(media, stream, size), limits, poster)
@@ -186,7 +186,7 @@ def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], limits:
 def _stated(media: MediaFile, stream: Any, size: int) -> dict[str, Any]:
     """Return duration, rate and number of frames of a file of ``size`` bytes, as far as its container states them."""
     rate = stream.average_rate or stream.guessed_rate
-    duration, fps = _stated_duration(media), float(rate) if rate else None
+    duration, fps = media.stated_s, float(rate) if rate else None
     frames = stream.frames if 0 < stream.frames <= size else 0  # no frame takes less than a byte
     facts = {"duration": duration, "fps": fps, "frame_count": frames or round((duration or 0) * (fps or 0))}
     return {name: value for name, value in facts.items() if value}
@@ -198,33 +198,3 @@ def _write_poster(reader: VideoReader, path: Path) -> None:
     image = Image.fromarray(reader.pixels(reader.keyframe(reader.facts.duration / 2)))
     image.thumbnail((POSTER_SIDE, POSTER_SIDE))
     image.save(path, "JPEG", quality=POSTER_QUALITY)
-
-
-def _audio_duration(media: MediaFile) -> float | None:
-    """Return the seconds that the container states, else those up to the end of the last packet.
-
-    Raises InvalidMedia if none of the first packets gives a sound; later damage is tolerated.
-    """
-    stated, stream = _stated_duration(media), media.audio()
-    decoded, end, until = False, 0.0, time.monotonic() + BUDGET.seconds
-    assert stream is not None
-    for count, packet in enumerate(media.packets(stream), 1):
-        if not decoded:
-            with suppress(*broken()):
-                decoded = bool(packet.decode())
-        end = max(end, float(((packet.pts or 0) + (packet.duration or 0)) * packet.time_base))
-        if count >= (BUDGET.packets if decoded else MAX_TRIES):
-            break
-        if decoded and (stated or time.monotonic() > until):
-            break
-    if not decoded:  # a damaged end keeps the demuxer from flushing what the decoder holds back
-        with suppress(*broken()):
-            decoded = bool(stream.decode(None))
-    if not decoded:
-        raise media.undecodable(stream.codec_context.name)
-    return stated or end or None
-
-
-def _stated_duration(media: MediaFile) -> float | None:
-    seconds = (media.container.duration or 0) / 1_000_000
-    return seconds if seconds > 0 else None

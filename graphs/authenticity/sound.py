@@ -123,7 +123,7 @@ def _written(sound: Sound, out: BinaryIO) -> DecodedSound:
     out.flush()
     samples: Samples = np.memmap(out, np.float32, "r")
     rms = float(np.sqrt(squares / count))
-    return DecodedSound(samples, rms, crossings / count, sound.lost_s)
+    return DecodedSound(samples, rms, crossings / count, min(sound.lost_s, count / RATE))
 
 
 async def examine_sound(context: Context, sound: DecodedSound) -> SoundFindings:

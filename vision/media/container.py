@@ -7,6 +7,7 @@ import ctypes
 import io
 import math
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from configs.settings import settings
-from vision.errors import InvalidMedia
+from vision.errors import InvalidMedia, StageError, StageUnavailable
 from vision.media.sniff import spans
 
 TIMEOUT_S: Final = 20.0
@@ -42,7 +43,7 @@ class MediaFile:
     one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. A file
     object that is passed in stays open at ``close``.
 
-    Raises InvalidMedia.
+    Raises InvalidMedia, and StageUnavailable where the time was up though the file took little of it to process.
     """
 
     container: Any = None
@@ -66,8 +67,9 @@ class MediaFile:
         }
         self._owned = source.open("rb") if isinstance(source, Path) else None
         file: BinaryIO = self._owned or source  # type: ignore[assignment]
+        life = TimeLimit(total_s)
         try:
-            self._source, *links = (_Source(file, *span, time.monotonic() + total_s) for span in spans(file, demuxer))
+            self._source, *links = (_Source(file, *span, timeout_s, life) for span in spans(file, demuxer))
             self._links = iter(links)
             self.reopen()
         except BaseException:
@@ -95,7 +97,7 @@ class MediaFile:
             **self._decoder_options,
         }
         self._source.seek(0)
-        self._source.arm(self.timeout_s)
+        self._source.arm()
         with self.errors():
             self.container = av.open(
                 self._source,
@@ -162,26 +164,30 @@ class MediaFile:
     def packets(self, *streams: Any) -> Iterator[Any]:
         """Yield packets of these streams from the current position to the end, or to where the file is damaged.
 
-        Raises InvalidMedia when no packet arrives in time.
+        Raises as ``too_slow`` when no packet arrives in time.
         """
         packets = self.container.demux(*streams)
         big_endian = self._demuxer == "wav" and self.peek(4) == b"RIFX"
-        with suppress(*broken()):
-            self._source.arm(self.timeout_s)
+        try:
+            self._source.arm()
             for packet in packets:
                 if packet.size:  # without bytes it only marks the end
                     yield _little_endian(packet) if big_endian else packet
-                self._source.arm(self.timeout_s)
-        if self._source.ended_early:
-            raise self.too_slow()
+                self._source.arm()
+        except broken() as error:
+            self._source.stopped(error)
+        if self._source.late:
+            raise self.too_slow(starved=self._source.starved)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Turn what FFmpeg raises on damaged files into InvalidMedia."""
+        """Turn what FFmpeg raises on damaged files into InvalidMedia, and on slow ones into that of ``too_slow``."""
         try:
             yield
         except broken() as error:
-            raise self.damaged() from error
+            self._source.stopped(error)
+            late, starved = self._source.late, self._source.starved
+            raise (self.too_slow(starved=starved) if late else self.damaged()) from error
 
     def damaged(self) -> InvalidMedia:
         """Return the error for a file that cannot be read."""
@@ -194,8 +200,10 @@ class MediaFile:
         export = "H.264 and AAC" if self.kind == "video" else "AAC, MP3, FLAC or PCM"
         return InvalidMedia(f"Nothing in this {self.label} can be decoded (codec {codec}); export it as {export}.")
 
-    def too_slow(self) -> InvalidMedia:
-        """Return the error for a file that takes more time than it may."""
+    def too_slow(self, *, starved: bool) -> StageError:
+        """Return the error for a time that is up: StageUnavailable where it was hardly spent on the file."""
+        if starved:
+            return StageUnavailable(f"The server is too busy to read this {self.label} in time; try again soon.")
         return InvalidMedia(
             f"This {self.label} takes too long to read; it may be damaged. Export it again and upload the new file."
         )
@@ -266,27 +274,64 @@ class _Forbidden(Exception):
     """A media file names another file to open."""
 
 
+class TimeLimit:
+    """Seconds that something may take, and how much of the processor this thread had meanwhile.
+
+    Decoders of several threads work outside of it, so for those the time of the whole process counts.
+    """
+
+    def __init__(self, seconds: float, *, threads: int = 1) -> None:
+        self._seconds, self._threads = seconds, threads
+        self.restart()
+
+    def restart(self) -> None:
+        """Start again at 0."""
+        self._owner = threading.get_ident()
+        self._wall, self._thread, self._process = time.monotonic(), time.thread_time(), time.process_time()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the time is over, by the clock."""
+        return time.monotonic() - self._wall >= self._seconds
+
+    @property
+    def starved(self) -> bool:
+        """Whether less than half of it was spent on the processor: others had that, or storage was slow."""
+        alone = self._threads == 1 and self._owner == threading.get_ident()
+        spent = time.thread_time() - self._thread if alone else time.process_time() - self._process
+        return spent < self._seconds / 2
+
+
 class _Source:
     """Bytes of a file from ``begin`` to before ``end``, for FFmpeg.
 
-    They appear to end when the time is up, ``deadline`` being the latest that they ever do.
+    They appear to end when FFmpeg has waited for ``seconds``, or when ``life``, which the sources of a file share, is
+    up. ``late`` then stays True, and ``starved`` is that of the limit that was reached.
     """
 
-    def __init__(self, file: BinaryIO, begin: int, end: int, deadline: float) -> None:
-        self.ended_early = False
+    def __init__(self, file: BinaryIO, begin: int, end: int, seconds: float, life: TimeLimit) -> None:
+        self.late = self.starved = False
         self._file = file
         self.begin, self.end = begin, end
-        self._deadline = deadline
-        self._until = 0.0
+        self._wait, self._life = TimeLimit(seconds), life
 
-    def arm(self, seconds: float) -> None:
-        """Allow reading for this long."""
-        self._until = min(time.monotonic() + seconds, self._deadline)
+    def arm(self) -> None:
+        """Allow reading for as long again."""
+        self._wait.restart()
+
+    def stopped(self, error: Exception) -> None:
+        """Count it as late where FFmpeg gave up by its own clock."""
+        from av.error import ExitError
+
+        if isinstance(error, ExitError) and not self.late:
+            self.late, self.starved = True, self._wait.starved
 
     def read(self, size: int) -> bytes:
-        if time.monotonic() < self._until:
-            return self._file.read(max(min(size, self.end - self._file.tell()), 0))
-        self.ended_early = True
+        if not self.late:
+            reached = next((limit for limit in (self._wait, self._life) if limit.is_up), None)
+            if reached is None:
+                return self._file.read(max(min(size, self.end - self._file.tell()), 0))
+            self.late, self.starved = True, reached.starved
         return b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

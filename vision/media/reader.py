@@ -5,7 +5,6 @@ FFmpeg may seek past the key frame that was asked for (open GOP, MPEG-TS, fragme
 first is compared with the index of all packets, and if it is too late, decoding starts further back.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from vision.errors import InvalidMedia
 from vision.images import Pixels
-from vision.media.container import TIMEOUT_S, MediaFile, broken
+from vision.media.container import TIMEOUT_S, MediaFile, TimeLimit, broken
 from vision.media.index import IndexBudget, PacketIndex, read_index
 from vision.media.plan import FrameOutOfRange
 from vision.media.render import Deinterlacer, Renderer
@@ -270,7 +269,7 @@ class VideoReader:
     def _decode(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         """Yield number and picture of what comes out of the decoder."""
         numbers = count()
-        since = time.monotonic()
+        limit = TimeLimit(self._media.timeout_s, threads=self._stream.codec_context.thread_count)
         for packet in chain(packets, [None]):
             self._skip_unreferenced(packet)
             pictures: list[Any] = []
@@ -280,9 +279,9 @@ class VideoReader:
                 number = next(numbers) if self.index.counted else self.index.number_of(picture.pts)
                 if number is not None:
                     yield number, picture
-                    since = time.monotonic()
-            if time.monotonic() - since > self._media.timeout_s:
-                raise self._media.too_slow()
+                    limit.restart()
+            if limit.is_up:
+                raise self._media.too_slow(starved=limit.starved)
 
     def _skip_unreferenced(self, packet: Any | None) -> None:
         """Have the decoder leave out frames that no frame from the target on is decoded from."""

@@ -2,6 +2,7 @@
 
 import io
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +12,8 @@ import pytest
 
 from tests.unit.vision.media.conftest import MakeVideo
 from tests.unit.vision.media.samples import RECIPES, number_in
-from vision.errors import InvalidMedia
+from vision.errors import InvalidMedia, StageUnavailable
+from vision.media.container import TimeLimit
 from vision.media.reader import VideoReader
 
 Harm = Callable[[bytearray, random.Random], None]
@@ -101,13 +103,51 @@ class Stalling(io.BytesIO):
         return super().read(size)
 
 
-def test_a_file_that_trickles_ends_with_an_error(video: MakeVideo) -> None:
+def test_slow_storage_is_not_the_fault_of_the_file(video: MakeVideo) -> None:
     data = video("open gop in mpeg-ts").read_bytes()
     for stall_after in (0, 1):
         file = Stalling(data, stall_after)
-        with pytest.raises(InvalidMedia):
+        with pytest.raises(StageUnavailable, match="too busy to read this video in time; try again"):
             VideoReader(file, timeout_s=0.2)
         assert file.reads < 100
+
+
+class Burning(io.BytesIO):
+    """A file of which each read takes the processor for 0.1 s, as damage can make the reading of a header."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        work(0.1)
+        return super().read(1000)
+
+
+def test_a_file_that_takes_too_much_work_is_refused(video: MakeVideo) -> None:
+    with pytest.raises(InvalidMedia, match="takes too long to read; it may be damaged"):
+        VideoReader(Burning(video("open gop in mpeg-ts").read_bytes()), timeout_s=0.1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_only_the_processor_tells_work_from_waiting(threads: int) -> None:
+    limit = TimeLimit(0.1, threads=threads)
+    time.sleep(0.1)
+    assert (limit.is_up, limit.starved) == (True, True)
+    limit.restart()
+    assert not limit.is_up
+    work(0.1)
+    assert (limit.is_up, limit.starved) == (True, False)
+
+
+def test_work_of_other_threads_is_not_that_of_a_file() -> None:
+    limit = TimeLimit(0.1)
+    other = threading.Thread(target=work, args=(0.1,))
+    other.start()
+    other.join()
+    assert (limit.is_up, limit.starved) == (True, True)
+
+
+def work(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
 
 
 def test_a_bomb_is_refused(video: MakeVideo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Videos whose frames say which one they are, in blocks that survive compression."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -145,7 +147,15 @@ def write(recipe: Recipe, path: Path) -> Path:
         if sound is not None:
             seconds = recipe.sound_s or recipe.times()[-1] / TICKS + 1 / recipe.fps
             output.mux(_beeping(sound, recipe.beeps or (), seconds))
+    end_real_time()
     return path
+
+
+def end_real_time() -> None:
+    """Undo what SVT-AV1 does where it may: it makes the thread that opens it a real-time one, with priority over all
+    else, and so every process that this thread starts from then on."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _beeping(stream: Any, beeps: Iterable[float], seconds: float) -> Iterable[Any]:

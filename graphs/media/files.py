@@ -28,7 +28,6 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes index, thumbnail, and the file itself."""
     router = APIRouter()
 
-    @router.head("/file/{file_uuid}/thumbnail", include_in_schema=False)
     @router.get("/file/{file_uuid}/thumbnail", tags=["media: pictures"], response_class=Response, responses=JPEG)
     async def thumbnail(
         file_uuid: FileUuid,

@@ -47,7 +47,6 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
     router = APIRouter(tags=["media: streams"])
     boxes = Boxes(context)
 
-    @router.head("/file/{file_uuid}/video", include_in_schema=False)
     @router.get("/file/{file_uuid}/video", response_class=Response, responses=VIDEO)
     async def video(
         file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
@@ -65,7 +64,6 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
             return await send_file(context.objects, request, StoredFile.of(asset), DAY_S)
         return await send_clip(context, request, asset, span.plan("copy", audio), OF_FILE)
 
-    @router.head("/file/{file_uuid}/clip", include_in_schema=False)
     @router.get("/file/{file_uuid}/clip", response_class=Response, responses=MPEG_TS)
     async def clip(
         file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
@@ -79,7 +77,6 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         plan = span.plan("clip", audio, "CLIP" if debug else "")
         return await send_clip(context, request, asset, plan, OF_CLIP, track)
 
-    @router.head("/file/{file_uuid}/video/bbox", include_in_schema=False)
     @router.get("/file/{file_uuid}/video/bbox", response_class=Response, responses=MP4)
     async def video_with_boxes(
         file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
@@ -90,7 +87,6 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await send_clip(context, request, asset, plan, OF_BOXES, track)
 
-    @router.head("/file/{file_uuid}/trace/{trace_id}/video", include_in_schema=False)
     @router.get("/file/{file_uuid}/trace/{trace_id}/video", response_class=Response, responses=MP4)
     async def trace_video(
         file_uuid: FileUuid,

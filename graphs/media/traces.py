@@ -90,7 +90,6 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
             representative=_representative(face),
         )
 
-    @router.head("/file/{file_uuid}/trace/{trace_id}/thumbnail", include_in_schema=False)
     @router.get("/file/{file_uuid}/trace/{trace_id}/thumbnail", response_class=Response, responses=JPEG)
     async def thumbnail(file_uuid: AssetId, trace_id: TraceId) -> Response:
         """Return the representative face as a JPEG of 320 x 320 pixels."""

@@ -30,7 +30,6 @@ def thumbnails_router(context: Context, videos: Videos) -> APIRouter:
     """Return the route thumbnail of a shot."""
     router = APIRouter(tags=["shots"])
 
-    @router.head("/shots/{shot_id}/thumbnail", include_in_schema=False)
     @router.get("/shots/{shot_id}/thumbnail", response_class=Response, responses=JPEG, name=ROUTE)
     async def shot_thumbnail(shot_id: ShotId, request: Request) -> Response:
         """Return the key frame of a shot as JPEG."""

@@ -120,8 +120,15 @@ def failure_of(error: Exception) -> Failure:
     return Failure(500, "PROCESSING_FAILED", "The service failed on this request; its log has the cause.")
 
 
-def install_error_handlers(app: FastAPI, style_of: Callable[[Scope], ErrorStyle] = lambda _: CODED) -> None:
-    """Register a handler for every family of errors that can leave a route; ``style_of`` maps a request to a style."""
+def install_error_handlers(
+    app: FastAPI,
+    style_of: Callable[[Scope], ErrorStyle] = lambda _: CODED,
+    methods_of: Callable[[Scope], list[str]] = lambda _: [],
+) -> None:
+    """Register a handler for every family of errors that can leave a route.
+
+    ``style_of`` maps a request to a style, ``methods_of`` to the methods of its path.
+    """
 
     async def answer(request: Request, error: Exception) -> Response:
         failure = failure_of(error)
@@ -131,6 +138,8 @@ def install_error_handlers(app: FastAPI, style_of: Callable[[Scope], ErrorStyle]
             route = f"{request.method} {request.url.path}"
             failure = replace(failure, message=f"There is no route {route}; /docs lists them.")
         headers = error.headers if isinstance(error, HTTPException) else None
+        if failure.status == 405 and (methods := methods_of(request.scope)):
+            headers = {"allow": ", ".join(methods)}  # the router names those of one of the routes only
         return style_of(request.scope).response(failure, headers)
 
     async def on_bug(request: Request, error: Exception) -> Response:

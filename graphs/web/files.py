@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Send
 
 from deployments.serving.handle import request_deadline, time_left
+from graphs.web.connections import method_of
 from graphs.web.errors import AssetNotFound
 from stores.errors import StoreError
 from stores.objects import ObjectInfo, ObjectNotFound, Objects
@@ -70,7 +71,7 @@ async def send_file(objects: Objects, request: Request, file: StoredFile, max_ag
 
     Raises AssetNotFound, and HTTPException 416 where the range has no bytes.
     """
-    selection = select(request.method, request.headers, file)
+    selection = select(method := method_of(request), request.headers, file)
     validators = {
         "etag": file.etag,
         "last-modified": file.last_modified,
@@ -90,7 +91,7 @@ async def send_file(objects: Objects, request: Request, file: StoredFile, max_ag
     }
     if selection.status == 206:
         headers["content-range"] = f"bytes {selection.start}-{selection.end - 1}/{file.size}"
-    if request.method == "HEAD":
+    if method == "HEAD":
         if await objects.head(file.key) is None:
             raise AssetNotFound([file.asset_id])
         return Response(headers=headers, media_type=file.content_type)

@@ -18,6 +18,7 @@ from deployments.serving.catalog import CallLimits, remote_handle
 from deployments.serving.handle import AnyHandle
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
+from graphs.web.connections import HeadRequests, UnreadBodies
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
@@ -91,7 +92,7 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     served = [find_apis()[name] for name in apis]
     app.include_router(health_router(context, served))
     contracts = mount(app, context, served)
-    install_error_handlers(app, contracts.errors)
+    install_error_handlers(app, contracts.errors, contracts.methods)
     _add_fences(app, context, contracts)
     return app
 
@@ -111,12 +112,14 @@ def mount(app: FastAPI, context: Context, apis: Iterable[Api]) -> Contracts:
 def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     """Add what a request passes before any route sees it; the last one added is the first one met."""
     config = context.settings
+    app.add_middleware(HeadRequests)
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
     app.add_middleware(RequestLimits, settings=config, contracts=contracts)
     if config.api_keys:
         app.add_middleware(KeyCheck, settings=config, contracts=contracts)
         document_keys(app)
+    app.add_middleware(UnreadBodies, contracts=contracts)
 
 
 class Gateway:

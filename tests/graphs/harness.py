@@ -96,9 +96,10 @@ def document_of(config: Settings, apis: list[str]) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def listening(app: FastAPI) -> AsyncIterator[int]:
-    """The port of a server of this application on this machine."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical"))
+async def listening(app: FastAPI, http: Any = "auto") -> AsyncIterator[int]:
+    """The port of a server of this application on this machine; ``http`` names uvicorn's parser."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_level="critical", http=http)
+    server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it has no event for it
         await asyncio.sleep(0.01)

@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: PositiveInt = 3600
     feature_cache_ttl_s: PositiveInt = 3600
+    part_cache_bytes: PositiveInt = Field(
+        default=4 * 2**30, description="parts of videos made for ranges, together; one takes a quarter at most"
+    )
+    part_cache_ttl_s: PositiveInt = Field(default=6 * 3600, description="how long they are kept")
 
     max_analysis_bytes: PositiveInt = Field(default=100 * 2**20, description="file handed in to be judged")
     analysis_timeout_s: PositiveFloat = Field(default=300.0, description="deadline of it, once the file is here")

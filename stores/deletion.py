@@ -25,4 +25,5 @@ async def delete_derived(stores: Stores, asset_id: str) -> None:
     await stores.jobs.forget(asset_id)
     await stores.people.delete_index(asset_id)
     await stores.shots.delete_video(asset_id)
-    await derived.remove(stores.objects, derived.folder(asset_id))
+    for prefix in (derived.parts(asset_id), derived.folder(asset_id)):
+        await derived.remove(stores.objects, prefix)

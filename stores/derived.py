@@ -1,4 +1,4 @@
-"""Objects derived from an asset: its poster, and everything under ``<asset>/``. They are deleted with it."""
+"""Objects derived from an asset: its poster, parts of it, and all under ``<asset>/``. They are deleted with it."""
 
 import asyncio
 import uuid
@@ -6,10 +6,23 @@ from pathlib import Path
 
 from stores.objects import Objects
 
+PARTS = "parts/"
+"""Prefix of the keys of parts of all videos, which share one limit of space."""
+
 
 def poster_key(asset_id: str) -> str:
     """Return the object key of the poster of a video."""
     return f"posters/{asset_id}"
+
+
+def part_key(asset_id: str, digest: str) -> str:
+    """Return the object key of a part that was made of a video; ``digest`` tells the parts apart."""
+    return f"{parts(asset_id)}{digest}"
+
+
+def parts(asset_id: str) -> str:
+    """Return the prefix of the keys of all parts of a video."""
+    return f"{PARTS}{asset_id}/"
 
 
 def folder(asset_id: str) -> str:

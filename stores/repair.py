@@ -18,7 +18,7 @@ from stores.open import Stores
 from stores.records import Asset
 
 PAGE: Final = 500
-ASSET_KEY: Final = re.compile(r"posters/([0-9a-f]{32})|([0-9a-f]{32})(/.*)?")
+ASSET_KEY: Final = re.compile(r"posters/([0-9a-f]{32})|parts/([0-9a-f]{32})/.*|([0-9a-f]{32})(/.*)?")
 """Keys of assets and of what is derived from them; all others belong to something else and are left alone."""
 
 
@@ -79,7 +79,7 @@ async def repair(stores: Stores, min_age: timedelta = timedelta(hours=1)) -> Rep
 async def _orphan_objects(stores: Stores) -> AsyncIterator[str]:
     """Yield the keys of objects of assets that have no record."""
     async for page in _pages(info.key async for info in stores.objects.list() if ASSET_KEY.fullmatch(info.key)):
-        owners = {key: match[1] or match[2] for key in page if (match := ASSET_KEY.fullmatch(key))}
+        owners = {key: match[1] or match[2] or match[3] for key in page if (match := ASSET_KEY.fullmatch(key))}
         unknown = await _unknown(stores, owners.values())
         for key, asset_id in owners.items():
             if asset_id in unknown:

@@ -13,8 +13,9 @@ from graphs.assets.similarity import forget
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
+from graphs.web.filenames import derived_name
 from graphs.web.files import StoredFile, send_file
-from graphs.web.schemas import AssetId, upload_body
+from graphs.web.schemas import RANGES, AssetId, upload_body
 from graphs.web.uploads.library import Library
 from stores.derived import poster_key
 from stores.records import Asset
@@ -22,7 +23,7 @@ from vision.errors import InvalidInput, StageError
 from vision.images import decode
 from vision.preprocess import Preprocess
 
-MAX_AGE_S: Final = 3600
+CACHE: Final = "private, max-age=3600"
 
 
 async def asset_id_of(
@@ -118,12 +119,12 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
             processing_time=clock.seconds,
         )
 
-    @router.get("/media/{asset_id}/content", response_class=Response)
+    @router.get("/media/{asset_id}/content", response_class=Response, responses=RANGES)
     async def media_content(asset_id: AssetId, request: Request) -> Response:
         """Return the file itself, for object stores without public URLs."""
-        return await send_file(context.objects, request, StoredFile.of(await library.get(asset_id)), MAX_AGE_S)
+        return await send_file(context.objects, request, StoredFile.of(await library.get(asset_id)), CACHE)
 
-    @router.get("/media/{asset_id}/poster", response_class=Response)
+    @router.get("/media/{asset_id}/poster", response_class=Response, responses=RANGES)
     async def media_poster(asset_id: AssetId, request: Request) -> Response:
         """Return the poster of a video: a JPEG of the key frame before its middle."""
         asset = await library.get(asset_id)
@@ -132,7 +133,8 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
         info = await context.objects.head(poster_key(asset_id))
         if info is None:
             raise AssetNotFound([asset_id])
-        return await send_file(context.objects, request, StoredFile.derived(asset, info), MAX_AGE_S)
+        file = StoredFile.derived(asset, info, derived_name(asset.filename, "", ".jpg"))
+        return await send_file(context.objects, request, file, CACHE)
 
     @router.post("/extract-features", response_model=FeaturesAnswer)
     async def extract_features(asset_id: OneAsset, clock: Timer) -> Response:

@@ -11,6 +11,7 @@ from graphs.jobs import api as jobs
 from graphs.jobs.api import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
 from graphs.web.context import Context
+from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.schemas import BINARY, AssetId, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
@@ -41,7 +42,8 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
         video = await videos.get(file_uuid)
         request = FrameRequest(video.asset_id, frame, crop=_crop(x=x, y=y, w=w, h=h))
         picture = await context.stage(FRAMES)(request)
-        return Response(picture.jpeg, media_type="image/jpeg", headers=CACHED)
+        name = content_disposition(derived_name(video.filename, f"frame {frame}", ".jpg"))
+        return Response(picture.jpeg, media_type="image/jpeg", headers={**CACHED, "content-disposition": name})
 
     @router.post("/file/{file_uuid}/index", tags=["media: index"], status_code=202)
     async def index(file_uuid: AssetId) -> IndexAccepted:

@@ -49,6 +49,13 @@ class Span(NamedTuple):
         """Return whether no part was asked for."""
         return self[:4] == (None,) * 4
 
+    @property
+    def label(self) -> str:
+        """Return what tells this part from others, for the name of a file; empty for the whole."""
+        if self.start_frame is not None:
+            return f"frames {self.start_frame}-{self.end_frame}"
+        return "" if self.start_time is None else f"{self.start_time:g}-{self.end_time:g} s"
+
     def plan(self, action: Action, audio: str, caption: str = "") -> ClipPlan:
         """Return what to make of this part."""
         return ClipPlan(action, *self, audio=audio == "on", caption=caption)

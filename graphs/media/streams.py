@@ -8,10 +8,13 @@ from fastapi.responses import Response
 from deployments.media.clips import CLIPS
 from graphs.media.boxes import Boxes
 from graphs.media.errors import NotIndexed
+from graphs.media.parts import Parts
 from graphs.media.spans import Audio, Mode, Span, SpanOf
+from graphs.web.connections import method_of
 from graphs.web.context import Context
-from graphs.web.files import StoredFile, Stream, send_file
-from graphs.web.schemas import BINARY, FileUuid, Responses
+from graphs.web.filenames import content_disposition, derived_name
+from graphs.web.files import StoredFile, Stream, asks_for_range, send_file
+from graphs.web.schemas import BINARY, RANGES, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
 from vision.errors import InvalidInput
@@ -24,28 +27,32 @@ OF_CLIP: Final = f"public, max-age={DAY_S}"
 OF_BOXES: Final = "private, no-cache"
 """Names and traces change."""
 
+_SENT: Final = "{}, sent while it is made; made first where Range asks for a part of it, and then with its length"
 VIDEO: Final[Responses] = {
+    **RANGES,
     200: {
         "content": {"video/mp4": BINARY, "video/quicktime": BINARY, "video/webm": BINARY, "video/x-matroska": BINARY},
         "description": "the file, or a part of it: as fragmented MP4 or WebM if those hold its codecs, else Matroska",
     },
-    206: {"content": {"video/mp4": BINARY}, "description": "the bytes that Range asks for"},
-    304: {"description": "the client has this version already"},
-    412: {"description": "not the version that the client wants"},
-    416: {"description": "there are no bytes in this range; Content-Range says how many there are"},
+    206: {"content": {"video/mp4": BINARY}, **RANGES[206]},
 }
 MPEG_TS: Final[Responses] = {
-    200: {"content": {"video/mp2t": BINARY}, "description": "MPEG-TS (H.264, AAC), sent while it is encoded"}
+    **RANGES,
+    200: {"content": {"video/mp2t": BINARY}, "description": _SENT.format("MPEG-TS (H.264, AAC)")},
+    206: {"content": {"video/mp2t": BINARY}, **RANGES[206]},
 }
 MP4: Final[Responses] = {
-    200: {"content": {"video/mp4": BINARY}, "description": "fragmented MP4 (H.264, AAC), sent while it is encoded"}
+    **RANGES,
+    200: {"content": {"video/mp4": BINARY}, "description": _SENT.format("fragmented MP4 (H.264, AAC)")},
+    206: {"content": {"video/mp4": BINARY}, **RANGES[206]},
 }
+SUFFIXES: Final = {"video/mp4": ".mp4", "video/webm": ".webm", "video/x-matroska": ".mkv", "video/mp2t": ".ts"}
 
 
 def streams_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes video, clip, video/bbox and trace/{trace_id}/video."""
     router = APIRouter(tags=["media: streams"])
-    boxes = Boxes(context)
+    boxes, sender = Boxes(context), _Sender(context)
 
     @router.get("/file/{file_uuid}/video", response_class=Response, responses=VIDEO)
     async def video(
@@ -54,15 +61,18 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         """Stream the stored file byte by byte, with ranges to seek in; a request for several ranges gets all of it.
 
         A part, or `audio=off`, is copied without encoding it anew: it begins at the key frame at or before its start,
-        as X-First-Frame and X-Start-Time say, and has no ranges. `mode=debug` is encoded, as /video/bbox is.
+        as X-First-Frame and X-Start-Time say. It is sent while it is made; ranges of it are sent once it is whole.
+        `mode=debug` is encoded, as /video/bbox is.
         """
         asset = await videos.get(file_uuid)
         if mode == "debug":
             track = await indexed_boxes(file_uuid, span)
-            return await send_clip(context, request, asset, span.plan("overlay", audio, "DEBUG"), OF_BOXES, track)
+            return await sender.send(
+                request, asset, span.plan("overlay", audio, "DEBUG"), OF_BOXES, _label("debug", span), track
+            )
         if span.is_whole and audio == "on":
-            return await send_file(context.objects, request, StoredFile.of(asset), DAY_S)
-        return await send_clip(context, request, asset, span.plan("copy", audio), OF_FILE)
+            return await send_file(context.objects, request, StoredFile.of(asset), OF_FILE)
+        return await sender.send(request, asset, span.plan("copy", audio), OF_FILE, _label("", span))
 
     @router.get("/file/{file_uuid}/clip", response_class=Response, responses=MPEG_TS)
     async def clip(
@@ -75,7 +85,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         debug = mode == "debug"
         track = await boxes.of_all(file_uuid, span) if debug else None
         plan = span.plan("clip", audio, "CLIP" if debug else "")
-        return await send_clip(context, request, asset, plan, OF_CLIP, track)
+        return await sender.send(request, asset, plan, OF_CLIP, _label("", span), track)
 
     @router.get("/file/{file_uuid}/video/bbox", response_class=Response, responses=MP4)
     async def video_with_boxes(
@@ -85,7 +95,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         asset = await videos.get(file_uuid)
         track = await indexed_boxes(file_uuid, span)
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
-        return await send_clip(context, request, asset, plan, OF_BOXES, track)
+        return await sender.send(request, asset, plan, OF_BOXES, _label("boxes", span), track)
 
     @router.get("/file/{file_uuid}/trace/{trace_id}/video", response_class=Response, responses=MP4)
     async def trace_video(
@@ -99,10 +109,11 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         """Stream the video with a labelled box that follows one person, over the frames of the trace or in a part."""
         asset = await videos.get(file_uuid)
         trace, track = await boxes.of_one(file_uuid, trace_id)
+        label = _label(f"trace {trace_id}", span)
         if span.is_whole:
             span = Span(trace.first_frame, trace.last_frame)
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
-        return await send_clip(context, request, asset, plan, OF_BOXES, track)
+        return await sender.send(request, asset, plan, OF_BOXES, label, track)
 
     async def indexed_boxes(file_uuid: str, span: Span) -> BoxTrack:
         track = await boxes.of_all(file_uuid, span)
@@ -113,24 +124,50 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
     return router
 
 
-async def send_clip(
-    context: Context, request: Request, video: Asset, plan: ClipPlan, cache: str, boxes: BoxTrack | None = None
-) -> Response:
-    """Return what media/clips makes of a video: the stream for a GET, its headers for a HEAD.
+def _label(what: str, span: Span) -> str:
+    return " ".join(filter(None, (what, span.label)))
 
-    ``cache`` is the value of Cache-Control. Raises InvalidInput for a part that the video does not have, InvalidMedia,
-    and StageOverloaded when as many streams as the stage may have are running.
-    """
-    stage = context.stage(CLIPS)
-    headers = {"accept-ranges": "none", "cache-control": cache, "x-content-type-options": "nosniff"}
-    media_type = ENCODED.get(plan.action)
-    if media_type is None or request.method == "HEAD":
-        facts = await stage(ClipRequest(video.asset_id, plan))
-        media_type = facts.content_type
-        if plan.action == "copy":
-            headers |= {"x-first-frame": str(facts.first_frame), "x-start-time": f"{facts.start_time:.6f}"}
-    if request.method == "HEAD":
-        response = Response(media_type=media_type, headers=headers)
-        del response.headers["content-length"]  # nobody knows it before it is made
-        return response
-    return Stream(stage.stream(ClipRequest(video.asset_id, plan, boxes)), media_type, headers)
+
+class _Sender:
+    """Sends what media/clips makes of videos."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._parts = Parts(context)
+
+    async def send(
+        self, request: Request, video: Asset, plan: ClipPlan, cache: str, label: str, boxes: BoxTrack | None = None
+    ) -> Response:
+        """Return a part as it is made for a GET, its headers for a HEAD, and ranges of it once it is made.
+
+        ``cache`` is the value of Cache-Control, ``label`` stands in the name of the file. Raises InvalidInput for a
+        part that the video does not have, InvalidMedia, StageOverloaded when as many streams as the stage may have are
+        running, and DeadlineExceeded where a range was asked for and the part is not made in time.
+        """
+        stage, head = self._context.stage(CLIPS), method_of(request) == "HEAD"
+        clip = ClipRequest(video.asset_id, plan, boxes)
+        media_type, headers = ENCODED.get(plan.action), {}
+        if media_type is None or head:
+            facts = await stage(ClipRequest(video.asset_id, plan))
+            media_type = facts.content_type
+            if plan.action == "copy":
+                headers = {"x-first-frame": str(facts.first_frame), "x-start-time": f"{facts.start_time:.6f}"}
+        name, key = derived_name(video.filename, label, SUFFIXES[media_type]), self._parts.key(clip)
+        part = await self._parts.find(key)
+        if part is None and asks_for_range(request):
+            part = await self._parts.make(key, clip, media_type)
+        if part is not None:
+            return await send_file(
+                self._context.objects, request, StoredFile.derived(video, part, name), cache, headers
+            )
+        headers |= {
+            "accept-ranges": "bytes",
+            "cache-control": cache,
+            "content-disposition": content_disposition(name),
+            "x-content-type-options": "nosniff",
+        }
+        if head:
+            response = Response(media_type=media_type, headers=headers)
+            del response.headers["content-length"]  # nobody knows it before it is made
+            return response
+        return Stream(stage.stream(clip), media_type, headers)

@@ -19,6 +19,7 @@ from graphs.media.schemas import (
     TracesAnswer,
 )
 from graphs.web.context import Context
+from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.schemas import BINARY, AssetId, Responses
 from graphs.web.uploads.library import Videos
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
@@ -93,9 +94,10 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
     @router.get("/file/{file_uuid}/trace/{trace_id}/thumbnail", response_class=Response, responses=JPEG)
     async def thumbnail(file_uuid: AssetId, trace_id: TraceId) -> Response:
         """Return the representative face as a JPEG of 320 x 320 pixels."""
-        await videos.get(file_uuid)
+        video = await videos.get(file_uuid)
         _, _, jpeg = await representatives.of(file_uuid, trace_id)
-        return Response(jpeg, media_type="image/jpeg", headers=CACHED)
+        name = content_disposition(derived_name(video.filename, f"trace {trace_id}", ".jpg"))
+        return Response(jpeg, media_type="image/jpeg", headers={**CACHED, "content-disposition": name})
 
     return router
 

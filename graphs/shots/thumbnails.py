@@ -11,6 +11,7 @@ from graphs.indexing.shots import keyframe_key
 from graphs.shots.errors import ShotNotFound
 from graphs.shots.schemas import ShotId
 from graphs.web.context import Context
+from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.schemas import BINARY, Responses
 from graphs.web.uploads.library import Videos
 from stores import derived
@@ -39,6 +40,9 @@ def thumbnails_router(context: Context, videos: Videos) -> APIRouter:
         if headers["etag"] in known or "*" in known:
             return Response(status_code=304, headers=headers)
         video = await videos.get(shot.video_asset_id)
+        headers["content-disposition"] = content_disposition(
+            derived_name(video.filename, f"frame {shot.keyframe_frame}", ".jpg")
+        )
         return Response(await thumbnail(context, shot, video), media_type="image/jpeg", headers=headers)
 
     return router

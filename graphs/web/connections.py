@@ -1,17 +1,10 @@
 """What HTTP/1.1 asks of every response, so that no route has to know: HEAD, and connections that stay in step."""
 
-import asyncio
-from contextlib import suppress
 from typing import Final
 
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphs.web.api import Contracts
-
-DISCARDED_BYTES: Final = 64 * 2**20
-"""Bytes of a refused request that the server reads and drops, at least: many clients read no answer before."""
-LINGER_S: Final = 3.0
 _HEAD: Final = "visiongraph.head"
 
 
@@ -44,51 +37,34 @@ class HeadRequests:
         await self._app({**scope, "method": "GET", _HEAD: True}, receive, send_headers)
 
 
-class UnreadBodies:
-    """ASGI middleware that closes connections on which the rest of a body could be taken for the next request.
+class Expectations:
+    """ASGI middleware that closes connections on which a client waits for ``100 Continue`` and gets a response instead.
 
-    When a response begins before its request was read, the server drops the rest. That is as good as reading it, unless
-    the client waits for ``100 Continue`` and may not send it at all, or it is longer than the route takes, or of
-    unknown length. Then the connection is closed after the response; the client has ``LINGER_S`` to see that.
+    Such a client may send its body or not (RFC 9110, section 10.1.1), so nobody knows where its next request begins.
+    The rest of any other body that is not read is dropped by the server, and the connection stays in step.
     """
 
-    def __init__(self, app: ASGIApp, contracts: Contracts) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._contracts = contracts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
-        declared = headers.get(b"content-length", b"")
-        length = int(declared[:19]) if declared.isdigit() else None
-        if not length and b"transfer-encoding" not in headers:
+        if scope["type"] != "http" or not _waits(scope):
             await self._app(scope, receive, send)
             return
-        limit = max(DISCARDED_BYTES, self._contracts.of(scope).max_body)
-        waits = headers.get(b"expect", b"").lower() == b"100-continue"
-        received, complete, closing = 0, False, False
+        asked = False
 
-        async def count() -> Message:
-            nonlocal received, complete
-            message = await receive()
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            return message
-
-        async def discard() -> None:
-            while not complete and received <= limit:
-                await count()
+        async def ask() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
 
         async def send_in_step(message: Message) -> None:
-            nonlocal closing
-            if message["type"] == "http.response.start" and not complete:
-                closing = (waits and not received) or length is None or length - received > limit
-                if closing:
-                    message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            elif closing and not message.get("more_body", False):
-                await send({**message, "more_body": True})
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(discard(), LINGER_S)
-                message = {"type": "http.response.body", "body": b""}
+            if message["type"] == "http.response.start" and not asked:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
-        await self._app(scope, count, send_in_step)
+        await self._app(scope, ask, send_in_step)
+
+
+def _waits(scope: Scope) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"])

@@ -19,6 +19,7 @@ from starlette.types import Send
 from deployments.serving.handle import request_deadline, time_left
 from graphs.web.connections import method_of
 from graphs.web.errors import AssetNotFound
+from graphs.web.filenames import content_disposition
 from stores.errors import StoreError
 from stores.objects import ObjectInfo, ObjectNotFound, Objects
 from stores.records import Asset
@@ -37,11 +38,13 @@ _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
 class StoredFile:
     """A file of the object store that belongs to an asset.
 
-    ``etag`` with its quotes, strong; ``modified`` in UTC and whole seconds; ``size`` in bytes.
+    ``filename`` is the name under which clients save it; ``etag`` with its quotes, strong; ``modified`` in UTC and
+    whole seconds; ``size`` in bytes.
     """
 
     asset_id: str
     key: str
+    filename: str
     content_type: str
     etag: str
     modified: datetime
@@ -52,13 +55,13 @@ class StoredFile:
         """Return the file of an asset."""
         # The id is a digest of the bytes, so it changes with them, and nothing else does.
         etag, modified = f'"{asset.asset_id}"', asset.uploaded_at.replace(microsecond=0)
-        return cls(asset.asset_id, asset.asset_id, asset.content_type, etag, modified, asset.file_size)
+        return cls(asset.asset_id, asset.asset_id, asset.filename, asset.content_type, etag, modified, asset.file_size)
 
     @classmethod
-    def derived(cls, asset: Asset, info: ObjectInfo) -> "StoredFile":
-        """Return an object that was made of an asset."""
+    def derived(cls, asset: Asset, info: ObjectInfo, filename: str) -> "StoredFile":
+        """Return an object that was made of an asset, with a name of its own."""
         etag, modified = f'"{info.etag}"', info.modified.replace(microsecond=0)
-        return cls(asset.asset_id, info.key, info.content_type, etag, modified, info.size)
+        return cls(asset.asset_id, info.key, filename, info.content_type, etag, modified, info.size)
 
     @property
     def last_modified(self) -> str:
@@ -66,36 +69,40 @@ class StoredFile:
         return format_datetime(self.modified, usegmt=True)
 
 
-async def send_file(objects: Objects, request: Request, file: StoredFile, max_age_s: int) -> Response:
-    """Return the file, or the part or the headers that a GET or HEAD asks for; clients may keep it for ``max_age_s``.
+async def send_file(
+    objects: Objects, request: Request, file: StoredFile, cache: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the file, or the part or the headers that a GET or HEAD asks for, with further ``headers``.
 
-    Raises AssetNotFound, and HTTPException 416 where the range has no bytes.
+    ``cache`` is the value of Cache-Control. Raises AssetNotFound, and HTTPException 416 where the range has no bytes.
     """
     selection = select(method := method_of(request), request.headers, file)
     validators = {
         "etag": file.etag,
         "last-modified": file.last_modified,
-        "cache-control": f"private, max-age={max_age_s}",
+        "cache-control": cache,
+        **(headers or {}),
     }
     if selection.status in (304, 412):
         return Response(status_code=selection.status, headers=validators)
     if selection.status == 416:
         message = f"This file has {file.size} bytes; there are none in the range asked for."
         raise HTTPException(416, message, {"content-range": f"bytes */{file.size}"})
-    headers = validators | {
+    sent = validators | {
         "accept-ranges": "bytes",
         "content-length": str(selection.end - selection.start),
+        "content-disposition": content_disposition(file.filename),
         # The bytes are a stranger's: a browser may show them as what they are, and run nothing in them.
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
     }
     if selection.status == 206:
-        headers["content-range"] = f"bytes {selection.start}-{selection.end - 1}/{file.size}"
+        sent["content-range"] = f"bytes {selection.start}-{selection.end - 1}/{file.size}"
     if method == "HEAD":
         if await objects.head(file.key) is None:
             raise AssetNotFound([file.asset_id])
-        return Response(headers=headers, media_type=file.content_type)
-    return Stream(_bytes(objects, file, selection), file.content_type, headers, selection.status)
+        return Response(headers=sent, media_type=file.content_type)
+    return Stream(_bytes(objects, file, selection), file.content_type, sent, selection.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +127,23 @@ def select(method: str, headers: Mapping[str, str], file: StoredFile) -> Selecti
     whole = Selection(200, 0, file.size)
     if method != "GET" or not _range_applies(headers, file):
         return whole
-    ranges = _RANGES.fullmatch(headers.get("range", ""))
-    match = _RANGE.fullmatch(ranges[1]) if ranges else None
+    match = _range_in(headers)
     return _part(match[1], match[2], file.size) or whole if match else whole
+
+
+def asks_for_range(request: Request) -> bool:
+    """Return whether a GET asks for one range of bytes other than all of them.
+
+    Browsers that could do without ranges begin with ``bytes=0-``, which is as well answered with everything.
+    """
+    match = _range_in(request.headers)
+    return method_of(request) == "GET" and match is not None and (match[2] != "" or match[1].strip("0") != "")
+
+
+def _range_in(headers: Mapping[str, str]) -> re.Match[str] | None:
+    """Return first and last byte of a request's range; None when it has none, several or a malformed one."""
+    ranges = _RANGES.fullmatch(headers.get("range", ""))
+    return _RANGE.fullmatch(ranges[1]) if ranges else None
 
 
 def _part(first: str, last: str, size: int) -> Selection | None:

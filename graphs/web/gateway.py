@@ -18,7 +18,7 @@ from deployments.serving.catalog import CallLimits, remote_handle
 from deployments.serving.handle import AnyHandle
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
-from graphs.web.connections import HeadRequests, UnreadBodies
+from graphs.web.connections import Expectations, HeadRequests
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
@@ -119,7 +119,7 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     if config.api_keys:
         app.add_middleware(KeyCheck, settings=config, contracts=contracts)
         document_keys(app)
-    app.add_middleware(UnreadBodies, contracts=contracts)
+    app.add_middleware(Expectations)
 
 
 class Gateway:

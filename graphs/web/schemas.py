@@ -18,6 +18,15 @@ BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"
 """OpenAPI's media type object of a body of bytes."""
 
 
+RANGES: Final[Responses] = {
+    206: {"description": "the bytes that Range asks for; Content-Range says which they are, and how many there are"},
+    304: {"description": "the client has this version already"},
+    412: {"description": "not the version that the client wants"},
+    416: {"description": "there are no bytes in this range; Content-Range says how many there are"},
+}
+"""OpenAPI's responses of what is sent in ranges."""
+
+
 def example(**values: Any) -> ConfigDict:
     """Return a ``model_config`` that shows these values as the example of a model."""
     return ConfigDict(json_schema_extra={"examples": [values]})

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -238,4 +239,4 @@ def _code(error: ClientError) -> str:
 
 
 def _info(key: str, size: int, answer: Any, content_type: str = "") -> ObjectInfo:
-    return ObjectInfo(key, size, content_type, answer["ETag"].strip('"'), answer["LastModified"])
+    return ObjectInfo(key, size, content_type, answer["ETag"].strip('"'), answer["LastModified"].astimezone(UTC))

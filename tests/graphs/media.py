@@ -18,6 +18,7 @@ import numpy as np
 from configs.settings import Settings
 from deployments.media.clips import ClipStreamer
 from deployments.serving.catalog import AnyStage, local_handle
+from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from tests.graphs.harness import Service, body_of, handles, serving
 from tests.unit.vision.media.samples import RECIPES, number_in, write
@@ -136,3 +137,36 @@ def media_error(answer: httpx.Response, status: int, code: str) -> str:
     message: str = body["error"]
     assert message
     return message
+
+
+BEEPS = (0.5, 1.2, 1.9)
+SIZE = (640, 480)
+LEFT, RIGHT = (200, 240, 120, 90), (420, 200, 100, 150)
+"""x, y, width and height of two faces."""
+
+
+def trace(asset: Asset, number: int, first: int, last: int, box: tuple[int, ...]) -> tuple[TraceRecord, TraceBoxes]:
+    """Somebody who stays in one place from the first to the last frame; 25 frames a second."""
+    frames = np.arange(first, last + 1)
+    boxes = TraceBoxes(
+        frames=frames,
+        boxes=np.tile(np.array(box, np.float32), (len(frames), 1)),
+        confidences=np.full(len(frames), 0.9, np.float32),
+        detected=np.ones(len(frames), bool),
+    )
+    vector = np.eye(1, 128, number, dtype=np.float32)[0]
+    times = first / 25, last / 25
+    return TraceRecord(asset.asset_id, number, first, last, *times, len(frames), None, vector), boxes
+
+
+async def indexed(service: MediaService) -> Asset:
+    """A video with somebody on the left from frame 10 to 29, and on the right from 20 to 49."""
+    asset = await service.add(film("b-frames", size=SIZE, beeps=BEEPS))
+    people = service.context.people
+    if await people.get_index(asset.asset_id) is None:
+        index = VideoIndex(asset.asset_id, "m", *SIZE, 25.0, 60, 2.4, 1, (), 2, datetime.now(UTC))
+        await people.put_index(index, [trace(asset, 0, 10, 29, LEFT), trace(asset, 1, 20, 49, RIGHT)])
+        vector = np.eye(1, 128, dtype=np.float32)[0]
+        await people.put_identity(Identity("7" * 32, "Audrey", "m", vector, 1.0, (), datetime.now(UTC)))
+        await people.set_identities(asset.asset_id, {0: "7" * 32})
+    return asset

@@ -253,5 +253,11 @@ async def test_a_bucket_serves_as_a_folder_does(tmp_path: Path, monkeypatch: pyt
                 assert (ranged.status_code, ranged.content) == (206, data[70000:1200001])
                 clip = await client.get(url(asset, "clip"), params={"start_frame": 101, "end_frame": 110})
                 assert decoded(clip.content).numbers == list(range(101, 111))
+                probe = {"range": "bytes=0-1"}
+                part = await client.get(
+                    url(asset, "clip"), params={"start_frame": 101, "end_frame": 110}, headers=probe
+                )
+                assert (part.status_code, part.content) == (206, clip.content[:2])
+                assert part.headers["content-range"] == f"bytes 0-1/{len(clip.content)}"
                 copy = await client.get(url(asset, "video"), params={"start_frame": 101, "end_frame": 110})
                 assert decoded(copy.content).numbers[:11] == list(range(100, 111))

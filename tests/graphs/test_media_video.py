@@ -8,16 +8,25 @@ import httpx
 import numpy as np
 import pytest
 
-from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
-from stores.records import Asset
 from tests.graphs.harness import settings_in
-from tests.graphs.media import Decoded, MediaService, beeps, decoded, film, media_error, serving_media, sound
+from tests.graphs.media import (
+    BEEPS,
+    LEFT,
+    RIGHT,
+    Decoded,
+    MediaService,
+    beeps,
+    decoded,
+    film,
+    indexed,
+    media_error,
+    serving_media,
+    sound,
+)
 from tests.tolerances import decimals
 from tests.unit.vision.media.samples import shown
 from vision.images import Pixels
 from vision.media.overlay import PALETTE
-
-BEEPS = (0.5, 1.2, 1.9)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +118,7 @@ async def test_a_client_is_sent_only_what_it_lacks(service: MediaService) -> Non
 def copied(answer: httpx.Response, media_type: str = "video/mp4") -> Decoded:
     """A copy that must have come, decoded."""
     assert (answer.status_code, answer.headers["content-type"]) == (200, media_type), answer.text
-    assert answer.headers["accept-ranges"] == "none"
+    assert answer.headers["accept-ranges"] == "bytes"
     assert "content-length" not in answer.headers
     return decoded(answer.content)
 
@@ -145,7 +154,7 @@ async def test_sound_is_left_out_of_the_whole_video(service: MediaService) -> No
     data = film("b-frames", beeps=BEEPS)
     asset = await service.add(data)
     assert decoded(data).codecs == {"video": "h264", "audio": "aac"}
-    answer = await service.get(asset, "video", audio="off", headers={"range": "bytes=0-9"})
+    answer = await service.get(asset, "video", audio="off", headers={"range": "bytes=0-"})
     assert copied(answer).codecs == {"video": "h264"}
     assert copied(answer).numbers == list(range(60))
 
@@ -162,38 +171,6 @@ async def test_an_impossible_part_is_refused(service: MediaService) -> None:
     ):
         assert words in media_error(await service.get(asset, "video", **query), 400, "INVALID_INPUT")
     assert (await service.head(asset, "video", start_frame=3)).status_code == 400
-
-
-SIZE = (640, 480)
-LEFT, RIGHT = (200, 240, 120, 90), (420, 200, 100, 150)
-"""x, y, width and height of two faces."""
-
-
-def trace(asset: Asset, number: int, first: int, last: int, box: tuple[int, ...]) -> tuple[TraceRecord, TraceBoxes]:
-    """Somebody who stays in one place from the first to the last frame; 25 frames a second."""
-    frames = np.arange(first, last + 1)
-    boxes = TraceBoxes(
-        frames=frames,
-        boxes=np.tile(np.array(box, np.float32), (len(frames), 1)),
-        confidences=np.full(len(frames), 0.9, np.float32),
-        detected=np.ones(len(frames), bool),
-    )
-    vector = np.eye(1, 128, number, dtype=np.float32)[0]
-    times = first / 25, last / 25
-    return TraceRecord(asset.asset_id, number, first, last, *times, len(frames), None, vector), boxes
-
-
-async def indexed(service: MediaService) -> Asset:
-    """A video with somebody on the left from frame 10 to 29, and on the right from 20 to 49."""
-    asset = await service.add(film("b-frames", size=SIZE, beeps=BEEPS))
-    people = service.context.people
-    if await people.get_index(asset.asset_id) is None:
-        index = VideoIndex(asset.asset_id, "m", *SIZE, 25.0, 60, 2.4, 1, (), 2, datetime.now(UTC))
-        await people.put_index(index, [trace(asset, 0, 10, 29, LEFT), trace(asset, 1, 20, 49, RIGHT)])
-        vector = np.eye(1, 128, dtype=np.float32)[0]
-        await people.put_identity(Identity("7" * 32, "Audrey", "m", vector, 1.0, (), datetime.now(UTC)))
-        await people.set_identities(asset.asset_id, {0: "7" * 32})
-    return asset
 
 
 def boxed(answer: httpx.Response) -> tuple[Decoded, list[tuple[bool, bool]]]:

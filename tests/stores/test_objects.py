@@ -43,6 +43,7 @@ async def test_an_object_comes_back_as_it_was(objects: Objects, tmp_path: Path) 
     assert info is not None
     assert (info.key, info.size, info.content_type) == ("aa/b.jpg", 5, "image/jpeg; x=1")
     assert before < info.modified < datetime.now(UTC) + timedelta(seconds=2)
+    assert info.modified.tzinfo is UTC
     assert await objects.get("aa/b.jpg") == b"bytes"
     assert await read(objects, "aa/b.jpg") == b"bytes"
 

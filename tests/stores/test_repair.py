@@ -49,7 +49,8 @@ async def fill(stores: Stores, put: Put, number: int) -> str:
     """Store an asset with everything that can be derived from one."""
     owner = asset_id(number)
     await stores.documents.insert_asset(replace(make_asset(number), kind="video"))
-    keys = (owner, f"posters/{owner}", f"{owner}/shots/a.jpg", f"{owner}/index/job/1.npz", f"{owner}/faces/1-0.jpg")
+    derived = (f"posters/{owner}", f"parts/{owner}/1f", f"parts/{owner}/2f", f"{owner}/shots/a.jpg")
+    keys = (owner, *derived, f"{owner}/index/job/1.npz", f"{owner}/faces/1-0.jpg")
     for key in keys:
         await put(key, age_s=0)
     await derive(stores, number)

@@ -24,7 +24,9 @@ FRAGMENTS: Final = {
     "frag_duration": "2000000",
     "avoid_negative_ts": "disabled",
 }
-OPTIONS: Final = {"mp4": FRAGMENTS}
+# Matroska's random numbers would make every copy of the same part other bytes, and ranges of two fit no player.
+REPEATABLE: Final = {"fflags": "+bitexact"}
+OPTIONS: Final = {"mp4": FRAGMENTS, "webm": REPEATABLE, "matroska": REPEATABLE}
 SOUND_BEHIND_S: Final = 1
 """How far sound may come behind its pictures in the file, in seconds."""
 

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from fastapi import Request
 
-from graphs.web.files import Selection, StoredFile, select
+from graphs.web.files import Selection, StoredFile, asks_for_range, select
 
-FILE = StoredFile("a", "a", "video/mp4", '"abc"', datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC), 1000)
+FILE = StoredFile("a", "a", "a.mp4", "video/mp4", '"abc"', datetime(2026, 3, 1, 12, 30, 15, tzinfo=UTC), 1000)
 BEFORE, SAME, LATER = (f"Sun, 01 Mar 2026 12:30:{second:02} GMT" for second in (14, 15, 16))
 WHOLE = Selection(200, 0, 1000)
 
@@ -91,6 +92,19 @@ def test_a_version_that_is_not_there_is_refused() -> None:
     assert get(if_match='"abc"') == get(if_match="*") == get(if_match='"x", "abc"') == WHOLE
     assert get(if_match='"x"').status == 412
     assert get(if_match='W/"abc"').status == 412  # a weak tag promises no equal bytes
+
+
+@pytest.mark.parametrize(
+    ("method", "header", "asks"),
+    [
+        *(("GET", header, True) for header in ("bytes=0-1", "bytes=0-999", "bytes=1-", "bytes=-5", "bytes=00-0")),
+        *(("GET", header, False) for header in ("", "bytes=0-", "bytes=000-", "bytes=0-1,5-6", "bytes=-", "x=0-1")),
+        ("HEAD", "bytes=0-1", False),
+    ],
+)
+def test_who_needs_a_file_that_is_whole(method: str, header: str, asks: bool) -> None:
+    scope = {"type": "http", "method": method, "headers": [(b"range", header.encode())]}
+    assert asks_for_range(Request(scope)) == asks
 
 
 def test_only_get_has_ranges() -> None:

@@ -18,6 +18,8 @@ from vision.images import Pixels
 from vision.media.reader import VideoReader
 
 LARGEST_SIDE = 8192
+JPEG_SIDE: Final = 65_500
+"""Pixels of the longest side that a JPEG may have."""
 TICK_S = 10.0
 
 
@@ -102,9 +104,11 @@ def _picture(reader: VideoReader, request: FrameRequest) -> FramePicture:
     if not 1 <= request.quality <= 95:
         raise InvalidInput(f"The quality of a JPEG is 1 to 95, not {request.quality}.")
     pixels = _sized(_cropped(reader.frame(request.frame), request.crop), request.size)
+    height, width = pixels.shape[:2]
+    if max(height, width) > JPEG_SIDE:
+        raise InvalidInput(f"No JPEG holds a frame of {width} x {height} pixels; ask for a size or a part of it.")
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=request.quality)
-    height, width = pixels.shape[:2]
     return FramePicture(file.getvalue(), width, height, float(reader.times[request.frame]))
 
 

@@ -31,6 +31,8 @@ KEY_EVERY_S: Final = 2.0
 # Without B-frames, with a short lookahead and both threads on one frame, the first packet comes after three frames.
 X264: Final = {"bf": "0", "x264-params": "rc-lookahead=2:sync-lookahead=0"}
 X264_THREADS: Final = 2
+X264_SIDE: Final = 16384
+"""Pixels of the longest side that x264 takes; what is longer is shrunk."""
 
 MUXERS: Final = {
     "clip": ("mpegts", {"flush_packets": "1"}),
@@ -38,6 +40,11 @@ MUXERS: Final = {
     "overlay": ("mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "500000"}),
 }
 CONTENT_TYPES: Final = {"clip": "video/mp2t", "overlay": "video/mp4"}
+
+EMPTY_PACKET: Final = bytes.fromhex("471fff10") + b"\xff" * 184
+"""A packet of MPEG-TS that is only there to fill."""
+LEAST_PACKETS: Final = 16
+"""FFmpeg does not recognise every MPEG-TS of fewer packets."""
 
 Opener = Callable[[], BinaryIO]
 """Opens the file of a video once more."""
@@ -48,9 +55,11 @@ class Sink:
 
     def __init__(self) -> None:
         self._bytes = bytearray()
+        self.written = 0
 
     def write(self, data: bytes) -> int:
         self._bytes += data
+        self.written += len(data)
         return len(data)
 
     def take(self, at_least: int = 1) -> bytes:
@@ -97,7 +106,8 @@ def encode(
         output.mux(video.encode(None))
         if sound:
             output.mux(sound.encode(None))
-    yield sink.take()
+    missing = LEAST_PACKETS - sink.written // len(EMPTY_PACKET) if muxer == "mpegts" else 0
+    yield sink.take() + EMPTY_PACKET * max(missing, 0)
 
 
 class _Video:
@@ -110,7 +120,8 @@ class _Video:
         self._reader, self._renderer, self._plan, self._boxes = reader, reader.renderer, plan, boxes
         facts = reader.facts
         # 4:2:0 stores colours for squares of four pixels only.
-        self._width, self._height = max(2, facts.width // 2 * 2), max(2, facts.height // 2 * 2)
+        shrink = max(1.0, max(facts.width, facts.height) / X264_SIDE)
+        self._width, self._height = (max(2, int(side / shrink) // 2 * 2) for side in (facts.width, facts.height))
         self._overlay = Overlay(facts.width, facts.height)
         self._stream = output.add_stream("libx264", rate=Fraction(max(facts.fps, 1.0)).limit_denominator(1001))
         context = self._stream.codec_context

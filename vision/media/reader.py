@@ -89,7 +89,10 @@ class VideoReader:
                 self.container = self._media.name
                 packets = self._media.packets(self._stream)
                 self.index = read_index(packets, self._stream.time_base, self.container, budget)
-                self.renderer = Renderer(self._decode_first(), self._stream.sample_aspect_ratio)
+                first = self._decode_first()
+                # What the container tells goes before what the codec does, as in players.
+                aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
+                self.renderer = Renderer(first, aspect)
                 self.times = self.index.times
                 self.facts = self._describe()
         except BaseException:

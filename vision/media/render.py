@@ -51,7 +51,7 @@ class Orientation:
 
     @property
     def clockwise(self) -> int:
-        """Degrees by which a player turns, after it has mirrored where that is needed; 0 where it only mirrors."""
+        """Degrees by which a player turns, before it mirrors from left to right if it does; 0 where it only mirrors."""
         if self.swapped:
             return 270 if self.mirrored_y else 90
         return 180 if self.mirrored_x and self.mirrored_y else 0
@@ -130,13 +130,15 @@ class Renderer:
     def _scaled(self, picture: Any, size: tuple[int, int], layout: str, interpolation: str) -> Any:
         """Return a picture that is not upright yet in FFmpeg's format ``layout``; ``size`` is that of the upright."""
         width, height = self.orientation.size(*size)
+        # Grey levels of another matrix than that of BT.601 would be made from RGB. What is made has none or that one,
+        # which has to be said, as the picture may name one that the scaler refuses.
         return self._reformatter.reformat(
             picture,
             width,
             height,
             layout,
-            src_colorspace=matrix_of(picture),
-            dst_colorspace=BT709,  # RGB has none, but what the picture names may be one that the scaler refuses
+            src_colorspace=BT601 if layout == "gray" else matrix_of(picture),
+            dst_colorspace=BT601,
             interpolation=interpolation,
             threads=1,
         )

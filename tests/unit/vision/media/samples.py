@@ -47,6 +47,12 @@ def number_in(pixels: Pixels) -> int | None:
     return int(bits @ (1 << np.arange(BITS)))
 
 
+def combing(pixels: Pixels) -> float:
+    """How much more a row differs from the next than from the one after it, in grey levels: the comb of two fields."""
+    grey = pixels.mean(2)
+    return float(np.abs(grey[:-2] - grey[1:-1]).mean() - np.abs(grey[:-2] - grey[2:]).mean())
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a video is made. ``ticks``: PTS of its frames, in 1/90000 s; ``rotation``: degrees anticlockwise that a

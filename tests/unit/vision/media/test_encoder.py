@@ -74,6 +74,15 @@ def test_a_clip_of_one_frame(plan: ClipPlan, video: MakeVideo) -> None:
         assert [number_in(pixels) for _, _, pixels in clip.frames()] == [plan.start_frame]
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
+def test_a_clip_of_a_few_small_frames_is_recognised(frames: int, video: MakeVideo) -> None:
+    data = made(video(Recipe(frames=6, size=(64, 48), encoder=X264)), ClipPlan("clip", 0, frames - 1))
+    assert len(data) % 188 == 0
+    with av.open(io.BytesIO(data)) as clip:
+        assert clip.format.name == "mpegts"
+        assert len(list(clip.decode(video=0))) == frames
+
+
 def test_a_whole_video_as_a_clip(video: MakeVideo) -> None:
     with VideoReader(io.BytesIO(made(video("vfr"), ClipPlan("clip")))) as clip:
         assert [number_in(pixels) for _, _, pixels in clip.frames()] == list(range(60))

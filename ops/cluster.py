@@ -33,6 +33,12 @@ THROUGHPUT = {
 # Serve's HAProxy does not forward the address of its client, and passes on the headers with which clients claim one,
 # which uvicorn would trust. The one setting that is copied verbatim into its configuration makes it append the address.
 FORWARDING = {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor"}
+# Each change of replicas reloads HAProxy. The process before it lives until its streams end, but no longer than this;
+# it closes connections that are idle at once, as it would send their next request to replicas that are gone.
+RELOADS = {
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(4 * 3600),
+    "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "10",
+}
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT = 8090
@@ -71,7 +77,7 @@ class Cluster:
 
     def connect(self) -> None:
         """Connect to the Ray of this machine, or start one that ends with this process. Raises ClusterError."""
-        for name, value in (THROUGHPUT | FORWARDING).items():
+        for name, value in (THROUGHPUT | FORWARDING | RELOADS).items():
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))

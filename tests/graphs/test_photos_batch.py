@@ -24,7 +24,8 @@ SettingsForWeb = Callable[..., Settings]
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
     """URL of a server on this machine."""
-    with web_server(FILES) as url:
+    moved = {"/to-utf-8": "/café.jpg", "/to-encoded": "/caf%C3%A9.jpg", "/to-host": "/to-utf-8#é"}
+    with web_server({**FILES, **moved, "/caf%C3%A9.jpg": FILES["/3.jpg"]}) as url:
         yield url
 
 
@@ -44,6 +45,15 @@ async def test_one_photo_by_url(settings_for_web: SettingsForWeb, serve: Serve, 
         sent = (await service.photo("analyze", image=data_of(FILES["/3.jpg"])))["result"]
         for name in ("blur", "quality", "aesthetic", "emotion", "embedding"):
             assert result[name] == sent[name]
+
+
+@pytest.mark.parametrize("start", ["/to-utf-8", "/to-encoded", "/to-host", "/café.jpg"])
+async def test_redirects_and_paths_in_any_script(
+    settings_for_web: SettingsForWeb, serve: Serve, web: str, start: str
+) -> None:
+    async with serve(settings_for_web()) as service:
+        result = (await service.photo("analyze", image={"url": web + start}))["result"]
+        assert (result["source_url"], result["width_px"]) == (web + start, 63)
 
 
 async def test_urls_that_cannot_be_fetched(settings_for_web: SettingsForWeb, serve: Serve, web: str) -> None:

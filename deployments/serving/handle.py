@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.serving.streams import StreamedBytes
@@ -28,8 +28,15 @@ from vision.errors import (
 
 logger = logging.getLogger("ray.serve")
 
+LOST: Final = (ActorDiedError, ActorUnavailableError)
+"""What a call raises whose replica died in the middle; over gRPC Serve cannot tell a dead one from an unreachable."""
+AFTER_LOSS_S: Final = 0.2
+
 request_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
 """End of the current request, in epoch seconds; set by the gateway and sent along with every stage call."""
+
+subject: ContextVar[str] = ContextVar("subject", default="")
+"""What the current request works on, such as an asset id; named in the log when a replica dies over it."""
 
 T = TypeVar("T")
 InT = TypeVar("InT")
@@ -44,7 +51,15 @@ def time_left() -> float | None:
 
 Call = Callable[[list[Any], float | None], Awaitable[list[Any]]]
 OpenStream = Callable[[Any, float | None], StreamedBytes]
-Waiting = tuple[Any, float | None, asyncio.Future[Any]]
+
+
+class Waiting(NamedTuple):
+    """An item on its way; ``deadline`` in epoch seconds; ``future`` is done when its caller has left or is late."""
+
+    item: Any
+    deadline: float | None
+    future: asyncio.Future[Any]
+    subject: str
 
 
 class StageHandle(Generic[InT, OutT]):
@@ -76,6 +91,7 @@ class StageHandle(Generic[InT, OutT]):
         self._attempts = attempts
         self._pending: deque[Waiting] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._quarantine = asyncio.Semaphore(1)
 
     async def __call__(self, item: InT) -> OutT:
         """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
@@ -83,7 +99,7 @@ class StageHandle(Generic[InT, OutT]):
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
         future: asyncio.Future[OutT] = asyncio.get_running_loop().create_future()
-        self._pending.append((item, deadline, future))
+        self._pending.append(Waiting(item, deadline, future, subject.get()))
         self._send()
         if deadline is None:
             return await future
@@ -132,7 +148,7 @@ class StageHandle(Generic[InT, OutT]):
             return chunks, await self._next(chunks, deadline)
 
         try:
-            chunks, chunk = await self._with_retry(begin)
+            chunks, chunk = await self._begun(begin)
             async with aclosing(chunks):
                 while chunk is not None:
                     yield chunk
@@ -144,6 +160,18 @@ class StageHandle(Generic[InT, OutT]):
                 raise StageUnavailable(f"{self.key} stopped in the middle; try again in a few seconds.") from None
             logger.exception("stream of %s failed", self.key)
             raise ProcessingFailed(f"{self.key} failed on this input.") from None
+
+    async def _begun(self, begin: Callable[[], Awaitable[T]]) -> T:
+        """Begin a stream; when a replica was lost over it once more, with no other suspect beside it."""
+        try:
+            return await self._with_retry(begin, _always)
+        except LOST as error:
+            if not _is_loss(error):
+                raise
+            logger.warning("a replica of %s was lost over the stream of %s", self.key, subject.get() or "an unnamed item")
+        async with self._quarantine:
+            await asyncio.sleep(AFTER_LOSS_S)
+            return await self._with_retry(begin, _always)
 
     async def _next(self, chunks: StreamedBytes, deadline: float | None) -> bytes | None:
         left = None if deadline is None else max(deadline - time.time(), 0.001)
@@ -161,7 +189,7 @@ class StageHandle(Generic[InT, OutT]):
             while self._pending and len(batch) < self._max_batch:
                 waiting = self._pending.popleft()
                 # The caller left or ran out of time while the item waited: nobody reads the answer.
-                if not waiting[2].done():
+                if not waiting.future.done():
                     batch.append(waiting)
             if batch:
                 # In a new context: Serve cancels what a request started when its client leaves, and this call also
@@ -175,41 +203,93 @@ class StageHandle(Generic[InT, OutT]):
         self._send()
 
     async def _run(self, batch: list[Waiting]) -> None:
-        deadlines = [deadline for _, deadline, _ in batch]
+        try:
+            results = await self._results(batch)
+        except LOST as error:
+            logger.warning("a replica of %s was lost over %s (%s)", self.key, _names(batch), type(error).__name__)
+            await asyncio.gather(*map(self._retry_alone, batch))
+        else:
+            _answer(batch, results)
+
+    async def _retry_alone(self, waiting: Waiting) -> None:
+        """Send an item that was there when a replica was lost once more: one such item at a time, in no batch."""
+        async with self._quarantine:
+            await asyncio.sleep(AFTER_LOSS_S)
+            if waiting.future.done():
+                return
+            try:
+                results = await self._results([waiting])
+            except LOST as error:
+                name, kind = _names([waiting]), type(error).__name__
+                logger.error("a replica of %s was lost again over %s (%s); it is not tried again", self.key, name, kind)  # noqa: TRY400
+                results = [ProcessingFailed(f"{self.key} stopped twice while it worked on this input.")]
+            _answer([waiting], results)
+
+    async def _results(self, batch: list[Waiting]) -> list[Any]:
+        """Return a result or a StageError for each item. Raises one of LOST when a replica was lost over them."""
+        deadlines = [waiting.deadline for waiting in batch]
         # The latest one: an item whose own deadline has passed is dropped by its caller.
         latest = None if None in deadlines else max(d for d in deadlines if d is not None)
-        try:
-            items = [item for item, _, _ in batch]
-            results = await self._with_retry(lambda: self._call(items, latest))
-        except StageError as error:
-            results = [error] * len(batch)
-        except asyncio.CancelledError:
-            results = [StageUnavailable(f"The call to {self.key} was cancelled; try again.")] * len(batch)
-        except BaseException:  # a panic in Rust is no Exception, and the callers wait
-            logger.exception("call to %s failed", self.key)
-            results = [ProcessingFailed(f"{self.key} failed on this input.")] * len(batch)
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if future.done():
-                continue
-            if isinstance(result, StageError):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+        items = [waiting.item for waiting in batch]
 
-    async def _with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
+        def wanted() -> bool:
+            return not all(waiting.future.done() for waiting in batch)
+
+        try:
+            return await self._with_retry(lambda: self._call(items, latest), wanted)
+        except StageError as error:
+            return [error] * len(batch)
+        except asyncio.CancelledError:
+            return [StageUnavailable(f"The call to {self.key} was cancelled; try again.")] * len(batch)
+        except BaseException as error:  # a panic in Rust is no Exception, and the callers wait
+            if _is_loss(error):
+                raise
+            logger.exception("call to %s failed", self.key)
+            return [ProcessingFailed(f"{self.key} failed on this input.")] * len(batch)
+
+    async def _with_retry(self, call: Callable[[], Awaitable[T]], wanted: Callable[[], bool]) -> T:
+        """Call until a replica is reached, as long as somebody waits for the result.
+
+        Raises one of LOST at once: what a replica worked on when it died may have been the cause.
+        """
         for attempt in range(1, self._attempts + 1):
             try:
                 return await call()
             except BackPressureError:
                 raise StageOverloaded(f"{self.key} is at its queue limit; try again in a second.") from None
-            except RayTaskError:
-                raise
             except (RayActorError, RayServeException) as error:
-                # A replica died during the call. Stages are pure, so another replica may repeat it.
+                if isinstance(error, (RayTaskError, *LOST)):
+                    raise
                 logger.warning("%s unreachable (%s), attempt %d", self.key, type(error).__name__, attempt)
-            if attempt < self._attempts:
-                await asyncio.sleep(0.1 * attempt)
+            if attempt == self._attempts or not wanted():
+                break
+            await asyncio.sleep(0.1 * attempt)
         raise StageUnavailable(f"{self.key} is restarting; try again in a few seconds.")
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Return whether a replica was lost, and not a task failed with such an error as its cause."""
+    return isinstance(error, LOST) and not isinstance(error, RayTaskError)
+
+
+def _always() -> bool:
+    """Return True: the caller of a stream waits as long as its generator lives."""
+    return True
+
+
+def _answer(batch: list[Waiting], results: list[Any]) -> None:
+    for waiting, result in zip(batch, results, strict=True):
+        if waiting.future.done():
+            continue
+        if isinstance(result, StageError):
+            waiting.future.set_exception(result)
+        else:
+            waiting.future.set_result(result)
+
+
+def _names(batch: list[Waiting]) -> str:
+    """Return what the items of a batch are called in the log."""
+    return ", ".join(sorted({waiting.subject or f"an unnamed {type(waiting.item).__name__}" for waiting in batch}))
 
 
 AnyHandle: TypeAlias = StageHandle[Any, Any]

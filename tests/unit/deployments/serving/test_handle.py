@@ -11,7 +11,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.serving.handle import StageHandle, request_deadline
+from deployments.serving.handle import StageHandle, request_deadline, subject
 from vision.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -151,12 +151,73 @@ async def test_a_replica_that_died_is_tried_again(error: Exception) -> None:
 
 async def test_a_stage_that_stays_away_is_unavailable() -> None:
     remote = Remote()
-    remote.errors = [DEAD, AWAY, NOWHERE]
+    remote.errors = [NOWHERE] * 3
     with pytest.raises(StageUnavailable) as caught:
         await remote.handle(attempts=2)(1)
     assert len(remote.batches) == 2
-    assert "10.0.0.7" not in caught.value.message
     assert caught.value.retryable
+
+
+class Fragile(Remote):
+    """A stage whose replica dies over one of its items, whenever that comes."""
+
+    def __init__(self, deadly: int, error: Exception) -> None:
+        super().__init__()
+        self.deadly, self.error = deadly, error
+
+    async def __call__(self, items: list[Any], deadline: float | None) -> list[Any]:
+        results = await super().__call__(items, deadline)
+        if self.deadly in items:
+            raise self.error
+        return results
+
+
+@pytest.mark.parametrize("error", [DEAD, AWAY])
+async def test_the_one_item_of_a_batch_that_kills_replicas_is_found_and_named(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    remote = Fragile(3, error)
+    handle = remote.handle(max_in_flight=1)
+
+    async def call(item: int) -> Any:
+        subject.set(f"asset-{item}")
+        return await handle(item)
+
+    remote.gate.clear()
+    calls = [asyncio.create_task(call(n)) for n in range(6)]
+    await settle()
+    remote.gate.set()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [results[n] for n in (0, 1, 2, 4, 5)] == [0, 2, 4, 8, 10]
+    assert isinstance(results[3], ProcessingFailed)
+    assert "10.0.0.7" not in results[3].message
+    # Two replicas were lost, not one for each of three tries of the batch; nobody was with it the second time.
+    assert remote.batches == [[0], [1, 2, 3, 4, 5], [1], [2], [3], [4], [5]]
+    assert [record.getMessage() for record in caplog.records if "lost again" in record.getMessage()] == [
+        f"a replica of room/stage was lost again over asset-3 ({type(error).__name__}); it is not tried again"
+    ]
+
+
+async def test_nothing_is_tried_again_for_callers_that_left() -> None:
+    remote = Fragile(1, DEAD)
+    handle = remote.handle(max_in_flight=1)
+    remote.gate.clear()
+    call = asyncio.create_task(handle(1))
+    await settle()
+    call.cancel()
+    await settle()
+    remote.gate.set()
+    await asyncio.sleep(0.5)
+    assert remote.batches == [[1]]
+    remote.errors = [NOWHERE]
+    remote.gate.clear()
+    late = asyncio.create_task(handle(2))
+    await settle()
+    late.cancel()
+    await settle()
+    remote.gate.set()
+    await asyncio.sleep(0.5)
+    assert remote.batches == [[1], [2]]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import pkgutil
 from contextlib import aclosing
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ import deployments
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.runner import StageRunner
-from deployments.serving.stage import Stage
+from deployments.serving.stage import Stage, needs_reference
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
 
@@ -197,20 +198,20 @@ def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_de
     ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
     """
     app, deployment = address_of(key, places)
-    remote: DeploymentHandle | None = None
 
-    def handle() -> DeploymentHandle:
-        nonlocal remote
-        if remote is None:
-            remote = serve.get_deployment_handle(deployment, app)
-        return remote
+    @cache
+    def handle(*, by_reference: bool = False) -> DeploymentHandle:
+        remote = serve.get_deployment_handle(deployment, app)
+        return remote.options(_by_reference=True) if by_reference else remote
 
     async def call(items: list[Any], deadline: float | None) -> list[Any]:
-        results: list[Any] = await handle().run.remote(key, items, deadline)
+        by_reference = needs_reference(items)
+        results: list[Any] = await handle(by_reference=by_reference).run.remote(key, items, deadline)
         return results
 
     async def stream(item: Any, deadline: float | None) -> StreamedBytes:
-        answer = handle().options(stream=True).stream.remote(key, item, deadline)
+        by_reference = needs_reference([item])
+        answer = handle(by_reference=by_reference).options(stream=True).stream.remote(key, item, deadline)
         try:
             async for chunk in answer:
                 yield chunk

@@ -168,7 +168,9 @@ class StageHandle(Generic[InT, OutT]):
         except LOST as error:
             if not _is_loss(error):
                 raise
-            logger.warning("a replica of %s was lost over the stream of %s", self.key, subject.get() or "an unnamed item")
+            logger.warning(
+                "a replica of %s was lost over the stream of %s", self.key, subject.get() or "an unnamed item"
+            )
         async with self._quarantine:
             await asyncio.sleep(AFTER_LOSS_S)
             return await self._with_retry(begin, _always)

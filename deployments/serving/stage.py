@@ -8,9 +8,11 @@ import asyncio
 import logging
 from abc import ABC
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from importlib import import_module
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
+from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, get_args
 
+import numpy as np
 import ray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from ray import ObjectRef
@@ -21,6 +23,9 @@ from vision.errors import InvalidInput, ProcessingFailed, StageError, StageOverl
 from vision.images import Pixels
 
 logger = logging.getLogger("ray.serve")
+
+INLINE_BYTES: Final = 2**20
+"""Bytes of a call up to which it goes by Serve's gRPC."""
 
 SharedImage: TypeAlias = ObjectRef | Pixels
 """A decoded image as a stage handle takes it, as the whole item or as a part of a tuple; the stage gets its pixels.
@@ -51,6 +56,31 @@ async def resolved(item: Any) -> Any:
     if isinstance(item, tuple) and any(isinstance(part, ObjectRef) for part in item):
         return tuple([await part if isinstance(part, ObjectRef) else part for part in item])
     return item
+
+
+def needs_reference(items: list[Any]) -> bool:
+    """Return whether a call has to go by Ray's own calls, since it holds shared images or over ``INLINE_BYTES``.
+
+    Serve's gRPC is faster for small items. But it pickles outside of Ray, which then keeps every object that a call
+    refers to for as long as its process lives, and it refuses messages of more than 4 MiB.
+    """
+    left = INLINE_BYTES
+    parts = list(items)
+    while parts and left >= 0:
+        part = parts.pop()
+        if isinstance(part, ObjectRef):
+            return True
+        if isinstance(part, np.ndarray):
+            left -= part.nbytes
+        elif isinstance(part, (bytes, str)):
+            left -= len(part)
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            parts += part
+        elif isinstance(part, dict):
+            parts += [*part.keys(), *part.values()]
+        elif is_dataclass(part):
+            parts += [getattr(part, field.name) for field in fields(part)]
+    return left < 0
 
 
 class StageConfig(BaseModel):

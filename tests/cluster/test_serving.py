@@ -1,5 +1,6 @@
 """The deployed service: every route answers, under the names that the design gives them."""
 
+import base64
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cluster.conftest import RunningService, photo, upload
+from tests.graphs.samples import picture
 
 
 def test_features_are_computed_once_and_then_read(client: httpx.Client) -> None:
@@ -42,6 +44,32 @@ def test_stages_on_demand_start_with_their_first_request(client: httpx.Client) -
     request = {"reference_asset_ids": ids[:4], "test_asset_ids": ids[4:]}
     anomalies = client.post("/api/v1/anomaly-detection", json=request).json()
     assert np.isfinite(anomalies["anomaly_results"][0]["anomaly_score"])
+
+
+def test_more_vectors_than_a_message_of_grpc_holds_are_clustered(client: httpx.Client) -> None:
+    rng = np.random.default_rng(5)
+    centres = rng.normal(size=(2, 220))
+    vectors = np.repeat(centres, 2500, axis=0) + rng.normal(scale=0.01, size=(5000, 220))
+    body = {"embeddings": vectors.round(4).tolist(), "image_ids": [str(n) for n in range(5000)]}
+    answer = client.post("/v1/cluster", json=body, timeout=120)
+    assert answer.status_code == 200, answer.text[:500]
+    assert [cluster["size"] for cluster in answer.json()["clusters"]] == [2500, 2500]
+
+
+def test_shared_images_leave_the_object_store(running: RunningService, client: httpx.Client) -> None:
+    address = next(line.split()[-1] for line in running.log.read_text().splitlines() if line.startswith("metrics"))
+
+    def held() -> float:
+        lines = [line for line in httpx.get(address).text.splitlines() if line.startswith("ray_object_store_memory{")]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    data = base64.b64encode(picture(40, size=(1200, 1000), fmt="JPEG")).decode()
+    for _ in range(20):  # 3.6 MB each, once decoded
+        client.post("/v1/analyze", json={"image": {"data": data, "image_id": "it"}}).raise_for_status()
+    deadline = time.monotonic() + 30
+    while held() > 10 * 2**20 and time.monotonic() < deadline:
+        time.sleep(1)
+    assert held() <= 10 * 2**20
 
 
 def test_the_dashboard_knows_applications_and_deployments_by_name(running: RunningService) -> None:

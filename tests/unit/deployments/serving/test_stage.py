@@ -6,15 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
+from ray import ObjectRef
 
 from deployments.serving import runner as stage_module
 from deployments.serving.catalog import local_handle
 from deployments.serving.runner import StageRunner
-from deployments.serving.stage import Stage, StageConfig
+from deployments.serving.stage import INLINE_BYTES, Stage, StageConfig, needs_reference
 from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, ProcessingFailed, StageError
 
 
@@ -293,3 +296,26 @@ async def test_a_local_handle_raises_what_a_stage_returns() -> None:
     with pytest.raises(StageError, match="failed on this input"):
         await handle(-1)
     assert (await handle.info())["factor"] == 5
+
+
+@dataclass(frozen=True)
+class Query:
+    vectors: np.ndarray
+    names: tuple[str, ...]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (["a key", b"some bytes", 5, None], False),
+        ([bytes(INLINE_BYTES)], False),
+        ([bytes(INLINE_BYTES // 2)] * 3, True),
+        ([Query(np.zeros((10, 512), np.float32), ("a",))], False),
+        ([Query(np.zeros((600, 512), np.float32), ("a",))], True),
+        ([Query(np.zeros(1), ("x" * 1000,) * 1100)], True),
+        ([{"key": [np.zeros(INLINE_BYTES, np.uint8), "and more"]}], True),
+        ([(ObjectRef(bytes(28)), "beside it")], True),
+    ],
+)
+def test_large_calls_and_shared_images_go_by_reference(items: list[Any], expected: bool) -> None:
+    assert needs_reference(items) is expected

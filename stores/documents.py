@@ -1,12 +1,13 @@
-"""The document store: assets, features, faces and configuration, behind one protocol with two backends.
+"""The document store: assets, uploads, features, faces and configuration, behind one protocol with two backends.
 
 ``sqlite:///file`` is embedded; ``mongodb://…`` serves many machines.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from typing import Protocol
 
 from stores.records import Asset, Features, PictureFaces
+from stores.uploads import ANYONE, Upload, Withdrawal
 
 
 class Documents(Protocol):
@@ -17,8 +18,19 @@ class Documents(Protocol):
     remote: bool
     """Whether a keyed read goes over a network, so that a cache before it pays."""
 
-    async def insert_asset(self, asset: Asset) -> bool:
-        """Store a new asset; False, changing nothing, if the id is known already."""
+    async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
+        """Store a new asset, uploaded by ``owner``; False, changing nothing, if the id is known already."""
+        ...
+
+    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
+        """Store a client's upload of a known asset, unless it has one; False if it is unknown or being deleted."""
+        ...
+
+    async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
+        """Remove the uploads that a client may delete, see ``stores.uploads``, in one step.
+
+        The last ones stay, and the asset is flagged as being deleted instead.
+        """
         ...
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:

@@ -1,11 +1,12 @@
 """Records of the document store and their stored forms, the same for every backend."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stores.uploads import Uploads
 from vision.media.sniff import MediaKind
 
 Vector = NDArray[np.float32]
@@ -19,7 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Asset:
     """One uploaded file.
 
-    ``asset_id`` is the first 32 hex digits of the SHA-256 of its bytes and its object key.
+    ``asset_id`` is the first 32 hex digits of the SHA-256 of its bytes and its object key. ``filename`` and
+    ``uploaded_at`` are those of one of the ``uploads``, by default of the earliest; a store fills these in.
     """
 
     asset_id: str
@@ -38,6 +40,16 @@ class Asset:
     has_audio: bool | None = None
     deleting: bool = False
     error_message: str | None = None
+    uploads: Uploads = field(default=(), compare=False)
+
+    def seen_by(self, owner: str) -> "Asset | None":
+        """Return the asset with the name and time of a client's own upload, if any; None where it withdrew that."""
+        if len(self.uploads) < 2:
+            return self
+        own = next((upload for upload in self.uploads if upload.owner == owner), None)
+        if own is None:
+            return self
+        return None if own.withdrawn else replace(self, filename=own.filename, uploaded_at=own.uploaded_at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

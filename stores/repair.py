@@ -1,6 +1,7 @@
 """Brings the stores into line after a crash.
 
-Uploads put the bytes first and the record after them, deletes go the other way (``stores.deletion``). So a crash can
+Uploads put the bytes first and the record after them, deletes go the other way (``stores.deletion``), and begin with a
+record that is flagged in the same step in which its last upload is withdrawn. So a crash can
 leave bytes without a record, or a record that is flagged as being deleted. Work that was cut off after its asset was
 deleted can leave traces, shots, features or derived objects of an asset without a record, and a vector store that did
 not hear of a delete keeps its vectors. A record without bytes means that the object store lost something; it stays,

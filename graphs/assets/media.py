@@ -81,7 +81,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
 
     @router.post("/upload-media", openapi_extra=upload_body("file"))
     async def upload_media(request: Request, clock: Timer) -> UploadAnswer:
-        """Store a file; the same bytes give the same id. Everything else works on the id."""
+        """Store a file; the same bytes give the same id, whoever sends them. Everything else works on the id."""
         asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))
         status = (await status_of(asset))[0] if duplicate else "uploaded"
         fields = await describe(request, asset, status, clock)
@@ -105,16 +105,18 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
 
     @router.delete("/media/{asset_id}")
     async def delete_media(asset_id: AssetId, clock: Timer) -> DeleteAnswer:
-        """Delete an asset, its bytes and its features."""
-        existed = await library.delete(asset_id)
-        await forget(context, feature_source, asset_id)
-        message = "The asset, its file and its features were deleted."
-        if not existed:
-            message = "The record and the features of the asset were deleted; its file was missing already."
+        """Delete your upload of an asset; with the last upload of anyone its file goes, and all that was derived."""
+        removal = await library.delete(asset_id)
+        message = "Your upload was deleted; the file stays for others, who uploaded it as well."
+        if removal.everything:
+            await forget(context, feature_source, asset_id)
+            message = "The asset, its file and its features were deleted."
+            if not removal.had_bytes:
+                message = "The record and the features of the asset were deleted; its file was missing already."
         return DeleteAnswer(
             asset_id=asset_id,
             deleted=True,
-            storage_deleted=existed,
+            storage_deleted=removal.had_bytes,
             message=message,
             processing_time=clock.seconds,
         )

@@ -113,7 +113,10 @@ class MediaAnswer(Answer):
 
 
 class UploadAnswer(MediaAnswer):
-    """An uploaded asset; ``duplicate`` is true when the same bytes had been uploaded before."""
+    """An uploaded asset; ``duplicate`` is true when the same bytes had been uploaded before, by anyone.
+
+    Name and time are those of this client's first upload.
+    """
 
     duplicate: bool
 
@@ -132,7 +135,7 @@ class DeleteAnswer(Answer):
 
     asset_id: str
     deleted: bool
-    storage_deleted: bool
+    storage_deleted: bool = Field(description="false where the file stays for others who uploaded it as well")
     message: str
 
 

@@ -36,7 +36,7 @@ from vision.errors import StageError
 logger = logging.getLogger("ray.serve")
 
 SPARE: Final = 16
-"""Neighbours fetched beyond those asked for, in place of deleted assets and of the query itself."""
+"""Neighbours fetched beyond those asked for, in place of assets that were deleted, and of the query itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +85,22 @@ async def search(
     context: Context, library: Library, query: Features, k: int
 ) -> tuple[list[tuple[Asset, Similarity]], int]:
     """Return the k assets most similar to the query, best first and without it, and how many were searched."""
-    result = await context.stage(NEAREST)(NearestQuery(query.model_version, query.unit, k + SPARE))
-    neighbours = result.neighbours
-    assets = await library.known(neighbour.asset_id for neighbour in neighbours)
-    stale = tuple(neighbour.asset_id for neighbour in neighbours if neighbour.asset_id not in assets)
-    if stale:
-        await _remove_from_index(context, Forget(query.model_version, stale))
-    similar = [
-        (assets[neighbour.asset_id], of_cosine(neighbour.cosine))
-        for neighbour in neighbours
-        if neighbour.asset_id in assets and neighbour.asset_id != query.asset_id
-    ]
-    return similar[:k], max(0, result.searched - 1 - len(stale))
+    wanted = k + SPARE
+    while True:
+        result = await context.stage(NEAREST)(NearestQuery(query.model_version, query.unit, wanted))
+        neighbours = result.neighbours
+        assets = await library.known(neighbour.asset_id for neighbour in neighbours)
+        stale = tuple(await library.gone(each.asset_id for each in neighbours if each.asset_id not in assets))
+        if stale:
+            await _remove_from_index(context, Forget(query.model_version, stale))
+        similar = [
+            (assets[neighbour.asset_id], of_cosine(neighbour.cosine))
+            for neighbour in neighbours
+            if neighbour.asset_id in assets and neighbour.asset_id != query.asset_id
+        ]
+        if len(similar) >= k or len(neighbours) < wanted:
+            return similar[:k], max(0, result.searched - 1 - len(stale))
+        wanted *= 4
 
 
 async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:

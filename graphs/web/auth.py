@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from contextvars import ContextVar
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -11,10 +12,13 @@ from configs.settings import Settings
 from graphs.web.api import Contracts
 from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
+from stores.uploads import ANYONE
 
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 CLIENT: Final = "visiongraph.client"
 """Key in the scope under which the client stands: a digest of its API key, never the key."""
+request_client: ContextVar[str] = ContextVar("request_client", default=ANYONE)
+"""The same of the request that is answered; ``ANYONE`` where no keys are set, and outside of requests."""
 SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -35,12 +39,18 @@ class KeyCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            client = self._client(scope)
-            if client is None:
+            name = self._client(scope)
+            if name is None:
                 style = self._contracts.errors(scope)
                 await style.response(UNAUTHORIZED, {"www-authenticate": "Bearer"})(scope, receive, send)
                 return
-            scope[CLIENT] = client
+            scope[CLIENT] = name
+            token = request_client.set(name)
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                request_client.reset(token)
+            return
         await self._app(scope, receive, send)
 
     def _client(self, scope: Scope) -> str | None:
@@ -55,6 +65,11 @@ class KeyCheck:
             if sum(hmac.compare_digest(digest, key) for key in self._keys):
                 return digest.hex()
         return None
+
+
+def clients(settings: Settings) -> frozenset[str]:
+    """Return the names of all clients that there can be: one for each API key, or ``ANYONE`` where no keys are set."""
+    return frozenset(_digest(key.encode()).hex() for key in settings.api_keys) or frozenset({ANYONE})
 
 
 def document_keys(app: FastAPI) -> None:

@@ -4,6 +4,7 @@ Raised here, beside those of ``vision.errors``::
 
     StageError
     ├── AssetNotFound       404  unknown asset ids
+    │   └── UploadOfOthers  404  an asset to delete that only other clients have uploaded
     ├── BatchTooLarge       400  more ids than one request may have
     └── StorageUnavailable  503  the asset is being deleted at this moment
 
@@ -47,6 +48,15 @@ class AssetNotFound(StageError):
         shown += f" and {len(asset_ids) - 5} more" if len(asset_ids) > 5 else ""
         super().__init__(f"No asset with id {shown}; upload it first with POST /api/v1/upload-media.")
         self.details: Any = {"asset_ids": asset_ids}
+
+
+class UploadOfOthers(AssetNotFound):
+    """An asset of which the client has no upload to delete."""
+
+    def __init__(self, asset_ids: list[str]) -> None:
+        super().__init__(asset_ids)
+        names = ", ".join(asset_ids)
+        self.message = f"You have no upload of {names}; other clients have, and each of them deletes its own."
 
 
 class BatchTooLarge(StageError):

@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal, cast
 
 from graphs.web.context import Context
+from graphs.web.filenames import base_name
 from graphs.web.uploads.library import Library, asset_id_of
 from graphs.web.uploads.spool import spool_file
 from stores.errors import StoreError
 from stores.records import Asset
 from stores.s3.location import S3Location
-from vision.errors import InvalidInput, InvalidMedia, StageError, StageUnavailable
+from vision.errors import InvalidInput, StageError, StageUnavailable
 
 SUFFIXES: Final = frozenset({".mp4", ".m4v", ".mov", ".qt", ".avi", ".mkv", ".webm", ".3gp", ".3g2"})
 """Suffixes of files that are taken from a folder or a bucket; their content decides whether they are videos."""
@@ -141,10 +142,7 @@ class Ingest:
         """Return the asset with the bytes of a local file, if there is one; nothing is copied."""
         async with _open_in_thread(item) as source:
             asset_id = asset_id_of(await asyncio.to_thread(_sha256, source))
-        asset = await self._library.whole(asset_id)
-        if asset is not None and asset.kind != "video":
-            raise InvalidMedia(f"This {asset.format} is {asset.kind}, not video.")
-        return asset
+        return await self._library.upload_again(asset_id, base_name(item.filename), only="video")
 
 
 def _items(source: str) -> list[Item]:

@@ -1,6 +1,6 @@
-"""Assets, features, faces and configuration in MongoDB, for many machines."""
+"""Assets with their uploads, features, faces and configuration in MongoDB, for many machines."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from dataclasses import asdict
 from typing import ClassVar
 
@@ -19,8 +19,11 @@ from stores.records import (
     to_blob,
     to_micros,
 )
+from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
 
 IDS_PER_QUERY = 1000
+OLD_FIELDS = ("filename", "uploaded_at")
+"""Of the one upload of an asset, in documents of earlier versions."""
 
 
 class MongoDocuments(MongoRepository, Documents):
@@ -41,15 +44,34 @@ class MongoDocuments(MongoRepository, Documents):
         self._faces = self._collection("faces")
         self._config = self._collection("config")
 
-    async def insert_asset(self, asset: Asset) -> bool:
-        document = asdict(asset) | {"uploaded_at": to_micros(asset.uploaded_at)}
+    async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
+        upload = Upload(owner, asset.filename, asset.uploaded_at)
+        document = asdict(asset) | {"uploads": [_upload_document(upload)], "revision": 0}
         document["_id"] = document.pop("asset_id")
+        del document["filename"], document["uploaded_at"]
         with translated():
             try:
                 await self._assets.insert_one(document)
             except DuplicateKeyError:
                 return False
         return True
+
+    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
+        def add(uploads: Uploads) -> Document | None:
+            added = with_upload(uploads, upload)
+            return None if added == uploads else _uploads_document(added)
+
+        return await self._change_uploads(asset_id, add) is not None
+
+    async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
+        def withdraw(uploads: Uploads) -> Document | None:
+            outcome, left = without_upload(uploads, owner, clients)
+            if outcome not in ("last", "withdrawn"):
+                return None
+            return _uploads_document(left) | ({"deleting": True} if outcome == "last" else {})
+
+        before = await self._change_uploads(asset_id, withdraw)
+        return without_upload(before or (), owner, clients)[0]
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         documents = await self._find_ids(self._assets, asset_ids)
@@ -155,9 +177,31 @@ class MongoDocuments(MongoRepository, Documents):
             await collection.delete_one(key)
         return False
 
-    async def _set_asset(self, which: Document, values: Document) -> bool:
+    async def _change_uploads(self, asset_id: str, change: Callable[[Uploads], Document | None]) -> Uploads | None:
+        """Set in an asset what ``change`` makes of its uploads, if anything; return them as they were before.
+
+        Return None if the asset is unknown or being deleted.
+        """
+        alive = {"_id": asset_id, "deleting": False}
+        while True:
+            with translated():
+                document = await self._assets.find_one(alive)
+            if document is None:
+                return None
+            uploads = _uploads(document)
+            values = change(uploads)
+            if values is None:
+                return uploads
+            # The number tells whether somebody else changed them meanwhile. Documents of earlier versions have none.
+            revision = document.get("revision")
+            unchanged = alive | {"revision": {"$exists": False} if revision is None else revision}
+            if await self._set_asset(unchanged, values | {"revision": (revision or 0) + 1}, remove=OLD_FIELDS):
+                return uploads
+
+    async def _set_asset(self, which: Document, values: Document, remove: Iterable[str] = ()) -> bool:
+        change = {"$set": values} | ({"$unset": dict.fromkeys(remove, "")} if remove else {})
         with translated():
-            return (await self._assets.update_one(which, {"$set": values})).matched_count == 1
+            return (await self._assets.update_one(which, change)).matched_count == 1
 
     async def _find_ids(self, collection: Collection, ids: Iterable[str]) -> list[Document]:
         all_ids, documents = list(ids), []
@@ -220,5 +264,23 @@ def _faces(document: Document) -> PictureFaces:
 
 
 def _asset(document: Document) -> Asset:
-    uploaded_at = from_micros(document.pop("uploaded_at"))
-    return Asset(asset_id=document.pop("_id"), uploaded_at=uploaded_at, **document)
+    uploads = _uploads(document)
+    first = earliest(uploads)
+    facts = {name: value for name, value in document.items() if name not in ("_id", "revision", *OLD_FIELDS)}
+    own = {"filename": first.filename, "uploaded_at": first.uploaded_at, "uploads": uploads}
+    return Asset(asset_id=document["_id"], **(facts | own))
+
+
+def _uploads(document: Document) -> Uploads:
+    """Return the uploads of an asset; earlier versions of this program knew one, whose fields are the asset's own."""
+    if "uploads" not in document:
+        return (Upload(ANYONE, document["filename"], from_micros(document["uploaded_at"])),)
+    return tuple(Upload(**each | {"uploaded_at": from_micros(each["uploaded_at"])}) for each in document["uploads"])
+
+
+def _uploads_document(uploads: Uploads) -> Document:
+    return {"uploads": [_upload_document(each) for each in uploads]}
+
+
+def _upload_document(upload: Upload) -> Document:
+    return asdict(upload) | {"uploaded_at": to_micros(upload.uploaded_at)}

@@ -1,6 +1,6 @@
 """The SQLite file of the document store, with all its tables, and how files of earlier versions become one.
 
-Schema 3 is one file. Before it jobs, people, shots, analyses and animals had files of their own beside that of the
+Schema 3 made it one file. Before it jobs, people, shots, analyses and animals had files of their own beside that of the
 documents, such as ``documents.jobs.sqlite``. Opening copies their rows in the transaction that makes the tables, and
 removes those files once it is durable.
 """
@@ -17,11 +17,15 @@ from stores.errors import StoreError
 from stores.sqlite import analyses, animals, documents, jobs, people, shots
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 3
+VERSION: Final = 4
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 SCHEMA: Final = (*documents.SCHEMA, *MERGED)
-MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {1: (documents.FACES_TABLE,), 2: MERGED}
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
+    1: (documents.FACES_TABLE,),
+    2: MERGED,
+    3: documents.MOVE_UPLOADS,
+}
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
     "jobs": {"jobs": "jobs"},

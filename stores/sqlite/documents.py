@@ -1,8 +1,8 @@
-"""Assets, features, faces and configuration in SQLite: embedded, durable, shared by the processes of one machine."""
+"""Assets, uploads, features, faces and configuration in SQLite: durable, shared by the processes of one machine."""
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -18,14 +18,25 @@ from stores.records import (
     to_micros,
 )
 from stores.sqlite.engine import SqliteRepository
+from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
 
 FACES_TABLE = """CREATE TABLE faces (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL,
     places BLOB NOT NULL, vectors BLOB NOT NULL, created_at INTEGER NOT NULL, PRIMARY KEY (asset_id, model_version))"""
+UPLOADS_TABLE = """CREATE TABLE uploads (
+    asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, owner TEXT NOT NULL, filename TEXT NOT NULL,
+    uploaded_at INTEGER NOT NULL, withdrawn INTEGER NOT NULL, PRIMARY KEY (asset_id, owner)) WITHOUT ROWID"""
+MOVE_UPLOADS = (
+    UPLOADS_TABLE,
+    f"INSERT INTO uploads SELECT asset_id, '{ANYONE}', filename, uploaded_at, 0 FROM assets",  # noqa: S608 (a constant)
+    "ALTER TABLE assets DROP COLUMN filename",
+    "ALTER TABLE assets DROP COLUMN uploaded_at",
+)
+"""From the time when an asset had one upload, in its own row."""
 SCHEMA = (
     """CREATE TABLE assets (
-        asset_id TEXT PRIMARY KEY, filename TEXT NOT NULL, kind TEXT NOT NULL, format TEXT NOT NULL,
-        content_type TEXT NOT NULL, file_size INTEGER NOT NULL, uploaded_at INTEGER NOT NULL,
+        asset_id TEXT PRIMARY KEY, kind TEXT NOT NULL, format TEXT NOT NULL,
+        content_type TEXT NOT NULL, file_size INTEGER NOT NULL,
         width INTEGER, height INTEGER, duration REAL, fps REAL, frame_count INTEGER, rotation INTEGER,
         has_audio INTEGER, deleting INTEGER NOT NULL, error_message TEXT) WITHOUT ROWID""",
     """CREATE TABLE features (
@@ -35,9 +46,12 @@ SCHEMA = (
     "CREATE INDEX features_unindexed ON features (model_version, created_at) WHERE indexed = 0",
     "CREATE TABLE config (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
     FACES_TABLE,
+    UPLOADS_TABLE,
 )
-ASSET_COLUMNS = [field.name for field in fields(Asset)]
-ASSETS = f"SELECT {', '.join(ASSET_COLUMNS)} FROM assets "  # noqa: S608 (a constant)
+UPLOAD_COLUMNS = ["owner", "filename", "uploaded_at", "withdrawn"]
+ASSET_COLUMNS = [field.name for field in fields(Asset) if field.name not in ("filename", "uploaded_at", "uploads")]
+ASSETS = f"SELECT {', '.join(ASSET_COLUMNS + UPLOAD_COLUMNS)} FROM assets JOIN uploads USING (asset_id) "  # noqa: S608
+UPLOADS = f"SELECT {', '.join(UPLOAD_COLUMNS)} FROM uploads WHERE asset_id = ?"  # noqa: S608 (a constant)
 FEATURES = "SELECT asset_id, model_version, kind, raw, unit, created_at FROM features "
 FACES = "SELECT asset_id, model_version, places, vectors, created_at FROM faces "
 # One bound JSON array in place of many placeholders: no limit on ids, and one cached statement.
@@ -47,23 +61,50 @@ INLINE_IDS = 64
 
 
 class SqliteDocuments(SqliteRepository, Documents):
-    """Tables ``assets``, ``features``, ``faces`` and ``config``."""
+    """Tables ``assets``, ``uploads``, ``features``, ``faces`` and ``config``."""
 
-    async def insert_asset(self, asset: Asset) -> bool:
+    async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
         names, marks = ", ".join(ASSET_COLUMNS), ", ".join("?" * len(ASSET_COLUMNS))
         sql = f"INSERT INTO assets ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 (constants)
-        values = {name: getattr(asset, name) for name in ASSET_COLUMNS}
-        values["uploaded_at"] = to_micros(asset.uploaded_at)
-        return await self._engine.execute(sql, *values.values()) > 0
+        values = [getattr(asset, name) for name in ASSET_COLUMNS]
+        upload = Upload(owner, asset.filename, asset.uploaded_at)
+
+        def insert(connection: sqlite3.Connection) -> bool:
+            inserted = connection.execute(sql, values).rowcount == 1
+            if inserted:
+                _put_uploads(connection, asset.asset_id, [upload])
+            return inserted
+
+        return await self._engine.write(insert)
+
+    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
+        def add(connection: sqlite3.Connection) -> bool:
+            uploads = _uploads_of_living(connection, asset_id)
+            _put_uploads(connection, asset_id, set(with_upload(uploads, upload)) - set(uploads) if uploads else ())
+            return bool(uploads)
+
+        return await self._engine.write(add)
+
+    async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
+        def withdraw(connection: sqlite3.Connection) -> Withdrawal:
+            outcome, left = without_upload(_uploads_of_living(connection, asset_id), owner, clients)
+            if outcome == "last":
+                connection.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", (asset_id,))
+            elif outcome == "withdrawn":
+                connection.execute("DELETE FROM uploads WHERE asset_id = ?", (asset_id,))
+                _put_uploads(connection, asset_id, left)
+            return outcome
+
+        return await self._engine.write(withdraw)
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         ids = list(asset_ids)
         rows = await self._engine.read(f"{ASSETS} WHERE {AMONG}", json.dumps(ids), inline=len(ids) <= INLINE_IDS)
-        return {row[0]: _asset(row) for row in rows}
+        return {asset.asset_id: asset for asset in _assets(rows)}
 
     async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
-        rows = await self._engine.read(f"{ASSETS} WHERE asset_id > ? ORDER BY asset_id LIMIT ?", after, limit)
-        return [_asset(row) for row in rows]
+        page = "asset_id IN (SELECT asset_id FROM assets WHERE asset_id > ? ORDER BY asset_id LIMIT ?)"
+        return _assets(await self._engine.read(f"{ASSETS} WHERE {page} ORDER BY asset_id", after, limit))
 
     async def mark_deleting(self, asset_id: str) -> bool:
         return await self._engine.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id) > 0
@@ -156,13 +197,38 @@ class SqliteDocuments(SqliteRepository, Documents):
         return await self._engine.write(put)
 
 
-def _asset(row: tuple[Any, ...]) -> Asset:
-    values = dict(zip(ASSET_COLUMNS, row, strict=True))
-    values["uploaded_at"] = from_micros(values["uploaded_at"])
+def _assets(rows: Iterable[tuple[Any, ...]]) -> list[Asset]:
+    """Return the assets of rows, of which an asset has one for each upload."""
+    by_asset: dict[str, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        by_asset.setdefault(row[0], []).append(row)
+    return [_asset(each) for each in by_asset.values()]
+
+
+def _asset(rows: list[tuple[Any, ...]]) -> Asset:
+    """Return the asset of rows with one upload each."""
+    values = dict(zip(ASSET_COLUMNS, rows[0], strict=False))
     values["deleting"] = bool(values["deleting"])
     if values["has_audio"] is not None:
         values["has_audio"] = bool(values["has_audio"])
-    return Asset(**values)
+    uploads = tuple(_upload(*row[len(ASSET_COLUMNS) :]) for row in rows)
+    first = earliest(uploads)
+    return Asset(**values, filename=first.filename, uploaded_at=first.uploaded_at, uploads=uploads)
+
+
+def _upload(owner: str, filename: str, uploaded_at: int, withdrawn: int) -> Upload:
+    return Upload(owner, filename, from_micros(uploaded_at), bool(withdrawn))
+
+
+def _uploads_of_living(connection: sqlite3.Connection, asset_id: str) -> Uploads:
+    """Return the uploads of an asset; none if it is unknown or being deleted."""
+    living = "EXISTS (SELECT 1 FROM assets WHERE asset_id = uploads.asset_id AND NOT deleting)"
+    return tuple(_upload(*row) for row in connection.execute(f"{UPLOADS} AND {living}", (asset_id,)))
+
+
+def _put_uploads(connection: sqlite3.Connection, asset_id: str, uploads: Iterable[Upload]) -> None:
+    rows = [(asset_id, each.owner, each.filename, to_micros(each.uploaded_at), each.withdrawn) for each in uploads]
+    connection.executemany("REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _features(row: tuple[Any, ...]) -> Features:

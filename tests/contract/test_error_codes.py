@@ -30,6 +30,7 @@ TABLE = {
     "StageOverloaded": ("OVERLOADED", 429),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", 504),
     "AssetNotFound": ("ASSET_NOT_FOUND", 404),
+    "UploadOfOthers": ("ASSET_NOT_FOUND", 404),
     "BatchTooLarge": ("BATCH_TOO_LARGE", 400),
     "ImageFetchError": ("IMAGE_FETCH_ERROR", 422),
     "MediaNotFound": ("ASSET_NOT_FOUND", 404),
@@ -61,6 +62,7 @@ TABLE = {
 }
 ARGUMENTS = {
     "AssetNotFound": (["a" * 32],),
+    "UploadOfOthers": (["a" * 32],),
     "BatchTooLarge": (101, 100),
     "NoUsableAssets": ("Two are needed.", []),
     "PhotoBatchTooLarge": (21, 20),

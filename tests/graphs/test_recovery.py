@@ -146,7 +146,10 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -
             service.send(data),
             delete(f"/media/{asset_id}"),
         ]
-        for answer in await asyncio.gather(*tasks):
+        answers = await asyncio.gather(*tasks)
+        for answer in answers[::2]:
+            assert answer.status_code in (200, 503), answer.text
+        for answer in answers[1::2]:
             assert answer.status_code in (200, 404), answer.text
         records = await service.context.documents.get_assets([asset_id])
         if asset_id in records:

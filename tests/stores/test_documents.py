@@ -9,6 +9,7 @@ import pytest
 
 from stores.documents import Documents
 from stores.records import Asset
+from stores.uploads import Upload
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features
 
 
@@ -250,3 +251,80 @@ async def test_times_without_a_zone_are_refused(documents: Documents) -> None:
 async def test_it_answers(documents: Documents) -> None:
     await documents.ping()
     assert documents.type in {"sqlite", "mongodb"}
+
+
+KEYS = frozenset({"a", "b", "c"})
+
+
+def upload(owner: str, seconds: int = 0) -> Upload:
+    return Upload(owner, f"{owner} – ä.jpg", MOMENT + timedelta(seconds=seconds))
+
+
+async def the(documents: Documents, number: int = 1) -> Asset:
+    return (await documents.get_assets([asset_id(number)]))[asset_id(number)]
+
+
+async def test_an_asset_has_the_uploads_of_all_its_clients(documents: Documents) -> None:
+    await documents.insert_asset(make_asset(1), "b")
+    await documents.insert_asset(make_asset(2))
+    assert await documents.add_upload(asset_id(1), upload("a", -5))
+    assert await documents.add_upload(asset_id(1), upload("a", -9))  # its first one counts
+    assert await documents.add_upload(asset_id(1), upload("c", 5))
+    asset = await the(documents)
+    first = Upload("b", make_asset(1).filename, MOMENT)
+    assert set(asset.uploads) == {upload("a", -5), first, upload("c", 5)}
+    assert (asset.filename, asset.uploaded_at) == (upload("a").filename, MOMENT - timedelta(seconds=5))
+    assert [each.uploads[0].owner for each in await documents.list_assets() if len(each.uploads) == 1] == [""]
+    assert [each.asset_id for each in await documents.list_assets(limit=1)] == [min(asset_id(1), asset_id(2))]
+    assert not await documents.add_upload(asset_id(3), upload("a"))
+
+
+async def test_the_last_upload_takes_the_asset_with_it(documents: Documents) -> None:
+    await documents.insert_asset(make_asset(1), "a")
+    await documents.add_upload(asset_id(1), upload("b", 1))
+    assert await documents.withdraw(asset_id(1), "c", KEYS) == "of others"
+    assert await documents.withdraw(asset_id(2), "a", KEYS) == "unknown"
+    assert await documents.withdraw(asset_id(1), "a", KEYS) == "withdrawn"
+    asset = await the(documents)
+    assert (asset.filename, asset.deleting) == (upload("b").filename, False)
+    assert make_asset(1).filename not in {each.filename for each in asset.uploads}
+    assert asset.seen_by("a") is None
+    assert await documents.withdraw(asset_id(1), "a", KEYS) == "of others"
+    assert await documents.add_upload(asset_id(1), upload("a", 2))
+    assert await documents.withdraw(asset_id(1), "b", KEYS) == "withdrawn"
+    assert await documents.withdraw(asset_id(1), "a", KEYS) == "last"
+    assert (await the(documents)).deleting
+    assert await documents.withdraw(asset_id(1), "a", KEYS) == "unknown"
+    assert not await documents.add_upload(asset_id(1), upload("c"))
+    assert await documents.delete_asset(asset_id(1))
+    assert await documents.insert_asset(make_asset(1), "c")
+    assert [each.owner for each in (await the(documents)).uploads] == ["c"]
+
+
+async def test_what_is_nobodys_goes_with_any_delete(documents: Documents) -> None:
+    for number, owner in enumerate(["", "a key that is not set any more"]):
+        await documents.insert_asset(make_asset(number), owner)
+        assert await documents.withdraw(asset_id(number), "a", KEYS) == "last"
+
+
+async def test_uploads_and_deletes_at_once_leave_all_or_nothing(documents: Documents) -> None:
+    owners = [f"client {number}" for number in range(8)]
+    for number in range(10):
+        await documents.insert_asset(make_asset(number), owners[0])
+        kept = owners[1 + number % 4 :: 2]
+        calls = [documents.add_upload(asset_id(number), upload(owner)) for owner in owners[1:]]
+        added = await asyncio.gather(*calls, documents.withdraw(asset_id(number), owners[0], owners))
+        asset = await the(documents, number)
+        if added[-1] == "last":
+            assert asset.deleting
+            assert added[:-1] == [False] * 7
+        else:
+            assert added == [True] * 7 + ["withdrawn"]
+            assert {each.owner for each in asset.uploads if not each.withdrawn} == set(owners[1:])
+            gone = [owner for owner in owners[1:] if owner not in kept]
+            await asyncio.gather(*(documents.withdraw(asset_id(number), owner, owners) for owner in gone))
+            asset = await the(documents, number)
+            assert {each.owner for each in asset.uploads if not each.withdrawn} == set(kept)
+            assert not asset.deleting
+            outcomes = await asyncio.gather(*(documents.withdraw(asset_id(number), owner, owners) for owner in kept))
+            assert sorted(outcomes) == ["last"] + ["withdrawn"] * (len(kept) - 1)

@@ -17,6 +17,7 @@ from stores.open import Stores
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.repair import Repaired, repair
 from stores.shots import ShotAnalysis, ShotFilter
+from stores.uploads import Upload
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features, unit_vector, write_file
 from tests.stores.test_animals import animal
 from tests.stores.test_shots import shot
@@ -102,6 +103,7 @@ async def test_a_delete_takes_all_that_is_derived_from_the_asset(stores: Stores,
     owner, other = await fill(stores, put, 1), await fill(stores, put, 2)
     before = await left_of(stores, other)
     assert len(before) == 12
+    await stores.documents.mark_deleting(owner)
     assert await delete_asset(stores, owner)
     assert set(await left_of(stores, owner)) == {"vectors"}  # the index follows: the gateway tells it
     assert set(await left_of(stores, other)) == set(before)
@@ -119,8 +121,33 @@ async def test_a_delete_that_was_cut_short_is_finished_with_all_that_is_derived(
     assert await repair(stores) == Repaired()
 
 
+async def test_an_asset_that_was_not_given_up_is_not_deleted(stores: Stores, put: Put) -> None:
+    """A delete that is late finds that the same bytes were uploaded again."""
+    owner = await fill(stores, put, 1)
+    assert not await delete_asset(stores, owner)
+    assert {owner, f"posters/{owner}"} <= set(await keys_of(stores))
+    assert set(await stores.documents.get_assets([owner])) == {owner}
+
+
+async def test_a_crash_after_the_last_of_several_uploads_was_withdrawn(stores: Stores, put: Put) -> None:
+    owners = ["one", "two"]
+    for number in (1, 2):
+        await fill(stores, put, number)
+        for who in owners:
+            assert await stores.documents.add_upload(asset_id(number), Upload(who, "a.jpg", MOMENT))
+    assert await stores.documents.withdraw(asset_id(1), "one", owners) == "withdrawn"
+    assert await repair(stores) == Repaired()
+    assert await stores.documents.withdraw(asset_id(1), "two", owners) == "last"
+    done = await repair(stores)
+    assert (done.finished, done.orphans, done.removed) == ([asset_id(1)], [], [])
+    assert await left_of(stores, asset_id(1)) == {}
+    assert len(await left_of(stores, asset_id(2))) == 12
+    assert await repair(stores) == Repaired()
+
+
 async def test_what_is_derived_from_an_asset_without_a_record_is_removed(stores: Stores, put: Put) -> None:
     owner, other = await fill(stores, put, 1), await fill(stores, put, 2)
+    await stores.documents.mark_deleting(owner)
     assert await delete_asset(stores, owner)
     await derive(stores, 1)  # by a job that did not know
     if isinstance(stores.documents, MongoDocuments):  # as by a put whose process died before it could take it back

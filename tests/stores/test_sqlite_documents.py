@@ -15,8 +15,9 @@ from stores.file.objects import FileObjects
 from stores.sqlite import engine
 from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.documents import SqliteDocuments
+from stores.uploads import Upload
 from tests.stores.children import content_of, exit_codes, spawn
-from tests.stores.samples import MODEL, asset_id, make_asset, make_faces, make_features
+from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features
 
 SET = "INSERT INTO config VALUES (?, ?)"
 
@@ -205,7 +206,9 @@ async def test_a_file_of_version_1_is_brought_to_this_one(url: str, tmp_path: Pa
     for _ in range(2):  # the second time there is nothing left to do
         documents = documents_at(f"sqlite:///{old}")
         assert await documents.get_config() == {"similarity_threshold": 80}
-        assert [asset.filename for asset in await documents.list_assets()] == ["one.jpg"]
+        (asset,) = await documents.list_assets()
+        assert asset.uploads == (Upload("", "one.jpg", MOMENT),)
+        assert (asset.filename, asset.uploaded_at, asset.file_size, asset.width) == ("one.jpg", MOMENT, 9, 4)
         (features,) = (await documents.get_features(MODEL, ["one"])).values()
         assert features.raw.tolist() == [1.0]
         assert await documents.unindexed_features(MODEL, 9) == []

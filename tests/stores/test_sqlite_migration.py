@@ -18,6 +18,7 @@ from stores.records import to_blob
 from stores.shots import Shot, ShotFilter, to_json
 from stores.sqlite import database as module
 from stores.sqlite.database import SqliteDatabase
+from stores.uploads import Upload
 from tests.stores.children import exit_codes, spawn
 from tests.stores.samples import MODEL, MOMENT, unit_vector
 
@@ -208,11 +209,16 @@ def tables_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
 def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     """All rows of an old folder by the tables that they are in now."""
     renamed = {("shots", "analyses"): "shot_analyses", ("shots", "library"): "shot_library"}
-    return {
+    tables = {
         renamed.get((store, table), table): rows
         for store in OLD_SCHEMAS
         for table, rows in tables_of(file_of(folder, store)).items()
     }
+    # The name and the time of an asset became its first upload, of nobody.
+    assets = tables["assets"]
+    tables["uploads"] = [(row[0], "", row[1], row[6], 0) for row in assets]
+    tables["assets"] = [(row[0], *row[2:6], *row[7:]) for row in assets]
+    return tables
 
 
 async def test_every_row_of_the_six_files_is_there(tmp_path: Path) -> None:
@@ -220,6 +226,7 @@ async def test_every_row_of_the_six_files_is_there(tmp_path: Path) -> None:
     stores = Stores(documents=url)
     (asset,) = await stores.documents.list_assets()
     assert (asset.filename, asset.uploaded_at) == ("film.mp4", MOMENT)
+    assert asset.uploads == (Upload("", "film.mp4", MOMENT),)
     assert set(await stores.documents.get_features(MODEL, [ASSET])) == {ASSET}
     assert set(await stores.documents.get_faces(MODEL, [ASSET])) == {ASSET}
     assert await stores.documents.get_config() == {"similarity_threshold": 80}
@@ -291,7 +298,8 @@ async def test_processes_that_open_it_at_once_lose_nothing(tmp_path: Path) -> No
     children = [spawn("write_documents", url, str(1000 * child), "20") for child in range(4)]
     assert await asyncio.to_thread(exit_codes, children) == [0] * 4
     tables, before = tables_of(folder / "documents.sqlite"), rows_of(tmp_path / "before")
-    assert len(tables.pop("assets")) == len(before.pop("assets")) + 80
+    for table in ("assets", "uploads"):
+        assert len(tables.pop(table)) == len(before.pop(table)) + 80
     assert len(tables.pop("features")) == len(before.pop("features")) + 80
     assert tables == before
     assert names_in(folder) == {"documents.sqlite"}

@@ -4,27 +4,37 @@ An upload puts the object first and the record after it; a delete (``stores.dele
 object, then the record. So a crash leaves either an object without a record, which the next upload of the same bytes or
 ``visiongraph check --repair`` heals, or a flagged record, which both of them finish deleting. It never leaves a
 record that was acknowledged without its bytes.
+
+The same bytes of several clients are one asset with an upload of each (``stores.uploads``). A client adds its own and
+withdraws its own; with the last one the asset is flagged in the same step, so an upload comes either before, and the
+asset stays, or after, and waits until the delete has ended.
 """
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from graphs.web.auth import clients, request_client
 from graphs.web.context import Context
-from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable
+from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
 from graphs.web.uploads.spool import Spooled, spool_upload
 from stores.deletion import delete_asset
 from stores.derived import poster_key
 from stores.objects import ObjectNotFound
 from stores.records import Asset
+from stores.uploads import Upload, Withdrawal
 from vision.errors import InvalidInput, StageError
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind
 
 ID_LENGTH = 32
+DELETE_GRACE_S = 2.0
+"""How long an upload waits for a delete of the same bytes before it takes the delete for cut short, and finishes it."""
+DELETE_POLL_S = 0.02
 
 
 def asset_id_of(sha256_hex: str) -> str:
@@ -32,8 +42,16 @@ def asset_id_of(sha256_hex: str) -> str:
     return sha256_hex[:ID_LENGTH]
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a delete removed: ``everything``, or one client's upload; ``had_bytes``: the file was there and is gone."""
+
+    everything: bool
+    had_bytes: bool
+
+
 class Library:
-    """Uploads, finds and deletes assets."""
+    """Uploads, finds and deletes assets for the client of the request, or for anyone outside of requests."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -79,9 +97,16 @@ class Library:
         return assets[reference_id], {each: assets[each] for each in others if each in assets}, unknown
 
     async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Return those of these assets that exist and are not being deleted."""
-        assets = await self._context.documents.get_assets(asset_ids)
-        return {asset_id: asset for asset_id, asset in assets.items() if not asset.deleting}
+        """Return those of these assets that exist, are not being deleted, and were not deleted by this client."""
+        assets, owner = await self._context.documents.get_assets(asset_ids), request_client.get()
+        seen = {asset_id: asset.seen_by(owner) for asset_id, asset in assets.items() if not asset.deleting}
+        return {asset_id: asset for asset_id, asset in seen.items() if asset is not None}
+
+    async def gone(self, asset_ids: Iterable[str]) -> list[str]:
+        """Return those of these ids that no client has an asset of; others may only be hidden from this one."""
+        wanted = list(asset_ids)
+        assets = await self._context.documents.get_assets(wanted) if wanted else {}
+        return [asset_id for asset_id in wanted if asset_id not in assets or assets[asset_id].deleting]
 
     async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
         """Store one multipart upload and return (asset, existed before). Durable when this returns."""
@@ -99,37 +124,81 @@ class Library:
         ``only``.
         """
         asset_id = asset_id_of(upload.sha256_hex)
-        if (stored := await self.whole(asset_id)) is not None:
+        if (stored := await self.upload_again(asset_id, upload.filename, only=only)) is not None:
             return stored, True
         facts = await self._store_bytes(asset_id, upload.path, only)
+        own = Upload(request_client.get(), upload.filename, datetime.now(UTC))
         asset = Asset(
             asset_id=asset_id,
-            filename=upload.filename,
+            filename=own.filename,
             file_size=upload.size,
-            uploaded_at=datetime.now(UTC),
+            uploaded_at=own.uploaded_at,
             **asdict(facts),
         )
-        if await self._context.documents.insert_asset(asset):
-            if not await self._is_whole(asset):
-                # A delete of the same bytes was under way and removed the object that was just put.
-                await self._context.documents.delete_asset(asset_id)
-                raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
-            return asset, False
-        # Another request uploaded the same bytes at the same time; its record is the one that counts.
-        return await self.get(asset_id), True
+        documents = self._context.documents
+        first = await documents.insert_asset(asset, own.owner)
+        if not first:
+            # Another request uploaded the same bytes at the same time, or the object store had lost them.
+            await documents.add_upload(asset_id, own)
+        recorded = (await self.known([asset_id])).get(asset_id)
+        if recorded is None or not await self._is_whole(recorded):
+            # A delete of the same bytes was under way and removed the object that was just put.
+            if first and await self._withdraw(asset_id) == "last":
+                await delete_asset(self._context.stores, asset_id)
+            raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
+        return recorded, not first
 
-    async def whole(self, asset_id: str) -> Asset | None:
-        """Return the asset if none of its objects is missing; finish the delete of one that is half deleted."""
-        stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
-        if stored is not None and stored.deleting:
-            await delete_asset(self._context.stores, asset_id)
+    async def upload_again(self, asset_id: str, filename: str, *, only: MediaKind | None = None) -> Asset | None:
+        """Record that the client uploads bytes that are stored already; None, recording nothing, if they are not.
+
+        Raises InvalidInput for another kind than ``only``.
+        """
+        stored = await self._settled(asset_id)
+        if stored is None:
             return None
-        return stored if stored is not None and await self._is_whole(stored) else None
+        if not await self._is_whole(stored):
+            await self._settled(asset_id)  # perhaps not lost, but removed by a delete that began meanwhile
+            return None
+        _require(stored.kind, stored.format, only)
+        owner = request_client.get()
+        if not any(each.owner == owner and not each.withdrawn for each in stored.uploads):
+            if not await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC))):
+                return await self.upload_again(asset_id, filename, only=only)
+            # The upload that made the asset may have failed, as its bytes had been deleted meanwhile.
+            if not await self._is_whole(stored):
+                return None
+        return (await self.known([asset_id])).get(asset_id)
 
-    async def delete(self, asset_id: str) -> bool:
-        """Remove an asset everywhere; True when its bytes were there. Raises AssetNotFound."""
+    async def delete(self, asset_id: str) -> Removal:
+        """Remove the client's upload of an asset, and the asset everywhere if nobody else has one.
+
+        Uploads of nobody go with it, whose key is not set any more or which were made without keys. Raises
+        AssetNotFound, and UploadOfOthers where there is nothing that this client may delete.
+        """
         await self.get(asset_id)
-        return await delete_asset(self._context.stores, asset_id)
+        outcome = await self._withdraw(asset_id)
+        if outcome == "unknown":
+            raise AssetNotFound([asset_id])
+        if outcome == "of others":
+            raise UploadOfOthers([asset_id])
+        if outcome == "withdrawn":
+            return Removal(everything=False, had_bytes=False)
+        return Removal(everything=True, had_bytes=await delete_asset(self._context.stores, asset_id))
+
+    async def _withdraw(self, asset_id: str) -> Withdrawal:
+        names = clients(self._context.settings)
+        return await self._context.documents.withdraw(asset_id, request_client.get(), names)
+
+    async def _settled(self, asset_id: str) -> Asset | None:
+        """Return a record once no delete of it is under way; a delete that does not end is finished here."""
+        give_up = time.monotonic() + DELETE_GRACE_S
+        while True:
+            stored = (await self._context.documents.get_assets([asset_id])).get(asset_id)
+            if stored is None or not stored.deleting:
+                return stored
+            if time.monotonic() > give_up:
+                await delete_asset(self._context.stores, asset_id)
+            await asyncio.sleep(DELETE_POLL_S)
 
     @staticmethod
     def picture_key(asset: Asset) -> str:
@@ -161,12 +230,16 @@ class Library:
         with tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
             poster = Path(folder) / "poster.jpg"
             facts = await asyncio.to_thread(probe, path, self._limits, poster=poster)
-            if only is not None and facts.kind != only:
-                raise InvalidInput(f"This {facts.format} is {facts.kind}, not {only}.")
+            _require(facts.kind, facts.format, only)
             if facts.kind == "video":
                 await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
             await self._context.objects.put_file(asset_id, path, facts.content_type)
             return facts
+
+
+def _require(kind: MediaKind, file_format: str, only: MediaKind | None) -> None:
+    if only is not None and kind != only:
+        raise InvalidInput(f"This {file_format} is {kind}, not {only}.")
 
 
 class Videos:

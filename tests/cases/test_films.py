@@ -1,0 +1,141 @@
+"""Whatever a film is, every route says of it what decoding it from its first byte to its last one shows.
+
+``FILMS=2000`` in the environment tries 2,000 films; ``FILMS=300-400`` those of these numbers.
+"""
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import httpx
+import numpy as np
+import pytest
+from av.stream import Disposition
+from PIL import Image
+
+from tests.cases.conftest import CaseService
+from tests.cases.films import Film, drawn, number_in, write
+from vision.media.reader import VideoReader
+
+BEGIN, _, END = os.environ.get("FILMS", "0-40").rpartition("-")
+SEEDS = range(int(BEGIN or 0), int(END))
+ROUNDING_S = 0.002
+"""Matroska counts in milliseconds; a part of a film begins at one that is rounded as well."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a player shows.
+
+    ``numbers``: what the pictures tell; ``times``: when they come, in seconds from the first one; ``end``: when the
+    last one ends, as far as the file says; ``heard``: when the sound ends, or None.
+    """
+
+    numbers: list[int]
+    times: list[float]
+    end: float
+    heard: float | None = None
+
+
+def watched(source: Path | io.BytesIO, film: Film, *, demuxer: str | None = None, upright: bool = False) -> Watched:
+    """Decode a film from its first packet to its last; ``upright`` says that its pictures need no turn."""
+    covers = int(Disposition.attached_pic)
+    heard = None
+    with av.open(str(source) if isinstance(source, Path) else source, format=demuxer) as media:
+        [stream] = [stream for stream in media.streams.video if not int(stream.disposition) & covers]
+        # What an edit list puts before time 0 is there to decode the rest; of fragments FFmpeg does not drop it.
+        shown = [frame for frame in media.decode(stream) if frame.pts >= 0]
+        times = [float(frame.pts * frame.time_base) for frame in shown]
+        last = float((shown[-1].duration or 0) * shown[-1].time_base)
+        pictures = [frame.to_ndarray(format="rgb24") for frame in shown]
+        if media.streams.audio:
+            media.seek(0)
+            sounds = media.decode(media.streams.audio[0])
+            ends = (float(sound.pts * sound.time_base) + sound.samples / sound.sample_rate for sound in sounds)
+            heard = max(ends, default=None)
+    numbers = [number_in(picture if upright else film.upright(picture)) for picture in pictures]
+    end = None if heard is None else heard - times[0]
+    return Watched(numbers, [time - times[0] for time in times], times[-1] + last - times[0], end)
+
+
+def picture_in(answer: httpx.Response, film: Film) -> np.ndarray:
+    """The picture of an answer, as wide as a player shows it but for a pixel of rounding."""
+    assert answer.status_code == 200, answer.text
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+    height, width = picture.shape[:2]
+    assert abs(width - height * film.shape) <= 1 + film.shape
+    return picture
+
+
+def clipped(answer: httpx.Response, film: Film) -> Watched:
+    """The film that a clip is."""
+    assert answer.status_code == 200, answer.text
+    # Told by its content type: there is not enough of one picture for FFmpeg to guess.
+    return watched(io.BytesIO(answer.content), film, demuxer="mpegts", upright=True)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_every_route_says_what_a_player_shows(seed: int, served: CaseService, tmp_path: Path) -> None:
+    await check(drawn(seed), served, tmp_path)
+
+
+async def check(film: Film, served: CaseService, folder: Path) -> None:
+    path = write(film, folder)
+    truth = watched(path, film)
+    timed = not (film.container == "avi" and film.b_frames)  # there no file says when a frame is shown
+    count, frame_s = len(truth.numbers), 1 / float(film.rate)
+    assert truth.numbers == list(range(film.hidden, film.frames)), "the film is not what it should be"
+
+    facts = await served.upload(path)
+    asset = facts["asset_id"]
+    assert facts["frame_count"] == count
+    assert facts["duration"] == pytest.approx(truth.end, abs=frame_s + ROUNDING_S)
+    assert count / facts["fps"] == pytest.approx(truth.end, abs=frame_s + ROUNDING_S)
+    assert abs(facts["width"] - facts["height"] * film.shape) <= 1 + film.shape
+
+    poster = number_in(picture_in(await served.poster(asset), film))
+    assert not timed or truth.times[truth.numbers.index(poster)] <= facts["duration"] / 2 + ROUNDING_S
+
+    with VideoReader(path) as reader:
+        counted = reader.index.counted
+        if timed:
+            assert np.abs(reader.times - truth.times).max() <= ROUNDING_S
+        assert (reader.facts.frame_count, reader.facts.width, reader.facts.height) == (
+            count,
+            facts["width"],
+            facts["height"],
+        )
+        assert [number_in(pixels) for _, _, pixels in reader.frames()] == truth.numbers
+
+    first, last = count // 3, min(count // 3 + 5, count - 1)
+    for frame in (count - 1, first, 0):
+        thumbnail = picture_in(await served.of_file(asset, "thumbnail", frame=frame), film)
+        assert number_in(thumbnail) == truth.numbers[frame]
+        assert thumbnail.shape[1::-1] == (facts["width"], facts["height"])
+    assert (await served.of_file(asset, "thumbnail", frame=count)).status_code == 400
+
+    part = truth.numbers[first : last + 1]
+    clip = await served.of_file(asset, "clip", start_frame=first, end_frame=last)
+    shown = clipped(clip, film)
+    assert shown.numbers == part
+    assert np.abs(np.subtract(shown.times, truth.times[first : last + 1]) + truth.times[first]).max() <= ROUNDING_S
+    if timed and count > 1:
+        begin, end = truth.times[first], truth.times[first + 1]
+        one = await served.of_file(asset, "clip", start_time=begin + frame_s / 4, end_time=end)
+        assert clipped(one, film).numbers == part[:1]
+
+    copy = await served.of_file(asset, "video", start_frame=first, end_frame=last)
+    if counted:
+        assert not timed
+        assert (copy.status_code, copy.json()["code"]) == (400, "INVALID_INPUT")
+    else:
+        assert copy.status_code == 200, copy.text
+        begins, shown = int(copy.headers["x-first-frame"]), watched(io.BytesIO(copy.content), film)
+        asked = truth.numbers[begins : last + 1]
+        assert begins <= first
+        assert shown.numbers[: len(asked)] == asked
+        # Others come along where those that were asked for are decoded by them.
+        assert len(shown.numbers) <= len(asked) + film.b_frames
+    await served.client.delete(f"/api/v1/media/{asset}")

@@ -199,13 +199,14 @@ class _Mixer:
 def sound_duration(media: MediaFile, budget: IndexBudget) -> float | None:
     """Return the seconds from the first sample to the end of the last one, from packets; None where none has a time.
 
-    Where the times of a container can be relied on the middle is stepped over. A spent ``budget`` leaves what the
-    container states. Of a chained Ogg file it is that of all links together. Raises InvalidMedia if the first packets
-    give no sound; later damage is tolerated.
+    Where the times of a container can be relied on the middle is stepped over. A spent ``budget``, of which only the
+    seconds on the processor count, leaves what the container states, or what the part that was read makes likely. Of a
+    chained Ogg file it is that of all links together. Raises InvalidMedia if the first packets give no sound; later
+    damage is tolerated.
     """
-    until = time.monotonic() + budget.seconds
+    until = time.thread_time() + budget.seconds
     total = _link_duration(media, budget.packets, until)
-    while time.monotonic() < until and media.next_link():
+    while time.thread_time() < until and media.next_link():
         if media.audio() is not None:
             with suppress(InvalidMedia):  # of a link that is damaged nothing is heard
                 total += _link_duration(media, budget.packets, until)
@@ -237,8 +238,9 @@ def _link_duration(media: MediaFile, most: int, until: float) -> float:
         media.reopen()
         packets = media.packets(media.audio())
         span = _Span(media, stream)
-    complete = span.add_all(packets, most, until)
-    return span.seconds if complete else stated or span.seconds
+    if span.add_all(packets, most, until):
+        return span.seconds
+    return stated if stated and media.name not in UNTIMED else span.seconds * media.size / span.size
 
 
 def _first_sound(stream: Any, packets: Iterator[Any], span: "_Span") -> bool:
@@ -260,6 +262,8 @@ class _Span:
     end: float | None = None
     origin = 0.0
     """Time of the first packet, with what the encoder put before the first sample."""
+    size = 0
+    """Bytes of the packets."""
 
     def __init__(self, media: MediaFile, stream: Any) -> None:
         self._adts = media.name == "aac"
@@ -273,11 +277,12 @@ class _Span:
         """Add packets; return False where there are too many, or the time is up, before they end."""
         for count, packet in enumerate(packets, 1):
             self.add(packet)
-            if count >= most or time.monotonic() > until:
+            if count >= most or time.thread_time() > until:
                 return False
         return True
 
     def add(self, packet: Any) -> None:
+        self.size += packet.size
         seconds = (packet.duration or 0) * self._tick
         begin = self.end or 0.0
         if self._adts and packet.size > 6:  # FFmpeg keeps to the rate of the first frame

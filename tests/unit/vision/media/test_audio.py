@@ -194,3 +194,10 @@ def test_the_middle_of_a_long_sound_is_stepped_over(tmp_path: Path) -> None:
     media = MediaFile(path)
     assert sound_duration(media, IndexBudget(300, 9.0)) == pytest.approx(60.0)
     media.close()
+
+
+@pytest.mark.parametrize("budget", [IndexBudget(40, 9.0), IndexBudget(10_000, -1.0)])
+def test_past_the_budget_the_rest_is_taken_to_be_like_the_part_that_was_read(budget: IndexBudget) -> None:
+    media = MediaFile(io.BytesIO(mp3(9, write_xing="0")), demuxer="mp3")
+    assert sound_duration(media, budget) == pytest.approx(9.0, abs=0.5)
+    media.close()

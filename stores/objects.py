@@ -113,8 +113,11 @@ class Objects(Protocol):
         """Yield all objects whose keys start with a prefix, in key order."""
         ...
 
-    async def presign_get(self, key: str, ttl_s: int) -> str | None:
-        """Return a URL that serves the object to anyone for ``ttl_s`` seconds; None if the gateway has to serve it."""
+    async def presign_get(self, key: str, ttl_s: int, disposition: str | None = None) -> str | None:
+        """Return a URL that serves the object to anyone for ``ttl_s`` seconds; None if the gateway has to serve it.
+
+        ``disposition`` is the Content-Disposition of the response.
+        """
         ...
 
     async def ping(self) -> None:

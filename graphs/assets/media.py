@@ -13,7 +13,7 @@ from graphs.assets.similarity import forget
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
-from graphs.web.filenames import derived_name
+from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.files import StoredFile, send_file
 from graphs.web.schemas import RANGES, AssetId, upload_body
 from graphs.web.uploads.library import Library
@@ -46,7 +46,9 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
     router = APIRouter(tags=["assets: media"])
 
     async def public_url(request: Request, asset: Asset) -> str:
-        presigned = await context.objects.presign_get(asset.asset_id, context.settings.presign_ttl_s)
+        presigned = await context.objects.presign_get(
+            asset.asset_id, context.settings.presign_ttl_s, content_disposition(asset.filename)
+        )
         return presigned or str(request.url_for("media_content", asset_id=asset.asset_id))
 
     async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> dict[str, object]:

@@ -110,7 +110,8 @@ class Parts:
                 info = await objects.head(key)
         finally:
             path.unlink(missing_ok=True)
-        if info is None or request.key not in await self._context.documents.get_assets([request.key]):
+        asset = (await self._context.documents.get_assets([request.key])).get(request.key)
+        if info is None or asset is None or asset.deleting:
             await objects.delete(key)
             raise AssetNotFound([request.key])
         await self._evict()

@@ -76,7 +76,7 @@ class FileObjects:
             for info in await self._in_thread(_objects, shard, prefix):
                 yield info
 
-    async def presign_get(self, key: str, ttl_s: int) -> str | None:
+    async def presign_get(self, key: str, ttl_s: int, disposition: str | None = None) -> str | None:
         check_key(key)
         return None
 

@@ -122,9 +122,11 @@ class S3Objects:
             for entry in page.get("Contents", []):
                 yield _info(entry["Key"], entry["Size"], entry)
 
-    async def presign_get(self, key: str, ttl_s: int) -> str | None:
+    async def presign_get(self, key: str, ttl_s: int, disposition: str | None = None) -> str | None:
         sign = self._client.generate_presigned_url  # may fetch credentials, so it needs a thread too
-        return await self._in_thread(key, sign, "get_object", Params=self._at(key), ExpiresIn=min(ttl_s, MAX_PRESIGN_S))
+        wanted = {"ResponseContentDisposition": disposition} if disposition else {}
+        expires = min(ttl_s, MAX_PRESIGN_S)
+        return await self._in_thread(key, sign, "get_object", Params=self._at(key) | wanted, ExpiresIn=expires)
 
     async def ping(self) -> None:
         try:

@@ -14,7 +14,7 @@ from configs.settings import Settings
 from deployments.media.clips import ClipStreamer
 from deployments.serving.streams import ByteGenerator
 from graphs.media import parts
-from stores.deletion import delete_asset
+from graphs.web.uploads.library import Library
 from stores.records import Asset
 from tests.graphs.harness import listening, settings_in
 from tests.graphs.media import MediaService, decoded, film, indexed, media_error, serving_media, url
@@ -119,7 +119,8 @@ async def test_what_safari_asks_for(
     assert (whole.status_code, len(whole.content)) == (206, size)
     assert whole.headers["content-range"] == f"bytes 0-{size - 1}/{size}"
     data = whole.content
-    assert data == streamed.content
+    if "x-first-frame" in streamed.headers:
+        assert data == streamed.content  # a copy is the same each time
     assert data[:2] == probe.content
     assert decoded(data).numbers == decoded(streamed.content).numbers
     for start, end in ((0, 65536), (size // 2, size), (size - 100, size)):
@@ -190,7 +191,7 @@ async def test_boxes_that_change_are_another_part(tmp_path: Path) -> None:
             stale = {"range": "bytes=5-9", "if-range": before.headers["etag"]}
             assert (await client.get(url(asset, "video/bbox"), params=PART, headers=stale)).status_code == 200
             assert len(await kept(service)) == 2
-            assert await delete_asset(service.context.stores, asset.asset_id)
+            assert (await Library(service.context).delete(asset.asset_id)).had_bytes
             assert await kept(service) == []
 
 
@@ -288,7 +289,7 @@ async def test_a_film_that_is_deleted_meanwhile_leaves_no_part(tmp_path: Path) -
             CountedClips.go.clear()
             asking = asyncio.create_task(client.get(url(asset, "clip"), params=PART, headers={"range": "bytes=0-1"}))
             await until(lambda: CountedClips.streams == 1)
-            assert await delete_asset(service.context.stores, asset.asset_id)
+            assert (await Library(service.context).delete(asset.asset_id)).had_bytes
             CountedClips.go.set()
             media_error(await asking, 404, "ASSET_NOT_FOUND")
             assert await kept(service) == []

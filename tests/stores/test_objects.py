@@ -220,6 +220,10 @@ async def test_presigned_urls_give_the_bytes_where_there_are_any(objects: Object
         assert (answer.status_code, answer.content) == (206, b"bytes")
         assert answer.headers["content-type"] == JPEG
         assert (await client.get(url.split("?", maxsplit=1)[0])).status_code == 403
+        disposition = "inline; filename=\"_ 1%.jpg\"; filename*=UTF-8''%C3%A9%201%25.jpg"
+        named = await objects.presign_get("a/key.jpg", 60, disposition)
+        assert named is not None
+        assert (await client.get(named)).headers["content-disposition"] == disposition
         assert (await client.get(url.replace("a/key.jpg", "a/key2.jpg"))).status_code == 403
 
 

@@ -101,7 +101,7 @@ class MediaAnswer(Answer):
     content_type: str
     file_size: int = Field(description="bytes")
     public_url: str
-    width: int | None = Field(description="pixels, as shown: EXIF orientation or rotation applied")
+    width: int | None = Field(description="pixels, as shown: EXIF orientation, rotation and pixel shape applied")
     height: int | None
     format: str
     upload_timestamp: datetime
@@ -109,7 +109,7 @@ class MediaAnswer(Answer):
     duration: float | None = Field(default=None, description="seconds, for video and audio")
     fps: float | None = None
     frame_count: int | None = None
-    rotation: int | None = Field(default=None, description="degrees, already applied to width and height")
+    rotation: int | None = Field(default=None, description="degrees clockwise, already applied to width and height")
 
 
 class UploadAnswer(MediaAnswer):

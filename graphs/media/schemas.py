@@ -58,7 +58,7 @@ class FileDetails(FileAnswer):
     content_type: str
     format: str
     file_size: int = Field(description="bytes")
-    width: int | None = Field(description="pixels, as shown: rotation applied")
+    width: int | None = Field(description="pixels, as shown: rotation and pixel shape applied")
     height: int | None
     rotation: int | None = Field(description="degrees clockwise, already applied to width and height")
     duration: float | None = Field(description="seconds")

@@ -1,5 +1,6 @@
 """Decoding a stored video in chunks: the frames in them are those they say, upright, also from the middle."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,16 @@ async def test_large_frames_are_shrunk(tmp_path: Path) -> None:
     assert first.image.shape == (1280, 480, 3)
     assert first.scale == second.scale == 1.5
     assert chunk.run.frames.shape == (3, 320, 120)
+    await decoder.close()
+
+
+async def test_frames_of_oblong_pixels_are_stretched(tmp_path: Path) -> None:
+    stretched = Recipe(size=(800, 480), pixel_aspect=Fraction(2), frames=3, encoder=X264)
+    decoder = await decoder_of(stretched, tmp_path)
+    (chunk,) = await chunks_from(decoder, 0)
+    assert (decoder.timeline.facts.width, decoder.timeline.facts.height) == (1600, 480)
+    assert {(each.image.shape, each.scale) for each in chunk.face_frames} == {((384, 1280, 3), 1.25)}
+    assert chunk.run.frames.shape[1:] == (96, 320)
     await decoder.close()
 
 

@@ -31,8 +31,8 @@ class StreamFacts:
     """Facts of a video stream.
 
     ``width`` and ``height``: pixels as shown; ``rotation``: degrees clockwise, 0, 90, 180 or 270, that a player turns
-    decoded frames by; ``fps``: frames a second on average; ``duration``: seconds of the shown frames; ``has_audio``:
-    there is an audio stream, whether or not it can be decoded.
+    decoded frames by, 0 where it only mirrors them; ``fps``: frames a second on average; ``duration``: seconds of the
+    shown frames; ``has_audio``: there is an audio stream, whether or not it can be decoded.
     """
 
     width: int

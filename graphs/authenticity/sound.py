@@ -99,7 +99,7 @@ def _decode(submission: Submission, out: BinaryIO, stop: threading.Event) -> Dec
             stream = media.audio()
             if stream is None:
                 raise UndecodableMedia(UNDECODABLE)
-            start = float((stream.start_time or 0) * stream.time_base)
+            start = media.start_of(stream)
             return _written(Sound(media, stream, start, start + LONGEST_S, rate=RATE, mono=True, stop=stop), out)
     except InvalidMedia as error:
         raise UndecodableMedia(error.message) from error

@@ -22,7 +22,7 @@ Blocks = list[tuple[bytes, Fraction]]
 
 TONE = 0.5 / 2**0.5
 """RMS of ``tone``."""
-OPUS, AC3 = ("libopus", 48000, "mono"), ("ac3", 48000, "stereo")
+RAW, OPUS, AC3 = ("flac", 16000, "mono"), ("libopus", 48000, "mono"), ("ac3", 48000, "stereo")
 
 
 BLOCK = {"libopus": 960, "ac3": 1536, "libmp3lame": 1152, "vorbis": 64}
@@ -156,6 +156,7 @@ def others() -> dict[str, tuple[bytes, str, float]]:
         "mu-law": (coded(3, "pcm_mulaw", "wav", 8000), "WAV", 3),
         "M4A at a low rate": (coded(3, "aac", "ipod", 8000), "M4A", 3),
         "Opus from 30 s on": (muxed(packets(2, "libopus", 48000, "mono"), *OPUS, "ogg", start=30), "OGG", 2),
+        "FLAC in Ogg from 30 s on": (muxed(packets(2.048, "flac", 16000, "mono"), *RAW, "ogg", start=30), "OGG", 2.05),
         "MKA from 30 s on": (muxed(packets(2, "ac3", 48000, "stereo"), *AC3, "matroska", start=30), "MKA", 2),
     }
 

@@ -101,7 +101,7 @@ class Sound:
     def _decode(self, media: MediaFile, stream: Any, start: float) -> Iterator[tuple[int, Samples]]:
         """Yield blocks and where they begin, in samples from the start."""
         early = start - EARLY_S
-        if early > _start_of(stream):
+        if early > media.start_of(stream):
             with suppress(*broken()):
                 media.container.seek(int(early / stream.time_base), stream=stream)
         yield from self._decode_link(media, stream, start)
@@ -109,7 +109,7 @@ class Sound:
             stream = media.audio()
             if stream is not None:
                 self._behind = self.reached
-                yield from self._decode_link(media, stream, _start_of(stream) - self.reached / self.rate)
+                yield from self._decode_link(media, stream, media.start_of(stream) - self.reached / self.rate)
 
     def _decode_link(self, media: MediaFile, stream: Any, origin: float) -> Iterator[tuple[int, Samples]]:
         """``origin``: the time of the first sample of the whole on this link's clock, in seconds."""
@@ -163,10 +163,6 @@ class Sound:
             self._behind = at + samples.shape[1]
             self.reached = max(self.reached, self._behind)
             yield at, samples
-
-
-def _start_of(stream: Any) -> float:
-    return float((stream.start_time or 0) * stream.time_base)
 
 
 class _Mixer:

@@ -20,6 +20,8 @@ from vision.errors import InvalidMedia, StageError, StageUnavailable
 from vision.media.sniff import spans
 
 TIMEOUT_S: Final = 20.0
+OGG_HEADERS: Final = 256 * 1024
+"""Bytes in which the first page with sound of an Ogg file is looked for."""
 BUFFER_BYTES: Final = 256 * 1024
 MAX_ALLOCATION: Final = 256 * 2**20  # bytes at once; an 8K frame of 4 bytes a pixel takes 133 MB
 
@@ -161,16 +163,24 @@ class MediaFile:
         """Return the first of these bytes."""
         return self._source.peek(count)
 
+    def start_of(self, stream: Any) -> float:
+        """Return the time of the first packet of a stream, in seconds of the container's clock."""
+        late = self._late_flac(stream)[1] if self._demuxer == "ogg" else 0
+        return float(((stream.start_time or 0) + late) * stream.time_base)
+
     def packets(self, *streams: Any) -> Iterator[Any]:
         """Yield packets of these streams from the current position to the end, or to where the file is damaged.
 
         Raises as ``too_slow`` when no packet arrives in time.
         """
         packets = self.container.demux(*streams)
+        page, late = self._late_flac(streams[0]) if self._demuxer == "ogg" and streams else (-1, 0)
         big_endian = self._demuxer == "wav" and self.peek(4) == b"RIFX"
         try:
             self._source.arm()
             for packet in packets:
+                if packet.pos == page and packet.pts is not None:
+                    packet.pts += late
                 if packet.size:  # without bytes it only marks the end
                     yield _little_endian(packet) if big_endian else packet
                 self._source.arm()
@@ -213,6 +223,24 @@ class MediaFile:
         self._close_container()
         if self._owned is not None:
             self._owned.close()
+
+    def _late_flac(self, stream: Any) -> tuple[int, int]:
+        """Return the place of the first page of FLAC in Ogg with sound, and how many samples it begins behind 0.
+
+        FFmpeg takes it to begin at 0, also in a recording of a stream, where it does not.
+        """
+        sizes = (stream.codec_context.extradata or b"")[:4]
+        block = int.from_bytes(sizes[:2], "big")
+        if stream.codec_context.name != "flac" or sizes[:2] != sizes[2:] or not block:
+            return -1, 0
+        pages, place = self.peek(OGG_HEADERS), 0
+        while pages.startswith(b"OggS", place) and place + 27 <= len(pages):
+            lengths = pages[place + 27 : place + 27 + pages[place + 26]]
+            end = int.from_bytes(pages[place + 6 : place + 14], "little", signed=True)
+            if end > 0:  # that of the last packet that ends on this page; headers have 0
+                return place, max(end - block * sum(length < 255 for length in lengths), 0)
+            place += 27 + len(lengths) + sum(lengths)
+        return -1, 0
 
     def _first_video(self) -> Any | None:
         from av.stream import Disposition

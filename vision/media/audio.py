@@ -232,8 +232,10 @@ def _link_duration(media: MediaFile, most: int, until: float) -> float:
             span.end = max(span.end or 0.0, end)
             return span.seconds
         media.reopen()
-        packets = media.packets(media.audio())
-        span = _Span(media, stream)
+        stream = media.audio()
+        if stream is None:
+            raise media.damaged()
+        packets, span = media.packets(stream), _Span(media, stream)
     if span.add_all(packets, most, until):
         return span.seconds
     return stated if stated and media.name not in UNTIMED else span.seconds * media.size / span.size

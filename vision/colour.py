@@ -51,7 +51,9 @@ _PRIMARIES: Final = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
-_GAMMAS: Final = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
+# Linear light and digital cinema. The gammas of 2.2 and 2.8 that old television names are not those of its receivers,
+# and players show it like any other.
+_GAMMAS: Final = {8: 1.0, 17: 2.6}
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 Signal = NDArray[np.floating[Any]]

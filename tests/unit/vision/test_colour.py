@@ -8,7 +8,7 @@ from tests.cases.colour import P3, SRGB, hdr_patches, pq_encode, srgb_decode, sr
 from vision.colour import BT709, BT2020, HLG, PQ, ColourConverter, is_srgb, to_srgb
 
 BT470BG, BT601, DISPLAY_P3, XYZ = 5, 6, 12, 10
-SRGB_CURVE, GAMMA28, DCI = 13, 5, 17
+SRGB_CURVE, GAMMA28, LINEAR, DCI = 13, 5, 8, 17
 
 
 def levels(signal: NDArray[np.float64], transfer: int, primaries: int) -> NDArray[np.float64]:
@@ -57,8 +57,9 @@ def test_greys_stay_neutral(transfer: int, primaries: int) -> None:
 
 def test_what_is_ordinary_stays_as_it_is() -> None:
     unspecified, reserved = 2, 3
-    assert all(is_srgb(t, p) for t in (BT709, unspecified, 6, SRGB_CURVE, 14) for p in (BT709, unspecified, reserved))
-    assert not any(is_srgb(t, p) for t, p in ((PQ, unspecified), (HLG, BT709), (1, BT2020), (1, XYZ), (GAMMA28, 1)))
+    curves = BT709, unspecified, GAMMA28, BT601, SRGB_CURVE, 14
+    assert all(is_srgb(curve, primaries) for curve in curves for primaries in (BT709, unspecified, reserved))
+    assert not any(is_srgb(t, p) for t, p in ((PQ, unspecified), (HLG, BT709), (1, BT2020), (1, XYZ), (LINEAR, 1)))
 
 
 @pytest.mark.parametrize(("transfer", "primaries"), [(PQ, BT2020), (HLG, BT2020), (1, BT2020), (13, DISPLAY_P3)])

@@ -31,6 +31,8 @@ UNTIMED: Final = frozenset({"mp3", "aac"})
 TABLE_SLACK: Final = 2048
 """Bytes by which the count in the table of an MP3 may differ from the file: that of a frame, and of a tag behind it."""
 
+UNMIXED: Final = re.compile(r"ambisonic|9 channels|\d\d+ channels")
+"""Layouts, by FFmpeg's name, that it does not know how to mix."""
 ADTS_RATES: Final = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 """Samples a second by their place in the header of an AAC frame."""
 
@@ -177,6 +179,7 @@ class _Mixer:
         """Return what is ready once this frame is known; without a frame, all that is left."""
         blocks: list[Any] = []
         if frame is not None:
+            frame = _averaged(frame) if UNMIXED.match(frame.layout.name) else frame
             source = (frame.format.name, frame.layout.name, frame.sample_rate)
             if source != self._source:
                 blocks = self.mix(None)
@@ -190,6 +193,18 @@ class _Mixer:
         volume = 2**0.5 if channels == 1 and self._layout == "stereo" else 1.0
         options = {"rematrix_maxval": "1", "rematrix_volume": str(volume)}
         return av.AudioResampler(format="fltp", layout=self._layout, rate=self._rate, options=options)
+
+
+def _averaged(frame: Any) -> Any:
+    """Return a frame with the mean of all channels; of a sound field, with the one that hears all sides."""
+    import av
+
+    (packed,) = av.AudioResampler(format="flt").resample(frame)
+    channels = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    mono = channels[:, 0] if frame.layout.name.startswith("ambisonic") else channels.mean(1)
+    result = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="fltp", layout="mono")
+    result.sample_rate, result.pts, result.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return result
 
 
 def sound_duration(media: MediaFile, budget: IndexBudget) -> float | None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from vision.media.audio import Samples, Sound, sound_duration
+from vision.media.audio import Samples, Sound, _Mixer, sound_duration
 from vision.media.container import MediaFile
 from vision.media.index import IndexBudget
 
@@ -201,3 +201,14 @@ def test_past_the_budget_the_rest_is_taken_to_be_like_the_part_that_was_read(bud
     media = MediaFile(io.BytesIO(mp3(9, write_xing="0")), demuxer="mp3")
     assert sound_duration(media, budget) == pytest.approx(9.0, abs=0.5)
     media.close()
+
+
+@pytest.mark.parametrize("layout", ["9 channels", "11 channels", "16 channels", "ambisonic 1"])
+def test_channels_without_a_place_are_averaged(layout: str, tmp_path: Path) -> None:
+    channels = av.AudioLayout(layout).nb_channels
+    frame = av.AudioFrame.from_ndarray(np.full((1, 4800 * channels), 9830, np.int16), format="s16", layout=layout)
+    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+    for target, seen in (("mono", 1), ("stereo", 2)):
+        blocks = [block.to_ndarray() for block in _Mixer(target, RATE).mix(frame)]
+        assert np.concatenate(blocks, 1).shape == (seen, 4800)
+        assert np.abs(blocks[0] - 0.3).max() < 0.001

@@ -10,7 +10,7 @@ from fastapi import UploadFile
 
 from deployments.muzzle.ensemble import ENSEMBLE
 from graphs.web.context import Context, task_group
-from graphs.web.filenames import base_name
+from graphs.web.filenames import base_name, unescaped
 from graphs.web.images import from_base64
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageUnavailable
 from vision.muzzle.ensemble import MuzzleEncoding
@@ -58,7 +58,7 @@ class MuzzlePhotos:
         """Read a file of a form. Raises as ``from_text`` does."""
         if (file.size or 0) > self._max_bytes:
             raise MediaTooLarge(f"{field} has {file.size:,} bytes; the limit is {self._max_bytes:,}.")
-        return self._checked(base_name(file.filename or field), await file.read())
+        return self._checked(base_name(unescaped(file.filename or field)), await file.read())
 
     async def encode(self, photos: Sequence[Photo]) -> list[MuzzleEncoding]:
         """Encode all photos by one version of the models, in order. Raises the StageError of the first that fails."""

@@ -30,13 +30,18 @@ def parse_disposition(disposition: bytes) -> tuple[str, str | None]:
     values: dict[str, str] = {}
     for key, value in _PARAMETER.findall(disposition):
         values[key.decode().lower()] = _text(value)
-    filename = values.get("filename")
-    for code, character in _ESCAPES.items():
-        filename = filename and filename.replace(code, character)
+    filename = unescaped(values["filename"]) if "filename" in values else None
     charset, _, extended = values.get("filename*", "").partition("'")
     if extended and charset.lower() in ("utf-8", "iso-8859-1"):
         filename = unquote(extended.partition("'")[2], charset, "replace")
     return values.get("name", ""), filename
+
+
+def unescaped(filename: str) -> str:
+    """Return the name that a browser sends as this ``filename`` of a form."""
+    for code, character in _ESCAPES.items():
+        filename = filename.replace(code, character)
+    return filename
 
 
 def base_name(filename: str) -> str:

@@ -91,9 +91,9 @@ async def test_codes_of_several_photos(service: MuzzleService) -> None:
         assert codes.shape == (3, 128)
         np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=decimals(4))
         assert image["ensemble_code"] == codes.reshape(-1).tolist()
-    files = [("photos", muzzle(2), "C:\\cows\\left side.PNG"), ("photos", muzzle(1), "b")]
+    files = [("photos", muzzle(2), "C:\\cows\\left side.PNG"), ("photos", muzzle(1), 'b "1"\u200d.png')]
     sent = await service.send("encode/file", files)
-    assert [each["filename"] for each in sent["images"]] == ["left side.PNG", "b"]
+    assert [each["filename"] for each in sent["images"]] == ["left side.PNG", 'b "1"\u200d.png']
     assert sent["images"][0]["ensemble_code"] == images[1]["ensemble_code"]
 
 

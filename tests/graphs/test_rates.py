@@ -137,7 +137,7 @@ async def test_a_client_that_asks_too_often(settings_for: MakeSettings, serve: S
     async with serve(settings_for(rate_limit_enabled=True, cache_url="")) as service:
         body = {"asset_ids": ["0" * 32, "1" * 32]}
         allowed = [await service.try_post("batch-similarity", **body) for _ in range(10)]
-        assert [answer.status_code for answer in allowed] == [404] * 10
+        assert [answer.status_code for answer in allowed] == [200] * 10
         refused = await service.try_post("batch-similarity", **body)
         error = error_of(refused, 429, "RATE_LIMITED")
         assert error["message"].startswith("10 requests a minute")

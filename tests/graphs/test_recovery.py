@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from graphs.web.uploads import library
 from stores.errors import StoreError
 from tests.dummies import digest
 from tests.graphs.conftest import Service
@@ -39,7 +40,10 @@ async def test_an_object_without_a_record(service: Service, sample: tuple[bytes,
     await assert_whole(service, data)
 
 
-async def test_a_record_in_the_middle_of_its_delete(service: Service, sample: tuple[bytes, str]) -> None:
+async def test_a_record_in_the_middle_of_its_delete(
+    service: Service, sample: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "DELETE_GRACE_S", 0.1)
     data, name = sample
     asset_id = await service.upload(data, name)
     await service.post("extract-features", asset_id=asset_id)
@@ -159,7 +163,8 @@ async def test_uploads_and_deletes_of_the_same_bytes_at_once(service: Service) -
     await assert_whole(service, data)
 
 
-async def test_an_upload_between_the_two_steps_of_a_delete(service: Service) -> None:
+async def test_an_upload_between_the_two_steps_of_a_delete(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "DELETE_GRACE_S", 0.1)
     asset_id = await service.upload(picture(1))
     store, marked, stored, removed = service.context, asyncio.Event(), asyncio.Event(), asyncio.Event()
     delete, put = store.objects.delete, store.objects.put_file

@@ -161,13 +161,12 @@ class Library:
             return None
         _require(stored.kind, stored.format, only)
         owner = request_client.get()
-        if not any(each.owner == owner and not each.withdrawn for each in stored.uploads):
-            if not await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC))):
-                return await self.upload_again(asset_id, filename, only=only)
-            # The upload that made the asset may have failed, as its bytes had been deleted meanwhile.
-            if not await self._is_whole(stored):
-                return None
-        return (await self.known([asset_id])).get(asset_id)
+        if any(each.owner == owner and not each.withdrawn for each in stored.uploads):
+            return stored.seen_by(owner)
+        if not await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC))):
+            return await self.upload_again(asset_id, filename, only=only)
+        # The upload that made the asset may have failed, as its bytes had been deleted meanwhile.
+        return (await self.known([asset_id])).get(asset_id) if await self._is_whole(stored) else None
 
     async def delete(self, asset_id: str) -> Removal:
         """Remove the client's upload of an asset, and the asset everywhere if nobody else has one.

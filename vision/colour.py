@@ -17,8 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.images import Pixels
-
 BT709: Final = 1
 BT2020: Final = 9
 PQ: Final = 16
@@ -35,10 +33,12 @@ _WIDE: Final = "gbrp16le"
 _MOST_SIZES: Final = 8
 """Sizes of pictures at a time; each holds a cube of some 2 MB."""
 
+Point = tuple[float, float]
+D50: Final = (0.9642, 1.0, 0.8249)
+"""White of ICC profiles in CIE XYZ."""
 _D65: Final = (0.3127, 0.3290)
 _C: Final = (0.310, 0.316)
-# Red, green, blue and white in CIE xy; H.273, table 2.
-_PRIMARIES: Final = {
+PRIMARIES: Final = {
     BT709: ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65),
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), _C),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), _D65),
@@ -51,9 +51,10 @@ _PRIMARIES: Final = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
-# Linear light and digital cinema. The gammas of 2.2 and 2.8 that old television names are not those of its receivers,
-# and players show it like any other.
-_GAMMAS: Final = {8: 1.0, 17: 2.6}
+"""Red, green, blue and white in CIE xy, by their codes in table 2 of H.273."""
+# The gammas of 2.2 and 2.8 that old television names are not those of its receivers, and players show it like any other.
+GAMMAS: Final = {8: 1.0, 17: 2.6}
+"""Transfer curves of linear light and digital cinema, by their codes in table 3."""
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 Signal = NDArray[np.floating[Any]]
@@ -61,7 +62,7 @@ Signal = NDArray[np.floating[Any]]
 
 def is_srgb(transfer: int, primaries: int) -> bool:
     """Return whether colours are those of sRGB as they are, or of curves and primaries that nothing is known of."""
-    return transfer not in PEAK and transfer not in _GAMMAS and (primaries == BT709 or primaries not in _PRIMARIES)
+    return transfer not in PEAK and transfer not in GAMMAS and (primaries == BT709 or primaries not in PRIMARIES)
 
 
 def to_srgb(signal: Signal, transfer: int, primaries: int) -> Signal:
@@ -106,7 +107,7 @@ class ColourConverter:
         graph.push(wide)
         return self._narrow.reformat(graph.pull(), format="rgb24", threads=1)
 
-    def pixels(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
+    def pixels(self, rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Return RGB of all bits, uint8 or uint16 (H, W, 3), as uint8 (H, W, 3)."""
         from av import VideoFrame
 
@@ -152,15 +153,24 @@ def _cube(transfer: int, primaries: int) -> str:
 @cache
 def _matrix(transfer: int, primaries: int) -> NDArray[np.float64]:
     """Return the matrix from linear RGB of these primaries to that of sRGB, white to white."""
-    if primaries not in _PRIMARIES:
+    if primaries not in PRIMARIES:
         primaries = BT2020 if transfer in PEAK else BT709
-    source, target = (_to_xyz(*_PRIMARIES[code]) for code in (primaries, BT709))
-    from_white, to_white = (_BRADFORD @ matrix.sum(1) for matrix in (source, target))
-    adapted = np.linalg.inv(_BRADFORD) @ np.diag(to_white / from_white) @ _BRADFORD
-    return np.asarray(np.linalg.inv(target) @ adapted @ source)
+    target = _to_xyz(*PRIMARIES[BT709])
+    return np.asarray(np.linalg.inv(target) @ _adapted(_to_xyz(*PRIMARIES[primaries]), target.sum(1)))
 
 
-def _to_xyz(*points: tuple[float, float]) -> NDArray[np.float64]:
+def colorants(colours: tuple[Point, Point, Point, Point]) -> NDArray[np.float64]:
+    """Return the matrix from linear RGB of red, green, blue and white in CIE xy to XYZ under D50, as ICC profiles have
+    it."""
+    return _adapted(_to_xyz(*colours), np.array(D50))
+
+
+def _adapted(to_xyz: NDArray[np.float64], white: NDArray[np.float64]) -> NDArray[np.float64]:
+    from_white, to_white = _BRADFORD @ to_xyz.sum(1), _BRADFORD @ white
+    return np.asarray(np.linalg.inv(_BRADFORD) @ np.diag(to_white / from_white) @ _BRADFORD @ to_xyz)
+
+
+def _to_xyz(*points: Point) -> NDArray[np.float64]:
     columns = np.array([(x, y, 1 - x - y) for x, y in points[:3]]).T
     x, y = points[3]
     return columns * np.linalg.solve(columns, np.array([x / y, 1.0, (1 - x - y) / y]))
@@ -173,8 +183,8 @@ def _srgb_signal(linear: Signal) -> Signal:
 
 def _sdr_light(signal: Signal, transfer: int) -> Signal:
     """Return light from 0 to 1; curves that are not listed count as that of sRGB."""
-    if transfer in _GAMMAS:
-        return np.asarray(signal ** _GAMMAS[transfer])
+    if transfer in GAMMAS:
+        return np.asarray(signal ** GAMMAS[transfer])
     return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
 
 

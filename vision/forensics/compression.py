@@ -37,7 +37,6 @@ MODES: Final = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0), (1, 2), (2, 1))
 LEAST_VALUES: Final = 400
 LARGEST: Final = 30
 MOST_BLOCKS: Final = 40_000
-ORIENTATION_TAG: Final = 0x0112
 STEPS: Final = 64
 """Of a quantisation table."""
 
@@ -165,8 +164,8 @@ def luma_table(data: bytes, max_pixels: int) -> tuple[int, ...] | None:
     Return None for other formats, and for images that EXIF rotates, whose blocks lie elsewhere. Raises as ``opened``.
     """
     with opened(data, max_pixels) as image:
-        tables = getattr(image, "quantization", None)
-        if not tables or image.getexif().get(ORIENTATION_TAG, 1) != 1:
+        tables = image.quantization
+        if not tables or image.orientation != 1:
             return None
         first = min(tables)
         steps = tuple(int(step) for step in tables[first])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile
 from pillow_heif import register_heif_opener
 
 from vision.errors import InvalidMedia, MediaTooLarge
@@ -88,17 +88,13 @@ def test_transparency_lies_on_white() -> None:
     assert decode(encoded(palette, "PNG", transparency=0), max_pixels=MAX).tolist() == [[[255, 255, 255]]]
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_sixteen_bits_keep_the_high_byte(format: str) -> None:
-    grey = np.array([[0x0000, 0x00FF, 0x8000, 0xFFFF]], np.uint16)
-    pixels = decode(encoded(Image.fromarray(grey), format), max_pixels=MAX)
-    assert pixels[0, :, 0].tolist() == [0, 0, 128, 255]
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("dtype", [np.int32, np.int16])
 def test_samples_without_an_agreed_white_are_refused(dtype: type) -> None:
-    with pytest.raises(InvalidMedia, match="8 or 16 bits"):
-        decode(encoded(Image.fromarray(np.zeros((2, 2), dtype)), "TIFF"), max_pixels=MAX)
+    signed = encoded(Image.fromarray(np.zeros((2, 2), np.int32)), "TIFF")
+    if dtype == np.int16:  # Pillow writes none: as many bytes are read of each row, half of the samples
+        signed = signed.replace(struct.pack("<HHIHxx", 258, 3, 1, 32), struct.pack("<HHIHxx", 258, 3, 1, 16))
+    with pytest.raises(InvalidMedia, match=r"signed samples.*8 or 16 bits"):
+        decode(signed, max_pixels=MAX)
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
@@ -185,12 +181,6 @@ def test_pixel_limit_is_exact() -> None:
     assert decode(data, max_pixels=48 * 32).shape == (32, 48, 3)
     with pytest.raises(MediaTooLarge, match="This is a PNG with 48 x 32 pixels"):
         decode(data, max_pixels=48 * 32 - 1)
-
-
-def test_compressed_text_bomb() -> None:
-    text = b"zTXtcomment\0\0" + zlib.compress(bytes(PngImagePlugin.MAX_TEXT_CHUNK * 4))
-    with pytest.raises(InvalidMedia):
-        decode(png(8, 8, text), max_pixels=MAX)
 
 
 def test_shrink_to_keeps_twice_the_wanted_side() -> None:

@@ -52,7 +52,7 @@ PRIMARIES: Final = {
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), _D65),
 }
 """Red, green, blue and white in CIE xy, by their codes in table 2 of H.273."""
-# The gammas of 2.2 and 2.8 that old television names are not those of its receivers, and players show it like any other.
+# The gammas of 2.2 and 2.8 that old television names are not those of its receivers: players show it like any other.
 GAMMAS: Final = {8: 1.0, 17: 2.6}
 """Transfer curves of linear light and digital cinema, by their codes in table 3."""
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

@@ -18,8 +18,8 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 _MOST_ASPECT: Final = 8
 """Lenses stretch by 2, television by 3; what claims more than this is an error."""
 _NARROW_RANGE: Final = 1
-_LEAST_SIDE: Final = 4
-"""Pixels; bwdif refuses smaller pictures."""
+_LEAST_SIDE: Final = 16
+"""Pixels; bwdif refuses planes of fewer than four lines, and those of colours may have a quarter of them."""
 
 
 @dataclass(frozen=True, slots=True)

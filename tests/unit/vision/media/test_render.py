@@ -236,9 +236,16 @@ def test_fields_that_begin_in_mid_stream_are_joined_too(tmp_path: Path) -> None:
             assert all(np.array_equal(reader.frame(number), row[number]) for number in order)
 
 
-def test_a_picture_that_is_too_small_to_be_joined_stays_as_it_is() -> None:
-    frame = av.VideoFrame.from_ndarray(np.full((2, 6, 3), 9, np.uint8), format="rgb24")
-    assert Deinterlacer().joined(None, frame, None) is frame
+@pytest.mark.parametrize("layout", ["yuv410p", "yuv411p", "nv12", "uyvy422", "pal8", "gbrp10le", "gray16be", "bgr0"])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (15, 300), (17, 16), (97, 65)])
+def test_fields_of_any_format_and_size_are_joined_or_left(size: Shape, layout: str) -> None:
+    frames = [av.VideoFrame(*size, layout) for _ in range(3)]
+    for frame in frames:
+        for plane in frame.planes:
+            plane.update(bytes([80]) * plane.buffer_size)
+    joined_frame = Deinterlacer().joined(*frames)
+    assert (joined_frame is frames[1]) == (min(size) < 16)
+    assert Renderer(joined_frame, None).pixels(joined_frame).shape == (*size[::-1], 3)
 
 
 # --- changes in mid-stream ---

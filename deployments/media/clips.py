@@ -14,7 +14,7 @@ from deployments.serving.stored import ReaderPool, StoredVideos
 from deployments.serving.streams import ByteGenerator
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
 from vision.media.plan import ClipFacts, ClipRequest
-from vision.media.remux import copied_frames, copied_type, copy
+from vision.media.remux import copied_part, copied_type, copy
 
 TICK_S = 10.0
 
@@ -63,14 +63,14 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
         plan = item.plan
         with self._readers.borrowed(item.key) as reader:
             copied = plan.action == "copy"
-            first, last = copied_frames(reader, plan) if copied else plan.frames(reader.times)
+            part = copied_part(reader, plan) if copied else plan.part(reader.times, reader.facts.duration)
             return ClipFacts(
-                first_frame=first,
-                last_frame=last,
-                frame_count=last - first + 1,
-                start_time=float(reader.times[first]),
-                end_time=reader.end_of(last),
-                content_type=copied_type(self._opener(item), plan) if copied else CONTENT_TYPES[plan.action],
+                first_frame=part.first,
+                last_frame=part.last,
+                frame_count=part.last - part.first + 1,
+                start_time=part.start,
+                end_time=part.end,
+                content_type=copied_type(reader, self._opener(item), plan) if copied else CONTENT_TYPES[plan.action],
             )
 
     def _opener(self, request: ClipRequest) -> Opener:

@@ -165,7 +165,7 @@ async def test_an_impossible_part_is_refused(service: MediaService) -> None:
         ({"start_frame": 3}, "without end_frame"),
         ({"start_frame": 3, "end_time": 9}, "by frames or by times"),
         ({"start_frame": 4, "end_frame": 3}, "is after"),
-        ({"start_time": 60, "end_time": 61}, "last frame is at 2.360 s"),
+        ({"start_time": 60, "end_time": 61}, "this video ends at 2.400 s"),
         ({"start_time": -1, "end_time": 61}, "start_time"),
         ({"mode": "loud"}, "mode"),
     ):

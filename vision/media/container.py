@@ -49,6 +49,8 @@ class MediaFile:
     """
 
     container: Any = None
+    chosen: int | None = None
+    """Number of the stream whose frames count, after ``VideoReader`` has tried them."""
 
     def __init__(
         self,
@@ -127,16 +129,28 @@ class MediaFile:
     @property
     def kind(self) -> Literal["video", "audio"] | None:
         """What can be decoded of the file: moving pictures, else sound, else nothing. Cover art is no video."""
-        if self._first_video() is not None:
+        if self.videos:
             return "video"
         return "audio" if self._first_audio() is not None else None
 
+    @property
+    def videos(self) -> list[int]:
+        """Numbers of the streams of pictures whose codec is known, but for those that are told to be covers."""
+        from av.stream import Disposition
+
+        covers = int(Disposition.attached_pic | Disposition.timed_thumbnails)
+        streams = self.container.streams.video
+        return [s.index for s in streams if s.codec_context and not int(s.disposition) & covers]
+
     def video(self, threads: int) -> Any:
-        """Return the first stream of moving pictures, its decoder limited and not opened yet. Raises InvalidMedia."""
-        stream = self._first_video()
-        if stream is None:
+        """Return the stream ``chosen``, else the first of ``videos``, its decoder limited and not opened yet.
+
+        Raises InvalidMedia when there is none.
+        """
+        number = next(iter(self.videos), None) if self.chosen is None else self.chosen
+        if number is None:
             raise InvalidMedia(f"This {self.label} has no video stream that can be decoded.")
-        return self._limited(stream, threads)
+        return self._limited(self.container.streams[number], threads)
 
     def audio(self) -> Any | None:
         """Return the first audio stream that can be decoded, its decoder limited."""
@@ -210,6 +224,11 @@ class MediaFile:
         export = "H.264 and AAC" if self.kind == "video" else "AAC, MP3, FLAC or PCM"
         return InvalidMedia(f"Nothing in this {self.label} can be decoded (codec {codec}); export it as {export}.")
 
+    @property
+    def late(self) -> bool:
+        """Whether the file appeared to end because the time was up."""
+        return self._source.late
+
     def too_slow(self, *, starved: bool) -> StageError:
         """Return the error for a time that is up: StageUnavailable where it was hardly spent on the file."""
         if starved:
@@ -241,13 +260,6 @@ class MediaFile:
                 return place, max(end - block * sum(length < 255 for length in lengths), 0)
             place += 27 + len(lengths) + sum(lengths)
         return -1, 0
-
-    def _first_video(self) -> Any | None:
-        from av.stream import Disposition
-
-        covers = int(Disposition.attached_pic | Disposition.timed_thumbnails)
-        streams = (stream for stream in self.container.streams.video if not int(stream.disposition) & covers)
-        return next((stream for stream in streams if stream.codec_context), None)
 
     def _first_audio(self) -> Any | None:
         known = [stream for stream in self.container.streams.audio if stream.codec_context]

@@ -80,8 +80,7 @@ def encode(
     left out, sound that cannot is silence. Raises FrameOutOfRange, InvalidInput and InvalidMedia before any byte.
     """
     times = reader.times
-    first, last = plan.frames(times)
-    end = reader.end_of(last)
+    first, last, start, end = plan.part(times, reader.facts.duration)
     # Raise what is wrong with the video before any byte is sent.
     picture = reader.picture(first)
     muxer, options = MUXERS[plan.action]
@@ -89,18 +88,19 @@ def encode(
     with ExitStack() as stack:
         output = stack.enter_context(open_output(sink, muxer, options))
         video = _Video(output, reader, picture, plan, boxes)
-        sound = _Sound.of(output, stack, reopen, reader, times[first], end) if plan.audio else None
+        sound = _Sound.of(output, stack, reopen, reader, start, end) if plan.audio else None
         begun = False
         for number, frame in video.frames(first, last + 1):
-            frame.pts = round((times[number] - times[first]) * TICKS)
+            at = max(float(times[number]) - start, 0.0)
+            frame.pts = round(at * TICKS)
             output.mux(video.encode(frame))
-            for packets in sound.until(float(times[number] - times[first]) + SOUND_AHEAD_S) if sound else ():
+            for packets in sound.until(at + SOUND_AHEAD_S) if sound else ():
                 output.mux(packets)
                 yield sink.take(CHUNK_BYTES)
             chunk = sink.take(CHUNK_BYTES if begun else 1)
             begun = begun or bool(chunk)
             yield chunk
-        for packets in sound.until(end - float(times[first])) if sound else ():
+        for packets in sound.until(end - start) if sound else ():
             output.mux(packets)
             yield sink.take(CHUNK_BYTES)
         output.mux(video.encode(None))

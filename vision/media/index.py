@@ -3,7 +3,7 @@
 import time
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import InvalidMedia
+from vision.media.stamps import MISSING, Stamps, Ticks, mended
 
 MAX_PACKETS: Final = 5_000_000
 """A day at 60 frames a second."""
-_MISSING: Final = -(2**63)
+SOUND_ON_S: Final = 0.5
+"""Sound that goes on longer than the last frame keeps it on the screen; less than that is the rest of a block."""
 _JUMP_S: Final = 1.0
-
-Ticks = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,48 @@ class IndexBudget:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PacketTable:
+    """The packets of a video stream in decoding order, as the file has them; times in ticks of its time base.
+
+    ``pts`` and ``dts``: int64 (n,), ``MISSING`` where there is none; ``key``: decoding can start there; ``discard``: an
+    edit list leaves it out; ``duration``: int64 (n,), 0 where it is not told; ``pos``: byte positions, -1 where they
+    are not known; ``sound_end``: when the sound beside them ends, in seconds of the container's clock; ``bytes_read``:
+    where the last packet ends, 0 if that is not known.
+    """
+
+    pts: Ticks
+    dts: Ticks
+    key: NDArray[np.bool_]
+    discard: NDArray[np.bool_]
+    duration: Ticks
+    pos: Ticks
+    sound_end: float = 0.0
+    bytes_read: int = 0
+    complete: bool = True
+
+    def behind(self, first: int) -> "PacketTable":
+        """Return the packets from this one on."""
+        if not first:
+            return self
+        columns = {name: getattr(self, name)[first:] for name in ("pts", "dts", "key", "discard", "duration", "pos")}
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PacketIndex:
     """The shown frames of a video stream in order of presentation; times in ticks of ``time_base``.
 
     ``pts``: int64 (n,) ascending; ``keys``: PTS of the packets that decoding can start at, int64, ascending; ``end``:
-    when the last frame ends; ``discarded``: packets that an edit list leaves out; ``open_gop``: some frames are
-    decoded after a key frame and shown before it; ``complete``: no budget ended before the packets did.
+    when the last frame ends, ``held`` on the screen for some of the time by sound that goes on; ``discarded``: packets
+    that an edit list leaves out; ``open_gop``: some frames are decoded after a key frame and shown before it;
+    ``complete``: no budget ended before the packets did; ``bytes_read``: up to where in the file they were read, 0 if
+    that is not known.
 
-    ``counted``: PTS are missing, repeated or guessed, so frames can only be counted from the first; then ``pts`` are
-    made up from decoding times, and there are no ``keys``.
+    Single stamps that are missing or wrong are made up: ``suspects`` are the values in the file that tell no frame from
+    another, and ``mends`` the PTS of packets by their positions in the file.
+
+    ``counted``: too many PTS are missing, repeated or guessed, so frames can only be counted from the first; then
+    ``pts`` are made up from decoding times, and there are no ``keys``.
     """
 
     pts: Ticks
@@ -48,6 +81,10 @@ class PacketIndex:
     open_gop: bool
     counted: bool
     complete: bool = True
+    bytes_read: int = 0
+    held: int = 0
+    suspects: frozenset[int] = frozenset()
+    mends: dict[int, int] = field(default_factory=dict)
 
     @property
     def origin(self) -> float:
@@ -61,18 +98,29 @@ class PacketIndex:
 
     @property
     def fps(self) -> float:
-        """Frames a second on average; 0 where all frames together last no time."""
-        return float(len(self.pts) / (self._ticks * self.time_base)) if self._ticks > 0 else 0.0
+        """Frames a second on average, while there are new ones; 0 where all frames together last no time."""
+        ticks = self._ticks - self.held
+        return float(len(self.pts) / (ticks * self.time_base)) if ticks > 0 else 0.0
 
     @property
     def times(self) -> NDArray[np.float64]:
         """Start of each frame in seconds from that of the first one, float64 (n,)."""
         return np.asarray((self.pts - self.pts[0]) * float(self.time_base), np.float64)
 
-    def number_of(self, pts: int | None) -> int | None:
-        """Return the frame that has this PTS."""
+    def number_of(self, pts: int | None, previous: int | None = None) -> int | None:
+        """Return the frame that has this PTS.
+
+        Where that cannot be trusted this is the one behind the ``previous`` one to come out of the decoder, if given.
+        """
+        if self.suspects and (MISSING if pts is None else pts) in self.suspects:
+            return None if previous is None or previous + 1 >= len(self.pts) else previous + 1
         place = -1 if pts is None else int(np.searchsorted(self.pts, pts))
         return place if 0 <= place < len(self.pts) and self.pts[place] == pts else None
+
+    def pts_of(self, packet: Any) -> int | None:
+        """Return the PTS of a PyAV packet, made up where that of the file is wrong."""
+        stamp: int | None = self.mends.get(packet.pos, packet.pts) if self.mends else packet.pts
+        return stamp
 
     def key_before(self, frame: int) -> int:
         """Return the place in ``keys`` of the last one that is not shown after this frame; -1 without one."""
@@ -92,94 +140,122 @@ class PacketIndex:
         return int(self.end - self.pts[0])
 
 
-def read_index(
-    packets: Iterable[Any], time_base: Fraction, container: str, budget: IndexBudget | None = None
-) -> PacketIndex:
-    """Return the index of PyAV packets in decoding order; ``container`` is FFmpeg's first name of theirs.
+def read_packets(packets: Iterable[Any], video: Any, budget: IndexBudget | None = None) -> PacketTable:
+    """Return the table of the PyAV packets of a ``video`` stream; others among them are those of its sound.
 
-    Where a ``budget`` is spent the index ends, and is not ``complete``. Raises InvalidMedia when there are no packets,
-    or more than ``MAX_PACKETS``.
+    Where a ``budget`` is spent the table ends, and is not ``complete``. Raises InvalidMedia when there are more than
+    ``MAX_PACKETS``.
     """
-    edited = container == "mov"
-    pts, dts, keys, discarded = array("q"), array("q"), array("b"), array("b")
-    duration, complete = 0, True
+    pts, dts, key, discard, duration, pos = (array(code) for code in "qqbbqq")
+    sound_end, end, complete, number = 0.0, 0, True, video.index
+    # VP8 has frames that are there only to decode others by, with stamps of their own.
+    hidden = video.codec_context.name == "vp8"
     until = time.monotonic() + budget.seconds if budget else 0.0
     for packet in packets:
+        if packet.stream_index != number:
+            if packet.pts is not None:
+                sound_end = max(sound_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            continue
         if not packet.size:
             continue  # the mark of the end
-        pts.append(_MISSING if packet.pts is None else packet.pts)
-        dts.append(_MISSING if packet.dts is None else packet.dts)
-        keys.append(packet.is_keyframe)
-        # What an edit list puts before time 0 is not shown; in a fragmented file FFmpeg does not discard it.
-        discarded.append(packet.is_discard or (edited and packet.pts is not None and packet.pts < 0))
-        duration = packet.duration or duration
+        pts.append(MISSING if packet.pts is None else packet.pts)
+        dts.append(MISSING if packet.dts is None else packet.dts)
+        key.append(packet.is_keyframe)
+        discard.append(packet.is_discard or (hidden and not memoryview(packet)[0] & 0x10))
+        duration.append(packet.duration or 0)
+        pos.append(-1 if packet.pos is None else packet.pos)
+        end = pos[-1] + packet.size
         if len(pts) > MAX_PACKETS:
             raise InvalidMedia(f"This video has more than {MAX_PACKETS} frames; cut it into parts.")
         if budget and (len(pts) >= budget.packets or time.monotonic() > until):
             complete = False
             break
-    index = _index(
+    return PacketTable(
         np.array(pts, np.int64),
         np.array(dts, np.int64),
-        np.array(keys, bool),
-        np.array(discarded, bool),
-        duration,
-        time_base,
-        guessed=container == "avi",
+        np.array(key, bool),
+        np.array(discard, bool),
+        np.array(duration, np.int64),
+        np.array(pos, np.int64),
+        sound_end,
+        max(end, 0) if pos and pos[-1] >= 0 else 0,
+        complete,
     )
-    return index if complete else replace(index, complete=False)
 
 
-def _index(
-    pts: Ticks,
-    dts: Ticks,
-    key: NDArray[np.bool_],
-    discard: NDArray[np.bool_],
-    duration: int,
-    time_base: Fraction,
-    *,
-    guessed: bool,
-) -> PacketIndex:
+def index_of(table: PacketTable, time_base: Fraction, container: str) -> PacketIndex:
+    """Return the index of packets; ``container`` is FFmpeg's first name of theirs.
+
+    Raises InvalidMedia when there are none to show.
+    """
     # Nothing before the first key packet can be decoded.
-    first = int(key.argmax()) if key.any() else 0
-    pts, dts, key, discard = pts[first:], dts[first:], key[first:], discard[first:]
-    shown = pts[~discard]
-    if not len(shown):
+    table = table.behind(int(table.key.argmax()) if table.key.any() else 0)
+    if table.discard.all():
         raise InvalidMedia("This file holds no frames.")
-    known = dts[dts != _MISSING]
-    jumps = (np.diff(known) < -_JUMP_S / time_base).any()
+    shown = np.flatnonzero(~table.discard)
+    stamps = mended(table.pts[shown], table.dts[shown], time_base)
     # AVI does not store when a frame is shown; where frames change places, FFmpeg guesses.
-    doubtful = guessed and (np.diff(shown) < 0).any()
-    if doubtful or jumps or (shown == _MISSING).any() or len(np.unique(shown)) < len(shown):
-        stamps = np.where(dts == _MISSING, pts, dts)[~discard]
-        return _counted(stamps, int(discard.sum()), duration, time_base)
-    ordered = np.sort(shown)
+    given = table.pts[shown]
+    guessed = container == "avi" and ((given == MISSING).any() or (np.diff(given) < 0).any())
+    index = _counted(table, time_base) if stamps is None or guessed else _stored(table, shown, stamps, container)
+    held = int(table.sound_end / time_base) - index.end if table.complete else 0
+    held = held if held > SOUND_ON_S / time_base else 0
+    return replace(
+        index,
+        end=index.end + held,
+        held=held,
+        time_base=time_base,
+        complete=table.complete,
+        bytes_read=table.bytes_read,
+    )
+
+
+def _stored(table: PacketTable, shown: Ticks, stamps: Stamps, container: str) -> PacketIndex:
+    pts, discard = table.pts.copy(), table.discard.copy()
+    pts[shown] = stamps.pts
+    if container == "mov":
+        # What an edit list puts before time 0 is not shown; in a fragmented file FFmpeg does not discard it.
+        discard |= (pts < 0) & (pts != MISSING)
+        if discard.all():
+            raise InvalidMedia("This file holds no frames.")
+    shown_now = np.flatnonzero(~discard)
+    if not table.complete:
+        # Between the last of these there are frames that were not read.
+        whole = shown_now[pts[shown_now] <= max(int(table.dts[-1]), int(pts[shown_now].min()))]
+        shown_now = whole if table.dts[-1] != MISSING else shown_now
+    order = shown_now[np.argsort(pts[shown_now], kind="stable")]
+    ordered = pts[order]
     # AVI gives any frame a duration of one tick.
-    step = max(duration, int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0)
-    latest_key = np.maximum.accumulate(np.where(key, pts, _MISSING))
+    step = max(int(table.duration[order[-1]]), int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0)
+    latest_key = np.maximum.accumulate(np.where(table.key, pts, MISSING))
+    places = shown[stamps.mended]
     return PacketIndex(
         pts=ordered,
-        keys=np.unique(pts[key & (pts != _MISSING)]),
+        keys=np.setdiff1d(table.pts[table.key], np.append(stamps.suspects, MISSING)),
         end=int(ordered[-1]) + step,
-        time_base=time_base,
+        time_base=Fraction(1),
         discarded=int(discard.sum()),
         open_gop=bool((pts < latest_key)[~discard].any()),
         counted=False,
+        suspects=frozenset(stamps.suspects.tolist()),
+        mends={int(table.pos[place]): int(pts[place]) for place in places if table.pos[place] >= 0},
     )
 
 
-def _counted(stamps: Ticks, discarded: int, duration: int, time_base: Fraction) -> PacketIndex:
+def _counted(table: PacketTable, time_base: Fraction) -> PacketIndex:
+    stamps = np.where(table.dts == MISSING, table.pts, table.dts)[~table.discard]
     steps = np.diff(stamps)
     wrong = (steps <= 0) | (steps > 10 * _JUMP_S / time_base)
     # As above, AVI gives any frame a duration of one tick.
-    usual = max(duration, int(np.median(steps[~wrong])) if (~wrong).any() else 0, 1)
+    told = int(table.duration[~table.discard][-1])
+    usual = max(told, int(np.median(steps[~wrong])) if (~wrong).any() else 0, 1)
     pts = np.concatenate([stamps[:1], stamps[0] + np.cumsum(np.where(wrong, usual, steps))]).astype(np.int64)
     return PacketIndex(
         pts=pts,
         keys=np.zeros(0, np.int64),
         end=int(pts[-1]) + usual,
         time_base=time_base,
-        discarded=discarded,
+        discarded=int(table.discard.sum()),
         open_gop=False,
         counted=True,
     )

@@ -16,6 +16,19 @@ EPSILON_S: Final = 1e-6
 """Times of a request are decimal fractions, those of frames are not."""
 
 
+LONG_S: Final = 1.0
+"""A frame that is shown for longer is cut where a part by time begins or ends; a shorter one is shown whole."""
+
+
+class Part(NamedTuple):
+    """Frames ``first`` to ``last``, both included, from ``start`` to ``end`` in seconds from the first of the video."""
+
+    first: int
+    last: int
+    start: float
+    end: float
+
+
 class FrameOutOfRange(InvalidInput):
     """The video has no frame of this number."""
 
@@ -53,8 +66,8 @@ class ClipPlan:
     - ``overlay``: fragmented MP4 with H.264 and AAC, boxes and ``caption`` drawn in.
 
     The part is ``start_frame`` to ``end_frame``, both included, or what is shown from ``start_time`` to before
-    ``end_time``, in seconds; None is the video's own beginning or end. With ``fps`` times are converted by that rate
-    instead of by the times of the frames.
+    ``end_time``, in seconds; None is the video's own beginning or end. Only frames that are shown for over a second are
+    cut where these times are. With ``fps`` times are converted by that rate instead of by the times of the frames.
     """
 
     action: Action
@@ -67,15 +80,30 @@ class ClipPlan:
     caption: str = ""
     encoder: EncoderOptions = EncoderOptions()
 
-    def frames(self, times: NDArray[np.float64]) -> tuple[int, int]:
-        """Return first and last frame of the part, in a video whose frames have these times.
+    def part(self, times: NDArray[np.float64], end: float) -> Part:
+        """Return the part of a video whose frames have these times, and whose last one is shown until ``end``.
 
         Raises FrameOutOfRange, and InvalidInput for a part that ends before it begins. A time behind the end is the
         end.
         """
+        first, last = self._frames(times, end)
+        ends = np.append(times[1:], end)
+        start, until = float(times[first]), float(ends[last])
+        opening = self.start_time if self.start_frame is None and self.fps is None else None
+        if opening is not None and ends[first] - start > LONG_S:
+            start = max(start, opening)
+        ending = self.end_time if self.end_frame is None and self.fps is None else None
+        if ending is not None and until - times[last] > LONG_S:
+            until = min(until, ending)
+        if start >= until and start == opening:
+            raise InvalidInput(f"This part of the video would end at {until:g} s, before its start at {start:g} s.")
+        return Part(first, last, start, until)
+
+    def _frames(self, times: NDArray[np.float64], end: float) -> tuple[int, int]:
         last = len(times) - 1
-        if self.start_frame is None and self.start_time is not None and self.start_time > times[-1] + EPSILON_S:
-            raise InvalidInput(f"Nothing begins after {self.start_time:g} s; the last frame is at {times[-1]:.3f} s.")
+        opening = self.start_time if self.start_frame is None else None
+        if opening is not None and opening > times[-1] + EPSILON_S and opening >= end - EPSILON_S:
+            raise InvalidInput(f"Nothing is shown at {opening:g} s; this video ends at {end:.3f} s.")
         first = self._frame(times, self.start_frame, self.start_time, opening=True)
         final = self._frame(times, self.end_frame, self.end_time, opening=False)
         first, final = 0 if first is None else first, last if final is None else final

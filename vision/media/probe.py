@@ -18,6 +18,8 @@ from vision.media.sniff import HEAD, SUPPORTED, Guess, MediaKind, is_webm, sniff
 
 BUDGET: Final = IndexBudget(packets=1_000_000, seconds=10.0)
 """Ten hours of 25 fps video, in well under ``TIMEOUT_S``, after which the file appears to end."""
+TRUSTED: Final = 30.0
+"""How many times more or less than what was read so far gives a container may state, as bit rates vary."""
 POSTER_SIDE: Final = 1280
 POSTER_QUALITY: Final = 90
 
@@ -96,8 +98,8 @@ class Probe:
     turn, 0, 90, 180 or 270 degrees, that a player applies to decoded frames. ``duration``: seconds, of a video those
     of its shown frames; ``fps``: frames a second on average.
 
-    Frames of a video are counted from its packets. Past a cap on packets and time (``BUDGET``), count, duration and
-    rate are those that the container states, or what they give together.
+    Frames of a video are counted from its packets. Past a cap on packets and time (``BUDGET``) count and duration are
+    those that the container states, if they agree with the share of the bytes that was read, or what that gives.
     """
 
     kind: MediaKind
@@ -152,9 +154,9 @@ def _probe_container(path: Path, guess: Guess, head: bytes, limits: Limits, post
         limits.check(kind, facts.format, size)
         if kind == "audio":
             return replace(facts, duration=sound_duration(media, BUDGET), has_audio=True)
-        stream = media.video(threads=1)
+        stream = min((media.container.streams[n] for n in media.videos), key=lambda s: s.width * s.height)
         limits.check_frame(facts.format, stream.width, stream.height)
-        return _probe_video(media, facts, _stated(media, stream, size), limits, poster)
+        return _probe_video(media, facts, size, limits, poster)
 
 
 def _flavour(media: MediaFile, guess: Guess, head: bytes) -> str:
@@ -163,8 +165,7 @@ def _flavour(media: MediaFile, guess: Guess, head: bytes) -> str:
     return "webm" if guess.demuxer == "matroska" and is_webm(head) else guess.demuxer
 
 
-def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], limits: Limits, poster: Path | None) -> Probe:
-    """``stated`` holds facts for a video that is too long to be read whole."""
+def _probe_video(media: MediaFile, facts: Probe, size: int, limits: Limits, poster: Path | None) -> Probe:
     with VideoReader(media, threads=1, budget=BUDGET) as reader:
         limits.check_frame(facts.format, reader.facts.width, reader.facts.height)
         if poster is not None:
@@ -180,16 +181,23 @@ def _probe_video(media: MediaFile, facts: Probe, stated: dict[str, Any], limits:
             rotation=read.rotation,
             has_audio=read.has_audio,
         )
-        return facts if reader.index.complete else replace(facts, **stated)
+        return facts if reader.index.complete else replace(facts, **_estimated(media, reader, size))
 
 
-def _stated(media: MediaFile, stream: Any, size: int) -> dict[str, Any]:
-    """Return duration, rate and number of frames of a file of ``size`` bytes, as far as its container states them."""
-    rate = stream.average_rate or stream.guessed_rate
-    duration, fps = media.stated_s, float(rate) if rate else None
-    frames = stream.frames if 0 < stream.frames <= size else 0  # no frame takes less than a byte
-    facts = {"duration": duration, "fps": fps, "frame_count": frames or round((duration or 0) * (fps or 0))}
-    return {name: value for name, value in facts.items() if value}
+def _estimated(media: MediaFile, reader: VideoReader, size: int) -> dict[str, Any]:
+    """Return duration and number of frames of a file of ``size`` bytes that was not read whole.
+
+    They are those that the container states where the part that was read makes them likely.
+    """
+    read = reader.index.bytes_read
+    grows = size / read if 0 < read < size else 1.0
+
+    def likely(stated: float, estimate: float) -> float:
+        return stated if estimate / TRUSTED <= stated <= estimate * TRUSTED else estimate
+
+    duration = likely(media.stated_s or 0.0, reader.facts.duration * grows)
+    frames = likely(media.container.streams[reader.stream].frames, duration * reader.facts.fps)
+    return {"duration": duration, "frame_count": round(frames)}
 
 
 def _write_poster(reader: VideoReader, path: Path) -> None:

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from vision.errors import InvalidMedia
 from vision.images import Pixels
 from vision.media.container import TIMEOUT_S, MediaFile, TimeLimit, broken
-from vision.media.index import IndexBudget, PacketIndex, read_index
+from vision.media.index import IndexBudget, PacketIndex, index_of, read_packets
 from vision.media.plan import FrameOutOfRange
 from vision.media.render import Deinterlacer, Renderer
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
+STILLS: Final = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+"""Codecs of covers, by FFmpeg's names; not every file marks the stream of its cover as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,8 @@ class VideoReader:
         self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s)
         try:
             with self._media.errors():
-                self._stream = self._media.video(threads)
                 self.container = self._media.name
-                packets = self._media.packets(self._stream)
-                self.index = read_index(packets, self._stream.time_base, self.container, budget)
-                first = self._decode_first()
-                # What the container tells goes before what the codec does, as in players.
-                aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
-                self.renderer = Renderer(first, aspect)
+                self._choose(budget)
                 self.times = self.index.times
                 self.facts = self._describe()
         except BaseException:
@@ -152,7 +148,7 @@ class VideoReader:
         if self.index.counted:
             with suppress(*broken()):
                 self._media.container.seek(round((self.index.origin + seconds) * 1_000_000))
-            self._begin(self._media.packets(self._stream))
+            self._begin(self._media.packets(self._stream), -1)
         else:
             shown = max(int(np.searchsorted(self.times, seconds, side="right")) - 1, 0)
             key = int(np.searchsorted(self.index.pts, self.index.keys[max(self.index.key_before(shown), 0)]))
@@ -176,6 +172,48 @@ class VideoReader:
     def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
         """Return grey levels of a picture of this reader, as ``Renderer.luminance`` does."""
         return self.renderer.luminance(picture, size)
+
+    @property
+    def stream(self) -> int:
+        """Number of the stream in its file."""
+        return int(self._stream.index)
+
+    def _choose(self, budget: IndexBudget | None) -> None:
+        """Take the first stream that can be decoded; a single picture only where nothing moves.
+
+        Raises InvalidMedia for what is wrong with the first one when there is none.
+        """
+        picture, failure = None, None
+        for number in self._media.videos:
+            try:
+                with self._media.errors():
+                    self._take(number, budget)
+            except InvalidMedia as error:
+                failure = failure or error
+                if self._media.late:
+                    break
+            else:
+                if len(self.index.pts) > 1 or self._stream.codec_context.name not in STILLS:
+                    return
+                picture = number if picture is None else picture
+        if picture is None:
+            raise failure or InvalidMedia(f"This {self._media.label} has no video stream that can be decoded.")
+        if picture != self.stream:
+            self._take(picture, budget)
+
+    def _take(self, number: int, budget: IndexBudget | None) -> None:
+        """Index a stream and decode its first frame."""
+        if self._media.chosen is not None:
+            self._media.reopen()
+        self._media.chosen = number
+        self._stream, sound = self._media.video(self._threads), self._media.audio()
+        packets = self._media.packets(self._stream, *([] if sound is None else [sound]))
+        table = read_packets(packets, self._stream, budget)
+        self.index = index_of(table, self._stream.time_base, self.container)
+        first = self._decode_first()
+        # What the container tells goes before what the codec does, as in players.
+        aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
+        self.renderer = Renderer(first, aspect)
 
     def _decode_first(self) -> Any:
         """Decode the first frame and return its picture; what comes before it in the file is never shown.
@@ -201,11 +239,11 @@ class VideoReader:
         """Start again at the first packet, and make current the first frame that comes out."""
         self._media.reopen()
         self._stream = self._media.video(self._threads)
-        self._begin(self._media.packets(self._stream))
+        self._begin(self._media.packets(self._stream), -1)
 
-    def _begin(self, packets: Iterator[Any]) -> None:
-        """Make current the first frame that is decoded from these packets."""
-        self._frames = self._decode(packets)
+    def _begin(self, packets: Iterator[Any], before: int | None) -> None:
+        """Make current the first frame that is decoded from these packets; ``before``: the one ahead, if known."""
+        self._frames = self._decode(packets, before)
         self._before = self._after = None
         self._current = next(self._frames, None)
 
@@ -263,14 +301,14 @@ class VideoReader:
             first = next((packet for packet in packets if packet.is_keyframe), None)
             if first is None or first.pts is None or first.pts > self.index.keys[key]:
                 continue
-            self._begin(chain([first], packets))
+            self._begin(chain([first], packets), None)
             # Where pictures are refreshed bit by bit, the first whole one comes later, and is not quite the same.
             if self._current is not None and self._current[0] <= np.searchsorted(self.index.pts, first.pts):
                 return
         self._rewind()
 
-    def _decode(self, packets: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-        """Yield number and picture of what comes out of the decoder."""
+    def _decode(self, packets: Iterator[Any], before: int | None) -> Iterator[tuple[int, Any]]:
+        """Yield number and picture of what comes out of the decoder; ``before``: the frame ahead of the first."""
         numbers = count()
         limit = TimeLimit(self._media.timeout_s, threads=self._stream.codec_context.thread_count)
         for packet in chain(packets, [None]):
@@ -279,8 +317,9 @@ class VideoReader:
             with suppress(*broken()):  # one damaged packet; a later one may be whole
                 pictures = self._stream.decode(packet)
             for picture in pictures:
-                number = next(numbers) if self.index.counted else self.index.number_of(picture.pts)
+                number = next(numbers) if self.index.counted else self.index.number_of(picture.pts, before)
                 if number is not None:
+                    before = number
                     yield number, picture
                     limit.restart()
             if limit.is_up:

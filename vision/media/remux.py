@@ -4,13 +4,16 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import chain
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+
+import numpy as np
 
 from vision.errors import InvalidInput, InvalidMedia
 from vision.media.container import MediaFile, broken, open_output
 from vision.media.encoder import CHUNK_BYTES, Opener, Sink
-from vision.media.plan import ClipPlan
+from vision.media.plan import LONG_S, ClipPlan, Part
 from vision.media.reader import VideoReader
+from vision.media.stamps import MISSING
 
 CONTENT_TYPES: Final = {
     "mp4": "video/mp4",
@@ -39,28 +42,38 @@ HOLDS: Final = {
 PREFERRED: Final = {"mov": "mp4", "matroska": "webm", "mpegts": "mpegts", "avi": "mp4"}
 """The container of a copy, by FFmpeg's name of the source; Matroska takes every other codec."""
 
+TAGS: Final = {tag: tag for tag in ("avc1", "avc3", "hvc1", "hev1", "av01", "vp09")} | {
+    "dva1": "avc1",
+    "dvav": "avc3",
+    "dvh1": "hvc1",
+    "dvhe": "hev1",
+}
+"""How a copy in MP4 names a codec, by its name in the source: players take hvc1 for other than hev1. Dolby Vision is
+named after the codec below it, as its own description does not come along."""
 
-def copied_frames(reader: VideoReader, plan: ClipPlan) -> tuple[int, int]:
-    """Return first and last frame of a copy, which begins at the key frame at or before the first one asked for.
+
+def copied_part(reader: VideoReader, plan: ClipPlan) -> Part:
+    """Return the part that a copy holds, which begins at the key frame at or before the first frame asked for.
 
     Raises FrameOutOfRange, and InvalidInput for a video whose frames can only be counted.
     """
     index = reader.index
-    first, last = plan.frames(reader.times)
+    part = plan.part(reader.times, reader.facts.duration)
     if index.counted:
         raise InvalidInput("This video does not store the times of its frames, so they have to be encoded anew.")
-    key = max(index.key_before(first), 0)
-    return int(index.pts.searchsorted(index.keys[key])), last
+    place = index.key_before(part.first)
+    first = int(index.pts.searchsorted(index.keys[place])) if place >= 0 else 0
+    return part if first == part.first else part._replace(first=first, start=float(reader.times[first]))
 
 
-def copied_type(reopen: Opener, plan: ClipPlan) -> str:
+def copied_type(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> str:
     """Return the content type of a copy."""
-    with reopen() as file, MediaFile(file) as media:
+    with reopen() as file, _opened(reader, file) as media:
         return CONTENT_TYPES[_muxer(media, audio=plan.audio)]
 
 
 def copy(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> Generator[bytes, None, None]:
-    """Yield the bytes of a copy of ``copied_frames``; ``reopen`` opens the file of ``reader`` once more.
+    """Yield the bytes of a copy of ``copied_part``; ``reopen`` opens the file of ``reader`` once more.
 
     Raises InvalidInput, FrameOutOfRange and InvalidMedia before any byte.
     """
@@ -69,20 +82,25 @@ def copy(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> Generator[bytes
     selection = _Selection(reader, plan)
     sink = Sink()
     with ExitStack() as stack:
-        media = stack.enter_context(MediaFile(stack.enter_context(reopen())))
+        media = stack.enter_context(_opened(reader, stack.enter_context(reopen())))
         packets = selection.packets(media, audio=plan.audio)
         first = next(packets, None)
         if first is None:
             raise media.damaged()
         muxer = _muxer(media, audio=plan.audio)
         output = stack.enter_context(open_output(sink, muxer, OPTIONS.get(muxer, {})))
-        targets = {s.index: _target(output, s) for s in _streams(media, audio=plan.audio)}
+        targets = {s.index: _target(output, s, muxer) for s in _streams(media, audio=plan.audio)}
+        latest: dict[int, int] = {}
         try:
             for packet in chain([first], packets):
-                shift = round(selection.start / packet.time_base)
+                number, shift = packet.stream_index, round(selection.start / packet.time_base)
                 packet.pts = None if packet.pts is None else packet.pts - shift
-                packet.dts = None if packet.dts is None else packet.dts - shift
-                packet.stream = targets[packet.stream_index]
+                if packet.dts is not None:
+                    # A wrong stamp of the file would end the copy; no packet is decoded after it is shown.
+                    packet.dts = max(packet.dts - shift, latest.get(number, MISSING) + 1)
+                    packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+                    latest[number] = packet.dts
+                packet.stream = targets[number]
                 output.mux(packet)
                 yield sink.take(CHUNK_BYTES)
         except av.FFmpegError as error:
@@ -97,10 +115,14 @@ class _Selection:
 
     def __init__(self, reader: VideoReader, plan: ClipPlan) -> None:
         self._index = index = reader.index
-        self._first, self._last = copied_frames(reader, plan)
-        self.start = int(index.pts[self._first]) * index.time_base
-        behind = index.end if self._last + 1 == len(index.pts) else int(index.pts[self._last + 1])
-        self.end = behind * index.time_base
+        part = copied_part(reader, plan)
+        self._first, self._last = part.first, part.last
+        begin, behind = int(index.pts[part.first]), int(np.append(index.pts, index.end)[part.last + 1])
+        # Ticks where the part is not cut, as they are exact.
+        cut = part.start > reader.times[part.first], part.end < reader.end_of(part.last)
+        origin = Fraction(index.origin)
+        self.start = origin + Fraction(part.start) if cut[0] else begin * index.time_base
+        self.end = origin + Fraction(part.end) if cut[1] else behind * index.time_base
 
     def packets(self, media: MediaFile, *, audio: bool) -> Iterator[Any]:
         """Yield those of the pictures in decoding order, and of the sound beside them."""
@@ -109,13 +131,34 @@ class _Selection:
         for packet in self._from_key(media, audio=audio):
             time = _time(packet)
             if packet.stream_index == video and remaining:
-                number = self._index.number_of(packet.pts)
+                number = self._number(packet)
                 remaining -= number is not None and self._first <= number <= self._last
+                self._hold(packet, number)
                 yield packet
             elif packet.stream_index != video and self.start <= time < self.end:
                 yield packet
             elif not remaining and (not audio or time > self.end + SOUND_BEHIND_S):
                 return
+
+    def _number(self, packet: Any) -> int | None:
+        """Return which frame a packet holds, and repair its stamp."""
+        pts = self._index.pts_of(packet)
+        if pts is not None and pts != packet.pts:
+            packet.pts, packet.dts = pts, None if packet.dts is None else min(packet.dts, pts)
+        place = -1 if pts is None else int(self._index.pts.searchsorted(pts))
+        return place if 0 <= place < len(self._index.pts) and self._index.pts[place] == pts else None
+
+    def _is_before(self, packet: Any, key: int) -> bool:
+        pts = self._index.pts_of(packet)
+        return pts is not None and pts < key
+
+    def _hold(self, packet: Any, number: int | None) -> None:
+        """Have the first frame begin, and the last one end, with the part."""
+        if number == self._first and (late := round(self.start / packet.time_base) - packet.pts) > 0:
+            packet.pts += late
+            packet.dts = None if packet.dts is None else packet.dts + late
+        if number == self._last and (lasts := self.end - packet.pts * packet.time_base) > LONG_S:
+            packet.duration = round(lasts / packet.time_base)
 
     def _from_key(self, media: MediaFile, *, audio: bool) -> Iterator[Any]:
         """Return packets from the key packet that shows the first frame, wherever a seek lands."""
@@ -138,9 +181,9 @@ class _Selection:
         for packet in packets:
             if packet.stream_index != video:
                 beside += [packet] if _time(packet) >= self.start else []
-            elif packet.pts == key:
+            elif self._index.pts_of(packet) == key:
                 # Pictures that follow it and are shown before it cannot be decoded in the copy.
-                later = (p for p in packets if p.stream_index != video or p.pts is None or p.pts >= key)
+                later = (p for p in packets if p.stream_index != video or not self._is_before(p, key))
                 return chain(beside, [packet], later)
             elif packet.is_keyframe and packet.pts is not None and packet.pts > key:
                 return None
@@ -154,12 +197,22 @@ def _muxer(media: MediaFile, *, audio: bool) -> str:
     return muxer if codecs <= HOLDS[muxer] else "matroska"
 
 
-def _target(output: Any, stream: Any) -> Any:
+def _opened(reader: VideoReader, file: BinaryIO) -> MediaFile:
+    """Return the file of a reader opened once more, for the packets of the same stream."""
+    media = MediaFile(file)
+    media.chosen = reader.stream
+    return media
+
+
+def _target(output: Any, stream: Any, muxer: str) -> Any:
     try:
-        return output.add_stream_from_template(stream, opaque=True)
+        target = output.add_stream_from_template(stream, opaque=True)
     except ValueError:  # the muxer does not accept it
         message = f"{stream.codec_context.name} cannot be copied; ask for a clip, which is encoded anew."
         raise InvalidInput(message) from None
+    if muxer == "mp4" and (tag := TAGS.get(stream.codec_context.codec_tag)):
+        target.codec_context.codec_tag = tag
+    return target
 
 
 def _streams(media: MediaFile, *, audio: bool) -> list[Any]:

@@ -1,6 +1,7 @@
 """The index of packets, from packets as containers give them."""
 
 from fractions import Fraction
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,17 +10,29 @@ import pytest
 
 from vision.errors import InvalidMedia
 from vision.media import index as index_module
-from vision.media.index import PacketIndex, read_index
+from vision.media.index import PacketIndex, index_of, read_packets
 
 BASE = Fraction(1, 1000)
+POSITIONS = count(0, 100)
 
 
 def packet(pts: int | None, dts: int | None, *, key: bool = False, discard: bool = False, duration: int = 40) -> Any:
-    return SimpleNamespace(pts=pts, dts=dts, is_keyframe=key, is_discard=discard, size=100, duration=duration)
+    return SimpleNamespace(
+        stream_index=0,
+        pts=pts,
+        dts=dts,
+        is_keyframe=key,
+        is_discard=discard,
+        size=100,
+        duration=duration,
+        pos=next(POSITIONS),
+        time_base=BASE,
+    )
 
 
 def read(*packets: Any, container: str = "matroska") -> PacketIndex:
-    return read_index(packets, BASE, container)
+    stream = SimpleNamespace(index=0, codec_context=SimpleNamespace(name="h264"))
+    return index_of(read_packets(packets, stream), BASE, container)
 
 
 def test_frames_are_in_order_of_presentation() -> None:
@@ -61,7 +74,6 @@ def test_nothing_before_the_first_key_frame_counts() -> None:
     "packets",
     [
         [packet(None, 0, key=True), packet(None, 40), packet(None, 80)],
-        [packet(0, 0, key=True), packet(40, 40), packet(40, 80)],
         [packet(90_000, 90_000, key=True), packet(90_040, 90_040), packet(0, 0, key=True)],
     ],
 )

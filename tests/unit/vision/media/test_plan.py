@@ -32,12 +32,12 @@ VARYING = np.array([0.0, 0.1, 0.5, 0.6, 2.0])
     ],
 )
 def test_a_stretch_is_a_range_of_frames(asked: dict[str, Any], frames: tuple[int, int]) -> None:
-    assert ClipPlan("clip", **asked).frames(TIMES) == frames
+    assert ClipPlan("clip", **asked).part(TIMES, 4.0)[:2] == frames
 
 
 def test_times_are_those_of_the_frames_whatever_their_rate() -> None:
-    assert ClipPlan("clip", start_time=0.55, end_time=1.5).frames(VARYING) == (2, 3)
-    assert ClipPlan("clip", start_time=0.7).frames(VARYING) == (3, 4)
+    assert ClipPlan("clip", start_time=0.55, end_time=1.5).part(VARYING, 2.1)[:2] == (2, 3)
+    assert ClipPlan("clip", start_time=0.7).part(VARYING, 2.1)[:2] == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_times_are_those_of_the_frames_whatever_their_rate() -> None:
         ({"start_time": -1}, InvalidInput, "in seconds"),
         ({"start_time": float("nan")}, InvalidInput, "in seconds"),
         ({"end_time": float("inf")}, InvalidInput, "in seconds"),
-        ({"start_time": 4.5}, InvalidInput, "last frame is at 3.960 s"),
+        ({"start_time": 4.5}, InvalidInput, "ends at 4.000 s"),
         ({"start_time": 1, "fps": 0}, InvalidInput, "fps must be above 0"),
     ],
 )
 def test_what_is_no_stretch_is_explained(asked: dict[str, Any], error: type[InvalidInput], message: str) -> None:
     with pytest.raises(error, match=message):
-        ClipPlan("clip", **asked).frames(TIMES)
+        ClipPlan("clip", **asked).part(TIMES, 4.0)
 
 
 def test_boxes_are_found_by_frame() -> None:

@@ -14,7 +14,7 @@ from tests.unit.vision.media.test_encoder import BEEPS, WITH_SOUND, beeps_in
 from vision.errors import InvalidInput
 from vision.media.plan import ClipPlan, FrameOutOfRange
 from vision.media.reader import VideoReader
-from vision.media.remux import copied_frames, copied_type, copy
+from vision.media.remux import copied_part, copied_type, copy
 
 REORDERED = 3
 """Frames behind the last that may come along, as others are decoded by them."""
@@ -38,9 +38,9 @@ def test_a_copy_has_the_very_pixels(name: str, stretch: tuple[int | None, int | 
     path, plan = video(name), ClipPlan("copy", *stretch)
     data = copied(path, plan)
     container, content_type = CONTAINERS.get(name, ("mov", "video/mp4"))
-    assert copied_type(partial(path.open, "rb"), plan) == content_type
     with VideoReader(path) as source, VideoReader(io.BytesIO(data)) as copy_:
-        first, last = copied_frames(source, plan)
+        assert copied_type(source, partial(path.open, "rb"), plan) == content_type
+        first, last = copied_part(source, plan)[:2]
         assert first <= (stretch[0] or 0)
         assert last == (len(source.times) - 1 if stretch[1] is None else stretch[1])
         assert copy_.container == container
@@ -61,8 +61,8 @@ def test_a_copy_has_the_very_pixels(name: str, stretch: tuple[int | None, int | 
 def test_it_begins_at_the_key_frame_before(video: MakeVideo) -> None:
     with VideoReader(video("b-frames")) as reader:  # key frames are 0, 20 and 40
         for first, expected in ((0, 0), (19, 0), (20, 20), (39, 20), (59, 40)):
-            assert copied_frames(reader, ClipPlan("copy", first)) == (expected, 59)
-        assert copied_frames(reader, ClipPlan("copy", start_time=1.0, end_time=1.2)) == (20, 29)
+            assert copied_part(reader, ClipPlan("copy", first))[:2] == (expected, 59)
+        assert copied_part(reader, ClipPlan("copy", start_time=1.0, end_time=1.2))[:2] == (20, 29)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])

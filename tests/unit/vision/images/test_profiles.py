@@ -1,5 +1,6 @@
 """ICC profiles, EXIF and HEIF codes to sRGB."""
 
+import struct
 import zlib
 from io import BytesIO
 from typing import Any
@@ -87,6 +88,32 @@ def test_profiles_of_sixteen_bits(primaries: Any) -> None:
     icc = profile(primaries, 1.0, "linear")
     data = with_chunks(png, (b"iCCP", b"x\0\0" + zlib.compress(icc)))
     assert off(data) <= 2
+
+
+def press_profile() -> bytes:
+    """A profile of a press whose inks are grey: lightness 100 without ink, and 25 less for each of the four."""
+    corners = [(c, m, y, k) for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
+    lab = b"".join(bytes([255 - round(255 * sum(inks) / 4), 128, 128]) for inks in corners)
+    ramp = bytes(range(256))
+    identity = struct.pack(">9i", *(65_536 * (i % 4 == 0) for i in range(9)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + 4 * ramp + lab + 3 * ramp
+    tags = [(b"A2B0", 0, table), (b"A2B1", 0, table), (b"wtpt", len(table), matrix_profile(None, 1.0)[-20:])]
+    head = struct.pack(">I4xI4s4s4s12x4s28x", 0, 0x02400000, b"prtr", b"CMYK", b"Lab ", b"acsp")
+    head += struct.pack(">3i", *(round(65_536 * value) for value in (0.9642, 1.0, 0.8249))) + bytes(48)
+    start = len(head) + 4 + 12 * len(tags)
+    listed = b"".join(struct.pack(">4sII", name, start + at, len(table) if at == 0 else 20) for name, at, _ in tags)
+    data = head + struct.pack(">I", len(tags)) + listed + table + tags[2][2]
+    return struct.pack(">I", len(data)) + data[4:]
+
+
+@pytest.mark.parametrize("format", ["TIFF", "JPEG"])
+def test_inks_by_the_profile_of_a_press(format: str) -> None:
+    inks = Image.new("CMYK", (16, 16), (255, 0, 0, 0))  # cyan by the book, light grey on this press
+    options = {"quality": 100, "subsampling": 0} if format == "JPEG" else {}
+    pixels = decode(saved(inks, format, icc_profile=press_profile(), **options), max_pixels=1000)
+    assert np.ptp(pixels[0, 0].astype(int)) <= 3
+    assert abs(int(pixels[0, 0, 1]) - 185) <= 6  # lightness 75
+    assert difference(saved(inks, format, **options), np.full((16, 16, 3), [0, 255, 255])) <= 2
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from PIL import ExifTags, Image, ImageFile
 
 from vision.colour import GAMMAS, PEAK, PRIMARIES, ColourConverter, is_srgb
 from vision.errors import InvalidMedia, MediaTooLarge
+from vision.images import png, webp
 from vision.images.codes import colour_codes
-from vision.images.png import SIGNATURE, first_picture
 from vision.images.profiles import (
     ADOBE_GAMMA,
     ADOBE_RGB,
@@ -32,7 +32,7 @@ from vision.images.profiles import (
     to_srgb,
 )
 from vision.images.tiff import full_page
-from vision.images.truncation import JpegSource, shown_share, whole_webp
+from vision.images.truncation import JpegSource, shown_share
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 ACCEPTED: Final = "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC"
@@ -117,12 +117,12 @@ class StillImage:
 
     def __init__(self, data: bytes) -> None:
         info: dict[str, Any] = {}
-        if data.startswith(SIGNATURE):
-            data, info = first_picture(data)
+        if data.startswith(png.SIGNATURE):
+            data, info = png.first_picture(data)
         elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             data = full_page(data)
         elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            data = whole_webp(data)
+            data = webp.first_picture(data)
         self._data = data
         self._image = self._open(BytesIO(data))
         self._image.info.update(info)

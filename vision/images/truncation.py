@@ -1,6 +1,5 @@
-"""Reads pictures whose end is missing, and tells those that lack nothing to be seen from those that are cut short."""
+"""Reads JPEGs whose end is missing, and tells those that lack nothing to be seen from those that are cut short."""
 
-import struct
 from io import BytesIO
 from typing import Final
 
@@ -36,22 +35,3 @@ def shown_share(grey: NDArray[np.uint8], noise: NDArray[np.uint8]) -> float:
     if lost <= min(MOST_LOST, (1 - LEAST_SHOWN) * differs.size):
         return 1.0
     return float(differs.any(1).argmax()) / len(differs)
-
-
-def whole_webp(data: bytes) -> bytes:
-    """Return a WEBP without the last chunk if that is cut short and no still picture, the same bytes otherwise.
-
-    EXIF and XMP stand at the end, and so do the later frames of an animation.
-    """
-    at, pictures = 12, 0
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        end = at + 8 + size + size % 2
-        if end > len(data):
-            break
-        pictures += name in (b"VP8 ", b"VP8L", b"ANMF")
-        at = end
-    stated = struct.unpack_from("<I", data, 4)[0] + 8 if len(data) >= 12 else 0
-    if not pictures or stated <= len(data):
-        return data
-    return data[:4] + struct.pack("<I", at - 8) + data[8:at]

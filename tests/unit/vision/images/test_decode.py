@@ -104,6 +104,31 @@ def test_first_frame_only(format: str) -> None:
     assert distance(pixels, np.asarray(first)) < 3
 
 
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_a_first_frame_smaller_than_the_canvas_lies_on_white(format: str) -> None:
+    first, second = Image.new("RGBA", (64, 48), (0, 0, 0, 0)), Image.new("RGBA", (64, 48), "lime")
+    first.paste((255, 0, 0, 255), (10, 16, 26, 32))
+    options = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}.get(format, {})
+    pixels = decode(encoded(first, format, save_all=True, append_images=[second], **options), max_pixels=MAX)
+    expected = np.full((48, 64, 3), 255, np.uint8)
+    expected[16:32, 10:26] = (255, 0, 0)
+    assert np.abs(pixels.astype(int) - expected).max() <= 2
+
+
+def test_several_pictures_in_one_file_show_the_primary_one() -> None:
+    from pillow_heif import HeifFile
+
+    pictures = [Image.new("RGB", (32, 32), colour) for colour in ("blue", "red")]
+    burst, file = HeifFile(), BytesIO()
+    for picture in pictures:
+        burst.add_from_pillow(picture)
+    burst.save(file, quality=95, primary_index=1)
+    assert distance(decode(file.getvalue(), max_pixels=MAX), np.asarray(pictures[1])) < 5
+    stereo = encoded(pictures[1], "MPO", save_all=True, append_images=pictures[:1])
+    for data in (stereo, stereo[:-50]):
+        assert distance(decode(data, max_pixels=MAX), np.asarray(pictures[1])) < 5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG", "AVIF", "HEIF"])
 def test_orientation(format: str, orientation: int) -> None:

@@ -195,7 +195,7 @@ def drawn(seed: int) -> Film:
         uneven=timed and codec != "mpeg2video" and rng.random() < 0.3,
         gap_s=rng.choice((0.0, 0.0, 1.5)) if timed else 0.0,
         start_s=start_s,
-        hidden=rng.randint(0, frames // 2) if iso and not start_s and codec != "mpeg2video" else 0,
+        hidden=rng.randint(0, frames // 2) if iso and not start_s else 0,
         key_every=rng.choice((1, 5, 12, 250)),
         b_frames=b_frames,
         open_gop=codec in ("h264", "hevc", "mpeg2video") and b_frames > 0 and rng.random() < 0.5,

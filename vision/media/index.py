@@ -183,10 +183,11 @@ def read_packets(packets: Iterable[Any], video: Any, budget: IndexBudget | None 
     )
 
 
-def index_of(table: PacketTable, time_base: Fraction, container: str) -> PacketIndex:
+def index_of(table: PacketTable, time_base: Fraction, container: str, *, reordered: bool = False) -> PacketIndex:
     """Return the index of packets; ``container`` is FFmpeg's first name of theirs.
 
-    Raises InvalidMedia when there are none to show.
+    ``reordered``: the decoder gives frames in another order than that of their packets. Raises InvalidMedia when there
+    are none to show.
     """
     # Nothing before the first key packet can be decoded.
     table = table.behind(int(table.key.argmax()) if table.key.any() else 0)
@@ -196,8 +197,9 @@ def index_of(table: PacketTable, time_base: Fraction, container: str) -> PacketI
     stamps = mended(table.pts[shown], table.dts[shown], time_base)
     # AVI does not store when a frame is shown; where frames change places, FFmpeg guesses.
     given = table.pts[shown]
-    guessed = container == "avi" and ((given == MISSING).any() or (np.diff(given) < 0).any())
+    guessed = container == "avi" and (reordered or (given == MISSING).any() or (np.diff(given) < 0).any())
     index = _counted(table, time_base) if stamps is None or guessed else _stored(table, shown, stamps, container)
+    index = index if len(index.keys) else index.by_counting()
     held = int(table.sound_end / time_base) - index.end if table.complete else 0
     held = held if held > SOUND_ON_S / time_base else 0
     return replace(
@@ -225,8 +227,9 @@ def _stored(table: PacketTable, shown: Ticks, stamps: Stamps, container: str) ->
         shown_now = whole if table.dts[-1] != MISSING else shown_now
     order = shown_now[np.argsort(pts[shown_now], kind="stable")]
     ordered = pts[order]
-    # AVI gives any frame a duration of one tick.
-    step = max(int(table.duration[order[-1]]), int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0)
+    # AVI gives any frame a duration of one tick, and Matroska none unless all are equally long.
+    told, usual = int(table.duration[order[-1]]), int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0
+    step = told if told and container == "mov" else max(told, usual)
     latest_key = np.maximum.accumulate(np.where(table.key, pts, MISSING))
     places = shown[stamps.mended]
     return PacketIndex(

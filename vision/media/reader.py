@@ -209,7 +209,10 @@ class VideoReader:
         self._stream, sound = self._media.video(self._threads), self._media.audio()
         packets = self._media.packets(self._stream, *([] if sound is None else [sound]))
         table = read_packets(packets, self._stream, budget)
-        self.index = index_of(table, self._stream.time_base, self.container)
+        # For these FFmpeg numbers the packets of an AVI as they come.
+        context = self._stream.codec_context
+        reordered = context.name in ("h264", "hevc") and bool(context.has_b_frames)
+        self.index = index_of(table, self._stream.time_base, self.container, reordered=reordered)
         first = self._decode_first()
         # What the container tells goes before what the codec does, as in players.
         aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio

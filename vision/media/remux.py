@@ -69,7 +69,7 @@ def copied_part(reader: VideoReader, plan: ClipPlan) -> Part:
 def copied_type(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> str:
     """Return the content type of a copy."""
     with reopen() as file, _opened(reader, file) as media:
-        return CONTENT_TYPES[_muxer(media, audio=plan.audio)]
+        return CONTENT_TYPES[_muxer(reader, media, plan)]
 
 
 def copy(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> Generator[bytes, None, None]:
@@ -87,7 +87,7 @@ def copy(reader: VideoReader, reopen: Opener, plan: ClipPlan) -> Generator[bytes
         first = next(packets, None)
         if first is None:
             raise media.damaged()
-        muxer = _muxer(media, audio=plan.audio)
+        muxer = _muxer(reader, media, plan)
         output = stack.enter_context(open_output(sink, muxer, OPTIONS.get(muxer, {})))
         targets = {s.index: _target(output, s, muxer) for s in _streams(media, audio=plan.audio)}
         latest: dict[int, int] = {}
@@ -190,11 +190,22 @@ class _Selection:
         return None
 
 
-def _muxer(media: MediaFile, *, audio: bool) -> str:
-    """Return the container of a copy of this file, by FFmpeg's name."""
-    codecs = {stream.codec_context.codec.canonical_name for stream in _streams(media, audio=audio)}
+def _muxer(reader: VideoReader, media: MediaFile, plan: ClipPlan) -> str:
+    """Return the container of a copy of this file, by FFmpeg's name.
+
+    Raises InvalidInput where an edit list hides pictures that the container would show.
+    """
+    codecs = {stream.codec_context.codec.canonical_name for stream in _streams(media, audio=plan.audio)}
     muxer = PREFERRED[media.name]
-    return muxer if codecs <= HOLDS[muxer] else "matroska"
+    muxer = muxer if codecs <= HOLDS[muxer] else "matroska"
+    index, first = reader.index, copied_part(reader, plan).first
+    key = index.key_before(first)
+    if muxer != "mp4" and media.name == "mov" and key >= 0 and index.keys[key] < index.pts[first]:
+        raise InvalidInput(
+            "The first pictures of this part are hidden by an edit list, which no container for its codecs has; "
+            "ask for a clip, which is encoded anew."
+        )
+    return muxer
 
 
 def _opened(reader: VideoReader, file: BinaryIO) -> MediaFile:

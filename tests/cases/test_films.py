@@ -6,6 +6,7 @@
 import io
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -82,6 +83,46 @@ def clipped(answer: httpx.Response, film: Film) -> Watched:
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_every_route_says_what_a_player_shows(seed: int, served: CaseService, tmp_path: Path) -> None:
     await check(drawn(seed), served, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "film",
+    [
+        # The last picture is shorter than the others.
+        Film(frames=2, gap_s=1.5),
+        Film("mpeg4", "mov", frames=3, gap_s=1.5, hidden=1),
+        # AVI numbers pictures in the order in which they are stored.
+        Film(container="avi", b_frames=1),
+        Film(container="avi", b_frames=3, frames=23, rate=Fraction(50), interlaced=True),
+        # Only MP4 hides pictures, and nobody expects these codecs in it.
+        Film("mpeg2video", frames=2, hidden=1),
+        Film("mpeg2video", "mov", frames=14, rate=Fraction(60), hidden=2, key_every=250, b_frames=3),
+    ],
+    ids=str,
+)
+async def test_films_that_were_described_wrongly(film: Film, served: CaseService, tmp_path: Path) -> None:
+    await check(film, served, tmp_path)
+
+
+@pytest.mark.parametrize(("codec", "copied"), [("h264", 200), ("hevc", 400)])
+async def test_a_film_whose_key_frames_are_not_there(
+    codec: str, copied: int, served: CaseService, tmp_path: Path
+) -> None:
+    film = Film(codec, frames=6, key_every=250)
+    path = write(film, tmp_path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stss") + 12
+    data[at : at + 4] = (99).to_bytes(4, "big")  # the one key frame
+    path.write_bytes(data)
+    with VideoReader(path) as reader:
+        assert [number_in(pixels) for _, _, pixels in reader.frames()] == [*range(6)]
+        assert number_in(reader.pixels(reader.keyframe(0.2))) in range(6)
+    asset = (await served.upload(path))["asset_id"]
+    assert number_in(picture_in(await served.poster(asset), film)) in range(6)
+    # FFmpeg finds those of H.264 by itself.
+    assert (await served.of_file(asset, "video", start_frame=1, end_frame=2)).status_code == copied
+    clip = await served.of_file(asset, "clip", start_frame=1, end_frame=2)
+    assert clipped(clip, film).numbers == [1, 2]
 
 
 async def check(film: Film, served: CaseService, folder: Path) -> None:

@@ -173,6 +173,11 @@ class MediaFile:
         """Bytes that FFmpeg reads: without tags in front of a sound, and of one link of a chained Ogg file."""
         return self._source.end - self._source.begin
 
+    @property
+    def source(self) -> BinaryIO:
+        """The bytes that FFmpeg reads; leave their position as it is."""
+        return self._source  # type: ignore[return-value]
+
     def peek(self, count: int) -> bytes:
         """Return the first of these bytes."""
         return self._source.peek(count)

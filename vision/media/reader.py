@@ -21,6 +21,7 @@ from vision.media.container import TIMEOUT_S, MediaFile, TimeLimit, broken
 from vision.media.index import IndexBudget, PacketIndex, index_of, read_packets
 from vision.media.plan import FrameOutOfRange
 from vision.media.render import Deinterlacer, Renderer
+from vision.media.sample_tables import table_of
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
@@ -207,8 +208,10 @@ class VideoReader:
             self._media.reopen()
         self._media.chosen = number
         self._stream, sound = self._media.video(self._threads), self._media.audio()
-        packets = self._media.packets(self._stream, *([] if sound is None else [sound]))
-        table = read_packets(packets, self._stream, budget)
+        table = table_of(self._media.source, self._stream, sound) if self.container == "mov" else None
+        if table is None:
+            packets = self._media.packets(self._stream, *([] if sound is None else [sound]))
+            table = read_packets(packets, self._stream, budget)
         # For these FFmpeg numbers the packets of an AVI as they come.
         context = self._stream.codec_context
         reordered = context.name in ("h264", "hevc") and bool(context.has_b_frames)

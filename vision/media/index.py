@@ -141,21 +141,17 @@ class PacketIndex:
 
 
 def read_packets(packets: Iterable[Any], video: Any, budget: IndexBudget | None = None) -> PacketTable:
-    """Return the table of the PyAV packets of a ``video`` stream; others among them are those of its sound.
+    """Return the table of the PyAV packets of a ``video`` stream, without the end of the sound beside them.
 
     Where a ``budget`` is spent the table ends, and is not ``complete``. Raises InvalidMedia when there are more than
     ``MAX_PACKETS``.
     """
     pts, dts, key, discard, duration, pos = (array(code) for code in "qqbbqq")
-    sound_end, end, complete, number = 0.0, 0, True, video.index
+    end, complete = 0, True
     # VP8 has frames that are there only to decode others by, with stamps of their own.
     hidden = video.codec_context.name == "vp8"
     until = time.monotonic() + budget.seconds if budget else 0.0
     for packet in packets:
-        if packet.stream_index != number:
-            if packet.pts is not None:
-                sound_end = max(sound_end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            continue
         if not packet.size:
             continue  # the mark of the end
         pts.append(MISSING if packet.pts is None else packet.pts)
@@ -177,9 +173,8 @@ def read_packets(packets: Iterable[Any], video: Any, budget: IndexBudget | None 
         np.array(discard, bool),
         np.array(duration, np.int64),
         np.array(pos, np.int64),
-        sound_end,
-        max(end, 0) if pos and pos[-1] >= 0 else 0,
-        complete,
+        bytes_read=max(end, 0) if pos and pos[-1] >= 0 else 0,
+        complete=complete,
     )
 
 

@@ -7,7 +7,7 @@ first is compared with the index of all packets, and if it is too late, decoding
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -25,6 +25,8 @@ from vision.media.sample_tables import table_of
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
+SOUND_TAIL_S: Final = 1.0
+"""From how long before its stated end a file is read for the end of its sound."""
 STILLS: Final = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
 """Codecs of covers, by FFmpeg's names; not every file marks the stream of its cover as one."""
 
@@ -210,8 +212,9 @@ class VideoReader:
         self._stream, sound = self._media.video(self._threads), self._media.audio()
         table = table_of(self._media.source, self._stream, sound) if self.container == "mov" else None
         if table is None:
-            packets = self._media.packets(self._stream, *([] if sound is None else [sound]))
-            table = read_packets(packets, self._stream, budget)
+            table = read_packets(self._media.packets(self._stream), self._stream, budget)
+            if sound is not None and table.complete:
+                table = replace(table, sound_end=self._end_of(sound, int(table.pts.max(initial=0))))
         # For these FFmpeg numbers the packets of an AVI as they come.
         context = self._stream.codec_context
         reordered = context.name in ("h264", "hevc") and bool(context.has_b_frames)
@@ -220,6 +223,18 @@ class VideoReader:
         # What the container tells goes before what the codec does, as in players.
         aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
         self.renderer = Renderer(first, aspect)
+
+    def _end_of(self, sound: Any, last: int) -> float:
+        """Return when sound ends, in seconds of the container's clock; ``last``: PTS of the last picture.
+
+        It is read from near its end on, since there may be many times more packets of sound than of pictures.
+        """
+        container = self._media.container
+        stated = (container.start_time or 0) / 1_000_000 + (self._media.stated_s or 0.0) - SOUND_TAIL_S
+        with suppress(*broken()):
+            container.seek(int(max(float(last * self._stream.time_base), stated) / sound.time_base), stream=sound)
+        packets = (packet for packet in self._media.packets(sound) if packet.pts is not None)
+        return max((float((p.pts + (p.duration or 0)) * p.time_base) for p in packets), default=0.0)
 
     def _decode_first(self) -> Any:
         """Decode the first frame and return its picture; what comes before it in the file is never shown.

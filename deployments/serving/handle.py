@@ -224,7 +224,10 @@ class StageHandle(Generic[InT, OutT]):
             except LOST as error:
                 name, kind = _names([waiting]), type(error).__name__
                 logger.error("a replica of %s was lost again over %s (%s); it is not tried again", self.key, name, kind)  # noqa: TRY400
-                results = [ProcessingFailed(f"{self.key} stopped twice while it worked on this input.")]
+                message = (
+                    f"{self.key} stopped twice while it worked on this input; try again later, or with another file."
+                )
+                results = [StageUnavailable(message)]
             _answer([waiting], results)
 
     async def _results(self, batch: list[Waiting]) -> list[Any]:

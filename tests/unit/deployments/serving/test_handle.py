@@ -189,7 +189,7 @@ async def test_the_one_item_of_a_batch_that_kills_replicas_is_found_and_named(
     remote.gate.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [results[n] for n in (0, 1, 2, 4, 5)] == [0, 2, 4, 8, 10]
-    assert isinstance(results[3], ProcessingFailed)
+    assert isinstance(results[3], StageUnavailable)
     assert "10.0.0.7" not in results[3].message
     # Two replicas were lost, not one for each of three tries of the batch; nobody was with it the second time.
     assert remote.batches == [[0], [1, 2, 3, 4, 5], [1], [2], [3], [4], [5]]

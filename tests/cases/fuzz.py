@@ -12,6 +12,7 @@ import io
 import multiprocessing
 import random
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -469,7 +470,7 @@ def report(outcomes: list[Outcome], command: str, took: float) -> list[str]:
         "",
         made_by(command, "av", "pillow", "pillow-heif"),
         "",
-        f"{len(outcomes)} files in {took / 60:.0f} minutes with {CHILDREN} children; {len(finds)} finds.",
+        f"Commit {_commit()}: {len(outcomes)} files in {took:.0f} s with {CHILDREN} children; {len(finds)} finds.",
         "",
         *table(
             ("made of", "files", "decoded", "refused", "raised", "crashed", "hung", "memory", "peak MB", "slowest, s"),
@@ -481,6 +482,11 @@ def report(outcomes: list[Outcome], command: str, took: float) -> list[str]:
         *table(("use", "answer", "files"), [[use, answer, n] for (use, answer), n in sorted(answers.items())]),
         *(f"- file {o.number} ({o.name}): {o.find.strip().splitlines()[-1]}" for o in finds[:50]),
     ]
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _end(outcome: Outcome) -> str:

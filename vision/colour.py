@@ -10,7 +10,7 @@ Ordinary video counts as sRGB, whichever of the curves close to that of BT.709 i
 """
 
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
@@ -140,7 +140,7 @@ def _cube_graph(width: int, height: int, transfer: int, primaries: int) -> Any:
     return graph
 
 
-@cache
+@lru_cache(maxsize=8)  # 3 MB each, and files may name codes that nobody uses
 def _cube(transfer: int, primaries: int) -> str:
     """Return sRGB at each point of the cube as text, red running fastest."""
     steps = np.linspace(0, 1, GRID)
@@ -150,7 +150,7 @@ def _cube(transfer: int, primaries: int) -> str:
     return f"LUT_3D_SIZE {GRID}\n{lines}\n"
 
 
-@cache
+@lru_cache(maxsize=64)
 def _matrix(transfer: int, primaries: int) -> NDArray[np.float64]:
     """Return the matrix from linear RGB of these primaries to that of sRGB, white to white."""
     if primaries not in PRIMARIES:

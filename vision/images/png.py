@@ -34,7 +34,7 @@ def first_picture(data: bytes) -> tuple[bytes, Info]:
     Of an animation whose default image is not part of it, that is the first frame if it fills the canvas. Raises
     InvalidMedia where the checksum of a critical chunk is wrong; a file that ends too early is passed on as it is.
     """
-    header, frames, stills = b"", _FirstFrame(), list[memoryview]()
+    header, frames, stills = b"", _FirstFrame(), bytearray()
     kept, colours = dict[bytes, bytes](), dict[bytes, bytes]()
     for name, body, intact in _chunks(data):
         if not intact:
@@ -44,7 +44,7 @@ def first_picture(data: bytes) -> tuple[bytes, Info]:
         if name == b"IHDR" and not header:
             header = bytes(body)
         elif name == b"IDAT":
-            stills.append(body)
+            stills += body
         elif name in _KEPT:
             kept.setdefault(name, bytes(body))
         elif name in _COLOURS and not stills:
@@ -52,11 +52,12 @@ def first_picture(data: bytes) -> tuple[bytes, Info]:
         elif name in (b"acTL", b"fcTL", b"fdAT"):
             frames.add(name, body, hidden=not stills)
     pictures = frames.pictures if frames.size == header[:8] else stills
-    parts: list[bytes | memoryview] = [SIGNATURE, *_written(b"IHDR", header)]
+    parts: list[bytes | bytearray] = [SIGNATURE, *_written(b"IHDR", header)]
     for name, content in kept.items():
         parts += _written(name, content)
-    for body in pictures:
-        parts += _written(b"IDAT", body)
+    if pictures:
+        # In one chunk, as a file may have millions of empty ones.
+        parts += _written(b"IDAT", pictures)
     return b"".join([*parts, *_written(b"IEND", b"")]), _colours(colours, header)
 
 
@@ -75,7 +76,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
         at = end
 
 
-def _written(name: bytes, body: bytes | memoryview) -> tuple[Any, ...]:
+def _written(name: bytes, body: bytes | bytearray) -> tuple[Any, ...]:
     return struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
 
 
@@ -83,7 +84,7 @@ class _FirstFrame:
     """The data of an animation's first frame where that is not the default image."""
 
     def __init__(self) -> None:
-        self.size, self.pictures = b"", list[memoryview]()
+        self.size, self.pictures = b"", bytearray()
         self._animated = self._over = False
 
     def add(self, name: bytes, body: memoryview, *, hidden: bool) -> None:
@@ -91,7 +92,7 @@ class _FirstFrame:
         if name == b"acTL":
             self._animated = hidden
         elif name == b"fdAT" and self.size and not self._over:
-            self.pictures.append(body[4:])
+            self.pictures += body[4:]
         elif name == b"fcTL":
             # A frame that is controlled before the default image is that image.
             self._over = self._over or hidden or bool(self.pictures) or not self._animated

@@ -165,7 +165,7 @@ def matrix_profile(colours: PrimaryColours | None, curve: float | str) -> bytes 
     else:
         try:
             columns = colorants(colours).T
-        except np.linalg.LinAlgError:
+        except (np.linalg.LinAlgError, ZeroDivisionError):
             return None
         if not (np.abs(columns) < 4).all():
             return None

@@ -179,7 +179,8 @@ class VideoReader:
     @property
     def stream(self) -> int:
         """Number of the stream in its file."""
-        return int(self._stream.index)
+        assert self._media.chosen is not None
+        return self._media.chosen
 
     def _choose(self, budget: IndexBudget | None) -> None:
         """Take the first stream that can be decoded; a single picture only where nothing moves.

@@ -18,6 +18,8 @@ _HD_WIDTH, _SD_HEIGHT = 1280, 576
 _MOST_ASPECT: Final = 8
 """Lenses stretch by 2, television by 3; what claims more than this is an error."""
 _NARROW_RANGE: Final = 1
+_MOST_COLOURS: Final = 4
+"""Pairs of curve and primaries at a time, each with a converter of some megabytes."""
 _LEAST_SIDE: Final = 16
 """Pixels; bwdif refuses planes of fewer than four lines, and those of colours may have a quarter of them."""
 
@@ -123,9 +125,11 @@ class Renderer:
         colours = picture.color_trc, picture.color_primaries
         if is_srgb(*colours):
             return None
-        if colours not in self._converters:
-            self._converters[colours] = ColourConverter(*colours)
-        return self._converters[colours]
+        converter = self._converters.pop(colours, None) or ColourConverter(*colours)
+        self._converters[colours] = converter
+        if len(self._converters) > _MOST_COLOURS:
+            del self._converters[next(iter(self._converters))]
+        return converter
 
     def _scaled(self, picture: Any, size: tuple[int, int], layout: str, interpolation: str) -> Any:
         """Return a picture that is not upright yet in FFmpeg's format ``layout``; ``size`` is that of the upright."""

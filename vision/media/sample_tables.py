@@ -32,7 +32,7 @@ class _Unusual(Exception):
 class _Track:
     """Boxes of one track by name; ``scale`` and ``movie_scale`` in ticks a second."""
 
-    boxes: dict[bytes, bytes]
+    boxes: dict[bytes, memoryview]
     scale: int
     movie_scale: int
 
@@ -115,7 +115,7 @@ class _Track:
         count = int.from_bytes(body[4:8])
         return _numbers(body, 8, count * columns, kind).reshape(count, columns)
 
-    def _box(self, name: bytes) -> bytes:
+    def _box(self, name: bytes) -> memoryview:
         if name not in self.boxes:
             raise _Unusual
         return self.boxes[name]
@@ -138,13 +138,13 @@ def table_of(file: BinaryIO, video: Any, sound: Any | None) -> PacketTable | Non
 def _table(file: BinaryIO, video: Any, sound: Any | None) -> PacketTable:
     size = file.seek(0, 2)
     tracks, movie_scale = _tracks(_header(file, size))
-    track = _found(tracks, video, movie_scale)
+    track = _track_of(tracks, video, movie_scale)
     pts, dts, durations, pos = track.samples(size, video=True)
     key = track.keys(len(pts))
     _check(video, dts, pos, key)
     end = 0.0
     if sound is not None:
-        beside = _found(tracks, sound, movie_scale)
+        beside = _track_of(tracks, sound, movie_scale)
         heard, _, lengths, _ = beside.samples(size, video=False)
         end = float((heard + lengths).max() / beside.scale) if len(heard) else 0.0
     return PacketTable(pts, dts, key, np.zeros(len(pts), bool), durations, pos, end, int(pos.max()))
@@ -161,7 +161,7 @@ def _check(video: Any, dts: Ints, pos: Ints, key: NDArray[np.bool_]) -> None:
             raise _Unusual
 
 
-def _found(tracks: list[tuple[int, dict[bytes, bytes]]], stream: Any, movie_scale: int) -> _Track:
+def _track_of(tracks: list[tuple[int, dict[bytes, memoryview]]], stream: Any, movie_scale: int) -> _Track:
     boxes = [boxes for number, boxes in tracks if number == stream.id]
     if len(boxes) != 1 or b"mdhd" not in boxes[0]:
         raise _Unusual
@@ -171,9 +171,9 @@ def _found(tracks: list[tuple[int, dict[bytes, bytes]]], stream: Any, movie_scal
     return _Track(boxes[0], scale, movie_scale)
 
 
-def _header(file: BinaryIO, size: int) -> bytes:
+def _header(file: BinaryIO, size: int) -> memoryview:
     """Return the body of the box ``moov``."""
-    place, found = 0, b""
+    place, header = 0, memoryview(b"")
     while place + 8 <= size:
         file.seek(place)
         head = file.read(16)
@@ -183,16 +183,16 @@ def _header(file: BinaryIO, size: int) -> bytes:
         if kind in (b"moof", b"mfra", b"sidx") or length < body:
             raise _Unusual
         if kind == b"moov":
-            if found or length > MAX_HEADER:
+            if header or length > MAX_HEADER:
                 raise _Unusual
             file.seek(place + body)
-            found = file.read(length - body)
+            header = memoryview(file.read(length - body))
         place += length
-    return found
+    return header
 
 
-def _tracks(header: bytes) -> tuple[list[tuple[int, dict[bytes, bytes]]], int]:
-    tracks: list[tuple[int, dict[bytes, bytes]]] = []
+def _tracks(header: memoryview) -> tuple[list[tuple[int, dict[bytes, memoryview]]], int]:
+    tracks: list[tuple[int, dict[bytes, memoryview]]] = []
     movie_scale = 0
     for kind, start, end in _boxes(header, 0, len(header)):
         if kind == b"mvex":
@@ -201,17 +201,17 @@ def _tracks(header: bytes) -> tuple[list[tuple[int, dict[bytes, bytes]]], int]:
             movie_scale = _field(header[start:end], 12)
         if kind == b"trak":
             boxes = dict(_leaves(header, start, end))
-            tracks.append((_field(boxes.get(b"tkhd", b"\0"), 12), boxes))
+            tracks.append((_field(boxes.get(b"tkhd", memoryview(b"\0")), 12), boxes))
     return tracks, movie_scale
 
 
-def _field(body: bytes, place: int) -> int:
+def _field(body: memoryview, place: int) -> int:
     """Return a field behind two times, which take twice as much in version 1 of a box."""
     place += 8 if body[0] == 1 else 0
     return int.from_bytes(body[place : place + 4])
 
 
-def _leaves(data: bytes, start: int, end: int, depth: int = 4) -> Iterator[tuple[bytes, bytes]]:
+def _leaves(data: memoryview, start: int, end: int, depth: int = 4) -> Iterator[tuple[bytes, memoryview]]:
     for kind, inner, behind in _boxes(data, start, end):
         if kind in _PARENTS and depth:
             yield from _leaves(data, inner, behind, depth - 1)
@@ -219,7 +219,7 @@ def _leaves(data: bytes, start: int, end: int, depth: int = 4) -> Iterator[tuple
             yield kind, data[inner:behind]
 
 
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _boxes(data: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, and begin and end of the body."""
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -229,7 +229,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
         start += length
 
 
-def _numbers(body: bytes, offset: int, count: int, kind: str) -> Ints:
+def _numbers(body: memoryview, offset: int, count: int, kind: str) -> Ints:
     if count > MAX_SAMPLES:
         raise _Unusual
     return np.frombuffer(body, kind, count, offset).astype(np.int64)

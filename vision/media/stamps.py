@@ -116,11 +116,14 @@ def _starts_again(pts: Ticks, dts: Ticks, jump: int, far: int) -> bool:
 def _surplus(pts: Ticks, known: Ticks, values: Ticks, repeated: Ticks) -> list[int]:
     """Return the packets whose stamp is that of another: those that leave a gap where they should be."""
     surplus: list[int] = []
-    for value in repeated.tolist():
-        place = int(np.searchsorted(values, value))
+    by_stamp = known[np.argsort(pts[known], kind="stable")]
+    begins = np.searchsorted(pts[by_stamp], repeated)
+    ends = np.searchsorted(pts[by_stamp], repeated, side="right")
+    places = np.searchsorted(values, repeated)
+    for value, place, begin, end in np.stack([repeated, places, begins, ends], 1).tolist():
         before = value - int(values[place - 1]) if place else 0
         behind = int(values[place + 1]) - value if place + 1 < len(values) else 0
-        same = known[pts[known] == value].tolist()
+        same = by_stamp[begin:end].tolist()
         surplus += same[:-1] if before > behind else same[1:]
     return surplus
 

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.cases.colour import P3, SRGB, hdr_patches, pq_encode, srgb_decode, srgb_encode, to_xyz
+from vision import colour
 from vision.colour import BT709, BT2020, HLG, PQ, ColourConverter, is_srgb, to_srgb
 
 BT470BG, BT601, DISPLAY_P3, XYZ = 5, 6, 12, 10
@@ -74,3 +75,12 @@ def test_the_cube_gives_the_same_colours(transfer: int, primaries: int) -> None:
     assert away.mean() < 0.5
     again = converter.pixels(np.rint(picture[:10] * 255).astype(np.uint8))
     assert np.abs(again - levels(np.rint(picture[:10] * 255) / 255, transfer, primaries)).mean() < 0.5
+
+
+def test_codes_that_nobody_uses_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(colour, "GRID", 2)
+    colour._cube.cache_clear()
+    for primaries in range(100, 120):
+        ColourConverter(PQ, primaries).pixels(np.zeros((2, 2, 3), np.uint8))
+    assert colour._cube.cache_info().currsize <= 8
+    colour._cube.cache_clear()

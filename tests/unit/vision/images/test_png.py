@@ -100,6 +100,15 @@ def test_a_picture_in_parts() -> None:
     assert difference(written([header, *parts, (name, b""), end]), PICTURE) == 0
 
 
+def test_very_many_parts_take_little_memory() -> None:
+    header, part, end = chunks(PNG)
+    data = written([header, *[(b"IDAT", b"")] * 100_000, part, end])
+    tracemalloc.start()
+    assert difference(data, PICTURE) == 0
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("default", [True, False])
 def test_animations_show_their_first_frame(default: bool) -> None:
     frames = [saved(np.full((8, 12, 3), level, np.uint8), "PNG") for level in (10, 100, 200)]
@@ -123,6 +132,7 @@ def test_animations_show_their_first_frame(default: bool) -> None:
         pytest.param(PICTURE, [GAMMA_SRGB], id="gamma of sRGB"),
         pytest.param(PICTURE, [(b"gAMA", struct.pack(">I", 45_000))], id="nearly that"),
         pytest.param(PICTURE, [POINTS_P3], id="primaries alone"),
+        pytest.param(PICTURE, [GAMMA_SRGB, (b"cHRM", bytes(32))], id="primaries that are all 0"),
         pytest.param(PICTURE, [(b"sRGB", b"\0"), GAMMA_1, POINTS_P3], id="sRGB before gamma"),
         pytest.param(PICTURE, [(b"cICP", bytes([1, 13, 0, 1])), GAMMA_1], id="codes before gamma"),
         pytest.param(PICTURE, [(b"cICP", bytes([1, 13, 0, 1])), icc(profile(P3, 1.0, "no"))], id="codes before ICC"),

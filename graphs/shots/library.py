@@ -58,12 +58,10 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
             ]
         )
         await asyncio.gather(*(delete_thumbnail(context, old) for old in _outdated(shots, before)))
-        try:
-            await videos.get(video.asset_id)
-        except AssetNotFound:
+        if await videos.is_gone(video.asset_id):
             # The video was deleted meanwhile, and its shots perhaps before these came.
             await context.shots.delete_video(video.asset_id)
-            raise
+            raise AssetNotFound([video.asset_id])
         return StoreShotsAnswer(
             video_asset_id=video.asset_id,
             shots_stored=len(shots),

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from graphs.web.uploads.library import Library
-from stores.shots import ShotFilter
+from stores.shots import Shot, ShotFilter
+from stores.uploads import ANYONE, Upload
 from tests.graphs.harness import settings_in
 from tests.graphs.samples import error_of
 from tests.graphs.shots import NOW, ShotService, given, ok, serving_shots
@@ -38,6 +39,25 @@ async def refused(service: ShotService, status: int, code: str, **body: Any) -> 
     assert await service.context.shots.count_shots(ShotFilter()) == 0
     message: str = error_of(answer, status, code)["message"]
     return message
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_shots_stay_for_other_clients_while_they_have_the_video(
+    service: ShotService, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    documents, put = service.context.documents, service.context.shots.put_shots
+    if others:
+        await documents.add_upload(service.film, Upload("bob", "his.mp4", NOW))
+
+    async def late(shots: list[Shot]) -> None:
+        assert await documents.withdraw(service.film, ANYONE, {ANYONE, "bob"}) == ("withdrawn" if others else "last")
+        await put(shots)
+
+    monkeypatch.setattr(service.context.shots, "put_shots", late)
+    body = {"video_asset_id": service.film, "shots": [given(0)]}
+    answer = await service.client.post("/api/v1/store-shot-data", json=body)
+    assert answer.status_code == (200 if others else 404)
+    assert await service.context.shots.count_shots(ShotFilter()) == others
 
 
 async def test_what_is_stored_is_listed(service: ShotService) -> None:

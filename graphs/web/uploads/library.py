@@ -253,3 +253,7 @@ class Videos:
         if asset.kind != "video":
             raise InvalidInput(f"{file_uuid} is {asset.kind} ({asset.format}); this route takes videos only.")
         return asset
+
+    async def is_gone(self, file_uuid: str) -> bool:
+        """Return whether no client has this video any more; it may only be hidden from this one."""
+        return bool(await self._library.gone([file_uuid]))

@@ -1,6 +1,6 @@
 """Reads the colour codes (nclx) of the primary picture of a HEIF or AVIF file: ISO/IEC 23008-12, 14496-12.
 
-Pillow's AVIF reader does not tell them.
+Pillow's AVIF reader does not expose them.
 """
 
 import struct

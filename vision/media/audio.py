@@ -114,7 +114,7 @@ class Sound:
                 yield from self._decode_link(media, stream, media.start_of(stream) - self.reached / self.rate)
 
     def _decode_link(self, media: MediaFile, stream: Any, origin: float) -> Iterator[tuple[int, Samples]]:
-        """``origin``: the time of the first sample of the whole on this link's clock, in seconds."""
+        """Yield blocks of one link; ``origin``: time of the first sample of the whole on its clock, in seconds."""
         mixer = _Mixer(self._layout, self.rate)
         timed = media.name not in UNTIMED
         # In this container the duration of a packet cuts off what the encoder padded.
@@ -152,7 +152,7 @@ class Sound:
     def _placed(
         self, blocks: list[Any], origin: float | None, end: float | None = None
     ) -> Iterator[tuple[int, Samples]]:
-        """``end``: seconds from the start after which nothing of these blocks is to be heard."""
+        """Yield blocks with their places, cut off at ``end``, in seconds from the start."""
         for block in blocks:
             at = self._behind  # without a time it follows the last one
             if origin is not None and block.pts is not None:

@@ -135,7 +135,7 @@ class MediaFile:
 
     @property
     def videos(self) -> list[int]:
-        """Numbers of the streams of pictures whose codec is known, but for those that are told to be covers."""
+        """Numbers of the streams of pictures whose codec is known, but for those that are marked as covers."""
         from av.stream import Disposition
 
         covers = int(Disposition.attached_pic | Disposition.timed_thumbnails)

@@ -33,7 +33,7 @@ class PacketTable:
     """The packets of a video stream in decoding order, as the file has them; times in ticks of its time base.
 
     ``pts`` and ``dts``: int64 (n,), ``MISSING`` where there is none; ``key``: decoding can start there; ``discard``: an
-    edit list leaves it out; ``duration``: int64 (n,), 0 where it is not told; ``pos``: byte positions, -1 where they
+    edit list leaves it out; ``duration``: int64 (n,), 0 where it is not stated; ``pos``: byte positions, -1 where they
     are not known; ``sound_end``: when the sound beside them ends, in seconds of the container's clock; ``bytes_read``:
     where the last packet ends, 0 if that is not known.
     """
@@ -223,8 +223,8 @@ def _stored(table: PacketTable, shown: Ticks, stamps: Stamps, container: str) ->
     order = shown_now[np.argsort(pts[shown_now], kind="stable")]
     ordered = pts[order]
     # AVI gives any frame a duration of one tick, and Matroska none unless all are equally long.
-    told, usual = int(table.duration[order[-1]]), int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0
-    step = told if told and container == "mov" else max(told, usual)
+    stated, usual = int(table.duration[order[-1]]), int(np.median(np.diff(ordered))) if len(ordered) > 1 else 0
+    step = stated if stated and container == "mov" else max(stated, usual)
     latest_key = np.maximum.accumulate(np.where(table.key, pts, MISSING))
     places = shown[stamps.mended]
     return PacketIndex(
@@ -245,8 +245,8 @@ def _counted(table: PacketTable, time_base: Fraction) -> PacketIndex:
     steps = np.diff(stamps)
     wrong = (steps <= 0) | (steps > 10 * _JUMP_S / time_base)
     # As above, AVI gives any frame a duration of one tick.
-    told = int(table.duration[~table.discard][-1])
-    usual = max(told, int(np.median(steps[~wrong])) if (~wrong).any() else 0, 1)
+    stated = int(table.duration[~table.discard][-1])
+    usual = max(stated, int(np.median(steps[~wrong])) if (~wrong).any() else 0, 1)
     pts = np.concatenate([stamps[:1], stamps[0] + np.cumsum(np.where(wrong, usual, steps))]).astype(np.int64)
     return PacketIndex(
         pts=pts,

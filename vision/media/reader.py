@@ -221,7 +221,7 @@ class VideoReader:
         reordered = context.name in ("h264", "hevc") and bool(context.has_b_frames)
         self.index = index_of(table, self._stream.time_base, self.container, reordered=reordered)
         first = self._decode_first()
-        # What the container tells goes before what the codec does, as in players.
+        # The aspect of the container counts before that of the codec, as in players.
         aspect = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio
         self.renderer = Renderer(first, aspect)
 

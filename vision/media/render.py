@@ -81,7 +81,7 @@ class Renderer:
     """Turns decoded pictures upright."""
 
     def __init__(self, first: Any, pixel_aspect: Fraction | None) -> None:
-        """Take the first picture, a PyAV VideoFrame, and the width of its pixels over their height, if it is told."""
+        """Take the first picture, a PyAV VideoFrame, and the width of its pixels over their height, if stated."""
         from av.video.reformatter import VideoReformatter
 
         self.orientation = Orientation.of(first)
@@ -184,7 +184,7 @@ def _widened(pixels: Pixels) -> Pixels:
 class Deinterlacer:
     """Joins the two fields of interlaced pictures by FFmpeg's bwdif; what does not move between them stays as it is.
 
-    Three pictures tell all that it uses, so the result does not depend on what was joined before.
+    It uses three pictures only, so the result does not depend on what was joined before.
     """
 
     def __init__(self) -> None:

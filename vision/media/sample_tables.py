@@ -17,6 +17,8 @@ from vision.media.index import PacketTable
 
 MAX_HEADER: Final = 256 * 2**20
 MAX_SAMPLES: Final = 5_000_000
+MAX_BOXES: Final = 10_000
+"""Boxes of a header, of which a track has about thirty."""
 _PARENTS: Final = {b"mdia", b"minf", b"stbl", b"edts"}
 _SPECIAL: Final = {b"stps", b"sbgp", b"cslg"}
 """Boxes of key frames that are not listed with the others; ``cslg`` comes with times that are shifted."""
@@ -194,13 +196,14 @@ def _header(file: BinaryIO, size: int) -> memoryview:
 def _tracks(header: memoryview) -> tuple[list[tuple[int, dict[bytes, memoryview]]], int]:
     tracks: list[tuple[int, dict[bytes, memoryview]]] = []
     movie_scale = 0
-    for kind, start, end in _boxes(header, 0, len(header)):
+    quota = iter(range(MAX_BOXES))
+    for kind, start, end in _boxes(header, 0, len(header), quota):
         if kind == b"mvex":
             raise _Unusual
         if kind == b"mvhd":
             movie_scale = _field(header[start:end], 12)
         if kind == b"trak":
-            boxes = dict(_leaves(header, start, end))
+            boxes = dict(_leaves(header, start, end, quota))
             tracks.append((_field(boxes.get(b"tkhd", memoryview(b"\0")), 12), boxes))
     return tracks, movie_scale
 
@@ -211,19 +214,21 @@ def _field(body: memoryview, place: int) -> int:
     return int.from_bytes(body[place : place + 4])
 
 
-def _leaves(data: memoryview, start: int, end: int, depth: int = 4) -> Iterator[tuple[bytes, memoryview]]:
-    for kind, inner, behind in _boxes(data, start, end):
+def _leaves(
+    data: memoryview, start: int, end: int, quota: Iterator[int], depth: int = 4
+) -> Iterator[tuple[bytes, memoryview]]:
+    for kind, inner, behind in _boxes(data, start, end, quota):
         if kind in _PARENTS and depth:
-            yield from _leaves(data, inner, behind, depth - 1)
+            yield from _leaves(data, inner, behind, quota, depth - 1)
         else:
             yield kind, data[inner:behind]
 
 
-def _boxes(data: memoryview, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, and begin and end of the body."""
+def _boxes(data: memoryview, start: int, end: int, quota: Iterator[int]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, and begin and end of the body, of as many boxes as the ``quota``, which all calls share, has."""
     while start + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, start)
-        if length < 8 or start + length > end:
+        if length < 8 or start + length > end or next(quota, None) is None:
             raise _Unusual
         yield kind, start + 8, start + length
         start += length

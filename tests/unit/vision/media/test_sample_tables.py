@@ -61,3 +61,15 @@ def test_damaged_tables_are_no_error(seed: int, video: MakeVideo, tmp_path: Path
             data[place] = rng.integers(256)
         table = table_of(io.BytesIO(bytes(data)), stream, sound)
         assert table is None or len(table.pts) == len(table.key) == 60
+
+
+@pytest.mark.parametrize("boxes", [100, 20_000])
+def test_a_header_of_very_many_boxes_is_not_walked_through(boxes: int, video: MakeVideo) -> None:
+    data = video(FILMS["with sound"]).read_bytes()
+    header = data.rindex(b"moov") - 4
+    assert header + int.from_bytes(data[header : header + 4]) == len(data)
+    longer = (len(data) - header + 8 * boxes).to_bytes(4)
+    data = data[:header] + longer + data[header + 4 :] + b"\0\0\0\x08free" * boxes
+    with MediaFile(io.BytesIO(data)) as media:
+        table = table_of(media.source, media.video(1), media.audio())
+        assert (table is None) == (boxes > 10_000)

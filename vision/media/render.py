@@ -92,7 +92,7 @@ class Renderer:
     def pixels(
         self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"
     ) -> Pixels:
-        """Return RGB of a picture, uint8 (H, W, 3), upright; ``size`` is (width, height) of the result.
+        """Return RGB of a picture, uint8 (H, W, 3), upright, to be written to; ``size`` is its (width, height).
 
         ``interpolation`` is the filter that resizes it to ``size``; BICUBIC is FFmpeg's default, and takes twice as
         long.
@@ -101,7 +101,8 @@ class Renderer:
         converter = self._converter(picture)
         rgb = self._scaled(picture, size or (self.width, self.height), converter.takes if converter else "rgb24", how)
         rgb = converter.converted(rgb) if converter else rgb
-        pixels = np.asarray(rgb.to_ndarray(), np.uint8)
+        # What needs no conversion is the picture itself, which the decoder may predict later ones from.
+        pixels = np.array(rgb.to_ndarray()) if rgb is picture else np.asarray(rgb.to_ndarray(), np.uint8)
         return self.orientation.upright(_widened(pixels) if _is_narrow_grey(picture) else pixels)
 
     def luminance(self, picture: Any, size: tuple[int, int]) -> NDArray[np.uint8]:

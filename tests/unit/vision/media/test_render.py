@@ -448,3 +448,17 @@ def test_hdr_and_wide_gamuts_of_other_kinds(name: str, tmp_path: Path) -> None:
             picture = clip.picture(1)
             assert (picture.colorspace, picture.color_primaries, picture.color_trc) == (BT709, BT709, BT709)
             assert np.abs(clip.frame(1)[middles][1] - expected[1]).max() < 9
+
+
+def test_what_is_drawn_on_a_frame_does_not_stay_in_the_decoder() -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as output:
+        stream = output.add_stream("cinepak", rate=25)  # it decodes to RGB, so nothing has to be converted
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        for number in range(4):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 40 * number, np.uint8))))
+        output.mux(stream.encode(None))
+    with VideoReader(io.BytesIO(file.getvalue())) as reader:
+        for number in range(4):
+            reader.frame(number)[:] = 255
+            assert np.abs(reader.frame(number).astype(int) - 40 * number).max() <= 2

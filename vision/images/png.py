@@ -16,6 +16,8 @@ from vision.images.profiles import MAX_PROFILE, SRGB_CURVE, matrix_profile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _KEPT: Final = {b"PLTE", b"tRNS", b"eXIf"}
+_TRANSPARENCY: Final = {0: {2}, 2: {6}, 3: range(1, 257)}
+"""Bytes that a tRNS may have, by type of colour."""
 _COLOURS: Final = {b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"}
 _GAMMA_OF_SRGB: Final = 45_455
 _GAMMA_TOLERANCE: Final = 0.05
@@ -53,6 +55,8 @@ def first_picture(data: bytes) -> tuple[bytes, Info]:
             frames.add(name, body, hidden=not stills)
     pictures = frames.pictures if frames.size == header[:8] else stills
     parts: list[bytes | bytearray] = [SIGNATURE, *_written(b"IHDR", header)]
+    if len(kept.get(b"tRNS", b"")) not in _TRANSPARENCY.get(header[9] if len(header) > 9 else -1, ()):
+        kept.pop(b"tRNS", None)
     for name, content in kept.items():
         parts += _written(name, content)
     if pictures:

@@ -49,6 +49,7 @@ def icc(data: bytes) -> tuple[bytes, bytes]:
         pytest.param((b"iCCP", b""), id="empty profile"),
         pytest.param((b"caNv", bytes(16)), id="private"),
         pytest.param((b"gAMA", b"\0"), id="short gamma"),
+        pytest.param((b"tRNS", b"\0"), id="short transparency"),
         pytest.param((b"gAMA", bytes(4)), id="gamma of nothing"),
         pytest.param((b"cICP", b"\1"), id="short colour codes"),
     ],

@@ -156,14 +156,14 @@ def _before_tags(file: BinaryIO, size: int) -> int:
     for _ in range(MAX_TAGS):
         file.seek(max(place - 160, 0))
         end = file.read(place - file.tell())
-        if end[-128:].startswith(b"TAG"):
+        if len(end) >= 128 and end[-128:].startswith(b"TAG"):
             place -= 128
-        elif end[-32:].startswith(b"APETAGEX"):
+        elif len(end) >= 32 and end[-32:].startswith(b"APETAGEX"):
             header = 32 if end[-9] & 0x80 else 0
-            place -= int.from_bytes(end[-20:-16], "little") + header
+            place = max(place - int.from_bytes(end[-20:-16], "little") - header, 0)
         else:
             break
-    return max(place, 0)
+    return place
 
 
 def _tag_length(head: bytes) -> int:

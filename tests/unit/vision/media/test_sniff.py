@@ -88,6 +88,14 @@ def test_tags_are_in_no_span() -> None:
     assert spans(io.BytesIO(data), "mov") == [(0, len(data))]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
+def test_a_tag_behind_may_claim_any_size(size: int) -> None:
+    footer = b"APETAGEX" + struct.pack("<4I8x", 2000, size, 0, 0xA0000000)
+    for data in (FRAME + footer * 2, FRAME + footer, footer, FRAME[:10] + footer[:8], footer[-8:]):
+        ((begin, end),) = spans(io.BytesIO(data), "mp3")
+        assert 0 <= begin <= end
+
+
 def page(*, first: bool = False, body: int = 100) -> bytes:
     return b"OggS\0" + bytes([2 * first]) + bytes(20) + b"\x01" + bytes([body]) + b"z" * body
 

@@ -3,6 +3,7 @@
 import io
 import struct
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,10 +90,12 @@ def test_tags_are_in_no_span() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**31, 2**32 - 1])
-def test_a_tag_behind_may_claim_any_size(size: int) -> None:
+def test_a_tag_behind_may_claim_any_size(size: int, tmp_path: Path) -> None:
     footer = b"APETAGEX" + struct.pack("<4I8x", 2000, size, 0, 0xA0000000)
     for data in (FRAME + footer * 2, FRAME + footer, footer, FRAME[:10] + footer[:8], footer[-8:]):
-        ((begin, end),) = spans(io.BytesIO(data), "mp3")
+        (path := tmp_path / "sound").write_bytes(data)
+        with path.open("rb") as file:  # unlike one in memory it refuses to read less than nothing
+            ((begin, end),) = spans(file, "mp3")
         assert 0 <= begin <= end
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cluster.conftest import RunningService, photo, upload
-from tests.graphs.samples import picture
+from tests.graphs.samples import picture, video
 
 
 def test_features_are_computed_once_and_then_read(client: httpx.Client) -> None:
@@ -90,11 +90,8 @@ def test_the_metrics_agent_carries_every_stage(running: RunningService, client: 
         f"ray_visiongraph_stage_{name}"
         for name in ("batch_latency_ms_count", "batch_fill_sum", "items_total", "errors_total")
     }
-    bad = client.post(
-        "/api/v1/anomaly-detection",
-        json={"reference_asset_ids": [asset_id] * 2, "test_asset_ids": [asset_id]},
-    )
-    assert bad.status_code == 400
+    film = upload(client, video(31), "film.mp4")
+    assert client.get(f"/api/v1/file/{film}/thumbnail", params={"frame": 9999}).status_code == 400
     for _ in range(40):
         lines = [line for line in httpx.get(address).text.splitlines() if 'stage="' in line]
         seen = {line.partition("{")[0] for line in lines}

@@ -122,7 +122,7 @@ async def test_head_has_the_headers_alone(service: MediaService) -> None:
         ({"start_time": 0, "end_time": "inf"}, "end_time"),
         ({"start_frame": 1.5, "end_frame": 3}, "start_frame"),
         ({"start_frame": 0, "end_frame": 10**12}, "end_frame"),
-        ({"start_time": 60, "end_time": 61}, "last frame is at 2.360 s"),
+        ({"start_time": 60, "end_time": 61}, "this video ends at 2.400 s"),
         ({"start_time": 0, "end_time": 1, "fps": 0}, "fps"),
         ({"start_time": 0, "end_time": 1, "fps": "nan"}, "fps"),
         ({"start_frame": 0, "end_frame": 1, "mode": "loud"}, "mode"),

@@ -210,8 +210,7 @@ class Deinterlacer:
             self._graph.push(frame)
             joined = self._pulled()
         self._pushed = picture, after
-        assert joined is not None
-        return joined
+        return picture if joined is None else joined
 
     def _pulled(self) -> Any:
         """Return the last picture that is ready: the one before what was pushed."""

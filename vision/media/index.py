@@ -126,10 +126,9 @@ class PacketIndex:
         """Return the place in ``keys`` of the last one that is not shown after this frame; -1 without one."""
         return int(np.searchsorted(self.keys, self.pts[frame], side="right")) - 1
 
-    def starting_at(self, pts: int) -> "PacketIndex":
-        """Return the index without the frames before this PTS, which cannot be decoded."""
-        first = int(np.searchsorted(self.pts, pts))
-        return replace(self, pts=self.pts[first:])
+    def starting_at(self, frame: int) -> "PacketIndex":
+        """Return the index without the frames before this one, which cannot be decoded."""
+        return replace(self, pts=self.pts[frame:])
 
     def by_counting(self) -> "PacketIndex":
         """Return the same frames, to be found by counting only."""
@@ -212,7 +211,7 @@ def _stored(table: PacketTable, shown: Ticks, stamps: Stamps, container: str) ->
     pts[shown] = stamps.pts
     if container == "mov":
         # What an edit list puts before time 0 is not shown; in a fragmented file FFmpeg does not discard it.
-        discard |= (pts < 0) & (pts != MISSING)
+        discard |= (pts < 0) & (table.pts < 0) & (table.pts != MISSING)
         if discard.all():
             raise InvalidMedia("This file holds no frames.")
     shown_now = np.flatnonzero(~discard)

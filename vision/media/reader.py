@@ -250,9 +250,9 @@ class VideoReader:
             self._rewind()
         if self._current is None:
             raise self._media.undecodable(self._stream.codec_context.name)
-        picture = self._current[1]
+        number, picture = self._current
         if not self.index.counted:
-            self.index = self.index.starting_at(picture.pts)
+            self.index = self.index.starting_at(number)
         self._current = (0, picture)
         self.interlaced = bool(picture.interlaced_frame)
         return picture

@@ -163,7 +163,9 @@ class _Selection:
     def _from_key(self, media: MediaFile, *, audio: bool) -> Iterator[Any]:
         """Return packets from the key packet that shows the first frame, wherever a seek lands."""
         place = self._index.key_before(self._first)
-        key, keys = int(self._index.keys[max(place, 0)]), self._index.keys
+        keys = self._index.keys
+        # Without one the stamp of the first packet is wrong, so that no seek leads to it.
+        key = int(keys[place] if place >= 0 else self._index.pts[0])
         for back in (place, place - 1):
             if back >= 0:
                 with suppress(*broken()):
@@ -181,11 +183,11 @@ class _Selection:
         for packet in packets:
             if packet.stream_index != video:
                 beside += [packet] if _time(packet) >= self.start else []
-            elif self._index.pts_of(packet) == key:
+            elif (pts := self._index.pts_of(packet)) == key:
                 # Pictures that follow it and are shown before it cannot be decoded in the copy.
                 later = (p for p in packets if p.stream_index != video or not self._is_before(p, key))
                 return chain(beside, [packet], later)
-            elif packet.is_keyframe and packet.pts is not None and packet.pts > key:
+            elif packet.is_keyframe and pts is not None and pts > key:
                 return None
         return None
 

@@ -52,9 +52,9 @@ class _Track:
         if len(offsets) != count or (sizes == 0).any() or int((pos + sizes).max()) > size:
             raise _Unusual
         pts = dts + offsets
-        shift, end = self._edit()
+        shift, begin, end = self._edit()
         pts, dts = pts + shift, dts + shift
-        if video and ((pts < 0).any() or (pts >= end).any()):
+        if video and ((pts < begin).any() or (pts >= end).any()):
             raise _Unusual
         heard = pts < end
         return pts[heard], dts[heard], durations[heard], pos[heard]
@@ -72,11 +72,11 @@ class _Track:
         key[numbers] = True
         return key
 
-    def _edit(self) -> tuple[int, float]:
-        """Return by how much the one edit moves the samples, and when it ends, in ticks."""
+    def _edit(self) -> tuple[int, int, float]:
+        """Return by how much the one edit moves the samples, and when it begins and ends, in ticks."""
         body = self.boxes.get(b"elst")
         if body is None:
-            return 0, np.inf
+            return 0, 0, np.inf
         long = body[0] == 1
         entry = struct.Struct(">Qqhh" if long else ">Iihh")
         count = int.from_bytes(body[4:8])
@@ -88,7 +88,7 @@ class _Track:
             raise _Unusual
         length, begin = edits[0][:2]
         end = delay + Fraction(length * self.scale, self.movie_scale)
-        return delay - begin, float(end) if length else np.inf
+        return delay - begin, delay, float(end) if length else np.inf
 
     def _sizes(self, count: int) -> Ints:
         body = self._box(b"stsz")

@@ -19,6 +19,8 @@ _JUMP_S: Final = 1.0
 _FEW: Final = 0.1
 """Share of stamps up to which the others tell where a wrong one belongs."""
 _NEIGHBOURS: Final = 8
+_GAP: Final = 1.5
+"""Steps between two frames from which on one is missing between them."""
 
 Ticks = NDArray[np.int64]
 
@@ -59,7 +61,7 @@ def mended(pts: Ticks, dts: Ticks, time_base: Fraction) -> Stamps | None:
     if len(repeated):
         if counts.sum() - len(values) > _FEW * len(pts) + 1:
             return None
-        wrong[_surplus(pts, known, values, repeated)] = True
+        wrong[_surplus(pts, known, values, repeated, step)] = True
     if not wrong.any():
         return Stamps(pts, wrong, np.zeros(0, np.int64))
     if wrong.sum() > _FEW * len(pts) + 1:
@@ -113,9 +115,12 @@ def _starts_again(pts: Ticks, dts: Ticks, jump: int, far: int) -> bool:
     return bool((behind[1:] & back).any())
 
 
-def _surplus(pts: Ticks, known: Ticks, values: Ticks, repeated: Ticks) -> list[int]:
+def _surplus(pts: Ticks, known: Ticks, values: Ticks, repeated: Ticks, step: int) -> list[int]:
     """Return the packets whose stamp is that of another: those that leave a gap where they should be."""
     surplus: list[int] = []
+    displaced = np.zeros(len(pts), np.int64)
+    displaced[known] = _displaced(pts[known])
+    in_order = not np.median(displaced[known])
     by_stamp = known[np.argsort(pts[known], kind="stable")]
     begins = np.searchsorted(pts[by_stamp], repeated)
     ends = np.searchsorted(pts[by_stamp], repeated, side="right")
@@ -124,7 +129,11 @@ def _surplus(pts: Ticks, known: Ticks, values: Ticks, repeated: Ticks) -> list[i
         before = value - int(values[place - 1]) if place else 0
         behind = int(values[place + 1]) - value if place + 1 < len(values) else 0
         same = by_stamp[begin:end].tolist()
-        surplus += same[:-1] if before > behind else same[1:]
+        if in_order and max(before, behind) < _GAP * step:  # the gap is elsewhere
+            same.remove(min(same, key=displaced.__getitem__))
+            surplus += same
+        else:
+            surplus += same[:-1] if before > behind or (not place and behind < _GAP * step) else same[1:]
     return surplus
 
 
@@ -152,6 +161,6 @@ def _gap(right: Ticks, place: int, depth: int, step: int) -> int:
     first, last = max(place - depth, 1), min(place + depth, len(right) - 1)
     if depth and first <= last:
         widths = np.diff(right[first - 1 : last + 1])
-        if widths.max() >= 1.5 * step:
+        if widths.max() >= _GAP * step:
             return first + int(widths.argmax())
     return place

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
+from deployments.serving.handle import subject
 from stores.records import Asset
 from vision.errors import StageError
 
@@ -41,7 +42,7 @@ class PerAsset(Generic[T]):
 
     async def one(self, asset: Asset) -> T:
         """Return the result for an asset, from the computation that runs for it already if there is one."""
-        return await self._flights.run(asset.asset_id, lambda: self._compute(asset))
+        return await self._flights.run(asset.asset_id, lambda: self._named(asset))
 
     async def many(self, assets: Iterable[Asset]) -> tuple[dict[str, T], dict[str, StageError]]:
         """Return results by asset id, and the error of each asset whose picture cannot be used.
@@ -60,3 +61,8 @@ class PerAsset(Generic[T]):
             else:
                 raise outcome
         return results, failures
+
+    async def _named(self, asset: Asset) -> T:
+        # Each computation is a task, so the name is set for nothing else.
+        subject.set(asset.asset_id)
+        return await self._compute(asset)

@@ -63,6 +63,16 @@ async def ids(service: Service) -> list[str]:
     return uploaded
 
 
+async def test_the_asset_over_which_a_replica_was_lost_is_named(
+    service: Service, ids: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    break_stage(service, "embed/dinov3", ActorUnavailableError("gone", None))
+    error_of(await service.try_post("extract-features", asset_id=ids[3]), 503, "STAGE_UNAVAILABLE")
+    lost = [record.getMessage() for record in caplog.records if "was lost" in record.getMessage()]
+    assert len(lost) == 2
+    assert all(ids[3] in message for message in lost)
+
+
 @pytest.mark.parametrize(("error", "status", "code"), FAILURES)
 async def test_a_model_that_fails(service: Service, ids: list[str], error: Exception, status: int, code: str) -> None:
     break_stage(service, "embed/dinov3", error)

@@ -104,7 +104,7 @@ def test_edits_show_what_they_keep(
     ticks = [(length, -1 if at < 0 else 1024 + at * TICKS, *rate) for length, at, *rate in rows]
     data = edited(film(suffix), ticks, version)  # type: ignore[arg-type]
     assert seen(data) == decoded(data) == numbers
-    assert duration(data) == pytest.approx(len(numbers) / RATE, abs=1e-3)
+    assert duration(data) == pytest.approx(len(numbers) / RATE, abs=1e-3)  # Matroska and the reports count milliseconds
 
 
 @pytest.mark.parametrize("version", [0, 1])
@@ -115,7 +115,7 @@ def test_an_edit_of_a_fragmented_film_moves_it(
     ticks = [(length, -1 if at < 0 else at * TICKS, *rate) for length, at, *rate in rows]
     data = edited(film(".mp4", muxer=FRAGMENTED), ticks, version)  # type: ignore[arg-type]
     assert seen(data) == [*range(first, 60)]  # its first picture is two frames late
-    assert duration(data) == pytest.approx((60 - first) / RATE, abs=1e-3)
+    assert duration(data) == pytest.approx((60 - first) / RATE, abs=1e-3)  # Matroska and the reports count milliseconds
 
 
 def with_track(data: bytes, handler: bytes, codec: bytes, *, first: bool) -> bytes:
@@ -233,7 +233,7 @@ def test_durations_in_the_header_of_an_mp4_are_not_believed(
         at = data.index(name) + (24 if name == b"tkhd" else 20)
         data[at : at + 4] = value
     assert seen(bytes(data)) == [*range(60)]
-    assert duration(bytes(data)) == pytest.approx(2.0, abs=1e-3)
+    assert duration(bytes(data)) == pytest.approx(2.0, abs=1e-3)  # Matroska and the reports count milliseconds
 
 
 @pytest.mark.parametrize("value", [1.0, 5e9, 0.0, -1.0, float("nan")])
@@ -242,7 +242,7 @@ def test_the_duration_in_the_header_of_a_matroska_file_is_not_believed(
 ) -> None:
     data = bytearray(film(".mkv"))
     struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, value)
-    assert duration(bytes(data)) == pytest.approx(2.0, abs=0.002)
+    assert duration(bytes(data)) == pytest.approx(2.0, abs=0.002)  # Matroska and the reports count milliseconds
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "mjpeg"])
@@ -254,7 +254,7 @@ def test_the_frames_in_the_header_of_an_avi_are_not_believed(
     struct.pack_into("<I", data, data.index(b"avih") + 24, count)
     struct.pack_into("<I", data, data.index(b"strh") + 40, count)
     assert seen(bytes(data)) == [*range(60)]
-    assert duration(bytes(data)) == pytest.approx(2.0, abs=1e-3)
+    assert duration(bytes(data)) == pytest.approx(2.0, abs=1e-3)  # Matroska and the reports count milliseconds
 
 
 class Pipe(io.RawIOBase):

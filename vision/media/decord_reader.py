@@ -25,6 +25,7 @@ from vision.media.container import TIMEOUT_S
 from vision.media.plan import FrameOutOfRange
 from vision.media.reader import VideoReader
 from vision.media.render import BT601, matrix_of
+from vision.media.sample_tables import top_boxes
 
 Backend = Literal["pyav", "decord"]
 
@@ -149,18 +150,7 @@ def decord_objections(reader: VideoReader, path: Path) -> list[str]:
 def is_fragmented(path: Path) -> bool:
     """Return whether a file is MP4 in fragments, each with an index of its own."""
     with path.open("rb") as file:
-        place = 0
-        while len(head := file.read(16)) >= 8:
-            size, kind = int.from_bytes(head[:4]), head[4:8]
-            if kind == b"moof":
-                return True
-            if size == 1:
-                size = int.from_bytes(head[8:])
-            if size < 8:  # up to the end of the file, or no box at all
-                return False
-            place += size
-            file.seek(place)
-    return False
+        return any(kind == b"moof" for kind, _, _ in top_boxes(file))
 
 
 class _Process:

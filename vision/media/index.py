@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import InvalidMedia
-from vision.media.stamps import MISSING, Stamps, Ticks, mended
+from vision.media.stamps import JUMP_S, MISSING, Stamps, Ticks, mended
 
 MAX_PACKETS: Final = 5_000_000
 """A day at 60 frames a second."""
 SOUND_ON_S: Final = 0.5
 """Sound that goes on longer than the last frame keeps it on the screen; less than that is the rest of a block."""
-_JUMP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,10 @@ class PacketIndex:
         """
         if self.suspects and (MISSING if pts is None else pts) in self.suspects:
             return None if previous is None or previous + 1 >= len(self.pts) else previous + 1
+        return self.frame_at(pts)
+
+    def frame_at(self, pts: int | None) -> int | None:
+        """Return the frame that begins at this PTS, which is right or was made up."""
         place = -1 if pts is None else int(np.searchsorted(self.pts, pts))
         return place if 0 <= place < len(self.pts) and self.pts[place] == pts else None
 
@@ -242,7 +245,7 @@ def _stored(table: PacketTable, shown: Ticks, stamps: Stamps, container: str) ->
 def _counted(table: PacketTable, time_base: Fraction) -> PacketIndex:
     stamps = np.where(table.dts == MISSING, table.pts, table.dts)[~table.discard]
     steps = np.diff(stamps)
-    wrong = (steps <= 0) | (steps > 10 * _JUMP_S / time_base)
+    wrong = (steps <= 0) | (steps > 10 * JUMP_S / time_base)
     # As above, AVI gives any frame a duration of one tick.
     stated = int(table.duration[~table.discard][-1])
     usual = max(stated, int(np.median(steps[~wrong])) if (~wrong).any() else 0, 1)

@@ -145,8 +145,7 @@ class _Selection:
         pts = self._index.pts_of(packet)
         if pts is not None and pts != packet.pts:
             packet.pts, packet.dts = pts, None if packet.dts is None else min(packet.dts, pts)
-        place = -1 if pts is None else int(self._index.pts.searchsorted(pts))
-        return place if 0 <= place < len(self._index.pts) and self._index.pts[place] == pts else None
+        return self._index.frame_at(pts)
 
     def _is_before(self, packet: Any, key: int) -> bool:
         pts = self._index.pts_of(packet)

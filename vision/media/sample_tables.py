@@ -13,10 +13,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.media.index import PacketTable
+from vision.media.index import MAX_PACKETS, PacketTable
 
 MAX_HEADER: Final = 256 * 2**20
-MAX_SAMPLES: Final = 5_000_000
 MAX_BOXES: Final = 10_000
 """Boxes of a header, of which a track has about thirty."""
 _PARENTS: Final = {b"mdia", b"minf", b"stbl", b"edts"}
@@ -139,7 +138,7 @@ def table_of(file: BinaryIO, video: Any, sound: Any | None) -> PacketTable | Non
 
 def _table(file: BinaryIO, video: Any, sound: Any | None) -> PacketTable:
     size = file.seek(0, 2)
-    tracks, movie_scale = _tracks(_header(file, size))
+    tracks, movie_scale = _tracks(_header(file))
     track = _track_of(tracks, video, movie_scale)
     pts, dts, durations, pos = track.samples(size, video=True)
     key = track.keys(len(pts))
@@ -173,24 +172,36 @@ def _track_of(tracks: list[tuple[int, dict[bytes, memoryview]]], stream: Any, mo
     return _Track(boxes[0], scale, movie_scale)
 
 
-def _header(file: BinaryIO, size: int) -> memoryview:
+def _header(file: BinaryIO) -> memoryview:
     """Return the body of the box ``moov``."""
-    place, header = 0, memoryview(b"")
-    while place + 8 <= size:
-        file.seek(place)
-        head = file.read(16)
-        length, kind, body = int.from_bytes(head[:4]), head[4:8], 8
-        if length == 1:
-            length, body = int.from_bytes(head[8:16]), 16
-        if kind in (b"moof", b"mfra", b"sidx") or length < body:
+    header = memoryview(b"")
+    for kind, start, end in top_boxes(file):
+        if kind in (b"moof", b"mfra", b"sidx") or end < start:
             raise _Unusual
         if kind == b"moov":
-            if header or length > MAX_HEADER:
+            if header or end - start + 16 > MAX_HEADER:  # a head takes 16 bytes at most
                 raise _Unusual
-            file.seek(place + body)
-            header = memoryview(file.read(length - body))
-        place += length
+            file.seek(start)
+            header = memoryview(file.read(end - start))
     return header
+
+
+def top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, and begin and end of the body, of the boxes of an MP4 file, however large they are.
+
+    One that ends before it begins is the last: it goes on to the end of the file, or is no box at all.
+    """
+    place = 0
+    file.seek(place)
+    while len(head := file.read(16)) >= 8:
+        length, kind, body = int.from_bytes(head[:4]), head[4:8], 8
+        if length == 1:
+            length, body = int.from_bytes(head[8:]), 16
+        yield kind, place + body, place + length
+        if length < body:
+            return
+        place += length
+        file.seek(place)
 
 
 def _tracks(header: memoryview) -> tuple[list[tuple[int, dict[bytes, memoryview]]], int]:
@@ -235,13 +246,13 @@ def _boxes(data: memoryview, start: int, end: int, quota: Iterator[int]) -> Iter
 
 
 def _numbers(body: memoryview, offset: int, count: int, kind: str) -> Ints:
-    if count > MAX_SAMPLES:
+    if count > MAX_PACKETS:
         raise _Unusual
     return np.frombuffer(body, kind, count, offset).astype(np.int64)
 
 
 def _runs(rows: Ints) -> Ints:
     """Return values of which a table has (count, value)."""
-    if int(rows[:, 0].sum()) > MAX_SAMPLES:
+    if int(rows[:, 0].sum()) > MAX_PACKETS:
         raise _Unusual
     return np.repeat(rows[:, 1], rows[:, 0])

@@ -15,7 +15,8 @@ MISSING: Final = -(2**63)
 """Stands for a stamp that a packet lacks."""
 DEEPEST: Final = 16
 """Frames by which the order of decoding may differ from that of presentation, by H.264 and HEVC."""
-_JUMP_S: Final = 1.0
+JUMP_S: Final = 1.0
+"""Steps back that are longer than this are no change of places."""
 _FEW: Final = 0.1
 """Share of stamps up to which the others tell where a wrong one belongs."""
 _NEIGHBOURS: Final = 8
@@ -44,7 +45,7 @@ def mended(pts: Ticks, dts: Ticks, time_base: Fraction) -> Stamps | None:
     Wrong are those that are missing, repeated, or far from their neighbours. None where there are too many of them, or
     the clock starts again in the middle.
     """
-    jump = max(int(_JUMP_S / time_base), 1)
+    jump = max(int(JUMP_S / time_base), 1)
     wrong = pts == MISSING
     known = np.flatnonzero(~wrong)
     if not len(known):

@@ -116,4 +116,4 @@ async def store_shots(
 
 def analysis_version(models: ShotModels, threshold: float) -> str:
     """Return a version of all that a shot analysis depends on, but for the video."""
-    return f"{models.version} {threshold:g} {GREY_SIDE} {VERSION}"
+    return f"{models.version} {threshold!r} {GREY_SIDE} {VERSION}"

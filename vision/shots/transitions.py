@@ -157,14 +157,7 @@ def transitions(
     if not 0 < threshold < 1:
         raise InvalidInput(f"The threshold of shot detection has to be between 0 and 1, not {threshold:g}.")
     single, any_of_one = probabilities.T
-    middles = _runs(single > threshold)
-    taken = np.array([frame for run in middles for frame in run], np.intp)
-    for start in sudden:
-        near = single[max(0, start - NEAR) : start + NEAR - 1]
-        known = (np.abs(taken - (start - 1)) <= NEAR).any()
-        if start > 0 and near.size and near.max() >= TRACE * threshold and not known:
-            middles.append((start - 1, start - 1))
-    middles.sort()
+    middles = _middles(single, threshold, sudden)
     extents = _runs(any_of_one > min(threshold, THRESHOLD))
     result = []
     for number, (first, last) in enumerate(middles):
@@ -186,6 +179,32 @@ def transitions(
                 )
             )
     return result
+
+
+def _middles(single: NDArray[np.float32], threshold: float, sudden: Sequence[int]) -> list[tuple[int, int]]:
+    """Return first and last frame of the middle of every transition, in order and disjoint.
+
+    A run of frames above a low threshold may hold several cuts: it is divided at those that another measure detected.
+    """
+    runs = _runs(single > threshold)
+    taken = np.array([frame for run in runs for frame in run], np.intp)
+    cuts = set()
+    for start in sudden:
+        near = single[max(0, start - NEAR) : start + NEAR - 1]
+        known = (np.abs(taken - (start - 1)) <= NEAR).any()
+        if start > 0 and near.size and near.max() >= TRACE * threshold and not known:
+            cuts.add(start - 1)
+    middles = []
+    for first, last in runs:
+        inside = {cut for cut in cuts if first <= cut <= last}
+        cuts -= inside
+        if inside:
+            highest = first + int(single[first : last + 1].argmax())
+            apart = all(abs(cut - highest) > NEAR for cut in inside)
+            middles += [(frame, frame) for frame in (inside | {highest} if apart else inside)]
+        else:
+            middles.append((first, last))
+    return sorted([*middles, *((cut, cut) for cut in cuts)])
 
 
 def shots(changes: Sequence[Transition], frame_count: int) -> list[Shot]:

@@ -1,12 +1,14 @@
 """Windows of TransNetV2 wherever a caller begins, and transitions and shots from probabilities."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from vision.errors import InvalidInput
+from vision.shots.hard_cuts import cuts
 from vision.shots.transitions import (
     Probabilities,
     Shot,
@@ -193,3 +195,28 @@ def test_a_shot_of_transitions_alone_has_its_middle_frame() -> None:
 def test_a_video_without_transitions_is_one_shot() -> None:
     assert shots(transitions(rated(10, {})), 10) == [Shot(0, 9, 0, 9)]
     assert shots(transitions(rated(1, {})), 1) == [Shot(0, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("threshold", [5e-324, 1e-9, 1e-3, 0.1, 0.5, 0.9, 1 - 2**-53])
+def test_shots_cover_the_film_whatever_the_threshold(threshold: float) -> None:
+    rng = np.random.default_rng(14)
+    for _ in range(300):
+        frames = int(rng.choice([1, 2, 3, 7, 30, 90]))
+        probabilities = (rng.random((frames, 2)) ** rng.choice([1, 8, 60])).astype(np.float32)
+        probabilities *= rng.random((frames, 1)) < rng.choice([0.1, 0.7, 1])  # runs of every length
+        sudden = cuts(rng.random((frames, 2)).astype(np.float32) ** 4)
+        more = rng.integers(1, frames + 1, rng.integers(0, frames + 1)).tolist()
+        changes = transitions(probabilities, threshold, sorted({*sudden, *more}))
+        result = shots(changes, frames)
+        bounds = [(shot.start_frame, shot.end_frame) for shot in result]
+        assert [frame for start, end in bounds for frame in range(start, end + 1)] == list(range(frames))
+        assert all(start <= end for start, end in bounds)
+        assert all(s.start_frame <= s.steady_start <= s.steady_end <= s.end_frame for s in result)
+        assert all(0 <= c.first_frame < c.shot_start <= c.last_frame < frames for c in changes)
+        assert all(one.last_frame <= other.first_frame + 1 for one, other in pairwise(changes))
+
+
+def test_cuts_inside_a_run_above_a_low_threshold_divide_it() -> None:
+    probabilities = rated(50, {30: 0.6})
+    assert [change.shot_start for change in transitions(probabilities, 1e-3, (12, 20))] == [12, 20, 31]
+    assert [change.shot_start for change in transitions(probabilities, 1e-3, (29,))] == [29]

@@ -36,7 +36,10 @@ request_deadline: ContextVar[float | None] = ContextVar("request_deadline", defa
 """End of the current request, in epoch seconds; set by the gateway and sent along with every stage call."""
 
 subject: ContextVar[str] = ContextVar("subject", default="")
-"""What the current request works on, such as an asset id; named in the log when a replica dies over it."""
+"""What the current request works on, such as an asset id; named in the log when a replica dies over it. Set it by
+``work_on``."""
+MAX_NAMED: Final = 5
+MAX_NAME: Final = 96
 
 T = TypeVar("T")
 InT = TypeVar("InT")
@@ -47,6 +50,13 @@ def time_left() -> float | None:
     """Return the seconds until the current request ends, 0 when it is over; None when it has no deadline."""
     deadline = request_deadline.get()
     return None if deadline is None else max(0.0, deadline - time.time())
+
+
+def work_on(*names: str) -> None:
+    """Name what the current request or task works on from here on, for the log; names may be a stranger's words."""
+    shown = [name if name.isprintable() and len(name) <= MAX_NAME else ascii(name)[:MAX_NAME] for name in names]
+    more = f" and {len(shown) - MAX_NAMED} more" if len(shown) > MAX_NAMED else ""
+    subject.set(", ".join(shown[:MAX_NAMED]) + more)
 
 
 Call = Callable[[list[Any], float | None], Awaitable[list[Any]]]

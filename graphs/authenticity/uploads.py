@@ -11,7 +11,7 @@ from typing import Final
 from fastapi import Request
 
 from configs.settings import Settings
-from deployments.serving.handle import request_deadline, time_left
+from deployments.serving.handle import request_deadline, time_left, work_on
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
@@ -131,6 +131,7 @@ class Uploads:
 
         Raises UnsupportedFileType, UndecodableMedia and MediaTooLarge.
         """
+        work_on(f"upload {upload.sha256_hex}")
         return await asyncio.to_thread(self._checked, upload, kind)
 
     def _checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from deployments.serving.handle import work_on
 from stores.errors import StoreError
 from stores.jobs import Job, JobStore, Json, to_json
 from vision.errors import StageError
@@ -130,6 +131,7 @@ class JobRun:
     async def _work(self) -> Json:
         job = self._job
         logger.info("job %s (%s) attempt %d", job.job_id, job.kind, job.attempts)
+        work_on(job.subject)  # this is a task of its own
         result = await self._function(self._context)
         to_json(result)  # what no store can keep is a failure of the function
         return result

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from deployments.media.clips import CLIPS
-from deployments.serving.handle import request_deadline, time_left
+from deployments.serving.handle import request_deadline, time_left, work_on
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from stores import derived
@@ -100,6 +100,7 @@ class Parts:
 
     async def _make(self, key: str, request: ClipRequest, content_type: str) -> ObjectInfo:
         request_deadline.set(time.time() + MAKING_S)
+        work_on(request.key)
         objects = self._context.objects
         path = self._context.settings.spool / f"part-{uuid.uuid4().hex}"
         try:

@@ -1,6 +1,7 @@
 """Photos of a request: decoded from base64 or a form, checked, and encoded by the ensemble."""
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Final
 from fastapi import UploadFile
 
 from deployments.muzzle.ensemble import ENSEMBLE
+from deployments.serving.handle import work_on
 from graphs.web.context import Context, task_group
 from graphs.web.filenames import base_name, unescaped
 from graphs.web.images import from_base64
@@ -70,6 +72,7 @@ class MuzzlePhotos:
         return encodings
 
     async def _encode(self, photo: Photo) -> MuzzleEncoding:
+        work_on(f"muzzle photo {hashlib.sha256(photo.data).hexdigest()}")
         try:
             return await self._ensemble(photo.data)
         except (InvalidInput, InvalidMedia, MediaTooLarge) as error:

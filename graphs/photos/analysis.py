@@ -1,6 +1,7 @@
 """Analysis of pictures, one or a batch: independent parts, computed concurrently, of one decoded image."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -14,6 +15,7 @@ from deployments.people.faces import FACES
 from deployments.quality.blur import BLUR
 from deployments.quality.brisque import BRISQUE, Distortion
 from deployments.quality.nima import NIMA
+from deployments.serving.handle import work_on
 from graphs.photos.errors import PhotoBatchTooLarge, code_of
 from graphs.photos.schemas import (
     API_VERSION,
@@ -55,6 +57,7 @@ class PhotoAnalysis:
 
         ``clock`` started when the picture was requested.
         """
+        work_on(f"photo {hashlib.sha256(data).hexdigest()}", *filter(None, [image.image_id]))
         async with self._decoder.decoded(data) as picture:
             async with task_group() as group:
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -15,7 +15,7 @@ from ray.serve import Application
 
 from configs.settings import Settings, settings
 from deployments.serving.catalog import CallLimits, remote_handle
-from deployments.serving.handle import AnyHandle
+from deployments.serving.handle import AnyHandle, work_on
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests
@@ -104,9 +104,15 @@ def mount(app: FastAPI, context: Context, apis: Iterable[Api]) -> Contracts:
         router = api.router(context)
         for prefix in api.prefixes:
             first = len(app.routes)
-            app.include_router(router, prefix=prefix, include_in_schema=prefix == api.prefixes[0])
+            documented = prefix == api.prefixes[0]
+            app.include_router(router, prefix=prefix, include_in_schema=documented, dependencies=[Depends(_named)])
             contracts.add(api, prefix, iter_route_contexts(app.routes[first:]))
     return contracts
+
+
+async def _named(request: Request) -> None:
+    """Name for the log what the path of a request names; a look-up of assets names them more exactly."""
+    work_on(*(f"{name} {value}" for name, value in request.path_params.items()))
 
 
 def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:

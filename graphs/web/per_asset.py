@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
-from deployments.serving.handle import subject
+from deployments.serving.handle import work_on
 from stores.records import Asset
 from vision.errors import StageError
 
@@ -64,5 +64,5 @@ class PerAsset(Generic[T]):
 
     async def _named(self, asset: Asset) -> T:
         # Each computation is a task, so the name is set for nothing else.
-        subject.set(asset.asset_id)
+        work_on(asset.asset_id)
         return await self._compute(asset)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deployments.serving.handle import work_on
 from graphs.web.auth import clients, request_client
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
@@ -97,8 +98,13 @@ class Library:
         return assets[reference_id], {each: assets[each] for each in others if each in assets}, unknown
 
     async def known(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Return those of these assets that exist, are not being deleted, and were not deleted by this client."""
-        assets, owner = await self._context.documents.get_assets(asset_ids), request_client.get()
+        """Return those of these assets that exist, are not being deleted, and were not deleted by this client.
+
+        What the request does from here on is done for them, so the log names them.
+        """
+        wanted = list(asset_ids)
+        work_on(*wanted)
+        assets, owner = await self._context.documents.get_assets(wanted), request_client.get()
         seen = {asset_id: asset.seen_by(owner) for asset_id, asset in assets.items() if not asset.deleting}
         return {asset_id: asset for asset_id, asset in seen.items() if asset is not None}
 
@@ -124,6 +130,7 @@ class Library:
         ``only``.
         """
         asset_id = asset_id_of(upload.sha256_hex)
+        work_on(asset_id)
         if (stored := await self.upload_again(asset_id, upload.filename, only=only)) is not None:
             return stored, True
         facts = await self._store_bytes(asset_id, upload.path, only)

@@ -21,6 +21,7 @@ from vision.colour import GAMMAS, PEAK, PRIMARIES, ColourConverter, is_srgb
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import png, webp
 from vision.images.codes import colour_codes
+from vision.images.jpeg import check_scans
 from vision.images.profiles import (
     ADOBE_GAMMA,
     ADOBE_RGB,
@@ -154,6 +155,8 @@ class StillImage:
                 f"This is a {self.format} with {width} x {height} pixels; "
                 f"the limit is {_mega(max_pixels)} pixels. Send it smaller."
             )
+        if self.format == "JPEG":
+            check_scans(self._data)
         signed = self._image.mode == "I" and self._tag(_FORMAT_TAG) != _UNSIGNED
         if self._image.mode not in _MODES or signed:
             kind = "signed" if signed else repr(self._image.mode)

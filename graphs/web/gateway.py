@@ -18,7 +18,7 @@ from deployments.serving.catalog import CallLimits, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
-from graphs.web.connections import Expectations, HeadRequests
+from graphs.web.connections import Expectations, HeadRequests, accept_many
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
@@ -136,6 +136,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         args = self._args
+        accept_many()
         app = build_app(open_context(settings(), args.handles()), args.apis)
         # What stays for good need not be walked through again at every collection.
         gc.freeze()

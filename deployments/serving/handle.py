@@ -18,6 +18,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.serving.streams import StreamedBytes
+from vision.deadlines import request_deadline as request_deadline
+from vision.deadlines import time_left as time_left
 from vision.errors import (
     DeadlineExceeded,
     ProcessingFailed,
@@ -32,9 +34,6 @@ LOST: Final = (ActorDiedError, ActorUnavailableError)
 """What a call raises whose replica died in the middle; over gRPC Serve cannot tell a dead one from an unreachable."""
 AFTER_LOSS_S: Final = 0.2
 
-request_deadline: ContextVar[float | None] = ContextVar("request_deadline", default=None)
-"""End of the current request, in epoch seconds; set by the gateway and sent along with every stage call."""
-
 subject: ContextVar[str] = ContextVar("subject", default="")
 """What the current request works on, such as an asset id; named in the log when a replica dies over it. Set it by
 ``work_on``."""
@@ -44,12 +43,6 @@ MAX_NAME: Final = 96
 T = TypeVar("T")
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
-
-
-def time_left() -> float | None:
-    """Return the seconds until the current request ends, 0 when it is over; None when it has no deadline."""
-    deadline = request_deadline.get()
-    return None if deadline is None else max(0.0, deadline - time.time())
 
 
 def work_on(*names: str) -> None:

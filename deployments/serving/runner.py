@@ -12,6 +12,7 @@ from deployments.serving.batching import Batcher
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.stage import Stage, resolved
 from deployments.serving.streams import ByteStream, StreamedBytes, on_thread
+from vision.deadlines import request_deadline
 from vision.errors import (
     DeadlineExceeded,
     ModelNotLoaded,
@@ -150,6 +151,7 @@ class StageRunner:
 
     async def _one(self, item: Any, deadline: float) -> Any:
         assert self._stage is not None
+        request_deadline.set(None if deadline == float("inf") else deadline)  # of the task of this item
         try:
             item = await resolved(item)
             if self._preparers is not None:
@@ -173,6 +175,8 @@ class StageRunner:
         if live:
             started = time.perf_counter()
             pool, batch = self._predictors or self._worker, [items[index] for index in live]
+            latest = max(deadlines[index] for index in live)
+            request_deadline.set(None if latest == float("inf") else latest)
             outputs = await on_thread(pool, self._stage.predict_batch, batch)
             if self._metrics is not None:
                 self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)

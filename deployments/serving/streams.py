@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Executor
 from contextlib import closing, suppress
+from contextvars import copy_context
 from typing import TypeVar
 
+from vision.deadlines import request_deadline
 from vision.errors import DeadlineExceeded, ProcessingFailed, StageError
 
 logger = logging.getLogger("ray.serve")
@@ -24,7 +26,7 @@ StreamedBytes = AsyncGenerator[bytes | StageError, None]
 
 
 async def on_thread(pool: Executor, function: Callable[..., T], *args: object) -> T:
-    """Return or raise what a blocking function does on a thread of the pool.
+    """Return or raise what a blocking function does on a thread of the pool, in the context of the caller.
 
     A StopIteration becomes a RuntimeError: an asyncio future accepts none, and whoever awaited it would wait for ever.
     """
@@ -35,7 +37,7 @@ async def on_thread(pool: Executor, function: Callable[..., T], *args: object) -
         except StopIteration as error:
             raise RuntimeError("StopIteration was raised on a thread") from error
 
-    return await asyncio.get_running_loop().run_in_executor(pool, call)
+    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call)
 
 
 class ByteStream:
@@ -87,6 +89,7 @@ class ByteStream:
 
     def _work(self) -> None:
         last: StageError | None = None
+        request_deadline.set(None if self._deadline == float("inf") else self._deadline)
         try:
             with closing(self._make()) as chunks:
                 for chunk in chunks:

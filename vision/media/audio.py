@@ -15,6 +15,7 @@ from vision.errors import InvalidMedia
 from vision.media.container import MediaFile, broken
 from vision.media.index import IndexBudget
 from vision.media.sniff import HEAD
+from vision.media.workload import is_excessive
 
 RATES: Final = (48_000, 44_100)
 """A source's own rate is kept if it is one of these."""
@@ -128,7 +129,8 @@ class Sound:
                 first_byte = packet.pos or 0
             blocks: list[Any] = []
             try:
-                blocks = [block for frame in packet.decode() for block in mixer.mix(frame)]
+                frames = [] if is_excessive(packet) else packet.decode()
+                blocks = [block for frame in frames for block in mixer.mix(frame)]
                 sound_bytes += packet.size
             except broken():  # one damaged packet; a later one may be whole
                 self.damaged += 1
@@ -261,7 +263,7 @@ def _first_sound(stream: Any, packets: Iterator[Any], span: "_Span") -> bool:
     for packet in islice(packets, MAX_TRIES):
         span.add(packet)
         with suppress(*broken()):
-            if packet.decode():
+            if not is_excessive(packet) and packet.decode():
                 return True
     with suppress(*broken()):  # a damaged end keeps the demuxer from flushing what the decoder holds back
         return bool(stream.decode(None))

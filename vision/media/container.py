@@ -16,15 +16,23 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
 from configs.settings import settings
-from vision.errors import InvalidMedia, StageError, StageUnavailable
+from vision.deadlines import check_deadline, time_left
+from vision.errors import DeadlineExceeded, InvalidMedia, StageError, StageUnavailable
+from vision.media.claims import check_claims
 from vision.media.sniff import spans
+from vision.media.workload import is_excessive
 
 TIMEOUT_S: Final = 20.0
 OGG_HEADERS: Final = 256 * 1024
 """Bytes in which the first page with sound of an Ogg file is looked for."""
 BUFFER_BYTES: Final = 256 * 1024
+PROBE_BYTES: Final = 5_000_000
+"""Bytes of packets in which FFmpeg looks for what the header of a file leaves out, and decodes some for that."""
 MAX_ALLOCATION: Final = 256 * 2**20  # bytes at once; an 8K frame of 4 bytes a pixel takes 133 MB
 
+MP4_BEGINS: Final = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof"}
+PLAIN: Final = {"wav", "w64", "aac", "mp3", "flac", "ogg"}
+"""Demuxers of sounds: to open these nothing but a first block of sound is decoded."""
 DEMUXERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi"
 
 # The decoders worth trusting with a stranger's bytes, out of FFmpeg's five hundred.
@@ -88,31 +96,55 @@ class MediaFile:
 
     def reopen(self) -> None:
         """Start again at the first byte, with new decoders."""
-        import av
-
         self._close_container()
         _cap_allocations()
+        with self.errors():
+            if not self._source.checked:
+                self._check()
+            self._source.checked = True
+            self.container = self._opened(self._decoder_options)
+
+    def _opened(self, decoder_options: dict[str, str]) -> Any:
+        import av
+
         options = {
             "format_whitelist": self._demuxer or DEMUXERS,
             "protocol_whitelist": "none",
-            "probesize": "5000000",  # bytes
+            "probesize": str(PROBE_BYTES),
             "analyzeduration": "5000000",  # microseconds
             "max_streams": "64",
-            **self._decoder_options,
+            **decoder_options,
         }
         self._source.seek(0)
         self._source.arm()
-        with self.errors():
-            self.container = av.open(
-                self._source,
-                "r",
-                format=self._demuxer or None,
-                options=options,
-                metadata_errors="replace",
-                buffer_size=BUFFER_BYTES,
-                timeout=self.timeout_s,
-                io_open=_refuse,
-            )
+        return av.open(
+            self._source,
+            "r",
+            format=self._demuxer or None,
+            options=options,
+            metadata_errors="replace",
+            buffer_size=BUFFER_BYTES,
+            timeout=self.timeout_s,
+            io_open=_refuse,
+        )
+
+    def _check(self) -> None:
+        """Raise InvalidMedia where FFmpeg would take too much time or memory to open the file.
+
+        FFmpeg decodes packets while it opens a file, so here it is opened without any decoder first.
+        """
+        if self.peek(8)[4:] in MP4_BEGINS:
+            check_claims(self.source, self.size)
+        if self._demuxer in PLAIN:
+            return
+        with self._opened({"codec_whitelist": "none"}) as container:
+            read = 0
+            for packet in container.demux():
+                if is_excessive(packet):
+                    raise self.excessive()
+                read += packet.size
+                if read > PROBE_BYTES:
+                    break
 
     def next_link(self) -> bool:
         """Go on to the next link of a chained Ogg file that can be opened; return False behind the last one.
@@ -198,6 +230,7 @@ class MediaFile:
         try:
             self._source.arm()
             for packet in packets:
+                check_deadline()
                 if packet.pos == page and packet.pts is not None:
                     packet.pts += late
                 if packet.size:  # without bytes it only marks the end
@@ -224,6 +257,12 @@ class MediaFile:
             f"This {self.label} is damaged, cut short or of another format; upload the original file again."
         )
 
+    def excessive(self) -> InvalidMedia:
+        """Return the error for a packet that ``is_excessive``."""
+        return InvalidMedia(
+            f"A picture or sound of this {self.label} takes far more work than any that people make; export it again."
+        )
+
     def undecodable(self, codec: str) -> InvalidMedia:
         """Return the error for a file of which no frame can be decoded."""
         export = "H.264 and AAC" if self.kind == "video" else "AAC, MP3, FLAC or PCM"
@@ -235,7 +274,12 @@ class MediaFile:
         return self._source.late
 
     def too_slow(self, *, starved: bool) -> StageError:
-        """Return the error for a time that is up: StageUnavailable where it was hardly spent on the file."""
+        """Return the error for a time that is up: StageUnavailable where it was hardly spent on the file.
+
+        That is DeadlineExceeded where it was the request's own.
+        """
+        if time_left() == 0:
+            return DeadlineExceeded(f"The time of this request ended while its {self.label} was read; ask for less.")
         if starved:
             return StageUnavailable(f"The server is too busy to read this {self.label} in time; try again soon.")
         return InvalidMedia(
@@ -355,7 +399,7 @@ class _Source:
     """
 
     def __init__(self, file: BinaryIO, begin: int, end: int, seconds: float, life: TimeLimit) -> None:
-        self.late = self.starved = False
+        self.late = self.starved = self.checked = False
         self._file = file
         self.begin, self.end = begin, end
         self._wait, self._life = TimeLimit(seconds), life
@@ -374,6 +418,7 @@ class _Source:
     def read(self, size: int) -> bytes:
         if not self.late:
             reached = next((limit for limit in (self._wait, self._life) if limit.is_up), None)
+            reached = self._life if time_left() == 0 else reached
             if reached is None:
                 return self._file.read(max(min(size, self.end - self._file.tell()), 0))
             self.late, self.starved = True, reached.starved

@@ -21,11 +21,11 @@ import numpy as np
 
 from vision.errors import InvalidInput, ProcessingFailed
 from vision.images import Pixels
+from vision.media.claims import top_boxes
 from vision.media.container import TIMEOUT_S
 from vision.media.plan import FrameOutOfRange
 from vision.media.reader import VideoReader
 from vision.media.render import BT601, matrix_of
-from vision.media.sample_tables import top_boxes
 
 Backend = Literal["pyav", "decord"]
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.deadlines import check_deadline
 from vision.errors import InvalidMedia
 from vision.images import Pixels
 from vision.media.container import TIMEOUT_S, MediaFile, TimeLimit, broken
@@ -22,6 +23,7 @@ from vision.media.index import IndexBudget, PacketIndex, index_of, read_packets
 from vision.media.plan import FrameOutOfRange
 from vision.media.render import Deinterlacer, Renderer
 from vision.media.sample_tables import table_of
+from vision.media.workload import is_excessive
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
@@ -337,13 +339,14 @@ class VideoReader:
             self._skip_unreferenced(packet)
             pictures: list[Any] = []
             with suppress(*broken()):  # one damaged packet; a later one may be whole
-                pictures = self._stream.decode(packet)
+                pictures = [] if packet is not None and is_excessive(packet) else self._stream.decode(packet)
             for picture in pictures:
                 number = next(numbers) if self.index.counted else self.index.number_of(picture.pts, before)
                 if number is not None:
                     before = number
                     yield number, picture
                     limit.restart()
+            check_deadline()
             if limit.is_up:
                 raise self._media.too_slow(starved=limit.starved)
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vision.media.claims import top_boxes
 from vision.media.index import MAX_PACKETS, PacketTable
 
 MAX_HEADER: Final = 256 * 2**20
@@ -184,24 +185,6 @@ def _header(file: BinaryIO) -> memoryview:
             file.seek(start)
             header = memoryview(file.read(end - start))
     return header
-
-
-def top_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Yield kind, and begin and end of the body, of the boxes of an MP4 file, however large they are.
-
-    One that ends before it begins is the last: it goes on to the end of the file, or is no box at all.
-    """
-    place = 0
-    file.seek(place)
-    while len(head := file.read(16)) >= 8:
-        length, kind, body = int.from_bytes(head[:4]), head[4:8], 8
-        if length == 1:
-            length, body = int.from_bytes(head[8:]), 16
-        yield kind, place + body, place + length
-        if length < body:
-            return
-        place += length
-        file.seek(place)
 
 
 def _tracks(header: memoryview) -> tuple[list[tuple[int, dict[bytes, memoryview]]], int]:

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     IPvAnyNetwork,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
     documents_url: str = Field(default="", description="sqlite:///file or mongodb://…; empty: under home")
     vectors_url: str = Field(default="", description="file:///dir or s3://bucket/prefix?…; empty: under home")
     cache_url: SecretStr = Field(default=SecretStr(""), description="redis://… or unix://…; empty: no cache")
+
+    disk_reserve_bytes: NonNegativeInt = Field(
+        default=256 * 2**20,
+        description="kept free on the disks of embedded stores, so that deletes work; at most 1/32 of a disk",
+    )
 
     models_dir: Path | None = Field(default=None, description="folder of weights looked at before any download")
     models_cache: Path = Field(

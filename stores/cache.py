@@ -10,7 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ MAX_CONNECTIONS = 8
 POOL_WAIT_S = 0.2
 CONNECT_TIMEOUT_S = 0.5
 REPLY_TIMEOUT_S = 1.0
+REFUSED_LOG_S = 60.0
 RETRY_AFTER_S = 1.0
 """Time without attempts after a failure."""
 
@@ -42,6 +43,7 @@ class Cache:
         self._address = _address(url)
         self._down = False
         self._retry_at = 0.0
+        self._refused_at = -REFUSED_LOG_S
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values in the order of the keys, None for each miss."""
@@ -94,6 +96,12 @@ class Cache:
             self._retry_at = time.monotonic() + RETRY_AFTER_S  # only this request tries, for all the others
         try:
             answer = await command()
+        except ResponseError as error:
+            # It answers, and reads work: its disk is full, say. Nobody depends on what it does not take.
+            if time.monotonic() > self._refused_at + REFUSED_LOG_S:
+                log.warning("cache %s refuses a command: %s", self._address, str(error).partition(" ")[0])
+                self._refused_at = time.monotonic()
+            return None
         except (RedisError, OSError) as error:
             if not self._down:
                 log.warning("cache %s is down (%s); working without it", self._address, type(error).__name__)

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
+from stores.errors import disk_errors
 from stores.objects import Objects
 
 PARTS = "parts/"
@@ -31,10 +32,11 @@ def folder(asset_id: str) -> str:
 
 
 async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type: str) -> None:
-    """Store one derived object durably; ``spool`` is a folder for temporary files."""
+    """Store one derived object durably; ``spool`` is a folder for temporary files. Raises StoreFull."""
     path = spool / uuid.uuid4().hex
     try:
-        await asyncio.to_thread(_write, path, data)
+        with disk_errors("spool"):
+            await asyncio.to_thread(_write, path, data)
         await objects.put_file(key, path, content_type)
     finally:
         path.unlink(missing_ok=True)  # a bucket copies what a folder takes

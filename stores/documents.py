@@ -106,3 +106,7 @@ class Documents(Protocol):
     async def ping(self) -> None:
         """Raise StoreError unless the store answers."""
         ...
+
+    async def check_room(self) -> None:
+        """Raise StoreFull or StoreReadOnly while nothing more can be stored; deletes may work."""
+        ...

@@ -18,6 +18,8 @@
                                           cancelled, if that was requested
     running                  release      queued before all others, the attempt not counted;
                                           cancelled, if that was requested
+    running                  pause        queued, due after a delay, the attempt not counted;
+                                          cancelled, if that was requested
     queued                   cancel       cancelled
     running, lease over      cancel       cancelled
     running                  cancel       running: cancelling is requested
@@ -29,7 +31,7 @@ state. A backend reads a job, applies one and writes the result as one atomic op
 starts from the result of the first.
 
 A worker uses a new name for each claim, so the name is the proof of one lease: heartbeat, checkpoint, succeed, fail,
-retry and release are for the worker of the present lease only. A worker that lost it, killed, paused or cut off,
+retry, release and pause are for the worker of the present lease only. A worker that lost it, killed, paused or cut off,
 changes nothing once the job was claimed again; until then the lease is still nobody else's, and may be renewed.
 
 Leases are measured by the wall clocks of the machines that share the store. A clock that is wrong by more than a lease
@@ -159,6 +161,13 @@ class Job:
         attempts = self.attempts - 1
         return replace(self, status="queued", worker=None, message="", attempts=attempts, due_at=self.created_at)
 
+    def paused(self, worker: str, reason: str, delay_s: float, now: datetime) -> "Job | None":
+        """Queue again after a delay as if this attempt had not been; the message says why."""
+        released = self.released(worker, now)
+        if released is None or released.finished:
+            return released
+        return replace(released, message=f"Paused. {reason}", due_at=now + timedelta(seconds=delay_s))
+
     def cancelled(self, now: datetime) -> "Job | None":
         """Cancel at once if nobody works on it, else request that its worker stops at its next heartbeat."""
         if self.finished:
@@ -230,6 +239,10 @@ class JobStore(ABC):
     async def release(self, job_id: str, worker: str) -> bool:
         """Give the job back unfinished, the attempt not counted; False if the lease is lost."""
         return await self._applied(job_id, lambda job: job.released(worker, datetime.now(UTC)))
+
+    async def pause(self, job_id: str, worker: str, reason: str, delay_s: float) -> bool:
+        """Give the job back until a delay is over, the attempt not counted; False if the lease is lost."""
+        return await self._applied(job_id, lambda job: job.paused(worker, reason, delay_s, datetime.now(UTC)))
 
     async def cancel(self, job_id: str) -> Job | None:
         """Return the job, now cancelled, or running with cancelling requested; None if unknown or already ended."""

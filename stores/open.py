@@ -23,12 +23,25 @@ class Stores:
     """All stores, each opened at its first use; ``close`` closes those that were.
 
     Documents, jobs, people, shots, analyses and animals share one database: a SQLite file or a MongoDB client.
-    The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the store cannot be
-    opened. A MongoDB client and the cache belong to the event loop that uses them first.
+    The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the store is refused
+    for good; one that does not answer yet is opened later. A MongoDB client and the cache belong to the event loop that
+    uses them first.
     """
 
-    def __init__(self, *, objects: str = "", documents: str = "", vectors: str = "", cache: str = "") -> None:
-        """Take the URLs of those stores that will be used; the cache without one holds nothing."""
+    def __init__(
+        self,
+        *,
+        objects: str = "",
+        documents: str = "",
+        vectors: str = "",
+        cache: str = "",
+        reserve_bytes: int = 0,
+    ) -> None:
+        """Take the URLs of those stores that will be used; the cache without one holds nothing.
+
+        ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``.
+        """
+        self._reserve_bytes = reserve_bytes
         self._objects_url, self._documents_url, self._vectors_url, self._cache_url = objects, documents, vectors, cache
 
     @classmethod
@@ -39,6 +52,7 @@ class Stores:
             documents=settings.documents,
             vectors=settings.vectors,
             cache=settings.cache_url.get_secret_value(),
+            reserve_bytes=settings.disk_reserve_bytes,
         )
 
     @cached_property
@@ -47,7 +61,7 @@ class Stores:
         if self._objects_url.startswith("file:///"):
             from stores.file.objects import FileObjects
 
-            return FileObjects(self._objects_url)
+            return FileObjects(self._objects_url, self._reserve_bytes)
         if self._objects_url.startswith("s3://"):
             from stores.s3.objects import S3Objects
 
@@ -109,7 +123,7 @@ class Stores:
         if self._documents_url.startswith("sqlite:///"):
             from stores.sqlite.database import SqliteDatabase
 
-            return SqliteDatabase(Path(self._documents_url.removeprefix("sqlite:///")))
+            return SqliteDatabase(Path(self._documents_url.removeprefix("sqlite:///")), self._reserve_bytes)
         if self._documents_url.startswith(("mongodb://", "mongodb+srv://")):
             from stores.mongo.database import MongoDatabase
 

@@ -127,4 +127,4 @@ def _store_errors(what: str) -> Iterator[None]:
     except ObjectNotFound:
         raise MediaNotFound(f"This {what} is not in the object store any more; upload it again.") from None
     except StoreError as error:
-        raise StageUnavailable("The object store does not answer; try again soon.") from error
+        raise StageUnavailable(error.message) from error

@@ -6,9 +6,12 @@ store is rebuilt from the documents.
 """
 
 import asyncio
+import logging
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +19,17 @@ from pydantic import Field
 
 from configs.settings import settings
 from deployments.serving.stage import Stage, StageConfig
+from stores.errors import StoreError, StoreFull, StoreReadOnly
 from stores.open import Stores
+from stores.records import Features
 from stores.vectors import IndexSource, Neighbour, Vectors
+from vision.errors import StageUnavailable
 from vision.media.sniff import MediaKind
+
+logger = logging.getLogger("ray.serve")
+
+MOST_PENDING: Final = 20_000
+"""Vectors that a search compares without the index while that cannot be written."""
 
 SourceT = TypeVar("SourceT", bound=IndexSource)
 
@@ -55,6 +66,26 @@ class Config(StageConfig):
     index_chunk: int = Field(default=2000, ge=1, description="vectors copied into the vector store at a time")
 
 
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn what the stores raise into errors of the stage."""
+    try:
+        yield
+    except StoreError as error:
+        raise StageUnavailable(error.message) from error
+
+
+def _with_pending(neighbours: list[Neighbour], query: NearestQuery, pending: Sequence[Features]) -> list[Neighbour]:
+    """Return the nearest of both; a vector that is pending counts in place of an older one of the same asset."""
+    wanted = [item for item in pending if query.kind in (None, item.kind)]
+    if not wanted:
+        return neighbours
+    newer = {item.asset_id for item in pending}
+    compared = [Neighbour(item.asset_id, float(item.unit @ query.unit)) for item in wanted]
+    both = [each for each in neighbours if each.asset_id not in newer] + compared
+    return sorted(both, key=lambda each: each.cosine, reverse=True)[: query.k]
+
+
 class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, SearchResult], Generic[SourceT]):
     """NearestQuery → SearchResult. Forget → an empty one."""
 
@@ -74,13 +105,23 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         self._loop = asyncio.Runner()
         self._known: set[str] = set()
         self._added_since_maintenance: dict[str, int] = {}
-        self._loop.run(self._open())
+        self._behind = False
+        with store_errors():
+            self._loop.run(self._open())
 
     def predict(self, item: NearestQuery | Forget) -> SearchResult:
-        return self._loop.run(self._answer(item))
+        with store_errors():
+            return self._loop.run(self._answer(item))
 
     def tick(self) -> None:
-        self._loop.run(self._maintain())
+        try:
+            self._loop.run(self._maintain())
+        except StoreError as error:
+            if not self._behind:
+                logger.warning("%s: the vectors are not maintained: %s", self.key, error)
+            self._behind = True
+        else:
+            self._behind = False
 
     def info(self) -> dict[str, Any]:
         return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
@@ -98,9 +139,15 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         if isinstance(item, Forget):
             await self.forget(item)
             return SearchResult([], 0)
-        await self._catch_up(item.model_version)
+        pending: list[Features] = []
+        try:
+            await self._catch_up(item.model_version)
+        except (StoreFull, StoreReadOnly):
+            # Vectors that have no place in the index now are compared one by one.
+            pending = await self._source.unindexed_features(item.model_version, MOST_PENDING)
         neighbours = await self._vectors.search(item.model_version, item.unit, item.k, kind=item.kind)
-        return SearchResult(neighbours, await self._vectors.count(item.model_version))
+        searched = await self._vectors.count(item.model_version)
+        return SearchResult(_with_pending(neighbours, item, pending), searched + len(pending))
 
     async def _catch_up(self, model_version: str) -> None:
         if model_version not in self._known:

@@ -111,7 +111,15 @@ class Uploads:
         header, settings = request.headers.get("content-type", ""), self._settings
         limit = settings.max_analysis_bytes
         async with self._admission[kind].slot(time_left()), AsyncExitStack() as held:
-            spooling = spool_uploads(request.stream(), header, settings.spool, limit, field, max_files=most)
+            spooling = spool_uploads(
+                request.stream(),
+                header,
+                settings.spool,
+                limit,
+                field,
+                max_files=most,
+                reserve_bytes=settings.disk_reserve_bytes,
+            )
             try:
                 files = await held.enter_async_context(spooling)
             except MediaTooLarge as error:

@@ -5,6 +5,8 @@ What becomes of a job whose function
 - returns: it succeeded, with that result;
 - raises a StageError that passes by itself (``retryable``), or anything unforeseen: it is queued again, to be retried
   after a pause, or failed when that was its last attempt;
+- raises StoreError because a store is full or may not be written to: it pauses, and the attempt is not counted;
+- raises another StoreError: it is queued again as well, with the reason;
 - raises another StageError: it failed at once with that message, as the same input would fail again;
 - is stopped because the job was cancelled: it is cancelled;
 - is stopped because this process ends: it is queued again, and the attempt is not counted;
@@ -26,7 +28,7 @@ from functools import partial
 from typing import Final
 
 from deployments.serving.handle import work_on
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreFull, StoreReadOnly, StoreRefused, disk_error
 from stores.jobs import Job, JobStore, Json, to_json
 from vision.errors import StageError
 
@@ -34,6 +36,8 @@ logger = logging.getLogger("ray.serve")
 
 POLL_S: Final = (0.2, 2.0)
 MESSAGE_LENGTH: Final = 500
+PAUSES: Final = 6
+"""A job that waits for room is tried again after so many times ``retry_s``."""
 
 
 class LeaseLost(Exception):
@@ -166,7 +170,15 @@ class JobRun:
             return partial(store.succeed, job.job_id, self._worker, work.result())
         if isinstance(failure, LeaseLost):
             return partial(store.release, job.job_id, self._worker)
-        if isinstance(failure, StageError):
+        if isinstance(failure, OSError):
+            failure = disk_error("spool", failure) or failure
+        if isinstance(failure, (StoreFull, StoreReadOnly, StoreRefused)):
+            logger.warning("job %s (%s) pauses: %s", job.job_id, job.kind, failure)
+            return partial(store.pause, job.job_id, self._worker, failure.message, PAUSES * self._timing.retry_s)
+        if isinstance(failure, StoreError):
+            error = failure.message
+            logger.warning("job %s (%s) attempt %d: %s", job.job_id, job.kind, job.attempts, failure)
+        elif isinstance(failure, StageError):
             error = _printable(failure.message)
             logger.warning("job %s (%s) attempt %d: %s", job.job_id, job.kind, job.attempts, error)
             if not failure.retryable:
@@ -250,12 +262,18 @@ class JobRunner:
     async def _run_one_by_one(self) -> None:
         shortest, longest = self._poll_s
         pause = shortest
+        failing = False
         while not self._stopping.is_set():
             try:
                 run = await self._claim()
             except StoreError as error:
-                logger.warning("cannot poll for jobs: %s", error)
-                run, pause = None, longest
+                if not failing:
+                    logger.warning("cannot poll for jobs: %s", error)
+                run, pause, failing = None, longest, True
+            else:
+                if failing:
+                    logger.info("jobs can be polled for again")
+                failing = False
             if run is not None:
                 self._woken.set()  # there may be more, for another slot
                 await run.run(self._stopping)

@@ -13,6 +13,7 @@ Each API package has its own errors. What becomes of any of them: ``failure_of``
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,12 +25,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from stores.errors import StoreError
+from stores.errors import StoreError, disk_error
 from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
 
 RETRY_AFTER_S: Final = 2
+FAULTS_S: Final = 30.0
 MAX_FAULTS: Final = 20
 """Faults of one request that its answer lists."""
 MAX_ID: Final = 64
@@ -118,8 +120,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, StageError):
         return Failure(error.status, error.code, error.message, getattr(error, "details", None))
     if isinstance(error, StoreError):
-        message = "The storage behind this service does not answer; try again soon."
-        return Failure(503, "STORAGE_ERROR", message)
+        return Failure(error.status, error.code, error.message)
+    if isinstance(error, OSError) and (known := disk_error("spool", error)):
+        return failure_of(known)
     if isinstance(error, RequestValidationError):
         first = error.errors()[:MAX_FAULTS]
         faults = [{"field": ".".join(map(str, e["loc"])), "problem": e["msg"]} for e in first]
@@ -128,6 +131,21 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, HTTPException):
         return Failure(error.status_code, CODES.get(error.status_code, "HTTP_ERROR"), str(error.detail))
     return Failure(500, "PROCESSING_FAILED", "The service failed on this request; its log has the cause.")
+
+
+class _StoreFaults:
+    """Logs the first failure of each kind, then how many there were, once in ``FAULTS_S`` seconds."""
+
+    def __init__(self) -> None:
+        self._since: dict[type[StoreError], tuple[float, int]] = {}
+
+    def log(self, error: StoreError) -> None:
+        now, (said_at, more) = time.monotonic(), self._since.get(type(error), (-FAULTS_S, 0))
+        if now < said_at + FAULTS_S:
+            self._since[type(error)] = (said_at, more + 1)
+            return
+        self._since[type(error)] = (now, 0)
+        logger.error("store error: %s%s", error, f" (and {more} more before)" if more else "")
 
 
 def install_error_handlers(
@@ -140,10 +158,12 @@ def install_error_handlers(
     ``style_of`` maps a request to a style, ``methods_of`` to the methods of its path.
     """
 
+    faults = _StoreFaults()
+
     async def answer(request: Request, error: Exception) -> Response:
         failure = failure_of(error)
         if isinstance(error, StoreError):
-            logger.error("store error: %s", error)
+            faults.log(error)
         elif isinstance(error, HTTPException) and error.status_code == 404:
             route = f"{request.method} {request.url.path}"
             failure = replace(failure, message=f"There is no route {route}; /docs lists them.")
@@ -156,6 +176,11 @@ def install_error_handlers(
         logger.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
         return await answer(request, error)
 
+    async def on_system_error(request: Request, error: Exception) -> Response:
+        known = disk_error("spool", error) if isinstance(error, OSError) else None
+        return await (on_bug(request, error) if known is None else answer(request, known))
+
+    app.add_exception_handler(OSError, on_system_error)
     for family in (StageError, StoreError, RequestValidationError, HTTPException):
         app.add_exception_handler(family, answer)
     app.add_exception_handler(Exception, on_bug)

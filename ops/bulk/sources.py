@@ -120,7 +120,7 @@ class Ingest:
         except SourceError as error:
             return InvalidInput(str(error))
         except StoreError as error:
-            return StageUnavailable(f"A store or bucket does not answer: {error}")
+            return StageUnavailable(f"{error.message} ({error})")
         except OSError as error:
             return StageUnavailable(f"{item.name} cannot be read: {error.strerror or type(error).__name__}.")
 
@@ -134,7 +134,13 @@ class Ingest:
             return known
         async with (
             _open_in_thread(item) as source,
-            spool_file(source, item.filename, self._settings.spool, self._settings.max_video_bytes) as spooled,
+            spool_file(
+                source,
+                item.filename,
+                self._settings.spool,
+                self._settings.max_video_bytes,
+                self._settings.disk_reserve_bytes,
+            ) as spooled,
         ):
             return (await self._library.register(spooled, only="video"))[0]
 

@@ -7,11 +7,13 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from stores.errors import StoreError
+from stores.disk import Disk
+from stores.errors import StoreError, StoreFull, StoreReadOnly, disk_error
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
 
 # None of these characters may occur in a key, so no key can name a sidecar or the folder of temporary files.
@@ -28,16 +30,18 @@ class FileObjects:
 
     Slashes are folded into the name because, as in S3, ``ab`` and ``ab/c`` can be objects both.
 
-    :raises StoreError: the folder cannot be made.
+    :raises StoreError: the folder cannot be made, for another reason than a full or read-only disk.
     """
 
     type = "file"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reserve_bytes: int = 0) -> None:
         self._root = Path(url.removeprefix("file://"))
         self._temp = self._root / TEMP
+        self._disk = Disk(self._root, reserve_bytes)
         self._durable_shards: set[Path] = set()
-        self._translate(self._prepare)
+        with suppress(StoreFull, StoreReadOnly):  # what is stored can be read and deleted all the same
+            self._translate(self._prepare)
 
     async def put_file(self, key: str, path: Path, content_type: str) -> None:
         await self._in_thread(self._put, self._path(key), path, content_type)
@@ -81,7 +85,10 @@ class FileObjects:
         return None
 
     async def ping(self) -> None:
-        await self._in_thread(self._probe)
+        await self._in_thread(self._temp.stat)
+
+    async def check_room(self) -> None:
+        await self._in_thread(self._check)
 
     async def close(self) -> None:
         pass
@@ -97,7 +104,8 @@ class FileObjects:
         try:
             return function(*args)
         except OSError as error:
-            raise StoreError(f"file store {self._root}: {error.strerror}") from error
+            place = f"file store {self._root}"
+            raise disk_error(place, error) or StoreError(f"{place}: {error.strerror}") from error
 
     def _prepare(self) -> None:
         """Create the folder; remove what killed processes left half written."""
@@ -106,27 +114,36 @@ class FileObjects:
             if path.stat().st_mtime < time.time() - STALE_TEMP_S:
                 path.unlink(missing_ok=True)
 
-    def _probe(self) -> None:
+    def _check(self) -> None:
+        self._disk.check()
         path = self._temp / uuid.uuid4().hex
         path.touch()
         path.unlink()
 
     def _put(self, target: Path, source: Path, content_type: str) -> None:
+        self._disk.require()
+        self._temp.mkdir(parents=True, exist_ok=True)
         shard = target.parent
         if shard not in self._durable_shards:
             shard.mkdir(exist_ok=True)
             _sync(self._root)
             self._durable_shards.add(shard)
-        ready = self._adopt(source)
-        self._put_sidecar(target, content_type)
-        ready.replace(target)
+        ready = self._temp / uuid.uuid4().hex
+        try:
+            self._adopt(source, ready)
+            self._put_sidecar(target, content_type)
+            ready.replace(target)
+        except OSError:
+            ready.unlink(missing_ok=True)
+            if not target.exists():
+                _sidecar(target).unlink(missing_ok=True)
+            raise
         # A delete that ran since removed the sidecar first, so it is missing here or belongs to this object.
         self._put_sidecar(target, content_type)
         _sync(shard)
 
-    def _adopt(self, source: Path) -> Path:
-        """Return a durable temporary file on this volume with the bytes of ``source``."""
-        ready = self._temp / uuid.uuid4().hex
+    def _adopt(self, source: Path, ready: Path) -> None:
+        """Make ``ready``, on this volume, a durable file with the bytes of ``source``."""
         try:
             if source.is_symlink() or source.stat().st_nlink > 1:
                 _copy(source, ready)  # moving it would leave the bytes under a name of someone else's
@@ -138,14 +155,17 @@ class FileObjects:
             _copy(source, ready)
         os.utime(ready)
         _sync(ready)
-        return ready
 
     def _put_sidecar(self, target: Path, content_type: str) -> None:
         if _content_type(target) != content_type:
             ready = self._temp / uuid.uuid4().hex
-            ready.write_text(content_type)
-            _sync(ready)
-            ready.replace(_sidecar(target))
+            try:
+                ready.write_text(content_type)
+                _sync(ready)
+                ready.replace(_sidecar(target))
+            except OSError:
+                ready.unlink(missing_ok=True)
+                raise
 
 
 def _sync(path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import os
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import IvfSq
 
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreFull, disk_error
 from stores.records import Features, Vector
 from stores.s3.location import S3Location
 from stores.vectors import Neighbour
@@ -44,6 +45,7 @@ KEEP_VERSIONS = timedelta(hours=1)
 ATTEMPTS, FIRST_PAUSE_S = 8, 0.05
 
 _HEX = re.compile(r"[0-9a-f]+")
+_OS_ERROR = re.compile(r"os error (\d+)")
 _INDEX_NAME = re.compile(r"unit_ivf(\d+)")
 
 T = TypeVar("T")
@@ -178,7 +180,7 @@ class LanceVectors:
             except (RuntimeError, OSError, ValueError) as error:
                 if "was not found" in str(error):
                     return None
-                raise StoreError(f"vector store: {type(error).__name__}, the table cannot be opened") from error
+                raise _store_error(error, ", the table cannot be opened") from error
             self._tables[name] = await _opened(handle)
         return self._tables[name]
 
@@ -247,7 +249,7 @@ def _check_dimension(table: _Table, shape: tuple[int, ...]) -> None:
 
 def _storage_options(location: S3Location) -> dict[str, str]:
     """Return options of the object_store library, which takes credentials from the AWS environment by itself."""
-    options = {"connect_timeout": "5s", "timeout": "60s"}
+    options = {"connect_timeout": "3s", "timeout": "20s", "client_max_retries": "2", "client_retry_timeout": "30"}
     if location.region:
         options["aws_region"] = location.region
     if location.endpoint_url:
@@ -269,7 +271,19 @@ async def translated(operation: Awaitable[T]) -> T:
         text = str(error).lower()
         if "conflict" in text or "concurrent" in text:
             raise ConflictError("vector store: another writer was faster") from error
-        raise StoreError(f"vector store: {type(error).__name__}") from error
+        raise _store_error(error) from error
+
+
+def _store_error(error: Exception, more: str = "") -> StoreError:
+    """Return what an error of LanceDB means, whose number of the system is in its text only."""
+    text = str(error)
+    code = _OS_ERROR.search(text)
+    place = f"vector store{more}"
+    if code and (known := disk_error(place, OSError(int(code[1]), os.strerror(int(code[1]))))):
+        return known
+    if any(name in text for name in ("InsufficientStorage", "QuotaExceeded", "507 ")):
+        return StoreFull(f"{place}: full")
+    return StoreError(f"vector store: {type(error).__name__}{more}")
 
 
 async def retrying(operation: Callable[[], Awaitable[T]]) -> T:

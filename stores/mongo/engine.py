@@ -5,18 +5,24 @@ They use plain operations only, which servers that are compatible with MongoDB h
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pymongo import AsyncMongoClient, IndexModel, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreFull, StoreRefused
 
 DATABASE = "visiongraph"
 """Used when the URL names none."""
-TIMEOUTS_MS = {"serverSelectionTimeoutMS": 5_000, "timeoutMS": 30_000}
+TIMEOUTS_MS = {"serverSelectionTimeoutMS": 3_000, "connectTimeoutMS": 3_000, "timeoutMS": 15_000}
 """Defaults; the URL may set its own."""
+OUT_OF_DISK: Final = 14031
+NO_ROOM: Final = ("no space left", "space quota")
+"""In texts of MongoDB and of Atlas."""
+REFUSED: Final = (13, 18)
+"""Unauthorized and AuthenticationFailed."""
+LEAST_FREE_BYTES: Final = 64 * 2**20
 
 Document = dict[str, Any]
 Collection = AsyncCollection[Document]
@@ -48,6 +54,13 @@ class MongoEngine:
         with translated():
             await self._client.admin.command("ping")
 
+    async def check_room(self) -> None:
+        """Raise StoreFull if the disk of the server is full, which servers compatible with MongoDB may not tell."""
+        with translated():
+            stats = await self.database.command("dbStats")
+        if "fsTotalSize" in stats and stats["fsTotalSize"] - stats["fsUsedSize"] < LEAST_FREE_BYTES:
+            raise StoreFull("mongodb: its disk is full")
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -68,6 +81,10 @@ class MongoRepository:
     async def ping(self) -> None:
         """Raise StoreError unless the server answers."""
         await self._engine.ping()
+
+    async def check_room(self) -> None:
+        """Raise StoreFull while nothing more can be stored."""
+        await self._engine.check_room()
 
     def _collection(self, name: str) -> Collection:
         return self._engine.database[name]
@@ -95,4 +112,11 @@ def translated() -> Iterator[None]:
         yield
     except PyMongoError as error:
         code = getattr(error, "code", None)
-        raise StoreError(f"mongodb: {type(error).__name__}{f' {code}' if code else ''}") from error
+        raise _kind(error, code)(f"mongodb: {type(error).__name__}{f' {code}' if code else ''}") from error
+
+
+def _kind(error: PyMongoError, code: int | None) -> type[StoreError]:
+    text = str(error).lower()
+    if code == OUT_OF_DISK or any(phrase in text for phrase in NO_ROOM):
+        return StoreFull
+    return StoreRefused if code in REFUSED else StoreError

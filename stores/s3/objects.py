@@ -2,19 +2,21 @@
 
 import asyncio
 import io
+import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, TypeVar
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import S3Transfer, TransferConfig, create_transfer_manager
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
 
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreFull, StoreRefused
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
 from stores.s3.location import S3Location
 
@@ -29,6 +31,16 @@ MOST_AHEAD = 8
 MAX_PRESIGN_S = 7 * 24 * 3600
 """The maximum of signature version 4."""
 
+ANSWER_S = 30.0
+"""How long a call may take, in the queue too; an upload takes longer by a second for each ``LEAST_RATE`` bytes."""
+LEAST_RATE = 2**20
+FULL_FOR_S = 30.0
+"""How long the store counts as full after it refused an upload, unless it takes another one."""
+NO_ROOM = {"InsufficientStorage", "InsufficientCapacity", "QuotaExceeded", "XMinioStorageFull"}
+NO_ROOM |= {"XMinioAdminBucketQuotaExceeded", "EntityTooLargeForQuota"}
+REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401", "403"}
+UNREACHABLE = (EndpointConnectionError, HTTPClientError)
+
 T = TypeVar("T")
 
 
@@ -38,7 +50,6 @@ class S3Objects:
     The bucket has to exist, unless the URL says ``create=1``.
 
     :raises ValueError: the URL is not of that form.
-    :raises StoreError: the bucket could not be created.
     """
 
     type = "s3"
@@ -53,12 +64,22 @@ class S3Objects:
         transfers = TransferConfig(PART_BYTES, max_concurrency=PART_WORKERS, multipart_chunksize=PART_BYTES)
         self._transfers = create_transfer_manager(self._client, transfers)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="s3")
-        if location.create:
-            self._translate("", self._create_bucket)
+        self._circuit = Circuit(f"s3 {self._bucket}")
+        self._full_until = 0.0
+        self._missing = location.create
+        if self._missing:
+            with suppress(StoreError):  # the first call that needs it tries again
+                self._translate("", self._ensure_bucket)
 
     async def put_file(self, key: str, path: Path, content_type: str) -> None:
-        upload = S3Transfer(manager=self._transfers).upload_file
-        await self._in_thread(key, upload, str(path), self._bucket, check_key(key), None, {"ContentType": content_type})
+        upload, within = S3Transfer(manager=self._transfers).upload_file, ANSWER_S + _size(path) / LEAST_RATE
+        target = self._bucket, check_key(key), None, {"ContentType": content_type}
+        try:
+            await self._in_thread(key, upload, str(path), *target, within_s=within)
+        except StoreFull:
+            self._full_until = time.monotonic() + FULL_FOR_S
+            raise
+        self._full_until = 0.0
 
     async def head(self, key: str) -> ObjectInfo | None:
         try:
@@ -68,7 +89,7 @@ class S3Objects:
         return _info(key, head["ContentLength"], head, head.get("ContentType", ""))
 
     async def get(self, key: str) -> bytes:
-        return await asyncio.wrap_future(self._pool.submit(self.read, key))
+        return await self._waited(self._pool.submit(self.read, key))
 
     def read(self, key: str) -> bytes:
         def whole() -> bytes:
@@ -102,7 +123,7 @@ class S3Objects:
         try:
             while True:
                 reading = self._pool.submit(self._translate, key, body.read, CHUNK_BYTES)
-                if not (chunk := await asyncio.wrap_future(reading)):
+                if not (chunk := await self._waited(reading)):
                     break
                 yield chunk
         finally:
@@ -134,6 +155,10 @@ class S3Objects:
         except ObjectNotFound:
             raise StoreError(f"s3 {self._bucket}: no such bucket") from None
 
+    async def check_room(self) -> None:
+        if time.monotonic() < self._full_until:
+            raise StoreFull(f"s3 {self._bucket}: full")
+
     async def close(self) -> None:
         await asyncio.to_thread(self._pool.shutdown)
         await asyncio.to_thread(self._transfers.shutdown)
@@ -151,27 +176,74 @@ class S3Objects:
                 return None
             raise
 
-    def _create_bucket(self) -> None:
+    def _ensure_bucket(self) -> None:
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except ClientError:
             region = self._client.meta.region_name
             place: Any = {"CreateBucketConfiguration": {"LocationConstraint": region}}
             self._client.create_bucket(Bucket=self._bucket, **({} if region in _DEFAULT_REGIONS else place))
+        self._missing = False
 
-    async def _in_thread(self, key: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        running = self._pool.submit(self._translate, key, function, *args, **kwargs)
-        return await asyncio.wrap_future(running)
+    async def _in_thread(
+        self, key: str, function: Callable[..., T], *args: Any, within_s: float | None = None, **kwargs: Any
+    ) -> T:
+        return await self._waited(self._pool.submit(self._translate, key, function, *args, **kwargs), within_s)
+
+    async def _waited(self, running: Future[T], within_s: float | None = None) -> T:
+        """Return what a thread returns in time. It ends by its own timeouts, or never begins, when that is over."""
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(running), ANSWER_S if within_s is None else within_s)
+        except TimeoutError:
+            raise StoreError(f"s3 {self._bucket}: no answer in time") from None
 
     def _translate(self, key: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:
-            return function(*args, **kwargs)
+            with self._circuit.call(UNREACHABLE):
+                if self._missing and function != self._ensure_bucket:
+                    self._ensure_bucket()
+                return function(*args, **kwargs)
         except ClientError as error:
             if _code(error) in {"404", "NoSuchKey"}:
                 raise ObjectNotFound(key) from None
-            raise StoreError(f"s3 {self._bucket}: {error.operation_name} gave {_code(error)}") from error
+            raise self._refusal(error) from error
         except (BotoCoreError, Boto3Error, OSError) as error:
+            if isinstance(error.__context__, ClientError):  # what an upload of several parts hides
+                raise self._refusal(error.__context__) from error
             raise StoreError(f"s3 {self._bucket}: {type(error).__name__}") from error
+
+    def _refusal(self, error: ClientError) -> StoreError:
+        code, status = _code(error), error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        kind = StoreFull if status == 507 or code in NO_ROOM else StoreRefused if code in REFUSED else StoreError
+        return kind(f"s3 {self._bucket}: {error.operation_name} gave {code}")
+
+
+class Circuit:
+    """Lets one call at a time try a store that did not answer, and all others fail at once; any thread may call."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = Lock()
+        self._down = False
+        self._trying = False
+
+    @contextmanager
+    def call(self, unreachable: tuple[type[Exception], ...]) -> Iterator[None]:
+        """Do a call, of which these errors mean that there was no answer. Raises StoreError instead of waiting."""
+        with self._lock:
+            if self._down and self._trying:
+                raise StoreError(f"{self._name}: does not answer")
+            trying = self._trying = self._trying or self._down
+        try:
+            yield
+        except Exception as error:
+            self._down = isinstance(error, unreachable) or isinstance(error.__context__, unreachable)
+            raise
+        else:
+            self._down = False
+        finally:
+            if trying:
+                self._trying = False
 
 
 class RangedFile(io.RawIOBase):
@@ -234,6 +306,13 @@ class RangedFile(io.RawIOBase):
 
 
 _DEFAULT_REGIONS = {None, "", "us-east-1", "aws-global", "auto"}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # the upload says what is wrong with it
 
 
 def _code(error: ClientError) -> str:

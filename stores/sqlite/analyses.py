@@ -29,4 +29,4 @@ class SqliteAnalyses(SqliteRepository, Analyses):
         return next((Analysis(*row[:3], *map(from_micros, row[3:])) for row in rows), None)
 
     async def delete_expired(self, now: datetime) -> int:
-        return await self._engine.execute("DELETE FROM analyses WHERE expires_at < ?", to_micros(now))
+        return await self._engine.execute("DELETE FROM analyses WHERE expires_at < ?", to_micros(now), reserve=True)

@@ -43,7 +43,7 @@ class SqliteAnimals(SqliteRepository, Animals):
         return {animal.key: animal for animal in animals}
 
     async def delete(self, key: str) -> bool:
-        return await self._engine.execute("DELETE FROM animals WHERE key = ?", key) > 0
+        return await self._engine.execute("DELETE FROM animals WHERE key = ?", key, reserve=True) > 0
 
     async def count(self, model_version: str | None = None) -> int:
         sql = "SELECT count(*) FROM animals WHERE ? IS NULL OR model_version = ?"
@@ -73,9 +73,9 @@ class SqliteAnimals(SqliteRepository, Animals):
     async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:
         marked = "UPDATE animals SET indexed = 0 WHERE model_version = ? AND indexed = 1"
         if keys is None:
-            await self._engine.execute(marked, model_version)
+            await self._engine.execute(marked, model_version, reserve=True)
         else:
-            await self._engine.execute(f"{marked} AND {AMONG}", model_version, json.dumps(list(keys)))
+            await self._engine.execute(f"{marked} AND {AMONG}", model_version, json.dumps(list(keys)), reserve=True)
 
 
 def _animal(row: Sequence[Any]) -> Animal:

@@ -48,11 +48,11 @@ LEGACY_TIMEOUT_S: Final = 5.0
 class SqliteDatabase:
     """All stores of one file.
 
-    :raises StoreError: the file cannot be opened, a newer version of this program wrote it, or an older one uses it.
+    :raises StoreError: it is no database, a newer version of this program wrote it, or an older one uses it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.engine = SqliteEngine(path, partial(_prepare, path))
+    def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
+        self.engine = SqliteEngine(path, partial(_prepare, path), reserve_bytes)
         self.documents = documents.SqliteDocuments(self.engine)
         self.jobs = jobs.SqliteJobs(self.engine)
         self.people = people.SqlitePeople(self.engine)
@@ -133,9 +133,9 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
             # The busy timeout does not cover this change when two processes make it at the same time.
-            if time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

@@ -95,7 +95,7 @@ class SqliteDocuments(SqliteRepository, Documents):
                 _put_uploads(connection, asset_id, left)
             return outcome
 
-        return await self._engine.write(withdraw)
+        return await self._engine.write(withdraw, reserve=True)
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         ids = list(asset_ids)
@@ -107,10 +107,12 @@ class SqliteDocuments(SqliteRepository, Documents):
         return _assets(await self._engine.read(f"{ASSETS} WHERE {page} ORDER BY asset_id", after, limit))
 
     async def mark_deleting(self, asset_id: str) -> bool:
-        return await self._engine.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id) > 0
+        return (
+            await self._engine.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id, reserve=True) > 0
+        )
 
     async def delete_asset(self, asset_id: str) -> bool:
-        return await self._engine.execute("DELETE FROM assets WHERE asset_id = ?", asset_id) > 0
+        return await self._engine.execute("DELETE FROM assets WHERE asset_id = ?", asset_id, reserve=True) > 0
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
         await self._engine.execute("UPDATE assets SET error_message = ? WHERE asset_id = ?", message, asset_id)
@@ -150,7 +152,7 @@ class SqliteDocuments(SqliteRepository, Documents):
 
     async def mark_unindexed(self, model_version: str) -> None:
         sql = "UPDATE features SET indexed = 0 WHERE model_version = ? AND indexed = 1"
-        await self._engine.execute(sql, model_version)
+        await self._engine.execute(sql, model_version, reserve=True)
 
     async def put_faces(self, faces: PictureFaces) -> bool:
         return await self._put_of_asset(

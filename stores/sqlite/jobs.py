@@ -54,7 +54,7 @@ class SqliteJobs(SqliteRepository, JobStore):
         return [_job(row) for row in await self._engine.read(f"{JOBS} {where} {order}", *values, *last, limit)]
 
     async def forget(self, subject: str) -> int:
-        return await self._engine.execute("DELETE FROM jobs WHERE subject = ?", subject)
+        return await self._engine.execute("DELETE FROM jobs WHERE subject = ?", subject, reserve=True)
 
     async def _insert(self, job: Job) -> bool:
         row = to_row(job)
@@ -72,7 +72,7 @@ class SqliteJobs(SqliteRepository, JobStore):
                 connection.execute(update, (*changed.values(), job_id))
             return after
 
-        return await self._engine.write(change)
+        return await self._engine.write(change, reserve=True)
 
     async def _due(self, kinds: Collection[str], now: datetime) -> Sequence[str]:
         rows = await self._engine.read(DUE, to_micros(now), json.dumps([*kinds]), inline=True)

@@ -57,7 +57,7 @@ class SqlitePeople(SqliteRepository, People):
         return next(map(_index, rows), None)
 
     async def delete_index(self, asset_id: str) -> bool:
-        return await self._engine.execute("DELETE FROM video_indexes WHERE asset_id = ?", asset_id) > 0
+        return await self._engine.execute("DELETE FROM video_indexes WHERE asset_id = ?", asset_id, reserve=True) > 0
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
@@ -107,7 +107,7 @@ class SqlitePeople(SqliteRepository, People):
             deleted = connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (identity_uuid,))
             return deleted.rowcount > 0
 
-        return await self._engine.write(delete)
+        return await self._engine.write(delete, reserve=True)
 
     async def owner_ids(self) -> AsyncIterator[str]:
         for (asset_id,) in await self._engine.read("SELECT asset_id FROM video_indexes"):  # all traces have one

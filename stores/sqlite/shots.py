@@ -121,7 +121,7 @@ class SqliteShots(SqliteRepository, Shots):
             connection.execute(CHANGED)
             return deleted
 
-        return await self._engine.write(delete)
+        return await self._engine.write(delete, reserve=True)
 
     async def delete_video(self, asset_id: str) -> None:
         def delete(connection: sqlite3.Connection) -> None:
@@ -129,7 +129,7 @@ class SqliteShots(SqliteRepository, Shots):
             if connection.execute("DELETE FROM shots WHERE asset_id = ?", (asset_id,)).rowcount:
                 connection.execute(CHANGED)
 
-        await self._engine.write(delete)
+        await self._engine.write(delete, reserve=True)
 
     async def owner_ids(self) -> AsyncIterator[str]:
         for (asset_id,) in await self._engine.read(

@@ -25,6 +25,7 @@ from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, 
 from graphs.web.uploads.spool import Spooled, spool_upload
 from stores.deletion import delete_asset
 from stores.derived import poster_key
+from stores.errors import disk_errors
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 from stores.uploads import Upload, Withdrawal
@@ -119,7 +120,9 @@ class Library:
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
             self._uploads,
-            spool_upload(body, content_type, self._spool, limit) as upload,
+            spool_upload(
+                body, content_type, self._spool, limit, reserve_bytes=self._context.settings.disk_reserve_bytes
+            ) as upload,
         ):
             return await self.register(upload)
 
@@ -233,7 +236,7 @@ class Library:
     async def _store_bytes(self, asset_id: str, path: Path, only: MediaKind | None) -> Probe:
         """Put a file into the object store, after the poster if it is a video, and return its facts."""
         # However this is left, the folder goes: a thread that still probes after a cancellation finds none to write to.
-        with tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
+        with disk_errors("spool"), tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
             poster = Path(folder) / "poster.jpg"
             facts = await asyncio.to_thread(probe, path, self._limits, poster=poster)
             _require(facts.kind, facts.format, only)

@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
@@ -19,6 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from graphs.web.filenames import base_name, parse_disposition
+from stores.disk import Disk
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
 
 if TYPE_CHECKING:
@@ -58,9 +59,13 @@ async def spool_upload(
     directory: Path,
     max_bytes: int,
     field: str = "file",
+    reserve_bytes: int = 0,
 ) -> AsyncIterator[SpooledUpload]:
     """Spool the one file of a form; see ``spool_uploads``."""
-    async with spool_uploads(stream, content_type_header, directory, max_bytes, field, max_files=1) as uploads:
+    spooling = spool_uploads(
+        stream, content_type_header, directory, max_bytes, field, max_files=1, reserve_bytes=reserve_bytes
+    )
+    async with spooling as uploads:
         yield uploads[0]
 
 
@@ -73,14 +78,15 @@ async def spool_uploads(
     field: str = "files",
     *,
     max_files: int,
+    reserve_bytes: int = 0,
 ) -> AsyncIterator[list[SpooledUpload]]:
     """Spool the files of a form in the parts named ``field``: at least one, in order, none of them empty.
 
     Raises MediaTooLarge as soon as a file passes ``max_bytes``, InvalidInput for a form that is not what the route
-    takes and InvalidMedia for an empty file. However the block is left, also by cancellation, no temporary file
-    stays behind.
+    takes, InvalidMedia for an empty file, and StoreFull as soon as the disk would have less than its reserve. However
+    the block is left, also by cancellation, no temporary file stays behind.
     """
-    form = _Form(directory, field, max_bytes, max_files)
+    form = _Form(directory, field, max_bytes, max_files, reserve_bytes)
     try:
         await _feed(form, stream, content_type_header, max_files * max_bytes)
         yield [
@@ -92,12 +98,16 @@ async def spool_uploads(
 
 
 @asynccontextmanager
-async def spool_file(source: BinaryIO, filename: str, directory: Path, max_bytes: int) -> AsyncIterator[Spooled]:
+async def spool_file(
+    source: BinaryIO, filename: str, directory: Path, max_bytes: int, reserve_bytes: int = 0
+) -> AsyncIterator[Spooled]:
     """Spool a copy of a file that is elsewhere, read in a thread. Raises as ``spool_uploads`` does."""
     path = directory / f"file-{uuid.uuid4().hex}"
     name = base_name(filename)
     try:
-        copying = asyncio.ensure_future(asyncio.to_thread(_copy, source, path, max_bytes))
+        copying = asyncio.ensure_future(
+            asyncio.to_thread(_copy, source, path, max_bytes, Disk(directory, reserve_bytes))
+        )
         try:
             sha256_hex, size = await asyncio.shield(copying)
         except _TooLarge:
@@ -116,7 +126,7 @@ class _TooLarge(Exception):
     pass
 
 
-def _copy(source: BinaryIO, path: Path, max_bytes: int) -> tuple[str, int]:
+def _copy(source: BinaryIO, path: Path, max_bytes: int, disk: Disk) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as target:
@@ -124,6 +134,7 @@ def _copy(source: BinaryIO, path: Path, max_bytes: int) -> tuple[str, int]:
             size += len(piece)
             if size > max_bytes:
                 raise _TooLarge
+            disk.require(len(piece))
             digest.update(piece)
             target.write(piece)
     return digest.hexdigest(), size
@@ -149,8 +160,9 @@ class _Form:
     Whatever a callback raises comes out of the parser's ``write``.
     """
 
-    def __init__(self, directory: Path, field: str, max_bytes: int, max_files: int) -> None:
+    def __init__(self, directory: Path, field: str, max_bytes: int, max_files: int, reserve_bytes: int) -> None:
         self.field = field
+        self._disk = Disk(directory, reserve_bytes)
         self.fields: dict[str, str] = {}
         self.ended = False
         self._directory = directory
@@ -186,7 +198,8 @@ class _Form:
     def discard(self) -> None:
         """Close all files, and remove those that were not moved away."""
         for file in self._files:
-            file.handle.close()
+            with suppress(OSError):  # what it had not written yet has no room
+                file.handle.close()
             file.path.unlink(missing_ok=True)
 
     def _part_begin(self) -> None:
@@ -205,6 +218,7 @@ class _Form:
         if name == self.field:
             if len(self._files) == self._max_files:
                 raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
+            self._disk.require()
             self._directory.mkdir(parents=True, exist_ok=True)
             handle = tempfile.NamedTemporaryFile(dir=self._directory, prefix="upload-", delete=False)  # noqa: SIM115
             self._files.append(_FilePart(base_name(filename or ""), handle))
@@ -225,6 +239,7 @@ class _Form:
         file.size += len(piece)
         if file.size > self._max_bytes:
             raise MediaTooLarge(f"The file '{file.name}' has more than {self._max_bytes / 2**20:g} MB.")
+        self._disk.require(len(piece))
         file.digest.update(piece)
         file.handle.write(piece)
 

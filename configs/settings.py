@@ -86,6 +86,9 @@ class Settings(BaseSettings):
     max_audio_bytes: PositiveInt = 100 * 2**20
     max_body_bytes: PositiveInt = Field(default=1 * 2**20, description="body of any route that takes no upload")
     max_image_pixels: PositiveInt = 80_000_000
+    decode_bytes: PositiveInt = Field(
+        default=2**30, description="memory for pictures that one process decodes at once; others wait"
+    )
     max_batch_assets: PositiveInt = 100
     max_requests_at_once: PositiveInt = Field(default=512, description="requests in one gateway; more get a 429")
     max_uploads_at_once: PositiveInt = 16

@@ -163,6 +163,8 @@ def luma_table(data: bytes, max_pixels: int) -> tuple[int, ...] | None:
 
     Return None for other formats, and for images that EXIF rotates, whose blocks lie elsewhere. Raises as ``opened``.
     """
+    if not data.startswith(b"\xff\xd8"):
+        return None
     with opened(data, max_pixels) as image:
         tables = image.quantization
         if not tables or image.orientation != 1:

@@ -1,27 +1,33 @@
 """Decodes still images to RGB pixels: the one place that opens a still image.
 
-The pixel limit is checked on the header, before any pixel is decoded, and whatever a decoder raises on
-damaged bytes becomes ``InvalidMedia``. Never set ``ImageFile.LOAD_TRUNCATED_IMAGES`` in a process
-that uses this module: half an image would pass for a whole one.
+Limits are checked on the header, before any pixel is decoded, and whatever a decoder raises on damaged bytes becomes
+``InvalidMedia``. Ordinary JPEG, PNG and WEBP are decoded in this process, as their header bounds the work; all else
+in a child that can be killed (vision/child.py). Either waits for its share of memory first (vision/memory.py).
+
+Never set ``ImageFile.LOAD_TRUNCATED_IMAGES`` in a process that uses this module: half an image would pass for a whole
+one.
 """
 
+import pickle
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache, cached_property
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from vision import child
+from vision.child import Allowance
 from vision.colour import GAMMAS, PEAK, PRIMARIES, ColourConverter, is_srgb
 from vision.errors import InvalidMedia, MediaTooLarge
-from vision.images import png, webp
+from vision.images import jpeg, png, webp
 from vision.images.codes import colour_codes
-from vision.images.jpeg import check_scans
 from vision.images.profiles import (
     ADOBE_GAMMA,
     ADOBE_RGB,
@@ -33,7 +39,10 @@ from vision.images.profiles import (
     to_srgb,
 )
 from vision.images.tiff import full_page
-from vision.images.truncation import JpegSource, shown_share
+from vision.images.truncation import JPEG_END, JpegSource, shown_share
+from vision.memory import reserved
+
+T = TypeVar("T")
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 ACCEPTED: Final = "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC"
@@ -67,12 +76,51 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING: Final = {5, 6, 7, 8}
+"""Values of the EXIF tag Orientation for pictures that are stored on their side."""
+_FROM_BELOW: Final = {3, 4, 6, 7}
+"""Those whose first stored row is the last row or column that is shown."""
 _ADOBE_RGB: Final = 2
 """Value of the EXIF tag ColorSpace that cameras write, though no standard has it; others say R03 by DCF."""
 _ADOBE_MARKS: Final = (b"R03\0", struct.pack(">HHIH", 0xA001, 3, 1, 2), struct.pack("<HHIH", 0xA001, 3, 1, 2))
 """Bytes of EXIF without which it does not say so."""
 
+_STRIP: Final = 2**18
+"""Pixels that are converted at a time."""
+_STRIPS: Final = 32 * 2**20
+"""Bytes that converting a strip takes, and small things."""
+_DECODER_BYTES: Final = {"WEBP": 13, "AVIF": 9, "HEIF": 9, "TIFF": 4}
+"""Bytes a pixel of what a decoder holds beside its result."""
+_SHORT_VISITS: Final = 16_000_000
+_SHORT_SAMPLES: Final = 64_000_000
+"""Blocks of a JPEG and bytes of samples of others that are decoded in about half a second."""
+_CPU_S, _PIXEL_S, _DEEP_PIXEL_S = 2.0, 0.2e-6, 0.5e-6
+"""Seconds for any picture and for each pixel, ten times and more what ordinary ones take."""
+_SPARE: Final = 512 * 2**20
+_OPENING: Final = Allowance(cpu_s=5.0, memory=_SPARE)
+
+_open_session: Generator[Any, Any, None]
+"""Of the image that is open, in a child between its two calls."""
+
 _BITS_TAG, _PHOTOMETRIC_TAG, _TILE_WIDTH_TAG, _TILE_HEIGHT_TAG, _FORMAT_TAG = 258, 262, 322, 323, 339
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a picture is: one of ``FORMATS``, and its size in pixels as it is shown, upright."""
+
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What decoding a picture takes by its header: bytes, seconds at most, and whether it is ordinarily short."""
+
+    memory: int
+    cpu_s: float
+    short: bool
 
 
 def decode(data: bytes, *, max_pixels: int, shrink_to: int | None = None) -> Pixels:
@@ -80,15 +128,77 @@ def decode(data: bytes, *, max_pixels: int, shrink_to: int | None = None) -> Pix
 
     ``shrink_to`` is the shortest side, in pixels, that the caller will resize to. A JPEG is then decoded at
     1/2, 1/4 or 1/8 of its size as long as its shortest side stays at least twice that, which leaves the later
-    resize enough to filter; anything else comes in full size. Raises ``InvalidMedia`` and ``MediaTooLarge``.
+    resize enough to filter; anything else comes in full size. Raises as ``examine``.
     """
-    with opened(data, max_pixels) as image:
-        return np.asarray(image.rgb(shrink_to))
+    pixels = _done(_pixels, data, max_pixels, shrink_to)
+    pixels.setflags(write=False)
+    return pixels
+
+
+def examine(data: bytes, max_pixels: int) -> Facts:
+    """Return what an encoded image is, once all of its pixels have been decoded.
+
+    Raises ``InvalidMedia`` and ``MediaTooLarge``, also for one that takes too long to decode; ``StageOverloaded`` and
+    ``DeadlineExceeded`` where the request ended before, and ``StageUnavailable``.
+    """
+    return _done(_facts, data, max_pixels, None)
+
+
+def _done(job: Callable[["StillImage", int | None], T], data: bytes, max_pixels: int, shrink_to: int | None) -> T:
+    """Do a job on an image where that is safe: here, or in a child."""
+    if _opens_here(data):
+        with opened(data, max_pixels) as still:
+            effort = still.effort(shrink_to)
+            if effort.short:
+                with reserved(effort.memory):
+                    return job(still, shrink_to)
+    with child.leased() as process:
+        effort = process.call(_OPENING, _open_in_child, pickle.PickleBuffer(data), max_pixels, shrink_to)
+        with reserved(effort.memory):
+            done: T = process.call(Allowance(effort.cpu_s, effort.memory + _SPARE), _do_in_child, job)
+            return done
+
+
+def _opens_here(data: bytes) -> bool:
+    """Return whether it is a format whose header is read safely, in few steps."""
+    if data.startswith(b"\xff\xd8"):
+        return True
+    if data.startswith(png.SIGNATURE):
+        return not png.has_many_chunks(data)
+    return webp.is_webp(data) and not webp.has_many_chunks(data)
+
+
+def _session(data: bytes, max_pixels: int, shrink_to: int | None) -> Generator[Any, Any, None]:
+    """Yield the effort of an image, then the result of the job that is sent."""
+    with opened(data, max_pixels) as still:
+        job = yield still.effort(shrink_to)
+        yield job(still, shrink_to)
+
+
+def _open_in_child(data: memoryview, max_pixels: int, shrink_to: int | None) -> Effort:
+    global _open_session
+    _open_session = _session(bytes(data), max_pixels, shrink_to)
+    effort: Effort = next(_open_session)
+    return effort
+
+
+def _do_in_child(job: Callable[["StillImage", int | None], T]) -> T:
+    with closing(_open_session) as session:
+        result: T = session.send(job)
+    return result
+
+
+def _pixels(still: "StillImage", shrink_to: int | None) -> Pixels:
+    return still.pixels(shrink_to)
+
+
+def _facts(still: "StillImage", _: int | None) -> Facts:
+    return still.facts()
 
 
 @contextmanager
 def opened(data: bytes, max_pixels: int) -> Iterator["StillImage"]:
-    """Open an image: its header is read and its limits are checked, no pixel is decoded.
+    """Open an image in this process: its header is read and its limits are checked, no pixel is decoded.
 
     Do nothing but read the image in the body: a decoder's exception becomes ``InvalidMedia`` there too.
     """
@@ -118,11 +228,12 @@ class StillImage:
 
     def __init__(self, data: bytes) -> None:
         info: dict[str, Any] = {}
+        self._visits = jpeg.block_visits(data) if data.startswith(b"\xff\xd8") else 0
         if data.startswith(png.SIGNATURE):
             data, info = png.first_picture(data)
         elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             data = full_page(data)
-        elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        elif webp.is_webp(data):
             data = webp.first_picture(data)
         self._data = data
         self._image = self._open(BytesIO(data))
@@ -155,8 +266,7 @@ class StillImage:
                 f"This is a {self.format} with {width} x {height} pixels; "
                 f"the limit is {_mega(max_pixels)} pixels. Send it smaller."
             )
-        if self.format == "JPEG":
-            check_scans(self._data)
+        jpeg.check_visits(self._visits)
         signed = self._image.mode == "I" and self._tag(_FORMAT_TAG) != _UNSIGNED
         if self._image.mode not in _MODES or signed:
             kind = "signed" if signed else repr(self._image.mode)
@@ -165,33 +275,66 @@ class StillImage:
                 "save it with 8 or 16 bits a channel."
             )
 
-    def rgb(self, shrink_to: int | None = None) -> Image.Image:
-        """Decode the image, upright and in mode RGB, as a viewer shows it.
+    def effort(self, shrink_to: int | None = None) -> Effort:
+        """Return what decoding it takes."""
+        image, name = self._image, self.format
+        if shrink_to is not None and name == "JPEG":
+            image.draft(None, (2 * shrink_to, 2 * shrink_to))
+        pixels = image.width * image.height
+        layout = image.tile[0][3] if image.tile else None
+        deep = image.mode in _DEEP or _low_layout(layout) is not None
+        loaded = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}.get(image.mode, 4)
+        if name in _DECODER_BYTES:
+            each = _DECODER_BYTES[name] + loaded
+        elif _low_layout(layout) is not None:
+            each = 2 * loaded
+        else:
+            each = loaded
+        if name == "JPEG":
+            coefficients = 2 * 64 * self._visits if "progressive" in image.info else 0
+            whole = self._data.rfind(JPEG_END) > self._data.rfind(b"\xff\xda")
+            memory = each * pixels * (1 if whole else 2) + max(3 * pixels, coefficients)
+        else:
+            memory = (each + 3) * pixels
+        memory += 2 * len(self._data) + _STRIPS
+        samples = pixels * len(image.getbands()) * (2 if deep else 1)
+        short = {"JPEG": self._visits <= _SHORT_VISITS, "PNG": samples <= _SHORT_SAMPLES}.get(
+            name, name == "WEBP" and samples <= _SHORT_SAMPLES
+        )
+        return Effort(memory, _CPU_S + pixels * (_DEEP_PIXEL_S if deep else _PIXEL_S), short)
+
+    def facts(self) -> Facts:
+        """Decode the image and return what it is."""
+        self._load(None)
+        width, height = self._image.size
+        return Facts(self.format, *((height, width) if self.orientation in _LYING else (width, height)))
+
+    def pixels(self, shrink_to: int | None = None) -> Pixels:
+        """Decode the image to RGB, uint8 (H, W, 3), upright, as a viewer shows it.
 
         Colours become those of sRGB, by the ICC profile, by the codes of PNG, HEIF and AVIF (HDR is tone-mapped), or
         by the EXIF tags of cameras; those of a picture that says nothing of them stay. CMYK without a profile is
         converted by subtraction. Transparency is composited on white, as transformers 5 does. Samples of 16 and 32 bits
         are scaled from their whole range and rounded; floats from 0 to 1, what lies outside being clipped.
         """
-        image = self._image
-        _, box, _, layout = image.tile[0] if image.tile else (None, None, 0, None)
-        if self.format == "HEIF" and self._codes[0] in PEAK and image.info.get("bit_depth", 8) > 8:
-            return self._deep_rgb(_deep_heif(self._data))
-        try:
-            self._load(image, shrink_to)
-        except OSError as error:
-            if self.format != "JPEG" or "truncated" not in str(error):
-                raise
-            image = self._load_cut(shrink_to)
+        strip = self._strips(shrink_to)
+        width, height = self._image.size
+        lying = self.orientation in _LYING
         turn = _UPRIGHT.get(self.orientation)
-        deep = self._deep(layout)
-        rgb = self._shallow_rgb(image) if deep is None else self._deep_rgb(deep)
-        if self.format == "GIF" and box and box != (0, 0, *image.size) and "transparency" not in image.info:
-            # Nothing is shown around a first frame that is smaller than the canvas.
-            canvas = Image.new("RGB", image.size, "white")
-            canvas.paste(rgb.crop(box), box)
-            rgb = canvas
-        return rgb if turn is None else rgb.transpose(turn)
+        if turn is None and width * height <= _STRIP:
+            return np.asarray(strip(0, height))
+        pixels = np.empty((width, height, 3) if lying else (height, width, 3), np.uint8)
+        rows = max(1, _STRIP // width)
+        for top in range(0, height, rows):  # a part that fits into the cache takes little time and memory
+            bottom = min(top + rows, height)
+            rgb = strip(top, bottom)
+            part = np.asarray(rgb if turn is None else rgb.transpose(turn))
+            span = slice(height - bottom, height - top) if self.orientation in _FROM_BELOW else slice(top, bottom)
+            if lying:
+                pixels[:, span] = part
+            else:
+                pixels[span] = part
+        return pixels
 
     def close(self) -> None:
         """Free what the decoder holds."""
@@ -205,24 +348,52 @@ class StillImage:
         value = getattr(self._image, "tag_v2", {}).get(number, 1)
         return int(value[0] if isinstance(value, tuple) else value)
 
-    def _load(self, image: ImageFile.ImageFile, shrink_to: int | None) -> None:
-        if shrink_to is not None and self.format == "JPEG":
-            image.draft(None, (2 * shrink_to, 2 * shrink_to))
-        image.load()
-
-    def _load_cut(self, shrink_to: int | None) -> ImageFile.ImageFile:
-        """Decode a JPEG that has no end mark. Raises InvalidMedia if it lacks more than that."""
+    def _load(self, shrink_to: int | None) -> None:
+        """Decode the samples. Raises InvalidMedia for a JPEG that lacks more than its end mark."""
+        try:
+            self._decode(self._image, shrink_to)
+        except OSError as error:
+            if self.format != "JPEG" or "truncated" not in str(error):
+                raise
+        else:
+            return
+        self._image.close()
         self._image = self._open(JpegSource(self._data))
-        self._load(self._image, shrink_to)
+        self._decode(self._image, shrink_to)
         with self._open(JpegSource(self._data, with_noise=True)) as noisy:
-            self._load(noisy, shrink_to)
-            share = shown_share(np.asarray(self._image), np.asarray(noisy))
+            self._decode(noisy, shrink_to)
+            share = shown_share(self._image, noisy)
         if share < 1:
             # Each scan of a progressive one has all rows.
             where = "too early" if "progressive" in noisy.info else f"after {int(100 * share)} % of its rows"
             raise InvalidMedia(f"This JPEG ends {where}; upload the whole file.")
-        return self._image
 
+    def _decode(self, image: ImageFile.ImageFile, shrink_to: int | None) -> None:
+        if shrink_to is not None and self.format == "JPEG":
+            image.draft(None, (2 * shrink_to, 2 * shrink_to))
+        image.load()
+
+    def _strips(self, shrink_to: int | None) -> Callable[[int, int], Image.Image]:
+        """Decode the samples, and return what makes RGB of the rows from one to before another."""
+        if self.format == "HEIF" and self._codes[0] in PEAK and self._image.info.get("bit_depth", 8) > 8:
+            samples = _deep_heif(self._data)
+            return lambda top, bottom: self._deep_rgb(samples[top:bottom])
+        box, layout = self._image.tile[0][1::2] if self._image.tile else (None, None)
+        self._load(shrink_to)
+        image, low = self._image, self._low_bytes(layout)
+        if self.format != "GIF" or box == (0, 0, *image.size) or "transparency" in image.info:
+            box = None
+
+        def strip(top: int, bottom: int) -> Image.Image:
+            rows = (0, top, image.width, bottom)
+            part = image if rows == (0, 0, *image.size) else image.crop(rows)
+            deep = self._deep(part, None if low is None else low.crop(rows))
+            rgb = self._shallow_rgb(part) if deep is None else self._deep_rgb(deep)
+            return rgb if box is None else _framed(rgb, box, top)
+
+        return strip
+
+    @cached_property
     def _profile(self) -> bytes | None:
         """Return the ICC profile of the samples, or one made from what the file says of their colours."""
         info = self._image.info
@@ -253,9 +424,13 @@ class StillImage:
                 return bool(space == _ADOBE_RGB or interop == "R03")
         return False
 
-    def _deep(self, layout: Any) -> NDArray[np.uint16] | None:
+    def _deep(self, image: Image.Image, low: Image.Image | None) -> NDArray[np.uint16] | None:
         """Return samples of more than 8 bits as uint16 (H, W) or (H, W, C) of full range, None for others."""
-        image = self._image
+        if low is not None:
+            samples = np.asarray(image).astype(np.uint16)
+            np.left_shift(samples, 8, out=samples)
+            np.bitwise_or(samples, np.asarray(low), out=samples)
+            return samples
         # 0 is white in some TIFFs, which Pillow minds for 8 bits only.
         negative = self.format == "TIFF" and self._tag(_PHOTOMETRIC_TAG) == 0
         if image.mode == "F":
@@ -264,20 +439,19 @@ class StillImage:
             samples = np.asarray(image).view(np.uint32) if image.mode == "I" else np.asarray(image)
             bits = 16 if self.format == "PNG" else self._tag(_BITS_TAG)
             return _scaled(samples, 2.0**bits - 1, negative=negative)
-        return self._both_bytes(layout)
+        return None
 
-    def _both_bytes(self, layout: Any) -> NDArray[np.uint16] | None:
-        """Return RGB and RGBA of 16 bits, of which Pillow reads a byte at a time; ``layout`` names what it has read."""
-        other = _LOW_BYTE.get(layout[0] if isinstance(layout, tuple) else layout)
+    def _low_bytes(self, layout: Any) -> Image.Image | None:
+        """Decode the low bytes of RGB and RGBA of 16 bits, of which Pillow reads a byte at a time, None for others.
+
+        ``layout`` names what it has read.
+        """
+        other = _low_layout(layout)
         if other is None:
             return None
         with self._open(BytesIO(self._data)) as low:
             low.tile = [tile._replace(args=_renamed(tile.args, other)) for tile in low.tile]
-            low.load()
-            samples = np.asarray(self._image).astype(np.uint16)
-            np.left_shift(samples, 8, out=samples)
-            np.bitwise_or(samples, np.asarray(low), out=samples)
-        return samples
+            return low.copy()
 
     def _deep_rgb(self, samples: NDArray[np.uint16]) -> Image.Image:
         alpha, colours = None, samples
@@ -288,7 +462,7 @@ class StillImage:
         if alpha is None and clear is not None:
             shown = (samples != np.asarray(clear)).reshape(*samples.shape[:2], -1).any(2)
             alpha = np.where(shown, np.uint16(65_535), np.uint16(0))
-        rgb = Image.fromarray(self._hdr(colours) if self._codes[0] in PEAK else deep_to_srgb(colours, self._profile()))
+        rgb = Image.fromarray(self._hdr(colours) if self._codes[0] in PEAK else deep_to_srgb(colours, self._profile))
         return rgb if alpha is None else _on_white(rgb, Image.fromarray((alpha >> 8).astype(np.uint8)))
 
     def _shallow_rgb(self, image: Image.Image) -> Image.Image:
@@ -305,19 +479,22 @@ class StillImage:
     def _srgb(self, image: Image.Image) -> Image.Image:
         if self._codes[0] in PEAK:
             return Image.fromarray(self._hdr(np.asarray(image.convert("RGB"))))
-        return to_srgb(image, self._profile())
+        return to_srgb(image, self._profile)
 
     def _hdr(self, samples: NDArray[Any]) -> Pixels:
         samples = samples if samples.ndim == 3 else samples[..., None].repeat(3, 2)
-        return ColourConverter(*self._codes).pixels(samples)
+        pixels: Pixels = self._converter.pixels(samples)
+        return pixels
+
+    @cached_property
+    def _converter(self) -> ColourConverter:
+        return ColourConverter(*self._codes)
 
 
 def _scaled(samples: NDArray[Any], white: float, *, negative: bool) -> NDArray[np.uint16]:
     """Return samples from 0 to ``white`` in 16 bits, what lies outside being clipped; what is no number is black."""
-    scaled = np.empty(samples.shape, np.uint16)
-    for row, source in zip(scaled, samples, strict=True):  # a row at a time takes little memory
-        share = np.clip(np.nan_to_num(source.astype(np.float32) / np.float32(white)), 0, 1)
-        row[:] = np.rint(65_535 * (1 - share if negative else share))
+    share = np.clip(np.nan_to_num(samples.astype(np.float32) / np.float32(white)), 0, 1)
+    scaled: NDArray[np.uint16] = np.rint(65_535 * (1 - share if negative else share)).astype(np.uint16)
     return scaled
 
 
@@ -328,8 +505,21 @@ def _deep_heif(data: bytes) -> NDArray[np.uint16]:
     return np.array(pillow_heif.open_heif(BytesIO(data), convert_hdr_to_8bit=False), np.uint16)
 
 
+def _low_layout(layout: Any) -> str | None:
+    return _LOW_BYTE.get(layout[0] if isinstance(layout, tuple) else layout)
+
+
 def _renamed(layout: Any, name: str) -> Any:
     return (name, *layout[1:]) if isinstance(layout, tuple) else name
+
+
+def _framed(rgb: Image.Image, box: tuple[int, int, int, int], top: int) -> Image.Image:
+    """Return rows of a picture from ``top`` on with white around a first frame that is smaller than the canvas."""
+    canvas = Image.new("RGB", rgb.size, "white")
+    left, upper, right, lower = box[0], max(0, box[1] - top), box[2], min(rgb.height, box[3] - top)
+    if upper < lower:
+        canvas.paste(rgb.crop((left, upper, right, lower)), (left, upper))
+    return canvas
 
 
 def _on_white(rgb: Image.Image, alpha: Image.Image) -> Image.Image:

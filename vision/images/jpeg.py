@@ -12,6 +12,7 @@ from vision.errors import MediaTooLarge
 
 MOST_VISITS: Final = 64_000_000
 """Visits of blocks of one picture, 21 ns each: 50 scans over 80 million grey pixels, where encoders write 6 to 12."""
+MOST_SEGMENTS: Final = 20_000
 _SCAN: Final = 500
 """What a scan takes beside its blocks, in visits."""
 _ARITHMETIC: Final = 8
@@ -27,8 +28,9 @@ def block_visits(data: bytes | memoryview, *, past_end: bool = False) -> int:
     """Return how often a decoder visits a block of 8 x 8 samples, in all scans of a JPEG; 0 where it has none.
 
     It stops at the end mark, as decoders of pictures do, unless ``past_end``: a packet of video may have two fields.
+    Raises MediaTooLarge for more than ``MOST_SEGMENTS`` segments.
     """
-    visits, at, weight = 0, 0, 1
+    visits, at, weight, segments = 0, 0, 1, 0
     blocks = dict[int, int]()
     while match := _MARKER.search(data, at):
         at = match.end()
@@ -37,6 +39,9 @@ def block_visits(data: bytes | memoryview, *, past_end: bool = False) -> int:
             if past_end:
                 continue
             break
+        segments += 1
+        if segments > MOST_SEGMENTS:
+            raise MediaTooLarge(f"This JPEG has more than {MOST_SEGMENTS:,} segments. Save it again.")
         if at + 2 > len(data):
             break
         (length,) = struct.unpack_from(">H", data, at)
@@ -52,7 +57,12 @@ def block_visits(data: bytes | memoryview, *, past_end: bool = False) -> int:
 
 def check_scans(data: bytes | memoryview, *, past_end: bool = False) -> None:
     """Raise MediaTooLarge for a JPEG whose scans visit more than ``MOST_VISITS`` blocks."""
-    if block_visits(data, past_end=past_end) > MOST_VISITS:
+    check_visits(block_visits(data, past_end=past_end))
+
+
+def check_visits(visits: int) -> None:
+    """Raise MediaTooLarge for more than ``MOST_VISITS``."""
+    if visits > MOST_VISITS:
         raise MediaTooLarge(
             "This JPEG takes too long to decode: it has more scans than a picture of its size needs. "
             "Save it again, as a baseline JPEG or a PNG."

@@ -15,6 +15,7 @@ from vision.errors import InvalidMedia
 from vision.images.profiles import MAX_PROFILE, SRGB_CURVE, matrix_profile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+USUAL_CHUNKS: Final = 20_000
 _KEPT: Final = {b"PLTE", b"tRNS", b"eXIf"}
 _TRANSPARENCY: Final = {0: {2}, 2: {6}, 3: range(1, 257)}
 """Bytes that a tRNS may have, by type of colour."""
@@ -63,6 +64,16 @@ def first_picture(data: bytes) -> tuple[bytes, Info]:
         # In one chunk, as a file may have millions of empty ones.
         parts += _written(b"IDAT", pictures)
     return b"".join([*parts, *_written(b"IEND", b"")]), _colours(colours, header)
+
+
+def has_many_chunks(data: bytes) -> bool:
+    """Return whether a PNG has more than ``USUAL_CHUNKS``, which take seconds to read one by one."""
+    at = len(SIGNATURE)
+    for _ in range(USUAL_CHUNKS):
+        if at + 8 > len(data):
+            return False
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return True
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:

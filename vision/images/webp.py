@@ -6,12 +6,29 @@ Chunks: RFC 9649.
 import struct
 from typing import Final
 
+USUAL_CHUNKS: Final = 20_000
 _HEAD: Final = 12
 """Bytes in front of the first chunk: RIFF, size, WEBP."""
 _PICTURES: Final = (b"VP8 ", b"VP8L", b"ANMF")
 _FLAGS: Final = _HEAD + 8
 """Place of the flags of the chunk VP8X, which is the first where it is there."""
 _ANIMATED, _CLEAR = 2, 16
+
+
+def is_webp(data: bytes) -> bool:
+    """Return whether the bytes begin as a WEBP does."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
+def has_many_chunks(data: bytes) -> bool:
+    """Return whether a WEBP has more than ``USUAL_CHUNKS``, which take seconds to read one by one."""
+    at = _HEAD
+    for _ in range(USUAL_CHUNKS):
+        if at + 8 > len(data):
+            return False
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return True
 
 
 def first_picture(data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from configs.settings import Settings
 from vision.errors import InvalidMedia, MediaTooLarge
-from vision.images import opened
+from vision.images import examine
 from vision.media.audio import sound_duration
 from vision.media.container import TIMEOUT_S, MediaFile
 from vision.media.index import IndexBudget
@@ -136,10 +136,9 @@ def probe(path: Path, limits: Limits, *, poster: Path | None = None) -> Probe:
 
 
 def _probe_image(data: bytes, max_pixels: int) -> Probe:
-    with opened(data, max_pixels) as image:
-        name = image.format
-        width, height = image.rgb().size
-    return Probe("image", name, _IMAGE_TYPES.get(name, f"image/{name.lower()}"), width, height)
+    facts = examine(data, max_pixels)
+    name = facts.format
+    return Probe("image", name, _IMAGE_TYPES.get(name, f"image/{name.lower()}"), facts.width, facts.height)
 
 
 def _probe_container(path: Path, guess: Guess, head: bytes, limits: Limits, poster: Path | None) -> Probe:

@@ -12,6 +12,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from deployments.serving.stage import Stage, StageConfig, StageRef
 from deployments.serving.stored import ReaderPool, StoredVideos
 from deployments.serving.streams import ByteGenerator
+from vision.errors import InvalidMedia
+from vision.media.container import broken
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
 from vision.media.plan import ClipFacts, ClipRequest
 from vision.media.remux import copied_part, copied_type, copy
@@ -54,10 +56,14 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
 
     def stream(self, item: ClipRequest) -> ByteGenerator:
         with self._readers.borrowed(item.key) as reader:
-            if item.plan.action == "copy":
-                yield from copy(reader, self._opener(item), item.plan)
-            else:
-                yield from encode(reader, self._opener(item), item.plan, item.boxes)
+            copied = item.plan.action == "copy"
+            opener, plan = self._opener(item), item.plan
+            try:
+                yield from copy(reader, opener, plan) if copied else encode(reader, opener, plan, item.boxes)
+            except broken() as error:
+                # What a file has in its middle is its own fault, and the log needs no traceback of that.
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                raise InvalidMedia(f"This video cannot be read on from some place in its middle: {reason}.") from error
 
     def predict(self, item: ClipRequest) -> ClipFacts:
         plan = item.plan

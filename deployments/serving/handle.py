@@ -161,7 +161,7 @@ class StageHandle(Generic[InT, OutT]):
         except Exception as error:
             if isinstance(error, (RayActorError, RayServeException)) and not isinstance(error, RayTaskError):
                 raise StageUnavailable(f"{self.key} stopped in the middle; try again in a few seconds.") from None
-            logger.exception("stream of %s failed", self.key)
+            logger.exception("%s failed on the stream of %s", self.key, subject.get() or "an unnamed item")
             raise ProcessingFailed(f"{self.key} failed on this input.") from None
 
     async def _begun(self, begin: Callable[[], Awaitable[T]]) -> T:

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Executor
 from contextlib import closing, suppress
 from contextvars import copy_context
 from typing import TypeVar
 
-from vision.deadlines import request_deadline
+from vision.deadlines import request_deadline, time_left
 from vision.errors import DeadlineExceeded, ProcessingFailed, StageError
 
 logger = logging.getLogger("ray.serve")
@@ -38,6 +38,15 @@ async def on_thread(pool: Executor, function: Callable[..., T], *args: object) -
             raise RuntimeError("StopIteration was raised on a thread") from error
 
     return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call)
+
+
+async def in_time(work: Awaitable[T]) -> T:
+    """Return or raise what is awaited, and raise DeadlineExceeded once the request is over; a thread may still end."""
+    try:
+        async with asyncio.timeout(time_left()):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceeded("The time of this request ended before its file was read.") from None
 
 
 class ByteStream:

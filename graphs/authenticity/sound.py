@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from configs.settings import Settings
 from deployments.forensics.speech import SPEECH, STEP_S
 from deployments.forensics.voice import VOICE
+from deployments.serving.streams import in_time
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Context, task_group
-from vision.errors import InvalidMedia, ModelNotLoaded, StageUnavailable
+from vision.errors import DeadlineExceeded, InvalidMedia, ModelNotLoaded, StageUnavailable
 from vision.forensics.voices import RATE, SAMPLES
 from vision.media.audio import Sound
 from vision.media.container import MediaFile
@@ -77,15 +78,15 @@ async def decoded_sound(settings: Settings, submission: Submission) -> AsyncIter
     """Decode the sound of a file and keep it on disk until the block ends.
 
     However the block is left, also by cancellation, decoding has ended and nothing stays on disk. Raises
-    UndecodableMedia when less than half of the sound can be decoded.
+    UndecodableMedia when less than half of the sound can be decoded, and DeadlineExceeded.
     """
     settings.spool.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
     with tempfile.TemporaryFile(dir=settings.spool, prefix="sound-") as file:
         decoding = asyncio.ensure_future(asyncio.to_thread(_decode, submission, file, stop))
         try:
-            sound = await asyncio.shield(decoding)
-        except asyncio.CancelledError:
+            sound = await in_time(asyncio.shield(decoding))
+        except (asyncio.CancelledError, DeadlineExceeded):
             stop.set()
             await asyncio.gather(decoding, return_exceptions=True)  # else the thread would write to a closed file
             raise

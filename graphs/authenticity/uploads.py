@@ -12,6 +12,7 @@ from fastapi import Request
 
 from configs.settings import Settings
 from deployments.serving.handle import request_deadline, time_left, work_on
+from deployments.serving.streams import in_time
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
@@ -137,10 +138,10 @@ class Uploads:
     async def checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:
         """Probe a file and return it if it is of the kind that the route takes.
 
-        Raises UnsupportedFileType, UndecodableMedia and MediaTooLarge.
+        Raises UnsupportedFileType, UndecodableMedia, MediaTooLarge and DeadlineExceeded.
         """
         work_on(f"upload {upload.sha256_hex}")
-        return await asyncio.to_thread(self._checked, upload, kind)
+        return await in_time(asyncio.to_thread(self._checked, upload, kind))
 
     def _checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:
         with upload.path.open("rb") as file:

@@ -14,7 +14,7 @@ from deployments.forensics.temporal import TEMPORAL
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.stage import share
-from deployments.serving.streams import on_thread
+from deployments.serving.streams import in_time, on_thread
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import (
     Absent,
@@ -203,7 +203,7 @@ class Footage:
 
     async def _run(self, function: Callable[[], T]) -> T:
         try:
-            return await on_thread(self._thread, function)
+            return await in_time(on_thread(self._thread, function))
         except InvalidMedia as error:
             raise UndecodableMedia(error.message) from error
 

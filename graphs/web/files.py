@@ -16,7 +16,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Send
 
-from deployments.serving.handle import request_deadline, time_left
+from deployments.serving.handle import request_deadline, subject, time_left
 from graphs.web.connections import method_of
 from graphs.web.errors import AssetNotFound
 from graphs.web.filenames import content_disposition
@@ -243,8 +243,12 @@ class Stream(StreamingResponse):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(self._source, b"")
         except TimeoutError:
-            logger.info("stream cut: its client read nothing for %g s", IDLE_S)
+            logger.info("the stream of %s was cut: its client read nothing for %g s", _name(), IDLE_S)
         except (StageError, StoreError) as error:
-            logger.warning("stream cut: %s", error)
+            logger.warning("the stream of %s was cut: %s", _name(), error)
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _name() -> str:
+    return subject.get() or "an unnamed file"

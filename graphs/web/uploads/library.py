@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.serving.handle import work_on
+from deployments.serving.streams import in_time
 from graphs.web.auth import clients, request_client
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
@@ -238,7 +239,7 @@ class Library:
         # However this is left, the folder goes: a thread that still probes after a cancellation finds none to write to.
         with disk_errors("spool"), tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
             poster = Path(folder) / "poster.jpg"
-            facts = await asyncio.to_thread(probe, path, self._limits, poster=poster)
+            facts = await in_time(asyncio.to_thread(probe, path, self._limits, poster=poster))
             _require(facts.kind, facts.format, only)
             if facts.kind == "video":
                 await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")

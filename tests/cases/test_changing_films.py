@@ -164,11 +164,11 @@ async def test_a_stream_that_fails_is_cut_and_named_in_one_line(
         async with (
             listening(served.app, http) as port,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+            client.stream("GET", url) as answer,
         ):
-            async with client.stream("GET", url) as answer:
-                assert answer.status_code == 200
-                async for chunk in answer.aiter_bytes():
-                    got += len(chunk)
+            assert answer.status_code == 200
+            async for chunk in answer.aiter_bytes():
+                got += len(chunk)
 
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
         await read()

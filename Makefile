@@ -12,7 +12,7 @@ SPREAD := -n auto --maxprocesses 4 --no-loadscope-reorder
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
-.PHONY: serve test test-isa check bench clean
+.PHONY: serve test test-isa check bench faults soak clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
@@ -35,6 +35,13 @@ bench: $(VENV)/.installed-dev
 	$(call install,.[bench])
 	$(BIN)/python -m ops.bench.assets $(ARGS)
 	$(BIN)/python -m ops.bench.photos
+
+# Everything that can fail, and the table of what clients see of it; takes about a quarter of an hour.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.cluster.faults --out docs/faults.md $(ARGS)
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m ops.bench.soak --out ops/bench/reports/soak.md $(ARGS)
 
 # torch comes first and by pip, so that a machine set up for its CPU build keeps that; uv leaves what is installed.
 # uv compiles no bytecode: one process does it here for what all of them import, not each for itself at the first start.

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ops.cluster import free_port
 from tests.graphs.conftest import picture
 
 READY_WITHIN_S = 240
-LAST = ("test_serving", "test_docs", "test_crashes", "test_power_cut")
+LAST = ("test_serving", "test_docs", "test_crashes", "test_faults", "test_power_cut")
 """Modules that share one start of the service, the one that kills it for good at the end; others have their own Ray."""
 
 
@@ -61,28 +61,38 @@ class RunningService:
         return self.process.wait(90)
 
 
-def start(home: Path, log: Path) -> RunningService:
-    """Start it on free ports and wait until it is ready."""
-    port, dashboard_port = free_port(8300), free_port(8365)
+def start(
+    home: Path, log: Path, environment: Mapping[str, str] | None = None, *, port: int | None = None, wait: bool = True
+) -> RunningService:
+    """Start it on this port or a free one, with more variables, and wait until it is ready."""
+    port, dashboard_port = port or free_port(8300), free_port(8365)
     command = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "--dashboard-port", str(dashboard_port)],
-            env=os.environ | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false"},
+            env=os.environ | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false"} | dict(environment or {}),
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     service = RunningService(home, port, dashboard_port, process, log)
+    if wait:
+        await_ready(service)
+    return service
+
+
+def await_ready(service: RunningService) -> None:
+    """Wait until a service that was started is ready."""
+    process = service.process
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200:
-                return service
+                return
         except httpx.HTTPError:
             pass
         time.sleep(0.5)
-    text = log.read_text()
+    text = service.log.read_text()
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     pytest.fail(f"the service is not ready after {READY_WITHIN_S} s:\n{text}")

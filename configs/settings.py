@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     IPvAnyNetwork,
@@ -22,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from configs.addresses import base_url, host_pattern, origin
+
 PREFIX = "VISION_"
 
 
@@ -33,6 +36,8 @@ CommaSeparated = (NoDecode, BeforeValidator(_items))
 Names = Annotated[tuple[str, ...], *CommaSeparated]
 Numbers = Annotated[tuple[PositiveInt, ...], *CommaSeparated]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], *CommaSeparated]
+HostPatterns = Annotated[tuple[Annotated[str, AfterValidator(host_pattern)], ...], *CommaSeparated]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], *CommaSeparated]
 
 
 class Settings(BaseSettings):
@@ -78,7 +83,16 @@ class Settings(BaseSettings):
         default=10, validation_alias="RATE_LIMIT_BURST", description="of those, how many may come at once"
     )
     trusted_proxies: Networks = Field(
-        default=(), description="addresses or CIDRs, comma-separated, whose X-Forwarded-For is believed"
+        default=(), description="addresses or CIDRs, comma-separated, whose X-Forwarded-… headers are believed"
+    )
+    public_url: str = Field(
+        default="", description="http(s)://host[:port][/prefix] that links begin with; empty: the host of the request"
+    )
+    allowed_hosts: HostPatterns = Field(
+        default=(), description="hosts that requests may name, comma-separated; empty: any, but no links follow it"
+    )
+    cors_origins: Origins = Field(
+        default=(), description="origins, comma-separated, whose pages may call this service from a browser; * for all"
     )
 
     max_image_bytes: PositiveInt = 50 * 2**20
@@ -158,6 +172,20 @@ class Settings(BaseSettings):
         if given.get_secret_value() and not _items(given.get_secret_value()):
             raise ValueError("there is no key in it; unset it to serve without keys")
         return given
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_base_url(cls, given: str) -> str:
+        return base_url(given) if given else given
+
+    @model_validator(mode="after")
+    def _refuse_links_anywhere(self) -> "Settings":
+        if "*" in self.allowed_hosts and not self.public_url:
+            raise ValueError(
+                f"{PREFIX}ALLOWED_HOSTS=* would let every request choose the host of its links; "
+                f"set {PREFIX}PUBLIC_URL as well, or name the hosts"
+            )
+        return self
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> "Settings":

@@ -56,10 +56,17 @@ class MediaNotFound(StageError):
 
 
 class ModelNotLoaded(StageError):
-    """The stage has no verified weights, so it cannot answer."""
+    """The stage has no verified weights, so it cannot answer.
+
+    It is ``optional`` where it lacks what an operator may leave out, such as a provider's key; that is no fault.
+    """
 
     code = "MODEL_NOT_LOADED"
     status = 503
+
+    def __init__(self, message: str, *, optional: bool = False) -> None:
+        super().__init__(message)
+        self.optional = optional
 
     @property
     def concerns_input(self) -> bool:

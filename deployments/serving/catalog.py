@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import pkgutil
 from contextlib import aclosing
+from contextvars import Context
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -186,16 +187,30 @@ class CallLimits(BaseModel):
     max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
 
 
-def _running(app: str, deployment: str) -> bool:
-    """Return whether the deployment has a replica that could answer now."""
-    status = serve.status().applications.get(app)
-    return status is not None and bool(status.deployments[deployment].replica_states.get("RUNNING"))
+class ServeStatus:
+    """Which deployments run. Serve is asked once for all that want to know at the same time."""
+
+    def __init__(self) -> None:
+        self._asking: asyncio.Task[dict[str, Any]] | None = None
+
+    async def running(self, app: str, deployment: str) -> bool:
+        """Return whether the deployment has a replica that could answer now."""
+        if self._asking is None or self._asking.done():
+            # In a new context: what Serve cancels when one client leaves, the others still wait for.
+            self._asking = asyncio.create_task(self._applications(), context=Context())
+        status = (await asyncio.shield(self._asking)).get(app)
+        return status is not None and bool(status.deployments[deployment].replica_states.get("RUNNING"))
+
+    async def _applications(self) -> dict[str, Any]:
+        return dict((await asyncio.to_thread(serve.status)).applications)
 
 
-def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_demand: bool = False) -> AnyHandle:
+def remote_handle(
+    key: str, places: dict[str, str], limits: CallLimits, on_demand: ServeStatus | None = None
+) -> AnyHandle:
     """Return a handle to a stage of another application, which is looked up by name at the first call.
 
-    ``on_demand``: its deployment may have no replica, and asking for its info must not start one.
+    ``on_demand`` is given where its deployment may have no replica: asking for its info must not start one.
     """
     app, deployment = address_of(key, places)
 
@@ -219,10 +234,18 @@ def remote_handle(key: str, places: dict[str, str], limits: CallLimits, *, on_de
             answer.cancel()
 
     async def info() -> dict[str, Any]:
-        if on_demand and not await asyncio.to_thread(_running, app, deployment):
-            return {"stage": key, "loaded": False, "on_demand": True}
-        answer: dict[str, Any] = await handle().info.remote(key)
-        return answer
+        if on_demand is None:
+            loaded: dict[str, Any] = await handle().info.remote(key)
+            return loaded
+        asleep = {"stage": key, "loaded": False, "on_demand": True}
+        if not await on_demand.running(app, deployment):
+            return asleep
+        try:
+            return {**await handle().info.remote(key), "on_demand": True}
+        except Exception:
+            if await on_demand.running(app, deployment):
+                raise
+            return asleep  # its replica went to sleep meanwhile
 
     return StageHandle(key, call, info, stream, **limits.model_dump())
 

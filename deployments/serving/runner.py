@@ -49,6 +49,7 @@ class StageRunner:
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
         self._not_loaded = f"{self.key} is still loading; try again in a few seconds."
+        self._configured = True
         self._tried_at: float | None = None
         self._load_s: float | None = None
         self._maintenance: asyncio.Task[None] | None = None
@@ -94,7 +95,7 @@ class StageRunner:
         """Return the state of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
         if self._stage is None:
-            return {**state, "error": self._not_loaded}
+            return {**state, "error": self._not_loaded, "configured": self._configured}
         return {**state, **self._stage.info()}
 
     def check_health(self) -> None:
@@ -124,6 +125,7 @@ class StageRunner:
             await self._on_worker(load)
         except StageError as error:
             self._not_loaded = error.message
+            self._configured = not (isinstance(error, ModelNotLoaded) and error.optional)
             logger.warning("%s not loaded: %s", self.key, error.message)
             return
         at_once = stage.batches_at_once()

@@ -20,7 +20,7 @@ from deployments.quality.nima import NIMA
 from deployments.serving.stage import StageRef
 from graphs.assets import likeness, scores
 from graphs.web.context import Context, Timer
-from graphs.web.health import stage_infos
+from graphs.web.states import usable
 
 
 class ServingModel(BaseModel):
@@ -61,11 +61,11 @@ def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
     @router.get("/model-info", response_model=ModelInfo)
     async def model_info(clock: Timer) -> Response:
         """Return the models that serve, what they can do, and the limits."""
-        all_infos = await stage_infos(context)
+        all_infos = await context.states.stages()
         infos = {key: all_infos[key] for key in stages}
         embed = infos[DINOV3.key]
         settings = context.settings
-        loaded = {key: bool(info.get("loaded")) for key, info in infos.items()}
+        loaded = {key: usable(info) for key, info in infos.items()}
 
         def ready(*refs: StageRef[Any, Any]) -> bool:
             return all(loaded[ref.key] for ref in refs)

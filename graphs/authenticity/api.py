@@ -21,8 +21,8 @@ from graphs.authenticity.uploads import MOST_IN_BATCH
 from graphs.web.api import Api, RateLimit, RouteLimits, StageInfos
 from graphs.web.context import Context
 from graphs.web.errors import ErrorStyle, Failure
-from graphs.web.health import usable
 from graphs.web.schemas import error_responses
+from graphs.web.states import usable
 
 ERRORS: Final = {
     400: "not a file of the kind that the route takes, or no form with a file",

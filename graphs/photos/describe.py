@@ -40,7 +40,8 @@ def add_describe_route(router: APIRouter, context: Context) -> None:
         """Return the asset of this service that an id or URL names, or None."""
         url = _split(image_url)
         ours = not url.scheme or url.netloc == http.url.netloc
-        match = (_ID.fullmatch(image_url) or _MEDIA_PATH.fullmatch(url.path)) if ours else None
+        path = url.path.removeprefix(http.scope.get("root_path", ""))
+        match = (_ID.fullmatch(image_url) or _MEDIA_PATH.fullmatch(path)) if ours else None
         if match is not None:
             return await library.get(match[match.lastindex or 0])
         last = url.path.rpartition("/")[2]

@@ -173,13 +173,6 @@ class Contracts:
         """Return the error style of a request."""
         return self.of(scope).errors
 
-    def methods(self, scope: Scope) -> list[str]:
-        """Return the methods that the path of a request has, in order; none for a path that is no route."""
-        at: _Segment | None = self._root
-        for name in scope["path"].split("/")[1:]:
-            at = at and (at.below.get(name) or at.below.get(self._PARAMETER))
-        return sorted(at.methods) if at else []
-
     def _find(self, method: str, path: str) -> Contract:
         at, unknown = self._root, self._no_api
         for name in path.split("/")[1:]:

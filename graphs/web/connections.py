@@ -1,14 +1,17 @@
-"""What HTTP/1.1 asks of every response, so that no route has to know: HEAD, and connections that stay in step.
+"""What HTTP/1.1 asks of every response, so that no route has to know: HEAD, Allow, connections that stay in step.
 
 And how fast a server takes new connections.
 """
 
 import socket
+from collections.abc import Iterable
 from functools import wraps
 from typing import Final
 
 import uvicorn
 from fastapi import Request
+from fastapi.routing import RouteContext
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 ACCEPTED_AT_ONCE: Final = 16
@@ -19,6 +22,21 @@ _HEAD: Final = "visiongraph.head"
 def method_of(request: Request) -> str:
     """Return the method that the client sent: HEAD for a request that ``HeadRequests`` passes on as a GET."""
     return "HEAD" if _HEAD in request.scope else request.method
+
+
+class Methods:
+    """The methods of every path. A path may be that of several routes, each of which answers to its own methods."""
+
+    def __init__(self, routes: Iterable[RouteContext]) -> None:
+        self._routes = [
+            (compile_path(route.path)[0], route.methods) for route in routes if route.path and route.methods
+        ]
+
+    def of(self, scope: Scope) -> list[str]:
+        """Return the methods that the path of a request has, in order; none for a path that is no route."""
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        methods = {method for pattern, own in self._routes if pattern.match(path) for method in own}
+        return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 class HeadRequests:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, TypeVar
 
 from fastapi import Depends
@@ -13,6 +14,7 @@ from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.fetch import Fetcher
+from graphs.web.states import States
 from stores.analyses import Analyses
 from stores.animals import Animals
 from stores.cache import Cache
@@ -76,6 +78,11 @@ class Context:
     def cache(self) -> Cache:
         """The cache."""
         return self.stores.cache
+
+    @cached_property
+    def states(self) -> States:
+        """How the stages and stores are."""
+        return States(self.stages, self.stores)
 
     def stage(self, ref: StageRef[InT, OutT]) -> StageHandle[InT, OutT]:
         """Return the handle to a stage of this gateway. Raises KeyError for one that no served API names."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -36,6 +37,8 @@ MAX_FAULTS: Final = 20
 """Faults of one request that its answer lists."""
 MAX_ID: Final = 64
 """Characters of an unknown id that a message shows."""
+MAX_PATH: Final = 200
+"""Characters of a path without a route that a message shows."""
 CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
 
 
@@ -129,7 +132,8 @@ def failure_of(error: Exception) -> Failure:
         message = f"{faults[0]['field']}: {faults[0]['problem']}" if faults else "The request is malformed."
         return Failure(422, "VALIDATION_ERROR", message, faults)
     if isinstance(error, HTTPException):
-        return Failure(error.status_code, CODES.get(error.status_code, "HTTP_ERROR"), str(error.detail))
+        code = CODES.get(error.status_code, "HTTP_ERROR")
+        return Failure(error.status_code, code, _form_fault(error) or str(error.detail))
     return Failure(500, "PROCESSING_FAILED", "The service failed on this request; its log has the cause.")
 
 
@@ -146,6 +150,17 @@ class _StoreFaults:
             return
         self._since[type(error)] = (now, 0)
         logger.error("store error: %s%s", error, f" (and {more} more before)" if more else "")
+
+
+def _form_fault(error: BaseException | None) -> str | None:
+    """Return what was wrong with a form that the framework could not parse; None for any other error."""
+    while error is not None and not isinstance(error, FormParserError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    if "header" in str(error):
+        return "A part of the form has too many headers or too long ones; send shorter names of files and parts."
+    return "The multipart body is broken; build it with an HTTP library's form upload."
 
 
 def install_error_handlers(
@@ -165,15 +180,18 @@ def install_error_handlers(
         if isinstance(error, StoreError):
             faults.log(error)
         elif isinstance(error, HTTPException) and error.status_code == 404:
-            route = f"{request.method} {request.url.path}"
+            path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+            route = f"{request.method} {path[:MAX_PATH]}"
             failure = replace(failure, message=f"There is no route {route}; /docs lists them.")
         headers = error.headers if isinstance(error, HTTPException) else None
         if failure.status == 405 and (methods := methods_of(request.scope)):
             headers = {"allow": ", ".join(methods)}  # the router names those of one of the routes only
+            message = f"There is no {request.method} of this path; it has {headers['allow']}."
+            failure = replace(failure, message=message)
         return style_of(request.scope).response(failure, headers)
 
     async def on_bug(request: Request, error: Exception) -> Response:
-        logger.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
+        logger.error("unhandled error in %s %s", request.method, request.scope["path"], exc_info=error)
         return await answer(request, error)
 
     async def on_system_error(request: Request, error: Exception) -> Response:

@@ -2,8 +2,9 @@
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -12,17 +13,20 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
+from starlette.types import ASGIApp
 
 from configs.settings import Settings, settings
-from deployments.serving.catalog import CallLimits, remote_handle
+from deployments.serving.catalog import CallLimits, ServeStatus, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
-from graphs.web.connections import Expectations, HeadRequests, accept_many
+from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
+from graphs.web.headers import enclosed
 from graphs.web.health import health_router
+from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
 from graphs.web.rates import RateLimits
 from stores.open import Stores
@@ -50,8 +54,10 @@ class CallerArgs(BaseModel, ABC):
 
     def handles(self) -> dict[str, AnyHandle]:
         """Return a handle to each of them, found by name at its first call."""
+        status = ServeStatus()
         return {
-            key: remote_handle(key, self.stages, self.calls, on_demand=key in self.on_demand) for key in self.needed()
+            key: remote_handle(key, self.stages, self.calls, status if key in self.on_demand else None)
+            for key in self.needed()
         }
 
 
@@ -80,6 +86,15 @@ def open_context(config: Settings, stages: Mapping[str, AnyHandle]) -> Context:
     return context
 
 
+class _EnclosedApp(FastAPI):
+    """An application with an outermost layer around Starlette's answer to a bug, which no ``add_middleware`` is."""
+
+    enclose: Callable[[ASGIApp], ASGIApp]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self.enclose(super().build_middleware_stack())
+
+
 def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     """Build the whole HTTP application over a context; needs no Ray."""
 
@@ -88,12 +103,14 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
         yield
         await context.close()
 
-    app = FastAPI(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
+    app = _EnclosedApp(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
     served = [find_apis()[name] for name in apis]
     app.include_router(health_router(context, served))
     contracts = mount(app, context, served)
-    install_error_handlers(app, contracts.errors, contracts.methods)
+    methods = Methods(iter_route_contexts(app.routes))
+    install_error_handlers(app, contracts.errors, methods.of)
     _add_fences(app, context, contracts)
+    app.enclose = partial(enclosed, settings=context.settings, contracts=contracts, methods=methods)
     return app
 
 
@@ -118,6 +135,7 @@ async def _named(request: Request) -> None:
 def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     """Add what a request passes before any route sees it; the last one added is the first one met."""
     config = context.settings
+    app.add_middleware(Hosts, settings=config, contracts=contracts)
     app.add_middleware(HeadRequests)
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -14,10 +14,8 @@ from pydantic import BaseModel, Field
 from deployments.embed.dinov3 import DINOV3
 from graphs.web.api import Api
 from graphs.web.context import Clock, Context, Timer
-from stores.errors import StoreError
-from vision.errors import StageError
+from graphs.web.states import configured, usable
 
-ANSWER_WITHIN_S: Final = 5.0
 HEALTH_PATHS: Final = frozenset({"/health", "/api/v1/health", "/v1/health", "/livez", "/readyz"})
 """Answered without a key, and whatever the load."""
 
@@ -40,25 +38,40 @@ class ModelState(BaseModel):
     device: str | None
 
 
+ERROR: Final = Field(default=None, description="why it cannot be used", exclude_if=lambda error: error is None)
+SINCE: Final = Field(
+    default=None,
+    description="when the gateway that answers first saw the error",
+    exclude_if=lambda since: since is None,
+)
+
+
 class StoreState(BaseModel):
-    """Whether a store answers."""
+    """Whether a store can be used."""
 
     connected: bool
     type: str
+    error: str | None = ERROR
+    since: datetime | None = SINCE
 
 
 class StageState(BaseModel):
-    """One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request."""
+    """One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request.
+
+    One that is not ``configured`` lacks what is optional, such as a provider's key; that is no fault.
+    """
 
     name: str
     loaded: bool
     on_demand: bool
+    configured: bool = True
     load_time_ms: float | None
     error: str | None
+    since: datetime | None = SINCE
 
 
 class ServiceHealth(BaseModel):
-    """``ok``: everything answers; ``degraded``: something does not; ``unhealthy``: the documents or objects do not."""
+    """``ok``: all that is configured works; ``degraded``: something does not; ``unhealthy``: documents or objects."""
 
     status: Literal["ok", "healthy", "degraded", "unhealthy"]
     timestamp: datetime
@@ -89,57 +102,31 @@ class ApiHealth(ServiceHealth):
 NO_GPU: Final = Gpu(available=False, device_name=None, memory_total=None, memory_used=None, memory_free=None)
 
 
-async def stage_infos(context: Context, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return what stages say about themselves; for one that does not answer in time, that is its error."""
-
-    async def ask(key: str) -> dict[str, Any]:
-        try:
-            return await context.stages[key].info(ANSWER_WITHIN_S)
-        except StageError as error:
-            # Health tells what is wrong rather than failing with it; the class is enough, its text may be internal.
-            return {"stage": key, "loaded": False, "error": f"no answer ({type(error.__cause__ or error).__name__})"}
-
-    keys = list(context.stages if keys is None else keys)
-    return dict(zip(keys, await asyncio.gather(*(ask(key) for key in keys)), strict=True))
-
-
-def usable(info: Mapping[str, Any]) -> bool:
-    """Whether a stage is loaded, or will be by its first request."""
-    return bool(info.get("loaded") or info.get("on_demand"))
-
-
-class _Store(Protocol):
-    async def ping(self) -> bool | None: ...
-
-
-async def _answers(store: _Store) -> bool:
-    try:
-        # The cache, which nothing depends on, answers with a bool; the others raise.
-        return await asyncio.wait_for(store.ping(), ANSWER_WITHIN_S) is not False
-    except (StoreError, TimeoutError):
-        return False
-
-
 def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
     """Serve /health for people and clients, /livez and /readyz for schedulers, for a gateway with these APIs."""
     router = APIRouter(tags=["service"])
     ready_keys = list(dict.fromkeys(ref.key for api in served for ref in api.ready_stages))
 
     async def state(clock: Clock) -> tuple[ServiceHealth, dict[str, Any]]:
+        states = context.states
         infos, documents, objects, cache = await asyncio.gather(
-            stage_infos(context), _answers(context.documents), _answers(context.objects), _answers(context.cache)
+            states.stages(), states.store("documents"), states.store("objects"), states.store("cache")
         )
         embed = infos.get(DINOV3.key, {})
         own: dict[str, Any] = {}
         for api in served:
             own |= api.health(infos)
         complete = (
-            (cache or context.cache.type == "none")
-            and all(usable(info) for info in infos.values())
+            (cache["connected"] or context.cache.type == "none")
+            and all(usable(info) for info in infos.values() if configured(info))
             and not own.get("missing_models")
         )
         health = ServiceHealth(
-            status="unhealthy" if not (documents and objects) else "ok" if complete else "degraded",
+            status="unhealthy"
+            if not (documents["connected"] and objects["connected"])
+            else "ok"
+            if complete
+            else "degraded",
             timestamp=datetime.now(UTC),
             version=version("visiongraph"),
             environment=context.settings.environment,
@@ -148,16 +135,18 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
             model=ModelState(
                 loaded=bool(embed.get("loaded")), name=embed.get("model_version"), device=embed.get("device")
             ),
-            database=StoreState(connected=documents, type=context.documents.type),
-            storage=StoreState(connected=objects, type=context.objects.type),
-            cache=StoreState(connected=cache, type=context.cache.type),
+            database=StoreState.model_validate(documents),
+            storage=StoreState.model_validate(objects),
+            cache=StoreState.model_validate(cache),
             models=[
                 StageState(
                     name=key,
                     loaded=bool(info.get("loaded")),
                     on_demand=bool(info.get("on_demand")),
+                    configured=configured(info),
                     load_time_ms=None if info.get("load_s") is None else info["load_s"] * 1000,
                     error=info.get("error"),
+                    since=info.get("since"),
                 )
                 for key, info in infos.items()
             ],
@@ -190,10 +179,12 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
     @router.get("/readyz", response_class=JSONResponse)
     async def readyz() -> Response:
         """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded."""
+        states = context.states
         documents, objects, infos = await asyncio.gather(
-            _answers(context.documents), _answers(context.objects), stage_infos(context, ready_keys)
+            states.store("documents"), states.store("objects"), states.stages(ready_keys)
         )
-        ready = {"documents": documents, "objects": objects} | {key: usable(info) for key, info in infos.items()}
+        ready = {"documents": documents["connected"], "objects": objects["connected"]}
+        ready |= {key: usable(info) for key, info in infos.items()}
         waiting = [name for name, is_ready in ready.items() if not is_ready]
         if waiting:
             return JSONResponse({"status": "waiting", "for": waiting}, status_code=503, headers={"retry-after": "2"})

@@ -163,6 +163,12 @@ class Clients:
                     break
         return nearest.name
 
+    def behind_proxy(self, scope: Scope) -> bool:
+        """Return whether a request comes from a trusted proxy, so that what it forwards is believed."""
+        client = scope.get("client")
+        peer = self._peer(client[0]) if client else None
+        return peer is not None and peer.trusted
+
     def _parse(self, text: str) -> _Peer | None:
         address = _address(text.strip())
         if address is None:

@@ -24,6 +24,7 @@ from graphs.web.gateway import build_app, mount, open_context
 ROOT = Path(__file__).parents[2]
 LEAKS = ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey")
 """What no answer may contain."""
+DEFAULTS = {"cache_url": "", "rate_limit_enabled": False, "allowed_hosts": "test"}
 
 
 @dataclass
@@ -113,7 +114,7 @@ async def listening(app: FastAPI, http: Any = "auto") -> AsyncIterator[int]:
 def configured(patch: pytest.MonkeyPatch, home: Path, **values: object) -> Settings:
     """The settings of this process from an environment that has these values."""
     variable = {name: variable for variable, name in settings_module.variables().items()}
-    for name, value in {"home": home, "cache_url": "", "rate_limit_enabled": False, **values}.items():
+    for name, value in {**DEFAULTS, "home": home, **values}.items():
         patch.setenv(variable[name], str(value))
     settings_module.settings.cache_clear()
     return settings_module.settings()

@@ -82,7 +82,8 @@ class Providers:
     def load(self) -> None:
         """Import LiteLLM (2 s, 150 MB). Raises ModelNotLoaded without any key, or for a provider unknown to it."""
         if not any(self.key_of(provider) for provider in self.variables):
-            raise ModelNotLoaded(f"No provider has a key; set one of {', '.join(sorted(self.variables.values()))}.")
+            names = ", ".join(sorted(self.variables.values()))
+            raise ModelNotLoaded(f"Not configured: no provider has a key; set one of {names}.", optional=True)
         # Without these it reads .env files, and fetches price lists and headers from its repository.
         os.environ["LITELLM_MODE"] = "PRODUCTION"
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"

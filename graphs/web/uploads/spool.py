@@ -7,6 +7,7 @@ is synced here: an upload that a crash destroys was never acknowledged, and the 
 
 import asyncio
 import hashlib
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_FIELDS: Final = 16
 MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 16
+MAX_HEADER_BYTES: Final = 64 * 1024
+"""Of one header of a part: room for the longest names that people send, which are then cut."""
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
 _PIECE: Final = 2**20
@@ -170,6 +174,7 @@ class _Form:
         self._max_files = max_files
         self._files: list[_FilePart] = []
         self._header = (bytearray(), bytearray())
+        self._headers = 0
         self._disposition = b""
         self._name = ""
         self._texts = 0
@@ -177,8 +182,8 @@ class _Form:
         self.callbacks: MultipartCallbacks = {
             "on_part_begin": self._part_begin,
             "on_header_begin": self._header_begin,
-            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_field": lambda data, start, end: self._header_data(0, data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_data(1, data[start:end]),
             "on_header_end": self._header_end,
             "on_headers_finished": self._headers_finished,
             "on_part_data": self._part_data,
@@ -203,10 +208,20 @@ class _Form:
             file.path.unlink(missing_ok=True)
 
     def _part_begin(self) -> None:
-        self._disposition, self._text = b"", None
+        self._disposition, self._text, self._headers = b"", None, 0
 
     def _header_begin(self) -> None:
         self._header = (bytearray(), bytearray())
+        self._headers += 1
+        if self._headers > MAX_HEADERS:
+            raise InvalidInput(f"A part of the form has more than {MAX_HEADERS} headers.")
+
+    def _header_data(self, place: int, data: bytes) -> None:
+        self._header[place].extend(data)
+        if len(self._header[place]) > MAX_HEADER_BYTES:
+            raise InvalidInput(
+                f"A header of a part of the form has more than {MAX_HEADER_BYTES:,} bytes; send a shorter name."
+            )
 
     def _header_end(self) -> None:
         name, value = self._header
@@ -264,7 +279,8 @@ async def _feed(form: _Form, stream: AsyncIterator[bytes], content_type: str, ma
     # What stands before the first and after the last boundary is skipped, and must end as well.
     left = max_files_bytes + MAX_FIELDS * MAX_FIELD_BYTES + 1024 * 1024
     try:
-        parser = MultipartParser(boundary, form.callbacks)
+        # The form has limits of its own, which say what was wrong.
+        parser = MultipartParser(boundary, form.callbacks, max_header_count=sys.maxsize, max_header_size=sys.maxsize)
         async for chunk in stream:
             left -= len(chunk)
             if left < 0:

@@ -15,6 +15,7 @@ from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
 from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.files import StoredFile, send_file
+from graphs.web.hosts import link
 from graphs.web.schemas import RANGES, AssetId, upload_body
 from graphs.web.uploads.library import Library
 from stores.derived import poster_key
@@ -49,7 +50,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
         presigned = await context.objects.presign_get(
             asset.asset_id, context.settings.presign_ttl_s, content_disposition(asset.filename)
         )
-        return presigned or str(request.url_for("media_content", asset_id=asset.asset_id))
+        return presigned or link(request, "media_content", asset_id=asset.asset_id)
 
     async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> dict[str, object]:
         """Return the fields of a MediaAnswer."""

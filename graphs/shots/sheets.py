@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from graphs.shots.errors import NotAnalyzed
 from graphs.shots.thumbnails import thumbnail
 from graphs.web.context import Context
+from graphs.web.hosts import link
 from graphs.web.schemas import BINARY, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
@@ -58,7 +59,7 @@ class Cell:
 
 def sheet_url(request: Request, video_asset_id: str) -> str:
     """Return the URL of the contact sheet of a video."""
-    return str(request.url_for(ROUTE, file_uuid=video_asset_id))
+    return link(request, ROUTE, file_uuid=video_asset_id)
 
 
 def sheets_router(context: Context, videos: Videos) -> APIRouter:

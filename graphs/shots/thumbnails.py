@@ -12,6 +12,7 @@ from graphs.shots.errors import ShotNotFound
 from graphs.shots.schemas import ShotId
 from graphs.web.context import Context
 from graphs.web.filenames import content_disposition, derived_name
+from graphs.web.hosts import link
 from graphs.web.schemas import BINARY, Responses
 from graphs.web.uploads.library import Videos
 from stores import derived
@@ -58,7 +59,7 @@ async def known_shot(context: Context, shot_id: str) -> Shot:
 
 def thumbnail_url(request: Request, shot_id: str) -> str:
     """Return the URL of the picture of a shot of the library."""
-    return str(request.url_for(ROUTE, shot_id=shot_id))
+    return link(request, ROUTE, shot_id=shot_id)
 
 
 async def thumbnail(context: Context, shot: Shot, video: Asset) -> bytes:

@@ -4,6 +4,7 @@ import logging
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from configs.addresses import PORTS, Authority
@@ -78,6 +79,11 @@ class Hosts:
                 "use, or name the host in VISION_ALLOWED_HOSTS",
                 host,
             )
+
+
+def link(request: Request, route: str, **parameters: str) -> str:
+    """Return the URL of a route by its name: absolute where the address of the service is known, else a path."""
+    return str(request.base_url).rstrip("/") + str(request.app.url_path_for(route, **parameters))
 
 
 def _addressed(scope: Scope, scheme: str, netloc: str, prefix: str) -> Scope:

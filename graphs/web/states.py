@@ -17,7 +17,9 @@ logger = logging.getLogger("ray.serve")
 
 ANSWER_WITHIN_S: Final = 5.0
 FRESH_S: Final = 1.0
-"""How long it is passed on that a part works; one that does not is asked again for each who comes afterwards."""
+DUTY: Final = 0.1
+"""That a part works is passed on for ``FRESH_S``, or for less where asking costs so little that it takes no more than
+this part of the time. One that does not work is asked again for each who comes afterwards."""
 
 StoreName = Literal["documents", "objects", "cache"]
 State = dict[str, Any]
@@ -38,6 +40,10 @@ def configured(info: Mapping[str, Any]) -> bool:
     return info.get("configured") is not False
 
 
+def _complete(info: Mapping[str, Any]) -> bool:
+    return usable(info) and not info.get("missing")
+
+
 class _Part:
     """One stage or store. Who wants to know at the same time shares a question, and for ``FRESH_S`` its good answer."""
 
@@ -56,16 +62,18 @@ class _Part:
         return await asyncio.shield(self._asking)
 
     async def _asked(self) -> State:
+        started = time.monotonic()
         state = await self._ask()
         if not self._fails(state):
-            self._fresh_until = time.monotonic() + FRESH_S
+            now = time.monotonic()
+            self._fresh_until = now + min(FRESH_S, (now - started) / DUTY)
             if self._since is not None:
                 logger.info("%s works again", self._name)
             self._since = None
             return state
         if self._since is None:
             self._since = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-            logger.warning("%s does not work: %s", self._name, state.get("error"))
+            logger.warning("%s does not work: %s", self._name, state.get("error") or "parts of it are missing")
         return {**state, "since": self._since}
 
 
@@ -74,7 +82,7 @@ class States:
 
     def __init__(self, stages: Mapping[str, AnyHandle], stores: Stores) -> None:
         def stage_part(key: str) -> _Part:
-            return _Part(key, lambda: _stage(stages[key]), lambda info: configured(info) and not usable(info))
+            return _Part(key, lambda: _stage(stages[key]), lambda info: configured(info) and not _complete(info))
 
         def store_part(name: StoreName) -> _Part:
             return _Part(name, lambda: _store(getattr(stores, name)), lambda state: not state["connected"])

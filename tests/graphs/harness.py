@@ -74,6 +74,23 @@ class _Idle(dict[str, AnyHandle]):
         return StageHandle(key, unused, unused)
 
 
+@asynccontextmanager
+async def every_api(config: Settings) -> AsyncIterator[Service]:
+    """A service with the routes of every API, whose stages say that they are loaded and fail on every call."""
+
+    async def info() -> dict[str, Any]:
+        return {"loaded": True}
+
+    async def unused(*_: object) -> Any:
+        raise NotImplementedError
+
+    keys = {key for api in find_apis().values() for key in api.stage_keys}
+    async with serving(
+        Service, config, list(find_apis()), {key: StageHandle(key, unused, info) for key in keys}
+    ) as made:
+        yield made
+
+
 async def contracts_of(config: Settings, *apis: str) -> Contracts:
     """The contracts of a gateway with these APIs, by default with every one."""
     context = open_context(config, _Idle())

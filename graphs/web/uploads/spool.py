@@ -214,7 +214,7 @@ class _Form:
         self._header = (bytearray(), bytearray())
         self._headers += 1
         if self._headers > MAX_HEADERS:
-            raise InvalidInput(f"A part of the form has more than {MAX_HEADERS} headers.")
+            raise InvalidInput(f"The multipart body is broken: a part has more than {MAX_HEADERS} headers.")
 
     def _header_data(self, place: int, data: bytes) -> None:
         self._header[place].extend(data)

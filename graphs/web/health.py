@@ -47,7 +47,7 @@ SINCE: Final = Field(
 
 
 class StoreState(BaseModel):
-    """Whether a store can be used."""
+    """Whether a store answers; ``error`` is also why nothing can be stored in one that does."""
 
     connected: bool
     type: str
@@ -117,7 +117,9 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
         for api in served:
             own |= api.health(infos)
         complete = (
-            (cache["connected"] or context.cache.type == "none")
+            (cache["error"] is None or context.cache.type == "none")
+            and documents["error"] is None
+            and objects["error"] is None
             and all(usable(info) for info in infos.values() if configured(info))
             and not own.get("missing_models")
         )
@@ -178,7 +180,10 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
 
     @router.get("/readyz", response_class=JSONResponse)
     async def readyz() -> Response:
-        """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded."""
+        """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded.
+
+        Where nothing can be stored it is ready all the same, for reads and deletes, and ``degraded`` says why.
+        """
         states = context.states
         documents, objects, infos = await asyncio.gather(
             states.store("documents"), states.store("objects"), states.stages(ready_keys)
@@ -188,6 +193,8 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
         waiting = [name for name, is_ready in ready.items() if not is_ready]
         if waiting:
             return JSONResponse({"status": "waiting", "for": waiting}, status_code=503, headers={"retry-after": "2"})
-        return JSONResponse({"status": "ready"})
+        stores = {"documents": documents["error"], "objects": objects["error"]}
+        trouble = {name: error for name, error in stores.items() if error is not None}
+        return JSONResponse({"status": "ready", "degraded": trouble} if trouble else {"status": "ready"})
 
     return router

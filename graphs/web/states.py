@@ -6,10 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from deployments.serving.handle import AnyHandle
+from stores.cache import Cache
+from stores.documents import Documents
 from stores.errors import StoreError
+from stores.objects import Objects
 from stores.open import Stores
 from vision.errors import StageError
 
@@ -24,10 +27,6 @@ this part of the time. One that does not work is asked again for each who comes 
 StoreName = Literal["documents", "objects", "cache"]
 State = dict[str, Any]
 """What a part says about itself. ``error`` is why it cannot be used, ``since`` when this process first saw that."""
-
-
-class _Store(Protocol):
-    async def ping(self) -> bool | None: ...
 
 
 def usable(info: Mapping[str, Any]) -> bool:
@@ -85,7 +84,7 @@ class States:
             return _Part(key, lambda: _stage(stages[key]), lambda info: configured(info) and not _complete(info))
 
         def store_part(name: StoreName) -> _Part:
-            return _Part(name, lambda: _store(getattr(stores, name)), lambda state: not state["connected"])
+            return _Part(name, lambda: _store(getattr(stores, name)), lambda state: state["error"] is not None)
 
         self._stages = {key: stage_part(key) for key in stages}
         self._stores: dict[StoreName, _Part] = {
@@ -100,7 +99,7 @@ class States:
         return dict(zip(keys, await asyncio.gather(*(self._stages[key].state() for key in keys)), strict=True))
 
     async def store(self, name: StoreName) -> State:
-        """Return whether a store is ``connected``, its ``type``, and why not."""
+        """Return whether a store is ``connected``, its ``type`` and ``error``: a full one is connected all the same."""
         return await self._stores[name].state()
 
 
@@ -117,14 +116,17 @@ async def _stage(handle: AnyHandle) -> State:
         return {"stage": handle.key, "loaded": False, "error": reason}
 
 
-async def _store(store: Any) -> State:
-    pinged: _Store = store
+async def _store(store: Documents | Objects | Cache) -> State:
+    connected, error = False, None
     try:
-        # The cache, which nothing depends on, answers with a bool; the others raise.
-        connected = await asyncio.wait_for(pinged.ping(), ANSWER_WITHIN_S) is not False
-        reason = None if connected else StoreError.reason
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            # The cache, which nothing depends on, answers with a bool; the others raise.
+            connected = await store.ping() is not False
+            error = None if connected else StoreError.reason
+            if not isinstance(store, Cache):
+                await store.check_room()
     except TimeoutError:
-        connected, reason = False, f"no answer within {ANSWER_WITHIN_S:g} s"
-    except StoreError as error:
-        connected, reason = False, error.reason
-    return {"connected": connected, "type": store.type, "error": reason}
+        error = f"no answer within {ANSWER_WITHIN_S:g} s"
+    except StoreError as failure:
+        error = failure.reason
+    return {"connected": connected, "type": store.type, "error": error}

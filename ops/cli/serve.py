@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from configs.addresses import Authority
 from configs.settings import Settings, settings
 from ops.cluster import ApplicationStatus, Cluster, ClusterError, default_config, read_config
 from stores.valkey import start as start_valkey
@@ -55,6 +56,7 @@ def serve(
         base = f"http://{shown}:{address['port']}"
         _await_ready(base)
         _print_addresses(base, cluster, time.monotonic() - started)
+        _print_where_links_lead(address["host"], settings())
         Event().wait()
 
 
@@ -145,3 +147,13 @@ def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
         table.add_row("metrics", cluster.metrics_url)
     console.print(table)
     console.print("Ctrl-C stops it.")
+
+
+def _print_where_links_lead(host: str, config: Settings) -> None:
+    """Say what to set when clients come from elsewhere, and links can only be paths."""
+    authority = Authority.parse(f"[{host}]" if ":" in host else host)
+    if (authority is None or not authority.is_loopback) and not (config.public_url or config.allowed_hosts):
+        console.print(
+            "[yellow]Links in answers have no host for clients on other machines:[/] "
+            "set VISION_PUBLIC_URL to the address that they use, such as https://vision.example"
+        )

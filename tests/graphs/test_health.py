@@ -9,11 +9,11 @@ from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.web.api import find_apis
 from graphs.web.gateway import GatewayArgs, gateway
-from stores.errors import StoreError
+from stores.errors import StoreError, StoreFull
 from tests.dummies import PREPROCESS, DummyEmbed
 from tests.graphs import harness
 from tests.graphs.conftest import MakeSettings, Serve, Service
-from tests.graphs.harness import serving
+from tests.graphs.harness import handles, serving
 from tests.graphs.samples import error_of, picture
 from vision.errors import ModelNotLoaded
 
@@ -133,6 +133,62 @@ async def test_a_gateway_waits_for_what_its_own_apis_need(settings_for: MakeSett
             assert (answer.status_code, answer.json()["for"]) == (503, waiting)
             infos[key], waiting = instead, waiting[1:]
         assert (await service.client.get("/readyz")).json() == {"status": "ready"}
+
+
+ASLEEP: dict[str, Any] = {"loaded": False, "on_demand": True}
+
+
+@pytest.mark.parametrize(
+    ("info", "status", "fields"),
+    [
+        ({"loaded": False, "error": "Not configured: …", "configured": False}, "ok", {"configured": False}),
+        (ASLEEP, "ok", {"configured": True, "on_demand": True}),
+        (ASLEEP | {"error": "Not configured: …", "configured": False}, "ok", {"configured": False}),
+        (ASLEEP | {"loaded": True}, "ok", {"loaded": True}),
+        (ASLEEP | {"error": "no weights"}, "degraded", {"configured": True, "error": "no weights"}),
+        ({"loaded": False, "error": "no weights"}, "degraded", {"loaded": False}),
+    ],
+)
+async def test_what_is_optional_and_not_configured_is_no_fault(
+    service: Service, monkeypatch: pytest.MonkeyPatch, info: dict[str, Any], status: str, fields: dict[str, Any]
+) -> None:
+    async def says() -> dict[str, Any]:
+        return info
+
+    monkeypatch.setattr(service.context.stages["language/describe"], "_info", says)
+    for path in ("/health", "/v1/health", "/api/v1/health"):
+        health = (await service.client.get(path)).json()
+        (stage,) = [each for each in health["models"] if each["name"] == "language/describe"]
+        assert (health["status"], {name: stage[name] for name in fields}) == (status, fields)
+        assert ("since" in stage) == (status != "ok")
+    assert (await service.client.get("/readyz")).status_code == 200
+    stages = (await service.get("model-info"))["stages"]
+    assert ("since" in stages["language/describe"]) == (status != "ok")
+
+
+async def test_a_reviewer_without_any_key_is_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    handle = (await handles("language/describe"))["language/describe"]
+    info = await handle.info()
+    assert (info["loaded"], info["configured"]) == (False, False)
+    assert info["error"].startswith("Not configured: no provider has a key; set one of ANTHROPIC_API_KEY, ")
+
+
+async def test_a_store_without_room_degrades_and_stays_ready(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full() -> None:
+        raise StoreFull("/srv/vision: no space left")
+
+    monkeypatch.setattr(service.context.objects, "check_room", full)
+    health = (await service.client.get("/health")).json()
+    storage = health["storage"]
+    assert (health["status"], storage["connected"], storage["error"]) == ("degraded", True, "is full")
+    assert "srv" not in str(health)
+    ready = await service.client.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "degraded": {"objects": "is full"}})
+    assert (await service.client.get("/health")).json()["storage"]["since"] == storage["since"]
+    monkeypatch.undo()
+    assert (await service.client.get("/health")).json()["storage"] == {"connected": True, "type": "file"}
 
 
 async def _unreachable(*_: Any) -> None:

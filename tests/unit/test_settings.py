@@ -56,6 +56,14 @@ def test_defaults_are_those_that_were_promised() -> None:
             ("files.local", "10.1.0.0/16"),
         ),
         (
+            "VISION_ALLOWED_HOSTS",
+            "Vision.Example, *.internal, ::1",
+            "allowed_hosts",
+            ("vision.example", "*.internal", "[::1]"),
+        ),
+        ("VISION_PUBLIC_URL", "https://Vision.Example:443/base/", "public_url", "https://vision.example/base"),
+        ("VISION_CORS_ORIGINS", "https://App.Example/, *", "cors_origins", ("https://app.example", "*")),
+        (
             "VISION_TRUSTED_PROXIES",
             "10.0.0.1, fd00::/8",
             "trusted_proxies",
@@ -86,6 +94,12 @@ def test_a_blank_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) ->
         ("API_KEY", ","),
         ("VISION_FETCH_PORTS", "80,http"),
         ("VISION_TRUSTED_PROXIES", "localhost"),
+        ("VISION_PUBLIC_URL", "vision.example"),
+        ("VISION_PUBLIC_URL", "https://user@vision.example"),
+        ("VISION_ALLOWED_HOSTS", "https://vision.example"),
+        ("VISION_ALLOWED_HOSTS", "*"),
+        ("VISION_CORS_ORIGINS", "app.example"),
+        ("VISION_CORS_ORIGINS", "null"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(

@@ -170,6 +170,40 @@ async def test_largest_fields_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "disposition",
+    [
+        f'name="file"; filename="{"n" * 5000}.png"',
+        f'name="file"; filename="{"ü" * 20_000}.png"',
+        f"name=\"file\"; filename*=UTF-8''{'%F0%9F%90%84' * 5000}.png",
+        f'name="file"; filename="a.png"; filename*=utf-8\'\'{"%C3%BC" * 9000}.png',
+    ],
+)
+async def test_a_long_name_is_cut_before_its_suffix(disposition: str, tmp_path: Path) -> None:
+    async with spool_upload(pieces(form(part(CONTENT, disposition)), 1000), KIND, tmp_path, 1000) as upload:
+        assert (len(upload.filename), upload.filename[-4:]) == (255, ".png")
+        assert upload.path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [f'name="file"; filename="{"n" * 70_000}.png"', f'name="{"n" * 70_000}"', f'name="file"{"; a=b" * 20_000}'],
+)
+async def test_a_header_without_end_is_refused_with_the_reason(disposition: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"header of a part of the form has more than 65,536 bytes.*shorter name"):
+        async with spool_upload(pieces(form(part(CONTENT, disposition)), 1000), KIND, tmp_path, 1000):
+            pass
+    assert not left_in(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["n" * 5000, "ü" * 3000])
+async def test_a_long_name_of_a_field_is_shown_in_part(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="send it in the part 'file'") as caught:
+        async with spool_upload(pieces(form(file(name=name))), KIND, tmp_path, 1000):
+            pass
+    assert len(caught.value.message) < 200
+
+
+@pytest.mark.parametrize(
     ("disposition", "filename"),
     [
         ('name="file"; filename="näme.jpg"', "näme.jpg"),

@@ -104,7 +104,7 @@ class ReaderPool:
     def _open(self, key: str) -> _OpenReader:
         file = self._open_file(key)
         try:
-            return _OpenReader(key, file, VideoReader(file, threads=self._threads))
+            return _OpenReader(key, file, VideoReader(file, threads=self._threads, probed=True))
         except BaseException:
             file.close()
             raise

@@ -96,7 +96,7 @@ async def decoded_sound(settings: Settings, submission: Submission) -> AsyncIter
 def _decode(submission: Submission, out: BinaryIO, stop: threading.Event) -> DecodedSound:
     path, demuxer, label = submission.path, submission.demuxer, submission.facts.format
     try:
-        with MediaFile(path, demuxer=demuxer, label=label) as media, media.errors():
+        with MediaFile(path, demuxer=demuxer, label=label, probed=True) as media, media.errors():
             stream = media.audio()
             if stream is None:
                 raise UndecodableMedia(UNDECODABLE)

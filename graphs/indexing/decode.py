@@ -274,7 +274,7 @@ class VideoDecoder:
 
     def _open(self) -> None:
         self._file = self._objects.open(self._asset_id)
-        self._reader = VideoReader(self._file)
+        self._reader = VideoReader(self._file, probed=True)
         self.timeline = Timeline.of(self._reader)
 
     def _close(self) -> None:

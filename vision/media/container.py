@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
@@ -28,6 +29,9 @@ OGG_HEADERS: Final = 256 * 1024
 BUFFER_BYTES: Final = 256 * 1024
 PROBE_BYTES: Final = 5_000_000
 """Bytes of packets in which FFmpeg looks for what the header of a file leaves out, and decodes some for that."""
+PROBE_PACKETS: Final = 1000
+"""Of a file of small packets it looks into no more than these."""
+LEAST_PROBE_BYTES: Final = 2048
 MAX_ALLOCATION: Final = 256 * 2**20  # bytes at once; an 8K frame of 4 bytes a pixel takes 133 MB
 
 MP4_BEGINS: Final = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof"}
@@ -50,8 +54,9 @@ class MediaFile:
     FFmpeg may read for ``timeout_s`` seconds to open the file, and again for each packet, but for no more than
     ``total_s`` in all; after that the file appears to end, so that whatever FFmpeg is doing ends too. ``demuxer`` is
     the only one that may read the file, by FFmpeg's name; without it any of ``DEMUXERS`` may. ``max_pixels`` bounds
-    one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. A file
-    object that is passed in stays open at ``close``.
+    one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. ``probed``
+    says that this file was opened before, so that opening it takes no more than it should. A file object that is passed
+    in stays open at ``close``.
 
     Raises InvalidMedia, and StageUnavailable where the time was up though the file took little of it to process.
     """
@@ -69,6 +74,7 @@ class MediaFile:
         max_pixels: int | None = None,
         total_s: float = math.inf,
         label: str = "video",
+        probed: bool = False,
     ) -> None:
         self.timeout_s = timeout_s
         self.label = label
@@ -79,6 +85,8 @@ class MediaFile:
         }
         self._owned = source.open("rb") if isinstance(source, Path) else None
         file: BinaryIO = self._owned or source  # type: ignore[assignment]
+        self._probed = probed
+        self._probe_bytes = PROBE_BYTES
         life = TimeLimit(total_s)
         try:
             self._source, *links = (_Source(file, *span, timeout_s, life) for span in spans(file, demuxer))
@@ -99,7 +107,7 @@ class MediaFile:
         self._close_container()
         _cap_allocations()
         with self.errors():
-            if not self._source.checked:
+            if not self._source.checked and not self._probed:
                 self._check()
             self._source.checked = True
             self.container = self._opened(self._decoder_options)
@@ -110,7 +118,7 @@ class MediaFile:
         options = {
             "format_whitelist": self._demuxer or DEMUXERS,
             "protocol_whitelist": "none",
-            "probesize": str(PROBE_BYTES),
+            "probesize": str(self._probe_bytes),
             "analyzeduration": "5000000",  # microseconds
             "max_streams": "64",
             **decoder_options,
@@ -139,12 +147,14 @@ class MediaFile:
             return
         with self._opened({"codec_whitelist": "none"}) as container:
             read = 0
-            for packet in container.demux():
+            for packet in islice(container.demux(), PROBE_PACKETS):
                 if is_excessive(packet):
                     raise self.excessive()
                 read += packet.size
                 if read > PROBE_BYTES:
-                    break
+                    return
+            else:
+                self._probe_bytes = max(read, LEAST_PROBE_BYTES)
 
     def next_link(self) -> bool:
         """Go on to the next link of a chained Ogg file that can be opened; return False behind the last one.

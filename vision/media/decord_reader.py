@@ -50,7 +50,7 @@ class DecordReader:
         self._path = source
         self._timeout_s = timeout_s
         self._process: _Process | None = None
-        with VideoReader(source, timeout_s=timeout_s) as reader:
+        with VideoReader(source, timeout_s=timeout_s, probed=True) as reader:
             if reasons := decord_objections(reader, source):
                 raise UnsafeForDecord(f"decord cannot be trusted with this video: {', '.join(reasons)}.")
             self.facts, self.times = reader.facts, reader.times
@@ -104,7 +104,9 @@ class DecordReader:
         pixels = self._started().pixels(numbers)
         if pixels is not None and pixels.shape[1:3] == (self.facts.height, self.facts.width):
             return pixels
-        with VideoReader(self._path, timeout_s=self._timeout_s) as reader:  # the pictures change their size
+        with VideoReader(
+            self._path, timeout_s=self._timeout_s, probed=True
+        ) as reader:  # the pictures change their size
             return [reader.frame(number) for number in numbers]
 
     def _started(self) -> "_Process":
@@ -117,13 +119,16 @@ class DecordReader:
 
 
 def open_reader(path: Path, backend: Backend = "pyav") -> VideoReader | DecordReader:
-    """Return a reader of a video on disk: by decord where it is chosen and safe, else by PyAV. Raises InvalidMedia."""
+    """Return a reader of a probed video on disk: by decord where it is chosen and safe, else by PyAV.
+
+    Raises InvalidMedia.
+    """
     if backend == "decord":
         try:
             return DecordReader(path)
         except UnsafeForDecord:
             pass
-    return VideoReader(path)
+    return VideoReader(path, probed=True)
 
 
 def decord_objections(reader: VideoReader, path: Path) -> list[str]:

@@ -189,7 +189,7 @@ class _Sound:
         cls, output: Any, stack: ExitStack, reopen: Opener, reader: VideoReader, start: float, end: float
     ) -> "_Sound | None":
         """Return the sound from ``start`` to ``end``, in seconds from the first frame; None when the file has none."""
-        media = stack.enter_context(MediaFile(stack.enter_context(reopen())))
+        media = stack.enter_context(MediaFile(stack.enter_context(reopen()), probed=True))
         stream = media.audio()
         if stream is None:
             return None

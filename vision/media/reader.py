@@ -58,7 +58,8 @@ class VideoReader:
 
     A file object that is passed in has to be seekable, and stays open; a MediaFile is closed with the reader. Raises
     InvalidMedia when no frame can be decoded. No call hangs on damaged bytes: ``timeout_s`` is the longest time
-    without a packet and without a frame. With a ``budget`` the reader has the frames of the part that was indexed.
+    without a packet and without a frame. With a ``budget`` the reader has the frames of the part that was indexed;
+    ``probed`` is that of MediaFile.
     """
 
     facts: StreamFacts
@@ -79,6 +80,7 @@ class VideoReader:
         threads: int = 2,
         timeout_s: float = TIMEOUT_S,
         budget: IndexBudget | None = None,
+        probed: bool = False,
     ) -> None:
         self._threads = threads
         self._frames: Iterator[tuple[int, Any]] = iter(())
@@ -89,7 +91,7 @@ class VideoReader:
         self._deinterlacer = Deinterlacer()
         self._stream: Any = None
         self._target = 0
-        self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s)
+        self._media = source if isinstance(source, MediaFile) else MediaFile(source, timeout_s, probed=probed)
         try:
             with self._media.errors():
                 self.container = self._media.name

@@ -211,7 +211,7 @@ def _muxer(reader: VideoReader, media: MediaFile, plan: ClipPlan) -> str:
 
 def _opened(reader: VideoReader, file: BinaryIO) -> MediaFile:
     """Return the file of a reader opened once more, for the packets of the same stream."""
-    media = MediaFile(file)
+    media = MediaFile(file, probed=True)
     media.chosen = reader.stream
     return media
 

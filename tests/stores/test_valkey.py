@@ -1,18 +1,21 @@
 """The embedded Valkey server: its data, its neighbours and its end."""
 
+import asyncio
 import os
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
 
+from stores.cache import Cache
 from stores.errors import StoreError
 from stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
 from tests.stores.children import spawn
@@ -124,3 +127,91 @@ def test_a_server_that_does_not_start_tells_why(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").write_text("in the way")
     with pytest.raises(StoreError, match="appendonly"):
         start(tmp_path)
+
+
+def answers(url: str) -> bool:
+    """Whether the server at the address answers within ten seconds."""
+    deadline = time.monotonic() + 10
+    with Redis.from_url(url, retry=Retry(NoBackoff(), 0)) as redis:
+        while time.monotonic() < deadline:
+            try:
+                return bool(redis.ping())
+            except RedisError:
+                time.sleep(0.02)
+    return False
+
+
+def test_a_supervised_server_comes_back_as_often_as_it_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "stores.valkey")
+    with start(tmp_path, supervised=True) as server, Redis.from_url(server.url) as redis:
+        redis.set("key", "value")
+        for _ in range(2):
+            killed = server.pid
+            os.kill(killed, signal.SIGKILL)
+            assert ends(killed)
+            assert answers(server.url)
+            assert Redis.from_url(server.url).get("key") == b"value"
+            wait_until(lambda killed=killed: server.pid != killed)
+        last = server.pid
+    assert ends(last)
+    assert ["is gone" in text for text in caplog.messages] == [True, False] * 2
+    assert ["runs again" in text for text in caplog.messages] == [False, True] * 2
+
+
+async def test_the_cache_of_a_gateway_is_there_again_with_its_server(tmp_path: Path) -> None:
+    with start(tmp_path, supervised=True) as server:
+        cache = Cache(server.url)
+        await cache.set_many({"key": b"value"}, ttl_s=60)
+        killed = server.pid
+        os.kill(killed, signal.SIGKILL)
+        assert ends(killed)
+        seen = [await cache.ping()]
+        deadline = time.monotonic() + 10
+        while not seen[-1] and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+            seen.append(await cache.ping())
+        assert seen[-1]
+        assert await cache.get_many(["key"]) == [b"value"]
+        await cache.close()
+
+
+@pytest.mark.parametrize("obstacle", ["appendonlydir", "valkey.conf"])
+def test_one_that_cannot_be_started_again_is_tried_on_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    monkeypatch.setattr("stores.valkey.MAX_BACKOFF_S", 0.4)
+    caplog.set_level("INFO", "stores.valkey")
+    with start(tmp_path, supervised=True) as server:
+        way, aside = tmp_path / obstacle, tmp_path / "aside"
+        way.rename(aside)
+        way.mkdir() if obstacle == "valkey.conf" else way.write_text("in the way")
+        killed = server.pid
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: sum("cannot" in text for text in caplog.messages) == 1)
+        time.sleep(1.0)
+        assert [("is gone" in text, "cannot" in text) for text in caplog.messages] == [(True, False), (False, True)]
+        way.rmdir() if obstacle == "valkey.conf" else way.unlink()
+        aside.rename(way)
+        assert answers(server.url)
+    assert ends(server.pid)
+
+
+def test_one_that_cannot_be_started_again_can_be_stopped(tmp_path: Path) -> None:
+    server = start(tmp_path, supervised=True)
+    (tmp_path / "appendonlydir").rename(tmp_path / "aside")
+    (tmp_path / "appendonlydir").write_text("in the way")
+    os.kill(server.pid, signal.SIGKILL)
+    time.sleep(0.3)
+    stopped_at = time.monotonic()
+    server.stop()
+    assert time.monotonic() - stopped_at < 10
+    assert ends(server.pid)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)

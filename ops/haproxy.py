@@ -1,0 +1,213 @@
+"""Ray Serve's HAProxy as this service wants it: closed to the network, with JSON errors, and never gone for long.
+
+Serve writes HAProxy's configuration anew and starts a process of it at each change of replicas. The one setting that
+reaches all of it is the program that it starts (``RAY_SERVE_HAPROXY_BINARY_PATH``): a script made by ``install`` runs
+this file, which rewrites the configuration (``harden``), takes over from whichever process serves by then, and turns
+into HAProxy. ``HAProxyWatch`` serves the last configuration on when that process dies, until Serve has a new one.
+
+This file runs as a program without any package, as each reload waits for it.
+"""
+
+import ctypes
+import fcntl
+import json
+import logging
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S: Final = 2
+FAILURES: Final = {
+    500: ("PROCESSING_FAILED", "The service failed on this request."),
+    502: ("INTERRUPTED", "The process that worked on this request has ended; send it again if it may run twice."),
+    503: ("UNAVAILABLE", "No process is there to take this request; it comes back by itself, try again soon."),
+    504: ("TIMEOUT", "The service did not answer in time; try again later."),
+}
+"""What HAProxy itself answers: status → (code, message), in the body of the asset API.
+
+What is not HTTP gets its built-in page with status 400, which no configuration reaches.
+"""
+RECORD, LAST, LOCK = "serving.json", "serving.cfg", "lock"
+CHECK_EVERY_S = 0.2
+MAX_BACKOFF_S = 10.0
+
+
+def harden(text: str) -> str:
+    """Return Serve's configuration with closed ports and sockets, errors in JSON, and no wrong answers.
+
+    Its statistics ports listen on loopback and its admin socket is its owner's. While it knows no application its port
+    is not open, as it would answer 404. Where no replica is there it answers 503, in place of handing the request to
+    Serve's Python proxy, which has no limits. Access logs to a syslog that nobody has named are not written.
+    """
+    text = re.sub(r"(?m)^(\s*stats socket \S+) mode \d+", r"\1 mode 600", text)
+    text = re.sub(r"(?m)^(frontend prometheus\n\s*bind ):(?=\d)", r"\g<1>127.0.0.1:", text)
+    text = re.sub(r"(?m)^(listen stats\n\s*bind )\*:(?=\d)", r"\g<1>127.0.0.1:", text)
+    text = re.sub(r"(?m)^\s*log 127\.0\.0\.1:514 .*\n", "", text)
+    text = re.sub(r"(?m)^\s*server \S+ \S+ check backup\n", "", text)
+    text = re.sub(r"(?m)(^\s*errorfile \d+ .*\n)+", _errors(), text, count=1)
+    return text if serves(text) else re.sub(r"(?m)^(frontend http_frontend\n)\s*bind .*\n", r"\1", text)
+
+
+def serves(text: str) -> bool:
+    """Whether a configuration knows an application."""
+    return re.search(r"(?m)^\s*use_backend ", text) is not None
+
+
+def _errors() -> str:
+    lines = []
+    for status, (code, message) in FAILURES.items():
+        body = {"code": code, "message": message, "details": None, "timestamp": "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"}
+        retry = f" hdr Retry-After {RETRY_AFTER_S}" if status > 500 else ""
+        error = json.dumps({"error": body})
+        lines.append(f"    http-error status {status} content-type application/json lf-string '{error}'{retry}\n")
+    return "".join(lines)
+
+
+def install(folder: Path, binary: str) -> dict[str, str]:
+    """Write the program that Serve starts in place of HAProxy; return the variables that make Serve use it.
+
+    ``folder`` has to exist, be its owner's alone, and have a short path: sockets lie in it.
+    """
+    program = folder / "haproxy"
+    command = shlex.join([sys.executable, "-IS", str(Path(__file__).resolve()), binary, str(folder)])
+    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    program.chmod(0o700)
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(program),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+    }
+
+
+LONGEST_SOCKET: Final = f"{'0' * 56}/admin.{2**22}.tmp"
+"""Path below the folder of the longest socket: Serve adds the node's id, HAProxy binds under a temporary name."""
+
+
+class HAProxyWatch:
+    """Serves the last configuration while the HAProxy that Serve started is gone; a thread, until ``stop``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._standby: subprocess.Popen[bytes] | None = None
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="haproxy-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch, and the process that it has started."""
+        self._stop.set()
+        self._thread.join()
+        if self._standby is not None and self._standby.poll() is None:
+            self._standby.kill()
+            self._standby.wait()
+
+    def _run(self) -> None:
+        backoff_s, lost_at = 0.0, -MAX_BACKOFF_S
+        while not self._stop.wait(CHECK_EVERY_S + backoff_s):
+            pid = _recorded(self._folder)
+            standby = self._standby
+            if standby is not None and standby.poll() is not None and pid != standby.pid:
+                log.info("Serve's HAProxy serves again")
+                self._standby = None
+            if pid is None or _is_haproxy(pid):
+                continue
+            backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s + 0.1) if time.monotonic() - lost_at < MAX_BACKOFF_S else 0.0
+            lost_at = time.monotonic()
+            self._serve_on(pid)
+
+    def _serve_on(self, pid: int) -> None:
+        last = str(self._folder / LAST)
+        command = [str(self._folder / "haproxy"), "-db", "-f", last, "--instead-of", str(pid)]
+        try:
+            with (self._folder / "standby.log").open("wb") as output:
+                self._standby = subprocess.Popen(  # noqa: S603 (no shell, no outside input)
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+        except OSError as error:
+            log.warning("HAProxy (pid %d) is gone and cannot be started (%s)", pid, error)
+        else:
+            log.warning("HAProxy (pid %d) is gone; pid %d serves on", pid, self._standby.pid)
+
+
+def _recorded(folder: Path) -> int | None:
+    """Return the process that was last to serve, None before the first."""
+    try:
+        return int(json.loads((folder / RECORD).read_text())["pid"])
+    except FileNotFoundError:
+        return None
+
+
+def _is_haproxy(pid: int) -> bool:
+    """Whether this process lives and is, or turns into, one of these; the command line of a zombie is empty."""
+    try:
+        return b"haproxy" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:  # noqa: PTH123
+        file.write(text)
+    part.replace(path)
+
+
+def _end_with_parent() -> None:
+    """Ask Linux for SIGKILL when the parent dies: no HAProxy outlives who would reload it."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
+    """Rewrite the configuration that the arguments name, take over, and turn into HAProxy."""
+    # Without -dR processes share the port, so there is no moment without one that listens.
+    given = [argument for argument in arguments if argument != "-dR"]
+    instead_of = 0
+    if "--instead-of" in given:
+        at = given.index("--instead-of")
+        instead_of = int(given[at + 1])
+        del given[at : at + 2]
+    _end_with_parent()
+    config = Path(given[given.index("-f") + 1])
+    text = harden(config.read_text())
+    _write(config, text)
+    with _locked(folder):
+        before = _recorded(folder)
+        if instead_of and before != instead_of:
+            return  # Serve was faster
+        if serves(text):
+            if before is not None and before != instead_of and str(before) not in given and _is_haproxy(before):
+                at = given.index("-sf") + 1 if "-sf" in given else len(given)
+                given[at:at] = [str(before)] if "-sf" in given else ["-sf", str(before)]
+            # What serves on must not answer in the name of the process that is gone.
+            _write(folder / LAST, re.sub(r"(?m)^\s*stats socket .*\n", "", text))
+            _write(folder / RECORD, json.dumps({"pid": os.getpid()}))
+    os.execv(binary, [binary, *given])  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

@@ -153,23 +153,26 @@ class Sampler:
         return sum(map(float, lines)) if lines else None
 
     def steady(self, after: float) -> dict[tuple[str, str], Series]:
-        """Return the series of what lived from the warm-up to the end."""
-        end = time.monotonic() - self.begun
+        """Return the series of what lived from the warm-up to the last sample."""
+        end = max(series.times[-1] for series in self.series.values())
         return {
             key: series
             for key, series in self.series.items()
-            if series.times[0] <= after and series.times[-1] >= end - 4 * SAMPLE_S and len(series.times) >= 8
+            if series.times[0] <= after + SAMPLE_S and series.times[-1] >= end - 4 * SAMPLE_S and len(series.times) >= 8
         }
 
 
 def _name(process: psutil.Process) -> str:
     """Return a short name of a process, with its id."""
     words = process.cmdline() or [process.name()]
-    name = words[0] if words[0].startswith("ray::") else Path(words[0]).name
-    if name.startswith("python"):
-        scripts = [Path(word).stem for word in words[1:] if not word.startswith("-")]
-        name = scripts[0] if scripts else name
-    return f"{name.removeprefix('ray::').split()[0]} ({process.pid})"
+    if words[0].startswith(("ray::", "ray-")):
+        name = words[0].removeprefix("ray::").split(".")[0]  # what follows is the method that runs at the moment
+    else:
+        name = Path(words[0]).name
+        scripts = [Path(word).stem for word in words[1:] if word.endswith(".py")]
+        if name.startswith("python"):
+            name = "serve" if "serve" in words else scripts[0] if scripts else name
+    return f"{name.split()[0]} ({process.pid})"
 
 
 def _size(folder: Path) -> int:
@@ -439,8 +442,8 @@ def report(run: Run, title: str, plot: Path | None) -> tuple[list[str], list[str
         "",
         f"Capacity {run.capacity:.1f} actions a second with {CLIENTS} clients in a closed loop; the soak ran at "
         f"{run.rate:.1f}. An action is a few requests. Slopes are least squares over {BLOCKS} blocks after a warm-up "
-        f"of {run.warm_up_s / 60:.1f} minutes, with 95 % confidence; it is over its bound when all of its interval "
-        "is.",
+        f"of {run.warm_up_s / 60:.1f} minutes, with 95 % confidence; one is over its bound when all of its "
+        "interval is.",
         "",
         *([f"![Memory and more over time]({plot.name})", ""] if plot else []),
         *table(["process or store", "what", "mean", "slope an hour", "bound", ""], rows),

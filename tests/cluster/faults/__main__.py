@@ -29,15 +29,24 @@ read records, one request after the other.
 """
 
 
-def rows(seen: Iterator[Seen] | list[Seen]) -> Iterator[str]:
-    """The lines of the table."""
-    for each in seen:
-        answers = ", ".join(f"{count} × {fate}" for fate, count in sorted(each.fates.items()))
-        first = "never" if math.isinf(each.first_s) else f"{each.first_s:.1f}"
-        notes = [each.note] if each.note else []
-        notes += [f"{each.plain} errors without JSON or Retry-After"] if each.plain else []
-        cells = [each.fault, answers, f"{each.worst_s:.1f}", first, f"{each.steady_s:.1f}"]
-        yield f"| {' | '.join([*cells, f'{each.lost} of {each.acknowledged}', '; '.join(notes)])} |"
+def row_of(seen: Seen) -> str:
+    """The line of the table."""
+    answers = ", ".join(f"{count} × {fate}" for fate, count in sorted(seen.fates.items()))
+    first = "never" if math.isinf(seen.first_s) else f"{seen.first_s:.1f}"
+    notes = [seen.note] if seen.note else []
+    notes += [f"{seen.plain} errors without JSON or Retry-After"] if seen.plain else []
+    cells = [seen.fault, answers, f"{seen.worst_s:.1f}", first, f"{seen.steady_s:.1f}"]
+    return f"| {' | '.join([*cells, f'{seen.lost} of {seen.acknowledged}', '; '.join(notes)])} |"
+
+
+def with_rows(text: str, new: dict[str, str]) -> str:
+    """The page with these rows, by fault, in the place of the rows that it has for them."""
+    old = {
+        line.split("|")[1].strip(): line
+        for line in text.partition(HEAD.splitlines()[-1])[2].splitlines()
+        if line.startswith("| ")
+    }
+    return HEAD + "\n".join((old | new).values()) + "\n"
 
 
 def observed(parts: list[str], folder: Path) -> Iterator[Seen]:
@@ -63,16 +72,19 @@ def observed(parts: list[str], folder: Path) -> Iterator[Seen]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, help="file for the table; it goes to the terminal in any case")
+    parser.add_argument("--out", type=Path, help="file of the table, whose other rows stay; they are printed as well")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     args = parser.parse_args()
-    seen = []
+    seen: list[Seen] = []
+    page = args.out.read_text() if args.out and args.out.exists() else ""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for each in observed(args.only, Path(folder)):
             seen.append(each)
-            print(next(rows([each])), flush=True)
+            row = row_of(each)
+            print(row, flush=True)
             if args.out:
-                args.out.write_text(HEAD + "\n".join(rows(seen)) + "\n")
+                page = with_rows(page, {each.fault: row})
+                args.out.write_text(page)
     return int(any(each.lost or math.isinf(each.first_s) for each in seen))
 
 

@@ -168,7 +168,7 @@ def unfit(outcomes: list[Outcome]) -> list[Outcome]:
         outcome
         for outcome in outcomes
         if (outcome.fate.startswith("5") and not outcome.content_type.startswith("application/json"))
-        or (outcome.fate in {"429", "503", "507"} and outcome.retry_after is None)
+        or (outcome.fate in {"429", "503"} and outcome.retry_after is None)
     ]
 
 

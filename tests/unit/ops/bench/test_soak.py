@@ -53,9 +53,12 @@ def test_this_process_is_sampled_and_reported(tmp_path: Path) -> None:
     assert names == {"RSS", "USS", "file descriptors", "threads"}
     assert sampler.series["uploads being received", "size"].values == [1] * 8
     assert sampler.series["stores on disk", "size"].values == [3] * 8
+    sampler.begun -= 100  # the service stops before the report is written
     run = Run(10.0, 7.0, 0.0, sampler, Counter({("quality", 200): 9, ("quality", 429): 1, ("muzzle", 500): 1}))
     lines, over = report(run, "made by a test", tmp_path / "soak.png")
     assert "| quality | 9 × 200, 1 × 429 |" in lines
+    assert [line.split("|")[2:4] for line in lines if line.startswith("| stores on disk")] == [[" size ", " 3.0 MB "]]
+    assert [line for line in lines if own in line and "| USS |" in line]
     assert [each for each in over if "muzzle" in each] == ["muzzle: {500: 1}"]
     assert not [each for each in over if "quality" in each]
     draw(run, tmp_path / "soak.png")

@@ -7,6 +7,7 @@ own deployment and the packs that share one.
 import asyncio
 import importlib
 import pkgutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import Context
 from functools import cache
@@ -192,6 +193,8 @@ class ServeStatus:
 
     def __init__(self) -> None:
         self._asking: asyncio.Task[dict[str, Any]] | None = None
+        # A thread of its own: stages that are well must not look ill because all others are busy.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="serve-status")
 
     async def running(self, app: str, deployment: str) -> bool:
         """Return whether the deployment has a replica that could answer now."""
@@ -202,7 +205,8 @@ class ServeStatus:
         return status is not None and bool(status.deployments[deployment].replica_states.get("RUNNING"))
 
     async def _applications(self) -> dict[str, Any]:
-        return dict((await asyncio.to_thread(serve.status)).applications)
+        status = await asyncio.get_running_loop().run_in_executor(self._thread, serve.status)
+        return dict(status.applications)
 
 
 def remote_handle(

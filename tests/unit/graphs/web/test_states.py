@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from deployments.serving.handle import StageHandle
-from graphs.web.states import States, configured, usable
+from graphs.web.states import States, StoreName, configured, usable
 from stores.errors import StoreError, StoreFull
 from stores.open import Stores
+
+NAMES: tuple[StoreName, ...] = ("documents", "objects", "cache")
 
 
 class Asked:
@@ -127,6 +130,18 @@ async def test_a_store_says_why_and_since_when(stores: Stores, monkeypatch: pyte
         assert state == {"connected": connected, "type": "file", "error": error}
     assert len(since) == 1
     assert (await states.store("objects"))["error"] is None
+
+
+async def test_stores_are_well_while_all_threads_are_busy(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphs.web.states.ANSWER_WITHIN_S", 1.0)
+    ended = threading.Event()
+    busy = [asyncio.ensure_future(asyncio.to_thread(ended.wait)) for _ in range(64)]
+    try:
+        states = states_of(stores)
+        assert [(await states.store(name))["error"] for name in NAMES] == [None, None, None]
+    finally:
+        ended.set()
+        await asyncio.gather(*busy)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Cluster:
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))
-        context = _join() or self._start(folder)
+        context = join(**RAY_OPTIONS) or self._start(folder)
         if not context.dashboard_url:
             raise ClusterError(
                 "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
@@ -127,10 +127,8 @@ class Cluster:
     def _start(self, folder: Path) -> Any:
         """Start a Ray of this process's own, with its files and those of HAProxy in a folder; return its context."""
         import ray
-        from ray._private import ray_constants
 
-        # Ray has read the variable when it was first imported.
-        ray_constants.ENABLE_RAY_CLUSTER = os.environ[next(iter(ONE_MACHINE))] != "0"
+        _stay_on_loopback(os.environ[next(iter(ONE_MACHINE))] == "0")
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())
         context = ray.init(
@@ -246,16 +244,28 @@ def inherited_environment() -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def _join() -> Any:
+def join(**options: Any) -> Any:
     """Join the Ray that runs on this machine; return its context, None where there is none or ``RAY_ADDRESS=local``."""
     import ray
+    from ray._private import services
 
-    if os.environ.get("RAY_ADDRESS") == "local":
+    wanted = os.environ.get("RAY_ADDRESS", "auto")
+    if wanted == "local":
         return None
+    if wanted == "auto":
+        running = services.find_gcs_addresses()
+        _stay_on_loopback(bool(running) and all(address.startswith("127.") for address in running))
     try:
-        return ray.init(address="auto", **RAY_OPTIONS)
+        return ray.init(address="auto", **options)
     except ConnectionError:
         return None
+
+
+def _stay_on_loopback(wanted: bool) -> None:
+    """Make Ray take 127.0.0.1 for the address of this node, or not; it reads its variable only when it is imported."""
+    from ray._private import ray_constants
+
+    ray_constants.ENABLE_RAY_CLUSTER = not wanted
 
 
 def _empty(folder: Path) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
 from ray.serve import Application
@@ -87,10 +88,25 @@ def find_stages() -> dict[str, AnyStage]:
     return {key: find_stage(key) for key in stage_keys()}
 
 
+def close_replica_port() -> None:
+    """Make Serve's own server of this replica, which takes pickles, listen on loopback where its node does.
+
+    Serve starts it on all interfaces, after the deployment's class is made. On several nodes it has to be reached.
+    """
+    from ray._common.network_utils import is_localhost
+    from ray.serve._private import replica
+
+    if not ray.is_initialized() or not is_localhost(ray.util.get_node_ip_address()):
+        return
+    add_port = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
+
+
 class StageHost:
     """The deployment class: one process that runs one stage, or a pack of them."""
 
     def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
+        close_replica_port()
         # Siblings are bound only because an application has a single root; a stage never calls another.
         metrics = StageMetrics()
         self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}

@@ -8,6 +8,7 @@ from ray import serve
 from ray.serve import Application
 
 from configs.settings import settings
+from deployments.serving.catalog import close_replica_port
 from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner
 from graphs.web.gateway import CallerArgs, open_context
@@ -27,6 +28,7 @@ class Worker:
     _open = False
 
     def __init__(self, args: dict[str, Any]) -> None:
+        close_replica_port()
         config = settings()
         self._context = open_context(config, WorkerArgs.model_validate(args).handles())
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}

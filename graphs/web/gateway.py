@@ -16,7 +16,7 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from configs.settings import Settings, settings
-from deployments.serving.catalog import CallLimits, ServeStatus, remote_handle
+from deployments.serving.catalog import CallLimits, ServeStatus, close_replica_port, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
@@ -150,6 +150,7 @@ class Gateway:
     """Serve's ingress deployment class."""
 
     def __init__(self, args: dict[str, Any]) -> None:
+        close_replica_port()
         self._args = GatewayArgs.model_validate(args)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

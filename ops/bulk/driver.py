@@ -25,7 +25,7 @@ from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, Monitor
 from ops.bulk.sources import Item, find_items
 from ops.bulk.workers import StageSetup
-from ops.cluster import ClusterError, default_config, free_port, inherited_environment
+from ops.cluster import ClusterError, default_config, free_port, inherited_environment, join
 from stores.jobs import Job, Json
 from vision.errors import ModelNotLoaded
 
@@ -55,13 +55,8 @@ def connect() -> bool:
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if os.environ.get("RAY_ADDRESS") != LOCAL:
-        try:
-            ray.init(address="auto", **options)
-        except ConnectionError:
-            pass
-        else:
-            return False
+    if join(**options):
+        return False
     port = free_port(8265)
     ray.init(address=LOCAL, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port, **options)
     return True

@@ -1,11 +1,13 @@
 """The deployed service: every route answers, under the names that the design gives them."""
 
 import base64
+import socket
 import time
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from tests.cluster.conftest import RunningService, photo, upload
@@ -101,11 +103,26 @@ def test_the_metrics_agent_carries_every_stage(running: RunningService, client: 
     pytest.fail(f"missing from {address}: {sorted(wanted - seen)}")
 
 
-def test_nothing_listens_to_the_world_but_ray(running: RunningService) -> None:
-    address = {
-        process.laddr.ip
-        for child in running.processes("haproxy")
-        for process in child.net_connections("tcp")
-        if process.status == "LISTEN" and process.laddr.port == running.port
-    }
-    assert address == {"127.0.0.1"}
+def test_nothing_listens_to_the_world_and_no_socket_is_open_to_other_users(running: RunningService) -> None:
+    root = psutil.Process(running.process.pid)
+    addresses: dict[str, set[str]] = {}
+    sockets: set[Path] = set()
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            name = " ".join(process.cmdline())[:60]
+            for each in process.net_connections("inet"):
+                if each.status == psutil.CONN_LISTEN or each.type == socket.SOCK_DGRAM:
+                    addresses.setdefault(name, set()).add(each.laddr.ip)
+            sockets |= {Path(each.laddr) for each in process.net_connections("unix") if each.laddr.startswith("/")}
+        except psutil.NoSuchProcess:
+            continue
+    open_to_all = {name: ips - {"127.0.0.1", "::ffff:127.0.0.1", "::1"} for name, ips in addresses.items()}
+    assert {name: ips for name, ips in open_to_all.items() if ips} == {}
+    assert len(addresses) > 10  # of Ray, of Serve's actors and replicas, of HAProxy
+    assert {each.name for each in sockets} >= {"valkey.sock", "raylet", "plasma_store", "metrics"}
+    assert [each for each in sockets if each.exists() and not is_private(each)] == []
+
+
+def is_private(path: Path) -> bool:
+    """Whether only its owner reaches a file: by its mode, or because of a folder above it."""
+    return not path.stat().st_mode & 0o077 or any(not folder.stat().st_mode & 0o077 for folder in path.parents)

@@ -19,6 +19,7 @@ from ops.cluster import (
     ClusterError,
     default_config,
     fit_gateways,
+    join,
     memory_bytes,
     read_config,
 )
@@ -185,3 +186,35 @@ def test_a_gateway_that_scales_by_itself_is_left_alone() -> None:
 
 def test_this_machine_has_memory() -> None:
     assert 2**28 < memory_bytes() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("address", "running", "loopback"),
+    [
+        (None, {"127.0.0.1:41013"}, True),
+        ("auto", {"127.0.0.1:41013", "127.0.0.1:5"}, True),
+        (None, {"10.0.0.7:6379"}, False),
+        (None, {"10.0.0.7:6379", "127.0.0.1:5"}, False),
+        (None, set(), False),
+    ],
+)
+def test_a_ray_is_joined_under_the_address_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, running: set[str], loopback: bool
+) -> None:
+    import ray
+    from ray._private import ray_constants, services
+
+    seen = []
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: running)
+    monkeypatch.setattr(ray, "init", lambda **_: seen.append(services.get_node_ip_address()) or "context")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    assert join() == "context"
+    assert (seen == ["127.0.0.1"]) is loopback
+
+
+def test_no_ray_is_joined_where_a_new_one_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    assert join() is None

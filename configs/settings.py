@@ -105,7 +105,16 @@ class Settings(BaseSettings):
     )
     max_batch_assets: PositiveInt = 100
     max_requests_at_once: PositiveInt = Field(default=512, description="requests in one gateway; more get a 429")
+    max_transfers_at_once: PositiveInt = Field(
+        default=512, description="bodies and streams on their way in one gateway; the slowest make room for more"
+    )
+    body_idle_s: PositiveFloat = Field(default=20.0, description="for which a body may stop on its way")
+    body_min_bytes_per_s: PositiveInt = Field(default=1000, description="at which a body must come, but for stops")
+    reader_idle_s: PositiveFloat = Field(default=120.0, description="for which a client may read nothing")
     max_uploads_at_once: PositiveInt = 16
+    max_spool_bytes: PositiveInt = Field(
+        default=16 * 2**30, description="of uploads of one gateway on disk that are not stored yet"
+    )
     jobs_at_once: PositiveInt = Field(default=1, description="durable jobs that one worker runs at a time")
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: PositiveInt = 3600

@@ -83,7 +83,7 @@ API: Final = Api(
     ),
     ready_stages=(DINOV3,),
     routes={
-        "upload_media": RouteLimits(RateLimit("assets-upload", 50), max_body=_upload_bytes, timed=False),
+        "upload_media": RouteLimits(RateLimit("assets-upload", 50), max_body=_upload_bytes, reads=True),
         "batch_similarity": BATCH,
         "batch_quality_check": BATCH,
         "media_content": CONTENT,

@@ -29,7 +29,7 @@ Route = Callable[[Any], Any]
 def analyze_router(context: Context, results: Results) -> APIRouter:
     """Return the routes analyze/image, analyze/image/batch, analyze/video and analyze/audio."""
     router = APIRouter()
-    uploads, images = Uploads(context.settings), ImageAnalysis(context, results)
+    uploads, images = Uploads(context), ImageAnalysis(context, results)
 
     def post(path: str, field: str, max_files: int = 1) -> Route:
         def add(handler: Any) -> Any:

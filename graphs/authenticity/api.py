@@ -79,10 +79,10 @@ API: Final = Api(
     errors=ErrorStyle(_detail),
     rate=lambda _: RateLimit("authenticity", 100),
     routes={
-        "analyze_image": RouteLimits(RateLimit("authenticity-image", 100), max_body=_file_bytes),
-        "analyze_images": RouteLimits(RateLimit("authenticity-batch", 10), max_body=_batch_bytes),
-        "analyze_video": RouteLimits(RateLimit("authenticity-video", 10), max_body=_file_bytes),
-        "analyze_audio": RouteLimits(RateLimit("authenticity-audio", 50), max_body=_file_bytes),
+        "analyze_image": RouteLimits(RateLimit("authenticity-image", 100), max_body=_file_bytes, reads=True),
+        "analyze_images": RouteLimits(RateLimit("authenticity-batch", 10), max_body=_batch_bytes, reads=True),
+        "analyze_video": RouteLimits(RateLimit("authenticity-video", 10), max_body=_file_bytes, reads=True),
+        "analyze_audio": RouteLimits(RateLimit("authenticity-audio", 50), max_body=_file_bytes, reads=True),
     },
     health=_health,
 )

@@ -10,13 +10,14 @@ from typing import Final
 
 from fastapi import Request
 
-from configs.settings import Settings
 from deployments.serving.handle import request_deadline, time_left, work_on
 from deployments.serving.streams import in_time
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
+from graphs.web.admission import Admission
+from graphs.web.context import Context
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
-from vision.errors import InvalidMedia, MediaTooLarge, StageOverloaded
+from vision.errors import InvalidMedia, MediaTooLarge
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind, sniff
 
@@ -41,38 +42,6 @@ _NAMES: Final[dict[MediaKind, frozenset[str]]] = {
 }
 
 
-class Admission:
-    """Admits ``slots`` files of a kind at once and lets ``most_waiting`` wait; ``kind`` is a plural, for messages."""
-
-    def __init__(self, kind: str, slots: int, most_waiting: int) -> None:
-        self._kind, self._slots, self._most_waiting = kind, slots, most_waiting
-        self._free = asyncio.Semaphore(slots)
-        self._waiting = 0
-
-    @asynccontextmanager
-    async def slot(self, wait_s: float | None) -> AsyncIterator[None]:
-        """Hold a slot until the block ends. Raises StageOverloaded when too many wait, or after ``wait_s`` seconds."""
-        if self._free.locked() and self._waiting >= self._most_waiting:
-            raise StageOverloaded(
-                f"{self._slots} {self._kind} are being processed and {self._waiting} more are waiting, which is the "
-                "limit; send the file again in a minute."
-            )
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise StageOverloaded(
-                f"No slot for {self._kind} became free within {wait_s:.0f} s; send the file again in a minute."
-            ) from None
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
-
-
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A file on disk that was sent to be analyzed; ``demuxer``: FFmpeg's name of its container, empty for an image."""
@@ -89,8 +58,9 @@ class Uploads:
     Each kind has its own admission, so images do not wait for videos.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, context: Context) -> None:
+        settings = context.settings
+        self._settings, self._spool = settings, context.spool
         size = settings.max_analysis_bytes
         self._limits = Limits(size, size, size, settings.max_image_pixels)
         self._admission: dict[MediaKind, Admission] = {
@@ -110,22 +80,16 @@ class Uploads:
         Raises StageOverloaded, and as ``spool_uploads``.
         """
         header, settings = request.headers.get("content-type", ""), self._settings
-        limit = settings.max_analysis_bytes
-        async with self._admission[kind].slot(time_left()), AsyncExitStack() as held:
-            spooling = spool_uploads(
-                request.stream(),
-                header,
-                settings.spool,
-                limit,
-                field,
-                max_files=most,
-                reserve_bytes=settings.disk_reserve_bytes,
-            )
+        limit, admission = settings.max_analysis_bytes, self._admission[kind]
+        admission.refuse_when_full()
+        async with AsyncExitStack() as held:
+            spooling = spool_uploads(request.stream(), header, self._spool, limit, field, max_files=most)
             try:
                 files = await held.enter_async_context(spooling)
             except MediaTooLarge as error:
                 raise MediaTooLarge(f"{file_too_large(limit)} ({error.message.rstrip('.')}.)") from error
             request_deadline.set(time.time() + settings.analysis_timeout_s)
+            await held.enter_async_context(admission.slot(time_left()))
             yield files
 
     @asynccontextmanager

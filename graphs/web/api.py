@@ -2,15 +2,20 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
+from operator import itemgetter
 from types import ModuleType
 from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.routing import RouteContext
+from starlette._utils import get_route_path
+from starlette.convertors import StringConvertor
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 import graphs
@@ -44,13 +49,13 @@ ASSETS_RATE: Final = RateLimit("assets", 100)
 class RouteLimits:
     """Limits of one route where they differ from those of its API.
 
-    ``max_body`` gives the most bytes of its body, else it is ``max_body_bytes``. The time of a request that is not
-    ``timed`` begins only when its body has arrived.
+    ``max_body`` gives the most bytes of its body, else it is ``max_body_bytes``. A route with ``reads`` takes its body
+    from ``request.stream()``; any other one is called when the whole body is here.
     """
 
     rate: RateLimit | None = None
     max_body: Callable[[Settings], int] | None = None
-    timed: bool = True
+    reads: bool = False
 
 
 def _no_health(_: StageInfos) -> Mapping[str, Any]:
@@ -104,61 +109,91 @@ def find_apis() -> Mapping[str, Api]:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What a gateway promises of one path: error style, rate limit, bytes of a body, when the request's time begins."""
+    """What a gateway promises of one route: error style, rate limit, most bytes of a body, and whether it ``reads`` it.
+
+    Where there is no route, nobody reads the body, however long it is, and ``max_body`` is 0.
+    """
 
     errors: ErrorStyle
     rate: RateLimit
-    max_body: int
-    timed: bool
+    max_body: int = 0
+    reads: bool = False
+    is_route: bool = False
 
 
 class _Segment:
-    """A place in the tree of paths: contracts of the routes that end here by method, and of paths that are no route."""
+    """A place in the tree of paths: the routes that end here, and the contract of paths that begin so and are none.
 
-    __slots__ = ("below", "methods", "unknown")
+    ``methods`` has a route's number, in the order in which the router tries them, and its contract.
+    """
+
+    __slots__ = ("literal", "methods", "patterns", "unknown")
 
     def __init__(self, unknown: Contract) -> None:
         self.unknown = unknown
-        self.below: dict[str, _Segment] = {}
-        self.methods: dict[str, Contract] = {}
+        self.literal: dict[str, _Segment] = {}
+        self.patterns: dict[str, tuple[re.Pattern[str], _Segment]] = {}
+        self.methods: dict[str, tuple[int, Contract]] = {}
+
+    def add(self, name: str, unknown: Contract) -> "_Segment":
+        """Return the place below for one segment of a route's path, which may have parameters."""
+        if "{" not in name:
+            return self.literal.setdefault(name, _Segment(unknown))
+        pattern, _, parameters = compile_path(f"/{name}")
+        if any(not isinstance(parameter, StringConvertor) for parameter in parameters.values()):
+            raise ValueError(f"{name} is no parameter of one segment of a path")
+        shape = pattern.pattern
+        for parameter in parameters:
+            shape = shape.replace(f"?P<{parameter}>", "")  # routes share a place, whatever they call its parameter
+        return self.patterns.setdefault(shape, (re.compile(shape), _Segment(unknown)))[1]
+
+    def matching(self, name: str) -> Iterator["_Segment"]:
+        """Yield the places below that a segment of a request's path leads to."""
+        if literal := self.literal.get(name):
+            yield literal
+        for pattern, place in self.patterns.values():
+            if pattern.match(f"/{name}"):
+                yield place
 
 
 class Contracts:
-    """The contracts of all paths of one gateway, found segment by segment.
+    """The contracts of all paths of one gateway, found segment by segment as the router finds its routes.
 
     A path that is no route belongs to the API whose first segment it begins with, so that its 404 has the right style.
     """
 
-    _PARAMETER: Final = "{}"
     _KEY: Final = "visiongraph.contract"
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._no_api = Contract(CODED, ASSETS_RATE, settings.max_body_bytes, timed=True)
+        self._no_api = Contract(CODED, ASSETS_RATE)
         self._root = _Segment(self._no_api)
+        self._routes = 0
 
     def add(self, api: Api, prefix: str, routes: Iterable[RouteContext]) -> None:
-        """Add routes of an API that are mounted at this prefix.
+        """Add routes of an API that are mounted at this prefix, in the order in which the router tries them.
 
         Raises ValueError for limits of a route that does not exist, and for a path that begins as those of another API.
         """
         settings = self._settings
-        usual = Contract(api.errors, api.rate(settings), settings.max_body_bytes, timed=True)
+        unknown_here = Contract(api.errors, api.rate(settings))
         missing = set(api.routes)
         for route in routes:
             limits = api.routes.get(route.name or "", RouteLimits())
             missing.discard(route.name or "")
-            max_body = limits.max_body(settings) if limits.max_body else usual.max_body
-            contract = Contract(usual.errors, limits.rate or usual.rate, max_body, limits.timed)
+            max_body = limits.max_body(settings) if limits.max_body else settings.max_body_bytes
+            rate = limits.rate or unknown_here.rate
+            contract = Contract(api.errors, rate, max_body, reads=limits.reads, is_route=True)
             at, shared = self._root, prefix.count("/")
             for number, name in enumerate((route.path or "").split("/")[1:]):
-                unknown = self._no_api if number < shared else usual
-                at = at.below.setdefault(self._PARAMETER if "{" in name else name, _Segment(unknown))
+                unknown = self._no_api if number < shared else unknown_here
+                at = at.add(name, unknown)
                 if at.unknown != unknown:
                     raise ValueError(f"{api.title}: another API has paths that begin as {route.path}")
             methods = route.methods or set()
             for method in (*methods, "HEAD") if "GET" in methods else methods:
-                at.methods.setdefault(method, contract)
+                at.methods.setdefault(method, (self._routes, contract))
+            self._routes += 1
         if missing:
             raise ValueError(f"{api.title}: limits of routes that do not exist: {', '.join(sorted(missing))}")
 
@@ -166,7 +201,7 @@ class Contracts:
         """Return the contract of a request; found once, then kept in its scope."""
         contract: Contract | None = scope.get(self._KEY)
         if contract is None:
-            contract = scope[self._KEY] = self._find(scope["method"], scope["path"])
+            contract = scope[self._KEY] = self._find(scope["method"], get_route_path(scope))
         return contract
 
     def errors(self, scope: Scope) -> ErrorStyle:
@@ -174,13 +209,25 @@ class Contracts:
         return self.of(scope).errors
 
     def _find(self, method: str, path: str) -> Contract:
-        at, unknown = self._root, self._no_api
-        for name in path.split("/")[1:]:
-            unknown = at.unknown
-            below = at.below.get(name) or at.below.get(self._PARAMETER)
-            if below is None:
-                return unknown
-            at = below
-        if not at.methods:
-            return unknown
-        return at.methods.get(method, at.unknown)
+        routes, unknown = self._walk(path)
+        found = [route.methods[method] for route in routes if method in route.methods]
+        if found:
+            return min(found, key=itemgetter(0))[1]
+        return routes[0].unknown if routes else unknown
+
+    def _walk(self, path: str) -> tuple[list[_Segment], Contract]:
+        """Return the places of all routes with this path, and the contract of the path if there are none."""
+        names = path.split("/")[1:]
+        routes: list[_Segment] = []
+        unknown, deepest = self._no_api, 0
+        places = [(self._root, 0)]
+        while places:
+            at, depth = places.pop()
+            if depth == len(names):
+                if at.methods:
+                    routes.append(at)
+                continue
+            if depth > deepest:
+                unknown, deepest = at.unknown, depth
+            places.extend((below, depth + 1) for below in at.matching(names[depth]))
+        return routes, unknown

@@ -1,4 +1,4 @@
-"""JSON bodies: large requests read a few at a time and parsed off the event loop, responses written by orjson."""
+"""JSON bodies: large requests parsed a few at a time and off the event loop, responses written by orjson."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,13 +9,13 @@ import orjson
 from fastapi import HTTPException, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 
 from deployments.serving.handle import time_left
-from vision.errors import DeadlineExceeded
+from graphs.web.admission import Admission
+from graphs.web.limits import BODY_SIZE, SMALL
 
-SMALL: Final = 2**20
 LARGE_AT_ONCE: Final = 8
+LARGE_WAITING: Final = 256
 MAX_VALUES: Final = 8_000_000
 """Values of one body; this many numbers, or half as many empty lists, take about 0.3 GB."""
 
@@ -38,11 +38,12 @@ class _LargeRequest(Request):
 
 
 def large_body_route() -> type[APIRoute]:
-    """Return a route class whose routes together hold at most ``LARGE_AT_ONCE`` bodies over 1 MiB; others wait unread.
+    """Return a route class whose routes together hold at most ``LARGE_AT_ONCE`` bodies over 1 MiB in memory.
 
-    Such a route raises DeadlineExceeded when its body has not arrived by the end of the request's time.
+    Others wait on disk, where they are whole. Such a route raises StageOverloaded when its turn does not come in the
+    request's time.
     """
-    admission = asyncio.Semaphore(LARGE_AT_ONCE)
+    admission = Admission("large requests", LARGE_AT_ONCE, LARGE_WAITING)
 
     class LargeBodyRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -51,15 +52,9 @@ def large_body_route() -> type[APIRoute]:
             async def handle(request: Request) -> Response:
                 large = _LargeRequest(request.scope, request.receive)
                 async with AsyncExitStack() as held:
-                    try:
-                        async with asyncio.timeout(time_left()):
-                            if _may_be_large(request):
-                                await held.enter_async_context(admission)
-                            await large.body()
-                    except TimeoutError:
-                        raise DeadlineExceeded("The request's time ran out before its body arrived.") from None
-                    except ClientDisconnect:
-                        raise HTTPException(400, "The client left before its body arrived.") from None
+                    if request.scope.get(BODY_SIZE, 0) > SMALL:
+                        await held.enter_async_context(admission.slot(time_left()))
+                    await large.body()
                     return await handler(large)
 
             return handle
@@ -72,8 +67,3 @@ def _parse(body: bytes) -> Any:
     if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
         raise HTTPException(413, f"The request has more than {MAX_VALUES:,} values; send it in several requests.")
     return orjson.loads(body)
-
-
-def _may_be_large(request: Request) -> bool:
-    length = request.headers.get("content-length", "")
-    return not length.isdecimal() or int(length[:19]) > SMALL

@@ -15,6 +15,7 @@ from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.fetch import Fetcher
 from graphs.web.states import States
+from graphs.web.uploads.spool import Spool
 from stores.analyses import Analyses
 from stores.animals import Animals
 from stores.cache import Cache
@@ -38,6 +39,13 @@ class Context:
     stores: Stores
     fetcher: Fetcher
     started_at: float = field(default_factory=time.monotonic)
+
+    @cached_property
+    def spool(self) -> Spool:
+        """The folder of uploads on their way in."""
+        largest = max(self.settings.max_video_bytes, self.settings.max_image_bytes, self.settings.max_audio_bytes)
+        most = max(self.settings.max_spool_bytes, largest)
+        return Spool(self.settings.spool, most, self.settings.disk_reserve_bytes)
 
     @property
     def objects(self) -> Objects:

@@ -6,6 +6,7 @@ Raised here, beside those of ``vision.errors``::
     ├── AssetNotFound       404  unknown asset ids
     │   └── UploadOfOthers  404  an asset to delete that only other clients have uploaded
     ├── BatchTooLarge       400  more ids than one request may have
+    ├── BodyTooSlow         408  a body that stopped, or came at a rate below the limit
     └── StorageUnavailable  503  the asset is being deleted at this moment
 
 Each API package has its own errors. What becomes of any of them: ``failure_of`` says what went wrong, the
@@ -73,6 +74,16 @@ class BatchTooLarge(StageError):
     def __init__(self, given: int, limit: int) -> None:
         super().__init__(f"{given} assets in one request; the limit is {limit}. Send them in several requests.")
         self.details: Any = {"given": given, "limit": limit}
+
+
+class BodyTooSlow(StageError):
+    """A body that stopped, or came at a rate below the limit, after this many bytes."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The body came too slowly: {size:,} bytes of it are here. Send the request again.")
 
 
 class StorageUnavailable(StageError):

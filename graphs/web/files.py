@@ -27,8 +27,6 @@ from vision.errors import DeadlineExceeded, StageError
 
 logger = logging.getLogger("ray.serve")
 
-IDLE_S: Final = 120.0
-"""How long a client may read nothing before its stream is cut."""
 _RANGES: Final = re.compile(r"bytes=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE: Final = re.compile(r"[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII)
 _ETAG: Final = re.compile(r'(?:W/)?("[^"]*")')
@@ -239,11 +237,8 @@ class Stream(StreamingResponse):
     async def _send_from(self, chunk: bytes, send: Send) -> None:
         try:
             while chunk:
-                async with asyncio.timeout(IDLE_S):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 chunk = await anext(self._source, b"")
-        except TimeoutError:
-            logger.info("the stream of %s was cut: its client read nothing for %g s", _name(), IDLE_S)
         except (StageError, StoreError) as error:
             logger.warning("the stream of %s was cut: %s", _name(), error)
         else:

@@ -29,6 +29,7 @@ from graphs.web.health import health_router
 from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
 from graphs.web.rates import RateLimits
+from graphs.web.transfers import Transfers
 from stores.open import Stores
 
 DESCRIPTION = "Vision APIs over one graph of Ray Serve deployments: upload an asset once, then work on its id."
@@ -137,13 +138,14 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     config = context.settings
     app.add_middleware(Hosts, settings=config, contracts=contracts)
     app.add_middleware(HeadRequests)
+    app.add_middleware(RequestLimits, settings=config, contracts=contracts, spool=context.spool)
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
-    app.add_middleware(RequestLimits, settings=config, contracts=contracts)
     if config.api_keys:
         app.add_middleware(KeyCheck, settings=config, contracts=contracts)
         document_keys(app)
     app.add_middleware(Expectations)
+    app.add_middleware(Transfers, settings=config, contracts=contracts)
 
 
 class Gateway:

@@ -91,6 +91,11 @@ async def every_api(config: Settings) -> AsyncIterator[Service]:
         yield made
 
 
+def idle_handles() -> Mapping[str, AnyHandle]:
+    """A handle to every stage, for applications whose stages are never called."""
+    return _Idle()
+
+
 async def contracts_of(config: Settings, *apis: str) -> Contracts:
     """The contracts of a gateway with these APIs, by default with every one."""
     context = open_context(config, _Idle())

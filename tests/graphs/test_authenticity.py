@@ -4,14 +4,15 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from graphs.authenticity import analyze
 from graphs.authenticity.fusion import pooled
-from graphs.authenticity.uploads import VIDEOS_AT_ONCE
+from graphs.authenticity.uploads import VIDEOS_AT_ONCE, VIDEOS_DECODED_AT_ONCE
 from tests.dummies.video import PEOPLE
 from tests.graphs.authenticity import (
     BASE,
@@ -27,6 +28,7 @@ from tests.graphs.authenticity import (
 )
 from tests.graphs.harness import settings_in
 from tests.tolerances import decimals
+from vision.errors import InvalidInput
 from vision.forensics.voices import SAMPLES
 from vision.images import Pixels
 from vision.media import decord_reader
@@ -174,12 +176,35 @@ async def test_a_hundred_megabytes_are_the_limit(service: AuthenticityService) -
 
 
 async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    examining, held = asyncio.Semaphore(0), asyncio.Event()
+
+    async def examine(*_: object) -> NoReturn:
+        examining.release()
+        await held.wait()
+        raise InvalidInput("nothing")
+
+    monkeypatch.setattr(analyze, "examine_video", examine)
+    with settings_in(tmp_path_factory.mktemp("slots")) as config:
+        async with serving_authenticity(config) as service, asyncio.TaskGroup() as group:
+            data = film([scene()] * 3)
+            waiting = [group.create_task(service.send("video/", data)) for _ in range(VIDEOS_AT_ONCE)]
+            for _ in range(VIDEOS_DECODED_AT_ONCE):
+                await examining.acquire()
+            while len(service.spooled) < VIDEOS_AT_ONCE:  # noqa: ASYNC110 - the others have no event for it
+                await asyncio.sleep(0.01)
+            assert "8 videos are being processed" in detail_of(await service.send("video/", data), 429)
+            await service.judged("image/", saved(scene("ada")))
+            held.set()
+        assert {answer.status_code for task in waiting if (answer := task.result())} == {400}
+
+
+async def test_senders_that_stop_keep_nobody_out(tmp_path_factory: pytest.TempPathFactory) -> None:
     arrived, held = asyncio.Barrier(VIDEOS_AT_ONCE + 1), asyncio.Event()
 
-    async def slow() -> AsyncIterator[bytes]:
-        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    async def stopping() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nRIFF'
         await arrived.wait()
         await held.wait()
         yield b"\r\n--x--\r\n"
@@ -189,15 +214,13 @@ async def test_pictures_do_not_wait_for_videos_and_too_many_videos_are_refused(
             head = {"content-type": "multipart/form-data; boundary=x"}
             post = service.client.post
             waiting = [
-                group.create_task(post(f"{BASE}/analyze/video/", content=slow(), headers=head))
+                group.create_task(post(f"{BASE}/analyze/video/", content=stopping(), headers=head))
                 for _ in range(VIDEOS_AT_ONCE)
             ]
             await arrived.wait()
-            data = film([scene()] * 3)
-            assert "8 videos are being processed" in detail_of(await service.send("video/", data), 429)
-            await service.judged("image/", saved(scene("ada")))
+            await service.judged("video/", film([scene()] * 3))
             held.set()
-        assert {answer.status_code for task in waiting if (answer := task.result())} == {400}  # they were empty
+        assert {answer.status_code for task in waiting if (answer := task.result())} == {400}
 
 
 @pytest.mark.parametrize("codec", ["tta", "ac-4"])

@@ -17,7 +17,6 @@ import pytest
 from deployments.media.clips import ClipStreamer
 from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import ByteGenerator
-from graphs.web import files
 from stores.records import Asset
 from tests.dummies import digest
 from tests.graphs.harness import listening, settings_in
@@ -215,10 +214,9 @@ async def test_a_stream_that_fails_is_not_taken_for_a_whole_one(tmp_path: Path) 
             await answer.aread()
 
 
-async def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "IDLE_S", 0.3)
+async def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path) -> None:
     async with (
-        slow(tmp_path) as (_, client, asset),
+        slow(tmp_path, reader_idle_s=0.3) as (_, client, asset),
         client.stream("GET", url(asset, "clip"), params=part(3)) as answer,
     ):
         assert answer.status_code == 200

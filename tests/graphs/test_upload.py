@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from PIL import Image
 
+from graphs.web import transfers
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import FPS, FRAMES, audio, encoded, error_of, picture, plain, video
@@ -139,7 +140,10 @@ async def test_a_picture_over_the_byte_limit_is_refused(settings_for: MakeSettin
         assert service.spooled == []
 
 
-async def test_a_file_over_every_limit_is_not_even_read(settings_for: MakeSettings, serve: Serve) -> None:
+async def test_a_file_over_every_limit_is_not_even_read(
+    settings_for: MakeSettings, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "MOST_DRAINED", 10_000)
     limits = {"max_image_bytes": 1000, "max_video_bytes": 2000, "max_audio_bytes": 1000}
     async with serve(settings_for(**limits)) as service:
         error_of(await service.send(bytes(200_000)), 413, "FILE_TOO_LARGE")

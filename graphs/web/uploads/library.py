@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployments.serving.handle import work_on
+from deployments.serving.handle import time_left, work_on
 from deployments.serving.streams import in_time
+from graphs.web.admission import Admission
 from graphs.web.auth import clients, request_client
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
@@ -60,7 +61,9 @@ class Library:
         self._context = context
         self._limits = Limits.of(context.settings)
         self._spool = context.settings.spool
-        self._uploads = asyncio.Semaphore(context.settings.max_uploads_at_once)
+        self._admission = Admission(
+            "uploads", context.settings.max_uploads_at_once, context.settings.max_requests_at_once
+        )
 
     async def get(self, asset_id: str) -> Asset:
         """Return one asset. Raises AssetNotFound."""
@@ -117,13 +120,14 @@ class Library:
         return [asset_id for asset_id in wanted if asset_id not in assets or assets[asset_id].deleting]
 
     async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
-        """Store one multipart upload and return (asset, existed before). Durable when this returns."""
+        """Store one multipart upload and return (asset, existed before). Durable when this returns.
+
+        Raises StageOverloaded when the spool is full, or too many uploads that are here are being stored.
+        """
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
-            self._uploads,
-            spool_upload(
-                body, content_type, self._spool, limit, reserve_bytes=self._context.settings.disk_reserve_bytes
-            ) as upload,
+            spool_upload(body, content_type, self._context.spool, limit) as upload,
+            self._admission.slot(time_left()),
         ):
             return await self.register(upload)
 

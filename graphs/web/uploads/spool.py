@@ -21,7 +21,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from graphs.web.filenames import base_name, parse_disposition
 from stores.disk import Disk
-from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
+from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge, StageOverloaded
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -34,6 +34,36 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
 _PIECE: Final = 2**20
+
+
+class Spool:
+    """The folder of files on their way in, and how many bytes of them this process may have there at once.
+
+    Bytes are counted as they come: a sender who announces many and sends few takes nothing from others.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, reserve_bytes: int = 0) -> None:
+        self.directory = directory
+        self._disk = Disk(directory, reserve_bytes)
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    def take(self, size: int) -> None:
+        """Count bytes before they are written.
+
+        Raises StageOverloaded when they would be too many, and StoreFull when the disk would have less than its reserve.
+        """
+        self._disk.require(size)
+        if self._bytes + size > self._max_bytes:
+            raise StageOverloaded(
+                f"{self._bytes / 2**20:,.0f} MB of unfinished uploads are on disk, which is about the limit; "
+                "try again in a minute."
+            )
+        self._bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Count bytes no more, which are deleted or elsewhere now."""
+        self._bytes -= size
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +90,12 @@ class SpooledUpload(Spooled):
 async def spool_upload(
     stream: AsyncIterator[bytes],
     content_type_header: str,
-    directory: Path,
+    spool: Spool,
     max_bytes: int,
     field: str = "file",
-    reserve_bytes: int = 0,
 ) -> AsyncIterator[SpooledUpload]:
     """Spool the one file of a form; see ``spool_uploads``."""
-    spooling = spool_uploads(
-        stream, content_type_header, directory, max_bytes, field, max_files=1, reserve_bytes=reserve_bytes
-    )
-    async with spooling as uploads:
+    async with spool_uploads(stream, content_type_header, spool, max_bytes, field, max_files=1) as uploads:
         yield uploads[0]
 
 
@@ -77,20 +103,19 @@ async def spool_upload(
 async def spool_uploads(
     stream: AsyncIterator[bytes],
     content_type_header: str,
-    directory: Path,
+    spool: Spool,
     max_bytes: int,
     field: str = "files",
     *,
     max_files: int,
-    reserve_bytes: int = 0,
 ) -> AsyncIterator[list[SpooledUpload]]:
     """Spool the files of a form in the parts named ``field``: at least one, in order, none of them empty.
 
     Raises MediaTooLarge as soon as a file passes ``max_bytes``, InvalidInput for a form that is not what the route
-    takes, InvalidMedia for an empty file, and StoreFull as soon as the disk would have less than its reserve. However
+    takes, InvalidMedia for an empty file, and StageOverloaded or StoreFull when the spool or its disk is full. However
     the block is left, also by cancellation, no temporary file stays behind.
     """
-    form = _Form(directory, field, max_bytes, max_files, reserve_bytes)
+    form = _Form(spool, field, max_bytes, max_files)
     try:
         await _feed(form, stream, content_type_header, max_files * max_bytes)
         yield [
@@ -164,12 +189,12 @@ class _Form:
     Whatever a callback raises comes out of the parser's ``write``.
     """
 
-    def __init__(self, directory: Path, field: str, max_bytes: int, max_files: int, reserve_bytes: int) -> None:
+    def __init__(self, spool: Spool, field: str, max_bytes: int, max_files: int) -> None:
         self.field = field
-        self._disk = Disk(directory, reserve_bytes)
         self.fields: dict[str, str] = {}
         self.ended = False
-        self._directory = directory
+        self._spool = spool
+        self._taken = 0
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._files: list[_FilePart] = []
@@ -206,6 +231,8 @@ class _Form:
             with suppress(OSError):  # what it had not written yet has no room
                 file.handle.close()
             file.path.unlink(missing_ok=True)
+        self._spool.give_back(self._taken)
+        self._taken = 0
 
     def _part_begin(self) -> None:
         self._disposition, self._text, self._headers = b"", None, 0
@@ -233,9 +260,9 @@ class _Form:
         if name == self.field:
             if len(self._files) == self._max_files:
                 raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
-            self._disk.require()
-            self._directory.mkdir(parents=True, exist_ok=True)
-            handle = tempfile.NamedTemporaryFile(dir=self._directory, prefix="upload-", delete=False)  # noqa: SIM115
+            self._spool.take(0)
+            self._spool.directory.mkdir(parents=True, exist_ok=True)
+            handle = tempfile.NamedTemporaryFile(dir=self._spool.directory, prefix="upload-", delete=False)  # noqa: SIM115
             self._files.append(_FilePart(base_name(filename or ""), handle))
         elif filename is not None:
             raise InvalidInput(f"The file is in the part {name[:100]!r}; send it in the part {self.field!r}.")
@@ -254,7 +281,8 @@ class _Form:
         file.size += len(piece)
         if file.size > self._max_bytes:
             raise MediaTooLarge(f"The file '{file.name}' has more than {self._max_bytes / 2**20:g} MB.")
-        self._disk.require(len(piece))
+        self._spool.take(len(piece))
+        self._taken += len(piece)
         file.digest.update(piece)
         file.handle.write(piece)
 

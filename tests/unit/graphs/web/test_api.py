@@ -66,7 +66,7 @@ async def test_whose_path_it_is(tmp_path: Path, path: str, api: str) -> None:
     # No route has this method, so this is the contract of the whole API.
     contract = contracts.of({"method": "TRACE", "path": path})
     assert (contract.errors, contract.rate.name) == (find_apis()[api].errors, USUAL_RATE[api])
-    assert (contract.max_body, contract.timed) == (config.max_body_bytes, True)
+    assert (contract.max_body, contract.is_route) == (0, False)
 
 
 @pytest.mark.parametrize("served", [["photos"], ["media"]])
@@ -77,12 +77,12 @@ async def test_an_api_that_is_not_served_has_no_paths(tmp_path: Path, served: li
         assert contracts.of({"method": "GET", "path": path}).errors is CODED
 
 
-async def test_an_upload_is_not_timed_and_may_be_large(tmp_path: Path) -> None:
+async def test_an_upload_is_read_by_its_route_and_may_be_large(tmp_path: Path) -> None:
     with settings_in(tmp_path) as config:
         contracts = await contracts_of(config)
     for prefix in ("", "/api/v1"):
         upload = contracts.of({"method": "POST", "path": f"{prefix}/upload-media"})
-        assert not upload.timed
+        assert upload.reads
         assert upload.max_body > config.max_video_bytes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.web.uploads.spool import spool_upload, spool_uploads
+from graphs.web.uploads.spool import Spool, spool_upload, spool_uploads
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
 
 KIND = "multipart/form-data; boundary=XyZ"
@@ -38,7 +38,7 @@ async def pieces(body: bytes, *cuts: int) -> AsyncIterator[bytes]:
 
 async def test_a_file_and_its_fields(tmp_path: Path) -> None:
     body = form(part("grün".encode(), 'name="mode"'), file(), part(b"2", 'name="page"'))
-    async with spool_upload(pieces(body), KIND, tmp_path / "new", 1000) as upload:
+    async with spool_upload(pieces(body), KIND, Spool(tmp_path / "new", 2**30), 1000) as upload:
         assert upload.path.parent == tmp_path / "new"
         assert upload.path.read_bytes() == CONTENT
         assert upload.sha256_hex == hashlib.sha256(CONTENT).hexdigest()
@@ -50,21 +50,21 @@ async def test_a_file_and_its_fields(tmp_path: Path) -> None:
 async def test_any_cut_gives_the_same(tmp_path: Path) -> None:
     body = form(part(b"v", 'name="k"'), file())
     for cut in range(len(body) + 1):
-        async with spool_upload(pieces(body, cut), KIND, tmp_path, 1000) as upload:
+        async with spool_upload(pieces(body, cut), KIND, Spool(tmp_path, 2**30), 1000) as upload:
             assert upload.sha256_hex == hashlib.sha256(CONTENT).hexdigest()
             assert upload.fields == {"k": "v"}
-    async with spool_upload(pieces(body, *range(1, len(body))), KIND, tmp_path, 1000) as upload:
+    async with spool_upload(pieces(body, *range(1, len(body))), KIND, Spool(tmp_path, 2**30), 1000) as upload:
         assert upload.path.read_bytes() == CONTENT
 
 
 async def test_big_chunks_are_fed_in_slices(tmp_path: Path) -> None:
     content = bytes(3 * 2**20)
-    async with spool_upload(pieces(form(file(content))), KIND, tmp_path, 2**22) as upload:
+    async with spool_upload(pieces(form(file(content))), KIND, Spool(tmp_path, 2**30), 2**22) as upload:
         assert upload.size == upload.path.stat().st_size == len(content)
 
 
 async def test_moved_files_stay_moved(tmp_path: Path) -> None:
-    async with spool_upload(pieces(form(file())), KIND, tmp_path, 1000) as upload:
+    async with spool_upload(pieces(form(file())), KIND, Spool(tmp_path, 2**30), 1000) as upload:
         kept = upload.path.rename(tmp_path / "kept")
     assert kept.read_bytes() == CONTENT
 
@@ -80,11 +80,11 @@ async def test_limit_stops_the_stream_at_once(tmp_path: Path) -> None:
             yield bytes(1000)
 
     with pytest.raises(MediaTooLarge, match=r"more than 0\.00953674 MB"):
-        async with spool_upload(endless(), KIND, tmp_path, 10_000):
+        async with spool_upload(endless(), KIND, Spool(tmp_path, 2**30), 10_000):
             pass
     assert sent == 11_000
     assert not left_in(tmp_path)
-    async with spool_upload(pieces(form(file(bytes(10_000)))), KIND, tmp_path, 10_000) as upload:
+    async with spool_upload(pieces(form(file(bytes(10_000)))), KIND, Spool(tmp_path, 2**30), 10_000) as upload:
         assert upload.size == 10_000
 
 
@@ -95,7 +95,7 @@ async def test_padding_around_the_form_is_limited(tmp_path: Path) -> None:
             yield b"\r\n" * 50_000
 
     with pytest.raises(MediaTooLarge, match="longer than all"):
-        async with spool_upload(endless(), KIND, tmp_path, 1000):
+        async with spool_upload(endless(), KIND, Spool(tmp_path, 2**30), 1000):
             pass
 
 
@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_takes_its_file_along(leave: type[BaseExcepti
         raise leave
 
     with pytest.raises(leave):
-        async with spool_upload(broken(), KIND, tmp_path, 1000):
+        async with spool_upload(broken(), KIND, Spool(tmp_path, 2**30), 1000):
             pass
     assert not left_in(tmp_path)
 
@@ -116,7 +116,7 @@ async def test_a_cancelled_handler_leaves_no_file(tmp_path: Path) -> None:
     spooled = asyncio.Event()
 
     async def handler() -> None:
-        async with spool_upload(pieces(form(file())), KIND, tmp_path, 1000):
+        async with spool_upload(pieces(form(file())), KIND, Spool(tmp_path, 2**30), 1000):
             spooled.set()
             await asyncio.sleep(60)
 
@@ -151,21 +151,21 @@ async def test_a_cancelled_handler_leaves_no_file(tmp_path: Path) -> None:
 )
 async def test_what_is_no_upload(body: bytes, kind: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=says):
-        async with spool_upload(pieces(body), kind, tmp_path, 100_000):
+        async with spool_upload(pieces(body), kind, Spool(tmp_path, 2**30), 100_000):
             pass
     assert not left_in(tmp_path)
 
 
 async def test_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidMedia, match=r"'a\.jpg' is empty"):
-        async with spool_upload(pieces(form(file(b""))), KIND, tmp_path, 1000):
+        async with spool_upload(pieces(form(file(b""))), KIND, Spool(tmp_path, 2**30), 1000):
             pass
     assert not left_in(tmp_path)
 
 
 async def test_largest_fields_are_kept(tmp_path: Path) -> None:
     body = form(*(part(b"x" * 65_536, f'name="{i}"') for i in range(16)), file())
-    async with spool_upload(pieces(body), KIND, tmp_path, 1000) as upload:
+    async with spool_upload(pieces(body), KIND, Spool(tmp_path, 2**30), 1000) as upload:
         assert [len(value) for value in upload.fields.values()] == [65_536] * 16
 
 
@@ -232,19 +232,19 @@ async def test_a_long_name_of_a_field_is_shown_in_part(name: str, tmp_path: Path
     ],
 )
 async def test_file_names(disposition: str, filename: str, tmp_path: Path) -> None:
-    async with spool_upload(pieces(form(part(b"x", disposition))), KIND, tmp_path, 1000) as upload:
+    async with spool_upload(pieces(form(part(b"x", disposition))), KIND, Spool(tmp_path, 2**30), 1000) as upload:
         assert upload.filename == filename
         assert upload.path.parent == tmp_path
 
 
 async def test_several_files_in_order(tmp_path: Path) -> None:
     body = form(*(file(bytes([i]) * (i + 1), "files", f"{i}.jpg") for i in range(3)), part(b"1", 'name="k"'))
-    async with spool_uploads(pieces(body), KIND, tmp_path, 1000, max_files=3) as uploads:
+    async with spool_uploads(pieces(body), KIND, Spool(tmp_path, 2**30), 1000, max_files=3) as uploads:
         assert [upload.filename for upload in uploads] == ["0.jpg", "1.jpg", "2.jpg"]
         assert [upload.path.read_bytes() for upload in uploads] == [b"\0", b"\1\1", b"\2\2\2"]
         assert all(upload.fields == {"k": "1"} for upload in uploads)
     assert not left_in(tmp_path)
     with pytest.raises(InvalidInput, match="at most 2"):
-        async with spool_uploads(pieces(body), KIND, tmp_path, 1000, max_files=2):
+        async with spool_uploads(pieces(body), KIND, Spool(tmp_path, 2**30), 1000, max_files=2):
             pass
     assert not left_in(tmp_path)

@@ -1,10 +1,10 @@
-"""Admission of files: what finds no slot waits, or is refused with a message."""
+"""Admission: what finds no slot waits, or is refused with a message."""
 
 import asyncio
 
 import pytest
 
-from graphs.authenticity.uploads import Admission
+from graphs.web.admission import Admission
 from vision.errors import StageOverloaded
 
 

@@ -42,7 +42,13 @@ THROUGHPUT = {
 }
 # Serve's HAProxy does not forward the address of its client, and passes on the headers with which clients claim one,
 # which uvicorn would trust. The one setting that is copied verbatim into its configuration makes it append the address.
-FORWARDING = {"RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor"}
+# There is no other way to a limit for headers, without which half-sent ones stay for ever.
+FORWARDING = {
+    "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor\n    timeout http-request 10s",
+    # For connections on which nothing moves; by default an hour. The gateway's own limits (VISION_READER_IDLE_S,
+    # VISION_BODY_IDLE_S) come before it, and tell clients why.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "150",
+}
 # Each change of replicas reloads HAProxy. The process before it lives until its streams end, but no longer than this;
 # it closes connections that are idle at once, as it would send their next request to replicas that are gone.
 RELOADS = {

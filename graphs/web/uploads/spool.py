@@ -51,7 +51,7 @@ class Spool:
     def take(self, size: int) -> None:
         """Count bytes before they are written.
 
-        Raises StageOverloaded when they would be too many, and StoreFull when the disk would have less than its reserve.
+        Raises StageOverloaded when they would be too many, StoreFull when the disk would have less than its reserve.
         """
         self._disk.require(size)
         if self._bytes + size > self._max_bytes:

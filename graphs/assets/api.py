@@ -41,6 +41,7 @@ ERRORS: Final = {
     422: "malformed request",
     429: "too many requests; Retry-After says when to come back",
     503: "a model or a store is not ready",
+    507: "the disk of the service is full; nothing was stored, and deleting works",
 }
 BATCH: Final = RouteLimits(RateLimit("assets-batch", 10))
 CONTENT: Final = RouteLimits(RateLimit("assets-content", 600))

@@ -33,6 +33,7 @@ ERRORS: Final = {
     429: "too many requests, or too many files of this kind waiting; Retry-After says when to come back",
     500: "the analysis failed",
     503: "no model that could judge is loaded, or a store is away",
+    507: "the disk of the service is full; nothing was stored, and deleting works",
     504: "the time ran out",
 }
 _FRAME: Final = 64 * 1024

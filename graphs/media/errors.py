@@ -78,6 +78,7 @@ _WHEN: Final[dict[int | str, str]] = {
     429: "too many requests, or too many streams being encoded; Retry-After says when to come back",
     500: "the video could not be processed",
     503: "a stage or a store is not ready; Retry-After says when to come back",
+    507: "the disk of the service is full; nothing was stored, and deleting works",
     504: "nothing came out in the time that a request has",
     "default": "any other failure",
 }

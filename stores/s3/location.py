@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 3, 10, 3
-"""A store that hangs is given up after about 35 s, the pauses between attempts included."""
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S, ATTEMPTS = 3, 10, 2
+"""A store that hangs is given up after about 21 s, the pause between attempts included."""
 CONNECTIONS: Final = 24
 
 

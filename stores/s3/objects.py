@@ -6,15 +6,16 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, BinaryIO, TypeVar
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import S3Transfer, TransferConfig, create_transfer_manager
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.response import StreamingBody
 
 from stores.errors import StoreError, StoreFull, StoreRefused
 from stores.objects import CHUNK_BYTES, ObjectInfo, ObjectNotFound, check_key, check_prefix, check_range
@@ -31,7 +32,7 @@ MOST_AHEAD = 8
 MAX_PRESIGN_S = 7 * 24 * 3600
 """The maximum of signature version 4."""
 
-ANSWER_S = 30.0
+ANSWER_S = 25.0
 """How long a call may take, in the queue too; an upload takes longer by a second for each ``LEAST_RATE`` bytes."""
 LEAST_RATE = 2**20
 FULL_FOR_S = 30.0
@@ -93,8 +94,7 @@ class S3Objects:
 
     def read(self, key: str) -> bytes:
         def whole() -> bytes:
-            with closing(self._client.get_object(**self._at(key))["Body"]) as body:
-                return body.read()
+            return _read(self._client.get_object(**self._at(key))["Body"])
 
         return self._translate(key, whole)
 
@@ -104,8 +104,7 @@ class S3Objects:
         def fetch(start: int, end: int) -> bytes:
             # Only of the object that was opened: half of one and half of another would pass for a damaged one.
             span = f"bytes={start}-{end - 1}"
-            with closing(self._client.get_object(**self._at(key), Range=span, IfMatch=head["ETag"])["Body"]) as body:
-                return body.read()
+            return _read(self._client.get_object(**self._at(key), Range=span, IfMatch=head["ETag"])["Body"])
 
         ranged = RangedFile(lambda start, end: self._translate(key, fetch, start, end), head["ContentLength"])
         return io.BufferedReader(ranged, BUFFER_BYTES)
@@ -122,7 +121,7 @@ class S3Objects:
         reading.set_result(b"")
         try:
             while True:
-                reading = self._pool.submit(self._translate, key, body.read, CHUNK_BYTES)
+                reading = self._pool.submit(self._translate, key, _read, body, CHUNK_BYTES)
                 if not (chunk := await self._waited(reading)):
                     break
                 yield chunk
@@ -195,6 +194,7 @@ class S3Objects:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(running), ANSWER_S if within_s is None else within_s)
         except TimeoutError:
+            self._circuit.open()
             raise StoreError(f"s3 {self._bucket}: no answer in time") from None
 
     def _translate(self, key: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -226,6 +226,10 @@ class Circuit:
         self._lock = Lock()
         self._down = False
         self._trying = False
+
+    def open(self) -> None:
+        """Take the store for down until a call has an answer."""
+        self._down = True
 
     @contextmanager
     def call(self, unreachable: tuple[type[Exception], ...]) -> Iterator[None]:
@@ -306,6 +310,20 @@ class RangedFile(io.RawIOBase):
 
 
 _DEFAULT_REGIONS = {None, "", "us-east-1", "aws-global", "auto"}
+
+
+def _read(body: StreamingBody, size: int | None = None) -> bytes:
+    """Return so many bytes of a body, by default all, and close it then; one that comes too slowly is cut off."""
+    # It has no time limit of its own, only one for each packet.
+    late = Timer(ANSWER_S, body._raw_stream.shutdown)  # type: ignore[attr-defined]
+    late.daemon = True
+    late.start()
+    try:
+        return body.read(size)
+    finally:
+        late.cancel()
+        if size is None:
+            body.close()
 
 
 def _size(path: Path) -> int:

@@ -104,6 +104,22 @@ async def test_vectors_that_are_not_in_the_index_yet_are_found_on_a_full_disk(se
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
+async def test_health_tells_and_still_answers(service: Service, disk: Volume) -> None:
+    await service.upload(picture(1))
+    disk.fill()
+    body = (await service.client.get("/health")).json()
+    assert body["status"] == "degraded"
+    for store in ("database", "storage"):
+        assert body[store]["connected"] is True
+        assert body[store]["error"] == "is full"
+    ready = await service.client.get("/readyz")
+    assert ready.status_code == 200  # reads and deletes are served
+    assert ready.json() == {"status": "ready", "degraded": {"documents": "is full", "objects": "is full"}}
+    disk.empty()
+    assert (await service.client.get("/readyz")).json() == {"status": "ready"}
+    assert (await service.client.get("/health")).json()["storage"].get("error") is None
+
+
 async def test_an_upload_that_meets_the_end_of_the_disk_leaves_nothing(service: Service, disk: Volume) -> None:
     await service.upload(picture(1))
     disk.fill(leave=2 * 2**20)  # more than the reserve, less than the file

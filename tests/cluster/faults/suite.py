@@ -73,6 +73,8 @@ def probing(port: int) -> Iterator[list[Outcome]]:
         stop = Path(folder) / "stop"
         argv = [sys.executable, "-m", "tests.cluster.faults.suite", str(port), str(stop)]
         prober = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        assert prober.stdout is not None
+        prober.stdout.readline()  # it has started
         try:
             yield outcomes
         finally:
@@ -224,7 +226,7 @@ async def _stores(folder: Path, results: list[Seen]) -> None:
         await _bucket(links["objects"].port)
         environment = {
             "VISION_OBJECTS_URL": f"s3://faults?endpoint_url=http://127.0.0.1:{links['objects'].port}&region=us-east-1",
-            "VISION_DOCUMENTS_URL": f"mongodb://127.0.0.1:{links['documents'].port}/faults",
+            "VISION_DOCUMENTS_URL": f"mongodb://127.0.0.1:{links['documents'].port}/faults?directConnection=true",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         }
@@ -312,6 +314,7 @@ def _noise(seed: int) -> bytes:
 
 def _probe_until(port: int, stop: Path) -> None:
     first()
+    print("started", flush=True)
     while not stop.exists():
         for outcome in asyncio.run(probe(port, PROBED, 1.0)):
             print(outcome.kind, outcome.seconds, outcome.fate)

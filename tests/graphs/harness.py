@@ -20,6 +20,7 @@ from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.web.api import Contracts, find_apis
 from graphs.web.context import Context
 from graphs.web.gateway import build_app, mount, open_context
+from vision.errors import StageUnavailable
 
 ROOT = Path(__file__).parents[2]
 LEAKS = ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey")
@@ -76,13 +77,13 @@ class _Idle(dict[str, AnyHandle]):
 
 @asynccontextmanager
 async def every_api(config: Settings) -> AsyncIterator[Service]:
-    """A service with the routes of every API, whose stages say that they are loaded and fail on every call."""
+    """A service with the routes of every API, whose stages say that they are loaded and cannot be called."""
 
     async def info() -> dict[str, Any]:
         return {"loaded": True}
 
     async def unused(*_: object) -> Any:
-        raise NotImplementedError
+        raise StageUnavailable("not here")
 
     keys = {key for api in find_apis().values() for key in api.stage_keys}
     async with serving(
@@ -131,6 +132,15 @@ async def listening(app: FastAPI, http: Any = "auto") -> AsyncIterator[int]:
     finally:
         server.should_exit = True
         await running
+
+
+async def raw_reply(port: int, request: bytes) -> bytes:
+    """All that a server on this machine sends for these bytes until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    reply = await reader.read()
+    writer.close()
+    return reply
 
 
 def configured(patch: pytest.MonkeyPatch, home: Path, **values: object) -> Settings:

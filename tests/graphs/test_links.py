@@ -1,6 +1,5 @@
 """Where links lead: to a configured or allowed host, never where a request's own headers say."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ import pytest
 
 from graphs.web.hosts import REMEMBERED
 from tests.graphs.conftest import MakeSettings, Serve, Service
-from tests.graphs.harness import every_api, listening
+from tests.graphs.harness import every_api, listening, raw_reply
 from tests.graphs.samples import picture
 
 PUBLIC = "https://vision.example/base"
@@ -105,19 +104,11 @@ async def test_a_request_has_one_host(settings_for: MakeSettings, serve: Serve) 
         # RFC 9112, section 3.2: HTTP/1.1 needs one, HTTP/1.0 does not.
         async with listening(service.app, "httptools") as port:
             for version, status in ((b"1.1", b"400"), (b"1.0", b"200")):
-                reply = await _raw(port, b"GET /config HTTP/" + version + b"\r\nConnection: close\r\n\r\n")
+                reply = await raw_reply(port, b"GET /config HTTP/" + version + b"\r\nConnection: close\r\n\r\n")
                 assert reply.split()[1] == status
             for parser_line in (b"GET http://evil.example/docs/ HTTP/1.1", b"GET //evil.example/docs/ HTTP/1.1"):
-                reply = await _raw(port, parser_line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                reply = await raw_reply(port, parser_line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 assert b"evil" not in reply.lower().partition(b"location:")[2].partition(b"\r\n")[0]
-
-
-async def _raw(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    reply = await reader.read()
-    writer.close()
-    return reply
 
 
 async def test_where_hosts_are_named_others_are_refused(settings_for: MakeSettings, serve: Serve) -> None:

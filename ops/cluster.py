@@ -42,13 +42,13 @@ THROUGHPUT = {
 }
 # Serve's HAProxy does not forward the address of its client, and passes on the headers with which clients claim one,
 # which uvicorn would trust. The one setting that is copied verbatim into its configuration makes it append the address.
-# There is no other way to a limit for headers, without which half-sent ones stay for ever.
+# That setting is also the only way to a limit for headers, without which half-sent ones stay for ever.
 FORWARDING = {
     "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "leastconn\n    option forwardfor\n    timeout http-request 10s",
-    # For connections on which nothing moves; by default an hour. The gateway's own limits (VISION_READER_IDLE_S,
-    # VISION_BODY_IDLE_S) come before it, and tell clients why.
-    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "150",
 }
+# Ends connections on which nothing moves, by default after an hour. The gateway's own limits (VISION_BODY_IDLE_S,
+# VISION_READER_IDLE_S) come first, and tell clients why.
+IDLE = {"RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "150"}
 # Each change of replicas reloads HAProxy. The process before it lives until its streams end, but no longer than this;
 # it closes connections that are idle at once, as it would send their next request to replicas that are gone.
 RELOADS = {
@@ -116,7 +116,7 @@ class Cluster:
         folder = socket_folder(home / "run", max(LONGEST_SOCKET, LONGEST_OF_RAY, key=len))
         _empty(folder)
         proxy = install(folder, get_haproxy_binary())
-        for name, value in (THROUGHPUT | FORWARDING | RELOADS | ONE_MACHINE | proxy).items():
+        for name, value in (THROUGHPUT | FORWARDING | IDLE | RELOADS | ONE_MACHINE | proxy).items():
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))

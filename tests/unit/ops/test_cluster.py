@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from configs.settings import settings
+from configs.settings import Settings, settings
 from ops.cluster import (
     FORWARDING,
+    IDLE,
     RELOADS,
     Cluster,
     ClusterError,
@@ -128,6 +129,10 @@ def test_serves_proxy_appends_the_address_of_its_client(tmp_path: Path) -> None:
     text = proxy_configuration(tmp_path, balance_algorithm=value)
     defaults = text.partition("\ndefaults\n")[2].partition("\nfrontend ")[0]
     assert "    option forwardfor" in defaults.splitlines()
+    assert "    timeout http-request 10s" in defaults.splitlines()
+    ((variable, value),) = IDLE.items()
+    assert hasattr(constants, variable)
+    assert int(value) > Settings().reader_idle_s > Settings().body_idle_s
 
 
 def sleeper() -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ SPREAD := -n auto --maxprocesses 4 --no-loadscope-reorder
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
-.PHONY: serve test test-isa check bench faults soak clean
+.PHONY: serve test test-isa hostile schema check bench faults soak clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
@@ -23,6 +23,14 @@ test: $(VENV)/.installed-dev
 # The numeric tests once under each instruction set that this processor has.
 test-isa: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.isa $(ARGS)
+
+# Every hostile file and request to every route, of a service of its own or of the one at ARGS='--url …'.
+hostile: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.hostile --out ops/bench/reports/hostile.md $(ARGS)
+
+# Many made-up requests to every route, EXAMPLES to each; SCHEMA_URL names a running service.
+schema: $(VENV)/.installed-dev
+	EXAMPLES=$${EXAMPLES:-200} $(BIN)/pytest tests/contract/test_answers.py $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -41,6 +41,7 @@ ERRORS: Final = {
     422: "malformed request",
     429: "too many requests; Retry-After says when to come back",
     503: "a model or a store is not ready",
+    504: "the time of the request ran out; Retry-After says when to come back",
     507: "the disk of the service is full; nothing was stored, and deleting works",
 }
 BATCH: Final = RouteLimits(RateLimit("assets-batch", 10))

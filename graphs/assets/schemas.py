@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat, StringConstraints
 
 from graphs.web.schemas import ID_1, Answer, AssetId, example
 from vision.errors import StageError
 
-AssetIds = Annotated[list[str], Field(fail_fast=True)]
+AssetIds = Annotated[list[Annotated[str, StringConstraints(min_length=0)]], Field(fail_fast=True)]
 """Any text may stand in a list: what is no id of an asset costs itself alone. Validation stops at the first element
-that is no text: a body of a megabyte can hold half a million of them."""
+that is no text: a body of a megabyte can hold half a million of them. Only of text with constraints is it checked that
+it is Unicode: JSON can escape half a surrogate pair."""
 Percentage = Annotated[float, Field(ge=0, le=100)]
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]

@@ -20,6 +20,8 @@ ERRORS: Final = {
     422: "malformed request",
     429: "too many requests; Retry-After says when to come back",
     503: "the store of jobs does not answer",
+    504: "the time of the request ran out; Retry-After says when to come back",
+    507: "the disk of the service is full",
 }
 
 

@@ -1,5 +1,6 @@
 """One bad asset of many costs itself: unknown, deleted, lost, audio or unreadable, it has an error, others results."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -264,3 +265,15 @@ async def test_what_the_service_lacks_fails_a_batch_of_photos(
     images = [data_of(textured(90)), data_of(b"no picture")]
     answer = await service.try_photo("analyze/batch", images=images, run_emotion=False, run_quality=False)
     photo_error(answer, status, code)
+
+
+@pytest.mark.parametrize("escape", [r"\ud800", r"\udfff", r"a\udc00b", r"\ud83d"])
+@pytest.mark.parametrize("route", [*RANKED, "batch-quality-check"])
+async def test_half_a_surrogate_pair_is_no_text(refusing: Service, route: str, escape: str) -> None:
+    bodies = RANKED.get(route, (lambda _, ids: {"asset_ids": ids}, ""))[0]
+    text = json.dumps(bodies(UNKNOWN, ["mark", "mark"])).replace("mark", escape)
+    headers = {"content-type": "application/json"}
+    answer = await refusing.client.post(f"/api/v1/{route}", content=text, headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"]["code"] == "VALIDATION_ERROR"
+    assert "unicode" in answer.json()["error"]["message"]

@@ -36,21 +36,28 @@ class Admission:
         self._changed = threading.Condition()
 
     @contextmanager
-    def reserved(self, size: int) -> Iterator[None]:
-        """Hold a share of ``size`` bytes. Raises StageOverloaded when none was free before the request ended."""
+    def reserved(self, size: int, *, wait: bool = True) -> Iterator[bool]:
+        """Hold a share of ``size`` bytes, and yield whether there is one: always, or if one is free at once.
+
+        Raises StageOverloaded when it waits and none comes free before the request ends.
+        """
         large = size > LARGE * self._total
         size = min(size, self._large)
-        self._take(size, large)
+        if not self._taken(size, large, wait):
+            if wait:
+                raise StageOverloaded("Too many large files are being decoded; try again in a few seconds.")
+            yield False
+            return
         try:
-            yield
+            yield True
         finally:
             with self._changed:
                 self._used -= size
                 self._used_by_large -= size * large
                 self._changed.notify_all()
 
-    def _take(self, size: int, large: bool) -> None:
-        left = time_left()
+    def _taken(self, size: int, large: bool, wait: bool) -> bool:
+        left = time_left() if wait else 0
         turn = object()
 
         def free() -> bool:
@@ -62,21 +69,21 @@ class Admission:
             if large:
                 self._turns.append(turn)
             try:
-                if not self._changed.wait_for(free, MOST_WAIT_S if left is None else left):
-                    raise StageOverloaded("Too many large files are being decoded; try again in a few seconds.")
-                self._used += size
-                self._used_by_large += size * large
+                taken = self._changed.wait_for(free, MOST_WAIT_S if left is None else left)
+                self._used += size * taken
+                self._used_by_large += size * large * taken
             finally:
                 if large:
                     self._turns.remove(turn)
                     self._changed.notify_all()
+            return taken
 
 
 @contextmanager
-def reserved(size: int) -> Iterator[None]:
-    """Hold a share of ``VISION_DECODE_BYTES`` of this process. Raises StageOverloaded."""
-    with _admission().reserved(size):
-        yield
+def reserved(size: int, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a share of ``VISION_DECODE_BYTES`` of this process, as ``Admission.reserved``."""
+    with _admission().reserved(size, wait=wait) as held:
+        yield held
     if size > TRIM_FROM:
         trim_soon()
 
@@ -90,12 +97,12 @@ _trim_lock = threading.Lock()
 _trim_timer: threading.Timer | None = None
 
 
-def trim_soon() -> None:
+def trim_soon(after_s: float = TRIM_AFTER_S) -> None:
     """Return free memory to the system in a moment: the allocator keeps it, in pieces, for as long as it likes."""
     global _trim_timer
     with _trim_lock:
         if _trim_timer is None:
-            _trim_timer = threading.Timer(TRIM_AFTER_S, _trim_once)
+            _trim_timer = threading.Timer(after_s, _trim_once)
             _trim_timer.daemon = True
             _trim_timer.start()
 

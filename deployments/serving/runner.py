@@ -20,10 +20,13 @@ from vision.errors import (
     StageError,
     StageOverloaded,
 )
+from vision.memory import trim_soon
 
 logger = logging.getLogger("ray.serve")
 
 RELOAD_AFTER_S = 60.0
+TRIM_AFTER_S = 20.0
+"""From inference to when free memory is returned: seldom, as the next batch needs it again."""
 
 
 class StageRunner:
@@ -184,6 +187,7 @@ class StageRunner:
                 self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
             for index, output in zip(live, outputs, strict=True):
                 results[index] = output
+            trim_soon(TRIM_AFTER_S)
         for result in results:
             if isinstance(result, StageError):
                 self._count(result)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from vision import child
-from vision.child import Allowance
+from vision.child import Allowance, Child
 from vision.colour import GAMMAS, PEAK, PRIMARIES, ColourConverter, is_srgb
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import jpeg, png, webp
@@ -152,11 +152,25 @@ def _done(job: Callable[["StillImage", int | None], T], data: bytes, max_pixels:
             if effort.short:
                 with reserved(effort.memory):
                     return job(still, shrink_to)
-    with child.leased() as process:
-        effort = process.call(_OPENING, _open_in_child, pickle.PickleBuffer(data), max_pixels, shrink_to)
-        with reserved(effort.memory):
-            done: T = process.call(Allowance(effort.cpu_s, effort.memory + _SPARE), _do_in_child, job)
-            return done
+    else:
+        with child.leased() as process:
+            effort = _opened_by(process, data, max_pixels, shrink_to)
+            with reserved(effort.memory, wait=False) as held:
+                if held:
+                    return _done_by(process, effort, job)
+    # Who waits for memory leaves the child to others.
+    with reserved(effort.memory), child.leased() as process:
+        _opened_by(process, data, max_pixels, shrink_to)
+        return _done_by(process, effort, job)
+
+
+def _opened_by(process: Child, data: bytes, max_pixels: int, shrink_to: int | None) -> Effort:
+    return process.call(_OPENING, _open_in_child, pickle.PickleBuffer(data), max_pixels, shrink_to)
+
+
+def _done_by(process: Child, effort: Effort, job: Callable[["StillImage", int | None], T]) -> T:
+    result: T = process.call(Allowance(effort.cpu_s, effort.memory + _SPARE), _do_in_child, job)
+    return result
 
 
 def _opens_here(data: bytes) -> bool:
@@ -278,6 +292,7 @@ class StillImage:
     def effort(self, shrink_to: int | None = None) -> Effort:
         """Return what decoding it takes."""
         image, name = self._image, self.format
+        whole_size = image.width * image.height
         if shrink_to is not None and name == "JPEG":
             image.draft(None, (2 * shrink_to, 2 * shrink_to))
         pixels = image.width * image.height
@@ -291,7 +306,7 @@ class StillImage:
         else:
             each = loaded
         if name == "JPEG":
-            coefficients = 2 * 64 * self._visits if "progressive" in image.info else 0
+            coefficients = 2 * whole_size * len(image.getbands()) if "progressive" in image.info else 0
             whole = self._data.rfind(JPEG_END) > self._data.rfind(b"\xff\xda")
             memory = each * pixels * (1 if whole else 2) + max(3 * pixels, coefficients)
         else:

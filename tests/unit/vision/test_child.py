@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.unit.vision.requests import until
+from tests.unit.vision.calls import until
 from vision import child
 from vision.child import Allowance, Child
 from vision.errors import DeadlineExceeded, InvalidInput, InvalidMedia, MediaTooLarge, StageOverloaded, StageUnavailable

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.unit.vision.requests import until
+from tests.unit.vision.calls import until
 from vision.errors import StageOverloaded
 from vision.memory import Admission
 
@@ -78,3 +78,15 @@ def test_an_error_gives_the_share_back() -> None:
     with pytest.raises(ValueError, match="damaged"), admission.reserved(75):
         raise ValueError("damaged")
     assert not late(admission, 75)
+
+
+def test_who_does_not_wait_is_told() -> None:
+    admission = Admission(1000)
+    with admission.reserved(700, wait=False) as held, admission.reserved(100, wait=False) as second:
+        assert (held, second) == (True, True)
+        with admission.reserved(600, wait=False) as third:
+            assert not third
+        assert late(admission, 600)
+        assert not late(admission, 100)
+    with admission.reserved(700, wait=False) as held:
+        assert held

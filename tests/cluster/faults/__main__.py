@@ -20,7 +20,8 @@ read records, one request after the other.
 
 - **answers**: all of them from the fault on, by status; `reset`, `closed` and `refused` are connections that ended
   without an answer, `hung` had none in a minute
-- **first**: seconds until a request of each of the four kinds that came after the fault was answered with 200
+- **first**: seconds until a request of each of the four kinds was answered with 200 that came after the first failure,
+  or after the fault where none failed
 - **steady**: seconds until the last request that failed had ended; 0 where none failed
 - **lost**: uploads that were acknowledged with 200 and are not there afterwards, of all that were acknowledged
 

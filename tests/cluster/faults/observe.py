@@ -107,7 +107,7 @@ class Seen:
     """What a fault did. ``fates`` counts the requests from the fault on, as ``clients.Outcome`` names them.
 
     Seconds are counted from the fault: ``first_s`` until there was an answer of status 200 to a request of every kind
-    that was sent after it, ``steady_s`` until the last request that failed had ended (0: none did).
+    that was sent after the first failure, ``steady_s`` until the last request that failed had ended (0: none did).
     """
 
     fault: str
@@ -142,11 +142,11 @@ async def observe(
             await asyncio.sleep(0.2)
             after = [outcome for outcome in load.outcomes if outcome.at + outcome.seconds >= at]
             bad = [outcome.at + outcome.seconds for outcome in after if outcome.fate != "200"]
-            if loop.time() > max([ended, *bad]) + quiet_s and len(_first(after, at)) == 4:
+            if loop.time() > max([ended, *bad]) + quiet_s and len(_first(after, min(bad, default=at))) == 4:
                 break
     after = [outcome for outcome in load.outcomes if outcome.at + outcome.seconds >= at]
     bad = [outcome.at + outcome.seconds for outcome in after if outcome.fate != "200"]
-    firsts = _first(after, at)
+    firsts = _first(after, min(bad, default=at))
     lost = await load.lost()
     return Seen(
         name,

@@ -110,7 +110,8 @@ async def _restart(
             status = await asyncio.to_thread(_await_job, client, job, {"succeeded", "failed", "cancelled"})
         return f"ready {time.monotonic() - started:.0f} s after the start with its job; the job {status}"
 
-    return again, await observe(running.port, name, fault)
+    seen = await observe(running.port, name, fault)
+    return again, seen  # which the fault has set
 
 
 def _stop(running: RunningService) -> None:

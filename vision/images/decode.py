@@ -336,7 +336,7 @@ class StillImage:
         width, height = self._image.size
         lying = self.orientation in _LYING
         turn = _UPRIGHT.get(self.orientation)
-        if turn is None and width * height <= _STRIP:
+        if turn is None and width * height <= 8 * _STRIP:
             return np.asarray(strip(0, height))
         pixels = np.empty((width, height, 3) if lying else (height, width, 3), np.uint8)
         rows = max(1, _STRIP // width)

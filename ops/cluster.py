@@ -122,7 +122,9 @@ class Cluster:
             os.environ.setdefault(name, value)
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))
-        context = join(**RAY_OPTIONS) or self._start(folder)
+        context = join(**RAY_OPTIONS)
+        if context is None:
+            context = self._start(folder)
         if not context.dashboard_url:
             raise ClusterError(
                 "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."

@@ -55,7 +55,7 @@ def connect() -> bool:
     if ray.is_initialized():
         return False
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if join(**options):
+    if join(**options) is not None:
         return False
     port = free_port(8265)
     ray.init(address=LOCAL, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=port, **options)

@@ -39,6 +39,7 @@ PAPER: Final = (250, 250, 248)
 INK: Final = (24, 24, 24)
 FADED: Final = (110, 110, 110)
 EMPTY: Final = (222, 222, 220)
+HTML: Final[Responses] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 PNG: Final[Responses] = {200: {"content": {"image/png": BINARY}, "description": "the keyframes in rows of five"}}
 POLICY: Final = "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"
 STYLE: Final = """
@@ -98,7 +99,7 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
         png = await asyncio.to_thread(draw_sheet, title, cells)
         return Response(png, media_type="image/png", headers={"cache-control": "no-cache", "x-pages": str(pages)})
 
-    @router.get("/shots/sheets/{file_uuid}.html", response_class=HTMLResponse)
+    @router.get("/shots/sheets/{file_uuid}.html", response_class=Response, responses=HTML)
     async def contact_sheet_html(file_uuid: FileUuid) -> Response:
         """Return the same as an HTML page, whose pictures are loaded as they come into view."""
         video, analysis = await analyzed(file_uuid)

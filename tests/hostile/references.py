@@ -112,7 +112,9 @@ def files() -> Iterator[HostileFile]:
         "ffconcat version 1.0\nfile 'http://127.0.0.1/'\n",
         "file '/etc/passwd'\n",
     ):
-        yield one(f"concat {text.split()[-1]}", text.encode(), "ffconcat", quick="1.0" in text)
+        yield one(
+            f"concat {text.strip().splitlines()[-1]} of {len(text)}", text.encode(), "ffconcat", quick="1.0" in text
+        )
     yield one("sdp", SDP, "sdp", "application/sdp", quick=True)
     yield one("dash", DASH, "mpd", "application/dash+xml", quick=True)
     yield one(

@@ -119,8 +119,9 @@ def running() -> Iterator[tuple[str, int]]:
                 raise RuntimeError(f"the service did not start: {(Path(home) / 'log').read_text()[-2000:]}")
             yield f"http://127.0.0.1:{int(line)}", process.pid
         finally:
-            if process.stdin is not None:
-                process.stdin.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:

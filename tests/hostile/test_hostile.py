@@ -17,7 +17,7 @@ from tests.hostile.service import running
 from tests.hostile.usage import Meter
 
 FAMILIES = ("name/", "form/", "json/", "text/", "number/", "base64/", "address/")
-VECTORS = {"/v1/cluster"}
+VECTORS = {"/v1/cluster", "/api/v1/store-shot-data"}
 """Routes whose bodies are large though no file is in them."""
 
 

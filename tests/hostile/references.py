@@ -101,7 +101,9 @@ def files() -> Iterator[HostileFile]:
 
     for number, address in enumerate(SCHEMES):
         scheme = address.partition(":")[0].strip("/").replace("/", " ")
-        yield one(f"m3u8 of {scheme}", m3u8(address), "m3u8", "application/vnd.apple.mpegurl", quick=number == 0)
+        yield one(
+            f"m3u8 of {number} {scheme}", m3u8(address), "m3u8", "application/vnd.apple.mpegurl", quick=number == 0
+        )
     yield one("m3u8 called a film", m3u8(LOCAL[0]), "mp4", quick=True)
     yield one("m3u8 called a picture", m3u8(LOCAL[0]), "jpg", "image/jpeg")
     yield one("m3u8 behind a mark", b"\xef\xbb\xbf" + m3u8(LOCAL[0]), "mp4")

@@ -23,7 +23,7 @@ from tests.dummies import DummyEmbed, LocalNearest
 from tests.dummies.assets import thumbnail
 from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
 from tests.dummies.muzzle import DummyMuzzle, LocalGallery
-from tests.dummies.photos import DummyBrisque, DummyClip, DummyDescribe, DummyEmotion, DummyNima
+from tests.dummies.photos import FACES, DummyBrisque, DummyClip, DummyDescribe, DummyEmotion, DummyNima
 from tests.dummies.texts import DummySentence
 from tests.dummies.video import DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 from tests.graphs.harness import Service, handles, listening, serving, settings_in
@@ -61,6 +61,14 @@ class Clip(DummyClip):
         return ClipEmbedding(vector / np.linalg.norm(vector), "dummy/clip")
 
 
+class Emotion(DummyEmotion):
+    """Has an answer for faces of any colour."""
+
+    def predict(self, item: Any) -> Any:
+        image, faces = item
+        return super().predict((np.broadcast_to(np.array(next(iter(FACES)), np.uint8), image.shape), faces))
+
+
 class Muzzle(DummyMuzzle):
     """Decodes as the real stage does."""
 
@@ -75,7 +83,7 @@ class Muzzle(DummyMuzzle):
 DUMMIES: Final[dict[str, AnyStage]] = {
     cls.key: cls
     for cls in (
-        *(Embed, LocalNearest, Muzzle, LocalGallery, DummyBrisque, Clip, DummyDescribe, DummyEmotion, DummyNima),
+        *(Embed, LocalNearest, Muzzle, LocalGallery, DummyBrisque, Clip, DummyDescribe, Emotion, DummyNima),
         *(DummySentence, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces),
         *(DummySpeech, DummyVisual, DummyVoice),
     )

@@ -59,8 +59,10 @@ TABLE = {
     "AnimalNotFound": ("ANIMAL_NOT_FOUND", 404),
     "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
+    "BodyTooSlow": ("REQUEST_TIMEOUT", 408),
 }
 ARGUMENTS = {
+    "BodyTooSlow": (3,),
     "AssetNotFound": (["a" * 32],),
     "UploadOfOthers": (["a" * 32],),
     "BatchTooLarge": (101, 100),

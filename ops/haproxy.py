@@ -38,6 +38,8 @@ FAILURES: Final = {
 
 What is not HTTP gets its built-in page with status 400, which no configuration reaches.
 """
+METHODS: Final = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE"
+"""Those that a replica answers in JSON, if only by 405."""
 RECORD, LAST, LOCK = "serving.json", "serving.cfg", "lock"
 CHECK_EVERY_S = 0.2
 MAX_BACKOFF_S = 10.0
@@ -56,6 +58,8 @@ def harden(text: str) -> str:
     text = re.sub(r"(?m)^\s*log 127\.0\.0\.1:514 .*\n", "", text)
     text = re.sub(r"(?m)^\s*server \S+ \S+ check backup\n", "", text)
     text = re.sub(r"(?m)(^\s*errorfile \d+ .*\n)+", _errors(), text, count=1)
+    if _FRONTEND not in text:
+        text = re.sub(r"(?m)^(frontend http_frontend\n\s*bind .*\n)", lambda match: match[1] + _FRONTEND, text)
     return text if serves(text) else re.sub(r"(?m)^(frontend http_frontend\n)\s*bind .*\n", r"\1", text)
 
 
@@ -67,11 +71,21 @@ def serves(text: str) -> bool:
 def _errors() -> str:
     lines = []
     for status, (code, message) in FAILURES.items():
-        body = {"code": code, "message": message, "details": None, "timestamp": "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"}
         retry = f" hdr Retry-After {RETRY_AFTER_S}" if status > 500 else ""
-        error = json.dumps({"error": body})
-        lines.append(f"    http-error status {status} content-type application/json lf-string '{error}'{retry}\n")
+        lines.append(f"    http-error status {status} {_json(code, message)}{retry}\n")
     return "".join(lines)
+
+
+def _json(code: str, message: str) -> str:
+    body = {"code": code, "message": message, "details": None, "timestamp": "%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"}
+    return f"content-type application/json lf-string '{json.dumps({'error': body})}'"
+
+
+_FRONTEND: Final = (
+    f"    http-request return status 501 {_json('UNKNOWN_METHOD', 'There is no such HTTP method.')}"
+    f" unless {{ method {METHODS} }}\n"
+    "    http-response del-header server\n"
+)
 
 
 def install(folder: Path, binary: str) -> dict[str, str]:

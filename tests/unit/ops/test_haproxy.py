@@ -178,6 +178,19 @@ def test_a_replica_that_dies_over_a_request_costs_a_502_in_json(proxy: Proxy) ->
     assert answer.json()["error"]["code"] == FAILURES[502][0]
 
 
+def test_methods_that_no_replica_knows_are_refused_in_json_and_no_server_is_named(proxy: Proxy) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dying) as replica:
+        Thread(target=replica.serve_forever, daemon=True).start()
+        proxy.start({"/": replica.server_port})
+        url = f"http://127.0.0.1:{proxy.port}/api/v1/x"
+        known, unknown = httpx.get(url, timeout=30), httpx.request("FOO", url, timeout=30)
+        replica.shutdown()
+    assert (known.status_code, unknown.status_code) == (200, 501)
+    assert unknown.json()["error"]["code"] == "UNKNOWN_METHOD"
+    assert "server" not in known.headers
+    assert "server" not in unknown.headers
+
+
 def test_one_that_is_killed_is_replaced_at_once_and_again(proxy: Proxy) -> None:
     first = proxy.start({"/": dead_port()})
     watch = HAProxyWatch(proxy.folder)

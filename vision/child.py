@@ -20,6 +20,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ UNLIMITED_S: Final = 60.0
 """Seconds for a call that belongs to no request."""
 _ALIGNED: Final = 64
 _MESSAGE: Final = 4096
+_LINUX: Final = sys.platform == "linux"
+_MESSAGES: Final = socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_STREAM
 _PDEATHSIG: Final = 1
 _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
@@ -90,7 +93,7 @@ class Child:
     """
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, _MESSAGES)
         with theirs:
             path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
             self._process = subprocess.Popen(  # noqa: S603 (this module, by this interpreter)
@@ -221,7 +224,7 @@ def _send(connection: socket.socket, value: Any) -> None:
     for part in parts:
         starts.append(end)
         end += -(-len(part) // _ALIGNED) * _ALIGNED
-    file = os.memfd_create("call", os.MFD_CLOEXEC)
+    file = os.memfd_create("call", os.MFD_CLOEXEC) if _LINUX else _unnamed_file()
     try:
         os.ftruncate(file, max(end, 1))
         with mmap.mmap(file, max(end, 1)) as shared:
@@ -233,12 +236,18 @@ def _send(connection: socket.socket, value: Any) -> None:
         os.close(file)
 
 
+def _unnamed_file() -> int:
+    """Return the descriptor of a file that goes with it, for systems without memory that is one."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
 def _received(connection: socket.socket) -> Any:
     sizes, files, _, _ = socket.recv_fds(connection, _MESSAGE, 1)
     if not files:
         raise EOFError
     try:
-        shared = memoryview(mmap.mmap(files[0], 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ))
+        shared = memoryview(mmap.mmap(files[0], 0, mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0), mmap.PROT_READ))
     finally:
         os.close(files[0])
     parts, at = [], 0
@@ -250,8 +259,8 @@ def _received(connection: socket.socket) -> Any:
 
 def serve(descriptor: int) -> None:
     """Serve calls in a child until the parent closes the socket."""
-    # A parent that is killed cannot kill its children.
-    ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    if _LINUX:  # elsewhere it ends when it next waits for a call
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as connection:
         while True:
@@ -272,7 +281,8 @@ def serve(descriptor: int) -> None:
 def _outcome(allowance: Allowance, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, bool]:
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     _limit(resource.RLIMIT_CPU, math.ceil(used + allowance.cpu_s))
-    _limit(resource.RLIMIT_DATA, _data_bytes() + allowance.memory)
+    if _LINUX:
+        _limit(resource.RLIMIT_DATA, _data_bytes() + allowance.memory)
     try:
         return function(*args), False
     except Exception as error:

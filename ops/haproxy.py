@@ -36,7 +36,7 @@ FAILURES: Final = {
 }
 """What HAProxy itself answers: status → (code, message), in the body of the asset API.
 
-What is not HTTP gets its built-in page with status 400, which no configuration reaches.
+What is not HTTP and headers that come too slowly get its built-in pages, 400 and 408, which no configuration reaches.
 """
 METHODS: Final = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE"
 """Those that a replica answers in JSON, if only by 405."""

@@ -219,7 +219,7 @@ def part(field: str, data: bytes, value: bytes, content_type: str = "application
 def faults(route: Route, answer: httpx.Response, sent: bytes = b"") -> Iterator[str]:
     """Yield what is wrong with an answer: an undocumented status, another body than documented, what it gives away."""
     status, responses = answer.status_code, route.operation["responses"]
-    documented = responses.get(str(status))
+    documented = responses.get(str(status)) or responses.get("default")
     if status >= 500 and status not in UNAVAILABLE:
         yield f"status {status}"
     if documented is None:

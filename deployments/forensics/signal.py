@@ -105,8 +105,7 @@ def measure(image: Pixels, table: Table | None) -> Signals:
     import cv2
 
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    grey = luma.astype(np.float32)
-    frequencies, uneven, saved = detail(grey), noise(grey), compression(luma, table)
+    frequencies, uneven, saved = detail(luma), noise(luma), compression(luma, table)
     return Signals(
         probability=GHOSTS.probability(saved.ghost),
         high_freq_ratio=frequencies.high_freq_ratio,

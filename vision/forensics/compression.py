@@ -24,6 +24,8 @@ Map = NDArray[np.float32]
 Table = tuple[int, ...]
 
 BLOCK: Final = 16
+AT_ONCE: Final = 16
+"""Rows of blocks that are compared at a time, as floats take four times the memory."""
 ERROR_QUALITY: Final = 90
 QUALITIES: Final = (40, 50, 60, 65, 70, 75, 80, 85, 90)
 LEAST_SHARE: Final = 0.02
@@ -79,11 +81,13 @@ def _change(luma: Luma, quality: int) -> Map:
     import cv2
 
     _, encoded = cv2.imencode(".jpg", luma, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    again = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.float32)
-    squares = (luma.astype(np.float32) - again) ** 2
+    again = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
     rows, columns = luma.shape[0] // BLOCK, luma.shape[1] // BLOCK
-    cut = squares[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
-    blocks: Map = cut.mean((1, 3))
+    blocks: Map = np.empty((rows, columns), np.float32)
+    for first in range(0, rows, AT_ONCE):
+        strip = slice(first * BLOCK, min(first + AT_ONCE, rows) * BLOCK), slice(0, columns * BLOCK)
+        squares = (luma[strip].astype(np.float32) - again[strip]) ** 2
+        blocks[first : first + AT_ONCE] = squares.reshape(-1, BLOCK, columns, BLOCK).mean((1, 3))
     return blocks
 
 

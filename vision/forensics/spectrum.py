@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-Grey = NDArray[np.float32]
+Grey = NDArray[np.float32] | NDArray[np.uint8]
 Spectrum = NDArray[np.float64]
 
 SQUARE: Final = 256
@@ -31,7 +31,7 @@ class Detail:
 
 
 def detail(luma: Grey) -> Detail:
-    """Measure the spectrum of a luminance image, float32 (H, W), 0-255."""
+    """Measure the spectrum of a luminance image, (H, W), 0-255."""
     rings = azimuthal(luma)
     total = rings.sum()
     if total <= 0:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-MODULES: Final = ("jpegs", "pngs", "rasters", "tiffs", "heifs", "strangers", "references", "damage")
+MODULES: Final = ("jpegs", "pngs", "rasters", "tiffs", "heifs", "strangers", "references", "damage", "media_bombs")
 """Modules of this package with files; each has ``files()``, which yields them in order."""
 
 

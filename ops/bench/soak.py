@@ -12,6 +12,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import random
 import re
@@ -126,7 +127,8 @@ class Sampler:
                 memory = process.memory_full_info()
                 with process.oneshot():
                     self._add(name, "RSS", "MB", self._bound_mb, now, memory.rss / MB)
-                    self._add(name, "USS", "MB", self._bound_mb, now, memory.uss / MB)
+                    # Not judged: it also grows when another process no longer shares a page.
+                    self._add(name, "USS", "MB", math.inf, now, memory.uss / MB)
                     self._add(name, "file descriptors", "", 10, now, process.num_fds())
                     self._add(name, "threads", "", 6, now, process.num_threads())
         spool = _size(self._home / "spool")
@@ -424,7 +426,15 @@ def report(run: Run, title: str, plot: Path | None) -> tuple[list[str], list[str
         grows = series.grows(run.warm_up_s)
         if grows:
             over.append(f"{name}: {what} grows by {slope:.1f} {series.unit} an hour (± {half:.1f})")
-        rows.append([name, what, f"{mean:.1f} {series.unit}", f"{slope:+.1f} ± {half:.1f}", f"{series.bound:g}"])
+        rows.append(
+            [
+                name,
+                what,
+                f"{mean:.1f} {series.unit}",
+                f"{slope:+.1f} ± {half:.1f}",
+                "" if math.isinf(series.bound) else f"{series.bound:g}",
+            ]
+        )
         rows[-1].append("**over**" if grows else "")
     statuses: dict[str, Counter[int]] = defaultdict(Counter)
     for (action, status), count in run.answers.items():

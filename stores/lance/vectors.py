@@ -42,6 +42,8 @@ MAX_SEGMENTS = 16
 MAX_SMALL_FRAGMENTS = 32
 KEEP_VERSIONS = timedelta(hours=1)
 """Old versions stay this long for readers in the middle of a search."""
+INDEX_CACHE_BYTES, METADATA_CACHE_BYTES = 512 * 2**20, 32 * 2**20
+"""What a process keeps of the files at most. By default that is 6 GiB and 1 GiB, a little more with each delete."""
 ATTEMPTS, FIRST_PAUSE_S = 8, 0.05
 
 _HEX = re.compile(r"[0-9a-f]+")
@@ -156,6 +158,7 @@ class LanceVectors:
                     # Every read looks for a newer version, so that it sees what other processes wrote; the
                     # cost was too small to measure, in a folder as in a bucket.
                     read_consistency_interval=timedelta(0),
+                    session=lancedb.Session(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES),
                 )
             )
         return self._connection

@@ -105,6 +105,7 @@ class _Work:
 
     def __exit__(self, *_: object) -> None:
         self._end()
+        request_deadline.set(None)  # whoever called the application goes on without it
 
     def begin(self) -> None:
         """Count the request, and set its deadline."""

@@ -1,6 +1,5 @@
 """Every backend over a real server or folder; a test that asks for ``documents`` runs once per backend."""
 
-import os
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -20,19 +19,20 @@ from tests.stores.mongodb import database, mongodb
 from tests.stores.seaweed import seaweedfs
 
 VECTOR_BUCKET = "vectors"
+KEY, SECRET = secrets.token_hex(8), secrets.token_hex(16)
+"""The same for every server of this process, as boto3 keeps those that it has seen first."""
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running S3 server; the credentials for it are in the environment."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", secrets.token_hex(8))
-        patch.setenv("AWS_SECRET_ACCESS_KEY", secrets.token_hex(16))
+        patch.setenv("AWS_ACCESS_KEY_ID", KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        keys = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
-        with seaweedfs(tmp_path_factory.mktemp("weed"), *keys) as endpoint:
-            boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=VECTOR_BUCKET)
+        with seaweedfs(tmp_path_factory.mktemp("weed"), KEY, SECRET) as endpoint:
+            boto3.session.Session().client("s3", endpoint_url=endpoint).create_bucket(Bucket=VECTOR_BUCKET)
             yield endpoint
 
 

@@ -179,7 +179,9 @@ async def test_largest_fields_are_kept(tmp_path: Path) -> None:
     ],
 )
 async def test_a_long_name_is_cut_before_its_suffix(disposition: str, tmp_path: Path) -> None:
-    async with spool_upload(pieces(form(part(CONTENT, disposition)), 1000), KIND, tmp_path, 1000) as upload:
+    async with spool_upload(
+        pieces(form(part(CONTENT, disposition)), 1000), KIND, Spool(tmp_path, 2**30), 1000
+    ) as upload:
         assert (len(upload.filename), upload.filename[-4:]) == (255, ".png")
         assert upload.path.read_bytes() == CONTENT
 
@@ -190,7 +192,7 @@ async def test_a_long_name_is_cut_before_its_suffix(disposition: str, tmp_path: 
 )
 async def test_a_header_without_end_is_refused_with_the_reason(disposition: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"header of a part of the form has more than 65,536 bytes.*shorter name"):
-        async with spool_upload(pieces(form(part(CONTENT, disposition)), 1000), KIND, tmp_path, 1000):
+        async with spool_upload(pieces(form(part(CONTENT, disposition)), 1000), KIND, Spool(tmp_path, 2**30), 1000):
             pass
     assert not left_in(tmp_path)
 
@@ -198,7 +200,7 @@ async def test_a_header_without_end_is_refused_with_the_reason(disposition: str,
 @pytest.mark.parametrize("name", ["n" * 5000, "ü" * 3000])
 async def test_a_long_name_of_a_field_is_shown_in_part(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="send it in the part 'file'") as caught:
-        async with spool_upload(pieces(form(file(name=name))), KIND, tmp_path, 1000):
+        async with spool_upload(pieces(form(file(name=name))), KIND, Spool(tmp_path, 2**30), 1000):
             pass
     assert len(caught.value.message) < 200
 

@@ -18,8 +18,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from deployments.serving.streams import StreamedBytes
-from vision.deadlines import request_deadline as request_deadline
-from vision.deadlines import time_left as time_left
+from vision.deadlines import request_deadline, time_left
 from vision.errors import (
     DeadlineExceeded,
     ProcessingFailed,

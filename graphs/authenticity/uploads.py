@@ -10,13 +10,14 @@ from typing import Final
 
 from fastapi import Request
 
-from deployments.serving.handle import request_deadline, time_left, work_on
+from deployments.serving.handle import work_on
 from deployments.serving.streams import in_time
 from graphs.authenticity.errors import UndecodableMedia, UnsupportedFileType
 from graphs.web.admission import Admission
 from graphs.web.context import Context
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
+from vision.deadlines import request_deadline, time_left
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind, sniff

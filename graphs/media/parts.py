@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from deployments.media.clips import CLIPS
-from deployments.serving.handle import request_deadline, time_left, work_on
+from deployments.serving.handle import work_on
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from stores import derived
 from stores.objects import ObjectInfo
+from vision.deadlines import request_deadline, time_left
 from vision.errors import DeadlineExceeded, MediaTooLarge
 from vision.media.plan import BoxTrack, ClipRequest
 

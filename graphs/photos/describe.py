@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from PIL import Image
 
 from deployments.language.describe import DESCRIBE
-from deployments.serving.handle import time_left
 from graphs.photos.schemas import ReviewAnswer, ReviewRequest
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import ID_LENGTH, Library
 from stores.records import Asset
+from vision.deadlines import time_left
 from vision.errors import InvalidInput
 from vision.images import decode
 from vision.language.review import Question

@@ -7,7 +7,6 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from deployments.serving.handle import request_deadline
 from graphs.indexing.finalize import analysis_version
 from graphs.indexing.jobs import submit_shots
 from graphs.indexing.shots import ShotModels
@@ -21,6 +20,7 @@ from graphs.web.uploads.library import Videos
 from stores.jobs import Job
 from stores.records import Asset
 from stores.shots import Shot, ShotAnalysis
+from vision.deadlines import request_deadline
 from vision.errors import ProcessingFailed, StageUnavailable
 
 POLL_S: Final = (0.05, 1.0)

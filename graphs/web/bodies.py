@@ -10,9 +10,9 @@ from fastapi import HTTPException, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from deployments.serving.handle import time_left
 from graphs.web.admission import Admission
 from graphs.web.limits import BODY_SIZE, SMALL
+from vision.deadlines import time_left
 
 LARGE_AT_ONCE: Final = 8
 LARGE_WAITING: Final = 256

@@ -16,13 +16,14 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Send
 
-from deployments.serving.handle import request_deadline, subject, time_left
+from deployments.serving.handle import subject
 from graphs.web.connections import method_of
 from graphs.web.errors import AssetNotFound
 from graphs.web.filenames import content_disposition
 from stores.errors import StoreError
 from stores.objects import ObjectInfo, ObjectNotFound, Objects
 from stores.records import Asset
+from vision.deadlines import request_deadline, time_left
 from vision.errors import DeadlineExceeded, StageError
 
 logger = logging.getLogger("ray.serve")

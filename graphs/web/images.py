@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.serving.handle import time_left
 from deployments.serving.stage import SharedImage, share
+from vision.deadlines import time_left
 from vision.errors import DeadlineExceeded, InvalidMedia, MediaTooLarge
 from vision.images import decode
 

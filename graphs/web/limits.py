@@ -12,13 +12,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import Settings
-from deployments.serving.handle import request_deadline
 from graphs.web.api import Contract, Contracts
 from graphs.web.errors import Failure, failure_of
 from graphs.web.health import HEALTH_PATHS
 from graphs.web.transfers import has_body
 from graphs.web.uploads.spool import Spool
 from stores.errors import StoreError
+from vision.deadlines import request_deadline
 from vision.errors import StageError
 
 IN_MEMORY: Final = 128 * 1024

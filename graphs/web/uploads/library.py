@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deployments.serving.handle import time_left, work_on
+from deployments.serving.handle import work_on
 from deployments.serving.streams import in_time
 from graphs.web.admission import Admission
 from graphs.web.auth import clients, request_client
@@ -31,6 +31,7 @@ from stores.errors import disk_errors
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 from stores.uploads import Upload, Withdrawal
+from vision.deadlines import time_left
 from vision.errors import InvalidInput, StageError
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind

@@ -11,7 +11,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.serving.handle import StageHandle, request_deadline, subject
+from deployments.serving.handle import StageHandle, subject
+from vision.deadlines import request_deadline
 from vision.errors import (
     DeadlineExceeded,
     InvalidInput,

@@ -13,10 +13,11 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.serve.exceptions import BackPressureError
 
 from deployments.serving.catalog import StageHost, local_handle
-from deployments.serving.handle import StageHandle, request_deadline
+from deployments.serving.handle import StageHandle
 from deployments.serving.runner import StageRunner
 from deployments.serving.stage import Stage, StageConfig
 from deployments.serving.streams import CHUNKS_AHEAD, ByteGenerator, ByteStream, StreamedBytes
+from vision.deadlines import request_deadline
 from vision.errors import (
     DeadlineExceeded,
     InvalidInput,

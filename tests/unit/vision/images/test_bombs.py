@@ -115,11 +115,11 @@ def test_more_than_there_are_children_at_once_and_an_ordinary_one() -> None:
         return "decoded"
 
     with ThreadPoolExecutor(9) as pool:
-        ends = [pool.submit(hostile, 1.5) for _ in range(8)]
+        ends = [pool.submit(hostile, 0.3) for _ in range(8)]
         jpeg = pool.submit(lambda: decode(saved(gradient(), "JPEG"), max_pixels=MAX).shape)
         assert jpeg.result(5) == (48, 64, 3)
         names = {end.result(20) for end in ends}
-    assert names <= {"decoded", MediaTooLarge.__name__, DeadlineExceeded.__name__, StageOverloaded.__name__}
+    assert names <= {MediaTooLarge.__name__, DeadlineExceeded.__name__, StageOverloaded.__name__}
     assert examine(saved(gradient(), "TIFF"), MAX).height == 48
 
 

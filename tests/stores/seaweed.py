@@ -29,6 +29,7 @@ def seaweedfs(directory: Path, access_key: str, secret_key: str) -> Iterator[str
     argv = [str(weed), "mini", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     argv += ["-master.telemetry=false", "-admin.ui=false", "-webdav=false"]
     argv += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+    argv += ["-master.volumeSizeLimitMB=16"]  # a bucket holds a volume, and free space over this is how many there are
     argv += [f"-{name}={port}" for name, port in ports.items()]
     environment = os.environ | {
         "AWS_ACCESS_KEY_ID": access_key,

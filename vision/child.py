@@ -8,7 +8,6 @@ end with their parent. Arguments and results of any size come and go in shared m
 on the way back.
 """
 
-import ctypes
 import math
 import mmap
 import os
@@ -34,6 +33,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from vision.deadlines import time_left
 from vision.errors import DeadlineExceeded, InvalidMedia, MediaTooLarge, StageOverloaded, StageUnavailable
 from vision.memory import trim
+from vision.parent import end_with_parent
 
 T = TypeVar("T")
 
@@ -46,7 +46,6 @@ _ALIGNED: Final = 64
 _MESSAGE: Final = 4096
 _LINUX: Final = sys.platform == "linux"
 _MESSAGES: Final = socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_STREAM
-_PDEATHSIG: Final = 1
 _ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -96,13 +95,19 @@ class Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, _MESSAGES)
         with theirs:
             path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-            self._process = subprocess.Popen(  # noqa: S603 (this module, by this interpreter)
-                [sys.executable, "-c", f"from vision.child import serve; serve({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
-                env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+            # It ends with the thread that starts it, so that one has to stay.
+            self._process = (
+                _starter()
+                .submit(
+                    subprocess.Popen,
+                    [sys.executable, "-c", f"from vision.child import serve; serve({theirs.fileno()}, {os.getpid()})"],
+                    pass_fds=[theirs.fileno()],
+                    env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+                .result()
             )
         self._socket = ours
         self.ends = time.monotonic() + UNLIMITED_S
@@ -120,6 +125,7 @@ class Child:
         it crashes, and, where that is not the file's fault, DeadlineExceeded and StageUnavailable.
         """
         self._answered = False
+        self._process.send_signal(signal.SIGCONT)
         try:
             _send(self._socket, (allowance, function, args))
             self._socket.settimeout(max(self.ends - time.monotonic(), 0.001))
@@ -133,6 +139,10 @@ class Child:
         if raised:
             raise result
         return result  # type: ignore[no-any-return]
+
+    def pause(self) -> None:
+        """Halt the process, with what it does in other threads, until the next call."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """Kill the process."""
@@ -159,8 +169,6 @@ class _Pool:
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Child]] = []
         self._timer: threading.Timer | None = None
-        # A child ends with the thread that started it, so that one has to stay.
-        self._starter = ThreadPoolExecutor(1, thread_name_prefix="children")
 
     @contextmanager
     def child(self, ends: float) -> Iterator[Child]:
@@ -182,7 +190,7 @@ class _Pool:
                 if child.ready:
                     return child
                 child.stop()
-        return self._starter.submit(Child).result()
+        return Child()
 
     def _give_back(self, child: Child) -> None:
         if not child.ready:
@@ -208,6 +216,11 @@ class _Pool:
                 self._stop_later()
         for child in late:
             child.stop()
+
+
+@cache
+def _starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="children")
 
 
 @cache
@@ -257,10 +270,9 @@ def _received(connection: socket.socket) -> Any:
     return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 (from our own process)
 
 
-def serve(descriptor: int) -> None:
+def serve(descriptor: int, parent: int) -> None:
     """Serve calls in a child until the parent closes the socket."""
-    if _LINUX:  # elsewhere it ends when it next waits for a call
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL, parent)  # where that is not Linux's it ends when it next waits for a call
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as connection:
         while True:

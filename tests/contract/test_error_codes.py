@@ -83,8 +83,7 @@ def error_classes() -> dict[str, type[StageError]]:
     """Every StageError of the product by name."""
     for package in (vision, stores, deployments, graphs):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.endswith("decord_child"):  # a program, not a module
-                importlib.import_module(module.name)
+            importlib.import_module(module.name)
     classes, todo = {}, [StageError]
     while todo:
         cls = todo.pop()

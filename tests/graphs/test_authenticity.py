@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -31,7 +31,7 @@ from tests.tolerances import decimals
 from vision.errors import InvalidInput
 from vision.forensics.voices import SAMPLES
 from vision.images import Pixels
-from vision.media import decord_reader
+from vision.media.decord_reader import DecordReader
 
 ADA, BOB = (PEOPLE[name][1] / 255 for name in ("ada", "bob"))
 
@@ -290,13 +290,13 @@ async def test_decord_reads_videos_where_the_settings_say_so(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    pixels = decord_reader._Process.pixels
+    batch = DecordReader._batch
 
-    def counted(self: decord_reader._Process, numbers: list[int]) -> Pixels:
+    def counted(self: DecordReader, numbers: list[int]) -> Iterable[Pixels]:
         read.extend(numbers)
-        return pixels(self, numbers)
+        return batch(self, numbers)
 
-    monkeypatch.setattr(decord_reader._Process, "pixels", counted)
+    monkeypatch.setattr(DecordReader, "_batch", counted)
     with settings_in(tmp_path_factory.mktemp("decord"), analysis_video_backend="decord") as config:
         async with serving_authenticity(config) as service:
             body = await service.judged("video/", film([scene("ada", seed=place) for place in range(30)]), num_frames=3)

@@ -1,6 +1,7 @@
 """A MongoDB for the tests: SecantusDB, which speaks MongoDB's wire protocol, on a free port of 127.0.0.1."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pymongo
 import pytest
 from pymongo.errors import PyMongoError
 
-from stores.valkey import LAUNCHER
+from vision.parent import launcher
 
 READY_TIMEOUT_S = 60.0
 
@@ -38,7 +39,7 @@ def mongodb(directory: Path) -> Iterator[str]:
     argv += ["--storage-path", str(directory / "data"), "--cache-size", "64M", "--log-level", "WARNING"]
     with (directory / "mongodb.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-IS", "-c", LAUNCHER, str(os.getpid()), *argv], cwd=directory, stdout=log, stderr=log
+            [*launcher(signal.SIGTERM), str(os.getpid()), *argv], cwd=directory, stdout=log, stderr=log
         )
     url = f"mongodb://127.0.0.1:{port}"
     try:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from stores.valkey import LAUNCHER
+from vision.parent import launcher
 
 PORTS = (
     *("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc"),
@@ -40,7 +41,7 @@ def seaweedfs(directory: Path, access_key: str, secret_key: str) -> Iterator[str
     }
     with (directory / "weed.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-IS", "-c", LAUNCHER, str(os.getpid()), *argv],
+            [*launcher(signal.SIGTERM), str(os.getpid()), *argv],
             env=environment,
             cwd=directory,
             stdout=log,

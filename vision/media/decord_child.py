@@ -1,42 +1,39 @@
-"""The process that decord runs in: it receives frame numbers on a pipe and answers with their pixels.
+"""What a ``DecordReader`` has done in its child process; it imports no second FFmpeg there beside that of decord."""
 
-``decord_reader`` runs it as a script: it imports nothing of this project, and can be killed at any moment.
-"""
-
-import ctypes
 import resource
-import signal
-import sys
-from multiprocessing.connection import Connection
+from typing import Any, Final
 
-PR_SET_PDEATHSIG = 1
-MEMORY_BYTES = 4 * 2**30
+import numpy as np
+from numpy.typing import NDArray
+
+from vision.errors import ProcessingFailed
+
+MEMORY_BYTES: Final = 4 * 2**30
 """Address space. decord decodes ahead without a limit; this one ends the process before the machine suffers."""
 
+_videos: list[Any] = []
 
-def main(pipe: int, path: str) -> None:
-    """Answer requests until the pipe is closed: first with the times of all frames, then with pixels by number."""
-    # A parent that is killed cannot kill its child, and a stopped process does not notice that its pipe is closed.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+def open_video(path: str, threads: int) -> list[float]:
+    """Open the video of this process, once, and return the times of all its frames in seconds."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     import decord
 
-    connection = Connection(pipe)
-    video = decord.VideoReader(path, num_threads=2)
-    connection.send(video.get_frame_timestamp(range(len(video)))[:, 0].tolist())
-    while True:
-        try:
-            numbers = connection.recv()
-        except EOFError:
-            return
-        try:
-            pixels = video.get_batch(numbers).asnumpy()
-        except decord.DECORDError:
-            connection.send(None)
-            continue
-        connection.send(pixels.shape)
-        connection.send_bytes(memoryview(pixels).cast("B"))
+    try:
+        video = decord.VideoReader(path, num_threads=threads)
+    except decord.DECORDError:
+        raise ProcessingFailed("decord cannot open this video; read it by PyAV.") from None
+    _videos.append(video)
+    times: list[float] = video.get_frame_timestamp(range(len(video)))[:, 0].tolist()
+    return times
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+def pixels(numbers: list[int]) -> NDArray[np.uint8] | None:
+    """Return frames as uint8 (n, H, W, 3); None where decord cannot."""
+    import decord
+
+    try:
+        batch: NDArray[np.uint8] = _videos[0].get_batch(numbers).asnumpy()
+    except decord.DECORDError:
+        return None
+    return batch

@@ -7,20 +7,24 @@ process that is stopped between requests and killed when one takes too long.
 At sampling it is slower than PyAV (ops/bench/reports/sampling.md), so it reads only where a setting selects it.
 """
 
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from multiprocessing import Pipe
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
-from vision.errors import InvalidInput, ProcessingFailed
+from vision.child import Allowance, Child
+from vision.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    InvalidMedia,
+    MediaTooLarge,
+    ProcessingFailed,
+    StageUnavailable,
+)
 from vision.images import Pixels
+from vision.media import decord_child
 from vision.media.claims import top_boxes
 from vision.media.container import TIMEOUT_S
 from vision.media.plan import FrameOutOfRange
@@ -28,9 +32,11 @@ from vision.media.reader import VideoReader
 from vision.media.render import BT601, matrix_of
 
 Backend = Literal["pyav", "decord"]
+T = TypeVar("T")
 
 BATCH: Final = 8
-"""Frames of one request to the process."""
+"""Frames of one call of the process."""
+THREADS: Final = 2
 SAFE_CODECS: Final = {"h264", "hevc", "vp8", "vp9", "mpeg4", "mjpeg"}
 SAFE_FORMATS: Final = {"yuv420p", "yuvj420p"}
 TOLERANCE_S: Final = 1e-3
@@ -49,7 +55,7 @@ class DecordReader:
     def __init__(self, source: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         self._path = source
         self._timeout_s = timeout_s
-        self._process: _Process | None = None
+        self._child: Child | None = None
         with VideoReader(source, timeout_s=timeout_s, probed=True) as reader:
             if reasons := decord_objections(reader, source):
                 raise UnsafeForDecord(f"decord cannot be trusted with this video: {', '.join(reasons)}.")
@@ -63,9 +69,9 @@ class DecordReader:
 
     def close(self) -> None:
         """Kill decord's process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
 
     def frame(self, number: int) -> Pixels:
         """Return RGB, uint8 (H, W, 3). Raises FrameOutOfRange."""
@@ -101,7 +107,7 @@ class DecordReader:
         return resized
 
     def _batch(self, numbers: list[int]) -> Iterable[Pixels]:
-        pixels = self._started().pixels(numbers)
+        pixels = self._call(self._started(), decord_child.pixels, numbers)
         if pixels is not None and pixels.shape[1:3] == (self.facts.height, self.facts.width):
             return pixels
         with VideoReader(
@@ -109,13 +115,25 @@ class DecordReader:
         ) as reader:  # the pictures change their size
             return [reader.frame(number) for number in numbers]
 
-    def _started(self) -> "_Process":
-        if self._process is None:
-            self._process = _Process(self._path, self._timeout_s)
-            times = np.asarray(self._process.times())
+    def _started(self) -> Child:
+        if self._child is None:
+            self._child = Child()
+            times = np.asarray(self._call(self._child, decord_child.open_video, str(self._path), THREADS))
             if len(times) != len(self.times) or np.abs(times - times[0] - self.times).max() > TOLERANCE_S:
                 raise UnsafeForDecord("decord gives other times for this video's frames than its packets do.")
-        return self._process
+        return self._child
+
+    def _call(self, child: Child, function: Callable[..., T], *args: Any) -> T:
+        child.ends = time.monotonic() + self._timeout_s
+        try:
+            if child.ready:
+                return child.call(Allowance(self._timeout_s * THREADS, decord_child.MEMORY_BYTES), function, *args)
+        except (DeadlineExceeded, InvalidMedia, MediaTooLarge, StageUnavailable):
+            pass
+        finally:
+            # While the caller works on these frames, it would fill the memory with those that follow.
+            child.pause()
+        raise ProcessingFailed("decord ended or took too long on this video; read it by PyAV.")
 
 
 def open_reader(path: Path, backend: Backend = "pyav") -> VideoReader | DecordReader:
@@ -156,54 +174,3 @@ def is_fragmented(path: Path) -> bool:
     """Return whether a file is MP4 in fragments, each with an index of its own."""
     with path.open("rb") as file:
         return any(kind == b"moof" for kind, _, _ in top_boxes(file))
-
-
-class _Process:
-    """decord with one video open."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._pipe, theirs = Pipe()
-        child = Path(__file__).with_name("decord_child.py")
-        self._popen = subprocess.Popen(  # noqa: S603 (a file of this package, by this interpreter)
-            [sys.executable, "-P", str(child), str(theirs.fileno()), str(path)],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        theirs.close()
-
-    def times(self) -> list[float]:
-        """Return the times of all frames in seconds; call it first, and once."""
-        with self._limited():
-            times: list[float] = self._pipe.recv()
-        return times
-
-    def pixels(self, numbers: list[int]) -> Pixels | None:
-        """Return frames as uint8 (n, H, W, 3); None where decord cannot."""
-        self._popen.send_signal(signal.SIGCONT)
-        with self._limited():
-            self._pipe.send(numbers)
-            shape = self._pipe.recv()
-            if shape is None:
-                return None
-            return np.frombuffer(self._pipe.recv_bytes(), np.uint8).reshape(shape)
-
-    def kill(self) -> None:
-        self._popen.kill()
-        self._popen.wait()
-        self._pipe.close()
-
-    @contextmanager
-    def _limited(self) -> Iterator[None]:
-        timer = threading.Timer(self._timeout_s, self._popen.kill)
-        timer.start()
-        try:
-            yield
-        except (EOFError, OSError):
-            raise ProcessingFailed("decord ended or took too long on this video; read it by PyAV.") from None
-        finally:
-            timer.cancel()
-            # While the caller works on these frames, it would fill the memory with those that follow.
-            self._popen.send_signal(signal.SIGSTOP)

@@ -16,7 +16,7 @@ from vision.media.reader import VideoReader
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "decord_child" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "vision.child" in " ".join(child.cmdline())]
 
 
 def test_it_stands_still_between_batches_and_ends_with_its_reader(

@@ -26,8 +26,8 @@ TRIM_FROM: Final = 64 * 2**20
 TRIM_AFTER_S: Final = 3.0
 
 
-class Admission:
-    """Weighted places for work of ``total`` bytes; work that takes more than its part has that to itself."""
+class MemoryBudget:
+    """Shares of ``total`` bytes for work; work that takes more than its part has that to itself."""
 
     def __init__(self, total: int) -> None:
         self._total, self._large = total, int(LARGE_SHARE * total)
@@ -81,16 +81,16 @@ class Admission:
 
 @contextmanager
 def reserved(size: int, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a share of ``VISION_DECODE_BYTES`` of this process, as ``Admission.reserved``."""
-    with _admission().reserved(size, wait=wait) as held:
+    """Hold a share of ``VISION_DECODE_BYTES`` of this process, as ``MemoryBudget.reserved``."""
+    with _budget().reserved(size, wait=wait) as held:
         yield held
     if size > TRIM_FROM:
         trim_soon()
 
 
 @cache
-def _admission() -> Admission:
-    return Admission(settings().decode_bytes)
+def _budget() -> MemoryBudget:
+    return MemoryBudget(settings().decode_bytes)
 
 
 _trim_lock = threading.Lock()

@@ -40,13 +40,21 @@ async def on_thread(pool: Executor, function: Callable[..., T], *args: object) -
     return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call)
 
 
-async def in_time(work: Awaitable[T]) -> T:
-    """Return or raise what is awaited, and raise DeadlineExceeded once the request is over; a thread may still end."""
+async def in_time(
+    work: Awaitable[T],
+    message: str = "The time of this request ended before its file was read.",
+    share: float = 1.0,
+) -> T:
+    """Return or raise what is awaited; raise DeadlineExceeded when a share of the time of the request is over.
+
+    What is awaited is cancelled then; a thread may still end.
+    """
+    left = time_left()
     try:
-        async with asyncio.timeout(time_left()):
+        async with asyncio.timeout(None if left is None else share * left):
             return await work
     except TimeoutError:
-        raise DeadlineExceeded("The time of this request ended before its file was read.") from None
+        raise DeadlineExceeded(message) from None
 
 
 class ByteStream:

@@ -17,7 +17,7 @@ from graphs.web.admission import Admission
 from graphs.web.context import Context
 from graphs.web.limits import file_too_large
 from graphs.web.uploads.spool import SpooledUpload, spool_uploads
-from vision.deadlines import request_deadline, time_left
+from vision.deadlines import request_deadline
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind, sniff
@@ -90,14 +90,13 @@ class Uploads:
             except MediaTooLarge as error:
                 raise MediaTooLarge(f"{file_too_large(limit)} ({error.message.rstrip('.')}.)") from error
             request_deadline.set(time.time() + settings.analysis_timeout_s)
-            await held.enter_async_context(admission.slot(time_left()))
+            await held.enter_async_context(admission.slot())
             yield files
 
     @asynccontextmanager
     async def decoding_slot(self) -> AsyncIterator[None]:
         """Wait until a spooled video may be decoded. Raises StageOverloaded when that takes too long."""
-        left = time_left()
-        async with self._decoding.slot(None if left is None else WAIT_SHARE * left):
+        async with self._decoding.slot(WAIT_SHARE):
             yield
 
     async def checked(self, upload: SpooledUpload, kind: MediaKind) -> Submission:

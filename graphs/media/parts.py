@@ -20,12 +20,13 @@ from typing import Final
 
 from deployments.media.clips import CLIPS
 from deployments.serving.handle import work_on
+from deployments.serving.streams import in_time
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from stores import derived
 from stores.objects import ObjectInfo
-from vision.deadlines import request_deadline, time_left
-from vision.errors import DeadlineExceeded, MediaTooLarge
+from vision.deadlines import request_deadline
+from vision.errors import MediaTooLarge
 from vision.media.plan import BoxTrack, ClipRequest
 
 logger = logging.getLogger("ray.serve")
@@ -82,13 +83,11 @@ class Parts:
             task.add_done_callback(lambda done: self._made(key, done))
         making.waiting += 1
         try:
-            async with asyncio.timeout(time_left()):
-                return await asyncio.shield(making.task)
-        except TimeoutError:
-            raise DeadlineExceeded(
+            return await in_time(
+                asyncio.shield(making.task),
                 "This part is not made yet. Ask again: it goes on meanwhile. A shorter part is there sooner, and "
-                "without a Range header it is sent while it is made."
-            ) from None
+                "without a Range header it is sent while it is made.",
+            )
         finally:
             making.waiting -= 1
             if not making.waiting and not making.task.done():

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from vision.errors import StageOverloaded
+from deployments.serving.streams import in_time
+from vision.errors import DeadlineExceeded, StageOverloaded
 
 
 class Admission:
@@ -27,17 +28,17 @@ class Admission:
             )
 
     @asynccontextmanager
-    async def slot(self, wait_s: float | None) -> AsyncIterator[None]:
-        """Hold a slot until the block ends. Raises StageOverloaded when too many wait, or after ``wait_s`` seconds."""
+    async def slot(self, share: float = 1.0) -> AsyncIterator[None]:
+        """Hold a slot until the block ends.
+
+        Raises StageOverloaded when too many wait, or none comes free in a share of the time of the request.
+        """
         self.refuse_when_full()
         self._waiting += 1
         try:
-            async with asyncio.timeout(wait_s):
-                await self._free.acquire()
-        except TimeoutError:
-            raise StageOverloaded(
-                f"No slot for {self._kind} became free within {wait_s:.0f} s; try again in a minute."
-            ) from None
+            await in_time(self._free.acquire(), share=share)
+        except DeadlineExceeded:
+            raise StageOverloaded(f"No slot for {self._kind} became free in time; try again in a minute.") from None
         finally:
             self._waiting -= 1
         try:

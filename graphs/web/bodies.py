@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 
 from graphs.web.admission import Admission
 from graphs.web.limits import BODY_SIZE, SMALL
-from vision.deadlines import time_left
 
 LARGE_AT_ONCE: Final = 8
 LARGE_WAITING: Final = 256
@@ -53,7 +52,7 @@ def large_body_route() -> type[APIRoute]:
                 large = _LargeRequest(request.scope, request.receive)
                 async with AsyncExitStack() as held:
                     if request.scope.get(BODY_SIZE, 0) > SMALL:
-                        await held.enter_async_context(admission.slot(time_left()))
+                        await held.enter_async_context(admission.slot())
                     await large.body()
                     return await handler(large)
 

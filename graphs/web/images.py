@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from deployments.serving.stage import SharedImage, share
-from vision.deadlines import time_left
-from vision.errors import DeadlineExceeded, InvalidMedia, MediaTooLarge
+from deployments.serving.streams import in_time
+from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import decode
 
 IMAGES_AT_ONCE: Final = 8
@@ -40,7 +40,7 @@ class ImageDecoder:
 
         Raises InvalidMedia, MediaTooLarge, StageOverloaded, and DeadlineExceeded when no slot came free in time.
         """
-        await self._acquire()
+        await in_time(self._slots.acquire(), "The time ran out before this picture could be decoded.")
         try:
             pixels = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels)
             height, width = pixels.shape[:2]
@@ -49,13 +49,6 @@ class ImageDecoder:
             yield DecodedImage(image, width, height)
         finally:
             self._slots.release()
-
-    async def _acquire(self) -> None:
-        try:
-            async with asyncio.timeout(time_left()):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise DeadlineExceeded("The time ran out before this picture could be decoded.") from None
 
 
 def from_base64(data: str, max_bytes: int) -> bytes:

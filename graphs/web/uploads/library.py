@@ -31,7 +31,6 @@ from stores.errors import disk_errors
 from stores.objects import ObjectNotFound
 from stores.records import Asset
 from stores.uploads import Upload, Withdrawal
-from vision.deadlines import time_left
 from vision.errors import InvalidInput, StageError
 from vision.media.probe import Limits, Probe, probe
 from vision.media.sniff import MediaKind
@@ -128,7 +127,7 @@ class Library:
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
             spool_upload(body, content_type, self._context.spool, limit) as upload,
-            self._admission.slot(time_left()),
+            self._admission.slot(),
         ):
             return await self.register(upload)
 

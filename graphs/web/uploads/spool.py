@@ -34,6 +34,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
 _PIECE: Final = 2**20
+_CHECK_BYTES: Final = 2**20
 
 
 class Spool:
@@ -47,13 +48,21 @@ class Spool:
         self._disk = Disk(directory, reserve_bytes)
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._checked = 0
 
     def take(self, size: int) -> None:
-        """Count bytes before they are written.
+        """Count bytes before they are written; none at the start of a file.
 
         Raises StageOverloaded when they would be too many, StoreFull when the disk would have less than its reserve.
         """
-        self._disk.require(size)
+        if not size:
+            self._disk.require()
+        elif size > self._checked:
+            # The disk is asked for every MiB, not for every slice that comes.
+            checked = max(size, _CHECK_BYTES)
+            self._disk.require(checked)
+            self._checked = checked
+        self._checked -= size
         if self._bytes + size > self._max_bytes:
             raise StageOverloaded(
                 f"{self._bytes / 2**20:,.0f} MB of unfinished uploads are on disk, which is about the limit; "

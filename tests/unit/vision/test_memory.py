@@ -9,14 +9,14 @@ import pytest
 
 from tests.unit.vision.calls import until
 from vision.errors import StageOverloaded
-from vision.memory import Admission
+from vision.memory import MemoryBudget
 
 
-def late(admission: Admission, size: int, seconds: float = 0.1) -> bool:
+def late(budget: MemoryBudget, size: int, seconds: float = 0.1) -> bool:
     """Whether work of a size finds no place for that long."""
 
     def enter() -> None:
-        with admission.reserved(size):
+        with budget.reserved(size):
             pass
 
     try:
@@ -27,39 +27,39 @@ def late(admission: Admission, size: int, seconds: float = 0.1) -> bool:
 
 
 def test_large_work_leaves_a_quarter() -> None:
-    admission = Admission(1000)
-    with admission.reserved(5000):
-        assert late(admission, 200)
-        assert not late(admission, 100)
-        with admission.reserved(125), admission.reserved(125):
-            assert late(admission, 1)
-        assert not late(admission, 125)
-    assert not late(admission, 5000)
+    budget = MemoryBudget(1000)
+    with budget.reserved(5000):
+        assert late(budget, 200)
+        assert not late(budget, 100)
+        with budget.reserved(125), budget.reserved(125):
+            assert late(budget, 1)
+        assert not late(budget, 125)
+    assert not late(budget, 5000)
 
 
 def test_small_work_may_take_all() -> None:
-    admission = Admission(1000)
+    budget = MemoryBudget(1000)
     with ExitStack() as stack:
         for _ in range(10):
-            stack.enter_context(admission.reserved(100))
-        assert late(admission, 1)
-    assert not late(admission, 1)
+            stack.enter_context(budget.reserved(100))
+        assert late(budget, 1)
+    assert not late(budget, 1)
 
 
 def test_what_left_takes_no_turn() -> None:
-    admission = Admission(1000)
-    with admission.reserved(700):
-        assert late(admission, 600)
-        assert not late(admission, 100)
-    assert not late(admission, 750)
+    budget = MemoryBudget(1000)
+    with budget.reserved(700):
+        assert late(budget, 600)
+        assert not late(budget, 100)
+    assert not late(budget, 750)
 
 
 def test_never_more_than_all() -> None:
-    admission, lock, used, most = Admission(1000), threading.Lock(), 0, 0
+    budget, lock, used, most = MemoryBudget(1000), threading.Lock(), 0, 0
 
     def work(size: int) -> None:
         nonlocal used, most
-        with admission.reserved(size):
+        with budget.reserved(size):
             with lock:
                 used += size
                 most = max(most, used)
@@ -74,19 +74,19 @@ def test_never_more_than_all() -> None:
 
 
 def test_an_error_gives_the_share_back() -> None:
-    admission = Admission(100)
-    with pytest.raises(ValueError, match="damaged"), admission.reserved(75):
+    budget = MemoryBudget(100)
+    with pytest.raises(ValueError, match="damaged"), budget.reserved(75):
         raise ValueError("damaged")
-    assert not late(admission, 75)
+    assert not late(budget, 75)
 
 
 def test_who_does_not_wait_is_told() -> None:
-    admission = Admission(1000)
-    with admission.reserved(700, wait=False) as held, admission.reserved(100, wait=False) as second:
+    budget = MemoryBudget(1000)
+    with budget.reserved(700, wait=False) as held, budget.reserved(100, wait=False) as second:
         assert (held, second) == (True, True)
-        with admission.reserved(600, wait=False) as third:
+        with budget.reserved(600, wait=False) as third:
             assert not third
-        assert late(admission, 600)
-        assert not late(admission, 100)
-    with admission.reserved(700, wait=False) as held:
+        assert late(budget, 600)
+        assert not late(budget, 100)
+    with budget.reserved(700, wait=False) as held:
         assert held

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from graphs.web.uploads.spool import Spool, spool_upload, spool_uploads
+from stores.disk import Disk
+from stores.errors import StoreFull
 from vision.errors import InvalidInput, InvalidMedia, MediaTooLarge
 
 KIND = "multipart/form-data; boundary=XyZ"
@@ -61,6 +63,49 @@ async def test_big_chunks_are_fed_in_slices(tmp_path: Path) -> None:
     content = bytes(3 * 2**20)
     async with spool_upload(pieces(form(file(content))), KIND, Spool(tmp_path, 2**30), 2**22) as upload:
         assert upload.size == upload.path.stat().st_size == len(content)
+
+
+@pytest.mark.parametrize(("megabytes", "slice_bytes"), [(9, 2**16), (3, 2**12), (4, 3 * 2**20)])
+async def test_the_disk_is_asked_for_every_megabyte(
+    megabytes: int, slice_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    require = Disk.require
+    monkeypatch.setattr(Disk, "require", lambda disk, more=0: (asked.append(more), require(disk, more)))
+    body = form(file(bytes(megabytes * 2**20)))
+    cuts = range(slice_bytes, len(body), slice_bytes)
+    async with spool_upload(pieces(body, *cuts), KIND, Spool(tmp_path, 2**30, 1), 2**24) as upload:
+        assert upload.size == megabytes * 2**20
+    assert asked[0] == 0  # before there is a file
+    assert sum(asked) >= megabytes * 2**20
+    assert len(asked) <= 2 + megabytes
+
+
+async def test_a_disk_that_fills_up_ends_an_upload_within_a_megabyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = 4 * 2**20
+
+    def require(disk: Disk, more: int = 0) -> None:
+        if more > left:
+            raise StoreFull("full")
+
+    async def sent() -> AsyncIterator[bytes]:
+        nonlocal left
+        yield from_part[: len(from_part) - len(CONTENT)]
+        for _ in range(1024):
+            left -= 2**16
+            yield bytes(2**16)
+
+    from_part = part(CONTENT, 'name="file"; filename="a.jpg"')[:-2]
+    monkeypatch.setattr(Disk, "require", require)
+    spool = Spool(tmp_path, 2**30, 1)
+    for _ in range(2):  # it is asked again by the next one
+        with pytest.raises(StoreFull):
+            async with spool_upload(sent(), KIND, spool, 2**30):
+                pytest.fail("there was no room")
+        assert -(2**20) < left < 2**20
+        assert not left_in(tmp_path)
 
 
 async def test_moved_files_stay_moved(tmp_path: Path) -> None:

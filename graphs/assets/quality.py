@@ -61,6 +61,7 @@ def quality_router(
             passes_threshold=quality.score >= threshold,
             nima_technical_score=quality.technical,
             brisque_score=quality.brisque,
+            brisque_model=quality.brisque_model,
             sharpness_score=quality.sharpness,
             model_version=features.model_version,
             processing_time=clock.seconds,

@@ -349,6 +349,7 @@ class QualityAnswer(Answer):
     passes_threshold: bool
     nima_technical_score: float = Field(ge=1, le=10)
     brisque_score: float = Field(ge=0, le=100, description="lower is better")
+    brisque_model: str = Field(description="version of the regression; scores of different ones differ by some points")
     sharpness_score: Score
     model_version: str = Field(description="of the features")
 

@@ -68,10 +68,12 @@ EXPLAINED: Final[dict[str, dict[str, object]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Technical quality: ``technical`` 1-10; ``brisque`` 0-100, lower is better; ``sharpness`` and ``score`` 0-1."""
+    """Technical quality: ``technical`` 1-10; ``brisque`` 0-100, lower is better, by the version ``brisque_model``;
+    ``sharpness`` and ``score`` 0-1."""
 
     technical: float
     brisque: float
+    brisque_model: str
     sharpness: float
 
     @property
@@ -151,6 +153,7 @@ class Measures:
         return Quality(
             technical=round(ratings.technical.mean, 4),
             brisque=round(distortion.score, 4),
+            brisque_model=distortion.model_version,
             sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
         )
 

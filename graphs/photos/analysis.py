@@ -107,6 +107,7 @@ class PhotoAnalysis:
         return (
             Quality(
                 brisque_score=brisque,
+                brisque_model=distortion.model_version,
                 nima_technical_score=technical,
                 overall_quality=overall_quality(brisque, technical),
             ),

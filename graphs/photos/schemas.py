@@ -112,6 +112,7 @@ class Quality(BaseModel):
     """``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low."""
 
     brisque_score: Percentage = Field(description="0-100, lower is better")
+    brisque_model: str = Field(description="version of the regression; scores of different ones differ by some points")
     nima_technical_score: Rating = Field(description="1-10, higher is better")
     overall_quality: Label
 

@@ -46,7 +46,7 @@ class DummyBrisque(Dummy[Pixels, Distortion]):
     def predict(self, item: Pixels) -> Distortion:
         if min(item.shape[:2]) < 14:
             raise InvalidInput("This picture is too small for BRISQUE.")
-        return Distortion(100 * brightness(item), 100 * brightness(item))
+        return Distortion(100 * brightness(item), 100 * brightness(item), "dummy")
 
 
 class DummyNima(Dummy[Pixels, Ratings]):

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,7 +12,18 @@ from numpy.typing import NDArray
 from tests.tolerances import FP32, FP64, assert_close
 from vision.errors import InvalidInput
 from vision.images import Pixels
-from vision.quality.brisque import RANGES, RGB2GRAY, features, halved, load_svr, mscn, statistics
+from vision.quality.brisque import (
+    MATLAB,
+    OPENCV,
+    RGB2GRAY,
+    Recipe,
+    features,
+    halved,
+    interpolated,
+    load_svr,
+    mscn,
+    statistics,
+)
 
 pytestmark = pytest.mark.numeric
 
@@ -28,11 +40,11 @@ def texture(height: int, width: int, seed: int = 0) -> Pixels:
     return image
 
 
-def slow_mscn(plane: Array) -> Array:
+def slow_mscn(plane: Array, border: Literal["constant", "edge"] = "constant") -> Array:
     offsets = np.arange(-3, 4)
     weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * (7 / 6) ** 2))
     weights /= weights.sum()
-    padded = np.pad(plane, 3)
+    padded = np.pad(plane, 3, border)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7))
     mean = (windows * weights).sum((2, 3))
     deviation = np.sqrt(np.abs((windows**2 * weights).sum((2, 3)) - mean**2))
@@ -57,34 +69,61 @@ def slow_half(plane: Array) -> Array:
     return plane
 
 
-def slow_statistics(coefficients: Array) -> list[float]:
-    alphas = np.arange(0.2, 10.0005, 0.001)
-    gamma = np.vectorize(math.gamma)
-    ratios = gamma(1 / alphas) * gamma(3 / alphas) / gamma(2 / alphas) ** 2
+def slow_cubic(plane: Array) -> Array:
+    """Bicubic interpolation to half the size, rounded down, by a kernel of four pixels with a = -0.75."""
+    for _ in range(2):
+        length = len(plane)
+        centres = (np.arange(length // 2) + 0.5) * length / (length // 2) - 0.5
+        taps = np.floor(centres)[:, None] + np.arange(-1, 3)
+        far = np.abs(centres[:, None] - taps)
+        weights = np.where(far <= 1, 1.25 * far**3 - 2.25 * far**2 + 1, -0.75 * (far**3 - 5 * far**2 + 8 * far - 4))
+        plane = np.einsum("ij,ijk->ki", weights, plane[taps.clip(0, length - 1).astype(int)])
+    return plane
+
+
+ALPHAS = np.arange(0.2, 10.0005, 0.001)
+GAMMA = np.vectorize(math.gamma)
+SHAPES = GAMMA(1 / ALPHAS) * GAMMA(3 / ALPHAS) / GAMMA(2 / ALPHAS) ** 2
+
+
+def slow_aggd(values: Array) -> list[float]:
+    left, right = (math.sqrt((side**2).mean()) for side in (values[values < 0], values[values > 0]))
+    hat = left / right
+    ratio = np.abs(values).mean() ** 2 / (values**2).mean() * (hat**3 + 1) * (hat + 1) / (hat**2 + 1) ** 2
+    alpha = float(ALPHAS[np.abs(1 / SHAPES - ratio).argmin()])
+    spread = math.sqrt(math.gamma(1 / alpha) / math.gamma(3 / alpha))
+    mean = (right - left) * math.gamma(2 / alpha) / math.gamma(1 / alpha) * spread
+    return [alpha, mean, left**2, right**2]
+
+
+def slow_statistics(coefficients: Array, recipe: Recipe) -> list[float]:
     square = (coefficients**2).mean()
-    values = [alphas[np.abs(square / np.abs(coefficients).mean() ** 2 - ratios).argmin()], square]
+    values = [float(ALPHAS[np.abs(square / np.abs(coefficients).mean() ** 2 - SHAPES).argmin()]), square]
+    if recipe is OPENCV:
+        alpha, _, left, right = slow_aggd(coefficients)
+        values = [alpha, (left + right) / 2]
     for shift in ((0, 1), (1, 0), (1, 1), (-1, 1)):
-        pairs = coefficients * np.roll(coefficients, shift, (0, 1))
-        left, right = (math.sqrt((side**2).mean()) for side in (pairs[pairs < 0], pairs[pairs > 0]))
-        hat = left / right
-        ratio = np.abs(pairs).mean() ** 2 / (pairs**2).mean() * (hat**3 + 1) * (hat + 1) / (hat**2 + 1) ** 2
-        alpha = alphas[np.abs(1 / ratios - ratio).argmin()]
-        spread = math.sqrt(math.gamma(1 / alpha) / math.gamma(3 / alpha))
-        mean = (right - left) * math.gamma(2 / alpha) / math.gamma(1 / alpha) * spread
-        values += [alpha, mean, left**2, right**2]
+        # With a margin of zeros nothing comes back from the opposite edge.
+        padded = np.pad(coefficients, 0 if recipe is MATLAB else 1)
+        pairs = padded * np.roll(padded, shift, (0, 1))
+        values += slow_aggd(pairs if recipe is MATLAB else pairs[1:-1, 1:-1])
     return values
 
 
-def slow_features(image: Pixels) -> Array:
+def slow_features(image: Pixels, recipe: Recipe) -> Array:
     plane = np.floor(image.astype(np.float64) @ RGB2GRAY[0] + 0.5)
-    return np.array([*slow_statistics(slow_mscn(plane)), *slow_statistics(slow_mscn(slow_half(plane)))])
+    border: Literal["constant", "edge"] = "constant" if recipe is MATLAB else "edge"
+    half = slow_half if recipe is MATLAB else slow_cubic
+    both = slow_mscn(plane, border), slow_mscn(half(plane), border)
+    return np.array([value for coefficients in both for value in slow_statistics(coefficients, recipe)])
 
 
+@pytest.mark.parametrize("recipe", [MATLAB, OPENCV], ids=["MATLAB", "OPENCV"])
 @pytest.mark.parametrize("size", [(96, 130), (65, 47), (14, 14), (33, 200)])
-def test_features_are_those_of_the_definition(size: tuple[int, int]) -> None:
+def test_features_are_those_of_the_definition(size: tuple[int, int], recipe: Recipe) -> None:
     image = texture(*size)
     shapes = [index for index in range(36) if index % 18 == 0 or (index % 18 > 1 and index % 18 % 4 == 2)]
-    difference = np.abs(features(image) - slow_features(image))
+    difference = np.abs(features(image, recipe) - slow_features(image, recipe))
     assert difference[shapes].max() < 0.0021  # two steps of the table
     assert np.delete(difference, shapes).max() < 5e-4  # what a step of the table changes in the means
 
@@ -95,6 +134,13 @@ def test_half_the_size_is_matlabs() -> None:
         assert_close(halved(plane), slow_half(plane.astype(np.float64)), FP32)
     ramp = np.tile(np.arange(32, dtype=np.float32), (8, 1))
     np.testing.assert_allclose(halved(ramp)[:, 2:-2], np.tile(2 * np.arange(2, 14) + 0.5, (4, 1)), rtol=FP32)
+
+
+def test_half_the_size_is_opencvs() -> None:
+    for size in ((16, 24), (15, 23), (2, 3)):
+        plane = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+        # OpenCV keeps its weights in float32.
+        assert_close(interpolated(plane), slow_cubic(plane.astype(np.float64)), FP32, scale=255)
 
 
 def test_a_flat_window_is_exactly_zero() -> None:
@@ -149,8 +195,18 @@ def test_a_tiny_picture_is_refused(size: tuple[int, int]) -> None:
         features(texture(*size))
 
 
+@pytest.mark.parametrize("recipe", [MATLAB, OPENCV], ids=["MATLAB", "OPENCV"])
+def test_a_scale_without_detail_is_refused(recipe: Recipe) -> None:
+    lonely = np.zeros((30, 30), np.float32)
+    lonely[15, 15] = 1  # no two neighbours differ from 0
+    for coefficients in (np.zeros_like(lonely), lonely):
+        with pytest.raises(InvalidInput, match="no detail at half its size"):
+            statistics(coefficients, recipe)
+
+
+@pytest.mark.parametrize("recipe", [MATLAB, OPENCV], ids=["MATLAB", "OPENCV"])
 @pytest.mark.parametrize("kind", ["one dot", "two halves", "checkerboard", "stripes", "one level of noise"])
-def test_odd_pictures_have_finite_features(kind: str) -> None:
+def test_odd_pictures_have_finite_features(kind: str, recipe: Recipe) -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     if kind == "one dot":
         image[30, 30] = 1
@@ -162,7 +218,7 @@ def test_odd_pictures_have_finite_features(kind: str) -> None:
         image[::4] = 128
     else:
         image[:] = np.random.default_rng(0).integers(200, 202, (64, 64, 1))
-    assert np.isfinite(features(image)).all()
+    assert np.isfinite(features(image, recipe)).all()
 
 
 def model_file(path: Path, kind: str = "epsilon_svr") -> Path:
@@ -171,9 +227,10 @@ def model_file(path: Path, kind: str = "epsilon_svr") -> Path:
     return path
 
 
-def test_the_regression_by_hand(tmp_path: Path) -> None:
-    svr = load_svr(model_file(tmp_path / "model"))
-    low, high = RANGES
+@pytest.mark.parametrize("recipe", [MATLAB, OPENCV], ids=["MATLAB", "OPENCV"])
+def test_the_regression_by_hand(tmp_path: Path, recipe: Recipe) -> None:
+    svr = load_svr(model_file(tmp_path / "model"), recipe)
+    low, high = recipe.ranges
     middle = (low + high) / 2  # scaled to 0: at a distance of √2 and of 0.5
     corner = middle.copy()
     corner[[0, 35]] = high[0], low[35]  # the first support vector itself

@@ -4,8 +4,11 @@ An engine takes float32[N, 3, H, W], or float32[N, samples], and returns float32
 when it is built: the cosine of every output must reach ``MIN_COSINE``, or the engine is refused.
 """
 
+import ctypes
 import logging
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,13 +30,23 @@ logger = logging.getLogger("ray.serve")
 
 EngineName = Literal["auto", "torch-fp32", "torch-bf16", "openvino-bf16", "openvino-fp32"]
 Array = NDArray[np.float32]
+Batch = Array | NDArray[np.uint8]
 MakeModule = Callable[[], "torch.nn.Module"]
 
 
 class BuildEngine(Protocol):
     """``build_engine`` as a stage configures it."""
 
-    def __call__(self, make_module: MakeModule, *, version: str, input_size: tuple[int, ...]) -> "Engine": ...
+    def __call__(
+        self,
+        make_module: MakeModule,
+        *,
+        version: str,
+        input_size: tuple[int, ...],
+        engine: EngineName | None = None,
+    ) -> "Engine":
+        """Return the engine of the configuration, or the one that a network always has."""
+        ...
 
 
 MIN_COSINE = 0.999
@@ -75,12 +88,27 @@ def has_bf16() -> bool:
     return bool(BF16_FLAGS & cpu_flags()) and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in NO_BF16
 
 
+def has_cuda() -> bool:
+    """Return whether this process has a GPU that torch can use.
+
+    Where NVIDIA's driver is missing or hidden torch is not imported: processes without a GPU do without its 150 MB.
+    """
+    if "torch" not in sys.modules:
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # so Ray hides the GPUs from who asked for none
+            return False
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
     """Return (engine, device) for this machine: bf16 on CUDA, OpenVINO on the CPU, in bf16 where the processor has
     it."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if has_cuda() else "cpu"
     if wanted != "auto":
         if wanted.startswith("openvino") and device == "cuda":
             return wanted, "cpu"
@@ -102,9 +130,29 @@ def build_engine(
     """Build and check the engine for a module.
 
     ``version`` names the weights and is the key of the compiled model in ``cache``; ``input_size`` is (height, width)
-    of RGB images in pixels, or (samples,) of sounds. Raises ModelNotLoaded when the outputs differ from torch fp32.
+    of RGB images in pixels, (samples,) of sounds, or the shape of one item. Raises ModelNotLoaded when the outputs
+    differ from torch fp32; "auto" then takes fp32 instead of bf16.
     """
     name, device = choose_engine(wanted)
+    arguments = (make_module, version, input_size, cache, cuda_memory_fraction)
+    if wanted == "auto" and name.endswith("bf16"):
+        try:
+            return _built(name, device, *arguments)
+        except ModelNotLoaded as error:
+            logger.warning("%s: %s It runs in fp32.", version, error.message)
+            name = "torch-fp32" if name.startswith("torch") else "openvino-fp32"
+    return _built(name, device, *arguments)
+
+
+def _built(
+    name: EngineName,
+    device: str,
+    make_module: MakeModule,
+    version: str,
+    input_size: tuple[int, ...],
+    cache: Path,
+    cuda_memory_fraction: float | None,
+) -> "Engine":
     if name.startswith("openvino"):
         return _openvino(name, make_module, version, input_size, cache)
     engine = TorchEngine(make_module(), name, device, cuda_memory_fraction)
@@ -123,27 +171,42 @@ def limit_cuda_memory(fraction: float | None) -> None:
 
 
 class TorchEngine:
-    """A module in torch, on CPU or CUDA."""
+    """A module in torch, on CPU or CUDA; fp32 is that of IEEE there, not TF32 with 10 bits of mantissa.
+
+    On CUDA two threads may call it: while one batch is computed, the next is prepared and sent. Their computations
+    are started one after the other, so the second takes no memory of its own.
+    """
 
     def __init__(
         self, module: "torch.nn.Module", name: EngineName, device: str, cuda_memory_fraction: float | None
     ) -> None:
         import torch
 
-        if device == "cuda":
-            limit_cuda_memory(cuda_memory_fraction)
+        self._on_cuda = device == "cuda"
         self._torch = torch
         self._dtype = torch.bfloat16 if name == "torch-bf16" else torch.float32
+        if self._on_cuda:
+            limit_cuda_memory(cuda_memory_fraction)
+            if self._dtype is torch.float32:
+                torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self._module = module.eval().to(device=device, dtype=self._dtype)
+        self._start = threading.Lock()
         self.name = str(name)
         self.device = device
-        self.streams = 1
+        self.streams = 2 if self._on_cuda else 1
 
-    def __call__(self, batch: Array) -> Array:
+    def __call__(self, batch: Batch) -> Array:
+        """Return float32[N, …]; a batch of uint8 becomes the module's floating point on the device."""
         torch = self._torch
         with torch.inference_mode():
-            images = torch.from_numpy(batch).to(self.device, self._dtype, non_blocking=True)
-            output: Array = self._module(images).float().cpu().numpy()
+            items = torch.from_numpy(batch)
+            if self._on_cuda:
+                items = items.pin_memory().to(self.device, non_blocking=True)
+                with self._start:
+                    outputs = self._module(items.to(self._dtype)).float()
+            else:
+                outputs = self._module(items.to(self._dtype)).float()
+            output: Array = outputs.cpu().numpy()
         return output
 
 
@@ -260,7 +323,9 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Pat
 
 def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...]) -> None:
     noise = np.random.default_rng(0).standard_normal((4, *item_shape(input_size))).astype(np.float32)
-    got, expected = engine(noise), reference(noise)
+    got, expected = (each(noise).reshape(len(noise), -1) for each in (engine, reference))
+    if got.shape[1] == 1:  # the cosine of a single number is its sign
+        got, expected = got.T, expected.T
     cosines = (got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))
     if not cosines.min() >= MIN_COSINE:
         raise ModelNotLoaded(

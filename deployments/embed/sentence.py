@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from deployments.serving.engine_stage import model_chain
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import TorchConfig, model_chain
+from deployments.serving.stage import Stage, StageRef
 from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, SentenceEmbedding, SentenceEncoder, Tokens
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve_first
@@ -21,15 +21,11 @@ MAX_CHARACTERS = 20_000
 """Of one text; far more than 256 tokens, and few enough to tokenize quickly."""
 
 
-class Config(StageConfig):
+class Config(TorchConfig):
     """``user_config`` of embed/sentence; all but the batches is read at load."""
 
     max_batch_size: int = Field(default=32, ge=1)
     models: list[str] = model_chain(CHAIN)
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
-    cuda_memory_fraction: float | None = Field(
-        default=None, gt=0, le=1, description="share of a GPU this process may take"
-    )
 
 
 SENTENCE: Final = StageRef[str, SentenceEmbedding]("embed/sentence")

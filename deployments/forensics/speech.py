@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from deployments.serving.stage import Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import TorchConfig
+from deployments.serving.stage import Stage, StageRef
+from vision.engines import has_cuda, limit_cuda_memory
 from vision.errors import InvalidInput
 from vision.weights import Weights, resolve
 
@@ -22,10 +23,8 @@ STEP_S: Final = 0.032
 LONGEST_S: Final = 60.0
 
 
-class Config(StageConfig):
+class Config(TorchConfig):
     """``user_config`` of forensics/speech; all of it is read at load."""
-
-    torch_threads: int = Field(default=1, ge=1, description="threads of torch on the CPU")
 
 
 SPEECH: Final = StageRef[Array, Array]("forensics/speech")
@@ -41,6 +40,7 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
     config_class = Config
 
     _weights: Weights
+    _device: str
 
     def load(self) -> None:
         """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
@@ -51,7 +51,10 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
         torch.set_num_threads(self.config.torch_threads)
         self._weights = resolve(MODEL)
         self._torch = torch
-        self._network = load(self._weights.files[WEIGHT_FILE])
+        self._device = "cuda" if has_cuda() else "cpu"
+        if self._device == "cuda":
+            limit_cuda_memory(self.config.cuda_memory_fraction)
+        self._network = load(self._weights.files[WEIGHT_FILE]).to(self._device)
 
     def warm_up(self) -> None:
         self.predict(np.zeros(RATE, np.float32))
@@ -62,13 +65,15 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
         torch = self._torch
         with torch.inference_mode():
             # A copy: what came from another process is read-only.
-            probabilities: Array = self._network(torch.from_numpy(np.array(item, np.float32))).numpy()
+            sound = torch.from_numpy(np.array(item, np.float32)).to(self._device)
+            probabilities: Array = self._network(sound).cpu().numpy()
         return probabilities
 
     def info(self) -> dict[str, Any]:
         return {
             "method": "Silero VAD",
             **self._weights.info(),
-            "device": "cpu",
+            "engine": "torch-fp32",
+            "device": self._device,
             "score": "chance of speech every 32 ms, 0 to 1; its authors count 0.5 and above as speech",
         }

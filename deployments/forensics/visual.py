@@ -55,7 +55,9 @@ class Config(EngineConfig):
 
     max_batch_size: int = Field(default=8, ge=1, description="pictures in one predict_batch call")
     models: list[str] = model_chain(CHAIN)
-    engine: EngineName = Field(default="auto", description="of a transformers classifier; MesoNet is run by torch")
+    engine: EngineName = Field(
+        default="auto", description="of a transformers classifier; MesoNet is run by torch in fp32"
+    )
 
 
 VISUAL: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], Visual]("forensics/visual")

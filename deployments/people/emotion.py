@@ -42,7 +42,7 @@ class Config(EngineConfig):
 
     max_batch_size: int = Field(default=8, ge=1)
     models: list[str] = model_chain(CHAIN)
-    engine: EngineName = Field(default="auto", description="of the ViT; mini-XCEPTION is run by torch on the CPU")
+    engine: EngineName = Field(default="auto", description="of the ViT; mini-XCEPTION is run by torch in fp32")
 
 
 EMOTION: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[Emotion, ...]]("people/emotion")

@@ -14,10 +14,11 @@ from typing import Any, Final
 import numpy as np
 from pydantic import Field
 
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import TorchConfig
+from deployments.serving.stage import SharedImage, Stage, StageRef
 from vision.faces.detection import CANDIDATE, MAX_CANDIDATES, FaceSearch, Pyramid, finest_scale, pyramid
 from vision.faces.face import Face
-from vision.faces.yunet import YuNet
+from vision.faces.yunet import EngineName, load_yunet
 from vision.images import Pixels
 from vision.weights import Weights, resolve
 
@@ -25,8 +26,14 @@ MODEL: Final = "yunet-2023mar"
 WEIGHT_FILE: Final = "face_detection_yunet_2023mar.onnx"
 
 
-class Config(StageConfig):
-    """``user_config`` of people/faces; all of it changes in place."""
+class Config(TorchConfig):
+    """``user_config`` of people/faces; engine, threads and share of a GPU are read at load, the rest changes in
+    place."""
+
+    engine: EngineName = Field(
+        default="auto",
+        description="of the candidates; their views are in fp32. auto is torch-fp32 on a GPU, else OpenVINO",
+    )
 
     confidence: float = Field(default=0.87, ge=CANDIDATE, le=1, description="least confidence of a face")
     fine_megapixels: float = Field(
@@ -51,7 +58,16 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
         self._weights = resolve(MODEL)
         path = self._weights.files[WEIGHT_FILE]
-        self._search = FaceSearch(YuNet(path, exact=False), YuNet(path, exact=True))
+        config = self.config
+        network = load_yunet(path, config.engine, config.cuda_memory_fraction)
+        if network.engine == "torch-fp32":
+            import torch
+
+            torch.set_num_threads(config.torch_threads)
+            exact = network
+        else:
+            exact = load_yunet(path, "openvino-fp32")
+        self._search = FaceSearch(network, exact)
 
     def warm_up(self) -> None:
         self.predict(self.prepare(np.zeros((480, 640, 3), np.uint8)))
@@ -70,8 +86,8 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         return {
             "method": "YuNet over a pyramid; every candidate seen again at one size",
             **self._weights.info(),
-            "engine": "openvino, boxes and scores in fp32",
-            "device": "cpu",
+            "engine": self._search.engine,
+            "device": self._search.device,
             "confidence": "0 to 1, higher is surer",
             "threshold": self.config.confidence,
             "smallest_face": "with 5 fine_megapixels about 1/64 of the longer side, at least 12 pixels",

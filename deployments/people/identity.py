@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.engine_stage import model_chain
-from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
+from deployments.serving.engine_stage import TorchConfig, model_chain
+from deployments.serving.stage import SharedImage, Stage, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.faces.face import SIZE, Face, align, misfit, scale_of, similarity_transform
 from vision.faces.sface import EngineName, SFace
@@ -53,12 +53,14 @@ class Crops:
     qualities: tuple[float, ...]
 
 
-class Config(StageConfig):
-    """``user_config`` of people/identity; models and engine are read at load."""
+class Config(TorchConfig):
+    """``user_config`` of people/identity; all but batching is read at load."""
 
     max_batch_size: int = Field(default=8, ge=1, description="pictures in one predict_batch call")
     models: list[str] = model_chain(CHAIN)
-    engine: EngineName = "auto"
+    engine: EngineName = Field(
+        default="auto", description="auto is torch-fp32 on a GPU, else OpenVINO, in bf16 where the processor has it"
+    )
 
 
 IDENTITY: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[FaceVector, ...]]("people/identity")
@@ -81,9 +83,13 @@ class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple
         self._weights = resolve_first(self.config.models)
         (path,) = self._weights.files.values()
         try:
-            self._network = SFace(path, self.config.engine)
+            self._network = SFace(path, self.config.engine, self.config.cuda_memory_fraction)
         except ValueError as error:
             raise ModelNotLoaded(f"{self._weights.name}: {error}") from error
+        if self._network.engine.startswith("torch"):
+            import torch
+
+            torch.set_num_threads(self.config.torch_threads)
 
     def warm_up(self) -> None:
         self._network(np.zeros((1, SIZE, SIZE, 3), np.uint8))
@@ -111,7 +117,7 @@ class FaceRecognizer(Stage[Config, tuple[Pixels, tuple[Face, ...]], Crops, tuple
             "method": "SFace on crops aligned by five landmarks",
             **self._weights.info(),
             "engine": self._network.engine,
-            "device": "cpu",
+            "device": self._network.device,
             "dimensions": 128,
             "score": "cosine of the vectors, -1 to 1, higher is more alike; OpenCV publishes 0.363 as the threshold",
             "quality": "0 to 1, higher is better: geometric mean of size, sharpness and frontalness",

@@ -22,7 +22,7 @@ from vision.images import Pixels
 
 
 class Config(faces.Config):
-    """``user_config`` of people/video_faces; all of it changes in place."""
+    """``user_config`` of people/video_faces, as that of people/faces."""
 
     confidence: float = Field(default=0.7, ge=CANDIDATE, le=1, description="least confidence of a face")
 

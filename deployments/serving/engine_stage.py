@@ -9,7 +9,7 @@ from pydantic import Field
 
 from configs.settings import settings
 from deployments.serving.stage import InT, OutT, ReadyT, Stage, StageConfig
-from vision.engines import Engine, EngineName, MakeModule, build_engine, item_shape
+from vision.engines import Engine, EngineName, MakeModule, build_engine, has_cuda, item_shape
 
 
 def model_chain(names: Sequence[str]) -> Any:
@@ -17,16 +17,23 @@ def model_chain(names: Sequence[str]) -> Any:
     return Field(default=list(names), min_length=1, description="names of models.yaml; the first available one serves")
 
 
-class EngineConfig(StageConfig):
-    """``user_config`` of a stage with an engine; all but batching is read at load."""
+class TorchConfig(StageConfig):
+    """``user_config`` of a stage whose network torch may run; what is of torch is read at load."""
 
-    max_batch_size: int = Field(default=16, ge=1)
-    engine: EngineName = "auto"
     torch_threads: int = Field(
         default=1, ge=1, description="threads of torch on the CPU; raise for a torch engine there"
     )
     cuda_memory_fraction: float | None = Field(
         default=None, gt=0, le=1, description="share of a GPU this process may take"
+    )
+
+
+class EngineConfig(TorchConfig):
+    """``user_config`` of a stage with an engine; all but batching is read at load."""
+
+    max_batch_size: int = Field(default=16, ge=1)
+    engine: EngineName = Field(
+        default="auto", description="auto is torch on a GPU that the process has a share of, else OpenVINO"
     )
 
 
@@ -37,7 +44,7 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
     """A stage whose network runs in an engine; a subclass defines ``load_engine`` and calls ``build_engine`` in it."""
 
     exact: ClassVar[bool] = False
-    """Whether ``auto`` means fp32, without TF32: 10 bits of mantissa are too few for the stage's numbers."""
+    """Whether ``auto`` means fp32: the mantissa of bf16 is too short for the stage's numbers."""
 
     _engine: Engine
     _input_size: tuple[int, ...]
@@ -46,13 +53,21 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
     def load_engine(self) -> Engine:
         """Load the configured models. Raises ModelNotLoaded with the reason of each when none is available."""
 
-    def build_engine(self, make_module: MakeModule, *, version: str, input_size: tuple[int, ...]) -> Engine:
-        """Return the engine of the configuration for a module. Raises as ``vision.engines.build_engine``."""
-        import torch
+    def build_engine(
+        self,
+        make_module: MakeModule,
+        *,
+        version: str,
+        input_size: tuple[int, ...],
+        engine: EngineName | None = None,
+    ) -> Engine:
+        """Return the engine of the configuration for a module, or ``engine`` whatever is configured.
 
-        name: EngineName = self.config.engine
+        Raises as ``vision.engines.build_engine``.
+        """
+        name: EngineName = engine or self.config.engine
         if self.exact and name == "auto":
-            name = "torch-fp32" if torch.cuda.is_available() else "openvino-fp32"
+            name = "torch-fp32" if has_cuda() else "openvino-fp32"
         self._input_size = input_size
         return build_engine(
             name,
@@ -70,8 +85,6 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
         super().load()
         # Items are prepared in threads of their own; threads of torch would only compete with them.
         torch.set_num_threads(self.config.torch_threads)
-        if self.exact:
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         self._engine = self.load_engine()
 
     def warm_up(self) -> None:

@@ -16,7 +16,7 @@ from deployments.people.faces import MODEL, WEIGHT_FILE, Config, FaceDetector
 from tests.tolerances import FP32_NETWORK, assert_close
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face
-from vision.faces.yunet import SCORE, YuNet
+from vision.faces.yunet import SCORE, EngineName, load_yunet
 from vision.images import Pixels, decode
 from vision.quality.framing import roll
 from vision.weights import resolve
@@ -76,19 +76,20 @@ def resized(image: Pixels, scale: float) -> Pixels:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
 
 
-def test_detections_equal_those_of_opencv(media: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino-fp32", "torch-fp32"])
+def test_detections_equal_those_of_opencv(media: Path, engine: EngineName) -> None:
     path = resolve(MODEL).files[WEIGHT_FILE]
     image = photo(media / "faces" / "multiface.jpg")
     height, width = image.shape[:2]
     reference = cv2.FaceDetectorYN.create(str(path), "", (width, height), 0.5, 0.3, 5000)
     _, expected = reference.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
-    (detections,) = YuNet(path, exact=True)(padded[None], 0.5)
+    (detections,) = load_yunet(path, engine)(padded[None], 0.5)
     assert len(expected) == 6
     for row in expected:
         # OpenCV keeps the best of each group; it must be among ours, number for number.
         assert np.abs(detections - row).max(1).min() < 0.01
-    twice = YuNet(path, exact=True)(np.stack([padded, padded[:, ::-1]]), 0.5)
+    twice = load_yunet(path, engine)(np.stack([padded, padded[:, ::-1]]), 0.5)
     assert_close(twice[0], detections, FP32_NETWORK)
     assert twice[1][:, SCORE].max() == pytest.approx(detections[:, SCORE].max(), abs=0.02)
 

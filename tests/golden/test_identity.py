@@ -19,7 +19,7 @@ from deployments.people.identity import FaceVector
 from deployments.serving.stage import StageConfig
 from ops.calibration.error_rates import Verification
 from ops.calibration.faces import read_pairs
-from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, decimals, least_cosine
+from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, decimals, least_cosine
 from vision.errors import InvalidInput, ModelNotLoaded
 from vision.faces.calibration import face_cosine, similarity_percentage
 from vision.faces.face import Face, align, similarity_transform
@@ -42,13 +42,13 @@ GOLDEN = {
 
 @pytest.fixture(scope="module")
 def stages() -> Iterator[dict[str, identity.FaceRecognizer]]:
-    """The recognizer by both engines."""
+    """The recognizer by each engine."""
     if not os.environ.get("VISION_MODELS_DIR"):
         pytest.skip("VISION_MODELS_DIR is not set")
     settings_module.settings.cache_clear()
     store.cache_clear()
     loaded = {}
-    for engine in ("openvino-fp32", "auto"):
+    for engine in ("openvino-fp32", "torch-fp32", "auto"):
         loaded[engine] = identity.FaceRecognizer(identity.Config(models=["sface-2021dec-int8bq"], engine=engine))
         try:
             loaded[engine].load()
@@ -135,11 +135,12 @@ def test_300_pairs_are_told_apart(
     assert np.mean(np.array(percentages["other"]) < 50) > 0.9
 
 
+@pytest.mark.parametrize("engine", ["openvino-fp32", "torch-fp32"])
 @pytest.mark.parametrize("name", GOLDEN)
-def test_vectors_are_known(stages: dict[str, identity.FaceRecognizer], folder: Path, name: str) -> None:
+def test_vectors_are_known(stages: dict[str, identity.FaceRecognizer], folder: Path, name: str, engine: str) -> None:
     image = decode((folder / "face_pairs_deepface" / name).read_bytes(), max_pixels=10**8)
     face = Face(0, 0, 1, 1, 1, EYES_NOSE_MOUTH[name])
-    ((embedding,),) = embedded(stages["openvino-fp32"], (image, (face,)))
+    ((embedding,),) = embedded(stages[engine], (image, (face,)))
     numbers, quality = GOLDEN[name]
     assert (embedding.vector.dtype, embedding.vector.shape) == (np.float32, (128,))
     assert np.linalg.norm(embedding.vector) == pytest.approx(1, rel=FP32)
@@ -149,9 +150,10 @@ def test_vectors_are_known(stages: dict[str, identity.FaceRecognizer], folder: P
 
 def test_engines_agree(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
     results = [embedded(stage, *photos.values()) for stage in stages.values()]
-    for one, other in zip(*results, strict=True):
-        assert float(one[0].vector @ other[0].vector) > least_cosine(BF16_DEEP)
-        assert one[0].quality == other[0].quality
+    for exact, torch, auto in zip(*results, strict=True):
+        assert_close(torch[0].vector, exact[0].vector, FP32_DEEP)
+        assert float(exact[0].vector @ auto[0].vector) > least_cosine(BF16_DEEP)
+        assert exact[0].quality == torch[0].quality == auto[0].quality
 
 
 def test_it_is_what_opencv_computes(stages: dict[str, identity.FaceRecognizer], photos: Photos) -> None:
@@ -251,7 +253,7 @@ def test_info_says_what_it_is(stages: dict[str, identity.FaceRecognizer]) -> Non
     info = stages["openvino-fp32"].info()
     assert info["model_version"] == "sface-2021dec-int8bq@fb143eea"
     assert (info["licence"], info["dimensions"], info["engine"]) == ("Apache-2.0", 128, "openvino-fp32")
-    assert stages["auto"].info()["engine"] in ("openvino-fp32", "openvino-bf16")
+    assert stages["auto"].info()["engine"] in ("openvino-fp32", "openvino-bf16", "torch-fp32")
 
 
 def test_a_file_of_another_network_is_refused(stages: object, tmp_path: Path) -> None:
@@ -264,5 +266,6 @@ def test_a_file_of_another_network_is_refused(stages: object, tmp_path: Path) ->
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 3, 112, 112])],
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "relu.onnx")
-    with pytest.raises(ValueError, match="no network from one picture to 128 numbers"):
-        identity.SFace(tmp_path / "relu.onnx", "openvino-fp32")
+    for engine in ("openvino-fp32", "torch-fp32"):
+        with pytest.raises(ValueError, match="no network from one picture to 128 numbers"):
+            identity.SFace(tmp_path / "relu.onnx", engine)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import limit_cuda_memory
+from vision.engines import has_cuda, limit_cuda_memory
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint
 
@@ -39,9 +39,7 @@ class SentenceEncoder:
 
     def __init__(self, weights: Weights, cuda_memory_fraction: float | None = None) -> None:
         """Raises as ``load_network``."""
-        import torch
-
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = "cuda" if has_cuda() else "cpu"
         if self.device == "cuda":
             limit_cuda_memory(cuda_memory_fraction)
         self._tokenizer = load_tokenizer(weights)

@@ -83,7 +83,8 @@ class FaceSearch:
     """
 
     def __init__(self, network: YuNet, exact: YuNet) -> None:
-        self.streams = network.streams
+        self.streams, self.device = network.streams, network.device
+        self.engine = f"{network.engine}, boxes and scores in fp32"
         self._network = network
         self._exact = exact
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import BuildEngine, Engine, TorchEngine
+from vision.engines import BuildEngine, Engine
 from vision.errors import ModelNotLoaded
 from vision.faces.face import SAMPLES, SIZE, TEMPLATE, Face, scale_of, similarity_transform
 from vision.forensics.calibration import MESONET, Calibration
@@ -54,7 +54,7 @@ class Classifier(Protocol):
 
 
 class MesoNet:
-    """MesoInception-4 trained on Deepfakes, in torch fp32 on the CPU: it is too small for another engine to pay off.
+    """MesoInception-4 trained on Deepfakes, in torch fp32 on GPU or CPU: it is too small for another engine to pay off.
 
     It mistakes blur for a swap: a genuine face goes from -12 to +8 in log-odds as it is blurred more and more, and of
     25 small, blurred faces of genuine footage 24 count as swapped. So it judges no face with less than 30 pixels
@@ -74,11 +74,17 @@ class MesoNet:
     least_eyes: Final = 30.0
     least_detail: Final = 35.0
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, build: BuildEngine) -> None:
+        """Raises ModelNotLoaded when the engine's outputs differ from torch on the CPU."""
         from vision.networks.mesonet import SIDE, WEIGHT_FILE, load
 
         self.size = SIDE
-        self.engine: Engine = TorchEngine(load(weights.files[WEIGHT_FILE]), "torch-fp32", "cpu", None)
+        self.engine: Engine = build(
+            lambda: load(weights.files[WEIGHT_FILE]),
+            version=weights.version,
+            input_size=(SIDE, SIDE),
+            engine="torch-fp32",
+        )
 
     def can_judge(self, face: Face, crop: Pixels) -> bool:
         right, left = np.asarray(face.landmarks[:2])
@@ -126,7 +132,7 @@ class TransformersClassifier:
 def load_classifier(weights: Weights, build: BuildEngine) -> Classifier:
     """Return the classifier for a model of models.yaml."""
     if weights.name == "mesonet-deepfakes":
-        return MesoNet(weights)
+        return MesoNet(weights, build)
     return TransformersClassifier(weights, build)
 
 

@@ -1,5 +1,8 @@
 """Engines agree with torch fp32 or are refused; a converted model is kept, a half-written one is not."""
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
@@ -158,6 +161,63 @@ def test_two_replicas_that_start_together_convert_once(build: Callable[..., Any]
     assert len(results) == 3
     for result in results:
         np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("flags", [{"amx_bf16"}, {"avx2"}])
+def test_auto_takes_fp32_where_bf16_differs_too_much(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, flags: set[str]
+) -> None:
+    monkeypatch.setattr(engines, "cpu_flags", lambda: flags)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setattr(engines, "MIN_COSINE", 1 - 1e-7)  # more than bf16 can keep
+    engine = build("auto")
+    assert (engine.name, engine.device) == ("openvino-fp32", "cpu")
+    with torch.inference_mode():
+        assert_close(engine(pictures(3)), Tiny().eval()(torch.from_numpy(pictures(3))).numpy(), FP32_DOT)
+
+
+def test_a_network_of_one_number_is_compared_by_all_of_them(build: Callable[..., Any]) -> None:
+    class Scalar(Tiny):
+        """Its numbers are above 0, so any two of them have the same sign."""
+
+        def __init__(self, column: int) -> None:
+            super().__init__()
+            self.column = column
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, 0, 0, self.column].abs()
+
+    columns = iter((3, 3, 3, 7))
+    assert build("openvino-fp32", lambda: Scalar(next(columns)), "scalar@1")(pictures(5)).shape == (5,)
+    with pytest.raises(ModelNotLoaded, match="openvino-fp32 differs"):
+        build("openvino-fp32", lambda: Scalar(next(columns)), "scalar@2")
+
+
+def test_pictures_of_bytes_are_converted_by_the_engine() -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 3, *SIZE), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = Tiny().eval()(torch.from_numpy(images).float()).numpy()
+    np.testing.assert_array_equal(engines.TorchEngine(Tiny(), "torch-fp32", "cpu", None)(images), expected)
+
+
+@pytest.mark.parametrize("environment", [{"CUDA_VISIBLE_DEVICES": ""}, {}], ids=["hidden", "no driver"])
+def test_where_no_gpu_can_be_used_torch_is_not_imported(environment: dict[str, str]) -> None:
+    script = (
+        "import sys, ctypes\n"
+        "from vision import engines\n"
+        f"if not {environment!r}:\n"
+        "    def missing(name): raise OSError(name)\n"
+        "    ctypes.CDLL = missing\n"
+        "print(engines.has_cuda(), 'torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], env=os.environ | environment, stdout=subprocess.PIPE)
+    assert answer.stdout.split() == [b"False", b"False"]
+
+
+def test_a_process_with_torch_asks_it_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda answer=answer: answer)
+        assert engines.has_cuda() is answer
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from configs import settings as settings_module
 from deployments.people.emotion import CHAIN, FACES_AT_ONCE, Config, Emotion, EmotionRecognizer
 from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32, FP32_NETWORK, FP64, assert_close
-from vision.engines import build_engine
+from vision.engines import Engine, EngineName, MakeModule, build_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.expressions import EXPRESSIONS, MARGIN, MiniXceptionClassifier, load_classifier
 from vision.faces.face import Face, Square
@@ -148,7 +148,13 @@ def write_keras(path: Path) -> dict[str, NDArray[np.float32]]:
 
 def xception(folder: Path) -> MiniXceptionClassifier:
     path = folder / "xception" / mini_xception.WEIGHT_FILE
-    return MiniXceptionClassifier(Weights("w", path.parent, {path.name: path}, *"abcd"))
+
+    def build(
+        make: MakeModule, *, version: str, input_size: tuple[int, ...], engine: EngineName | None = None
+    ) -> Engine:
+        return build_engine(engine or "auto", make, version=version, input_size=input_size, cache=folder)
+
+    return MiniXceptionClassifier(Weights("w", path.parent, {path.name: path}, *"abcd"), build)
 
 
 def picture() -> Pixels:

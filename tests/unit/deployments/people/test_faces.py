@@ -35,7 +35,7 @@ class BoxNetwork:
     The score is the brightness over 255; the boxes of a picture have different ones.
     """
 
-    streams = 1
+    engine, device, streams = "boxes", "cpu", 1
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -57,7 +57,7 @@ class BoxNetwork:
         return np.concatenate(rows).astype(np.float32)
 
 
-def detector(**config: float) -> FaceDetector:
+def detector(**config: Any) -> FaceDetector:
     stage = FaceDetector(Config(**config))
     network: Any = BoxNetwork()
     stage._search = FaceSearch(network, network)

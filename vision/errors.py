@@ -58,7 +58,8 @@ class MediaNotFound(StageError):
 class ModelNotLoaded(StageError):
     """The stage has no verified weights, so it cannot answer.
 
-    It is ``optional`` where it lacks what an operator may leave out, such as a provider's key; that is no fault.
+    The first line of ``message`` is for everybody; more lines say to operators why each source of weights failed. It is
+    ``optional`` where it lacks what an operator may leave out, such as a provider's key; that is no fault.
     """
 
     code = "MODEL_NOT_LOADED"
@@ -69,13 +70,18 @@ class ModelNotLoaded(StageError):
         self.optional = optional
 
     @property
+    def reason(self) -> str:
+        """Return what is missing and what to do about it, in one line."""
+        return self.message.partition("\n")[0]
+
+    @property
     def concerns_input(self) -> bool:
         """Return False: no input can be processed without the model."""
         return False
 
 
 class StageUnavailable(StageError):
-    """No replica of the stage could be reached; it is restarting or not deployed."""
+    """No replica of the stage could be reached, or it is still loading; it is starting, restarting or not deployed."""
 
     code = "STAGE_UNAVAILABLE"
     status = 503

@@ -9,8 +9,8 @@ The whole picture is resized to 224x224 by nearest neighbour, whatever its shape
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -32,7 +32,8 @@ logger = logging.getLogger("ray.serve")
 
 SIDE = 224
 RATINGS = np.arange(1, 11)
-HEADS = {"technical-quality": "technical", "aesthetic-quality": "aesthetic"}
+Head = Literal["technical", "aesthetic"]
+HEADS: Final[dict[str, Head]] = {"technical-quality": "technical", "aesthetic-quality": "aesthetic"}
 """Names of the heads by the task of their models in models.yaml."""
 
 
@@ -48,10 +49,18 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Ratings:
-    """The ratings of both heads; None for a head without weights."""
+    """The ratings of both heads; None for a head without weights, whose reason is in ``missing``."""
 
     technical: Rating | None
     aesthetic: Rating | None
+    missing: Mapping[Head, str] = field(default_factory=dict)
+
+    def of(self, head: Head) -> Rating:
+        """Return the rating of one head. Raises ModelNotLoaded without it."""
+        rating = self.technical if head == "technical" else self.aesthetic
+        if rating is None:
+            raise ModelNotLoaded(self.missing.get(head, f"{NIMA.key} is configured without {head} weights."))
+        return rating
 
 
 class Config(EngineConfig):
@@ -78,14 +87,12 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     prepare_threads = 2
     exact = True
 
-    _weights: dict[str, Weights]
-    _missing: dict[str, str]
+    _weights: dict[Head, Weights]
+    _missing: dict[Head, str]
 
     def load_engine(self) -> Engine:
         """Raises ModelNotLoaded with the reason of every model when neither head is available."""
         self._resolve()
-        if not self._weights:
-            raise ModelNotLoaded("\n".join(self._missing.values()))
         version = "+".join(weights.version for weights in self._weights.values())
         return self.build_engine(self._make_module, version=version, input_size=(SIDE, SIDE))
 
@@ -99,7 +106,7 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         results = []
         for of_heads in distributions:
             ratings = {head: rating(each) for head, each in zip(self._weights, of_heads, strict=True)}
-            results.append(Ratings(ratings.get("technical"), ratings.get("aesthetic")))
+            results.append(Ratings(ratings.get("technical"), ratings.get("aesthetic"), self._missing))
         return results
 
     def info(self) -> dict[str, Any]:
@@ -115,7 +122,7 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
 
     def _resolve(self) -> None:
         models = registry().root
-        chains: dict[str, list[str]] = {}
+        chains: dict[Head, list[str]] = {}
         for name in self.config.models:
             head = HEADS.get(models[name].task) if name in models else None
             if head is None:
@@ -124,12 +131,16 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
                 )
             chains.setdefault(head, []).append(name)
         self._weights, self._missing = {}, {}
+        reasons: list[str] = []
         for head, names in chains.items():
             try:
                 self._weights[head] = resolve_first(names)
             except WeightsUnavailable as error:
-                self._missing[head] = error.message
+                reasons += error.reasons
+                self._missing[head] = f"{error.reason}; then restart {self.key}"
                 logger.warning("%s runs without the %s head: %s", self.key, head, error.message)
+        if not self._weights:
+            raise WeightsUnavailable.of(self.config.models, reasons)
 
     def _make_module(self) -> "torch.nn.Module":
         from vision.networks.mobilenet_v1 import Heads, build, read_layers
@@ -142,7 +153,7 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     def _paths(self) -> list[Path]:
         return [weights.files[registry().root[weights.name].main] for weights in self._weights.values()]
 
-    def _head_info(self, head: str) -> dict[str, Any]:
+    def _head_info(self, head: Head) -> dict[str, Any]:
         weights = self._weights.get(head)
         if weights is None:
             return {"error": self._missing.get(head, "not configured")}

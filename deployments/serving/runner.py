@@ -19,6 +19,7 @@ from vision.errors import (
     ProcessingFailed,
     StageError,
     StageOverloaded,
+    StageUnavailable,
 )
 from vision.memory import trim_soon
 
@@ -51,7 +52,8 @@ class StageRunner:
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
-        self._not_loaded = f"{self.key} is still loading; try again in a few seconds."
+        self._loading = f"{self.key} is still loading; try again in a few seconds."
+        self._missing: str | None = None
         self._configured = True
         self._tried_at: float | None = None
         self._load_s: float | None = None
@@ -73,7 +75,7 @@ class StageRunner:
         if self._stage is None:
             await self._reload_when_due()
         if self._stage is None:
-            return [ModelNotLoaded(self._not_loaded) for _ in items]
+            return [self._refusal() for _ in items]
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
@@ -83,7 +85,7 @@ class StageRunner:
         stage, item = self._stage, await resolved(item)
         self._streams = [stream for stream in self._streams if stream.running]
         if stage is None:
-            yield self._count(ModelNotLoaded(self._not_loaded))
+            yield self._count(self._refusal())
         elif len(self._streams) >= self._config.max_streams:
             message = f"{self.key} has {len(self._streams)} streams running; try again in a few seconds."
             yield self._count(StageOverloaded(message))
@@ -98,7 +100,7 @@ class StageRunner:
         """Return the state of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
         if self._stage is None:
-            return {**state, "error": self._not_loaded, "configured": self._configured}
+            return {**state, "error": self._refusal().message, "configured": self._configured}
         return {**state, **self._stage.info()}
 
     def check_health(self) -> None:
@@ -116,6 +118,10 @@ class StageRunner:
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _refusal(self) -> StageError:
+        """Return why a stage that is not loaded cannot answer: its model is missing, or it is on its way."""
+        return StageUnavailable(self._loading) if self._missing is None else ModelNotLoaded(self._missing)
+
     async def _load(self) -> None:
         started = self._tried_at = time.monotonic()
         stage = self._stage_class(self._config)
@@ -127,7 +133,7 @@ class StageRunner:
         try:
             await self._on_worker(load)
         except StageError as error:
-            self._not_loaded = error.message
+            self._missing = error.message
             self._configured = not (isinstance(error, ModelNotLoaded) and error.optional)
             logger.warning("%s not loaded: %s", self.key, error.message)
             return

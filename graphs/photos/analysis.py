@@ -39,7 +39,8 @@ from graphs.photos.schemas import (
 )
 from graphs.web.context import Clock, Context, Timer, task_group
 from graphs.web.images import DecodedImage, ImageDecoder, from_base64
-from vision.errors import InvalidInput, ModelNotLoaded, StageError
+from graphs.web.parts import Parts
+from vision.errors import InvalidInput, StageError
 from vision.faces.face import Face
 
 T = TypeVar("T")
@@ -55,21 +56,28 @@ class PhotoAnalysis:
     async def of(self, data: bytes, image: ImageInput, flags: Flags, clock: Clock) -> PhotoResult:
         """Analyse one encoded picture. Raises the first StageError of any part and cancels the others.
 
-        ``clock`` started when the picture was requested.
+        ``clock`` started when the picture was requested. A missing model costs its part, unless that was asked for.
         """
         work_on(f"photo {hashlib.sha256(data).hexdigest()}", *filter(None, [image.image_id]))
+        parts = Parts()
         async with self._decoder.decoded(data) as picture:
             async with task_group() as group:
 
                 def start(
-                    wanted: bool, part: Callable[[DecodedImage], Coroutine[Any, Any, T]]
-                ) -> asyncio.Task[T] | None:
-                    return group.create_task(part(picture)) if wanted else None
+                    name: str, flag: str, part: Callable[[DecodedImage], Coroutine[Any, Any, T]]
+                ) -> asyncio.Task[T | None] | None:
+                    if not getattr(flags, flag):
+                        return None
+                    return group.create_task(parts.of(name, part(picture), named=flags.asks_for(flag)))
 
-                blur = start(flags.run_blur, self._blur)
-                rated = start(flags.run_quality, self._rated)
-                emotion = start(flags.run_emotion, self._emotion)
-                embedding = start(flags.run_embedding, self._embedding)
+                blur = start("blur", "run_blur", self._blur)
+                emotion = start("emotion", "run_emotion", self._emotion)
+                embedding = start("embedding", "run_embedding", self._embedding)
+                rated = (
+                    group.create_task(self._rated(picture, parts, named=flags.asks_for("run_quality")))
+                    if flags.run_quality
+                    else None
+                )
             quality, aesthetic = rated.result() if rated else (None, None)
             return PhotoResult(
                 image_id=image.image_id,
@@ -81,6 +89,7 @@ class PhotoAnalysis:
                 aesthetic=aesthetic,
                 emotion=emotion.result() if emotion else None,
                 embedding=embedding.result() if embedding else None,
+                unavailable=parts.unavailable,
                 processing_time_ms=clock.milliseconds,
             )
 
@@ -92,27 +101,24 @@ class PhotoAnalysis:
             blur_threshold=sharpness.threshold,
         )
 
-    async def _rated(self, picture: DecodedImage) -> tuple[Quality, Aesthetic]:
+    async def _rated(
+        self, picture: DecodedImage, parts: Parts, *, named: bool
+    ) -> tuple[Quality | None, Aesthetic | None]:
         async with task_group() as group:
-            distortion_task = group.create_task(self._distortion(picture))
-            ratings_task = group.create_task(self._context.stage(NIMA)(picture.image))
-        distortion = distortion_task.result()
-        ratings = ratings_task.result()
-        if ratings.technical is None or ratings.aesthetic is None:
-            missing = "technical" if ratings.technical is None else "aesthetic"
-            raise ModelNotLoaded(f"{NIMA.key} has no {missing} weights; run_quality=false leaves its ratings out.")
-        # Labels are of the numbers that are shown.
-        brisque, technical = round(distortion.score, 4), round(ratings.technical.mean, 4)
-        aesthetic = round(ratings.aesthetic.mean, 4)
-        return (
-            Quality(
-                brisque_score=brisque,
-                brisque_model=distortion.model_version,
-                nima_technical_score=technical,
-                overall_quality=overall_quality(brisque, technical),
-            ),
-            Aesthetic(nima_aesthetic_score=aesthetic, aesthetic_label=aesthetic_label(aesthetic)),
-        )
+            distortion = group.create_task(parts.of("quality.brisque", self._distortion(picture), named=named))
+            ratings = group.create_task(self._ratings(picture, parts, named=named))
+        technical, aesthetic = ratings.result()
+        return _quality(distortion.result(), technical), _aesthetic(aesthetic)
+
+    async def _ratings(self, picture: DecodedImage, parts: Parts, *, named: bool) -> tuple[float | None, float | None]:
+        technical = aesthetic = None
+        with parts.optional("quality.nima", "aesthetic", named=named):
+            ratings = await self._context.stage(NIMA)(picture.image)
+            with parts.optional("quality.nima", named=named):
+                technical = round(ratings.of("technical").mean, 4)
+            with parts.optional("aesthetic", named=named):
+                aesthetic = round(ratings.of("aesthetic").mean, 4)
+        return technical, aesthetic
 
     async def _distortion(self, picture: DecodedImage) -> Distortion:
         try:
@@ -144,6 +150,24 @@ class PhotoAnalysis:
         # Eight places are all that a float32 of this size has; more would double the answer.
         vector: list[float] = np.round(embedding.vector.astype(np.float64), 8).tolist()
         return EmbeddingResult(model=embedding.model, dimensions=len(vector), vector=vector)
+
+
+def _quality(distortion: Distortion | None, technical: float | None) -> Quality | None:
+    if distortion is None and technical is None:
+        return None
+    # The label is of the numbers that are shown.
+    brisque = None if distortion is None else round(distortion.score, 4)
+    return Quality(
+        brisque_score=brisque,
+        brisque_model=None if distortion is None else distortion.model_version,
+        nima_technical_score=technical,
+        overall_quality=overall_quality(brisque, technical),
+        based_on=["nima"] if brisque is None else ["brisque"] if technical is None else None,
+    )
+
+
+def _aesthetic(rating: float | None) -> Aesthetic | None:
+    return None if rating is None else Aesthetic(nima_aesthetic_score=rating, aesthetic_label=aesthetic_label(rating))
 
 
 def _region(face: Face) -> Region:

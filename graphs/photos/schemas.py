@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
+from graphs.web.parts import BASED_ON, UNAVAILABLE
 from vision.language.review import Review
 
 Label = Literal["high", "medium", "low"]
@@ -16,11 +17,14 @@ HIGH_AESTHETIC: Final = 6.5
 MEDIUM_AESTHETIC: Final = 5.0
 
 
-def overall_quality(brisque: float, technical: float) -> Label:
-    """Label a picture by BRISQUE (0-100, lower is better) and NIMA's mean technical rating (1-10); the worse counts."""
-    if brisque < HIGH_BRISQUE and technical >= HIGH_TECHNICAL:
+def overall_quality(brisque: float | None, technical: float | None) -> Label:
+    """Label a picture by BRISQUE (0-100, lower is better) and NIMA's mean technical rating (1-10); the worse counts.
+
+    A score that is not there counts nothing.
+    """
+    if (brisque is None or brisque < HIGH_BRISQUE) and (technical is None or technical >= HIGH_TECHNICAL):
         return "high"
-    if brisque < MEDIUM_BRISQUE and technical >= MEDIUM_TECHNICAL:
+    if (brisque is None or brisque < MEDIUM_BRISQUE) and (technical is None or technical >= MEDIUM_TECHNICAL):
         return "medium"
     return "low"
 
@@ -77,12 +81,20 @@ class ImageInput(BaseModel):
 
 
 class Flags(BaseModel):
-    """Which parts to compute; what is switched off is null in the result."""
+    """Which parts to compute; what is switched off is null in the result.
+
+    A part whose flag is true in the request makes the request fail where its model is missing; without the flag it is
+    null then, and ``unavailable`` says why.
+    """
 
     run_blur: bool = True
     run_quality: bool = Field(default=True, description="quality and aesthetic")
     run_emotion: bool = True
     run_embedding: bool = True
+
+    def asks_for(self, flag: str) -> bool:
+        """Return whether the request itself switches a part on."""
+        return flag in self.model_fields_set and bool(getattr(self, flag))
 
 
 class AnalyzeRequest(Flags):
@@ -109,12 +121,18 @@ class Blur(BaseModel):
 
 
 class Quality(BaseModel):
-    """``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low."""
+    """``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low.
 
-    brisque_score: Percentage = Field(description="0-100, lower is better")
-    brisque_model: str = Field(description="version of the regression; scores of different ones differ by some points")
-    nima_technical_score: Rating = Field(description="1-10, higher is better")
+    A score whose model is missing is null, and the label rests on the other one alone, as ``based_on`` says then.
+    """
+
+    brisque_score: Percentage | None = Field(description="0-100, lower is better")
+    brisque_model: str | None = Field(
+        description="version of the regression; scores of different ones differ by some points"
+    )
+    nima_technical_score: Rating | None = Field(description="1-10, higher is better")
     overall_quality: Label
+    based_on: list[Literal["brisque", "nima"]] | None = BASED_ON
 
 
 class Aesthetic(BaseModel):
@@ -170,7 +188,10 @@ class EmbeddingResult(BaseModel):
 
 
 class PhotoResult(BaseModel):
-    """One picture. A part that was not asked for is null; ``emotion`` is null too where no face was found."""
+    """One picture. A part that was not asked for is null; ``emotion`` is null too where no face was found.
+
+    A part is also null where its model is missing, and then named in ``unavailable``.
+    """
 
     image_id: str | None
     source_url: str | None
@@ -181,6 +202,7 @@ class PhotoResult(BaseModel):
     aesthetic: Aesthetic | None = None
     emotion: EmotionResult | None = None
     embedding: EmbeddingResult | None = None
+    unavailable: dict[str, str] = UNAVAILABLE
     processing_time_ms: float
     error: str | None = Field(default=None, description="in a batch: why this picture has no result, as code: message")
 

@@ -57,7 +57,8 @@ def pull(
             weights = _pull(console, name)
         except WeightsUnavailable as error:
             failures += 1
-            console.print(Text(error.message, "red"), soft_wrap=True)
+            lines = [f"no verified weights for {name}", *error.reasons]
+            console.print(Text("\n- ".join(lines), "red"), soft_wrap=True)
         else:
             console.print(Text(f"{weights.version} in {weights.path}, from {weights.source}"), soft_wrap=True)
     raise typer.Exit(1 if failures else 0)

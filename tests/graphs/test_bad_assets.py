@@ -14,7 +14,7 @@ from tests.graphs.harness import body_of
 from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, replace_stage, textured
 from tests.graphs.samples import audio, error_of, picture, plain, video
 from tests.graphs.test_failing_stages import AWAY, FULL, failing
-from vision.errors import ModelNotLoaded, StageError, StageOverloaded, StageUnavailable
+from vision.errors import StageError, StageOverloaded, StageUnavailable
 
 UNKNOWN = "0" * 32
 MALFORMED = ["", "not-an-id", "../../etc/passwd", "\x00", "é" * 40, "x" * 3000]
@@ -255,7 +255,6 @@ async def test_a_sequence_has_a_limit(refusing: Service) -> None:
     [
         (StageUnavailable("it restarts"), 503, "model_not_ready"),
         (StageOverloaded("its queue is full"), 429, "overloaded"),
-        (ModelNotLoaded("no verified weights"), 503, "model_not_ready"),
     ],
 )
 async def test_what_the_service_lacks_fails_a_batch_of_photos(

@@ -14,7 +14,7 @@ from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import encoded, picture, plain
 from tests.tolerances import FP32, decimals
-from vision.errors import ModelNotLoaded
+from vision.errors import ModelNotLoaded, StageError, StageOverloaded, StageUnavailable
 from vision.images import Pixels
 
 PARTS = {
@@ -26,14 +26,15 @@ PARTS = {
 NOTHING = dict.fromkeys(PARTS, False)
 
 
-async def analyzed(service: Service, data: bytes, **flags: Any) -> dict[str, Any]:
-    """The result of a picture that must have one."""
+async def analyzed(service: Service, data: bytes, *, missing: bool = False, **flags: Any) -> dict[str, Any]:
+    """The result of a picture that must have one; ``missing``: without a model, of which it says so."""
     answer = await service.photo("analyze", image=data_of(data, "it"), **flags)
     assert answer["api_version"] == "1.0"
     result: dict[str, Any] = answer["result"]
     assert set(result) == {
         *("image_id", "source_url", "width_px", "height_px", "blur", "quality", "aesthetic", "emotion", "embedding"),
         *("processing_time_ms", "error"),
+        *(("unavailable",) if missing else ()),
     }
     assert (result["image_id"], result["source_url"], result["error"]) == ("it", None, None)
     assert 0 < result["processing_time_ms"] < 60_000
@@ -204,30 +205,89 @@ async def test_bodies_may_be_larger_than_those_of_other_routes(settings_for: Mak
         photo_error(padded, 413, "image_too_large")
 
 
-NOT_LOADED = ModelNotLoaded("no verified weights")
-EVEN = Rating(5, 1, (0.1,) * 10)
+REASON = "no verified weights; `visiongraph models pull it` gets them"
+NOT_LOADED = ModelNotLoaded(f"{REASON}\n- it, url of.somewhere: the connection failed")
+EVEN = Rating(5, 1, (0.1,) * 10)  # of every picture
+MISSING = [
+    ("quality/blur", NOT_LOADED, "run_blur", {"blur"}),
+    ("quality/brisque", NOT_LOADED, "run_quality", {"quality.brisque"}),
+    ("quality/nima", NOT_LOADED, "run_quality", {"quality.nima", "aesthetic"}),
+    ("quality/nima", Ratings(None, EVEN, {"technical": REASON}), "run_quality", {"quality.nima"}),
+    ("quality/nima", Ratings(EVEN, None, {"aesthetic": REASON}), "run_quality", {"aesthetic"}),
+    ("people/faces", NOT_LOADED, "run_emotion", {"emotion"}),
+    ("people/emotion", NOT_LOADED, "run_emotion", {"emotion"}),
+    ("embed/clip", NOT_LOADED, "run_embedding", {"embedding"}),
+]
+
+
+@pytest.mark.parametrize(("key", "answer", "flag", "parts"), MISSING)
+async def test_a_part_without_its_model_is_null_and_named(
+    service: Service, key: str, answer: Any, flag: str, parts: set[str]
+) -> None:
+    data = faces((HAPPY, (10, 10, 40, 40)))
+    complete = await analyzed(service, data)
+    replace_stage(service, key, lambda _: answer)
+    result = await analyzed(service, data, missing=True)
+    assert result["unavailable"] == dict.fromkeys(parts, REASON)
+    for name in ("blur", "quality", "aesthetic", "emotion", "embedding"):
+        if name in parts:
+            assert result[name] is None
+        elif not isinstance(answer, Ratings) and not any(part.startswith(f"{name}.") for part in parts):
+            assert result[name] == complete[name]
+    batch = await service.photo("analyze/batch", images=[data_of(data)])
+    assert (batch["succeeded"], batch["results"][0]["unavailable"]) == (1, result["unavailable"])
+    assert batch["results"][0]["quality"] == result["quality"]
+
+
+@pytest.mark.parametrize(("key", "answer", "flag", "parts"), MISSING)
+async def test_a_part_that_was_asked_for_by_name_is_not_left_out(
+    service: Service, key: str, answer: Any, flag: str, parts: set[str]
+) -> None:
+    replace_stage(service, key, lambda _: answer)
+    data = data_of(faces((HAPPY, (10, 10, 40, 40))))
+    for route, body in (("analyze", {"image": data}), ("analyze/batch", {"images": [data, data]})):
+        refused = photo_error(await service.try_photo(route, **body, **{flag: True}), 503, "model_not_ready")
+        assert "weights" in refused["message"]
+        await service.photo(route, **body, **{flag: False})
+        rest = await service.photo(route, **body, **{other: True for other in PARTS if other != flag})
+        for result in rest.get("results") or [rest["result"]]:
+            assert set(result["unavailable"]) == parts
+
+
+async def test_brisque_and_nima_stand_alone(service: Service) -> None:
+    bright = textured(100)  # 39 by BRISQUE, 6.5 by NIMA: medium
+    assert "based_on" not in (await analyzed(service, bright))["quality"]
+    brisque, nima = (service.context.stages[key] for key in ("quality/brisque", "quality/nima"))
+    replace_stage(service, "quality/brisque", lambda _: NOT_LOADED)
+    quality = (await analyzed(service, bright, missing=True))["quality"]
+    assert (quality["brisque_score"], quality["overall_quality"], quality["based_on"]) == (None, "high", ["nima"])
+    replace_stage(service, "quality/nima", lambda _: NOT_LOADED)
+    result = await analyzed(service, bright, missing=True)
+    assert (result["quality"], result["aesthetic"]) == (None, None)
+    assert list(result["unavailable"]) == ["aesthetic", "quality.brisque", "quality.nima"]
+    service.context.stages["quality/brisque"] = brisque  # type: ignore[index]
+    quality = (await analyzed(service, bright, missing=True))["quality"]
+    scores = (quality["nima_technical_score"], quality["overall_quality"], quality["based_on"])
+    assert scores == (None, "medium", ["brisque"])
+    service.context.stages["quality/nima"] = nima  # type: ignore[index]
+    assert "based_on" not in (await analyzed(service, bright))["quality"]
 
 
 @pytest.mark.parametrize(
-    ("key", "answer", "flag"),
+    ("error", "status", "code"),
     [
-        ("quality/blur", NOT_LOADED, "run_blur"),
-        ("quality/brisque", NOT_LOADED, "run_quality"),
-        ("quality/nima", NOT_LOADED, "run_quality"),
-        ("quality/nima", Ratings(None, EVEN), "run_quality"),
-        ("quality/nima", Ratings(EVEN, None), "run_quality"),
-        ("people/faces", NOT_LOADED, "run_emotion"),
-        ("people/emotion", NOT_LOADED, "run_emotion"),
-        ("embed/clip", NOT_LOADED, "run_embedding"),
+        (StageUnavailable("it restarts"), 503, "model_not_ready"),
+        (StageOverloaded("its queue is full"), 429, "overloaded"),
     ],
 )
-async def test_without_its_model_a_part_is_not_made_up(service: Service, key: str, answer: Any, flag: str) -> None:
-    replace_stage(service, key, lambda _: answer)
-    data = faces((HAPPY, (10, 10, 40, 40)))
-    body = photo_error(await service.try_photo("analyze", image=data_of(data)), 503, "model_not_ready")
-    assert "weights" in body["message"]
-    rest = await analyzed(service, data, **{flag: False})
-    assert {name for names in PARTS.values() for name in names if rest[name] is None} == set(PARTS[flag])
+@pytest.mark.parametrize("key", ["quality/brisque", "quality/nima", "people/faces", "embed/clip"])
+async def test_a_stage_that_is_away_for_a_moment_costs_the_request(
+    service: Service, key: str, error: StageError, status: int, code: str
+) -> None:
+    replace_stage(service, key, lambda _: error)
+    data = data_of(textured(90))
+    photo_error(await service.try_photo("analyze", image=data), status, code)
+    photo_error(await service.try_photo("analyze/batch", images=[data]), status, code)
 
 
 async def test_a_picture_without_a_quality_has_the_rest(service: Service) -> None:
@@ -247,7 +307,7 @@ async def test_a_part_that_fails_ends_the_others(service: Service) -> None:
 
     async def fail(_: Any) -> Any:
         await started.wait()
-        return NOT_LOADED
+        return StageUnavailable("it restarts")
 
     replace_stage(service, "embed/clip", hang)
     replace_stage(service, "quality/nima", fail)

@@ -29,11 +29,19 @@ log = logging.getLogger(__name__)
 
 
 class WeightsUnavailable(ModelNotLoaded):
-    """No source of the requested models has verified files; the message has every reason."""
+    """No source of the requested models has verified files; the message has every reason, one a line."""
 
     def __init__(self, message: str, reasons: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.reasons = tuple(reasons)
+
+    @classmethod
+    def of(cls, names: Sequence[str], reasons: Sequence[str]) -> "WeightsUnavailable":
+        """Return the error for models none of which has weights, for these reasons."""
+        missing = f"no verified weights for {' or '.join(names) or 'an empty list of models'}"
+        if names:
+            missing += f"; `visiongraph models pull {names[0]}` gets them, or put them under VISION_MODELS_DIR"
+        return cls("\n- ".join([missing, *reasons]), reasons)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Store:
         """
         model = self.models.root.get(name)
         if model is None:
-            raise _unavailable([name], [f"{name}: not registered"])
+            raise WeightsUnavailable.of([name], [f"{name}: not registered"])
         reasons = []
         for source in model.sources:
             try:
@@ -91,7 +99,7 @@ class Store:
             else:
                 log.info("weights %s from %s", weights.version, weights.source)
                 return weights
-        raise _unavailable([name], reasons)
+        raise WeightsUnavailable.of([name], reasons)
 
     def resolve_first(self, names: Iterable[str], *, progress: Progress | None = None) -> Weights:
         """Return the verified files of the first model of ``names`` that any source has.
@@ -104,7 +112,7 @@ class Store:
                 return self.resolve(name, progress=progress)
             except WeightsUnavailable as error:
                 reasons += error.reasons
-        raise _unavailable(names, reasons)
+        raise WeightsUnavailable.of(names, reasons)
 
     def _in_folder(self, name: str, model: Model, source: FolderSource) -> Weights:
         if self.folder is None:
@@ -140,11 +148,6 @@ class Store:
 
 def _weights(name: str, model: Model, path: Path, files: dict[str, Path], source: str, sha: str) -> Weights:
     return Weights(name, path, files, source, model.licence, model.architecture, f"{name}@{sha[:8]}")
-
-
-def _unavailable(names: Sequence[str], reasons: Sequence[str]) -> WeightsUnavailable:
-    lines = [f"no verified weights for {', '.join(names) or 'an empty list of models'}", *reasons]
-    return WeightsUnavailable("\n- ".join(lines), reasons)
 
 
 @lru_cache

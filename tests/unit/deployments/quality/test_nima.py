@@ -175,6 +175,9 @@ def test_a_head_without_weights_is_none(saved: tuple[Path, dict[str, Array]]) ->
     assert isinstance(partial, Ratings)
     assert complete.technical == complete.aesthetic == partial.aesthetic
     assert partial.technical is None
+    with pytest.raises(ModelNotLoaded, match="nowhere to be had"):
+        partial.of("technical")
+    assert partial.of("aesthetic") is partial.aesthetic
     assert partial.aesthetic is not None
     assert 1 <= partial.aesthetic.mean <= 10
     assert sum(partial.aesthetic.distribution) == pytest.approx(1, rel=FP64)

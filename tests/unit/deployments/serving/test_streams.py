@@ -22,7 +22,6 @@ from vision.errors import (
     DeadlineExceeded,
     InvalidInput,
     InvalidMedia,
-    ModelNotLoaded,
     ProcessingFailed,
     StageError,
     StageOverloaded,
@@ -227,7 +226,7 @@ async def test_closing_the_runner_ends_its_streams(runner: StageRunner) -> None:
 
 async def test_a_stage_that_is_not_loaded_streams_an_error() -> None:
     (last,) = await read(StageRunner(Streamer).stream(counting(1), None))
-    assert isinstance(last, ModelNotLoaded)
+    assert isinstance(last, StageUnavailable)
 
 
 async def test_a_stage_without_streams_says_so() -> None:

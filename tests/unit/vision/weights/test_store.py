@@ -155,13 +155,15 @@ def test_a_chain_without_weights_says_why_each_was_passed_over(tmp_path: Path) -
     with pytest.raises(ModelNotLoaded) as caught:
         Store(models, tmp_path / "cache").resolve_first(["gated", "tiny", "unknown"])
     assert str(caught.value) == (
-        "no verified weights for gated, tiny, unknown\n"
+        "no verified weights for gated or tiny or unknown; "
+        "`visiongraph models pull gated` gets them, or put them under VISION_MODELS_DIR\n"
         "- gated, folder gated: VISION_MODELS_DIR is not set\n"
         "- gated, hub someone/tiny@01234567: gated: accept its licence on its hub page, then set HF_TOKEN\n"
         "- tiny, folder tiny: VISION_MODELS_DIR is not set\n"
         "- unknown: not registered"
     )
     assert isinstance(caught.value, WeightsUnavailable)
+    assert caught.value.reason == str(caught.value).splitlines()[0]
     assert (caught.value.code, caught.value.status) == ("MODEL_NOT_LOADED", 503)
 
 

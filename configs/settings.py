@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     max_spool_bytes: PositiveInt = Field(
         default=16 * 2**30, description="of uploads of one gateway on disk that are not stored yet"
     )
+    video_decoder: Literal["auto", "software", "nvdec"] = Field(
+        default="auto", description="of films that are indexed; auto is nvdec where the process has a GPU"
+    )
     jobs_at_once: PositiveInt = Field(default=1, description="durable jobs that one worker runs at a time")
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: PositiveInt = 3600

@@ -15,6 +15,7 @@ from deployments.serving.streams import ByteGenerator
 from vision.errors import InvalidMedia
 from vision.media.container import broken
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
+from vision.media.nvdec import Decoder
 from vision.media.plan import ClipFacts, ClipRequest
 from vision.media.remux import copied_part, copied_type, copy
 
@@ -25,7 +26,8 @@ class Config(StageConfig):
     """``user_config`` of media/clips; all but ``max_streams`` and ``idle_s`` is read at load."""
 
     max_streams: PositiveInt = Field(default=4, description="clips at a time; further requests get a 429")
-    decoder_threads: PositiveInt = 2
+    decoder: Decoder = Field(default="auto", description="auto is nvdec on a GPU that the process has a share of")
+    decoder_threads: PositiveInt = Field(default=2, description="of the processor")
     idle_readers: PositiveInt = Field(default=4, description="open videos that are kept for the next request")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
@@ -52,7 +54,12 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
         cv2.FontFace("sans")
         self._videos = StoredVideos()
         config = self.config
-        self._readers = ReaderPool(self._videos.open, threads=config.decoder_threads, most_idle=config.idle_readers)
+        self._readers = ReaderPool(
+            self._videos.open,
+            threads=config.decoder_threads,
+            most_idle=config.idle_readers,
+            decoder=config.decoder,
+        )
 
     def stream(self, item: ClipRequest) -> ByteGenerator:
         with self._readers.borrowed(item.key) as reader:

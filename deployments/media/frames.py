@@ -15,6 +15,7 @@ from deployments.serving.stage import Stage, StageConfig, StageRef
 from deployments.serving.stored import ReaderPool, StoredVideos
 from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
+from vision.media.nvdec import Decoder, is_available
 from vision.media.reader import VideoReader
 
 LARGEST_SIDE = 8192
@@ -53,7 +54,8 @@ class Config(StageConfig):
 
     max_batch_size: PositiveInt = 8
     decoders: PositiveInt = Field(default=2, description="batches at a time, each with its own decoder")
-    decoder_threads: PositiveInt = 2
+    decoder: Decoder = Field(default="auto", description="auto is nvdec on a GPU that the process has a share of")
+    decoder_threads: PositiveInt = Field(default=2, description="of the processor")
     idle_readers: PositiveInt = Field(default=8, description="open videos that are kept for the next request")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
@@ -75,7 +77,12 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
     def load(self) -> None:
         super().load()
         config = self.config
-        self._readers = ReaderPool(StoredVideos().open, threads=config.decoder_threads, most_idle=config.idle_readers)
+        self._readers = ReaderPool(
+            StoredVideos().open,
+            threads=config.decoder_threads,
+            most_idle=config.idle_readers,
+            decoder=config.decoder,
+        )
 
     def batches_at_once(self) -> int:
         return self.config.decoders
@@ -95,7 +102,10 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
         self._readers.close_idle(self.config.idle_s)
 
     def info(self) -> dict[str, Any]:
-        return {"method": "PyAV: frames by presentation time, checked against the index of all packets"}
+        return {
+            "method": "PyAV: frames by presentation time, checked against the index of all packets",
+            "decoder": "nvdec" if self.config.decoder != "software" and is_available() else "software",
+        }
 
 
 def _picture(reader: VideoReader, request: FrameRequest) -> FramePicture:

@@ -14,6 +14,7 @@ from stores.errors import StoreError
 from stores.objects import ObjectNotFound
 from stores.open import Stores
 from vision.errors import MediaNotFound, StageUnavailable
+from vision.media.nvdec import Decoder
 from vision.media.reader import VideoReader
 
 
@@ -60,9 +61,12 @@ class ReaderPool:
     Opening a long video means reading all of it for its index; a reader that is still open starts at once.
     """
 
-    def __init__(self, open_file: Callable[[str], BinaryIO], *, threads: int, most_idle: int) -> None:
+    def __init__(
+        self, open_file: Callable[[str], BinaryIO], *, threads: int, most_idle: int, decoder: Decoder = "software"
+    ) -> None:
         self._open_file = open_file
         self._threads = threads
+        self._decoder = decoder
         self._most_idle = most_idle
         self._idle: list[_OpenReader] = []
         self._lock = threading.Lock()
@@ -104,7 +108,8 @@ class ReaderPool:
     def _open(self, key: str) -> _OpenReader:
         file = self._open_file(key)
         try:
-            return _OpenReader(key, file, VideoReader(file, threads=self._threads, probed=True))
+            reader = VideoReader(file, threads=self._threads, probed=True, decoder=self._decoder)
+            return _OpenReader(key, file, reader)
         except BaseException:
             file.close()
             raise

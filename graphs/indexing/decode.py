@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.settings import settings
 from deployments.serving.streams import on_thread
 from deployments.shots.camera import FrameRun
 from stores.errors import StoreError
@@ -274,7 +275,7 @@ class VideoDecoder:
 
     def _open(self) -> None:
         self._file = self._objects.open(self._asset_id)
-        self._reader = VideoReader(self._file, probed=True)
+        self._reader = VideoReader(self._file, probed=True, decoder=settings().video_decoder)
         self.timeline = Timeline.of(self._reader)
 
     def _close(self) -> None:

@@ -208,7 +208,10 @@ class DecodeVideos:
             yield _plain_row(grant.attempt, Failed(f"decoding: {type(error).__name__}"))
 
     def _rows(self, grant: Grant) -> Iterator[Row]:
-        with self._objects.open(grant.asset_id) as file, VideoReader(file, probed=True) as reader:
+        with (
+            self._objects.open(grant.asset_id) as file,
+            VideoReader(file, probed=True, decoder=settings().video_decoder) as reader,
+        ):
             decoder = ChunkDecoder(reader)
             yield _plain_row(grant.attempt, Opened(decoder.timeline))
             if grant.start >= len(reader.times):

@@ -64,6 +64,8 @@ class MediaFile:
     container: Any = None
     chosen: int | None = None
     """Number of the stream whose frames count, after ``VideoReader`` has tried them."""
+    hardware: Any = None
+    """What decodes from the next ``reopen`` on, by PyAV's HWAccel; None for the processor."""
 
     def __init__(
         self,
@@ -134,6 +136,7 @@ class MediaFile:
             buffer_size=BUFFER_BYTES,
             timeout=self.timeout_s,
             io_open=_refuse,
+            hwaccel=self.hardware,
         )
 
     def _check(self) -> None:

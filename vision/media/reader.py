@@ -5,6 +5,7 @@ FFmpeg may seek past the key frame that was asked for (open GOP, MPEG-TS, fragme
 first is compared with the index of all packets, and if it is too late, decoding starts further back.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,12 +19,16 @@ from numpy.typing import NDArray
 from vision.deadlines import check_deadline
 from vision.errors import InvalidMedia
 from vision.images import Pixels
+from vision.media import nvdec
 from vision.media.container import TIMEOUT_S, MediaFile, TimeLimit, broken
 from vision.media.index import IndexBudget, PacketIndex, index_of, read_packets
+from vision.media.nvdec import Decoder
 from vision.media.plan import FrameOutOfRange
 from vision.media.render import Deinterlacer, Renderer
 from vision.media.sample_tables import table_of
 from vision.media.workload import is_excessive
+
+logger = logging.getLogger("ray.serve")
 
 READ_ON: Final = 16
 """Frames ahead up to which decoding on is cheaper than a seek."""
@@ -59,7 +64,8 @@ class VideoReader:
     A file object that is passed in has to be seekable, and stays open; a MediaFile is closed with the reader. Raises
     InvalidMedia when no frame can be decoded. No call hangs on damaged bytes: ``timeout_s`` is the longest time
     without a packet and without a frame. With a ``budget`` the reader has the frames of the part that was indexed;
-    ``probed`` is that of MediaFile.
+    ``probed`` is that of MediaFile. With the ``decoder`` auto or nvdec the processor decodes the first frame, and the
+    GPU of the process the others, if it makes the same of that one; else, and from an error on, the processor does.
     """
 
     facts: StreamFacts
@@ -72,6 +78,8 @@ class VideoReader:
     """Whether a picture that consists of two fields has been decoded."""
     renderer: Renderer
     """Turns decoded pictures into pixels."""
+    decoder: Literal["software", "nvdec"]
+    """What decodes this file."""
 
     def __init__(
         self,
@@ -81,7 +89,9 @@ class VideoReader:
         timeout_s: float = TIMEOUT_S,
         budget: IndexBudget | None = None,
         probed: bool = False,
+        decoder: Decoder = "software",
     ) -> None:
+        self.decoder = "software"
         self._threads = threads
         self._frames: Iterator[tuple[int, Any]] = iter(())
         self._current: tuple[int, Any] | None = None
@@ -98,6 +108,8 @@ class VideoReader:
                 self._choose(budget)
                 self.times = self.index.times
                 self.facts = self._describe()
+                if nvdec.is_wanted(decoder, self._codec, self.facts.pixel_format):
+                    self._try_hardware()
         except BaseException:
             self.close()
             raise
@@ -181,6 +193,10 @@ class VideoReader:
         return self.renderer.luminance(picture, size)
 
     @property
+    def _codec(self) -> str:
+        return str(self._stream.codec_context.name)
+
+    @property
     def stream(self) -> int:
         """Number of the stream in its file."""
         assert self._media.chosen is not None
@@ -261,10 +277,50 @@ class VideoReader:
         self.interlaced = bool(picture.interlaced_frame)
         return picture
 
+    def _try_hardware(self) -> None:
+        """Decode on the GPU from here on, if it makes the same of the first frame as the processor did."""
+        assert self._current is not None
+        expected, reason = self.pixels(self._current[1]), "its first frame differs"
+        try:
+            self._use("nvdec")
+            if self._current is not None and np.array_equal(self.pixels(self._current[1]), expected):
+                return
+        except _failures() as error:
+            reason = str(error)
+        logger.warning("a video (%s) is decoded by the processor, not by NVDEC: %s", self.facts.codec, reason)
+        self._use("software")
+
+    def _use(self, decoder: Literal["software", "nvdec"], first: int = 0) -> None:
+        """Decode by this from frame ``first`` on."""
+        self.decoder = decoder
+        self._media.hardware = nvdec.accelerator() if decoder == "nvdec" else None
+        if self.index.counted:
+            self._rewind()
+        else:
+            self._reopen()
+            self._seek(first)
+
+    def _go_on_in_software(self, before: int | None) -> tuple[int, Any] | None:
+        """Return the frame after ``before``, decoded by the processor, which decodes from there on."""
+        logger.warning("a video (%s) is decoded by the processor: NVDEC failed in its middle", self.facts.codec)
+        ahead = self._before
+        first = int(np.searchsorted(self.index.pts, self._target)) if before is None else before + 1
+        if first == len(self.index.pts):
+            return None
+        self._use("software", first)
+        while self._current is not None and self._current[0] < first:
+            self._current = next(self._frames, None)
+        self._before = ahead
+        return self._current
+
+    def _reopen(self) -> None:
+        """Start again at the first packet, with a new decoder."""
+        self._media.reopen()
+        self._stream = self._media.video(1 if self.decoder == "nvdec" else self._threads)
+
     def _rewind(self) -> None:
         """Start again at the first packet, and make current the first frame that comes out."""
-        self._media.reopen()
-        self._stream = self._media.video(self._threads)
+        self._reopen()
         self._begin(self._media.packets(self._stream), -1)
 
     def _begin(self, packets: Iterator[Any], before: int | None) -> None:
@@ -340,8 +396,15 @@ class VideoReader:
         for packet in chain(packets, [None]):
             self._skip_unreferenced(packet)
             pictures: list[Any] = []
-            with suppress(*broken()):  # one damaged packet; a later one may be whole
-                pictures = [] if packet is not None and is_excessive(packet) else self._stream.decode(packet)
+            try:
+                pictures = [] if packet is not None and is_excessive(packet) else self._pictures_of(packet)
+            except broken():
+                # One damaged packet, and a later one may be whole; or it is the hardware that cannot decode it.
+                if self.decoder == "nvdec":
+                    going_on = self._go_on_in_software(before)
+                    if going_on is not None:
+                        yield going_on
+                    return
             for picture in pictures:
                 number = next(numbers) if self.index.counted else self.index.number_of(picture.pts, before)
                 if number is not None:
@@ -351,6 +414,13 @@ class VideoReader:
             check_deadline()
             if limit.is_up:
                 raise self._media.too_slow(starved=limit.starved)
+
+    def _pictures_of(self, packet: Any | None) -> list[Any]:
+        """Return what the decoder makes of a packet, in the layout of the processor's decoder."""
+        pictures: list[Any] = self._stream.decode(packet)
+        if self.decoder == "software":
+            return pictures
+        return [nvdec.planar(picture, self.facts.pixel_format) for picture in pictures]
 
     def _skip_unreferenced(self, packet: Any | None) -> None:
         """Have the decoder leave out frames that no frame from the target on is decoded from."""
@@ -373,3 +443,8 @@ class VideoReader:
             codec=self._stream.codec_context.codec.canonical_name,
             pixel_format=picture.format.name,
         )
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a decoder raises on a file, whether or not it was turned into an error for clients."""
+    return (InvalidMedia, *broken())

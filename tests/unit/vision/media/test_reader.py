@@ -9,15 +9,22 @@ import numpy as np
 import pytest
 
 from tests.unit.vision.media.conftest import MakeVideo
+from tests.unit.vision.media.hardware import pretend
 from tests.unit.vision.media.samples import COUNTED, RECIPES, TICKS, X264, Recipe, number_in, shown
 from vision.errors import InvalidMedia
 from vision.images import Pixels
+from vision.media import nvdec
 from vision.media.decord_reader import DecordReader, UnsafeForDecord
 from vision.media.plan import FrameOutOfRange
 from vision.media.reader import VideoReader
 
 Reader = VideoReader | DecordReader
 OpenReader = Callable[[Path], Reader]
+
+
+def nvdec_reader(path: Path) -> VideoReader:
+    return VideoReader(path, decoder="nvdec")
+
 
 UNSAFE = {
     "open gop": "open GOPs",
@@ -35,10 +42,20 @@ UNSAFE = {
     "b-frames in avi": "no stored times",
     "10 bit": "yuv420p10le",
 }
+PROCESSOR = {"av1", "mpeg-4 in avi", "b-frames in avi", "motion jpeg", "10 bit"}
+"""What NVDEC cannot decode, or not exactly."""
 CASES = [
     *(pytest.param(VideoReader, name, id=f"pyav-{name}") for name in RECIPES),
+    *(pytest.param(nvdec_reader, name, id=f"nvdec-{name}") for name in RECIPES if name not in PROCESSOR),
     *(pytest.param(DecordReader, name, id=f"decord-{name}") for name in RECIPES if name not in UNSAFE),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _hardware(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = getattr(request.node, "callspec", None)
+    if case is not None and case.params.get("open_reader") is nvdec_reader and not nvdec.is_available():
+        pretend(monkeypatch)
 
 
 def in_a_row(path: Path) -> list[Pixels]:
@@ -55,6 +72,11 @@ def test_frame_n_is_frame_n(open_reader: OpenReader, name: str, video: MakeVideo
     rng = random.Random(name)
     with open_reader(video(name)) as reader:
         row = list(reader.frames())
+        if open_reader is nvdec_reader:
+            assert isinstance(reader, VideoReader)
+            assert reader.decoder == "nvdec"
+            with VideoReader(video(name)) as processor:
+                assert all(np.array_equal(pixels, processor.frame(number)) for number, _, pixels in row)
         assert [number for number, _, _ in row] == list(range(len(expected)))
         assert [number_in(pixels) for _, _, pixels in row] == expected
         chosen = rng.sample(range(len(expected)), 8 if open_reader is DecordReader else 40)

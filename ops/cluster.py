@@ -6,18 +6,22 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psutil
 import yaml
+from pydantic import SecretStr
 
-from configs.settings import settings, variables
+from configs.settings import Settings, settings, variables
+from deployments.serving.nodes import StoresOfOneMachine, require_shared_stores, working_nodes
 from ops.haproxy import LONGEST_SOCKET, HAProxyWatch, install
+from stores.open import SHARED
 from stores.valkey import socket_folder
 
 log = logging.getLogger(__name__)
@@ -65,9 +69,11 @@ RAY_FOLDER = "ray"
 LONGEST_OF_RAY = f"{RAY_FOLDER}/session_2026-01-01_00-00-00_000000_{2**22}/sockets/dash_MetricsHead"
 KEPT_SESSIONS = 2
 OBJECT_STORE_BYTES = 512 * 2**20
-METRICS_PORT = 8090
+METRICS_PORT, AGENT_PORT = 8090, 52365
+_FOLDERS = {name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None)}
 WORKER = "graphs.jobs.worker:worker"
 """``import_path`` of applications that run durable jobs."""
+NO_DASHBOARD = "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
 GIVE_BACK_WITHIN_S = 10
 STOP_WITHIN_S, STOP_BROKEN_WITHIN_S = 30, 5
 NEEDED = {"gcs_server", "raylet"}
@@ -101,7 +107,10 @@ class Cluster:
         self.started_here = False
         self.dashboard_url = ""
         self.metrics_url = ""
+        self.address = ""
+        """Where other processes of this machine join the cluster."""
         self._client: Any = None
+        self._nodes = 1
         self._deployed: list[str] = []
         self._workers: list[str] = []
         self._processes: dict[str, psutil.Process] = {}
@@ -125,11 +134,13 @@ class Cluster:
         context = join(**RAY_OPTIONS)
         if context is None:
             context = self._start(folder)
+        else:
+            self._nodes = len(working_nodes())
+            check_stores(settings(), self._nodes)
         if not context.dashboard_url:
-            raise ClusterError(
-                "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
-            )
+            raise ClusterError(NO_DASHBOARD)
         self.dashboard_url = f"http://{context.dashboard_url}"
+        self.address = context.address_info["gcs_address"]
         from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
         self._client = ServeSubmissionClient(self.dashboard_url)
@@ -141,16 +152,17 @@ class Cluster:
         _stay_on_loopback(os.environ[next(iter(ONE_MACHINE))] == "0")
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())
-        context = ray.init(
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=self._dashboard_port,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _metrics_export_port=port,
-            # Ray opens its folder and its sockets to everybody; the one around it is closed.
-            _temp_dir=str(folder / RAY_FOLDER),
-            **RAY_OPTIONS,
-        )
+        with _agent_port(free_port(AGENT_PORT)):
+            context = ray.init(
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                dashboard_port=self._dashboard_port,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _metrics_export_port=port,
+                # Ray opens its folder and its sockets to everybody; the one around it is closed.
+                _temp_dir=str(folder / RAY_FOLDER),
+                **RAY_OPTIONS,
+            )
         self._processes = {_program(child): child for child in set(psutil.Process().children()) - before}
         self._haproxy = HAProxyWatch(folder)
         self.metrics_url = f"http://127.0.0.1:{port}/metrics"
@@ -244,27 +256,53 @@ class Cluster:
                 "stop that service first, or update it with `serve deploy`."
             )
         others = [app["deployed_app_config"] for app in there.values() if app.get("deployed_app_config")]
-        apps = [{**app, "runtime_env": {"env_vars": inherited_environment()}} for app in config["applications"]]
+        apps = [
+            {**app, "runtime_env": {"env_vars": inherited_environment(self._nodes)}} for app in config["applications"]
+        ]
         return {**config, "applications": others + apps}
 
 
-def inherited_environment() -> dict[str, str]:
-    """Return the settings of this process, for workers of a cluster that was started elsewhere and lacks them."""
-    inherited = {name: value for name, value in os.environ.items() if name in variables()}
-    return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
+def inherited_environment(nodes: int = 1) -> dict[str, str]:
+    """Return the settings of this process, for workers of a cluster that was started elsewhere and lacks them.
+
+    Folders are left to each node where there are several, as is where this package is.
+    """
+    given = {name: value for name, value in os.environ.items() if name in variables()}
+    folders = {name for name in given if variables()[name] in _FOLDERS}
+    if nodes > 1:
+        return {name: value for name, value in given.items() if name not in folders}
+    # Workers run in other folders.
+    given |= {name: str(Path(given[name]).expanduser().absolute()) for name in folders}
+    return given | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def check_stores(config: Settings, nodes: int, names: Collection[str] = tuple(SHARED)) -> None:
+    """Raise ClusterError where several nodes were to use stores, of these names, that only one of them reaches."""
+    if not config.cache_url.get_secret_value():  # the one that is started here
+        config = config.model_copy(update={"cache_url": SecretStr("unix:")})
+    try:
+        require_shared_stores(config, nodes, names)
+    except StoresOfOneMachine as error:
+        raise ClusterError(str(error)) from None
 
 
 def join(**options: Any) -> Any:
     """Join the Ray that runs on this machine; return its context, None where there is none or ``RAY_ADDRESS=local``."""
     import ray
     from ray._private import services
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
     wanted = os.environ.get("RAY_ADDRESS", "auto")
     if wanted == "local":
         return None
-    if wanted == "auto":
-        running = services.find_gcs_addresses()
-        _stay_on_loopback(bool(running) and all(address.startswith("127.") for address in running))
+    running = services.find_gcs_addresses()
+    # Ray takes a 127.0.0.1 in RAY_ADDRESS for the address of this machine in its network, unless it is not to have one.
+    chosen = [address for address in running if wanted in ("auto", address.replace("127.0.0.1", "localhost"), address)]
+    if chosen or wanted == "auto":
+        _stay_on_loopback(bool(chosen) and all(address.startswith("127.0.0.1:") for address in chosen))
+    if chosen:
+        # Ray sends its token by itself where no address is given, and to no other machine unless it is told to.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         return ray.init(address="auto", **options)
     except ConnectionError:
@@ -276,6 +314,22 @@ def _stay_on_loopback(wanted: bool) -> None:
     from ray._private import ray_constants
 
     ray_constants.ENABLE_RAY_CLUSTER = not wanted
+
+
+@contextmanager
+def _agent_port(port: int) -> Iterator[None]:
+    """Make a Ray that is started use this port for its agent, which takes jobs; ``ray.init`` has no option for that.
+
+    A Ray whose agent finds the usual one taken, as by that of another Ray, runs without and never takes a job.
+    """
+    from ray._private import parameter
+
+    params = parameter.RayParams
+    parameter.RayParams = partial(params, dashboard_agent_listen_port=port)
+    try:
+        yield
+    finally:
+        parameter.RayParams = params
 
 
 def _empty(folder: Path) -> None:

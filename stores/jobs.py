@@ -5,6 +5,7 @@
     from                     by           to
     -----------------------  -----------  ---------------------------------------------------------------
     none                     submit       queued
+    none                     begin        running: a lease for the worker that it is begun by
     failed, cancelled        submit       queued as new: no attempt, no checkpoint
     queued, when due         claim        running: a lease for its worker, one attempt more
     running, lease over      claim        the same for another worker, from the last checkpoint;
@@ -198,6 +199,13 @@ class JobStore(ABC):
             if job := changed or await self.get(new.job_id):
                 return job
         return new
+
+    async def begin(
+        self, kind: str, subject: str, fingerprint: str, payload: Json, worker: str, lease_s: float
+    ) -> Job | None:
+        """Submit a job and take it in one step, so that no other worker does; None if it is known already."""
+        begun = new_job(kind, subject, fingerprint, payload).claimed(worker, lease_s, datetime.now(UTC))
+        return begun if begun is not None and await self._insert(begun) else None
 
     async def claim(self, worker: str, kinds: Collection[str], lease_s: float) -> Job | None:
         """Take a due job of these kinds for ``lease_s`` seconds; None if there is none.

@@ -3,11 +3,12 @@
 Client libraries are imported only when their scheme is used.
 """
 
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
-from configs.settings import Settings
+from configs.settings import PREFIX, Settings
 from stores.analyses import Analyses
 from stores.animals import Animals
 from stores.cache import Cache
@@ -17,6 +18,32 @@ from stores.objects import Objects
 from stores.people import People
 from stores.shots import Shots
 from stores.vectors import Vectors
+
+SHARED: Final = {
+    "objects": "s3://…",
+    "documents": "mongodb://…",
+    "vectors": "s3://…",
+    "cache": "redis://…",
+}
+"""What a URL of each store begins with that several machines share."""
+_OF_ONE_MACHINE: Final = ("file:", "sqlite:", "unix:")
+
+
+def of_one_machine(settings: Settings, names: Collection[str] = tuple(SHARED)) -> str:
+    """Return what to set in place of the stores that other machines do not reach: a list in words, empty for none.
+
+    No cache is none to replace: each process counts for itself then.
+    """
+    urls = {
+        "objects": settings.objects,
+        "documents": settings.documents,
+        "vectors": settings.vectors,
+        "cache": settings.cache_url.get_secret_value(),
+    }
+    wanted = [
+        f"{PREFIX}{name.upper()}_URL ({SHARED[name]})" for name in names if urls[name].startswith(_OF_ONE_MACHINE)
+    ]
+    return " and ".join(filter(None, [", ".join(wanted[:-1]), *wanted[-1:]]))
 
 
 class Stores:

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import ray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
 from ray.serve import Application
@@ -23,6 +22,7 @@ from ray.serve.handle import DeploymentHandle
 import deployments
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.metrics import StageMetrics
+from deployments.serving.nodes import check_stores, start_on_node
 from deployments.serving.runner import StageRunner
 from deployments.serving.stage import Stage, needs_reference
 from deployments.serving.streams import StreamedBytes
@@ -88,25 +88,11 @@ def find_stages() -> dict[str, AnyStage]:
     return {key: find_stage(key) for key in stage_keys()}
 
 
-def close_replica_port() -> None:
-    """Make Serve's own server of this replica, which takes pickles, listen on loopback where its node does.
-
-    Serve starts it on all interfaces, after the deployment's class is made. On several nodes it has to be reached.
-    """
-    from ray._common.network_utils import is_localhost
-    from ray.serve._private import replica
-
-    if not ray.is_initialized() or not is_localhost(ray.util.get_node_ip_address()):
-        return
-    add_port = replica.add_port_to_grpc_server
-    replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
-
-
 class StageHost:
     """The deployment class: one process that runs one stage, or a pack of them."""
 
     def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
-        close_replica_port()
+        start_on_node()
         # Siblings are bound only because an application has a single root; a stage never calls another.
         metrics = StageMetrics()
         self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}
@@ -177,6 +163,7 @@ class RoomArgs(BaseModel):
 
 def room(args: dict[str, Any]) -> Application:
     """Build a routeless application; for Serve (``import_path: deployments.serving.catalog:room``)."""
+    check_stores()
     nodes: list[Application] = []
     room_args = RoomArgs.model_validate(args)
     options = room_args.options()

@@ -1,4 +1,4 @@
-"""The jobs that index a video: its people and its shots, or its shots alone.
+"""The jobs that index a video: its people and its shots, or its shots alone; and the record of a bulk run.
 
 The video is decoded once, in order. What is observed is stored part by part, each of some seconds of video, and the
 checkpoint counts the parts; so a job whose worker was killed resumes behind the last part. Traces, identities and
@@ -33,10 +33,12 @@ from graphs.jobs.runner import JobContext
 from graphs.web.context import Context, task_group
 from stores.jobs import Job, Json
 from stores.records import Asset
-from vision.errors import InvalidInput
+from vision.errors import InvalidInput, ProcessingFailed
 
 INDEX_VIDEO: Final = "index-video"
 ANALYZE_SHOTS: Final = "analyze-shots"
+BULK_INDEX: Final = "bulk-index"
+"""The record of ``visiongraph index``, which the run itself begins and keeps: no worker does its work."""
 CHUNKS_AT_ONCE: Final = 2
 """One is with the stages while the next one is decoded."""
 
@@ -88,6 +90,11 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
             "models": builder.models.version,
             "seconds": round(time.perf_counter() - started, 1),
         }
+
+
+async def end_bulk_index(_context: Context, _job: JobContext) -> Json:
+    """Fail the record of a run that has died, which is all that a worker can do for one. Raises ProcessingFailed."""
+    raise ProcessingFailed("The process that ran it has died; run the same command again, and it resumes.")
 
 
 def check_models(serving: str, requested: str) -> None:
@@ -148,4 +155,5 @@ SHOT_STAGES: Final = (CUTS, CAMERA, DINOV3, CLIP, FACES, FRAMES)
 JOB_KINDS: Final = (
     JobKind(INDEX_VIDEO, index_video, (VIDEO_FACES, IDENTITY, TRACKS, IDENTITIES, *SHOT_STAGES)),
     JobKind(ANALYZE_SHOTS, analyze_shots, SHOT_STAGES),
+    JobKind(BULK_INDEX, end_bulk_index, ()),
 )

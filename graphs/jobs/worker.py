@@ -8,7 +8,7 @@ from ray import serve
 from ray.serve import Application
 
 from configs.settings import settings
-from deployments.serving.catalog import close_replica_port
+from deployments.serving.nodes import check_stores, start_on_node
 from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner
 from graphs.web.gateway import CallerArgs, open_context
@@ -28,7 +28,7 @@ class Worker:
     _open = False
 
     def __init__(self, args: dict[str, Any]) -> None:
-        close_replica_port()
+        start_on_node()
         config = settings()
         self._context = open_context(config, WorkerArgs.model_validate(args).handles())
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
@@ -59,4 +59,5 @@ class Worker:
 def worker(args: dict[str, Any]) -> Application:
     """Build the routeless worker application for Serve (``import_path: graphs.jobs.worker:worker``)."""
     WorkerArgs.model_validate(args)
+    check_stores()
     return serve.deployment(Worker).options(name="worker").bind(args)

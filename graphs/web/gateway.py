@@ -16,8 +16,9 @@ from ray.serve import Application
 from starlette.types import ASGIApp
 
 from configs.settings import Settings, settings
-from deployments.serving.catalog import CallLimits, ServeStatus, close_replica_port, remote_handle
+from deployments.serving.catalog import CallLimits, ServeStatus, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
+from deployments.serving.nodes import check_stores, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many
@@ -152,7 +153,7 @@ class Gateway:
     """Serve's ingress deployment class."""
 
     def __init__(self, args: dict[str, Any]) -> None:
-        close_replica_port()
+        start_on_node()
         self._args = GatewayArgs.model_validate(args)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -167,4 +168,5 @@ class Gateway:
 def gateway(args: dict[str, Any]) -> Application:
     """Build the ingress application for Serve (``import_path: graphs.web.gateway:gateway``)."""
     GatewayArgs.model_validate(args).needed()
+    check_stores()
     return serve.deployment(serve.ingress(None)(Gateway)).options(name="gateway").bind(args)

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from configs.settings import Settings, settings
+from configs.settings import settings
 from deployments.serving.catalog import AnyStage, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.nodes import working_nodes
+from graphs.indexing.jobs import BULK_INDEX
 from graphs.indexing.people import PeopleModels
 from graphs.indexing.shots import ShotModels
 from graphs.jobs.runner import JobContext, JobRun, LeaseLost, Timing
@@ -22,23 +24,31 @@ from graphs.web.context import Context
 from graphs.web.gateway import open_context
 from ops.bulk.plan import Options, Plan, make_plan, stage_configs
 from ops.bulk.report import Report
-from ops.bulk.run import BulkRun, Monitor
+from ops.bulk.run import BulkRun, Monitor, PipelineBroken
 from ops.bulk.sources import Item, find_items
 from ops.bulk.workers import StageSetup
-from ops.cluster import ClusterError, default_config, free_port, inherited_environment, join
+from ops.cluster import check_stores, default_config, free_port, inherited_environment, join
+from stores.errors import StoreError
 from stores.jobs import Job, Json
-from vision.errors import ModelNotLoaded
+from vision.errors import ModelNotLoaded, ProcessingFailed, StageError
 
-KIND: Final = "bulk-index"
+if TYPE_CHECKING:
+    from ops.bulk.pipeline import FinalizerPool
+
 LOCAL: Final = "local"
 NICENESS: Final = 10
 """Added to the niceness of workers in a cluster that was running before, so that its service goes first."""
 PROGRESS_S: Final = 0.5
-EMBEDDED: Final = ("file:///", "sqlite:///")
+WAITING_S: Final = 20.0
+"""How long workers may take to start before it is said what they wait for."""
 
 
 class AlreadyRunning(Exception):
     """Another run indexes the same source; the message says which."""
+
+
+class Stopped(Exception):
+    """The run was stopped before it began any file."""
 
 
 def connect() -> bool:
@@ -62,17 +72,6 @@ def connect() -> bool:
     return True
 
 
-def check_stores(config: Settings, nodes: int) -> None:
-    """Raise ClusterError where workers of other nodes would not reach the stores."""
-    urls = {"VISION_OBJECTS_URL": config.objects, "VISION_DOCUMENTS_URL": config.documents}
-    embedded = [name for name, url in urls.items() if url.startswith(EMBEDDED)]
-    if nodes > 1 and embedded:
-        raise ClusterError(
-            f"This cluster has {nodes} nodes, but embedded stores are on one machine only: set "
-            f"{' and '.join(embedded)} to stores that all nodes reach (s3://…, mongodb://…)."
-        )
-
-
 def index(
     sources: Sequence[str],
     options: Options,
@@ -84,7 +83,7 @@ def index(
 ) -> Report:
     """Index what the sources name; block until that is done, or SIGINT or SIGTERM stops it.
 
-    Raises SourceError, PlanError, ClusterError, PipelineBroken, AlreadyRunning, StageError and StoreError.
+    Raises SourceError, PlanError, ClusterError, PipelineBroken, AlreadyRunning, Stopped, StageError and StoreError.
     """
     items = find_items(sources)
     monitor.message(f"{len(items)} files; Ray …")
@@ -92,11 +91,12 @@ def index(
     import ray
 
     try:
-        check_stores(settings(), len([node for node in ray.nodes() if node["Alive"]]))
-        plan = make_plan(ray.cluster_resources(), options)
+        cpus = [float(node["Resources"]["CPU"]) for node in working_nodes()]
+        check_stores(settings(), len(cpus), ("objects", "documents"))
+        plan = make_plan(ray.cluster_resources(), options, max(cpus) if len(cpus) > 1 else 0.0)
         niceness = 0 if started_here else NICENESS
         setup = StageSetup(find, stage_configs(config or default_config()), niceness=niceness)
-        environment = {} if started_here else {"env_vars": inherited_environment()}
+        environment = {} if started_here else {"env_vars": inherited_environment(len(cpus))}
         return asyncio.run(_run(sources, items, plan, setup, environment, monitor, timing))
     finally:
         ray.shutdown()
@@ -121,7 +121,7 @@ async def _run(
         f"{plan.finalizers} to finalize; {plan.cpus:g} CPUs each"
     )
     finalizers = FinalizerPool(plan, setup, environment)
-    infos = await finalizers.infos()
+    infos = await _started(finalizers, stopping, monitor)
     async with _context(infos) as context:
         # Fails with the reason, if a model is missing, before anything is claimed.
         await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
@@ -132,10 +132,34 @@ async def _run(
     return replace(report, sources=tuple(sources))
 
 
+async def _started(finalizers: "FinalizerPool", stopping: asyncio.Event, monitor: Monitor) -> dict[str, dict[str, Any]]:
+    """Return the info of each stage once the workers that have them run. Raises Stopped, and as ``infos`` does."""
+    import ray
+
+    infos, stop = asyncio.create_task(finalizers.infos()), asyncio.create_task(stopping.wait())
+    tasks: set[asyncio.Task[Any]] = {infos, stop}
+    try:
+        await asyncio.wait(tasks, timeout=WAITING_S, return_when=asyncio.FIRST_COMPLETED)
+        if not infos.done() and not stop.done():
+            free, all_ = (float(each.get("CPU", 0)) for each in (ray.available_resources(), ray.cluster_resources()))
+            monitor.message(f"Waiting for workers to start; {free:g} of {all_:g} CPUs of the cluster are free.")
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if infos.done():
+            return infos.result()
+        raise Stopped("The run was stopped before its workers had started.")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def recorded(
     context: Context, sources: Sequence[str], run: BulkRun, stopping: asyncio.Event, timing: Timing | None = None
 ) -> Report:
     """Run with a job record, which shows the progress and can cancel the run.
+
+    The record ends with the run: it succeeded, failed with the reason, or was cancelled when the run was stopped. That
+    of a run that is killed fails when its lease is over, by a worker of the service.
 
     Raises AlreadyRunning, and what ``BulkRun.run`` does.
     """
@@ -149,11 +173,13 @@ async def recorded(
             reports.append(await run.run(stopping))
         except Exception as error:
             failures.append(error)
-            raise
+            # Whatever it is: with its run the record ends, and nobody would come back for a queued one.
+            raise ProcessingFailed(_reason(error)) from error
         finally:
             reporting.cancel()
         if stopping.is_set() and reports[0].counts.get("unfinished"):
-            raise LeaseLost("the run was stopped; the next run of the same source resumes its record")
+            await context.jobs.cancel(job.job_id)
+            raise LeaseLost("the run was stopped")
         return {"counts": reports[0].counts, **reports[0].totals}
 
     job, worker, asked_at = await _claimed(context, sources, timing)
@@ -170,25 +196,35 @@ async def _report_progress(job: JobContext, run: BulkRun) -> None:
         await asyncio.sleep(PROGRESS_S)
 
 
+def _reason(error: Exception) -> str:
+    """Return why a run failed, for a person who reads its record."""
+    if isinstance(error, StageError | StoreError):
+        return error.message
+    return str(error) if isinstance(error, PipelineBroken) else f"It failed unexpectedly ({type(error).__name__})."
+
+
 async def _claimed(context: Context, sources: Sequence[str], timing: Timing) -> tuple[Job, str, float]:
-    """Claim the record of this run: a new one, or that of a killed run of the same sources."""
+    """Begin the record of this run, or claim that of a killed run of the same sources."""
     # Who may read jobs must not see paths of this machine.
     subject = hashlib.sha256("\0".join(sources).encode()).hexdigest()[:32]
     lease_over: Any = None
     while True:
-        latest = next(iter(await context.jobs.list(kind=KIND, subject=subject, limit=1)), None)
+        latest = next(iter(await context.jobs.list(kind=BULK_INDEX, subject=subject, limit=1)), None)
+        worker, asked_at = f"bulk-{uuid.uuid4().hex}", time.monotonic()
         if latest is None or latest.finished:
             since = "" if latest is None else latest.job_id
-            latest = await context.jobs.submit(KIND, subject, f"{subject} {since}", {"sources": len(sources)})
-        worker, asked_at = f"bulk-{uuid.uuid4().hex}", time.monotonic()
-        job = await context.jobs.claim_job(latest.job_id, worker, timing.lease_s)
+            payload = {"sources": len(sources)}
+            job = await context.jobs.begin(BULK_INDEX, subject, f"{subject} {since}", payload, worker, timing.lease_s)
+        else:
+            job = await context.jobs.claim_job(latest.job_id, worker, timing.lease_s)
         if job is not None:
             return job, worker, asked_at
-        if lease_over is not None and latest.lease_until is not None and latest.lease_until > lease_over:
+        until = None if latest is None else latest.lease_until
+        if latest is not None and lease_over is not None and until is not None and until > lease_over:
             raise AlreadyRunning(
                 f"Another run indexes the same source; see or cancel it at /api/v1/jobs/{latest.job_id}."
             )
-        lease_over = lease_over or latest.lease_until
+        lease_over = lease_over or until
         await asyncio.sleep(timing.heartbeat_s / 2)
 
 

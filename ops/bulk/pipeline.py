@@ -15,6 +15,7 @@ from typing import Any, Final
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ops.bulk.plan import Plan
 from ops.bulk.run import Finalizers, OnRequest, PipelineBroken
@@ -120,7 +121,10 @@ class RayPipeline:
         self._plan = plan
         self._setup = setup
         self._runtime_env = runtime_env
-        self._mailbox = ray.remote(MailboxActor).options(num_cpus=0, max_concurrency=MAX_REQUESTS).remote()
+        # Beside the driver, so that no node can take it away on which only workers are.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options: dict[str, Any] = {"num_cpus": 0, "max_concurrency": MAX_REQUESTS, "scheduling_strategy": here}
+        self._mailbox = ray.remote(MailboxActor).options(**options).remote()
 
     async def rows(self, numbers: Sequence[int], on_request: OnRequest) -> AsyncGenerator[Message, None]:
         """As in ``Pipeline``. Raises PipelineBroken when the workers cannot continue."""

@@ -45,8 +45,12 @@ class Plan:
         return self.decoders + self.frame_workers + self.cut_workers + self.finalizers
 
 
-def make_plan(resources: Mapping[str, float], options: Options) -> Plan:
-    """Plan for a cluster with these resources (``ray.cluster_resources``). Raises PlanError."""
+def make_plan(resources: Mapping[str, float], options: Options, largest: float = 0.0) -> Plan:
+    """Plan for a cluster with these resources (``ray.cluster_resources``). Raises PlanError.
+
+    ``largest``: CPUs of the largest of its nodes, where there are several. The workers fit into what is left when that
+    one is lost, if it has half of all CPUs or less: else those that Ray starts anew would wait for another node.
+    """
     if not 0 < options.share <= 1:
         raise PlanError(f"--share must be a part of the cluster, above 0 and at most 1; {options.share:g} is not.")
     cpus = options.share * resources.get("CPU", 0.0)
@@ -67,7 +71,8 @@ def make_plan(resources: Mapping[str, float], options: Options) -> Plan:
         cut_workers, finalizers = min(cut_workers, slots // 2), min(finalizers, slots // 2)
     workers = decoders + frame_workers + cut_workers + finalizers
     # A worker is busy on one core most of the time; more workers than cores share them.
-    return Plan(decoders, frame_workers, cut_workers, finalizers, round(min(1.0, cpus / workers), 3), gpus)
+    left = max(0.5 * cpus, cpus - options.share * largest)
+    return Plan(decoders, frame_workers, cut_workers, finalizers, round(min(1.0, left / workers), 3), gpus)
 
 
 def stage_configs(path: Path) -> dict[str, dict[str, Any]]:

@@ -202,7 +202,8 @@ def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
     table.add_row("dashboard", f"{cluster.dashboard_url}  (token: `ray get-auth-token`)")
     if cluster.metrics_url:
         table.add_row("metrics", cluster.metrics_url)
-    console.print(table)
+    table.add_row("archives", f"RAY_ADDRESS={cluster.address} visiongraph index --submit FOLDER")
+    console.print(table, soft_wrap=True)
     console.print("Ctrl-C stops it.")
 
 

@@ -4,19 +4,24 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from configs import settings as settings_module
-from graphs.indexing.jobs import INDEX_VIDEO, submit_index
+from graphs.indexing.jobs import BULK_INDEX, INDEX_VIDEO, submit_index
 from graphs.jobs.runner import Timing
 from ops.bulk import driver, sources
-from ops.bulk.driver import AlreadyRunning, recorded
+from ops.bulk.driver import AlreadyRunning, Stopped, recorded
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, PipelineBroken
 from ops.bulk.sources import find_items
+from stores.errors import StoreFull
+from stores.jobs import Job
 from tests.graphs.bulk import LocalFinalizer, LocalPipeline, Log
 from tests.graphs.harness import configured
 from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
@@ -289,7 +294,7 @@ async def test_the_run_has_a_record_that_a_second_one_resumes(
     bulk = Bulk(service, finalizer, films, LocalPipeline())
     report = await recorded(service.context, sources, bulk.run_, bulk.stopping, timing)
     assert report.counts == {"indexed": 1}
-    (record,) = await jobs.list(kind=driver.KIND)
+    (record,) = await jobs.list(kind=BULK_INDEX)
     assert (record.job_id, record.status, record.attempts) == (killed.job_id, "succeeded", 2)
     assert record.result is not None
     assert record.result["counts"] == {"indexed": 1}
@@ -297,7 +302,98 @@ async def test_the_run_has_a_record_that_a_second_one_resumes(
 
     second = Bulk(service, finalizer, films, LocalPipeline())
     await recorded(service.context, sources, second.run_, second.stopping, timing)
-    assert [record.status for record in await jobs.list(kind=driver.KIND)] == ["succeeded", "succeeded"]
+    assert [record.status for record in await jobs.list(kind=BULK_INDEX)] == ["succeeded", "succeeded"]
+
+
+async def record_of(service: IndexService, until: Callable[[Job], bool]) -> Job:
+    """The record of the only run, once it is so; a worker of the service is there."""
+    async with asyncio.timeout(30), service.working():
+        while True:
+            (record,) = await service.context.jobs.list(kind=BULK_INDEX)
+            if until(record):
+                return record
+            await asyncio.sleep(0.02)
+
+
+async def test_the_record_of_a_run_that_is_killed_fails_and_the_next_one_resumes(
+    service: IndexService, finalizer: LocalFinalizer, films: Path
+) -> None:
+    (films / "a.mp4").write_bytes(long_film(30))
+    environment = os.environ | {"VISION_HOME": str(service.context.settings.home)}
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.graphs.bulk_child", str(films)),
+        **{"stdin": PIPE, "stdout": PIPE, "env": environment},
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"stored\n"
+    child.kill()
+    await child.wait()
+    record = await record_of(service, lambda job: job.finished)
+    assert (record.status, record.result) == ("failed", None)
+    assert record.error == "The process that ran it has died; run the same command again, and it resumes."
+
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
+    report = await recorded(service.context, [str(films)], bulk.run_, bulk.stopping)
+    assert report.counts == {"indexed": 1}
+    (now, before) = await service.context.jobs.list(kind=BULK_INDEX)
+    assert (now.status, before) == ("succeeded", record)
+    assert report.totals["decoded_frames"] == 200
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (PipelineBroken("No worker can be started."), "No worker can be started."),
+        (StageUnavailable("It does not answer."), "It does not answer."),
+        (StoreFull("no room"), StoreFull("no room").message),
+        (ZeroDivisionError("/internal/path"), "It failed unexpectedly (ZeroDivisionError)."),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+async def test_the_record_of_a_run_that_breaks_says_why(
+    service: IndexService,
+    finalizer: LocalFinalizer,
+    films: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    error: str,
+) -> None:
+    (films / "a.mp4").write_bytes(film())
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
+
+    async def broken(_stopping: asyncio.Event) -> Report:
+        raise failure
+
+    monkeypatch.setattr(bulk.run_, "run", broken)
+    with pytest.raises(type(failure)):
+        await recorded(service.context, [str(films)], bulk.run_, bulk.stopping)
+    (record,) = await service.context.jobs.list(kind=BULK_INDEX)
+    assert (record.status, record.error) == ("failed", error)
+
+
+async def test_the_record_of_a_stopped_run_is_cancelled(
+    service: IndexService, finalizer: LocalFinalizer, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (films / "a.mp4").write_bytes(long_film(30))
+    bulk = Bulk(service, finalizer, films, LocalPipeline())
+    monkeypatch.setattr(bulk.log, "frame", lambda item, reached, frames: bulk.stopping.set() if reached > 100 else None)
+    report = await recorded(service.context, [str(films)], bulk.run_, bulk.stopping)
+    assert report.counts == {"unfinished": 1}
+    (record,) = await service.context.jobs.list(kind=BULK_INDEX)
+    assert (record.status, record.error) == ("cancelled", None)
+    assert [job.status for job in await service.context.jobs.list(kind=INDEX_VIDEO)] == ["queued"]
+
+
+async def test_a_run_is_stopped_while_its_workers_start() -> None:
+    log, stopping = Log(), asyncio.Event()
+
+    class Starting:
+        async def infos(self) -> Any:
+            await asyncio.Event().wait()
+
+    asyncio.get_running_loop().call_later(0.05, stopping.set)
+    with pytest.raises(Stopped, match="before its workers had started"):
+        await driver._started(cast(Any, Starting()), stopping, log)
 
 
 async def test_two_runs_of_one_source_at_a_time_are_refused(service: IndexService, films: Path) -> None:

@@ -42,6 +42,19 @@ async def test_the_same_work_is_the_same_job(jobs: JobStore) -> None:
     assert len({job.job_id, *(other.job_id for other in others)}) == 3
 
 
+async def test_a_job_that_is_begun_is_nobody_elses(jobs: JobStore) -> None:
+    made = await asyncio.gather(*(jobs.begin("index", "film", "run 1", {"by": n}, f"w{n}", LONG) for n in range(8)))
+    (job,) = [each for each in made if each is not None]
+    assert (job.status, job.attempts, job.worker) == ("running", 1, f"w{job.payload['by']}")
+    assert await jobs.get(job.job_id) == job
+    assert await nothing_due(jobs)
+    assert await jobs.heartbeat(job.job_id, str(job.worker), 0.5, "half", 0.0)
+    again = await claim(jobs, "next")
+    assert again is not None
+    assert (again.job_id, again.attempts, again.progress) == (job.job_id, 2, 0.5)
+    assert await jobs.begin("index", "film", "run 1", {}, "late", LONG) is None
+
+
 async def test_one_of_many_simultaneous_submits_makes_the_job(jobs: JobStore) -> None:
     made = await asyncio.gather(*(submit(jobs, payload={"by": caller}) for caller in range(16)))
     assert len({(job.job_id, job.payload["by"]) for job in made}) == 1

@@ -1,6 +1,7 @@
 """Sharing a Ray cluster: what others deployed stays theirs. The client stands in for a second cluster's dashboard."""
 
 import copy
+import socket
 import subprocess
 import sys
 import time
@@ -13,13 +14,18 @@ import pytest
 
 from configs.settings import Settings, settings
 from ops.cluster import (
+    AGENT_PORT,
     FORWARDING,
     IDLE,
     RELOADS,
     Cluster,
     ClusterError,
+    _agent_port,
+    check_stores,
     default_config,
     fit_gateways,
+    free_port,
+    inherited_environment,
     join,
     memory_bytes,
     read_config,
@@ -72,6 +78,31 @@ def test_replicas_elsewhere_get_the_settings_and_nothing_else(monkeypatch: pytes
     given = dashboard.deployed["applications"][1]["runtime_env"]["env_vars"]
     assert {"API_KEY", "HF_TOKEN", "VISION_MAX_BODY_BYTES", "PYTHONPATH"} <= set(given)
     assert "AWS_SECRET_ACCESS_KEY" not in given
+
+
+def test_each_node_of_several_has_its_own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VISION_HOME", "VISION_MODELS_DIR", "VISION_MODELS_CACHE"):
+        monkeypatch.setenv(name, "here")
+    monkeypatch.setenv("VISION_OBJECTS_URL", "s3://bucket")
+    alone, several = inherited_environment(1), inherited_environment(2)
+    assert several["VISION_OBJECTS_URL"] == "s3://bucket"
+    assert {"PYTHONPATH", "VISION_HOME", "VISION_MODELS_DIR", "VISION_MODELS_CACHE"} & set(several) == set()
+    assert alone["VISION_HOME"] == alone["VISION_MODELS_DIR"] == str(Path("here").absolute())
+
+
+def test_stores_of_one_machine_are_refused_on_several_nodes(tmp_path: Path) -> None:
+    embedded = Settings(home=tmp_path, cache_url="")
+    check_stores(embedded, 1)
+    with pytest.raises(ClusterError, match=r"OBJECTS_URL .*, VISION_DOC.*, VISION_VECTORS_URL .* and VISION_CACHE_URL"):
+        check_stores(embedded, 2)
+    with pytest.raises(
+        ClusterError, match=r"set VISION_OBJECTS_URL \(s3://…\) and VISION_DOCUMENTS_URL \(mongodb://…\),"
+    ):
+        check_stores(embedded, 2, ("objects", "documents"))
+    urls = {"objects_url": "s3://bucket", "documents_url": "mongodb://host/db"}
+    check_stores(Settings(home=tmp_path, **urls), 2, ("objects", "documents"))
+    shared = Settings(home=tmp_path, **urls, vectors_url="s3://bucket/vectors", cache_url="redis://host")
+    check_stores(shared, 2)
 
 
 @pytest.fixture
@@ -201,6 +232,10 @@ def test_this_machine_has_memory() -> None:
         (None, {"10.0.0.7:6379"}, False),
         (None, {"10.0.0.7:6379", "127.0.0.1:5"}, False),
         (None, set(), False),
+        ("127.0.0.1:41013", {"127.0.0.1:41013", "10.0.0.7:6379"}, True),
+        ("localhost:41013", {"127.0.0.1:41013"}, True),
+        ("10.0.0.7:6379", {"127.0.0.1:41013", "10.0.0.7:6379"}, False),
+        ("127.0.0.1:6379", {"10.0.0.7:6379"}, False),
     ],
 )
 def test_a_ray_is_joined_under_the_address_that_it_has(
@@ -208,9 +243,11 @@ def test_a_ray_is_joined_under_the_address_that_it_has(
 ) -> None:
     import ray
     from ray._private import ray_constants, services
+    from ray._private.authentication import authentication_token_setup
 
     seen = []
     monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    monkeypatch.setattr(authentication_token_setup, "maybe_enable_token_auth_if_token_available", lambda **_: True)
     monkeypatch.setattr(services, "find_gcs_addresses", lambda: running)
     monkeypatch.setattr(ray, "init", lambda **_: seen.append(services.get_node_ip_address()) or "context")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -218,6 +255,18 @@ def test_a_ray_is_joined_under_the_address_that_it_has(
         monkeypatch.setenv("RAY_ADDRESS", address)
     assert join() == "context"
     assert (seen == ["127.0.0.1"]) is loopback
+
+
+def test_the_agent_of_a_second_ray_on_this_machine_has_another_port() -> None:
+    from ray._private import parameter
+
+    with socket.socket() as first:
+        first.bind(("", 0))
+        taken = first.getsockname()[1]
+        port = free_port(taken)
+        with _agent_port(port):
+            assert parameter.RayParams(dashboard_port=taken).dashboard_agent_listen_port == port != taken
+    assert parameter.RayParams().dashboard_agent_listen_port == AGENT_PORT
 
 
 def test_no_ray_is_joined_where_a_new_one_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from deployments.serving.catalog import (
     RoomArgs,
     StageHost,
     address_of,
-    close_replica_port,
     find_stage,
     find_stages,
     room,
@@ -190,27 +189,3 @@ async def test_a_process_runs_the_stages_of_its_pack() -> None:
         await host.reconfigure({"embed/dinov3": {}})
     with pytest.raises(ValidationError):
         await host.reconfigure({"analysis/clusters": {"max_batch_size": -1}})
-
-
-@pytest.mark.parametrize(("node", "host"), [("127.0.0.1", "127.0.0.1"), ("10.0.0.7", "::")])
-def test_serves_own_server_of_a_replica_listens_where_its_node_does(
-    monkeypatch: pytest.MonkeyPatch, node: str, host: str
-) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    import grpc
-    import psutil
-    import ray
-    from ray.serve._private import replica
-
-    monkeypatch.setattr(replica, "add_port_to_grpc_server", replica.add_port_to_grpc_server)
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
-    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: node)
-    close_replica_port()
-    server = grpc.server(ThreadPoolExecutor(1))
-    port = replica.add_port_to_grpc_server(server, "[::]:0")
-    server.start()
-    listening = [each.laddr for each in psutil.Process().net_connections() if each.laddr.port == port]
-    hosts = {address.ip.removeprefix("::ffff:") for address in listening}
-    server.stop(None)
-    assert hosts in ({host}, {"0.0.0.0" if host == "::" else host})  # without IPv6

@@ -1,13 +1,8 @@
 """How the workers of a bulk run share a cluster."""
 
-from pathlib import Path
-
 import pytest
 
-from configs.settings import Settings
-from ops.bulk.driver import check_stores
 from ops.bulk.plan import Options, PlanError, make_plan, stage_configs
-from ops.cluster import ClusterError
 from tests.graphs.harness import ROOT
 
 
@@ -30,6 +25,14 @@ def test_workers_are_as_many_as_asked_for() -> None:
     assert (plan.decoders, plan.frame_workers, plan.cut_workers, plan.finalizers, plan.cpus) == (2, 3, 2, 1, 0.25)
 
 
+@pytest.mark.parametrize("nodes", [[4, 4], [16, 16, 16], [64, 32, 32], [2, 2]])
+def test_the_workers_fit_when_the_largest_node_is_lost(nodes: list[int]) -> None:
+    plan = make_plan({"CPU": sum(nodes)}, Options(0.5), max(nodes))
+    alone = make_plan({"CPU": sum(nodes)}, Options(0.5))
+    assert plan.workers == alone.workers
+    assert plan.workers * plan.cpus <= 0.5 * (sum(nodes) - max(nodes)) + 0.001 * plan.workers
+
+
 def test_gpus_hold_as_many_workers_as_fit_into_the_share() -> None:
     plan = make_plan({"CPU": 100, "GPU": 1}, Options(0.5, gpus_per_actor=0.125))
     assert (plan.cut_workers, plan.finalizers, plan.gpus) == (2, 2, 0.125)
@@ -47,11 +50,3 @@ def test_stages_are_configured_as_they_are_deployed() -> None:
     configs = stage_configs(ROOT / "serve_config.yaml")
     assert configs["shots/cuts"]["max_batch_size"] == 8
     assert stage_configs(ROOT / "configs" / "laptop.yaml")["shots/cuts"] == {"max_batch_size": 1}
-
-
-def test_embedded_stores_are_for_one_machine(tmp_path: Path) -> None:
-    check_stores(Settings(home=tmp_path), 1)
-    with pytest.raises(ClusterError, match="VISION_OBJECTS_URL and VISION_DOCUMENTS_URL"):
-        check_stores(Settings(home=tmp_path), 2)
-    shared = Settings(home=tmp_path, objects_url="s3://bucket", documents_url="mongodb://host/db")
-    check_stores(shared, 2)

@@ -1,0 +1,66 @@
+"""The nodes of the Ray cluster: where replicas may run, and what listens there."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import ray
+
+from configs.settings import Settings, settings
+from stores.open import SHARED, of_one_machine
+
+HEAD: Final = "node:__internal_head__"
+"""The resource by which Ray marks the node that a cluster was begun with."""
+
+
+class StoresOfOneMachine(Exception):
+    """Several nodes were to use stores that only one of them reaches; the message says what to set."""
+
+
+def working_nodes() -> list[dict[str, Any]]:
+    """Return the nodes, as ``ray.nodes`` does, that live and have CPUs, so that replicas may run there."""
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+
+def require_shared_stores(config: Settings, nodes: int, names: Collection[str] = tuple(SHARED)) -> None:
+    """Raise StoresOfOneMachine where processes on so many nodes would each have stores of their own."""
+    if nodes > 1 and (wanted := of_one_machine(config, names)):
+        raise StoresOfOneMachine(
+            f"This Ray cluster has {nodes} nodes, and embedded stores are on one machine only: set {wanted}, "
+            "to stores that all nodes reach, in the environment of every node."
+        )
+
+
+def check_stores() -> None:
+    """Raise StoresOfOneMachine if this process is of a cluster of several nodes and its stores are embedded ones."""
+    if ray.is_initialized():
+        require_shared_stores(settings(), len(working_nodes()))
+
+
+def start_on_node() -> None:
+    """Do what a replica does first: close its port, and make sure that its stores are those of all others.
+
+    Raises StoresOfOneMachine on a node that joined a cluster whose stores are embedded: they are on the head node, and
+    what would be uploaded here no other node could find.
+    """
+    if not ray.is_initialized() or _is_alone():
+        return
+    nodes = working_nodes()
+    here = ray.get_runtime_context().get_node_id()
+    if not any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes):
+        require_shared_stores(settings(), len(nodes))
+
+
+def _is_alone() -> bool:
+    """Whether no other machine reaches this node. Makes Serve's own server of this replica listen on loopback there.
+
+    That server takes pickles. Serve starts it on all interfaces, after the deployment's class is made; on several nodes
+    it has to be reached.
+    """
+    from ray._common.network_utils import is_localhost
+    from ray.serve._private import replica
+
+    if not is_localhost(ray.util.get_node_ip_address()):
+        return False
+    add_port = replica.add_port_to_grpc_server
+    replica.add_port_to_grpc_server = lambda server, address: add_port(server, address.replace("[::]", "127.0.0.1"))
+    return True

@@ -20,7 +20,9 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 import deployments
+from configs.settings import settings
 from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.loading import LoadQueue
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.nodes import check_stores, start_on_node
 from deployments.serving.runner import StageRunner
@@ -95,15 +97,21 @@ class StageHost:
         start_on_node()
         # Siblings are bound only because an application has a single root; a stage never calls another.
         metrics = StageMetrics()
-        self._runners = {key: StageRunner(find_stage(key), metrics) for key in keys}
+        queue, marks = LoadQueue(), settings().models_cache.expanduser() / "loading"
+        self._runners = {key: StageRunner(find_stage(key), metrics, queue, marks) for key in keys}
 
     async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
-        """Apply ``{stage key: its config}``; Serve calls this before the replica is ready, so it also loads them."""
+        """Apply ``{stage key: its config}``; Serve calls this before the replica is ready, so it also loads them.
+
+        The replica of a single stage is ready when that is loaded. That of a pack is ready at once: its stages are
+        loaded one after another, those first that requests wait for, and a failure of one is none of the others.
+        """
         unknown = sorted(set(user_config) - set(self._runners))
         if unknown:
             raise ValueError(f"user_config names stages that this deployment does not have: {', '.join(unknown)}")
         for key, runner in self._runners.items():
-            await runner.configure(user_config.get(key, {}))
+            apply = runner.accept if len(self._runners) > 1 else runner.configure
+            await apply(user_config.get(key, {}))
 
     async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
         """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception."""

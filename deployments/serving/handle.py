@@ -123,6 +123,25 @@ class StageHandle(Generic[InT, OutT]):
         except Exception as error:
             raise StageUnavailable(f"{self.key} does not answer yet; try again in a few seconds.") from error
 
+    async def loaded_info(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Return ``info``, of a stage that is loading when it is loaded, as soon as that can be.
+
+        Raises StageUnavailable as ``info``, and when it is not loaded in the time that the current request has left.
+        """
+        info = await self.info(timeout_s)
+        if info.get("loading"):
+            deadline = request_deadline.get()
+            try:
+                await asyncio.wait_for(self._with_retry(lambda: self._call([], deadline), _always), time_left())
+            except StageError:
+                raise
+            except Exception as error:
+                raise StageUnavailable(f"{self.key} does not answer yet; try again in a few seconds.") from error
+            info = await self.info()
+        if info.get("loading"):
+            raise StageUnavailable(info["error"])
+        return info
+
     async def ready_info(self, blank: InT) -> dict[str, Any]:
         """Return ``info`` of the loaded stage; one that sleeps or lacks weights is first called with ``blank``.
 

@@ -5,10 +5,12 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from deployments.serving.batching import Batcher
+from deployments.serving.loading import LoadQueue, fatal_loads
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.stage import Stage, resolved
 from deployments.serving.streams import ByteStream, StreamedBytes, on_thread
@@ -26,17 +28,25 @@ from vision.memory import trim_soon
 logger = logging.getLogger("ray.serve")
 
 RELOAD_AFTER_S = 60.0
+REPLY_S = 0.5
+"""Before the end of a request, when it is told that a stage is still loading: its caller must still be there."""
 TRIM_AFTER_S = 20.0
 """From inference to when free memory is returned: seldom, as the next batch needs it again."""
 
 
 class StageRunner:
-    """Runs one stage in this process: load on a worker thread, batching, deadlines, metrics, errors by item."""
+    """Runs one stage in this process: load on a worker thread, batching, deadlines, metrics, errors by item.
+
+    ``queue`` says when stages are loaded that share it. ``marks`` is a folder where loads are noted that end their
+    process, so that the next one does without this stage.
+    """
 
     def __init__(
         self,
         stage_class: type[Stage[Any, Any, Any, Any]],
         metrics: StageMetrics | None = None,
+        queue: LoadQueue | None = None,
+        marks: Path | None = None,
     ) -> None:
         self.key = stage_class.key
         self._stage_class = stage_class
@@ -52,40 +62,50 @@ class StageRunner:
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
         self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
-        self._loading = f"{self.key} is still loading; try again in a few seconds."
+        self._queue = queue or LoadQueue()
+        self._marks = marks
+        self._settled = asyncio.Event()
+        """Not set while it waits for its load or is loaded."""
+        self._settled.set()
         self._missing: str | None = None
+        self._bug: BaseException | None = None
         self._configured = True
         self._tried_at: float | None = None
         self._load_s: float | None = None
         self._maintenance: asyncio.Task[None] | None = None
 
     async def configure(self, values: dict[str, Any]) -> None:
-        """Load with this configuration, or apply it in place when loaded. Raises pydantic.ValidationError."""
+        """Load with this configuration, or apply it in place when loaded. Raises as ``accept``, and what is a bug."""
+        await self.accept(values)
+        await self._settled.wait()
+        if self._bug is not None:
+            raise self._bug
+
+    async def accept(self, values: dict[str, Any]) -> None:
+        """Have it loaded with this configuration, or apply it in place when loaded. Raises pydantic.ValidationError."""
         config = self._stage_class.config_class.model_validate(values)
         self._config = config
         self._batcher.max_size = config.max_batch_size
         self._batcher.wait_s = config.batch_wait_s
         if self._stage is None:
-            await self._load()
+            self._missing = None
+            self._settled.clear()
+            self._queue.add(self.key, self._load)
         else:
             await self._on_worker(self._stage.reconfigure, config)
 
     async def run(self, items: list[Any], deadline: float | None) -> list[Any]:
         """Return results in order, StageErrors in place of failed items. ``deadline`` is in epoch seconds."""
-        if self._stage is None:
-            await self._reload_when_due()
-        if self._stage is None:
-            return [self._refusal() for _ in items]
+        if (refusal := await self._refusal(deadline)) is not None:
+            return [refusal] * len(items)
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
         """Yield the bytes of one item as the stage makes them."""
-        if self._stage is None:
-            await self._reload_when_due()
-        stage, item = self._stage, await resolved(item)
+        refusal, stage, item = await self._refusal(deadline), self._stage, await resolved(item)
         self._streams = [stream for stream in self._streams if stream.running]
-        if stage is None:
-            yield self._count(self._refusal())
+        if refusal is not None or stage is None:
+            yield self._count(refusal or self._why())
         elif len(self._streams) >= self._config.max_streams:
             message = f"{self.key} has {len(self._streams)} streams running; try again in a few seconds."
             yield self._count(StageOverloaded(message))
@@ -100,7 +120,8 @@ class StageRunner:
         """Return the state of the stage for ``/model-info`` and ``/health``."""
         state: dict[str, Any] = {"stage": self.key, "loaded": self._stage is not None, "load_s": self._load_s}
         if self._stage is None:
-            return {**state, "error": self._refusal().message, "configured": self._configured}
+            loading = self._missing is None
+            return {**state, "loading": loading, "error": self._why().message, "configured": self._configured}
         return {**state, **self._stage.info()}
 
     def check_health(self) -> None:
@@ -109,7 +130,8 @@ class StageRunner:
             self._stage.check_health()
 
     async def close(self) -> None:
-        """Stop the maintenance, the streams and the threads."""
+        """Stop the loads, the maintenance, the streams and the threads."""
+        self._queue.close()
         if self._maintenance is not None:
             self._maintenance.cancel()
         for stream in self._streams:
@@ -118,38 +140,73 @@ class StageRunner:
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _refusal(self) -> StageError:
+    async def _refusal(self, deadline: float | None) -> StageError | None:
+        """Wait until it is loaded, for as long as a request may; return why it cannot answer, None when it can."""
+        if self._stage is not None:
+            return None
+        if self._settled.is_set():
+            if self._tried_at is None or time.monotonic() - self._tried_at <= RELOAD_AFTER_S:
+                return self._why()
+            self._settled.clear()
+            self._queue.add(self.key, self._load)
+        elif self._missing is not None:  # it is being tried again, for the one who asked first
+            return self._why()
+        self._queue.ask(self.key)
+        left = None if deadline is None else max(deadline - time.time() - REPLY_S, 0)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), left)
+        return None if self._stage is not None else self._why()
+
+    def _why(self) -> StageError:
         """Return why a stage that is not loaded cannot answer: its model is missing, or it is on its way."""
-        return StageUnavailable(self._loading) if self._missing is None else ModelNotLoaded(self._missing)
+        if self._missing is None:
+            return StageUnavailable(f"{self.key} is still loading; try again in a few seconds.")
+        return ModelNotLoaded(self._missing)
 
     async def _load(self) -> None:
-        started = self._tried_at = time.monotonic()
-        stage = self._stage_class(self._config)
-
-        def load() -> None:
-            stage.load()
-            stage.warm_up()
-
+        started = time.monotonic()
         try:
-            await self._on_worker(load)
+            if self._stage is None:  # else it was configured again while it was loaded
+                self._tried_at, self._bug = started, None
+                self._start(await self._loaded())
+                self._load_s = round(time.monotonic() - started, 3)
+                logger.info("%s loaded in %.1f s", self.key, self._load_s)
         except StageError as error:
             self._missing = error.message
             self._configured = not (isinstance(error, ModelNotLoaded) and error.optional)
             logger.warning("%s not loaded: %s", self.key, error.message)
-            return
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # a panic in Rust is no Exception
+            self._missing = f"{self.key} failed while it was loaded; the log of its process says why."
+            self._bug = error
+            logger.exception("%s failed while it was loaded", self.key)
+        finally:
+            self._settled.set()
+
+    async def _loaded(self) -> Stage[Any, Any, Any, Any]:
+        config = self._config
+        stage = self._stage_class(config)
+
+        def load() -> None:
+            with nullcontext() if self._marks is None else fatal_loads(self.key, self._marks):
+                stage.load()
+                stage.warm_up()
+
+        await self._on_worker(load)
+        while config is not self._config:
+            config = self._config
+            await self._on_worker(stage.reconfigure, config)
+        return stage
+
+    def _start(self, stage: Stage[Any, Any, Any, Any]) -> None:
         at_once = stage.batches_at_once()
         if at_once > 1:
             self._predictors = ThreadPoolExecutor(at_once, thread_name_prefix=f"{self.key}-predict")
             self._batcher.at_once = at_once
         self._stage = stage
-        self._load_s = round(time.monotonic() - started, 3)
-        logger.info("%s loaded in %.1f s", self.key, self._load_s)
         if stage.tick_s is not None and self._maintenance is None:
             self._maintenance = asyncio.create_task(self._tick(stage.tick_s))
-
-    async def _reload_when_due(self) -> None:
-        if self._tried_at is not None and time.monotonic() - self._tried_at > RELOAD_AFTER_S:
-            await self._load()
 
     async def _tick(self, every_s: float) -> None:
         while True:

@@ -36,11 +36,13 @@ class FeatureSource:
     async def model(self) -> dict[str, Any]:
         """Return ``info`` of the embedding stage, up to ``INFO_TTL_S`` old, or older while the stage does not answer.
 
-        Raises StageUnavailable when it has never answered.
+        One that is loading for the first time is waited for. Raises StageUnavailable when that takes longer than the
+        request may, and when the stage has never answered.
         """
         if time.monotonic() - self._info_at > INFO_TTL_S:
             try:
-                self._info = await self._stage.info(5.0 if self._info else None)
+                info = await (self._stage.info(5.0) if self._info else self._stage.loaded_info())
+                self._info = self._info if info.get("loading") else info
             except StageError:
                 if not self._info:
                     raise
@@ -105,9 +107,16 @@ class FeatureSource:
         """Return stored features of the model that serves now; None when they were not computed yet."""
         return (await self._stored([asset_id])).get(asset_id)
 
-    async def forget(self, asset_id: str) -> None:
-        """Remove the cached features of an asset whose record was deleted."""
-        await self._cache.delete([self._cache_key(await self.model_version(), asset_id)])
+    async def forget(self, asset_id: str) -> str:
+        """Remove the cached features of an asset whose record was deleted; return the version of the model.
+
+        While none is loaded the version is empty, and nothing is removed.
+        """
+        model = self._info or await self._stage.info()
+        version = str(model.get("model_version", ""))
+        if version:
+            await self._cache.delete([self._cache_key(version, asset_id)])
+        return version
 
     async def _stored(self, asset_ids: list[str]) -> dict[str, Features]:
         version = await self.model_version()

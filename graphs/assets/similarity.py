@@ -106,8 +106,7 @@ async def search(
 async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:
     """Remove a deleted asset from the cache and the index; what stays in the index is removed by the next search."""
     try:
-        await features.forget(asset_id)
-        version = await features.model_version()
+        version = await features.forget(asset_id)
     except StageError as error:
         logger.warning("a deleted asset stays in cache and index until they can be reached: %s", error.code)
         return

@@ -58,12 +58,14 @@ class StoreState(BaseModel):
 class StageState(BaseModel):
     """One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request.
 
-    One that is not ``configured`` lacks what is optional, such as a provider's key; that is no fault.
+    One that is ``loading`` answers when it is loaded; a request for it makes it the next to be. One that is not
+    ``configured`` lacks what is optional, such as a provider's key; that is no fault.
     """
 
     name: str
     loaded: bool
     on_demand: bool
+    loading: bool = False
     configured: bool = True
     load_time_ms: float | None
     error: str | None
@@ -145,6 +147,7 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
                     name=key,
                     loaded=bool(info.get("loaded")),
                     on_demand=bool(info.get("on_demand")),
+                    loading=bool(info.get("loading")),
                     configured=configured(info),
                     load_time_ms=None if info.get("load_s") is None else info["load_s"] * 1000,
                     error=info.get("error"),

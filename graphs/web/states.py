@@ -39,8 +39,9 @@ def configured(info: Mapping[str, Any]) -> bool:
     return info.get("configured") is not False
 
 
-def _complete(info: Mapping[str, Any]) -> bool:
-    return usable(info) and not info.get("missing")
+def _faulty(info: Mapping[str, Any]) -> bool:
+    """Return whether a stage does not work as a whole; one that is loading is no fault."""
+    return configured(info) and not info.get("loading") and not (usable(info) and not info.get("missing"))
 
 
 class _Part:
@@ -81,7 +82,7 @@ class States:
 
     def __init__(self, stages: Mapping[str, AnyHandle], stores: Stores) -> None:
         def stage_part(key: str) -> _Part:
-            return _Part(key, lambda: _stage(stages[key]), lambda info: configured(info) and not _complete(info))
+            return _Part(key, lambda: _stage(stages[key]), _faulty)
 
         def store_part(name: StoreName) -> _Part:
             return _Part(name, lambda: _store(getattr(stores, name)), lambda state: state["error"] is not None)

@@ -1,5 +1,9 @@
 """health, model-info, livez and readyz: what they say when all is well, and when something is not."""
 
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from typing import Any
 
@@ -7,6 +11,7 @@ import pytest
 
 from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.runner import StageRunner
 from graphs.web.api import find_apis
 from graphs.web.gateway import GatewayArgs, gateway
 from stores.errors import StoreError, StoreFull
@@ -243,3 +248,72 @@ async def test_it_says_what_it_runs_for_under_every_name(settings_for: MakeSetti
     async with serve(settings_for(environment="staging")) as service:
         for path in ("/health", "/api/v1/health", "/v1/health"):
             assert (await service.client.get(path)).json()["environment"] == "staging"
+
+
+@pytest.fixture
+async def gate(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[threading.Event]:
+    """Opens for the embedding stage of services that are made from now on, which is loading until then."""
+    opened, load, made = threading.Event(), DummyEmbed.load, harness.local_handle
+    runner = StageRunner(DummyEmbed)
+
+    def slowly(stage: DummyEmbed) -> None:
+        assert opened.wait(20)
+        load(stage)
+
+    async def handle(stage_class: Any) -> AnyHandle:
+        if stage_class is not DummyEmbed:
+            return await made(stage_class)
+
+        async def info() -> dict[str, Any]:
+            return runner.info()
+
+        await runner.accept({})
+        return StageHandle(DummyEmbed.key, runner.run, info)
+
+    monkeypatch.setattr(DummyEmbed, "load", slowly)
+    monkeypatch.setattr(harness, "local_handle", handle)
+    DummyEmbed.running = DummyEmbed(DummyEmbed.config_class())
+    yield opened
+    opened.set()
+    await runner.close()
+
+
+async def test_a_stage_that_loads_is_no_fault_and_its_requests_wait(
+    settings_for: MakeSettings, serve: Serve, gate: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings_for()
+    with caplog.at_level(logging.INFO, "ray.serve"):
+        async with serve(config) as service:
+            assert (await service.client.get("/livez")).status_code == 200
+            answer = await service.client.get("/readyz")
+            assert (answer.status_code, answer.json()["for"]) == (503, ["embed/dinov3"])
+            health = await service.get("health")
+            assert health["status"] == "degraded"
+            states = {stage["name"]: (stage["loaded"], stage["loading"]) for stage in health["models"]}
+            assert states == {key: (key != "embed/dinov3", key == "embed/dinov3") for key in STAGES}
+            first, second = await service.upload(picture(1)), await service.upload(picture(2))
+            await service.delete(second)  # neither uploads nor deletes need a model
+            features = asyncio.create_task(service.post("extract-features", asset_id=first))
+            preprocessed = asyncio.create_task(service.post("preprocess-image", asset_id=first))
+            await asyncio.sleep(0.05)
+            assert not features.done()
+            assert not preprocessed.done()
+            gate.set()
+            assert len((await features)["features"]) == 384
+            assert (await preprocessed)["preprocessed"] is True
+            assert (await service.client.get("/readyz")).status_code == 200
+            assert (await service.get("health"))["status"] == "ok"
+    assert [record.message for record in caplog.records if "does not work" in record.message] == []
+
+
+async def test_a_request_that_ends_before_its_stage_is_loaded_says_so(
+    settings_for: MakeSettings, serve: Serve, gate: threading.Event
+) -> None:
+    async with serve(settings_for(request_timeout_s=1)) as service:
+        asset_id = await service.upload(picture(1))
+        for route in ("extract-features", "preprocess-image"):
+            answer = await service.try_post(route, asset_id=asset_id)
+            error = error_of(answer, 503, "STAGE_UNAVAILABLE")
+            assert error["message"] == "embed/dinov3 is still loading; try again in a few seconds."
+            assert answer.headers["retry-after"] == "2"
+        assert not gate.is_set()

@@ -177,11 +177,11 @@ def test_a_stage_has_an_address() -> None:
 async def test_a_process_runs_the_stages_of_its_pack() -> None:
     host = StageHost(["analysis/anomalies", "analysis/clusters"])
     await host.reconfigure({"analysis/anomalies": {"max_batch_size": 1}})
-    assert (await host.info("analysis/clusters"))["loaded"] is True
     assert (await host.info("analysis/anomalies"))["stage"] == AnomalyDetector.key
     one_reference = AnomalyQuery(np.eye(3, dtype=np.float32)[:1], np.eye(3, dtype=np.float32)[1:])
     (result,) = await host.run("analysis/anomalies", [one_reference], None)
     assert isinstance(result, InvalidInput)
+    assert (await host.info("analysis/anomalies"))["loaded"] is True
     host.check_health()
     with pytest.raises(InvalidInput, match="embed/dinov3 does not run here"):
         await host.run("embed/dinov3", [b""], None)

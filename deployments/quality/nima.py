@@ -66,6 +66,8 @@ class Ratings:
 class Config(EngineConfig):
     """``user_config`` of quality/nima; models and engine are read at load, the rest changes in place."""
 
+    one_of_each_task = True
+
     models: list[str] = Field(
         min_length=1,
         default_factory=lambda: ["nima-technical-int8", "nima-aesthetic"],

@@ -88,11 +88,22 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    one_of_each_task: ClassVar[bool] = False
+    """Whether a model of each task is loaded, rather than the first available one of all."""
+
     max_batch_size: PositiveInt = Field(default=1, description="items in one predict_batch call")
     batch_wait_s: NonNegativeFloat = Field(
         default=0.0, description="how long an incomplete batch waits for items that are being prepared"
     )
     max_streams: PositiveInt = Field(default=4, description="concurrent streams of a stage that has them")
+
+
+def models_of(config: StageConfig) -> list[str]:
+    """Return the models that a stage with this configuration may load."""
+    names = [getattr(config, "model", None)]
+    for field_name in ("models", "checkpoints"):
+        names += getattr(config, field_name, None) or ()
+    return [name for name in names if isinstance(name, str)]
 
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from configs.settings import PREFIX, Settings, variables
 from deployments.serving.catalog import AnyStage, find_stage, stage_keys
-from deployments.serving.stage import StageConfig
+from deployments.serving.stage import StageConfig, models_of
 from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
 from vision.weights import load_registry, validate_registry
@@ -104,14 +104,6 @@ def model_faults(code: Code, registry: Path) -> list[Fault]:
         for key, config in code.default_configs()
         for fault in validate_registry(registry, models_of(config))
     ]
-
-
-def models_of(config: StageConfig) -> list[str]:
-    """Return the models that a stage with this configuration may load."""
-    names = [getattr(config, "model", None)]
-    for field_name in ("models", "checkpoints"):
-        names += getattr(config, field_name, None) or ()
-    return [name for name in names if isinstance(name, str)]
 
 
 def _check_class(stage: AnyStage, report: Report) -> None:

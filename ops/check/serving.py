@@ -19,8 +19,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from deployments.serving.catalog import RoomArgs, address_of
 from deployments.serving.handle import StageHandle
-from deployments.serving.stage import StageConfig
-from ops.check.code import Code, models_of
+from deployments.serving.stage import StageConfig, models_of
+from ops.check.code import Code
 from ops.check.fault import Report
 from ops.cluster import WORKER
 

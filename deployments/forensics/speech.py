@@ -38,6 +38,7 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
 
     key = SPEECH.key
     config_class = Config
+    fixed_models = (MODEL,)
 
     _weights: Weights
     _device: str

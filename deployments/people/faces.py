@@ -49,6 +49,7 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
 
     key = FACES.key
     config_class = Config
+    fixed_models = (MODEL,)
     prepare_threads = 2
 
     _weights: Weights

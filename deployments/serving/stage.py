@@ -153,6 +153,8 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     """Stores that the stage opens, by their names in ``Stores``."""
     prepare_threads: ClassVar[int] = 0
     """Threads for ``prepare``; 0 when the stage needs no preparation."""
+    fixed_models: ClassVar[tuple[str, ...]] = ()
+    """Models of models.yaml that the stage loads whatever is configured."""
     tick_s: ClassVar[float | None] = None
     """Seconds between calls of ``tick``; None for never."""
 

@@ -14,7 +14,6 @@ from typing import Any
 import psutil
 import yaml
 
-
 CONFIG = Path(__file__).parents[2] / "serve_config.yaml"
 """Where the stages' configurations are read from."""
 LARGEST_BATCH = 8

@@ -27,7 +27,8 @@ from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, Monitor, PipelineBroken
 from ops.bulk.sources import Item, find_items
 from ops.bulk.workers import StageSetup
-from ops.cluster import check_stores, default_config, free_port, inherited_environment, join
+from ops.cluster import check_stores, free_port, inherited_environment, join
+from ops.plan.choice import default_config
 from stores.errors import StoreError
 from stores.jobs import Job, Json
 from vision.errors import ModelNotLoaded, ProcessingFailed, StageError

@@ -6,12 +6,10 @@ from pathlib import Path
 from ops.check.code import Code, environment_faults, import_faults, model_faults, stage_faults
 from ops.check.fault import Fault, Report
 from ops.check.serving import check_application, check_wiring, dicts, read
+from ops.plan.choice import CONFIGS, shown
 from vision.weights.registry import MODELS_YAML
 
 __all__ = ["CONFIGS", "Fault", "check_all", "faults"]
-
-ROOT = Path(__file__).parents[2]
-CONFIGS = (ROOT / "serve_config.yaml", ROOT / "configs" / "laptop.yaml")
 
 
 def faults(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> list[Fault]:
@@ -24,13 +22,9 @@ def check_all(paths: Sequence[Path] = CONFIGS, registry: Path = MODELS_YAML) -> 
     code = Code()
     faults = [*environment_faults(), *stage_faults(code), *import_faults(code), *model_faults(code, registry)]
     for path in paths:
-        report = Report(_shown(path))
+        report = Report(shown(path))
         if (data := read(path, report)) is not None:
             apps = [check_application(raw, code, report) for raw in dicts(data.get("applications"))]
             check_wiring(apps, code, report)
         faults += report.faults
     return code, faults
-
-
-def _shown(path: Path) -> str:
-    return str(path.resolve().relative_to(ROOT)) if path.resolve().is_relative_to(ROOT) else str(path)

@@ -17,15 +17,14 @@ from pydantic import ValidationError
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from deployments.serving.catalog import RoomArgs, address_of
+from deployments.serving.catalog import address_of
 from deployments.serving.handle import StageHandle
+from deployments.serving.room import RoomArgs
 from deployments.serving.stage import StageConfig, models_of
 from ops.check.code import Code
 from ops.check.fault import Report
-from ops.cluster import WORKER
+from ops.plan.needs import GATEWAY, ROOM, WORKER
 
-ROOM = "deployments.serving.catalog:room"
-GATEWAY = "graphs.web.gateway:gateway"
 JOBS = "jobs"
 """The API whose requests need a worker."""
 CALL_ITEMS: int = inspect.signature(StageHandle).parameters["max_batch"].default
@@ -201,10 +200,19 @@ def check_stages(line: Mapping[str, Any], keys: list[str], code: Code, report: R
                 here.add_invalid(error, fix=f"see {config_class.__module__}.{config_class.__name__}")
             continue
         _check_batches(config, line.get("max_ongoing_requests", RAY_MAX_ONGOING), here)
+        _check_gpu_share(config, (line.get("ray_actor_options") or {}).get("num_gpus") or 0, here)
         if key in user_config and code.models is not None:
             for name in models_of(config):
                 if name not in code.models:
                     here.add(f"no model {name} is registered", "register it in configs/models.yaml or correct it")
+
+
+def _check_gpu_share(config: StageConfig, gpus: float, report: Report) -> None:
+    fraction = getattr(config, "cuda_memory_fraction", gpus)
+    if 0 < gpus < 1 and fraction != gpus:
+        takes = "all" if fraction is None else f"{fraction:g}"
+        what = f"it may take {takes} of the memory of a GPU, of which its deployment has {gpus:g}"
+        report.add(what, f"set cuda_memory_fraction to {gpus:g}, the num_gpus of its deployment")
 
 
 def _check_batches(config: StageConfig, ongoing: Any, report: Report) -> None:

@@ -13,6 +13,7 @@ from ops.cli.index import index
 from ops.cli.models import app as models
 from ops.cli.serve import serve
 from ops.cluster import ClusterError
+from ops.plan.choice import DoesNotFitError
 from stores.errors import StoreError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -38,7 +39,7 @@ def run(command: Callable[..., None]) -> None:
 def _run(commands: typer.Typer) -> None:
     try:
         commands()
-    except (ClusterError, StoreError, ValidationError) as error:
+    except (ClusterError, DoesNotFitError, StoreError, ValidationError) as error:
         Console(stderr=True).print(f"[red]{error}[/]")
         sys.exit(1)
 

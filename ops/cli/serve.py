@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +24,10 @@ from ops.cluster import (
     ApplicationStatus,
     Cluster,
     ClusterError,
-    default_config,
-    fit_gateways,
-    memory_bytes,
     read_config,
 )
+from ops.plan.choice import Choice, choose, fit_gateways, require_fit, shown
+from ops.plan.machines import Node, cluster_nodes, memory_bytes, this_machine
 from stores.valkey import start as start_valkey
 
 console = Console()
@@ -49,9 +48,7 @@ def serve(
 ) -> None:
     """Start everything that is not running yet, deploy, and serve until Ctrl-C."""
     started = time.monotonic()
-    path = config or default_config()
-    serve_config = read_config(path, host=host, port=port)
-    address = serve_config["http_options"]
+    chosen: dict[str, Any] = {}
     # Only Ctrl-C and SIGTERM end it, from here on and in whatever it is doing.
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.default_int_handler)
@@ -60,30 +57,50 @@ def serve(
         logging.getLogger(name).setLevel(logging.INFO)
     with ExitStack() as running, suppress(KeyboardInterrupt):
         running.enter_context(locked(settings().home.resolve()))
-        _refuse_taken_port(address["host"], address["port"], "--port")
-        _refuse_taken_port("127.0.0.1", dashboard_port, "--dashboard-port")
         running.callback(lambda: console.print("stopped"))
-        _start_stores(settings(), running)
+
+        def prepare(joined: bool) -> None:
+            nodes = cluster_nodes() if joined else [this_machine()]
+            choice, serve_config = configuration(config, nodes, host=host, port=port)
+            chosen.update(serve_config)
+            address = serve_config["http_options"]
+            _refuse_taken_port(address["host"], address["port"], "--port")
+            _refuse_taken_port("127.0.0.1", dashboard_port, "--dashboard-port")
+            console.print(f"[bold]visiongraph[/] with [cyan]{shown(choice.path)}[/]: {choice.reason}", soft_wrap=True)
+            console.print(f"state in {settings().home.resolve()}", soft_wrap=True)
+            _start_stores(settings(), running)
+
         cluster = Cluster(dashboard_port)
-        console.print(f"[bold]visiongraph[/] with [cyan]{path.name}[/]; state in {settings().home.resolve()}")
-        gateways = fit_gateways(serve_config, memory_bytes())
-        if gateways:
-            size = memory_bytes() / 2**30
-            console.print(f"gateways: {gateways}, as this machine has {size:.0f} GiB of memory")
         running.callback(_close, cluster)
         with console.status("Ray …"):
-            cluster.connect(settings().home.resolve())
+            cluster.connect(settings().home.resolve(), prepare)
         console.print(f"Ray {'started' if cluster.started_here else 'joined'} in {time.monotonic() - started:.1f} s")
-        cluster.deploy(serve_config)
+        cluster.deploy(chosen)
         _show_progress(cluster)
-        shown = "127.0.0.1" if address["host"] == "0.0.0.0" else address["host"]  # noqa: S104
-        base = f"http://{shown}:{address['port']}"
+        address = chosen["http_options"]
+        local = "127.0.0.1" if address["host"] == "0.0.0.0" else address["host"]  # noqa: S104
+        base = f"http://{local}:{address['port']}"
         _await_ready(base, cluster)
         _print_addresses(base, cluster, time.monotonic() - started)
         _print_where_links_lead(address["host"], settings())
         while True:
             time.sleep(CHECK_EVERY_S)
             cluster.check()
+
+
+def configuration(
+    config: Path | None, nodes: Sequence[Node], *, host: str | None = None, port: int | None = None
+) -> tuple[Choice, dict[str, Any]]:
+    """Return the configuration that was asked for, or the largest that fits. Raises DoesNotFitError."""
+    choice = choose(nodes) if config is None else Choice(config, "")
+    serve_config = read_config(choice.path, host=host, port=port)
+    gateways = fit_gateways(serve_config, memory_bytes())
+    if config is not None:
+        choice = require_fit(config, serve_config, nodes)
+    if gateways:
+        size = memory_bytes() / 2**30
+        console.print(f"gateways: {gateways}, as this machine has {size:.0f} GiB of memory")
+    return choice, serve_config
 
 
 @contextmanager

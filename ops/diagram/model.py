@@ -9,14 +9,14 @@ import yaml
 from fastapi import FastAPI
 
 from configs.settings import Settings
-from deployments.serving.catalog import RoomArgs, find_stage
+from deployments.serving.catalog import find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.room import RoomArgs
 from graphs.jobs.kinds import find_job_kinds
 from graphs.web.api import find_apis
 from graphs.web.context import Context
 from graphs.web.gateway import GatewayArgs
-from ops.check.serving import GATEWAY, ROOM
-from ops.cluster import WORKER
+from ops.plan.needs import GATEWAY, ROOM, WORKER
 
 API_COLORS = ("#4f46e5", "#0d9467", "#d97706", "#e11d48", "#0284c7", "#7c3aed", "#65a30d", "#be185d")
 GATEWAY_USER = "gateway"

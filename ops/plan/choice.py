@@ -7,14 +7,13 @@ from typing import Any, Final
 
 import yaml
 
-from ops.plan.machines import Node
-from ops.plan.needs import Need, needs
+from ops.plan.machines import Node, this_machine
+from ops.plan.needs import GATEWAY, Need, needs
 from ops.plan.packing import Misfit, pack
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = (ROOT / "serve_config.yaml", ROOT / "configs" / "workstation.yaml", ROOT / "configs" / "laptop.yaml")
 """The configurations of this repository, the one that asks for most first."""
-GATEWAY_REPLICAS: Final = 2
 TWO_GATEWAYS_FROM_BYTES: Final = 10 * 2**30
 """Memory of a machine from which a second gateway, of 0.3 GB, leaves enough for the rest, which takes 7 GB."""
 
@@ -35,9 +34,11 @@ def choose(nodes: Sequence[Node]) -> Choice:
     """Return the first of ``CONFIGS`` that fits. Raises DoesNotFitError when none does."""
     refused: list[tuple[Path, Misfit]] = []
     for path in CONFIGS:
-        misfit = first_misfit(read_needs(path), nodes)
+        misfit = first_misfit(read_needs(path, nodes), nodes)
         if misfit is None:
-            why = f"{refused[-1][0].name} does not: {refused[-1][1].need.name}, {refused[-1][1].lack}" if refused else ""
+            why = (
+                f"{refused[-1][0].name} does not: {refused[-1][1].need.name}, {refused[-1][1].lack}" if refused else ""
+            )
             return Choice(path, f"it fits {there(nodes)}" + (f"; {why}" if why else ""))
         refused.append((path, misfit))
     path, misfit = refused[-1]
@@ -49,7 +50,7 @@ def require_fit(path: Path, config: dict[str, Any], nodes: Sequence[Node]) -> Ch
     misfit = first_misfit(needs(config), nodes)
     if misfit is None:
         return Choice(path, f"it was asked for and fits {there(nodes)}")
-    fitting = next((other for other in CONFIGS if first_misfit(read_needs(other), nodes) is None), None)
+    fitting = next((other for other in CONFIGS if first_misfit(read_needs(other, nodes), nodes) is None), None)
     instead = f" Or use {shown(fitting)}, which fits {there(nodes)}." if fitting else ""
     raise DoesNotFitError(f"{path.name} cannot start: {misfit}{instead}")
 
@@ -59,9 +60,27 @@ def first_misfit(wanted: Sequence[Need], nodes: Sequence[Node]) -> Misfit | None
     return next(iter(pack(wanted, nodes).misfits), None)
 
 
-def read_needs(path: Path) -> list[Need]:
-    """Return what a configuration file needs."""
-    return needs(yaml.safe_load(path.read_text(encoding="utf-8")))
+def read_needs(path: Path, nodes: Sequence[Node]) -> list[Need]:
+    """Return what a configuration file needs on these nodes."""
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    fit_gateways(config, round(max((node.memory_mb for node in nodes), default=0) * 1e6))
+    return needs(config)
+
+
+def default_config() -> Path:
+    """Return the configuration of this repository whose stages suit this machine best, whatever it has beside GPUs."""
+    return CONFIGS[0] if this_machine().gpus else CONFIGS[-1]
+
+
+def fit_gateways(config: dict[str, Any], memory_bytes: int) -> int:
+    """Leave the gateway one replica where memory is short; return how many it has, 0 where it scales by itself."""
+    for app in config["applications"]:
+        if app.get("import_path") == GATEWAY:
+            for deployment in app.get("deployments", []):
+                if deployment.get("num_replicas") == 2 and memory_bytes < TWO_GATEWAYS_FROM_BYTES:
+                    deployment["num_replicas"] = 1
+                return int(deployment.get("num_replicas") or 0)
+    return 0
 
 
 def shown(path: Path) -> str:

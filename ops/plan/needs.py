@@ -54,7 +54,7 @@ class Memory(BaseModel):
         """Return what one process with these stages holds; a stage without a figure is taken for a small one."""
         known = {key: self.stages[key] for key in stages if key in self.stages}
         libraries = {name for stage in known.values() for name in stage.libraries}
-        batches = {key: (user_config.get(key) or {}).get("max_batch_size", 1) for key in known}
+        batches = {key: int((user_config.get(key) or {}).get("max_batch_size", 1)) for key in known}
         own = sum(stage.mb + stage.mb_per_item * (batches[key] - 1) for key, stage in known.items())
         shared = self.replica + sum(self.libraries[name] for name in libraries)
         return own + shared
@@ -129,7 +129,7 @@ def _of_application(app: Mapping[str, Any]) -> Iterator[Need]:
     elif path in (GATEWAY, WORKER):
         hosts = {path.rpartition(":")[2]: []}
     for deployment, stages in hosts.items():
-        line = options.get(deployment, {}) | lines.get(deployment, {})
+        line = {**options.get(deployment, {}), **lines.get(deployment, {})}
         yield _need(name, deployment, line, tuple(stages), path)
 
 
@@ -180,12 +180,13 @@ def stage_gpu_mb(key: str, values: Mapping[str, Any], models: Registry) -> float
     from deployments.serving.catalog import find_stage
     from deployments.serving.stage import models_of
 
-    config = find_stage(key).config_class.model_validate(values)
+    stage = find_stage(key)
+    config = stage.config_class.model_validate(values)
     # What marks a stage that may run on a GPU.
     if not hasattr(config, "cuda_memory_fraction") or str(getattr(config, "engine", "")).startswith("openvino"):
         return 0.0
     largest: dict[str, float] = {}
-    for name in models_of(config):
+    for name in (*models_of(config), *stage.fixed_models):
         if name in models.root:
             model = models.root[name]
             task = model.task if config.one_of_each_task else ""

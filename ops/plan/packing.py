@@ -7,6 +7,7 @@ the largest on, each where the least is left over, which finds a place wherever 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from ops.plan.machines import Node
 from ops.plan.needs import Need, memory
@@ -182,7 +183,7 @@ def _explain_gpu(need: Need, needs: Sequence[Need], alone: Sequence[Bin]) -> tup
         share, wanted = need.gpus * max(known) / 1000, need.gpu_memory_mb() / 1000
         return (
             f"its {need.gpus:g} of a GPU are {share:.1f} GB, and its models need {wanted:.1f} GB",
-            f"Raise num_gpus (and cuda_memory_fraction) to {need.gpu_memory_mb() / max(known):.2f}, "
+            f"Raise num_gpus (and cuda_memory_fraction) to {ceil(100 * need.gpu_memory_mb() / max(known)) / 100:g}, "
             "or lower max_batch_size",
         )
     if all(each.slots(need) is None for each in alone):

@@ -15,14 +15,13 @@ import deployments
 from deployments.analysis.anomalies import AnomalyDetector, AnomalyQuery
 from deployments.analysis.clusters import Clusterer
 from deployments.serving.catalog import (
-    AUTOSCALING,
-    RoomArgs,
     StageHost,
     address_of,
     find_stage,
     find_stages,
     room,
 )
+from deployments.serving.room import AUTOSCALING, RoomArgs
 from vision.errors import InvalidInput
 
 STAGE = """

@@ -244,7 +244,7 @@ def test_a_deployment_without_lines_of_its_own_has_the_default_limits(faults_aft
 
 
 def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
-    found = faults_after(set_app("models", name="vision"), CONFIGS[1])
+    found = faults_after(set_app("models", name="vision"), CONFIGS[-1])
     others = ["forensics/visual", "forensics/speech", "forensics/voice", "muzzle/ensemble", "muzzle/gallery"]
     shared = ["embed/dinov3", "embed/clip", "shots/cuts"]
     called = {
@@ -304,7 +304,7 @@ def test_command_line_without_faults(cli: typer.Typer, code: Code, monkeypatch: 
     result = CliRunner().invoke(cli, [])
     assert result.exit_code == 0
     stages, models = len(code.stages), len(code.models or ())
-    assert result.output.strip() == f"{stages} stages, 2 configurations, {models} models: no faults"
+    assert result.output.strip() == f"{stages} stages, 3 configurations, {models} models: no faults"
 
 
 def test_command_line_with_faults(
@@ -330,7 +330,7 @@ def test_command_line_repairs(cli: typer.Typer, code: Code, tmp_path: Path, monk
 
 
 def test_a_stage_that_may_sleep_is_named_as_such(faults_after: Callable[..., list[str]]) -> None:
-    found = faults_after(set_args("gateway", on_demand=[]), CONFIGS[1])
+    found = faults_after(set_args("gateway", on_demand=[]), CONFIGS[-1])
     what = "analysis/clusters may have no replica, and every health request would start one"
     assert f"gateway › args › on_demand: {what}" in found
 

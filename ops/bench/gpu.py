@@ -157,7 +157,7 @@ def _child(section: Section, folder: Path, seconds: float) -> tuple[list[str], s
     if section.name == "plan" and "No such command" in log.read_text(errors="replace"):
         return ["This version has no `visiongraph plan`.", ""], ""
     lines = printed.read_text(errors="replace").splitlines()
-    if section.name == "plan":
+    if section.name == "plan" and lines:
         lines = ["```text", *lines, "```"]
     return [*lines, "", *(_quoted(log) if failure else [])], failure
 

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, StringConstraints
 
+from graphs.assets.scores import ScorePart
+from graphs.web.parts import BASED_ON, UNAVAILABLE
 from graphs.web.schemas import ID_1, Answer, AssetId, example
 from vision.errors import StageError
 
@@ -339,35 +341,46 @@ class FeatureStatistics(BaseModel):
 
 
 class QualityAnswer(Answer):
-    """Quality by the quality models, and what the features look like; ``/model-info`` has the formulas."""
+    """Quality by the quality models, and what the features look like; ``/model-info`` has the formulas.
+
+    What a missing model would have measured is null, and ``unavailable`` says why.
+    """
 
     asset_id: str
-    quality_score: Score
-    diversity_score: Score = Field(description="share of the feature dimensions in use; no verdict on the picture")
-    feature_statistics: FeatureStatistics
+    quality_score: Score | None = Field(description="null where the models of NIMA and of BRISQUE are missing")
+    based_on: list[ScorePart] | None = BASED_ON
+    diversity_score: Score | None = Field(
+        description="share of the feature dimensions in use; no verdict on the picture"
+    )
+    feature_statistics: FeatureStatistics | None
     quality_threshold: Score = Field(description="of the configuration")
-    passes_threshold: bool
-    nima_technical_score: float = Field(ge=1, le=10)
-    brisque_score: float = Field(ge=0, le=100, description="lower is better")
-    brisque_model: str = Field(description="version of the regression; scores of different ones differ by some points")
+    passes_threshold: bool | None
+    nima_technical_score: float | None = Field(ge=1, le=10)
+    brisque_score: float | None = Field(ge=0, le=100, description="lower is better")
+    brisque_model: str | None = Field(
+        description="version of the regression; scores of different ones differ by some points"
+    )
     sharpness_score: Score
-    model_version: str = Field(description="of the features")
+    model_version: str | None = Field(description="of the features")
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class MetricsAnswer(Answer):
-    """Parts of the technical quality of a picture."""
+    """Parts of the technical quality of a picture; null where a model is missing, and ``unavailable`` says why."""
 
     asset_id: str
     sharpness_score: Score
     lighting_quality: Score
     composition_score: Score
-    overall_quality: Score
-    dinov3_quality: Score = Field(description="diversity of the features alone; no verdict on the picture")
-    quality_score: Score
+    overall_quality: Score | None
+    dinov3_quality: Score | None = Field(description="diversity of the features alone; no verdict on the picture")
+    quality_score: Score | None
+    based_on: list[ScorePart] | None = BASED_ON
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class QualityResult(BaseModel):
-    """One asset of a batch; without scores where ``error`` says why."""
+    """One asset of a batch; without scores where ``error`` says why, or where a model is missing."""
 
     asset_id: str
     filename: str | None = Field(description="null for an unknown asset")
@@ -397,10 +410,15 @@ class BatchQualityAnswer(Answer):
     quality_results: list[QualityResult]
     batch_statistics: BatchStatistics | None
     quality_threshold: Score
+    based_on: list[ScorePart] | None = BASED_ON
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class CompositionRequest(BaseModel):
-    """One asset, with or without its features in the answer."""
+    """One asset, with or without its features in the answer.
+
+    With ``extract_features`` true in the request it fails where their model is missing; without it they are null then.
+    """
 
     model_config = example(asset_id=ID_1, extract_features=False)
     asset_id: AssetId
@@ -460,6 +478,7 @@ class CompositionAnswer(Answer):
     composition_analysis: CompositionAnalysis
     enhanced_analysis: EnhancedAnalysis
     composition_score: Score
-    faces_detected: int
+    faces_detected: int | None = Field(description="null where the detector is missing; shot size and angle need faces")
     features: list[float] | None = Field(description="raw DINOv3 features; null with extract_features=false")
     composition_tags: list[str]
+    unavailable: dict[str, str] = UNAVAILABLE

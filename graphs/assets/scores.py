@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ from deployments.quality.exposure import EXPOSURE
 from deployments.quality.nima import NIMA
 from graphs.web.context import Context, task_group
 from graphs.web.images import DecodedImage, ImageDecoder
+from graphs.web.parts import Parts
 from graphs.web.uploads.library import Library
 from stores.records import Asset
-from vision.errors import ModelNotLoaded, StageError
+from vision.errors import StageError
 from vision.quality.composition import Composition
 from vision.quality.exposure import Lighting
+
+ScorePart = Literal["nima", "brisque", "sharpness"]
 
 ASSETS_AT_ONCE: Final = 4
 """Pictures of one batch in memory at once: half of what the gateway holds for all requests."""
@@ -34,7 +37,8 @@ OVERALL_WEIGHTS: Final = {"quality": 0.6, "lighting": 0.2, "composition": 0.2}
 _RISING: Final = {"range": [0, 1], "direction": "higher is better"}
 EXPLAINED: Final[dict[str, dict[str, object]]] = {
     "quality_score": {
-        "formula": "0.5·(NIMA technical mean − 1)/9 + 0.3·(1 − BRISQUE/100) + 0.2·sharpness_score",
+        "formula": "0.5·(NIMA technical mean − 1)/9 + 0.3·(1 − BRISQUE/100) + 0.2·sharpness_score; without NIMA or "
+        "BRISQUE the weights of the others are scaled to add up to 1, without both there is no score",
         "stages": ["quality/nima", "quality/brisque", "quality/blur"],
         **_RISING,
     },
@@ -69,60 +73,72 @@ EXPLAINED: Final[dict[str, dict[str, object]]] = {
 @dataclass(frozen=True, slots=True)
 class Quality:
     """Technical quality: ``technical`` 1-10; ``brisque`` 0-100, lower is better, by the version ``brisque_model``;
-    ``sharpness`` and ``score`` 0-1."""
+    ``sharpness`` and ``score`` 0-1. What a missing model would have measured is None."""
 
-    technical: float
-    brisque: float
-    brisque_model: str
+    technical: float | None
+    brisque: float | None
+    brisque_model: str | None
     sharpness: float
 
     @property
-    def score(self) -> float:
-        """Return the quality score of the asset API."""
+    def score(self) -> float | None:
+        """Return the quality score of the asset API, of the parts that are there; None for sharpness alone."""
         return quality_score(self.technical, self.brisque, self.sharpness)
+
+    @property
+    def based_on(self) -> list[ScorePart] | None:
+        """Return the parts of the score; None where all are there."""
+        measured: dict[ScorePart, float | None] = {"nima": self.technical, "brisque": self.brisque}
+        there: list[ScorePart] = [name for name, value in measured.items() if value is not None]
+        return None if len(there) == len(measured) else [*there, "sharpness"] if there else []
 
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """The composition of a picture, its size in pixels and its number of faces."""
+    """The composition of a picture, its size in pixels and its number of faces; None where nobody could look."""
 
     composition: Composition
     width: int
     height: int
-    faces: int
+    faces: int | None
 
 
 class Measures:
-    """Runs the quality stages on assets, reading and decoding each once per call."""
+    """Runs the quality stages on assets, reading and decoding each once per call.
+
+    What a missing model would have measured is None, and named in the ``parts`` of the response.
+    """
 
     def __init__(self, context: Context, library: Library) -> None:
         self._context = context
         self._library = library
         self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
-    async def quality(self, asset: Asset) -> Quality:
+    async def quality(self, asset: Asset, parts: Parts) -> Quality:
         """Measure technical quality. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
-            return await self._quality(picture)
+            return await self._quality(picture, parts)
 
-    async def framing(self, asset: Asset) -> Framing:
+    async def framing(self, asset: Asset, parts: Parts) -> Framing:
         """Measure composition. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
-            return await self._framing(picture)
+            return await self._framing(picture, parts)
 
-    async def everything(self, asset: Asset) -> tuple[Quality, Lighting, Framing]:
+    async def everything(self, asset: Asset, parts: Parts) -> tuple[Quality, Lighting, Framing]:
         """Measure quality, lighting and composition. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             async with task_group() as group:
-                quality = group.create_task(self._quality(picture))
+                quality = group.create_task(self._quality(picture, parts))
                 lighting = group.create_task(self._context.stage(EXPOSURE)(picture.image))
-                framing = group.create_task(self._framing(picture))
+                framing = group.create_task(self._framing(picture, parts))
             return quality.result(), lighting.result(), framing.result()
 
-    async def qualities(self, assets: Iterable[Asset]) -> tuple[dict[str, Quality], dict[str, StageError]]:
+    async def qualities(
+        self, assets: Iterable[Asset], parts: Parts
+    ) -> tuple[dict[str, Quality], dict[str, StageError]]:
         """Return quality by asset id, and the error of each asset whose picture cannot be used.
 
-        Errors that may go away by themselves, of a stage or a store, are raised, and so is ModelNotLoaded.
+        Errors that may go away by themselves, of a stage or a store, are raised.
         """
         qualities: dict[str, Quality] = {}
         failures: dict[str, StageError] = {}
@@ -131,7 +147,7 @@ class Measures:
         async def one(asset: Asset) -> None:
             async with slots:
                 try:
-                    qualities[asset.asset_id] = await self.quality(asset)
+                    qualities[asset.asset_id] = await self.quality(asset, parts)
                 except StageError as error:
                     if not error.concerns_input:
                         raise
@@ -142,25 +158,26 @@ class Measures:
                 group.create_task(one(asset))
         return qualities, failures
 
-    async def _quality(self, picture: DecodedImage) -> Quality:
+    async def _quality(self, picture: DecodedImage, parts: Parts) -> Quality:
         async with task_group() as group:
             blur = group.create_task(self._context.stage(BLUR)(picture.image))
-            brisque = group.create_task(self._context.stage(BRISQUE)(picture.image))
-            nima = group.create_task(self._context.stage(NIMA)(picture.image))
-        sharpness, distortion, ratings = blur.result(), brisque.result(), nima.result()
-        if ratings.technical is None:
-            raise ModelNotLoaded(f"{NIMA.key} has no technical weights, so there is no quality score.")
+            brisque = group.create_task(parts.of("quality.brisque", self._context.stage(BRISQUE)(picture.image)))
+            nima = group.create_task(parts.of("quality.nima", self._technical(picture)))
+        sharpness, distortion = blur.result(), brisque.result()
         return Quality(
-            technical=round(ratings.technical.mean, 4),
-            brisque=round(distortion.score, 4),
-            brisque_model=distortion.model_version,
+            technical=nima.result(),
+            brisque=None if distortion is None else round(distortion.score, 4),
+            brisque_model=None if distortion is None else distortion.model_version,
             sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
         )
 
-    async def _framing(self, picture: DecodedImage) -> Framing:
-        faces = await self._context.stage(FACES)(picture.image)
-        composition = await self._context.stage(COMPOSITION)((picture.image, faces))
-        return Framing(composition, picture.width, picture.height, len(faces))
+    async def _technical(self, picture: DecodedImage) -> float:
+        return round((await self._context.stage(NIMA)(picture.image)).of("technical").mean, 4)
+
+    async def _framing(self, picture: DecodedImage, parts: Parts) -> Framing:
+        faces = await parts.of("faces", self._context.stage(FACES)(picture.image))
+        composition = await self._context.stage(COMPOSITION)((picture.image, faces or ()))
+        return Framing(composition, picture.width, picture.height, None if faces is None else len(faces))
 
 
 def sharpness_score(laplacian_variance: float, threshold: float) -> float:
@@ -168,14 +185,25 @@ def sharpness_score(laplacian_variance: float, threshold: float) -> float:
     return round(laplacian_variance / (laplacian_variance + threshold), 4) if laplacian_variance else 0.0
 
 
-def quality_score(technical: float, brisque: float, sharpness: float) -> float:
-    """Return 0-1 for NIMA's technical mean (1-10), BRISQUE (0-100, lower is better) and ``sharpness_score``."""
-    parts = {"technical": (technical - 1) / 9, "undistorted": 1 - brisque / 100, "sharpness": sharpness}
+def quality_score(technical: float | None, brisque: float | None, sharpness: float) -> float | None:
+    """Return 0-1 for NIMA's technical mean (1-10), BRISQUE (0-100, lower is better) and ``sharpness_score``.
+
+    Without one of the first two the weights of the others are scaled to add up to 1; without both there is no score.
+    """
+    if technical is None and brisque is None:
+        return None
+    parts = {"sharpness": sharpness}
+    if technical is not None:
+        parts["technical"] = (technical - 1) / 9
+    if brisque is not None:
+        parts["undistorted"] = 1 - brisque / 100
     return _weighted(parts, QUALITY_WEIGHTS)
 
 
-def overall_quality(quality: float, lighting: float, composition: float) -> float:
-    """Return 0-1 for three scores of 0-1."""
+def overall_quality(quality: float | None, lighting: float, composition: float) -> float | None:
+    """Return 0-1 for three scores of 0-1; None without the first, which counts most."""
+    if quality is None:
+        return None
     return _weighted({"quality": quality, "lighting": lighting, "composition": composition}, OVERALL_WEIGHTS)
 
 
@@ -211,4 +239,5 @@ def batch_statistics(qualities: Sequence[float]) -> dict[str, float] | None:
 
 
 def _weighted(parts: dict[str, float], weights: dict[str, float]) -> float:
-    return round(sum(weights[name] * value for name, value in parts.items()), 4)
+    total = sum(weights[name] for name in weights if name in parts)
+    return round(sum(weights[name] * parts[name] for name in weights if name in parts) / total, 4)

@@ -104,6 +104,7 @@ async def _batch_result(images: ImageAnalysis, uploads: Uploads, upload: Spooled
         risk_score=answer.risk_score,
         confidence=answer.confidence,
         analysis_id=answer.analysis_id,
+        unavailable=answer.unavailable,
     )
 
 

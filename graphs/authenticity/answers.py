@@ -45,6 +45,7 @@ def image_answer(submission: Submission, findings: ImageFindings, clock: Clock) 
         face_detections=_faces(findings),
         explanation=explanation.explain(verdict, explanation.image_factors(findings), findings.faults),
         heatmap_url=_heatmap_url(head["analysis_id"]),
+        unavailable=_unavailable(findings.faults),
     )
 
 
@@ -84,11 +85,12 @@ def video_answer(submission: Submission, findings: VideoFindings, clock: Clock) 
         ),
         explanation=explanation.explain(verdict, factors, findings.faults),
         heatmap_url=None if findings.worst is None else _heatmap_url(head["analysis_id"]),
+        unavailable=_unavailable(findings.faults),
     )
 
 
 def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) -> schemas.AudioAnswer:
-    """Return the response for a sound. Raises ModelNotLoaded when no model could judge it."""
+    """Return the response for a sound; without a verdict where nobody speaks, or where a model is missing."""
     head = _head(submission, clock)
     decoded_s, speech_s = findings.decoded_s, findings.speech_s
     parts: dict[str, Any] = {
@@ -108,8 +110,17 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
     }
     if findings.probability is None:
         assert findings.absent is not None
-        if findings.absent.fault:
-            raise ModelNotLoaded(findings.absent.reason)
+        if findings.absent.missing:
+            return schemas.AudioAnswer(
+                **head,
+                **parts,
+                classification=None,
+                confidence="LOW",
+                risk_score=None,
+                prediction=None,
+                explanation=explanation.unjudged_sound(findings),
+                unavailable={"prediction": findings.absent.reason},
+            )
         return schemas.AudioAnswer(
             **head,
             **parts,
@@ -136,17 +147,21 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
     )
 
 
-def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, str]) -> Verdict:
+def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, Absent]) -> Verdict:
     unjudged = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
     verdict = fuse(probabilities, [*faults, *unjudged])
     if verdict is None:
-        if all(reason.startswith(UNDECODABLE_TRACK) for reason in faults.values()):  # no fault of the models
+        if all(absent.reason.startswith(UNDECODABLE_TRACK) for absent in faults.values()):  # no fault of the models
             raise UndecodableMedia(
                 "Nothing in this file can be measured: there is no face, and it is too small or too damaged."
             )
-        reasons = " ".join(dict.fromkeys(faults.values()))
+        reasons = " ".join(dict.fromkeys(absent.reason for absent in faults.values()))
         raise ModelNotLoaded(f"No model could judge this media, so there is no verdict. {reasons}")
     return verdict
+
+
+def _unavailable(faults: Mapping[str, Absent]) -> dict[str, str]:
+    return {f"signals.{name}": absent.reason for name, absent in sorted(faults.items()) if absent.missing}
 
 
 def _strongest_image(findings: VideoFindings, name: str) -> ImageFindings:

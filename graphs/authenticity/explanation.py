@@ -36,15 +36,15 @@ OUT_OF_DOMAIN: Final = (
 )
 
 
-def explain(verdict: Verdict, factors: Iterable[str], missing: Mapping[str, str]) -> Explanation:
+def explain(verdict: Verdict, factors: Iterable[str], faults: Mapping[str, Absent]) -> Explanation:
     """Explain a verdict.
 
-    ``missing``: signals whose model did not answer, in some frames of a video at least, and why.
+    ``faults``: signals whose model did not answer, in some frames of a video at least, and why.
     """
     lines = [*factors]
-    for name, reason in missing.items():
+    for name, absent in faults.items():
         lost = f"Part of the {name} signal is missing" if name in verdict.weights else f"No {name} signal"
-        lines.append(f"{lost}: {_clause(reason)}")
+        lines.append(f"{lost}: {_clause(absent.reason)}")
     advice = ADVICE[verdict.classification]
     if verdict.confidence == "LOW":
         advice += " This result is uncertain; do not base a decision on it."
@@ -119,6 +119,17 @@ def sound_factors(sound: SoundFindings) -> list[str]:
     else:
         factors = [f"The voice resembles recorded speech {where}"]
     return [*factors, *unheard(sound), OUT_OF_DOMAIN]
+
+
+def unjudged_sound(sound: SoundFindings) -> Explanation:
+    """Explain that a model is missing without which a sound has no verdict."""
+    speech = [] if sound.speech_s is None else [f"{sound.speech_s:.1f} s of speech in {sound.decoded_s:.1f} s"]
+    reason = "" if sound.absent is None else sound.absent.reason
+    return Explanation(
+        summary="This sound was measured but not judged, as a model is missing: it may be recorded or synthetic.",
+        factors=[*speech, f"No audio signal: {_clause(reason)}", *unheard(sound)],
+        recommendation="Draw no conclusion from this answer; send the sound again once the model is there.",
+    )
 
 
 def unheard(sound: SoundFindings) -> list[str]:

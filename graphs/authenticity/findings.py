@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
 from graphs.authenticity.fusion import pooled
-from vision.errors import DeadlineExceeded, InvalidInput, ModelNotLoaded, StageError, StageUnavailable
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.faces.face import Face
 from vision.forensics.temporal import Temporal
 from vision.images import Pixels
@@ -25,23 +25,31 @@ UNDECODABLE_TRACK: Final = "the sound track could not be analysed"
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Why there is no signal; with ``fault`` there should be one, but its model did not answer."""
+    """Why there is no signal; with ``fault`` there should be one, but its model did not answer.
+
+    It is ``missing`` where that will be so until an operator gets the model.
+    """
 
     reason: str
     fault: bool
+    missing: bool = False
+
+    @classmethod
+    def without(cls, error: ModelNotLoaded) -> "Absent":
+        """Return that there is no signal as its model is missing."""
+        return cls(error.reason, fault=True, missing=True)
 
 
 async def result_or_absent(call: Awaitable[T]) -> T | Absent:
-    """Return the result of a stage, or why there is none: no weights, no replica, or an input that it cannot judge.
+    """Return the result of a stage, or why there is none: no weights, or an input that it cannot judge.
 
-    Overload and the end of the request's time are failures of the request, and are raised.
+    Overload, a stage that is away for a moment and the end of the request's time are failures of the request, and are
+    raised.
     """
     try:
         return await call
-    except DeadlineExceeded:
-        raise
-    except (ModelNotLoaded, StageUnavailable) as error:
-        return Absent(error.message, fault=True)
+    except ModelNotLoaded as error:
+        return Absent.without(error)
     except InvalidInput as error:
         return Absent(error.message, fault=False)
     except StageError as error:
@@ -72,10 +80,10 @@ class ImageFindings:
         return probabilities
 
     @property
-    def faults(self) -> dict[str, str]:
+    def faults(self) -> dict[str, Absent]:
         """Return the signals whose model did not answer, and why."""
         named = {"visual": self.visual, "forensic": self.signals}
-        return {name: signal.reason for name, signal in named.items() if isinstance(signal, Absent) and signal.fault}
+        return {name: signal for name, signal in named.items() if isinstance(signal, Absent) and signal.fault}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +160,11 @@ class VideoFindings:
         return probabilities
 
     @property
-    def faults(self) -> dict[str, str]:
+    def faults(self) -> dict[str, Absent]:
         """Return the signals whose model did not answer, in some frames at least, and why."""
-        faults = {name: reason for frame in self.frames for name, reason in frame.image.faults.items()}
+        faults = {name: absent for frame in self.frames for name, absent in frame.image.faults.items()}
         if isinstance(self.temporal, Absent) and self.temporal.fault:
-            faults["temporal"] = self.temporal.reason
+            faults["temporal"] = self.temporal
         if self.sound is not None and self.sound.absent is not None and self.sound.absent.fault:
-            faults["audio"] = self.sound.absent.reason
+            faults["audio"] = self.sound.absent
         return faults

@@ -15,7 +15,7 @@ from graphs.authenticity.schemas import ImageAnswer
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Clock, Context, task_group
 from graphs.web.images import ImageDecoder
-from vision.errors import ModelNotLoaded, StageUnavailable
+from vision.errors import ModelNotLoaded
 from vision.faces.face import Face
 from vision.forensics.compression import luma_table
 from vision.images import decode
@@ -34,8 +34,8 @@ async def examine_image(
     async def examine_faces() -> tuple[tuple[Face, ...], Visual | Absent]:
         try:
             faces = await context.stage(detector)(image)
-        except (ModelNotLoaded, StageUnavailable) as error:
-            return (), Absent(error.message, fault=True)
+        except ModelNotLoaded as error:
+            return (), Absent.without(error)
         visual = await result_or_absent(context.stage(VISUAL)((image, faces)))
         if isinstance(visual, Visual) and all(probability is None for probability in visual.probabilities):
             visual = Absent(UNSEEN if faces else NO_FACE, fault=False)

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graphs.web.parts import UNAVAILABLE
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Risk = Annotated[float, Field(ge=0, le=100)]
 Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
@@ -130,6 +132,7 @@ class Answer(BaseModel):
     timestamp: datetime
     filename: str
     processing_time_ms: int
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class ImageAnswer(Answer):
@@ -154,6 +157,7 @@ class BatchResult(BaseModel):
     confidence: Confidence | None
     analysis_id: str | None
     error: str | None = None
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class BatchAnswer(BaseModel):
@@ -226,11 +230,14 @@ class AudioFeatures(BaseModel):
 
 
 class AudioAnswer(Answer):
-    """The verdict on a voice; where nobody speaks it is NO_SPEECH, without any score."""
+    """The verdict on a voice; where nobody speaks it is NO_SPEECH, without any score.
+
+    Where a model is missing that the verdict needs, it is null, as the score is.
+    """
 
     media_type: Literal["audio"] = "audio"
     audio_info: AudioInfo
-    classification: Classification | Literal["NO_SPEECH"]
+    classification: Classification | Literal["NO_SPEECH"] | None
     confidence: Confidence = Field(description=CONFIDENCE)
     risk_score: Risk | None = Field(description=RISK)
     prediction: Prediction | None

@@ -23,7 +23,7 @@ from graphs.authenticity.findings import Absent, Segment, SoundFindings
 from graphs.authenticity.fusion import pooled
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Context, task_group
-from vision.errors import DeadlineExceeded, InvalidMedia, ModelNotLoaded, StageUnavailable
+from vision.errors import DeadlineExceeded, InvalidMedia, ModelNotLoaded
 from vision.forensics.voices import RATE, SAMPLES
 from vision.media.audio import Sound
 from vision.media.container import MediaFile
@@ -128,19 +128,19 @@ def _written(sound: Sound, out: BinaryIO) -> DecodedSound:
 
 
 async def examine_sound(context: Context, sound: DecodedSound) -> SoundFindings:
-    """Run the stages for sounds on one; a model that does not answer leaves its signal absent."""
+    """Run the stages for sounds on one; a model that is missing leaves its signal absent."""
     try:
         speech = await _speech(context, sound.samples)
-    except (ModelNotLoaded, StageUnavailable) as error:
-        return _findings(sound, None, 0, (), Absent(error.message, fault=True))
+    except ModelNotLoaded as error:
+        return _findings(sound, None, 0, (), Absent.without(error))
     seconds = float(speech.sum() * STEP_S)
     if seconds < LEAST_SPEECH_S:
         return _findings(sound, seconds, 0, (), Absent(NO_SPEECH, fault=False))
     starts = windows(len(sound.samples), speech)
     try:
         segments = await _segments(context, sound.samples, spread(starts, MOST_WINDOWS))
-    except (ModelNotLoaded, StageUnavailable) as error:
-        return _findings(sound, seconds, len(starts), (), Absent(error.message, fault=True))
+    except ModelNotLoaded as error:
+        return _findings(sound, seconds, len(starts), (), Absent.without(error))
     return _findings(sound, seconds, len(starts), segments, None)
 
 

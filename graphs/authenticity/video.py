@@ -29,7 +29,7 @@ from graphs.authenticity.images import examine_image
 from graphs.authenticity.sound import decoded_sound, examine_sound
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Context, task_group
-from vision.errors import InvalidInput, InvalidMedia, ModelNotLoaded, ProcessingFailed, StageUnavailable
+from vision.errors import InvalidInput, InvalidMedia, ModelNotLoaded, ProcessingFailed
 from vision.faces.face import Face, align, similarity_transform
 from vision.forensics.temporal import FaceTrack, Temporal
 from vision.images import Pixels
@@ -93,7 +93,9 @@ async def _temporal(context: Context, footage: "Footage") -> Temporal | Absent:
             if faces:
                 vectors = await context.stage(IDENTITY)((image, faces))
                 tracker.add(time, pixels, faces, [vector.vector for vector in vectors])
-    except (ModelNotLoaded, StageUnavailable, ProcessingFailed) as error:
+    except ModelNotLoaded as error:
+        return Absent.without(error)
+    except ProcessingFailed as error:
         return Absent(error.message, fault=True)
     except InvalidInput:  # of a face that cannot be aligned
         return Absent(NO_TRACK, fault=False)

@@ -2,7 +2,8 @@
 
 import base64
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -62,3 +63,13 @@ def replace_stage(service: Service, key: str, answer: Callable[[Any], Any]) -> N
 
     stages: dict[str, Any] = service.context.stages  # type: ignore[assignment]
     stages[key] = StageHandle(key, call, original.info)
+
+
+@contextmanager
+def stage_replaced(service: Service, key: str, answer: Any) -> Iterator[None]:
+    """While the block runs, this service's stage answers every item so."""
+    original = service.context.stages[key]
+    replace_stage(service, key, lambda _: answer)
+    yield
+    stages: dict[str, Any] = service.context.stages  # type: ignore[assignment]
+    stages[key] = original

@@ -27,8 +27,9 @@ from tests.graphs.authenticity import (
     wav,
 )
 from tests.graphs.harness import settings_in
+from tests.graphs.photos import stage_replaced
 from tests.tolerances import decimals
-from vision.errors import InvalidInput
+from vision.errors import InvalidInput, ModelNotLoaded, StageUnavailable
 from vision.forensics.voices import SAMPLES
 from vision.images import Pixels
 from vision.media.decord_reader import DecordReader
@@ -92,6 +93,53 @@ async def test_an_absent_model_is_named_and_nothing_is_sure(service: Authenticit
     assert "no weights" in body["signals"]["visual"]["unavailable"]
     assert "No visual signal: forensics/visual has no weights here" in body["explanation"]["factors"]
     assert body["face_detections"][0]["fake_probability"] is None
+    assert body["unavailable"] == {"signals.visual": "forensics/visual has no weights here."}
+    assert "unavailable" not in await service.judged("image/", saved(scene("ada")))
+
+
+async def test_a_batch_names_what_is_missing_for_each_file(service: AuthenticityService) -> None:
+    service.visual.off = True
+    try:
+        files = [("files", ("a.png", saved(scene("ada")))), ("files", ("b.png", b"no picture"))]
+        body = (await service.client.post(f"{BASE}/analyze/image/batch", files=files)).json()
+    finally:
+        service.visual.off = False
+    good, bad = body["results"]
+    assert (good["confidence"], list(good["unavailable"])) == ("LOW", ["signals.visual"])
+    assert (bad["risk_score"], "unavailable" in bad) == (None, False)
+
+
+async def test_a_video_without_models_is_judged_by_its_pixels(service: AuthenticityService) -> None:
+    data = film([scene("ada", seed=place) for place in range(12)], tone(2, 0.5))
+    gone = ModelNotLoaded("no weights\n- folder: not set")
+    with stage_replaced(service, "people/video_faces", gone), stage_replaced(service, "forensics/speech", gone):
+        body = await service.judged("video/", data, num_frames=4)
+    assert body["unavailable"] == dict.fromkeys(("signals.audio", "signals.temporal", "signals.visual"), "no weights")
+    assert (body["confidence"], body["signals"]["forensic"]["effective_weight"]) == ("LOW", 1)
+    assert body["risk_score"] == pytest.approx(100 * body["signals"]["forensic"]["score"], abs=0.1)
+    assert (body["temporal_consistency"], body["signals"]["audio"]["score"]) == ("UNAVAILABLE", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "route"),
+    [
+        ("forensics/visual", "image/"),
+        ("people/faces", "image/"),
+        ("people/identity", "video/"),
+        ("forensics/voice", "audio/"),
+        ("forensics/speech", "audio/"),
+    ],
+)
+async def test_a_model_that_is_away_for_a_moment_costs_no_signal(
+    service: AuthenticityService, key: str, route: str
+) -> None:
+    data = {
+        "image/": saved(scene("ada")),
+        "video/": film([scene("ada", seed=place) for place in range(12)]),
+        "audio/": wav(tone(2, 0.5)),
+    }[route]
+    with stage_replaced(service, key, StageUnavailable(f"{key} is restarting; try again in a few seconds.")):
+        assert "is restarting" in detail_of(await service.send(route, data), 503)
 
 
 async def test_never_a_verdict_from_nothing(service: AuthenticityService) -> None:
@@ -359,9 +407,25 @@ async def test_where_nobody_speaks_there_is_no_verdict(service: AuthenticityServ
 async def test_without_the_voice_model_there_is_no_verdict(service: AuthenticityService) -> None:
     service.voice.off = True
     try:
-        assert "no weights" in detail_of(await service.send("audio/", wav(tone(2, 0.5))), 503)
+        body = await service.judged("audio/", wav(tone(2, 0.5)))
+        silent = await service.judged("audio/", wav(np.zeros(32_000)))
     finally:
         service.voice.off = False
+    assert (body["classification"], body["risk_score"], body["prediction"]) == (None, None, None)
+    assert (body["confidence"], body["segments"]) == ("LOW", [])
+    assert body["unavailable"] == {"prediction": "forensics/voice has no weights here."}
+    assert "No audio signal: forensics/voice has no weights here" in body["explanation"]["factors"]
+    assert body["audio_info"]["speech_seconds"] == pytest.approx(2, abs=0.1)
+    assert body["audio_features"]["rms_energy"] == pytest.approx(0.5 / np.sqrt(2), abs=decimals(3))
+    assert (silent["classification"], "unavailable" in silent) == ("NO_SPEECH", False)
+
+
+async def test_without_the_speech_model_a_sound_is_still_measured(service: AuthenticityService) -> None:
+    with stage_replaced(service, "forensics/speech", ModelNotLoaded("no weights")):
+        body = await service.judged("audio/", wav(tone(2, 0.5)))
+    assert (body["classification"], body["audio_info"]["speech_seconds"]) == (None, None)
+    assert body["unavailable"] == {"prediction": "no weights"}
+    assert body["audio_features"]["zero_crossing_rate"] == pytest.approx(440 / 16_000, abs=decimals(3))
 
 
 async def test_a_heat_map_shows_the_picture(service: AuthenticityService) -> None:

@@ -142,16 +142,89 @@ async def test_a_batch_has_a_limit(settings_for: MakeSettings, serve: Serve) -> 
         assert (await service.post("batch-quality-check", asset_ids=ids[:2]))["failed_assets"] == 2
 
 
+REASON = "no verified weights; `visiongraph models pull it` gets them"
+NOT_LOADED = ModelNotLoaded(f"{REASON}\n- it, url of.somewhere: the connection failed")
+NO_TECHNICAL = Ratings(None, Rating(5, 1, (0.1,) * 10), {"technical": REASON})
+
+
 @pytest.mark.parametrize(
-    "answer", [Ratings(None, Rating(5, 1, (0.1,) * 10)), ModelNotLoaded("no verified weights for nima")]
+    ("key", "answer", "left"),
+    [
+        ("quality/nima", NOT_LOADED, "brisque"),
+        ("quality/nima", NO_TECHNICAL, "brisque"),
+        ("quality/brisque", NOT_LOADED, "nima"),
+    ],
 )
-async def test_without_the_model_there_is_no_score(service: Service, answer: Any) -> None:
-    replace_stage(service, "quality/nima", lambda _: answer)
+async def test_a_score_rests_on_the_models_that_are_there(service: Service, key: str, answer: Any, left: str) -> None:
+    asset_id, missing = await service.upload(textured(100)), {key.replace("/", "."): REASON}
+    complete = await service.post("analyze-quality", asset_id=asset_id)
+    assert not {"based_on", "unavailable"} & set(complete)
+    replace_stage(service, key, lambda _: answer)
+    quality = await service.post("analyze-quality", asset_id=asset_id)
+    scores = {"nima": "nima_technical_score", "brisque": "brisque_score"}
+    parts = {name: complete[field] if name == left else None for name, field in scores.items()}
+    assert {name: quality[field] for name, field in scores.items()} == parts
+    score = quality_score(parts["nima"], parts["brisque"], complete["sharpness_score"])
+    assert (quality["quality_score"], quality["based_on"]) == (score, [left, "sharpness"])
+    assert (quality["passes_threshold"], quality["unavailable"]) == (score is not None and score >= 0.5, missing)
+    assert quality["feature_statistics"] == complete["feature_statistics"]
+    metrics = await service.post("analyze-image-metrics", asset_id=asset_id)
+    assert (metrics["quality_score"], metrics["unavailable"]) == (score, missing)
+    rest = metrics["lighting_quality"], metrics["composition_score"]
+    assert metrics["overall_quality"] == pytest.approx(overall_quality(score, *rest), abs=decimals(3))
+    batch = await service.post("batch-quality-check", asset_ids=[asset_id, UNKNOWN])
+    assert (batch["processed_successfully"], batch["failed_assets"], batch["unavailable"]) == (1, 1, missing)
+    assert (batch["quality_results"][0]["quality_score"], batch["based_on"]) == (score, [left, "sharpness"])
+    assert "unavailable" not in await service.post("analyze-image-composition", asset_id=asset_id)
+
+
+async def test_sharpness_alone_is_no_quality(service: Service) -> None:
     asset_id = await service.upload(textured(100))
-    for route in ("analyze-quality", "analyze-image-metrics"):
-        error_of(await service.try_post(route, asset_id=asset_id), 503, "MODEL_NOT_LOADED")
-    error_of(await service.try_post("batch-quality-check", asset_ids=[asset_id]), 503, "MODEL_NOT_LOADED")
-    assert (await service.post("analyze-image-composition", asset_id=asset_id))["composition_score"] >= 0
+    for key in ("quality/nima", "quality/brisque"):
+        replace_stage(service, key, lambda _: NOT_LOADED)
+    missing = dict.fromkeys(("quality.brisque", "quality.nima"), REASON)
+    quality = await service.post("analyze-quality", asset_id=asset_id)
+    assert (quality["quality_score"], quality["passes_threshold"], quality["based_on"]) == (None, None, [])
+    assert quality["sharpness_score"] > 0
+    metrics = await service.post("analyze-image-metrics", asset_id=asset_id)
+    assert (metrics["quality_score"], metrics["overall_quality"], metrics["unavailable"]) == (None, None, missing)
+    assert metrics["lighting_quality"] > 0
+    batch = await service.post("batch-quality-check", asset_ids=[asset_id])
+    assert (batch["processed_successfully"], batch["batch_statistics"], batch["unavailable"]) == (1, None, missing)
+    (result,) = batch["quality_results"]
+    assert (result["quality_score"], result["error"], result["diversity_score"] > 0) == (None, None, True)
+
+
+async def test_without_the_embedding_model_there_are_no_statistics(service: Service) -> None:
+    asset_id = await service.upload(textured(100))
+
+    async def refuse(items: list[Any], _: float | None) -> list[Any]:
+        return [NOT_LOADED] * len(items)
+
+    service.context.stages["embed/dinov3"]._call = refuse
+    quality = await service.post("analyze-quality", asset_id=asset_id)
+    assert (quality["quality_score"] > 0, quality["diversity_score"], quality["model_version"]) == (True, None, None)
+    metrics = await service.post("analyze-image-metrics", asset_id=asset_id)
+    assert (metrics["overall_quality"] > 0, metrics["dinov3_quality"]) == (True, None)
+    batch = await service.post("batch-quality-check", asset_ids=[asset_id])
+    assert batch["quality_results"][0]["quality_score"] == quality["quality_score"]
+    composition = await service.post("analyze-image-composition", asset_id=asset_id)
+    for answer in (quality, metrics, batch, composition):
+        assert answer["unavailable"] == {"features": REASON}
+    assert composition["features"] is None
+    body = {"asset_id": asset_id, "extract_features": True}
+    error_of(await service.try_post("analyze-image-composition", **body), 503, "MODEL_NOT_LOADED")
+    assert "unavailable" not in await service.post("analyze-image-composition", **body | {"extract_features": False})
+
+
+async def test_without_the_face_detector_nobody_is_counted(service: Service) -> None:
+    asset_id = await service.upload(faces((HAPPY, (10, 10, 40, 40))))
+    assert (await service.post("analyze-image-composition", asset_id=asset_id))["faces_detected"] == 1
+    replace_stage(service, "people/faces", lambda _: NOT_LOADED)
+    answer = await service.post("analyze-image-composition", asset_id=asset_id)
+    assert (answer["faces_detected"], answer["composition_analysis"]["shot_size"]) == (None, "undetermined")
+    assert answer["unavailable"] == {"faces": REASON}
+    assert (await service.post("analyze-image-metrics", asset_id=asset_id))["unavailable"] == {"faces": REASON}
 
 
 async def test_model_info_says_how_scores_are_formed(service: Service) -> None:

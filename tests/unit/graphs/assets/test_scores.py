@@ -37,6 +37,14 @@ def test_quality_is_the_weighted_sum_that_model_info_tells() -> None:
         assert all(f"{weight}·" in str(scores.EXPLAINED[name]["formula"]) for weight in weights.values())
 
 
+def test_without_a_model_the_others_have_its_weight() -> None:
+    assert quality_score(None, 20, 0.25) == pytest.approx((0.3 * 0.8 + 0.2 * 0.25) / 0.5)
+    assert quality_score(5.5, None, 0.25) == pytest.approx((0.5 * 0.5 + 0.2 * 0.25) / 0.7, abs=decimals(4))
+    assert (quality_score(10, None, 1), quality_score(None, 100, 0)) == (1, 0)
+    assert quality_score(None, None, 1) is None
+    assert overall_quality(None, 1, 1) is None
+
+
 def test_quality_rises_with_every_part() -> None:
     steps = np.linspace(0, 1, 9)
     for values in (

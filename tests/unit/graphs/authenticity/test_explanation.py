@@ -60,5 +60,6 @@ def test_a_film_without_faces_says_so() -> None:
 def test_a_signal_that_is_lost_in_some_frames_is_not_called_absent() -> None:
     verdict = fuse({"visual": 0.9, "forensic": 0.8}, ["visual", "audio"])
     assert verdict is not None
-    factors = explain(verdict, [], {"visual": "it restarts.", "audio": "no weights"}).factors
-    assert factors == ["Part of the visual signal is missing: it restarts", "No audio signal: no weights"]
+    faults = {"visual": Absent("it failed.", fault=True), "audio": Absent("no weights", fault=True, missing=True)}
+    factors = explain(verdict, [], faults).factors
+    assert factors == ["Part of the visual signal is missing: it failed", "No audio signal: no weights"]

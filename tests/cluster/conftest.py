@@ -70,7 +70,10 @@ def start(
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "--dashboard-port", str(dashboard_port)],
-            env=os.environ | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false"} | dict(environment or {}),
+            env=os.environ
+            # A Ray of its own, whatever else runs on this machine.
+            | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false", "RAY_ADDRESS": "local"}
+            | dict(environment or {}),
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -69,7 +69,7 @@ def test_what_a_killed_run_left_is_resumed(tmp_path: Path) -> None:
 
 def _start(films: Path, home: Path, report: Path) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "tests.cluster.bulk", str(films), str(report)]
-    environment = os.environ | {"VISION_HOME": str(home), "VISION_CACHE_URL": ""}
+    environment = os.environ | {"VISION_HOME": str(home), "VISION_CACHE_URL": "", "RAY_ADDRESS": "local"}
     with report.with_suffix(".log").open("w") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

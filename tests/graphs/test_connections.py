@@ -101,6 +101,8 @@ async def test_every_get_route_answers_head_alike(service: Service) -> None:
             assert (head.status_code, head.content) == (get.status_code, b""), url
             assert set(head.headers) == set(get.headers), url
             assert head.headers["content-type"] == get.headers["content-type"]
+            if route == "/health":
+                continue  # what it says of stages may change in between
             # The seconds that a request took have more or fewer digits.
             length, other = int(head.headers["content-length"]), int(get.headers["content-length"])
             assert abs(length - other) < (8 if "json" in get.headers["content-type"] else 1), url

@@ -242,7 +242,7 @@ class StillImage:
 
     def __init__(self, data: bytes) -> None:
         info: dict[str, Any] = {}
-        self._visits = jpeg.block_visits(data) if data.startswith(b"\xff\xd8") else 0
+        self._scans = jpeg.read_scans(data if data.startswith(b"\xff\xd8") else b"")
         if data.startswith(png.SIGNATURE):
             data, info = png.first_picture(data)
         elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -280,7 +280,7 @@ class StillImage:
                 f"This is a {self.format} with {width} x {height} pixels; "
                 f"the limit is {_mega(max_pixels)} pixels. Send it smaller."
             )
-        jpeg.check_visits(self._visits)
+        self._scans.check()
         signed = self._image.mode == "I" and self._tag(_FORMAT_TAG) != _UNSIGNED
         if self._image.mode not in _MODES or signed:
             kind = "signed" if signed else repr(self._image.mode)
@@ -313,7 +313,7 @@ class StillImage:
             memory = (each + 3) * pixels
         memory += 2 * len(self._data) + _STRIPS
         samples = pixels * len(image.getbands()) * (2 if deep else 1)
-        short = {"JPEG": self._visits <= _SHORT_VISITS, "PNG": samples <= _SHORT_SAMPLES}.get(
+        short = {"JPEG": self._scans.visits <= _SHORT_VISITS, "PNG": samples <= _SHORT_SAMPLES}.get(
             name, name == "WEBP" and samples <= _SHORT_SAMPLES
         )
         return Effort(memory, _CPU_S + pixels * (_DEEP_PIXEL_S if deep else _PIXEL_S), short)

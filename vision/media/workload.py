@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from configs.settings import settings
-from vision.images.jpeg import MOST_VISITS, block_visits
+from vision.images.jpeg import MOST_VISITS, read_scans
 
 MOST_PIXELS: Final = 10_000_000_000
 """Pixels that the slices of one packet may walk over, if each walks to the end of the picture: some five seconds."""
@@ -77,7 +77,7 @@ def _by_scans(packet: Any, context: Any) -> bool:
     """JPEG: each scan may walk over all blocks."""
     data = bytes(packet)
     # Within a scan these two bytes never stand beside each other; up to eight scans walk over no picture too often.
-    return data.count(b"\xff\xda") > 8 and block_visits(data, past_end=True) > MOST_VISITS
+    return data.count(b"\xff\xda") > 8 and read_scans(data, past_end=True).visits > MOST_VISITS
 
 
 def _by_frames(packet: Any, context: Any) -> bool:

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from tests.unit.vision.images.samples import by_opencv, gradient, saved
-from vision.errors import MediaTooLarge
+from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import decode
-from vision.images.jpeg import MOST_VISITS, block_visits
+from vision.images.jpeg import MOST_VISITS, read_scans
 
 MAX = 80_000_000
 SCAN = 500
@@ -45,31 +45,31 @@ def progressive(width: int = 320, height: int = 240, mode: str = "RGB", subsampl
     ],
 )
 def test_visits_of_what_encoders_write(data: bytes, visits: float) -> None:
-    assert block_visits(data) == visits
+    assert read_scans(data).visits == visits
 
 
 @pytest.mark.parametrize("side", [160, 320])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_each_repeated_scan_counts(side: int, mode: str) -> None:
     data = progressive(side, side, mode)
-    once = block_visits(data)
-    last = block_visits(repeated(data, 1)) - once
+    once = read_scans(data).visits
+    last = read_scans(repeated(data, 1)).visits - once
     assert last == (side // 8) ** 2 + SCAN
-    assert block_visits(repeated(data, 50)) == once + 50 * last
+    assert read_scans(repeated(data, 50)).visits == once + 50 * last
 
 
 def test_thumbnails_and_later_pictures_do_not_count() -> None:
     data = progressive()
     thumbnail = b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data
-    assert block_visits(data[:2] + thumbnail + data[2:]) == block_visits(data)
-    assert block_visits(data + repeated(data, 99)) == block_visits(data)
-    assert block_visits(data + data, past_end=True) == 2 * block_visits(data)
+    assert read_scans(data[:2] + thumbnail + data[2:]).visits == read_scans(data).visits
+    assert read_scans(data + repeated(data, 99)).visits == read_scans(data).visits
+    assert read_scans(data + data, past_end=True).visits == 2 * read_scans(data).visits
 
 
 def test_arithmetic_coding_weighs_more() -> None:
     data = progressive()
     coded = data.replace(b"\xff\xc2", b"\xff\xca", 1)
-    assert block_visits(coded) - 10 * SCAN == 8 * (block_visits(data) - 10 * SCAN)
+    assert read_scans(coded).visits - 10 * SCAN == 8 * (read_scans(data).visits - 10 * SCAN)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +104,31 @@ def test_scans_of_a_stereo_picture_count() -> None:
 def test_scans_that_say_something_stay() -> None:
     data = progressive(1600, 1200)
     assert np.array_equal(decode(repeated(data, 40), max_pixels=MAX).shape, (1200, 1600, 3))
-    assert block_visits(by_opencv(gradient(8000, 6000), ".jpg", 2, 1)) < MOST_VISITS // 4
+    assert read_scans(by_opencv(gradient(8000, 6000), ".jpg", 2, 1)).visits < MOST_VISITS // 4
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (9, 17), (17, 1000), (1000, 17), (640, 480), (2049, 2047)])
+def test_a_picture_of_one_colour_has_the_bytes_that_it_needs(
+    size: tuple[int, int], progressive: bool, subsampling: int
+) -> None:
+    # Nothing takes fewer bytes: each block is the same as the one before.
+    white = Image.new("RGB", size, "white")
+    data = saved(white, "JPEG", optimize=True, progressive=progressive, subsampling=subsampling)
+    scans = read_scans(data)
+    assert 0 <= scans.least <= scans.coded
+    assert decode(data, max_pixels=MAX).shape == (*size[::-1], 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("kept", [0, 30])
+def test_a_header_without_its_picture_is_none(mode: str, progressive: bool, ended: bool, kept: int) -> None:
+    picture = Image.fromarray(gradient(1600, 1200)).convert(mode)
+    data = saved(picture, "JPEG", progressive=progressive)
+    scan = data.index(b"\xff\xda")
+    begun = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4], "big") + kept
+    with pytest.raises(InvalidMedia, match=rf"has {kept} bytes of picture data, .* upload the whole file"):
+        decode(data[:begun] + b"\xff\xd9" * ended, max_pixels=MAX)

@@ -26,7 +26,10 @@ class Config(StageConfig):
     """``user_config`` of media/clips; all but ``max_streams`` and ``idle_s`` is read at load."""
 
     max_streams: PositiveInt = Field(default=4, description="clips at a time; further requests get a 429")
-    decoder: Decoder = Field(default="auto", description="auto is nvdec on a GPU that the process has a share of")
+    decoder: Decoder = Field(
+        default="software",
+        description="auto or nvdec: on the GPU of the process, where an open video takes 100 to 500 MB",
+    )
     decoder_threads: PositiveInt = Field(default=2, description="of the processor")
     idle_readers: PositiveInt = Field(default=4, description="open videos that are kept for the next request")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")

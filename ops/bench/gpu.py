@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -99,7 +99,7 @@ def sections(args: argparse.Namespace) -> list[Section]:
     engine = ["--engine", args.engine] if args.engine else []
     film = ["--film", str(args.film)] if args.film else []
     at = ["--port", str(args.port), *small, *media]
-    return [
+    made = [
         Section("install", "What is there", ("-m", "ops.bench.gpu", "--installation"), 40),
         Section("plan", "Whether it fits", ("-m", "ops.cli.main", "plan", str(args.config)), 30),
         Section("stages", "Stages", ("-m", "ops.bench.gpu_stages", *small, *media, *stages, *engine), 140),
@@ -108,6 +108,7 @@ def sections(args: argparse.Namespace) -> list[Section]:
         Section("features", "Features", ("-m", "ops.bench.gpu_service", "features", *at), 45, served=True),
         Section("film", "A film", ("-m", "ops.bench.gpu_service", "film", *at, *film), 100, served=True),
     ]
+    return [replace(section, seconds=args.time_factor * section.seconds) for section in made]
 
 
 def run(
@@ -253,7 +254,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--stages", help="keys of the stages to measure, separated by commas; by default all on a GPU")
     parser.add_argument("--engine", help="engine of the stages that have a choice; by default auto")
     parser.add_argument("--port", type=int, default=8177)
-    parser.add_argument("--seconds", type=float, default=TOTAL_S, help="for all sections together")
+    parser.add_argument("--time-factor", type=float, default=1.0, help="more time for every section, on slow machines")
     parser.add_argument("--small", action="store_true", help="little of everything, for machines without a GPU")
     parser.add_argument("--installation", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -302,7 +303,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder / "serve.log",
             os.environ | {"VISION_HOME": str(folder / "home"), "RATE_LIMIT_ENABLED": "false", "RAY_ADDRESS": "local"},
         )
-        run([each for each in all_sections if each.name in wanted], service, folder, args.seconds, on_outcome)
+        run(
+            [each for each in all_sections if each.name in wanted],
+            service,
+            folder,
+            args.time_factor * TOTAL_S,
+            on_outcome,
+        )
     publish(report(head, outcomes), args.out)
     return int(any(outcome.failure for outcome in outcomes))
 

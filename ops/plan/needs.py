@@ -178,6 +178,7 @@ def stage_gpu_mb(key: str, values: Mapping[str, Any], models: Registry) -> float
     largest. 0 for a stage that no GPU runs.
     """
     from deployments.serving.catalog import find_stage
+    from deployments.serving.engine_stage import EngineConfig
     from deployments.serving.stage import models_of
 
     stage = find_stage(key)
@@ -191,7 +192,7 @@ def stage_gpu_mb(key: str, values: Mapping[str, Any], models: Registry) -> float
             model = models.root[name]
             task = model.task if config.one_of_each_task else ""
             # A stage without an engine makes batches of its own, for which vram_mb is stated.
-            batch = config.max_batch_size if hasattr(config, "engine") else PLANNED_BATCH
+            batch = config.max_batch_size if isinstance(config, EngineConfig) else PLANNED_BATCH
             largest[task] = max(largest.get(task, 0.0), _at_batch(model, batch))
     return sum(largest.values())
 

@@ -197,7 +197,12 @@ def test_the_command_writes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     code = gpu.main(["--sections", "plan,install", "--out", str(out)])
     text = out.read_text()
     assert code == 1
-    assert text.index("## Install") < text.index("| numpy |") < text.index("## Plan") < text.index("Failed: it ended with 3")
+    assert (
+        text.index("## Install")
+        < text.index("| numpy |")
+        < text.index("## Plan")
+        < text.index("Failed: it ended with 3")
+    )
     assert "## Stages" not in text
     if not gpu.gpu():
         assert text.startswith("# Without a GPU")

@@ -35,7 +35,8 @@ FAILURES: Final = {
 }
 """What HAProxy itself answers: status → (code, message), in the body of the asset API.
 
-What is not HTTP and headers that come too slowly get its built-in pages, 400 and 408, which no configuration reaches.
+What is not HTTP and headers that come too slowly get its built-in pages, 400 and 408: no configuration of HAProxy 2.8,
+which Ray has, reaches what fails before a request is whole (https://github.com/haproxy/haproxy/issues/3032).
 """
 METHODS: Final = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE"
 """Those that a replica answers in JSON, if only by 405."""

@@ -124,6 +124,15 @@ def audio_packets(stream, samples, rate, layout, start=0, block=1024):
     yield from stream.encode(None)
 
 
+def mux_encoded(output, stream, data, pts, base, duration=1):
+    """Muxes an encoded picture or sound, which needs none before it; times are in ``base`` seconds."""
+    packet = av.Packet(data)
+    packet.stream, packet.time_base, packet.is_keyframe = stream, base, True
+    packet.pts = packet.dts = pts
+    packet.duration = duration
+    output.mux(packet)
+
+
 def sound_bytes(samples, codec, container, rate, layout="mono", options=None, muxer=None, block=1024):
     target = io.BytesIO()
     with av.open(target, "w", format=container, options=muxer or {}) as output:
@@ -264,11 +273,7 @@ def ac3_change(folder: Path) -> None:
         sound = output.add_stream("ac3", rate=48000, layout="stereo")
         output.mux(list(video_packets(pictures, map(numbered, range(180)), range(180), Fraction(1, 30))))
         for number, block in enumerate(blocks):
-            packet = av.Packet(block)
-            packet.stream, packet.time_base, packet.is_keyframe = sound, Fraction(1, 48000), True
-            packet.pts = packet.dts = 1536 * number
-            packet.duration = 1536
-            output.mux(packet)
+            mux_encoded(output, sound, block, 1536 * number, Fraction(1, 48000), 1536)
 
 
 @case

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.media import clips
 from tests.cases.conftest import CaseService
-from tests.cases.files import audio_packets, numbered, tone, video_packets
+from tests.cases.files import audio_packets, mux_encoded, numbered, tone, video_packets
 from tests.cases.films import number_in
 from tests.graphs.harness import listening
 
@@ -51,18 +51,10 @@ def muxed(container: str, codec: str, film: Packets, sound_codec: str = "", soun
         audio = output.add_stream(sound_codec, rate=48000, layout="stereo") if sound else None
         time = Fraction(0)
         for data, duration in sound:
-            packet = av.Packet(data)
-            packet.stream, packet.time_base, packet.is_keyframe = audio, Fraction(1, 90000), True
-            packet.pts = packet.dts = round(time * 90000)
-            packet.duration = round(duration * 90000)
+            mux_encoded(output, audio, data, round(time * 90000), Fraction(1, 90000), round(duration * 90000))
             time += duration
-            output.mux(packet)
         for number, data in enumerate(film):
-            packet = av.Packet(data)
-            packet.stream, packet.time_base, packet.is_keyframe = video, TICK, True
-            packet.pts = packet.dts = number
-            packet.duration = 1
-            output.mux(packet)
+            mux_encoded(output, video, data, number, TICK)
     return target.getvalue()
 
 

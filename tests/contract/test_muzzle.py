@@ -5,17 +5,11 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
+from schemathesis import Case, GenerationMode
 from schemathesis.schemas import BaseSchema
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from graphs.web.auth import SCHEMES
+from tests.contract.fuzzer import CHECKS, send
 from tests.contract.test_openapi import schema
 from tests.graphs.harness import settings_in
 from tests.graphs.muzzle import CONTRACT, muzzle, muzzle_server, text
@@ -52,7 +46,6 @@ def test_the_key_is_described_as_in_the_contract(schema: dict[str, Any]) -> None
     assert not set(SCHEMES) & set(schemes)  # only where keys are needed for every route
 
 
-CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 FUZZED = [*OPERATIONS, ("/animals", "post"), ("/animals/{animal_id}", "get"), ("/identify", "post")]
 FUZZED += [("/animals/{animal_id}", "delete")]
 EXAMPLES = 12
@@ -87,23 +80,10 @@ def test_a_fuzzer_gets_documented_answers(
 ) -> None:
     url, document = fuzzed
     operation = document[path][method.upper()]
-    number = 0
 
-    @seed(62)
-    @settings(
-        max_examples=EXAMPLES,
-        phases=[Phase.generate],
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(case=operation.as_strategy(generation_mode=mode))
-    def ask(case: schemathesis.Case) -> None:
-        nonlocal number
-        number += 1
+    def ask(case: Case, number: int) -> None:
         if mode is GenerationMode.POSITIVE and case.media_type == "application/json":
             case.body = with_photos(case.body, number)
         case.validate_response(case.call(base_url=url), checks=CHECKS)
 
-    ask()
-    assert number >= 1
+    assert send(operation, mode, EXAMPLES, ask) >= 1

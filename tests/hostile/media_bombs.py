@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from tests.cases.files import audio_packets, box, boxes, numbered, tone, video_packets
+from tests.cases.files import audio_packets, box, boxes, mux_encoded, numbered, tone, video_packets
 from tests.unit.vision.media.samples import end_real_time
 
 TICK: Final = Fraction(1, 25)
@@ -53,11 +53,7 @@ def muxed(
         if extradata:
             stream.codec_context.extradata = extradata
         for number, data in enumerate(packets):
-            packet = av.Packet(data)
-            packet.stream, packet.time_base, packet.is_keyframe = stream, TICK, True
-            packet.pts = packet.dts = number
-            packet.duration = 1
-            output.mux(packet)
+            mux_encoded(output, stream, data, number, TICK)
     return target.getvalue()
 
 

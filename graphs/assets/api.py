@@ -37,6 +37,7 @@ from graphs.web.uploads.library import Library
 ERRORS: Final = {
     400: "the request or the file is not what the route takes",
     404: "unknown asset id",
+    408: "the body came too slowly, or stopped",
     413: "file or picture over the limits",
     422: "malformed request",
     429: "too many requests; Retry-After says when to come back",

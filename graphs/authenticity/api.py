@@ -28,13 +28,14 @@ ERRORS: Final = {
     400: "not a file of the kind that the route takes, or no form with a file",
     401: "wrong or missing API key",
     404: "no such analysis, or it has expired",
+    408: "the body came too slowly, or stopped",
     413: "file or picture over the limits",
     422: "a file that cannot be decoded, or a parameter out of its range",
     429: "too many requests, or too many files of this kind waiting; Retry-After says when to come back",
     500: "the analysis failed",
     503: "no model that could judge is loaded, or a store is away",
-    507: "the disk of the service is full; nothing was stored, and deleting works",
     504: "the time ran out",
+    507: "the disk of the service is full; nothing was stored, and deleting works",
 }
 _FRAME: Final = 64 * 1024
 

@@ -74,12 +74,13 @@ class MediaError(BaseModel):
 _WHEN: Final[dict[int | str, str]] = {
     400: "missing or impossible parameters, or a file that is no video",
     404: "unknown file",
+    408: "the body came too slowly, or stopped",
     409: "the video is not indexed yet, where a route needs that",
     429: "too many requests, or too many streams being encoded; Retry-After says when to come back",
     500: "the video could not be processed",
     503: "a stage or a store is not ready; Retry-After says when to come back",
-    507: "the disk of the service is full; nothing was stored, and deleting works",
     504: "nothing came out in the time that a request has",
+    507: "the disk of the service is full; nothing was stored, and deleting works",
     "default": "any other failure",
 }
 ERRORS: Final[Responses] = {status: {"model": MediaError, "description": text} for status, text in _WHEN.items()}

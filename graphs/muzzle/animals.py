@@ -21,7 +21,7 @@ from graphs.muzzle.schemas import (
     IdentifyRequest,
     IdentifyResponse,
 )
-from graphs.muzzle.texts import EXISTS_RESPONSES, NOT_FOUND_RESPONSES, PHOTO_RESPONSES, PHOTOS_RESPONSES
+from graphs.muzzle.texts import EXISTS_RESPONSES, NOT_FOUND_RESPONSES, OWN_RESPONSES, PHOTO_RESPONSES, PHOTOS_RESPONSES
 from graphs.muzzle.verdicts import (
     VALID,
     Limits,
@@ -136,7 +136,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
             await gallery.forget(animal.model_version, (key,))
         return DeletedAnimal(animal_id=animal_id)
 
-    @router.post("/identify", tags=["Animals"], responses=PHOTO_RESPONSES)
+    @router.post("/identify", tags=["Animals"], responses=PHOTO_RESPONSES | OWN_RESPONSES)
     async def identify_animal(request: IdentifyRequest) -> IdentifyResponse:
         """Find the animal of one photo among all that are enrolled, or say that it is unknown."""
         (probe,) = await photos.encode([await photos.from_text("photo", request.photo)])

@@ -162,11 +162,16 @@ def responses(payload: str) -> Responses:
     }
 
 
+OWN_RESPONSES: Final[Responses] = {
+    408: {"description": "The body came too slowly, or stopped"},
+    507: {"description": "The disk of the service is full; nothing was stored, and deleting works"},
+}
+"""Of the routes that are not in the contract, whose own routes may name no more errors than it does."""
 PHOTOS_RESPONSES: Final = responses("Invalid payload (missing images, oversized, wrong format)")
 PHOTO_RESPONSES: Final = responses("Invalid payload (missing image, oversized, wrong format)")
 FILES_RESPONSES: Final = responses("Invalid file (wrong format, oversized, missing)")
-NOT_FOUND_RESPONSES: Final[Responses] = {404: {"description": "No such animal"}}
-EXISTS_RESPONSES: Final[Responses] = {409: {"description": "The animal is enrolled already"}}
+NOT_FOUND_RESPONSES: Final[Responses] = OWN_RESPONSES | {404: {"description": "No such animal"}}
+EXISTS_RESPONSES: Final[Responses] = OWN_RESPONSES | {409: {"description": "The animal is enrolled already"}}
 
 ENCODE_DESCRIPTION: Final = """Generate ML embedding codes for 1 to 12 images (JSON base64 input).
 

@@ -26,6 +26,7 @@ from graphs.web.schemas import error_responses
 ERRORS: Final = {
     401: "wrong or missing API key: unauthorized",
     404: "unknown asset: asset_not_found",
+    408: "the body came too slowly, or stopped: request_timeout",
     413: "picture or request over the limits: image_too_large",
     422: "image_fetch_error, image_decode_error, batch_too_large, clustering_error, or validation_error",
     429: "too many requests; Retry-After says when to come back",
@@ -33,6 +34,7 @@ ERRORS: Final = {
     502: "the provider of a language model refused: provider_rejected or provider_answer_unusable",
     503: "a model, a provider or a store is not ready: model_not_ready; Retry-After says when to come back",
     504: "deadline_exceeded",
+    507: "the disk of the service is full: storage_full",
 }
 _FRAME: Final = 64 * 1024
 _BATCH_FILES: Final = 4

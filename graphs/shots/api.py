@@ -25,6 +25,7 @@ from graphs.web.uploads.library import Videos
 ERRORS: Final = {
     400: "the request is not what the route takes, or the asset is no video",
     404: "unknown asset or shot id",
+    408: "the body came too slowly, or stopped",
     409: "the shots are not known yet, or their analysis was cancelled",
     413: "body over the limits",
     422: "malformed request",

@@ -95,6 +95,9 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
     def tick(self) -> None:
         self._readers.close_idle(self.config.idle_s)
 
+    def close(self) -> None:
+        self._readers.close_idle()
+
     def info(self) -> dict[str, Any]:
         return {
             "method": "PyAV: x264 and FFmpeg's AAC encoder, frames by presentation time",

@@ -104,6 +104,9 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
     def tick(self) -> None:
         self._readers.close_idle(self.config.idle_s)
 
+    def close(self) -> None:
+        self._readers.close_idle()
+
     def info(self) -> dict[str, Any]:
         return {
             "method": "PyAV: frames by presentation time, checked against the index of all packets",

@@ -218,11 +218,14 @@ def remote_handle(
 
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> AnyHandle:
-    """Load a stage in this process and return a handle to it, for tests and tools; needs no Ray cluster."""
+    """Load a stage in this process and return a handle to it, for tests and tools; needs no Ray cluster.
+
+    ``close`` ends its threads.
+    """
     runner = StageRunner(stage_class)
     await runner.configure(config or {})
 
     async def info() -> dict[str, Any]:
         return runner.info()
 
-    return StageHandle(stage_class.key, runner.run, info, runner.stream)
+    return StageHandle(stage_class.key, runner.run, info, runner.stream, runner.close)

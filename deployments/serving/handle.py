@@ -77,6 +77,7 @@ class StageHandle(Generic[InT, OutT]):
         call: Call,
         info: Callable[[], Awaitable[dict[str, Any]]],
         open_stream: OpenStream | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
         *,
         max_batch: int = 16,
         max_in_flight: int = 16,
@@ -87,6 +88,7 @@ class StageHandle(Generic[InT, OutT]):
         self._call = call
         self._info = info
         self._open_stream = open_stream
+        self._close = close
         self._max_batch = max_batch
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
@@ -109,6 +111,11 @@ class StageHandle(Generic[InT, OutT]):
             return await asyncio.wait_for(future, max(deadline - time.time(), 0.001))
         except TimeoutError:
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+
+    async def close(self) -> None:
+        """Close a stage that is in this process."""
+        if self._close is not None:
+            await self._close()
 
     async def info(self, timeout_s: float | None = None) -> dict[str, Any]:
         """Return what the stage says about itself, loaded or not, without waking it when it sleeps.

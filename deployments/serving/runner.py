@@ -130,12 +130,15 @@ class StageRunner:
             self._stage.check_health()
 
     async def close(self) -> None:
-        """Stop the loads, the maintenance, the streams and the threads."""
+        """Stop the loads, the maintenance and the streams, and close the stage and its threads."""
         self._queue.close()
         if self._maintenance is not None:
             self._maintenance.cancel()
         for stream in self._streams:
             stream.leave()
+        if self._stage is not None:
+            stage, self._stage = self._stage, None
+            await self._on_worker(stage.close)
         for pool in (self._worker, self._preparers, self._predictors):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)

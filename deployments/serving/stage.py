@@ -140,8 +140,8 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     """One model or analytic step; a subclass defines ``predict``, or ``predict_batch`` where batches pay.
 
     ``prepare`` runs per item on a small thread pool while the previous batch is computed. ``load``, ``warm_up``,
-    ``predict_batch``, ``reconfigure`` and ``tick`` run on one thread, one call at a time; where ``batches_at_once`` is
-    more than 1, ``predict_batch`` runs on that many threads instead.
+    ``predict_batch``, ``reconfigure``, ``tick`` and ``close`` run on one thread, one call at a time; where
+    ``batches_at_once`` is more than 1, ``predict_batch`` runs on that many threads instead.
     """
 
     key: ClassVar[str]
@@ -216,6 +216,9 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
 
     def tick(self) -> None:
         """Do maintenance between requests."""
+
+    def close(self) -> None:
+        """Give back what ``load`` opened; nothing is asked of the stage any more."""
 
     def check_health(self) -> None:
         """Raise when the replica should be replaced."""

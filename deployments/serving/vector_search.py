@@ -123,6 +123,10 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         else:
             self._behind = False
 
+    def close(self) -> None:
+        self._loop.run(self._stores.close())
+        self._loop.close()
+
     def info(self) -> dict[str, Any]:
         return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
 

@@ -1,6 +1,5 @@
 """The files of the cases, each made once, and one service that answers about them over real stores, without Ray."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +60,9 @@ class CaseService(Service):
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CaseService]:
     """A service with empty stores for one module; it leaves nothing in its spool."""
     with settings_in(tmp_path_factory.mktemp("service")) as config:
-        stages = await handles(DummyEmbed, LocalNearest, "media/frames", "media/clips")
-        running = LocalNearest.running
-        async with serving(CaseService, config, ["assets", "media"], stages) as service:
+        async with (
+            handles(DummyEmbed, LocalNearest, "media/frames", "media/clips") as stages,
+            serving(CaseService, config, ["assets", "media"], stages) as service,
+        ):
             yield service
             assert service.spooled == []
-        await asyncio.to_thread(running.close)

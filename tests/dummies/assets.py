@@ -1,7 +1,7 @@
 """Stages of the asset API without weights, and the id of a file."""
 
 import hashlib
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,6 @@ from PIL import Image
 
 from deployments.analysis.nearest import NearestAssets
 from deployments.serving.stored import StoredPictures
-from deployments.serving.vector_search import VectorSearch
 from tests.dummies.dummy import Dummy
 from vision.embed.backbones import Embedding
 from vision.errors import InvalidMedia
@@ -65,25 +64,10 @@ class DummyEmbed(Dummy[Any, Embedding]):
         }
 
 
-class Closable(VectorSearch[Any]):
-    """A search stage that can be closed, as a test has many of them in one process."""
+class LocalNearest(NearestAssets):
+    """analysis/nearest without maintenance, which would come at any moment."""
 
     tick_s = None
-    running: ClassVar["Closable"]
-    """The one of this class that was loaded last."""
-
-    def load(self) -> None:
-        super().load()
-        type(self).running = self
-
-    def close(self) -> None:
-        """Close its stores and its event loop; not to be called on a thread that runs another loop."""
-        self._loop.run(self._stores.close())
-        self._loop.close()
-
-
-class LocalNearest(Closable, NearestAssets):
-    """analysis/nearest that can be closed."""
 
 
 def digest(data: bytes) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.muzzle.gallery import MuzzleGallery
-from tests.dummies.assets import Closable, thumbnail
+from tests.dummies.assets import thumbnail
 from tests.dummies.dummy import Dummy
 from vision.errors import InvalidMedia, ModelNotLoaded
 from vision.images import decode
@@ -61,5 +61,7 @@ class DummyMuzzle(Dummy[Any, MuzzleEncoding]):
         }
 
 
-class LocalGallery(Closable, MuzzleGallery):
-    """muzzle/gallery that can be closed."""
+class LocalGallery(MuzzleGallery):
+    """muzzle/gallery without maintenance, which would come at any moment."""
+
+    tick_s = None

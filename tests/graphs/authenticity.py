@@ -51,9 +51,17 @@ class AuthenticityService(Service):
 @asynccontextmanager
 async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticityService]:
     """Start a service over the stores of the settings."""
-    stages = await handles(*STAGES)
-    own = {"visual": DummyVisual.running, "voice": DummyVoice.running}
-    async with serving(AuthenticityService, config, ["authenticity"], stages, **own) as service:
+    async with (
+        handles(*STAGES) as stages,
+        serving(
+            AuthenticityService,
+            config,
+            ["authenticity"],
+            stages,
+            visual=DummyVisual.running,
+            voice=DummyVoice.running,
+        ) as service,
+    ):
         yield service
 
 

@@ -1,6 +1,5 @@
 """The whole HTTP application in this process: real stores on disk, a dummy model, no Ray and no weights."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -106,22 +105,29 @@ Serve = Callable[[Settings], AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture(scope="session")
-async def analytics() -> dict[str, AnyHandle]:
+async def analytics() -> AsyncIterator[dict[str, AnyHandle]]:
     """The stages that keep nothing, shared by all tests."""
-    return await handles(
-        Clusterer, AnomalyDetector, Grouper, BlurDetector, ExposureAnalyzer, CompositionAnalyzer, *STATELESS
-    )
+    stages = (Clusterer, AnomalyDetector, Grouper, BlurDetector, ExposureAnalyzer, CompositionAnalyzer, *STATELESS)
+    async with handles(*stages) as made:
+        yield made
 
 
 @asynccontextmanager
 async def serving(config: Settings, analytics: dict[str, AnyHandle]) -> AsyncIterator[Service]:
     """A service over the stores of the settings; there may be several over the same ones."""
-    own = await handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity)
-    running = LocalNearest.running
-    dummies = {"embed": DummyEmbed.running, "nima": DummyNima.running, "describe": DummyDescribe.running}
-    async with harness.serving(Service, config, ["assets", "photos"], {**own, **analytics}, **dummies) as service:
+    async with (
+        handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity) as own,
+        harness.serving(
+            Service,
+            config,
+            ["assets", "photos"],
+            {**own, **analytics},
+            embed=DummyEmbed.running,
+            nima=DummyNima.running,
+            describe=DummyDescribe.running,
+        ) as service,
+    ):
         yield service
-    await asyncio.to_thread(running.close)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from vision.errors import StageUnavailable
 ROOT = Path(__file__).parents[2]
 LEAKS = ("Traceback", 'File "', tempfile.gettempdir(), str(ROOT), ".py", "sqlite", "valkey")
 """What no answer may contain."""
-DEFAULTS = {"cache_url": "", "rate_limit_enabled": False, "allowed_hosts": "test"}
+DEFAULTS = {"cache_url": "", "rate_limit_enabled": False, "allowed_hosts": "test", "disk_reserve_bytes": 0}
 
 
 @dataclass
@@ -46,10 +46,18 @@ class Service:
 ServiceT = TypeVar("ServiceT", bound=Service)
 
 
-async def handles(*stages: str | AnyStage) -> dict[str, AnyHandle]:
+@asynccontextmanager
+async def handles(
+    *stages: str | AnyStage, configs: Mapping[str, dict[str, Any]] | None = None
+) -> AsyncIterator[dict[str, AnyHandle]]:
     """Handles by key to stages of this process: real ones by their key, dummies by their class."""
     chosen = [find_stage(stage) if isinstance(stage, str) else stage for stage in stages]
-    return {stage.key: await local_handle(stage) for stage in chosen}
+    async with AsyncExitStack() as closing:
+        loaded: dict[str, AnyHandle] = {}
+        for stage in chosen:
+            loaded[stage.key] = await local_handle(stage, (configs or {}).get(stage.key))
+            closing.push_async_callback(loaded[stage.key].close)
+        yield loaded
 
 
 @asynccontextmanager

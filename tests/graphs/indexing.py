@@ -172,9 +172,10 @@ class IndexService(MediaService):
 @asynccontextmanager
 async def index_service(config: Settings) -> AsyncIterator[IndexService]:
     """A service over the stores of the settings; the models are dummies."""
-    stages = await handles(*REAL, *DUMMIES)
-    own = {"faces": DummyVideoFaces.running}
-    async with serving(IndexService, config, ["media", "shots", "jobs"], stages, **own) as service:
+    async with (
+        handles(*REAL, *DUMMIES) as stages,
+        serving(IndexService, config, ["media", "shots", "jobs"], stages, faces=DummyVideoFaces.running) as service,
+    ):
         yield service
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from configs.settings import Settings
 from deployments.media.clips import ClipStreamer
-from deployments.serving.catalog import AnyStage, local_handle
+from deployments.serving.catalog import AnyStage
 from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from tests.graphs.harness import Service, body_of, handles, serving
@@ -65,8 +65,10 @@ async def serving_media(
     config: Settings, clips: AnyStage = ClipStreamer, clips_config: dict[str, Any] | None = None
 ) -> AsyncIterator[MediaService]:
     """A service over the stores of the settings, with this stage for its clips."""
-    stages = await handles("media/frames") | {clips.key: await local_handle(clips, clips_config)}
-    async with serving(MediaService, config, ["media"], stages) as service:
+    async with (
+        handles("media/frames", clips, configs={clips.key: clips_config or {}}) as stages,
+        serving(MediaService, config, ["media"], stages) as service,
+    ):
         yield service
 
 

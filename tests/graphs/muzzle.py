@@ -83,11 +83,11 @@ def text(data: bytes) -> str:
 @asynccontextmanager
 async def serving_muzzle(config: Settings) -> AsyncIterator[MuzzleService]:
     """A service over the stores of the settings, by dummies."""
-    stages = await handles(DummyMuzzle, LocalGallery)
-    gallery = LocalGallery.running
-    async with serving(MuzzleService, config, ["muzzle"], stages, ensemble=DummyMuzzle.running) as service:
+    async with (
+        handles(DummyMuzzle, LocalGallery) as stages,
+        serving(MuzzleService, config, ["muzzle"], stages, ensemble=DummyMuzzle.running) as service,
+    ):
         yield service
-    await asyncio.to_thread(gallery.close)
 
 
 @contextmanager

@@ -105,9 +105,10 @@ def analysed(asset_id: str, place: int, colour: str) -> Shot:
 @asynccontextmanager
 async def serving_shots(config: Settings, *, looks: bool = False) -> AsyncIterator[ShotService]:
     """A service over the stores of the settings; with ``looks``, CLIP takes texts."""
-    stages = await handles(DummySentence, DummyLook if looks else BlindLook, "media/frames")
-    own = {"sentence": DummySentence.running, "film": "", "picture": ""}
-    async with serving(ShotService, config, ["shots"], stages, **own) as service:
+    async with (
+        handles(DummySentence, DummyLook if looks else BlindLook, "media/frames") as stages,
+        serving(ShotService, config, ["shots"], stages, sentence=DummySentence.running, film="", picture="") as service,
+    ):
         service.film = await service.upload(film("b-frames"), "film.mp4")
         service.picture = await service.upload(picture(1), "photo.png")
         yield service

@@ -28,7 +28,7 @@ def disk(tmp_path: Path) -> Iterator[Volume]:
 
 @pytest.fixture
 def config(disk: Volume) -> Iterator[Settings]:
-    with settings_in(disk.root) as made:
+    with settings_in(disk.root, disk_reserve_bytes=2**28) as made:
         yield made
 
 

@@ -174,8 +174,8 @@ async def test_what_is_optional_and_not_configured_is_no_fault(
 async def test_a_reviewer_without_any_key_is_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    handle = (await handles("language/describe"))["language/describe"]
-    info = await handle.info()
+    async with handles("language/describe") as stages:
+        info = await stages["language/describe"].info()
     assert (info["loaded"], info["configured"]) == (False, False)
     assert info["error"].startswith("Not configured: no provider has a key; set one of ANTHROPIC_API_KEY, ")
 
@@ -260,9 +260,9 @@ async def gate(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[threading.Event
         assert opened.wait(20)
         load(stage)
 
-    async def handle(stage_class: Any) -> AnyHandle:
+    async def handle(stage_class: Any, config: dict[str, Any] | None = None) -> AnyHandle:
         if stage_class is not DummyEmbed:
-            return await made(stage_class)
+            return await made(stage_class, config)
 
         async def info() -> dict[str, Any]:
             return runner.info()

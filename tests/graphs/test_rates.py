@@ -10,10 +10,12 @@ import pytest
 from redis import Redis
 from starlette.responses import PlainTextResponse
 
+from configs.settings import Settings
+from graphs.web.api import Contracts
 from graphs.web.rates import Bucket, Buckets, RateLimits, Taken
 from stores.cache import Cache
 from tests.graphs.conftest import MakeSettings, Serve
-from tests.graphs.harness import contracts_of
+from tests.graphs.harness import contracts_of, settings_in
 from tests.graphs.samples import error_of
 
 SLOW = Bucket.holding(10, per_minute=1)
@@ -173,6 +175,14 @@ async def test_a_client_is_what_a_trusted_proxy_says(settings_for: MakeSettings,
         assert counted == [(10, 9), (10, 8), (10, 7), (10, 6)]
 
 
+@pytest.fixture(scope="module")
+async def promised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Contracts]:
+    """The contracts of every API, with limits of the photo API's own."""
+    limits = {"rate_limit_enabled": True, "rate_limit_per_minute": 30, "rate_limit_burst": 7}
+    with settings_in(tmp_path_factory.mktemp("promised"), **limits) as config:
+        return config, await contracts_of(config)
+
+
 @pytest.mark.parametrize(
     ("requests", "per_minute", "at_once"),
     [
@@ -195,11 +205,14 @@ async def test_a_client_is_what_a_trusted_proxy_says(settings_for: MakeSettings,
     ],
 )
 async def test_the_limits_that_were_promised(
-    settings_for: MakeSettings, monkeypatch: pytest.MonkeyPatch, requests: list[str], per_minute: int, at_once: int
+    promised: tuple[Settings, Contracts],
+    monkeypatch: pytest.MonkeyPatch,
+    requests: list[str],
+    per_minute: int,
+    at_once: int,
 ) -> None:
     monkeypatch.setattr("graphs.web.rates.time.monotonic_ns", lambda: 10**18)  # no token falls in
-    config = settings_for(rate_limit_enabled=True, rate_limit_per_minute=30, rate_limit_burst=7)
-    limited = RateLimits(PlainTextResponse("ok"), config, await contracts_of(config), Cache(""))
+    limited = RateLimits(PlainTextResponse("ok"), *promised, Cache(""))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(limited), base_url="http://test") as client:
         # One bucket for all of them together.
         for number, request in enumerate(requests):

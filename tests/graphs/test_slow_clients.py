@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from deployments.serving.handle import AnyHandle
 from graphs.web import transfers
-from tests.graphs.conftest import MakeSettings, Serve, Service
-from tests.graphs.harness import listening
+from tests.graphs.conftest import MakeSettings, Serve, Service, serving
+from tests.graphs.harness import listening, settings_in
 from tests.graphs.samples import picture
 from tests.graphs.test_connections import BOTH, Client, Reply, connected, form
 
@@ -30,6 +32,32 @@ SENDERS = pytest.mark.parametrize(
         ("GET /api/v1/config", (LENGTH,), b""),
     ],
 )
+
+
+@asynccontextmanager
+async def lasting(home: Path, analytics: dict[str, AnyHandle], **values: object) -> AsyncIterator[Service]:
+    """A service for many tests, whose settings are not theirs."""
+    async with AsyncExitStack() as stack:
+        with settings_in(home, **values) as config:
+            made = await stack.enter_async_context(serving(config, analytics))
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def impatient(
+    tmp_path_factory: pytest.TempPathFactory, analytics: dict[str, AnyHandle]
+) -> AsyncIterator[Service]:
+    """A service that waits for a fifth of a second, or as long as a body comes at 1,000 bytes a second."""
+    limits = {"body_idle_s": 0.2, "body_min_bytes_per_s": 1000}
+    async with lasting(tmp_path_factory.mktemp("impatient"), analytics, **limits) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def patient(tmp_path_factory: pytest.TempPathFactory, analytics: dict[str, AnyHandle]) -> AsyncIterator[Service]:
+    """A service that waits for as long as it usually does."""
+    async with lasting(tmp_path_factory.mktemp("patient"), analytics) as made:
+        yield made
 
 
 @asynccontextmanager
@@ -63,26 +91,22 @@ async def upload(port: int, seed: int) -> int:
 @BOTH
 @SENDERS
 async def test_a_body_that_stops_is_refused_and_its_connection_closed(
-    settings_for: MakeSettings, serve: Serve, http: str, request_line: str, headers: tuple[str, ...], opening: bytes
+    impatient: Service, http: str, request_line: str, headers: tuple[str, ...], opening: bytes
 ) -> None:
-    async with serve(settings_for(body_idle_s=0.2)) as service, client_of(service, http) as client:
+    async with client_of(impatient, http) as client:
         client.send(request_line, *headers, body=opening)
         reply = await client.read()
         assert (reply.status, reply.headers["connection"]) == (408, "close")
         assert b"too slowly" in reply.body
         assert await client.closed()
-        assert service.spooled == []
+        assert impatient.spooled == []
 
 
 @SENDERS
 async def test_a_body_of_single_bytes_is_refused(
-    settings_for: MakeSettings, serve: Serve, request_line: str, headers: tuple[str, ...], opening: bytes
+    impatient: Service, request_line: str, headers: tuple[str, ...], opening: bytes
 ) -> None:
-    async with (
-        serve(settings_for(body_idle_s=0.3, body_min_bytes_per_s=1000)) as service,
-        client_of(service) as client,
-        asyncio.TaskGroup() as group,
-    ):
+    async with client_of(impatient) as client, asyncio.TaskGroup() as group:
         client.send(request_line, *headers, body=opening)
         dripping = group.create_task(drip(client, b"1\r\n \r\n" if "chunked" in headers[-1] else b" "))
         assert (await client.read()).status == 408
@@ -187,9 +211,9 @@ async def next_reply(clients: list[Client]) -> Reply:
     "request_line", ["POST /nothing", "PUT /api/v1/upload-media", "PATCH /api/v1/identities/upload-media", "PUT /livez"]
 )
 async def test_what_is_refused_before_its_body_drips_no_longer_than_others(
-    settings_for: MakeSettings, serve: Serve, http: str, request_line: str
+    impatient: Service, http: str, request_line: str
 ) -> None:
-    async with serve(settings_for(body_idle_s=0.3)) as service, client_of(service, http) as client:
+    async with client_of(impatient, http) as client:
         client.send(request_line, "Content-Length: 400000000", body=b"x")
         assert (await client.read()).status in (404, 405)
         assert await client.closed()
@@ -214,15 +238,14 @@ async def test_a_spool_that_is_full_refuses_and_is_free_again(settings_for: Make
 @BOTH
 @SENDERS
 async def test_who_leaves_in_mid_body_is_one_line_at_debug(
-    settings_for: MakeSettings,
-    serve: Serve,
+    patient: Service,
     caplog: pytest.LogCaptureFixture,
     http: str,
     request_line: str,
     headers: tuple[str, ...],
     opening: bytes,
 ) -> None:
-    async with serve(settings_for()) as service, listening(service.app, http) as port:
+    async with listening(patient.app, http) as port:
         with caplog.at_level(logging.DEBUG, "ray.serve"):
             caplog.clear()
             async with connected(port) as client:
@@ -233,7 +256,7 @@ async def test_who_leaves_in_mid_body_is_one_line_at_debug(
             await asyncio.sleep(0.05)
         lines = [record for record in caplog.records if record.name in ("ray.serve", "uvicorn.error", "asyncio")]
         assert [(line.levelname, line.exc_info) for line in lines] == [("DEBUG", None)]
-        assert service.spooled == []
+        assert patient.spooled == []
         assert await upload(port, 1) == 200
 
 

@@ -93,7 +93,6 @@ DUMMIES: Final[dict[str, AnyStage]] = {
 async def _serve() -> None:
     apis = list(find_apis())
     keys = dict.fromkeys(key for name in apis for key in find_apis()[name].stage_keys)
-    stages = await handles(*(DUMMIES.get(key, key) for key in keys))
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -102,7 +101,11 @@ async def _serve() -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=wait, daemon=True).start()
-    async with serving(Service, settings(), apis, stages) as service, listening(service.app) as port:
+    async with (
+        handles(*(DUMMIES.get(key, key) for key in keys)) as stages,
+        serving(Service, settings(), apis, stages) as service,
+        listening(service.app) as port,
+    ):
         print(port, flush=True)
         await ended.wait()
 

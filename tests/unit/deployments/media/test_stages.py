@@ -41,7 +41,7 @@ def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileObj
 
 @pytest.fixture
 async def opened() -> AsyncIterator[OpenStage]:
-    """Handles to stages whose readers are closed after the test."""
+    """Handles to stages that are closed after the test."""
     runners = []
 
     async def open_stage(stage_class: type[FrameExtractor | ClipStreamer], **config: int) -> StageHandle:
@@ -54,7 +54,6 @@ async def opened() -> AsyncIterator[OpenStage]:
     for runner in runners:
         await asyncio.to_thread(_join_streams)
         await runner.close()
-        runner._stage._readers.close_idle()  # type: ignore[union-attr]
 
 
 async def no_info() -> dict[str, Any]:

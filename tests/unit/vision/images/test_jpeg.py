@@ -2,7 +2,6 @@
 
 from io import BytesIO
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -103,8 +102,8 @@ def test_scans_of_a_stereo_picture_count() -> None:
 
 def test_scans_that_say_something_stay() -> None:
     data = progressive(1600, 1200)
-    assert np.array_equal(decode(repeated(data, 40), max_pixels=MAX).shape, (1200, 1600, 3))
-    assert read_scans(by_opencv(gradient(8000, 6000), ".jpg", 2, 1)).visits < MOST_VISITS // 4
+    assert decode(repeated(data, 40), max_pixels=MAX).shape == (1200, 1600, 3)
+    assert read_scans(by_opencv(gradient(4000, 3000), ".jpg", 2, 1)).visits < MOST_VISITS // 16
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

@@ -48,5 +48,5 @@ def test_a_share_is_a_part(share: float) -> None:
 
 def test_stages_are_configured_as_they_are_deployed() -> None:
     configs = stage_configs(ROOT / "serve_config.yaml")
-    assert configs["shots/cuts"]["max_batch_size"] == 8
+    assert configs["shots/cuts"]["max_batch_size"] == 4
     assert stage_configs(ROOT / "configs" / "laptop.yaml")["shots/cuts"] == {"max_batch_size": 1}

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     )
 
     models_dir: Path | None = Field(default=None, description="folder of weights looked at before any download")
+    models_file: Path | None = Field(
+        default=None, description="models of this installation, over configs/models.yaml; empty: models.yaml under home"
+    )
     models_cache: Path = Field(
         default=Path("~/.cache/visiongraph"), description="downloaded weights and compiled engines"
     )
@@ -225,6 +228,11 @@ class Settings(BaseSettings):
     def vectors(self) -> str:
         """URL of the vector store."""
         return self.vectors_url or f"file://{self.home.resolve()}/vectors"
+
+    @property
+    def local_models(self) -> Path:
+        """File of the models of this installation, which need not exist."""
+        return (self.models_file.expanduser() if self.models_file else self.home / "models.yaml").resolve()
 
     @property
     def spool(self) -> Path:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
-from deployments.serving.stage import SharedImage, StageRef
+from deployments.serving.stage import HubModels, SharedImage, StageRef
 from vision.embed.clip import ClipEmbedding, Encoder, TextNotSupported, TextTower, load_encoder, shrink
-from vision.engines import Engine, EngineName
-from vision.errors import InvalidInput, StageError
+from vision.engines import Engine, EngineName, item_shape
+from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.weights import resolve_first
 
@@ -56,16 +56,26 @@ class ClipEmbedder(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
     shrink = 2
     """A picture is averaged down first, to no less than this many times the model's input size."""
 
+    hub = HubModels(
+        task="image-text-embedding",
+        kind="a CLIP whose two towers project to 512 numbers",
+        architecture="CLIPModel",
+        files=("config.json", "preprocessor_config.json", "vocab.json", "merges.txt"),
+        samples=lambda: [np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8), "a photo of a cat"],
+    )
+
     _encoder: Encoder
     _texts: TextTower | None
 
     def load_engine(self) -> Engine:
         self._encoder = load_encoder(resolve_first(self.config.models))
-        engine = self.build_engine(
-            self._encoder.make_image_module,
-            version=self._encoder.version,
-            input_size=self._encoder.preprocess.size,
-        )
+        size = self._encoder.preprocess.size
+        engine = self.build_engine(self._encoder.make_image_module, version=self._encoder.version, input_size=size)
+        length = self._encoder.finish(engine(np.zeros((1, *item_shape(size)), np.float32))).shape[1]
+        if length != DIMENSIONS:
+            raise ModelNotLoaded(
+                f"{self._encoder.version} gives vectors of {length} numbers; {self.key} gives {DIMENSIONS}."
+            )
         self._texts = self._encoder.make_text_tower(engine.device)
         return engine
 

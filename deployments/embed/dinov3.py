@@ -6,19 +6,21 @@ final norm, as the model gives it (float32[384], unbounded); ``unit`` is the sam
 where it has one, divided by its length, and is what similarities are taken on.
 """
 
+import io
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from configs.settings import settings
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
-from deployments.serving.stage import StageRef
+from deployments.serving.stage import HubModels, StageRef
 from deployments.serving.stored import StoredPictures
 from vision.embed.backbones import Backbone, Embedding, load_backbone
-from vision.engines import Engine
-from vision.errors import StageError
+from vision.engines import Engine, item_shape
+from vision.errors import ModelNotLoaded, StageError
 from vision.images import decode
 from vision.weights import resolve_first
 
@@ -45,17 +47,29 @@ class Dinov3Embedder(EngineStage[Config, str | bytes, NDArray[np.float32], Embed
     shrink = 2
     """A JPEG may be decoded smaller than it is, but to no less than twice this many times the model's input."""
 
+    hub = HubModels(
+        task="image-embedding",
+        kind="a vision transformer whose CLS token has 384 numbers, such as DINOv2 or DINOv3",
+        architecture="MODEL_MAPPING",
+        files=("config.json", "preprocessor_config.json"),
+        samples=lambda: [_photo()],
+    )
+
     _pictures: StoredPictures
     _backbone: Backbone
 
     def load_engine(self) -> Engine:
         self._pictures = StoredPictures()
         self._backbone = load_backbone(resolve_first(self.config.models))
-        return self.build_engine(
-            self._backbone.make_module,
-            version=self._backbone.weights.version,
-            input_size=self._backbone.preprocess.size,
-        )
+        size = self._backbone.preprocess.size
+        engine = self.build_engine(self._backbone.make_module, version=self._backbone.weights.version, input_size=size)
+        shape = self._backbone.project(engine(np.zeros((1, *item_shape(size)), np.float32))).shape
+        if shape != (1, DIMENSIONS):
+            raise ModelNotLoaded(
+                f"{self._backbone.weights.name} gives {' x '.join(map(str, shape[1:]))} numbers for a picture; "
+                f"{self.key} stores vectors of {DIMENSIONS}."
+            )
+        return engine
 
     def prepare(self, item: str | bytes) -> NDArray[np.float32]:
         """Return float32[3, H, W] by the model's own preprocessing. Raises as ``encoded`` and ``decode``."""
@@ -79,3 +93,10 @@ class Dinov3Embedder(EngineStage[Config, str | bytes, NDArray[np.float32], Embed
             "score": "cosine of the centred unit vectors, -1 to 1, higher is more alike",
             **super().info(),
         }
+
+
+def _photo() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

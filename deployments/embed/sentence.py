@@ -11,8 +11,8 @@ from typing import Any, Final
 from pydantic import Field
 
 from deployments.serving.engine_stage import TorchConfig, model_chain
-from deployments.serving.stage import Stage, StageRef
-from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, SentenceEmbedding, SentenceEncoder, Tokens
+from deployments.serving.stage import HubModels, Stage, StageRef
+from vision.embed.sentence import DIMENSIONS, MAX_TOKENS, POOLING, SentenceEmbedding, SentenceEncoder, Tokens
 from vision.errors import InvalidInput, StageError
 from vision.weights import Weights, resolve_first
 
@@ -37,6 +37,15 @@ class SentenceEmbedder(Stage[Config, str, Tokens, SentenceEmbedding]):
     key = SENTENCE.key
     config_class = Config
     prepare_threads = 1
+
+    hub = HubModels(
+        task="sentence-embedding",
+        kind="a BERT of sentence-transformers with 384 numbers, whose token outputs are averaged",
+        architecture="BertModel",
+        files=("config.json", "tokenizer.json"),
+        optional=(POOLING,),
+        samples=lambda: ["a wide shot of a city at night"],
+    )
 
     _weights: Weights
     _encoder: SentenceEncoder

@@ -43,6 +43,10 @@ class SpeechDetector(Stage[Config, Array, Array, Array]):
     _weights: Weights
     _device: str
 
+    @classmethod
+    def model_chains(cls, config: Config) -> list[list[str]]:
+        return [[MODEL]]
+
     def load(self) -> None:
         """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
         import torch

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
-from deployments.serving.stage import SharedImage, StageRef
+from deployments.serving.stage import HubModels, SharedImage, StageRef
 from vision.engines import Engine, EngineName
 from vision.errors import StageError
-from vision.faces.face import Face
+from vision.faces.face import TEMPLATE, Face
 from vision.forensics.calibration import sigmoid
 from vision.forensics.classifiers import MARGIN, Classifier, load_classifier, upright
 from vision.images import Pixels
@@ -69,6 +69,17 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
     key = VISUAL.key
     config_class = Config
     prepare_threads = 2
+
+    hub = HubModels(
+        task="face-forgery",
+        kind="an image classifier whose labels mean real and fake",
+        architecture="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+        files=("config.json", "preprocessor_config.json"),
+        samples=lambda: [
+            (_noise(), ()),
+            (_noise(), (Face(95, 50, 110, 120, 0.9, tuple((x + 90, y + 40) for x, y in TEMPLATE)),)),
+        ],
+    )
 
     _weights: Weights
     _classifier: Classifier
@@ -124,3 +135,7 @@ class VisualDetector(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], Crops,
             "score": "probability of being fake, 0 to 1, higher is more likely fake",
             "calibration": None if calibration is None else calibration.info(),
         }
+
+
+def _noise() -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
-from deployments.serving.stage import StageRef
+from deployments.serving.stage import HubModels, StageRef
 from vision.engines import Engine, EngineName
 from vision.errors import InvalidInput, StageError
 from vision.forensics.calibration import sigmoid
@@ -61,6 +61,14 @@ class VoiceDetector(EngineStage[Config, Array, Array, Voice]):
     config_class = Config
     prepare_threads = 1
     exact = True
+
+    hub = HubModels(
+        task="voice-forgery",
+        kind="an audio classifier on 16 kHz sound whose labels mean real and fake",
+        architecture="MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING",
+        files=("config.json", "preprocessor_config.json"),
+        samples=lambda: [np.random.default_rng(0).uniform(-0.5, 0.5, SAMPLES).astype(np.float32)],
+    )
 
     _weights: Weights
     _network: VoiceNetwork

@@ -57,6 +57,10 @@ class MuzzleEncoder(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncodi
     _ensemble: Ensemble
     _version: str
 
+    @classmethod
+    def model_chains(cls, config: Config) -> list[list[str]]:
+        return [[name] for name in config.checkpoints] or [list(config.models)]
+
     def load_engine(self) -> Engine:
         """Raises ModelNotLoaded with every reason when no member, or no backbone for them, is available."""
         self._texture, self._ensemble = _members(self.config)

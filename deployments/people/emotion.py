@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
-from deployments.serving.stage import SharedImage, StageRef
+from deployments.serving.stage import HubModels, SharedImage, StageRef
 from vision.engines import Engine, EngineName
 from vision.errors import StageError
 from vision.faces.expressions import EXPRESSIONS, MARGIN, Classifier, load_classifier
@@ -54,6 +54,19 @@ class EmotionRecognizer(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], lis
     key = EMOTION.key
     config_class = Config
     prepare_threads = 2
+
+    hub = HubModels(
+        task="facial-expression",
+        kind="an image classifier with the seven expressions of FER2013",
+        architecture="MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING",
+        files=("config.json", "preprocessor_config.json"),
+        samples=lambda: [
+            (
+                np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8),
+                (Face(100, 60, 90, 110, 0.9, ()),),
+            )
+        ],
+    )
 
     _weights: Weights
     _classifier: Classifier

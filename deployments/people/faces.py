@@ -55,6 +55,10 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     _weights: Weights
     _search: FaceSearch
 
+    @classmethod
+    def model_chains(cls, config: Config) -> list[list[str]]:
+        return [[MODEL]]
+
     def load(self) -> None:
         """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
         self._weights = resolve(MODEL)

@@ -92,6 +92,18 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
     _weights: dict[Head, Weights]
     _missing: dict[Head, str]
 
+    @classmethod
+    def model_chains(cls, config: Config) -> list[list[str]]:
+        """Return one chain for each head. Raises ModelNotLoaded for a model that is for neither."""
+        models = registry().root
+        chains: dict[Head, list[str]] = {}
+        for name in config.models:
+            head = HEADS.get(models[name].task) if name in models else None
+            if head is None:
+                raise ModelNotLoaded(f"{name} is not for {cls.key}; choose a model with the task {' or '.join(HEADS)}.")
+            chains.setdefault(head, []).append(name)
+        return list(chains.values())
+
     def load_engine(self) -> Engine:
         """Raises ModelNotLoaded with the reason of every model when neither head is available."""
         self._resolve()
@@ -123,18 +135,10 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         }
 
     def _resolve(self) -> None:
-        models = registry().root
-        chains: dict[Head, list[str]] = {}
-        for name in self.config.models:
-            head = HEADS.get(models[name].task) if name in models else None
-            if head is None:
-                raise ModelNotLoaded(
-                    f"{name} is not for {self.key}; choose a model with the task {' or '.join(HEADS)}."
-                )
-            chains.setdefault(head, []).append(name)
         self._weights, self._missing = {}, {}
         reasons: list[str] = []
-        for head, names in chains.items():
+        for names in self.model_chains(self.config):
+            head = HEADS[registry().root[names[0]].task]
             try:
                 self._weights[head] = resolve_first(names)
             except WeightsUnavailable as error:

@@ -7,8 +7,8 @@ command line and the gateway can import every stage without torch.
 import asyncio
 import logging
 from abc import ABC
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, get_args
 
@@ -136,6 +136,23 @@ class StageRef(Generic[InT, OutT]):
         return f"StageRef({self.key!r})"
 
 
+@dataclass(frozen=True)
+class HubModels:
+    """What a stage asks of a repository of the model hub whose model is to serve in it.
+
+    ``kind``: in words. ``architecture``: a model class of transformers, or one of its mappings to classes. ``files``:
+    those that it needs beside the checkpoint; ``optional``: those that it takes where there are any. ``samples``: makes
+    items for a trial. Labels, rates and sizes are for the stage's ``load`` to check.
+    """
+
+    task: str
+    kind: str
+    architecture: str
+    files: tuple[str, ...]
+    samples: Callable[[], Sequence[Any]]
+    optional: tuple[str, ...] = ()
+
+
 class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     """One model or analytic step; a subclass defines ``predict``, or ``predict_batch`` where batches pay.
 
@@ -151,6 +168,8 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
     """Modules that ``load`` imports, so that the first caller does not wait for them."""
     stores: ClassVar[tuple[str, ...]] = ()
     """Stores that the stage opens, by their names in ``Stores``."""
+    hub: ClassVar[HubModels | None] = None
+    """Which models of the hub it can run; None when its models cannot be exchanged like that."""
     prepare_threads: ClassVar[int] = 0
     """Threads for ``prepare``; 0 when the stage needs no preparation."""
     fixed_models: ClassVar[tuple[str, ...]] = ()
@@ -168,6 +187,12 @@ class Stage(ABC, Generic[ConfigT, InT, ReadyT, OutT]):
 
     def __init__(self, config: ConfigT) -> None:
         self.config = config
+
+    @classmethod
+    def model_chains(cls, config: ConfigT) -> list[list[str]]:
+        """Return the models of the registry that the stage loads: of each list the first one that is available."""
+        models = getattr(config, "models", None)
+        return [list(models)] if models else []
 
     def load(self) -> None:
         """Get ready to predict. Raises ModelNotLoaded, with every reason, when there are no verified weights."""

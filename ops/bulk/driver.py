@@ -61,6 +61,7 @@ def connect() -> bool:
 
     # The default path of embedded stores is relative, and workers run in other folders.
     os.environ["VISION_HOME"] = str(settings().home.resolve())
+    os.environ["VISION_MODELS_FILE"] = str(settings().local_models)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():

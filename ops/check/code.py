@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from configs.settings import PREFIX, Settings, variables
+from configs.settings import PREFIX, Settings, settings, variables
 from deployments.serving.catalog import AnyStage, find_stage, stage_keys
 from deployments.serving.stage import StageConfig, models_of
 from ops.check.fault import Fault, Report
 from ops.check.imports import heavy_imports
-from vision.weights import load_registry, validate_registry
+from vision.weights import RegistryInvalid, load_local, load_registry, validate_registry
 
 GRAPH_MODULES = {"graphs.web.gateway": "graphs/web/gateway.py", "graphs.jobs.worker": "graphs/jobs/worker.py"}
 
@@ -97,7 +97,14 @@ def model_faults(code: Code, registry: Path) -> list[Fault]:
         report.add(f"cannot be read: {error.strerror}", "restore the file")
     if report.faults:
         return report.faults
-    code.models = set(load_registry(registry).root)
+    local = settings().local_models
+    try:
+        code.models = {*load_registry(registry).root, *load_local(local).root}
+    except RegistryInvalid:
+        report = Report(str(local))
+        for fault in validate_registry(local, ()):
+            report.add(fault, "correct or remove the entry; `visiongraph models add` writes such entries")
+        return report.faults
     fix = f"register it in {report.where}, or choose a model that is free for commercial use"
     return [
         Fault(f"deployments/{key}.py", "default models", fault, fix)

@@ -161,6 +161,7 @@ def _start_stores(config: Settings, running: ExitStack) -> None:
     home = config.home.resolve()
     empty_spool(config.spool)
     os.environ["VISION_HOME"] = str(home)
+    os.environ["VISION_MODELS_FILE"] = str(config.local_models)
     if not config.cache_url.get_secret_value():
         cache = running.enter_context(start_valkey(home / "cache", supervised=True))
         os.environ["VISION_CACHE_URL"] = cache.url

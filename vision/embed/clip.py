@@ -27,6 +27,7 @@ Tokens = NDArray[np.int64]
 
 MODEL_IDS = {"clip-vit-base-patch32": "openai/clip-vit-base-patch32"}
 """Names that answers of the API give to models of models.yaml."""
+ACCURACY = {"clip-vit-base-patch32": "ViT-B/32: 63.2 % of ImageNet without training on it (paper, table 11)"}
 FROM, TO = 384, 512
 SEED = 384_512
 
@@ -107,7 +108,7 @@ class ClipTowers:
             "method": "CLIP, image and text tower",
             **self._weights.info(),
             "architecture": self._weights.architecture,
-            "accuracy": "ViT-B/32: 63.2 % of ImageNet without training on it (paper, table 11)",
+            "accuracy": ACCURACY.get(self._weights.name, "as its model card says"),
             "input_size": list(self.preprocess.size),
             "preprocess": read_json(self._weights, "preprocessor_config.json"),
         }

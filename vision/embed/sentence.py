@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vision.engines import has_cuda, limit_cuda_memory
+from vision.errors import ModelNotLoaded
 from vision.weights import Weights
-from vision.weights.checkpoint import load_checkpoint
+from vision.weights.checkpoint import load_checkpoint, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,8 @@ Array = NDArray[np.float32]
 Tokens = NDArray[np.int64]
 
 DIMENSIONS: Final = 384
+POOLING: Final = "1_Pooling/config.json"
+"""Where sentence-transformers says how token outputs become one vector."""
 MAX_TOKENS: Final = 256
 """Tokens of a text, its two ends included; what comes after them is cut off."""
 
@@ -71,11 +74,29 @@ def load_tokenizer(weights: Weights) -> Any:
 
 
 def load_network(weights: Weights) -> "torch.nn.Module":
-    """Return the BertModel in fp32, in eval mode. Raises ModelNotLoaded when the checkpoint does not fit."""
+    """Return the BertModel in fp32, in eval mode.
+
+    Raises ModelNotLoaded when the checkpoint does not fit, when its vectors have another length, when it takes fewer
+    tokens, and when its token outputs are not to be averaged.
+    """
     from transformers import BertModel
 
+    if POOLING in weights.files:
+        modes = [key for key, value in read_json(weights, POOLING).items() if key.startswith("pooling_mode") and value]
+        if modes != ["pooling_mode_mean_tokens"]:
+            raise ModelNotLoaded(
+                f"{weights.name} has {', '.join(modes) or 'no pooling'}; here token outputs are averaged."
+            )
     # The pooler belongs to BERT's own training objective.
-    network: torch.nn.Module = load_checkpoint(BertModel, weights, unused=("pooler.",), add_pooling_layer=False)
+    network = load_checkpoint(BertModel, weights, unused=("pooler.",), add_pooling_layer=False)
+    if network.config.hidden_size != DIMENSIONS:
+        raise ModelNotLoaded(
+            f"{weights.name} gives vectors of {network.config.hidden_size} numbers; {DIMENSIONS} are stored here."
+        )
+    if network.config.max_position_embeddings < MAX_TOKENS:
+        raise ModelNotLoaded(
+            f"{weights.name} takes {network.config.max_position_embeddings} tokens; texts here have up to {MAX_TOKENS}."
+        )
     return network
 
 

@@ -1,6 +1,14 @@
-"""Weights: from a name in ``configs/models.yaml`` to verified files. Importing this imports neither torch nor Ray."""
+"""Weights: from a name of the registry to verified files. Importing this imports neither torch nor Ray."""
 
-from vision.weights.registry import Model, Registry, load_registry, registry, validate_registry
+from vision.weights.registry import (
+    Model,
+    Registry,
+    RegistryInvalid,
+    load_local,
+    load_registry,
+    registry,
+    validate_registry,
+)
 from vision.weights.sources import Progress, SourceError
 from vision.weights.store import (
     CheckedFile,
@@ -19,10 +27,12 @@ __all__ = [
     "Model",
     "Progress",
     "Registry",
+    "RegistryInvalid",
     "SourceError",
     "Store",
     "Weights",
     "WeightsUnavailable",
+    "load_local",
     "load_registry",
     "locate",
     "registry",

@@ -22,10 +22,19 @@ SHOWN: Final = 5
 """Weights that an error names; of more it gives the number."""
 
 
+def architecture_names(architecture: str) -> frozenset[str]:
+    """Return the names of the classes of one of transformers' mappings, or the one name of a class."""
+    from transformers.models.auto import modeling_auto
+
+    names: Mapping[str, str | Sequence[str]] = getattr(modeling_auto, f"{architecture}_NAMES", {})
+    flat = [name for value in names.values() for name in ([value] if isinstance(value, str) else value)]
+    return frozenset(flat or [architecture])
+
+
 def read_json(weights: Weights, name: str) -> dict[str, Any]:
     """Read a JSON file of a model. Raises ModelNotLoaded when its entry in models.yaml does not list the file."""
     if name not in weights.files:
-        raise ModelNotLoaded(f"{weights.name} has no {name}; list it under files of its entry in configs/models.yaml.")
+        raise ModelNotLoaded(f"{weights.name} has no {name}; list it under files of its entry in the models file.")
     values: dict[str, Any] = json.loads(weights.files[name].read_text(encoding="utf-8"))
     return values
 
@@ -122,7 +131,7 @@ def _state(weights: Weights) -> "dict[str, torch.Tensor]":
 
     name = next((name for name in FILES if name in weights.files), None)
     if name is None:
-        raise ModelNotLoaded(f"{weights.name} lists neither {' nor '.join(FILES)} in configs/models.yaml.")
+        raise ModelNotLoaded(f"{weights.name} lists neither {' nor '.join(FILES)} in the models file.")
     state: dict[str, torch.Tensor]
     if name.endswith(".safetensors"):
         state = load_file(weights.files[name])

@@ -1,4 +1,4 @@
-"""The registry of weights: ``configs/models.yaml`` as validated objects.
+"""The registry of weights: ``configs/models.yaml``, and over it the local file of this installation, as objects.
 
 Loading is strict: an entry without a licence, a file without a hash or size, a hub revision that is not a commit, or a
 URL that is not https or not pinned to a commit is refused with its position in the file.
@@ -26,6 +26,8 @@ from pydantic import (
 )
 
 import configs
+from configs.settings import settings
+from vision.errors import ModelNotLoaded
 
 MODELS_YAML = Path(configs.__file__).parent / "models.yaml"
 COMMIT = r"[0-9a-f]{40}"
@@ -183,10 +185,51 @@ def load_registry(path: Path = MODELS_YAML) -> Registry:
     return Registry.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-@lru_cache
+class RegistryInvalid(ModelNotLoaded):
+    """The local models file has faults; the message names the first ones."""
+
+
+def load_local(path: Path) -> Registry:
+    """Load the local models file; a missing or empty one has no models. Raises RegistryInvalid with its faults."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return Registry({})
+    except (OSError, UnicodeDecodeError) as error:
+        raise RegistryInvalid(f"{path.name} of VISION_MODELS_FILE cannot be read ({type(error).__name__}).") from error
+    try:
+        return Registry.model_validate(yaml.safe_load(text) or {})
+    except (yaml.YAMLError, ValidationError) as error:
+        first = _readable(error)[0]
+        raise RegistryInvalid(
+            f"{path.name} of VISION_MODELS_FILE has faults; correct or remove the entry. {first}"
+        ) from error
+
+
 def registry() -> Registry:
-    """Return the registry of this process."""
-    return load_registry()
+    """Return the models of configs/models.yaml and, over them, those of the local file, which is read when it changed.
+
+    Raises RegistryInvalid when the local file has faults.
+    """
+    path = settings().local_models
+    try:
+        stat = path.stat()
+    except OSError:
+        return _merged(path, None)
+    return _merged(path, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@lru_cache(maxsize=2)
+def _merged(path: Path, version: tuple[int, ...] | None) -> Registry:
+    """``version`` changes with the file."""
+    shipped = load_registry()
+    return shipped if version is None else Registry(shipped.root | load_local(path).root)
+
+
+def _readable(error: yaml.YAMLError | ValidationError) -> list[str]:
+    if isinstance(error, yaml.YAMLError):
+        return [f"no YAML: {error}"]
+    return [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors()]
 
 
 def validate_registry(path: Path = MODELS_YAML, defaults: Iterable[str] | None = None) -> list[str]:
@@ -197,10 +240,8 @@ def validate_registry(path: Path = MODELS_YAML, defaults: Iterable[str] | None =
     """
     try:
         models = load_registry(path).root
-    except yaml.YAMLError as error:
-        return [f"no YAML: {error}"]
-    except ValidationError as error:
-        return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    except (yaml.YAMLError, ValidationError) as error:
+        return _readable(error)
     faults = []
     for name in models if defaults is None else defaults:
         if name not in models:

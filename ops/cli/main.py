@@ -15,6 +15,7 @@ from ops.cli.serve import serve
 from ops.cluster import ClusterError
 from ops.plan.choice import DoesNotFitError
 from stores.errors import StoreError
+from vision.weights import RegistryInvalid
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(serve)
@@ -39,7 +40,7 @@ def run(command: Callable[..., None]) -> None:
 def _run(commands: typer.Typer) -> None:
     try:
         commands()
-    except (ClusterError, DoesNotFitError, StoreError, ValidationError) as error:
+    except (ClusterError, DoesNotFitError, RegistryInvalid, StoreError, ValidationError) as error:
         Console(stderr=True).print(f"[red]{error}[/]")
         sys.exit(1)
 

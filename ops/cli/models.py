@@ -1,5 +1,8 @@
-"""visiongraph models: list, fetch and verify model weights."""
+"""visiongraph models: list, fetch and verify model weights, and add models of the hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,22 +20,69 @@ from rich.table import Table
 from rich.text import Text
 
 from vision.weights import Model, Weights, WeightsUnavailable, locate, store, verify
+from vision.weights import Progress as Show
 
-app = typer.Typer(help="Model weights: list, pull, verify.", no_args_is_help=True)
+app = typer.Typer(help="Model weights: list, pull, verify, add.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_models() -> None:
-    """List every registered model, its licence, and where its weights are or would come from."""
-    table = Table("name", "task", "licence", "commercial", "size", "here", "where from", box=None)
+def list_models(
+    config: Annotated[
+        Path | None, typer.Option(help="Serve configuration whose stages use them; default: the one that serve takes.")
+    ] = None,
+) -> None:
+    """List every registered model: its licence, where its weights are or would come from, and which stages use it."""
+    # They bring Ray, which the other commands do without.
+    from ops.models.serving import chains, uses
+    from ops.plan.choice import default_config
+
+    used = uses(store(), chains(config or default_config()))
+    table = Table("name", "task", "licence", "commercial", "size", "here", "where from", "stages", box=None)
     for name, model in store().models.root.items():
         here, where = locate(store(), name)
         table.add_row(
             *map(Text, (name, model.task, model.licence, "yes" if model.commercial else "no", _size(model))),
             Text("yes", "green") if here else Text("no", "yellow"),
             Text(where),
+            Text("\n".join(used.get(name, ["none"]))),
         )
     Console().print(table)
+
+
+@app.command()
+def add(
+    model: Annotated[str, typer.Argument(metavar="hub:ORG/NAME", help="Repository of the model hub.")],
+    stage: Annotated[str, typer.Option("--for", metavar="STAGE", help="Stage that is to use it, as room/name.")],
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit; default: the newest commit of the main branch.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Register a model of the hub for a stage: show its licence, download it, try it, pin it in VISION_MODELS_FILE."""
+    from ops.models.add import NotAdded, download, look, register
+
+    console = Console()
+    try:
+        candidate = look(model, stage, revision, store())
+        for name, text in candidate.facts().items():
+            console.print(Text.assemble((f"{name:12}", "cyan"), text), soft_wrap=True)
+        if not candidate.model.commercial:
+            console.print(Text(candidate.warning, "bold red"), soft_wrap=True)
+        if not yes:
+            typer.confirm(f"Download it and try it in {stage}?", abort=True)
+        with _progress(console, candidate.name) as show:
+            weights = download(candidate, store(), show)
+        with console.status(f"trying it in {stage} …"):
+            path, trial = register(candidate, weights, store())
+    except NotAdded as error:
+        console.print(Text(str(error), "red"), soft_wrap=True)
+        raise typer.Exit(1) from error
+    told = {"loaded in": f"{trial.load_s:g} s", "one item": f"{trial.item_ms:g} ms", **trial.info}
+    for name, value in told.items():
+        console.print(Text.assemble((f"{name:12}", "cyan"), str(value)), soft_wrap=True)
+    console.print(Text(f"{candidate.name} is registered in {path}. {stage} uses it with this line in its", "green"))
+    console.print("user_config in the Serve configuration, from its next start on:")
+    console.print(Text(f"{stage}: {{models: [{', '.join(candidate.chain)}]}}"), soft_wrap=True)
 
 
 @app.command()
@@ -77,6 +127,12 @@ def verify_models() -> None:
 
 
 def _pull(console: Console, name: str) -> Weights:
+    with _progress(console, name) as show:
+        return store().resolve(name, progress=show)
+
+
+@contextmanager
+def _progress(console: Console, name: str) -> Iterator[Show]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -91,7 +147,7 @@ def _pull(console: Console, name: str) -> Weights:
         def show(file: str, done: int, total: int) -> None:
             bars.update(task, description=f"{name} {file}", completed=done, total=total or None)
 
-        return store().resolve(name, progress=show)
+        yield show
 
 
 def _size(model: Model) -> str:

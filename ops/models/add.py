@@ -47,6 +47,26 @@ class Candidate:
         rest = self.stage.model_chains(self.stage.config_class.model_validate({}))[0]
         return [self.name, *(name for name in rest if name != self.name)]
 
+    @property
+    def warning(self) -> str:
+        """Return what to know of a licence that does not allow commercial use as far as it is known."""
+        if self.model.licence == "unknown":
+            return "It names no licence, so it counts as not for commercial use; ask its authors."
+        return f"Not for commercial use, as far as its licence is known here ({self.model.licence}); read it first."
+
+    def facts(self) -> dict[str, str]:
+        """Return what to know before it is downloaded: name → text."""
+        size = sum(spec.size or 0 for spec in self.model.files.values())
+        return {
+            "repository": self.repository.url,
+            "commit": self.repository.commit,
+            "licence": f"{self.model.licence} ({self.model.licence_url})",
+            **self.repository.facts,
+            "model": self.model.architecture,
+            "size": f"{size / 1e6:,.1f} MB in {len(self.model.files)} files",
+            "name here": f"{self.name}, already registered" if self.registered else self.name,
+        }
+
 
 def exchangeable() -> dict[str, HubModels]:
     """Return what every stage that runs models of the hub asks of them, by its key."""
@@ -112,7 +132,7 @@ def download(candidate: Candidate, store: Store, progress: Progress = ignore_pro
         raise NotAdded("\n".join(error.reasons)) from error
 
 
-def add(candidate: Candidate, weights: Weights, store: Store) -> tuple[Path, Trial]:
+def register(candidate: Candidate, weights: Weights, store: Store) -> tuple[Path, Trial]:
     """Try the model in its stage and register it; return the local models file and the trial.
 
     Raises NotAdded, and registers nothing, when the stage cannot use it.

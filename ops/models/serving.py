@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from deployments.serving.catalog import RoomArgs, find_stage
-from ops.check.serving import ROOM
+from deployments.serving.catalog import find_stage
+from deployments.serving.room import RoomArgs
+from ops.plan.needs import ROOM
 from vision.errors import ModelNotLoaded
 from vision.weights import Store, locate
 

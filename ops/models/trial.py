@@ -41,12 +41,15 @@ class Trial(BaseModel):
     info: dict[str, Any] = {}
 
 
-def try_stage(stage_class: AnyStage, name: str) -> Trial:
-    """Load a registered model in a stage, and run the samples of the stage through it, in this process."""
+def try_stage(stage_class: AnyStage, name: str, **options: Any) -> Trial:
+    """Load a registered model in a stage, and run the samples of the stage through it, in this process.
+
+    ``options``: more of the stage's configuration.
+    """
     assert stage_class.hub is not None
     started = time.monotonic()
     try:
-        stage = stage_class(stage_class.config_class.model_validate({"models": [name]}))
+        stage = stage_class(stage_class.config_class.model_validate({"models": [name], **options}))
         stage.load()
         load_s = time.monotonic() - started
         times = []

@@ -41,7 +41,13 @@ class SentenceEncoder:
     """The tokenizer and the network of a model, by torch in fp32: on CUDA where there is one, else on the CPU."""
 
     def __init__(self, weights: Weights, cuda_memory_fraction: float | None = None) -> None:
-        """Raises as ``load_network``."""
+        """Raises as ``load_network``, and ModelNotLoaded for a model of other sizes."""
+        config = read_json(weights, "config.json")
+        length, longest = config.get("hidden_size"), config.get("max_position_embeddings", 0)
+        if length != DIMENSIONS:
+            raise ModelNotLoaded(f"{weights.name} gives vectors of {length} numbers; {DIMENSIONS} are stored here.")
+        if longest < MAX_TOKENS:
+            raise ModelNotLoaded(f"{weights.name} takes {longest} tokens; texts here have up to {MAX_TOKENS}.")
         self.device = "cuda" if has_cuda() else "cpu"
         if self.device == "cuda":
             limit_cuda_memory(cuda_memory_fraction)
@@ -76,8 +82,7 @@ def load_tokenizer(weights: Weights) -> Any:
 def load_network(weights: Weights) -> "torch.nn.Module":
     """Return the BertModel in fp32, in eval mode.
 
-    Raises ModelNotLoaded when the checkpoint does not fit, when its vectors have another length, when it takes fewer
-    tokens, and when its token outputs are not to be averaged.
+    Raises ModelNotLoaded when the checkpoint does not fit, and when its token outputs are not to be averaged.
     """
     from transformers import BertModel
 
@@ -89,15 +94,8 @@ def load_network(weights: Weights) -> "torch.nn.Module":
             )
     # The pooler belongs to BERT's own training objective.
     network = load_checkpoint(BertModel, weights, unused=("pooler.",), add_pooling_layer=False)
-    if network.config.hidden_size != DIMENSIONS:
-        raise ModelNotLoaded(
-            f"{weights.name} gives vectors of {network.config.hidden_size} numbers; {DIMENSIONS} are stored here."
-        )
-    if network.config.max_position_embeddings < MAX_TOKENS:
-        raise ModelNotLoaded(
-            f"{weights.name} takes {network.config.max_position_embeddings} tokens; texts here have up to {MAX_TOKENS}."
-        )
-    return network
+    module: torch.nn.Module = network
+    return module
 
 
 def padded(texts: Sequence[Tokens]) -> tuple[Tokens, Tokens]:

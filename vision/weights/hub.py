@@ -153,7 +153,6 @@ class Hub:
     def _fetch(self, source: HubSource, name: str, spec: FileSpec, parts: Path, progress: Progress) -> None:
         from huggingface_hub import get_hf_file_metadata, hf_hub_url
         from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers
 
         url = hf_hub_url(source.repo, source.files.get(name, name), revision=source.revision, endpoint=self._endpoint)
         token = self._token or False
@@ -174,7 +173,8 @@ class Hub:
         part = part_path(parts / "hub", f"{name}.{etag[:16]}")
         if stated.size is not None and part.is_file() and part.stat().st_size > stated.size:
             part.unlink()
-        headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+        # httpx leaves the token out where it is redirected to another host
+        headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {token}"} if token else {})
         with part.open("ab") as out:
             http_get(
                 url,
@@ -232,8 +232,8 @@ def _clean(value: Any) -> str:
     if isinstance(value, list):
         more = ["…"] if len(value) > MOST_FACTS else []
         return _clean(", ".join([*(_clean(part) for part in value[:MOST_FACTS]), *more]))
-    text = "".join(character for character in str(value or "") if unicodedata.category(character)[0] != "C")
-    text = " ".join(text.split())
+    words = " ".join(str(value or "").split())
+    text = "".join(character for character in words if unicodedata.category(character)[0] != "C")
     return text if len(text) <= LONGEST_FACT else text[: LONGEST_FACT - 1] + "…"
 
 

@@ -1,8 +1,10 @@
 """Servers on loopback and small registries for the tests of vision.weights."""
 
 import hashlib
+import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +89,8 @@ class Server:
     held: threading.Event | None = None  # every GET waits for it
     arrived: threading.Event = field(default_factory=threading.Event)
     asked: list[Asked] = field(default_factory=list)
+    repositories: dict[str, dict[str, Any]] = field(default_factory=dict)  # what the hub says of them, by API path
+    closed_for: str = ""  # the only token that sees repositories
 
     def add(self, name: str, content: bytes) -> None:
         self.files[f"/{COMMIT}/{name}"] = content
@@ -94,8 +98,33 @@ class Server:
     def add_hub(self, name: str, content: bytes) -> None:
         self.files[f"/{REPO}/resolve/{COMMIT}/{name}"] = content
 
+    def add_repository(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        repo: str = REPO,
+        commit: str = COMMIT,
+        branch: str = "",
+        card: Mapping[str, object] = {"license": "mit"},
+        **said: object,
+    ) -> None:
+        """A repository as the hub shows it; without a branch it is the newest commit of the main one."""
+        siblings = []
+        for name, content in files.items():
+            self.files[f"/{repo}/resolve/{commit}/{name}"] = content
+            small = not name.endswith((".safetensors", ".bin"))
+            self.plain |= {name.rsplit("/")[-1]} if small else set()
+            lfs = {"sha256": sha256(content), "size": len(content), "pointerSize": 134}
+            siblings.append({"rfilename": name, "size": len(content), "blobId": _git(content)})
+            siblings[-1] |= {} if small else {"lfs": lfs}
+        answer = {"id": repo, "sha": commit, "private": False, "gated": False, "cardData": dict(card)}
+        answer |= {"siblings": siblings, "tags": [], "lastModified": "2026-03-04T05:06:07.000Z", **said}
+        for path in (f"/revision/{branch}", f"/revision/{commit}") if branch else ("", f"/revision/{commit}"):
+            self.repositories[f"/api/models/{repo}{path}"] = answer
+
     def gets(self) -> list[Asked]:
-        return [one for one in self.asked if one.method == "GET"]
+        """Requests for the content of files."""
+        return [one for one in self.asked if one.method == "GET" and not one.path.startswith("/api/")]
 
 
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
@@ -112,6 +141,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if body and server.held:
                 server.arrived.set()
                 server.held.wait(30)
+            if self.path.startswith("/api/") and not server.status:
+                self._describe(asked[2])
+                return
             content = server.files.get(self.path)
             if server.status:
                 self._head(server.status, {})
@@ -123,6 +155,18 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._head(404, {"X-Error-Code": "EntryNotFound"})
             else:
                 self._send(content, asked[0], asked[1], body)
+
+        def _describe(self, token: str | None) -> None:
+            answer = server.repositories.get(self.path.partition("?")[0])
+            repository = re.sub("/revision/.*", "", self.path.partition("?")[0])
+            if answer is None or (server.closed_for and token != f"Bearer {server.closed_for}"):
+                known = repository in server.repositories and not server.closed_for
+                code = "RevisionNotFound" if known else "RepoNotFound"
+                self._head(404 if known else 401, {"X-Error-Code": code})
+                return
+            body = json.dumps(answer).encode()
+            self._head(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+            self.wfile.write(body)
 
         def _send(self, content: bytes, range_: str | None, if_range: str | None, body: bool) -> None:
             size, start, status = len(content), 0, 200

@@ -1,11 +1,13 @@
 """``models list``, ``pull`` and ``verify``."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import ops.cli.models
@@ -29,7 +31,21 @@ def use(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
     )
     use = Store(models, tmp_path / "cache", tmp_path / "folder", schemes=frozenset({"http"}))
     monkeypatch.setattr(ops.cli.models, "store", lambda: use)
-    monkeypatch.setenv("COLUMNS", "200")
+    config = {
+        "applications": [
+            {
+                "name": "embed",
+                "import_path": "deployments.serving.catalog:room",
+                "args": {"packs": {"models": ["embed/dinov3", "people/faces"]}},
+                "deployments": [
+                    {"name": "models", "user_config": {"embed/dinov3": {"models": ["tiny", "gated", "local"]}}}
+                ],
+            }
+        ]
+    }
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr("ops.plan.choice.default_config", lambda: tmp_path / "serve.yaml")
+    monkeypatch.setenv("COLUMNS", "250")
     return use
 
 
@@ -41,16 +57,25 @@ def run(*arguments: str) -> tuple[int, list[str]]:
 @pytest.mark.usefixtures("use")
 def test_list_says_what_is_here_and_where_the_rest_would_come_from() -> None:
     code, lines = run("list")
-    rows = [line.split(maxsplit=7) for line in lines]
+    rows = [re.split("  +", line) for line in lines]
     assert code == 0
-    assert rows[1] == ["tiny", "test", "MIT", "yes", "0.0", "MB", "no", "url 127.0.0.1"]
-    assert rows[2][3:] == [
-        *["no", "0.0", "MB", "no"],
+    assert rows[0] == ["name", "task", "licence", "commercial", "size", "here", "where from", "stages"]
+    assert rows[1][:7] == ["tiny", "test", "MIT", "yes", "0.0 MB", "no", "url 127.0.0.1"]
+    assert rows[2][3:7] == [
+        *["no", "0.0 MB", "no"],
         "hub someone/tiny@01234567 (gated: accept its licence on its hub page, then set HF_TOKEN)",
     ]
-    assert rows[3][6:] == ["yes", "folder local"]
+    assert rows[3][5:7] == ["yes", "folder local"]
+
+
+@pytest.mark.usefixtures("use")
+def test_list_says_which_model_of_its_chain_a_stage_uses() -> None:
+    stages = [line.rsplit("  ", 1)[1].strip() for line in run("list")[1][1:]]
+    assert stages == ["embed/dinov3: serves once it is fetched"] * 2 + ["embed/dinov3: serves"]
     run("pull", "tiny")
-    assert run("list")[1][1].split(maxsplit=7)[6:] == ["yes", "cache"]
+    row, *others = run("list")[1][1:]
+    assert re.split("  +", row)[5:] == ["yes", "cache", "embed/dinov3: serves"]
+    assert [line.rsplit("  ", 1)[1].strip() for line in others] == ["embed/dinov3: spare"] * 2
 
 
 def test_pull_prints_the_licence_and_fetches(use: Store, server: Server) -> None:

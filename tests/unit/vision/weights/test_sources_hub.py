@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from safetensors.numpy import load, save
 
 from tests.unit.vision.weights.servers import (
@@ -170,3 +171,54 @@ def test_an_unreachable_hub_is_asked_once_a_minute(tmp_path: Path) -> None:
     assert use.hub.obstacle(use.models.root["one"].sources[0]) != ""
     now[0] += 2
     assert use.hub.obstacle(use.models.root["one"].sources[0]) == ""
+
+
+def test_a_download_that_was_killed_resumes(hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(file: str, done: int, total: int) -> None:
+        if file == "model.safetensors" and done >= 100_000:
+            raise Killed
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
+    with pytest.raises(Killed):
+        hub_store(hub.base, tmp_path, tiny(UNKNOWN)).resolve("tiny", progress=kill)
+    hub.asked.clear()
+    weights = hub_store(hub.base, tmp_path, tiny(UNKNOWN)).resolve("tiny")
+    assert weights.files["model.safetensors"].read_bytes() == CHECKPOINT
+    assert [one.range for one in hub.gets() if one.path.endswith(".safetensors")] == ["bytes=50000-"]
+    assert sorted(path.name for path in weights.path.iterdir()) == ["config.json", "lock.json", "model.safetensors"]
+
+
+def test_files_that_were_whole_are_not_downloaded_again(hub: Server, tmp_path: Path) -> None:
+    def kill(file: str, done: int, total: int) -> None:
+        if file == "config.json":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hub_store(hub.base, tmp_path, tiny()).resolve("tiny", progress=kill)
+    hub.asked.clear()
+    assert hub_store(hub.base, tmp_path, tiny()).resolve("tiny").files["config.json"].read_bytes() == CONFIG
+    assert [one.path.rpartition("/")[2] for one in hub.gets()] == ["config.json"]
+
+
+def test_the_rest_of_another_file_is_thrown_away(hub: Server, tmp_path: Path) -> None:
+    rest = tmp_path / "tiny" / ".parts" / "hub" / f"model.safetensors.{sha256(CHECKPOINT)[:16]}"
+    rest.parent.mkdir(parents=True)
+    for content in (b"x" * 1000, b"x" * (len(CHECKPOINT) + 1)):
+        rest.parent.mkdir(parents=True, exist_ok=True)
+        rest.write_bytes(content)
+        weights = hub_store(hub.base, tmp_path, tiny()).resolve("tiny")
+        assert weights.files["model.safetensors"].read_bytes() == CHECKPOINT
+        weights.files["model.safetensors"].unlink()
+
+
+def test_a_connection_that_breaks_is_resumed_at_once(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 50_000)
+    hub.cuts = [100_000]
+    weights = hub_store(hub.base, tmp_path, tiny({"model.safetensors": CHECKPOINT})).resolve("tiny")
+    assert weights.files["model.safetensors"].read_bytes() == CHECKPOINT
+    assert [one.range for one in hub.gets()] == [None, "bytes=100000-"]

@@ -127,6 +127,7 @@ class NimaScorer(EngineStage[Config, Pixels, NDArray[np.float32], Ratings]):
         return {
             "method": "NIMA (Talebi and Milanfar 2018), MobileNetV1",
             **{head: self._head_info(head) for head in HEADS.values()},
+            "missing": list(self._missing.values()),
             "backbones": "one for each head, run on one prepared batch",
             "input_size": [SIDE, SIDE],
             "resize": "nearest neighbour, as trained; another filter moves a mean by up to 0.9",

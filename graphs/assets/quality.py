@@ -33,7 +33,7 @@ from graphs.assets.scores import (
 )
 from graphs.web.context import Timer, task_group
 from graphs.web.errors import AssetNotFound
-from graphs.web.parts import Parts
+from graphs.web.parts import OptionalParts
 from graphs.web.uploads.library import Library
 from stores.records import Asset, Features
 from vision.errors import StageError
@@ -51,7 +51,7 @@ def quality_router(
     @router.post("/analyze-quality")
     async def analyze_quality(request: AssetRef, clock: Timer) -> QualityAnswer:
         """Measure the technical quality of a picture by NIMA, BRISQUE and sharpness, and statistics of its features."""
-        asset, parts = await library.get(request.asset_id), Parts()
+        asset, parts = await library.get(request.asset_id), OptionalParts()
         async with task_group() as group:
             measuring = group.create_task(measures.quality(asset, parts))
             embedding = group.create_task(parts.of("features", features_of(asset)))
@@ -77,7 +77,7 @@ def quality_router(
     @router.post("/analyze-image-metrics")
     async def analyze_image_metrics(request: AssetRef, clock: Timer) -> MetricsAnswer:
         """Measure sharpness, lighting and composition of a picture, with one score over all."""
-        asset, parts = await library.get(request.asset_id), Parts()
+        asset, parts = await library.get(request.asset_id), OptionalParts()
         async with task_group() as group:
             measuring = group.create_task(measures.everything(asset, parts))
             embedding = group.create_task(parts.of("features", features_of(asset)))
@@ -100,7 +100,7 @@ def quality_router(
     async def batch_quality_check(request: BatchRequest, clock: Timer) -> BatchQualityAnswer:
         """Measure the quality of many assets; those that fail, unknown ones too, have an error in place of scores."""
         ids = library.batch(request.asset_ids)
-        assets, parts = await library.known(ids), Parts()
+        assets, parts = await library.known(ids), OptionalParts()
         async with task_group() as group:
             measuring = group.create_task(measures.qualities(assets.values(), parts))
             embedding = group.create_task(parts.of("features", feature_source.many(assets.values())))
@@ -134,7 +134,7 @@ def quality_router(
     @router.post("/analyze-image-composition")
     async def analyze_image_composition(request: CompositionRequest, clock: Timer) -> CompositionAnswer:
         """Measure shot size, angle, framing, symmetry, colours and balance of a picture."""
-        asset, parts = await library.get(request.asset_id), Parts()
+        asset, parts = await library.get(request.asset_id), OptionalParts()
         named = "extract_features" in request.model_fields_set
         async with task_group() as group:
             measuring = group.create_task(measures.framing(asset, parts))

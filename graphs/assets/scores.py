@@ -20,7 +20,7 @@ from deployments.quality.exposure import EXPOSURE
 from deployments.quality.nima import NIMA
 from graphs.web.context import Context, task_group
 from graphs.web.images import DecodedImage, ImageDecoder
-from graphs.web.parts import Parts
+from graphs.web.parts import OptionalParts
 from graphs.web.uploads.library import Library
 from stores.records import Asset
 from vision.errors import StageError
@@ -114,17 +114,17 @@ class Measures:
         self._library = library
         self._pictures = ImageDecoder(context.settings.max_image_pixels)
 
-    async def quality(self, asset: Asset, parts: Parts) -> Quality:
+    async def quality(self, asset: Asset, parts: OptionalParts) -> Quality:
         """Measure technical quality. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             return await self._quality(picture, parts)
 
-    async def framing(self, asset: Asset, parts: Parts) -> Framing:
+    async def framing(self, asset: Asset, parts: OptionalParts) -> Framing:
         """Measure composition. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             return await self._framing(picture, parts)
 
-    async def everything(self, asset: Asset, parts: Parts) -> tuple[Quality, Lighting, Framing]:
+    async def everything(self, asset: Asset, parts: OptionalParts) -> tuple[Quality, Lighting, Framing]:
         """Measure quality, lighting and composition. Raises the StageError of this asset."""
         async with self._pictures.decoded(await self._library.picture(asset)) as picture:
             async with task_group() as group:
@@ -134,7 +134,7 @@ class Measures:
             return quality.result(), lighting.result(), framing.result()
 
     async def qualities(
-        self, assets: Iterable[Asset], parts: Parts
+        self, assets: Iterable[Asset], parts: OptionalParts
     ) -> tuple[dict[str, Quality], dict[str, StageError]]:
         """Return quality by asset id, and the error of each asset whose picture cannot be used.
 
@@ -158,7 +158,7 @@ class Measures:
                 group.create_task(one(asset))
         return qualities, failures
 
-    async def _quality(self, picture: DecodedImage, parts: Parts) -> Quality:
+    async def _quality(self, picture: DecodedImage, parts: OptionalParts) -> Quality:
         async with task_group() as group:
             blur = group.create_task(self._context.stage(BLUR)(picture.image))
             brisque = group.create_task(parts.of("quality.brisque", self._context.stage(BRISQUE)(picture.image)))
@@ -174,7 +174,7 @@ class Measures:
     async def _technical(self, picture: DecodedImage) -> float:
         return round((await self._context.stage(NIMA)(picture.image)).of("technical").mean, 4)
 
-    async def _framing(self, picture: DecodedImage, parts: Parts) -> Framing:
+    async def _framing(self, picture: DecodedImage, parts: OptionalParts) -> Framing:
         faces = await parts.of("faces", self._context.stage(FACES)(picture.image))
         composition = await self._context.stage(COMPOSITION)((picture.image, faces or ()))
         return Framing(composition, picture.width, picture.height, None if faces is None else len(faces))

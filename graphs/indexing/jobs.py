@@ -31,9 +31,11 @@ from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context, task_group
+from graphs.web.parts import OptionalParts
 from stores.jobs import Job, Json
 from stores.records import Asset
 from vision.errors import InvalidInput, ProcessingFailed
+from vision.shots.transitions import THRESHOLD
 
 INDEX_VIDEO: Final = "index-video"
 ANALYZE_SHOTS: Final = "analyze-shots"
@@ -44,12 +46,19 @@ CHUNKS_AT_ONCE: Final = 2
 
 
 async def submit_index(context: Context, asset: Asset) -> Job:
-    """Return the job that indexes this video with the models that serve now; the same job while both stay the same."""
-    people, shots = await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
-    fingerprint = f"{asset.asset_id} {people.version} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
-    return await context.jobs.submit(
-        INDEX_VIDEO, asset.asset_id, fingerprint, {"models": people.version, "shot_models": shots.version}
-    )
+    """Return the job that indexes this video with the models that serve now; the same job while both stay the same.
+
+    Without a model for people it looks for shots alone. Raises StageUnavailable, and ModelNotLoaded without a model
+    that finds cuts.
+    """
+    parts = OptionalParts()
+    people, shots = await asyncio.gather(parts.of("people", PeopleModels.of(context)), ShotModels.of(context))
+    models = _version(people)
+    fingerprint = f"{asset.asset_id} {models} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
+    payload: Json = {"models": models, "shot_models": shots.version}
+    if parts.unavailable:
+        payload["unavailable"] = parts.unavailable
+    return await context.jobs.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
 
 
 async def submit_shots(context: Context, asset: Asset, threshold: float, models: ShotModels) -> Job:
@@ -66,11 +75,27 @@ async def submit_shots(context: Context, asset: Asset, threshold: float, models:
     return await context.jobs.submit(ANALYZE_SHOTS, asset.asset_id, again, payload)
 
 
+async def latest_index_job(context: Context, asset_id: str) -> Job | None:
+    """Return the latest job that indexes this video, None where there is none."""
+    return next(iter(await context.jobs.list(kind=INDEX_VIDEO, subject=asset_id, limit=1)), None)
+
+
+def people_missing(job: Job | None) -> dict[str, str]:
+    """Return why an index job looks for no people, ``{"people": reason}``; empty where it does."""
+    missing: dict[str, str] = {} if job is None else job.payload.get("unavailable", {})
+    return missing
+
+
 async def index_video(context: Context, job: JobContext) -> Json:
-    """Index people and shots. Raises StageErrors whose message is the reason of the failure."""
-    started = time.perf_counter()
-    models = await PeopleModels.of(context)
-    check_models(models.version, job.payload["models"])
+    """Index people and shots; where a model for people is missing, shots alone.
+
+    Raises StageErrors whose message is the reason of the failure.
+    """
+    started, missing = time.perf_counter(), OptionalParts()
+    models = await missing.of("people", PeopleModels.of(context))
+    check_models(_version(models), job.payload["models"])
+    if models is None:
+        return await _shots_alone(context, job, THRESHOLD) | {"unavailable": missing.unavailable}
     async with _observed(context, job, faces=True) as builder:
         draft = await draft_index(context, builder, job.progress)
         result = await store_index(context, job.subject, draft, models)
@@ -79,8 +104,11 @@ async def index_video(context: Context, job: JobContext) -> Json:
 
 async def analyze_shots(context: Context, job: JobContext) -> Json:
     """Analyse shots alone. Raises as ``index_video`` does."""
+    return await _shots_alone(context, job, float(job.payload["threshold"]))
+
+
+async def _shots_alone(context: Context, job: JobContext, threshold: float) -> Json:
     started = time.perf_counter()
-    threshold = float(job.payload["threshold"])
     async with _observed(context, job, faces=False) as builder:
         shots = await build_shots(context, builder, threshold)
         await store_shots(context, job.subject, builder, shots, threshold)
@@ -95,6 +123,10 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
 async def end_bulk_index(_context: Context, _job: JobContext) -> Json:
     """Fail the record of a run that has died, which is all that a worker can do for one. Raises ProcessingFailed."""
     raise ProcessingFailed("The process that ran it has died; run the same command again, and it resumes.")
+
+
+def _version(models: PeopleModels | None) -> str:
+    return "" if models is None else models.version
 
 
 def check_models(serving: str, requested: str) -> None:

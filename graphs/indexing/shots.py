@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embed.clip import CLIP
+from deployments.embed.clip import CLIP, NO_TEXT
 from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.people.faces import FACES
@@ -22,11 +22,12 @@ from graphs.indexing.checkpoint import Parts
 from graphs.indexing.decode import KEYFRAME_QUALITY, KEYFRAME_SIDE, Timeline, encode_jpeg, size_within
 from graphs.indexing.inference import BLANK, Observations, retry
 from graphs.web.context import Context, task_group
+from graphs.web.parts import OptionalParts
 from stores import derived
 from stores.records import Vector
 from stores.shots import Shot, Transition
 from vision.embed.backbones import Embedding
-from vision.embed.clip import ClipEmbedding
+from vision.embed.clip import ClipEmbedding, TextNotSupported
 from vision.errors import StageError
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
@@ -34,7 +35,7 @@ from vision.images import Pixels, decode
 from vision.shots.hard_cuts import cuts
 from vision.shots.keyframes import Candidate, keyframe
 from vision.shots.movement import Movement, classify
-from vision.shots.scale import Scale, scale
+from vision.shots.scale import NOBODY, Scale, scale
 from vision.shots.tags import ZERO_SHOT, auto_tags, look
 from vision.shots.transitions import THUMBNAIL, WINDOW, transitions
 from vision.shots.transitions import Shot as Span
@@ -58,12 +59,15 @@ class ShotModels:
     """Versions of the models that shots are made with.
 
     ``clip`` is empty unless one that understands texts is loaded: the vectors of keyframes are compared with texts.
+    ``features`` and ``faces`` are empty where their model is missing, and shots are made without. ``missing``: what the
+    shots do not have therefore, and why.
     """
 
     cuts: str
     features: str
     clip: str
     faces: str
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -72,19 +76,28 @@ class ShotModels:
 
     @classmethod
     async def of(cls, context: Context) -> "ShotModels":
-        """Return those that serve now. Raises ModelNotLoaded and StageUnavailable."""
+        """Return those that serve now. Raises StageUnavailable, and ModelNotLoaded without one that finds cuts."""
+        parts = OptionalParts()
         cuts, features, clip, faces = await asyncio.gather(
             context.stage(CUTS).ready_info(BLANK_WINDOW),
-            context.stage(DINOV3).ready_info(encode_jpeg(BLANK)),
-            context.stage(CLIP).ready_info(BLANK),
-            context.stage(FACES).ready_info(BLANK),
+            parts.of("features", context.stage(DINOV3).ready_info(encode_jpeg(BLANK))),
+            parts.of("auto_tags.clip", _clip_for_texts(context)),
+            parts.of("faces", context.stage(FACES).ready_info(BLANK)),
         )
         return cls(
             str(cuts["model_version"]),
-            str(features["model_version"]),
-            str(clip["model"]) if clip.get("text") else "",
-            f"{faces['model_version']}:{faces.get('threshold', '')}",
+            "" if features is None else str(features["model_version"]),
+            "" if clip is None else str(clip["model"]),
+            "" if faces is None else f"{faces['model_version']}:{faces.get('threshold', '')}",
+            parts.unavailable,
         )
+
+
+async def _clip_for_texts(context: Context) -> dict[str, Any]:
+    info = await context.stage(CLIP).ready_info(BLANK)
+    if not info.get("text"):
+        raise TextNotSupported(NO_TEXT)
+    return info
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,6 +225,8 @@ class ShotBuilder:
         if self._faces:
             frames = _steady(self.observations.moved, span)
             return scale(faces_in(self.observations.detections, frames), facts.width, facts.height)
+        if not self.models.faces:
+            return NOBODY
         async with task_group() as group:
             tasks = [group.create_task(self._detect(still)) for still in stills]
         results = [task.result() for task in tasks]
@@ -227,6 +242,8 @@ class ShotBuilder:
         return await asyncio.to_thread(decode, still.jpeg, max_pixels=self._context.settings.max_image_pixels)
 
     async def _features(self, still: Still) -> Embedding | None:
+        if not self.models.features:
+            return None
         try:
             return await retry(self._context.stage(DINOV3), still.jpeg)
         except StageError as error:

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from graphs.media.errors import NotIndexed, TraceNotFound
+from graphs.media.errors import TraceNotFound, not_indexed
 from graphs.media.spans import Span
 from graphs.web.context import Context, task_group
 from stores.people import TraceBoxes, TraceRecord
@@ -40,7 +40,7 @@ class Boxes:
         trace = await self._context.people.get_trace(file_uuid, trace_id)
         if trace is None:
             if await self._context.people.get_index(file_uuid) is None:
-                raise NotIndexed(file_uuid)
+                raise await not_indexed(self._context, file_uuid)
             raise TraceNotFound(file_uuid, trace_id)
         records = await self._context.people.list_traces(file_uuid)
         return trace[0], await self._track([trace], _colours(records))

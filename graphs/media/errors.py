@@ -13,8 +13,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from graphs.indexing.jobs import latest_index_job, people_missing
+from graphs.web.context import Context
 from graphs.web.schemas import Responses, example
-from vision.errors import StageError
+from vision.errors import ModelNotLoaded, StageError
 
 
 class NotIndexed(StageError):
@@ -27,6 +29,12 @@ class NotIndexed(StageError):
         super().__init__(
             f"{file_uuid} is not indexed yet; POST /api/v1/file/{file_uuid}/index does it, and its job says when."
         )
+
+
+async def not_indexed(context: Context, file_uuid: str) -> StageError:
+    """Return why a video has no index: NotIndexed, or ModelNotLoaded where its job could not look for people."""
+    missing = people_missing(await latest_index_job(context, file_uuid))
+    return ModelNotLoaded(missing["people"]) if missing else NotIndexed(file_uuid)
 
 
 class TraceNotFound(StageError):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.indexing.jobs import INDEX_VIDEO, submit_index
+from graphs.indexing.jobs import latest_index_job, people_missing, submit_index
 from graphs.jobs import api as jobs
 from graphs.jobs.api import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
@@ -49,11 +49,16 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
     async def index(file_uuid: AssetId) -> IndexAccepted:
         """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
 
-        After one that failed or was cancelled a new job is started.
+        After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds the
+        shots alone.
         """
         job = await submit_index(context, await videos.get(file_uuid))
         return IndexAccepted(
-            file_uuid=file_uuid, job_id=job.job_id, status=job.status, status_url=f"{jobs.PREFIX}/{job.job_id}"
+            file_uuid=file_uuid,
+            job_id=job.job_id,
+            status=job.status,
+            status_url=f"{jobs.PREFIX}/{job.job_id}",
+            unavailable=people_missing(job),
         )
 
     @router.get("/file/{file_uuid}", tags=["media: index"])
@@ -70,13 +75,14 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
 async def index_state(context: Context, file_uuid: str) -> IndexState:
     """Return how far the index of a video is."""
     index = await context.people.get_index(file_uuid)
-    latest = next(iter(await context.jobs.list(kind=INDEX_VIDEO, subject=file_uuid, limit=1)), None)
+    latest = await latest_index_job(context, file_uuid)
     job = None if latest is None else JobAnswer.of(latest)
     status = "not_indexed" if index is None else "succeeded"
-    if latest is not None and (not latest.finished or (index is None and latest.status == "failed")):
+    missing = people_missing(latest)
+    if latest is not None and (not latest.finished or (index is None and (latest.status == "failed" or missing))):
         status = latest.status
     if index is None:
-        return IndexState.model_validate({"status": status, "job": job})
+        return IndexState.model_validate({"status": status, "job": job, "unavailable": missing})
     traces = await context.people.list_traces(file_uuid)
     return IndexState.model_validate(
         {

@@ -14,7 +14,7 @@ import numpy as np
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.media.sharpness import SHARPNESS
 from graphs.indexing.people import faces_folder
-from graphs.media.errors import NotIndexed, TraceNotFound
+from graphs.media.errors import TraceNotFound, not_indexed
 from graphs.web.context import Context, task_group
 from graphs.web.per_asset import SingleFlight
 from stores import derived
@@ -57,7 +57,7 @@ class Representatives:
         """Return a trace, its representative face, and a JPEG of that. Raises NotIndexed and TraceNotFound."""
         index = await self._context.people.get_index(file_uuid)
         if index is None:
-            raise NotIndexed(file_uuid)
+            raise await not_indexed(self._context, file_uuid)
         trace = await self._context.people.get_trace(file_uuid, trace_id)
         if trace is None:
             raise TraceNotFound(file_uuid, trace_id)

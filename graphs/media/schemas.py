@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.jobs.api import JobAnswer
+from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import AssetId, example
 
 FILE: Final = "aeed71342a899fe4b4c57b7d41bcb692"
@@ -34,6 +35,7 @@ class IndexAccepted(FileAnswer):
     job_id: str
     status: str
     status_url: str
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class IndexState(BaseModel):
@@ -49,6 +51,7 @@ class IndexState(BaseModel):
     cuts: list[int] = Field(default_factory=list, description="first frames of all shots but the first")
     trace_count: int = 0
     identity_count: int = 0
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class FileDetails(FileAnswer):

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from deployments.media.clips import CLIPS
 from graphs.media.boxes import Boxes
-from graphs.media.errors import NotIndexed
+from graphs.media.errors import not_indexed
 from graphs.media.parts import Parts
 from graphs.media.spans import Audio, Mode, Span, SpanOf
 from graphs.web.connections import method_of
@@ -118,7 +118,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
     async def indexed_boxes(file_uuid: str, span: Span) -> BoxTrack:
         track = await boxes.of_all(file_uuid, span)
         if track is None:
-            raise NotIndexed(file_uuid)
+            raise await not_indexed(context, file_uuid)
         return track
 
     return router

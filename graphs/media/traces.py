@@ -6,7 +6,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
-from graphs.media.errors import NotIndexed, TraceNotFound
+from graphs.media.errors import TraceNotFound, not_indexed
 from graphs.media.representatives import Box, ChosenFace, Representatives, whole_box
 from graphs.media.schemas import (
     BBox,
@@ -103,10 +103,10 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
 
 
 async def indexed(context: Context, file_uuid: str) -> VideoIndex:
-    """Return the index of a video. Raises NotIndexed."""
+    """Return the index of a video. Raises NotIndexed, and ModelNotLoaded where people could not be looked for."""
     index = await context.people.get_index(file_uuid)
     if index is None:
-        raise NotIndexed(file_uuid)
+        raise await not_indexed(context, file_uuid)
     return index
 
 

@@ -39,7 +39,7 @@ from graphs.photos.schemas import (
 )
 from graphs.web.context import Clock, Context, Timer, task_group
 from graphs.web.images import DecodedImage, ImageDecoder, from_base64
-from graphs.web.parts import Parts
+from graphs.web.parts import OptionalParts
 from vision.errors import InvalidInput, StageError
 from vision.faces.face import Face
 
@@ -59,7 +59,7 @@ class PhotoAnalysis:
         ``clock`` started when the picture was requested. A missing model costs its part, unless that was asked for.
         """
         work_on(f"photo {hashlib.sha256(data).hexdigest()}", *filter(None, [image.image_id]))
-        parts = Parts()
+        parts = OptionalParts()
         async with self._decoder.decoded(data) as picture:
             async with task_group() as group:
 
@@ -102,7 +102,7 @@ class PhotoAnalysis:
         )
 
     async def _rated(
-        self, picture: DecodedImage, parts: Parts, *, named: bool
+        self, picture: DecodedImage, parts: OptionalParts, *, named: bool
     ) -> tuple[Quality | None, Aesthetic | None]:
         async with task_group() as group:
             distortion = group.create_task(parts.of("quality.brisque", self._distortion(picture), named=named))
@@ -110,7 +110,9 @@ class PhotoAnalysis:
         technical, aesthetic = ratings.result()
         return _quality(distortion.result(), technical), _aesthetic(aesthetic)
 
-    async def _ratings(self, picture: DecodedImage, parts: Parts, *, named: bool) -> tuple[float | None, float | None]:
+    async def _ratings(
+        self, picture: DecodedImage, parts: OptionalParts, *, named: bool
+    ) -> tuple[float | None, float | None]:
         technical = aesthetic = None
         with parts.optional("quality.nima", "aesthetic", named=named):
             ratings = await self._context.stage(NIMA)(picture.image)

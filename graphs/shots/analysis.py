@@ -49,7 +49,8 @@ def analysis_router(context: Context, videos: Videos) -> APIRouter:
         result = await _analysis(context, video, models, body.shot_detection_threshold)
         if isinstance(result, Job):
             return _pending(video, result, clock)
-        return JsonResponse(_answer(request, body, video, result, clock))
+        missing = {"unavailable": dict(models.missing)} if models.missing else {}
+        return JsonResponse(_answer(request, body, video, result, clock) | missing)
 
     return router
 

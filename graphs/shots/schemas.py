@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import ID_1, Answer, AssetId, example
 from stores.jobs import JobStatus
 from vision.shots.transitions import THRESHOLD
@@ -84,6 +85,7 @@ class ShotsAnalyzed(Answer):
     models: str = Field(description="version of all models that were used")
     contact_sheet_url: str = Field(description="all keyframes with times and labels, as PNG or HTML")
     shot_analyses: list[ShotAnalysis]
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class AnalysisPending(Answer):
@@ -248,6 +250,7 @@ class SuggestAnswer(Answer):
     total_found: int
     matched_by: list[str] = Field(description="the models that the texts were compared with")
     not_matched_by: list[str] = Field(description="what could not be compared, and why")
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
 class StoredShot(BaseModel):

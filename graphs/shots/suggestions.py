@@ -52,6 +52,7 @@ def suggestions_router(context: Context, encoders: TextEncoders, catalogues: Cat
             total_found=total,
             matched_by=matched_by,
             not_matched_by=not_matched_by,
+            unavailable=dict(query.missing),
             processing_time=clock.seconds,
         )
 
@@ -60,8 +61,8 @@ def suggestions_router(context: Context, encoders: TextEncoders, catalogues: Cat
 
 def _models(query: EncodedQuery, catalogue: Catalogue) -> tuple[list[str], list[str]]:
     matched_by, not_matched_by = [f"text: {query.text_version}"], []
-    if query.no_clip is not None:
-        not_matched_by.append(f"keyframe: {query.no_clip}")
+    if query.missing:
+        not_matched_by += [f"{part}: {reason}" for part, reason in query.missing.items()]
     elif not catalogue.has_clip.any() and len(catalogue.labels):
         not_matched_by.append(f"keyframe: no shot has a vector of its key frame by {query.clip_version}.")
     else:

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -11,11 +11,11 @@ import numpy as np
 from deployments.embed.clip import CLIP
 from deployments.embed.sentence import SENTENCE
 from graphs.web.context import Context
+from graphs.web.parts import OptionalParts
 from stores.records import Vector
 from stores.shots import Shot, folded
-from vision.embed.clip import ClipEmbedding
 from vision.embed.sentence import SentenceEmbedding
-from vision.errors import ModelNotLoaded, StageUnavailable
+from vision.errors import StageUnavailable
 from vision.quality.framing import UNDETERMINED
 
 AT_ONCE: Final = 64
@@ -37,14 +37,14 @@ _STOP_WORDS: Final = frozenset(_STOP_TEXT.split())
 class EncodedQuery:
     """A text as float32[384] of one model and, where a model for texts and pictures serves, float32[512] of that.
 
-    ``no_clip`` says why there is none.
+    ``missing`` says why there is none, as ``keyframe``: texts are then not compared with keyframes.
     """
 
     text: Vector
     text_version: str
     clip: Vector | None
     clip_version: str | None
-    no_clip: str | None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 class TextEncoders:
@@ -72,16 +72,11 @@ class TextEncoders:
 
     async def query(self, text: str) -> EncodedQuery:
         """Return a text to search with; without CLIP's text tower by its meaning only."""
-        (meaning,), look = await asyncio.gather(self.sentences([text]), self._look(text))
-        if isinstance(look, str):
-            return EncodedQuery(meaning.vector, meaning.model_version, None, None, look)
-        return EncodedQuery(meaning.vector, meaning.model_version, look.vector, look.model, None)
-
-    async def _look(self, text: str) -> ClipEmbedding | str:
-        try:
-            return await self._clip(text)
-        except ModelNotLoaded as missing:
-            return missing.message
+        parts = OptionalParts()
+        (meaning,), look = await asyncio.gather(self.sentences([text]), parts.of("keyframe", self._clip(text)))
+        if look is None:
+            return EncodedQuery(meaning.vector, meaning.model_version, None, None, parts.unavailable)
+        return EncodedQuery(meaning.vector, meaning.model_version, look.vector, look.model)
 
 
 def _mean(parts: Sequence[tuple[SentenceEmbedding, float]]) -> SentenceEmbedding:

@@ -58,6 +58,8 @@ class StoreState(BaseModel):
 class StageState(BaseModel):
     """One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request.
 
+    One that is loaded has an ``error`` where it serves without a part of its models.
+
     One that is ``loading`` answers when it is loaded; a request for it makes it the next to be. One that is not
     ``configured`` lacks what is optional, such as a provider's key; that is no fault.
     """
@@ -122,8 +124,7 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
             (cache["error"] is None or context.cache.type == "none")
             and documents["error"] is None
             and objects["error"] is None
-            and all(usable(info) for info in infos.values() if configured(info))
-            and not own.get("missing_models")
+            and all(usable(info) and not info.get("missing") for info in infos.values() if configured(info))
         )
         health = ServiceHealth(
             status="unhealthy"
@@ -150,7 +151,7 @@ def health_router(context: Context, served: Sequence[Api]) -> APIRouter:
                     loading=bool(info.get("loading")),
                     configured=configured(info),
                     load_time_ms=None if info.get("load_s") is None else info["load_s"] * 1000,
-                    error=info.get("error"),
+                    error=info.get("error") or "; ".join(info.get("missing") or ()) or None,
                     since=info.get("since"),
                 )
                 for key, info in infos.items()

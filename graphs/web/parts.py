@@ -31,8 +31,8 @@ BASED_ON: Final = Field(
 """The field ``based_on`` of a verdict that is formed of several scores."""
 
 
-class Parts:
-    """The parts of one response."""
+class OptionalParts:
+    """The parts of one response that a missing model may cost."""
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}

@@ -24,6 +24,7 @@ from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecogni
 from tests.graphs.harness import handles, serving
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
+from vision.errors import StageError
 
 SIZE = (192, 108)
 FPS = 25
@@ -167,6 +168,25 @@ class IndexService(MediaService):
         """Keys of the derived objects of a video, but for the keyframes of its shots."""
         keys = [info.key async for info in self.context.objects.list(f"{asset.asset_id}/")]
         return [key for key in keys if "/shots/" not in key]
+
+
+def without_weights(service: IndexService, key: str, error: StageError) -> Callable[[], None]:
+    """Have a stage answer everything with this error; return what makes it well again."""
+
+    async def refuse(_: Any) -> Any:
+        raise error
+
+    async def not_loaded() -> dict[str, Any]:
+        return {"stage": key, "loaded": False}
+
+    handle = service.context.stages[key]
+    call, info = handle._call, handle._info
+    handle._call, handle._info = (lambda items, _: refuse(items)), not_loaded
+
+    def mend() -> None:
+        handle._call, handle._info = call, info
+
+    return mend
 
 
 @asynccontextmanager

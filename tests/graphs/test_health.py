@@ -107,6 +107,22 @@ async def test_without_weights_there_is_no_answer(
         await service.delete(asset_id)
 
 
+async def test_a_stage_that_serves_without_a_part_of_its_models_is_degraded(service: Service) -> None:
+    assert (await service.get("health"))["status"] == "ok"
+    handle = service.context.stages["quality/nima"]
+    ask = handle._info
+
+    async def info() -> dict[str, Any]:
+        return {**await ask(), "missing": ["no verified weights for one head", "nor for another"]}
+
+    handle._info = info
+    await asyncio.sleep(1.1)  # for so long a good answer is passed on
+    health = await service.get("health")
+    (nima,) = [stage for stage in health["models"] if stage["name"] == "quality/nima"]
+    assert (health["status"], nima["loaded"]) == ("degraded", True)
+    assert nima["error"] == "no verified weights for one head; nor for another"
+
+
 WAITED_FOR = {
     "assets": ["embed/dinov3"],
     "photos": ["quality/blur"],

@@ -16,10 +16,10 @@ from configs import settings as settings_module
 from graphs.indexing import checkpoint, inference
 from graphs.web.uploads.library import Library
 from tests.graphs.harness import ROOT, configured
-from tests.graphs.indexing import IndexService, film, index_service, long_film
+from tests.graphs.indexing import IndexService, film, index_service, long_film, without_weights
 from tests.graphs.media import media_error
 from tests.graphs.samples import audio, picture
-from vision.errors import InvalidInput, ModelNotLoaded, StageUnavailable
+from vision.errors import InvalidInput, ModelNotLoaded, StageError, StageUnavailable
 
 
 @pytest.fixture
@@ -113,18 +113,45 @@ async def test_an_unknown_file_is_not_indexed(service: IndexService) -> None:
     media_error(await service.client.get(f"/api/v1/file/{'0' * 32}"), 404, "ASSET_NOT_FOUND")
 
 
-async def test_without_weights_there_is_no_job(service: IndexService) -> None:
-    async def refuse(_: Any) -> Any:
-        raise ModelNotLoaded("sface has no weights here.")
+@pytest.mark.parametrize("key", ["people/identity", "people/video_faces"])
+async def test_without_a_model_for_people_the_shots_are_found(service: IndexService, key: str) -> None:
+    reason = {"people": "It has no weights here."}
+    mend = without_weights(service, key, ModelNotLoaded("It has no weights here.\n- it, folder: not set"))
+    asset = await service.add(film())
+    assert (await service.post_index(asset))["unavailable"] == reason
+    job = await service.index(asset)
+    assert (job.status, job.result and job.result["unavailable"]) == ("succeeded", reason)
+    stored = await service.context.shots.get_analysis(asset.asset_id)
+    assert stored is not None
+    assert [shot.start_frame for shot in stored.shots] == [0, 60, 90]
+    state = (await _details(service, asset.asset_id))["index"]
+    assert (state["status"], state["unavailable"], state["trace_count"]) == ("succeeded", reason, 0)
+    for route in ("traces", "identities", "video/bbox", "trace/1/thumbnail", "trace/1/video"):
+        assert media_error(await service.get(asset, route), 503, "MODEL_NOT_LOADED") == reason["people"]
 
-    async def not_loaded() -> dict[str, Any]:
-        return {"stage": "people/identity", "loaded": False}
+    mend()
+    again = await service.post_index(asset)
+    assert (again["job_id"] != job.job_id, "unavailable" in again) == (True, False)
+    assert (await service.index(asset)).status == "succeeded"
+    state = (await _details(service, asset.asset_id))["index"]
+    assert (state["trace_count"] > 0, "unavailable" in state) == (True, False)
 
-    handle = service.context.stages["people/identity"]
-    handle._call, handle._info = (lambda items, _: refuse(items)), not_loaded
+
+@pytest.mark.parametrize(
+    ("key", "error", "code"),
+    [
+        ("shots/cuts", ModelNotLoaded("No weights."), "MODEL_NOT_LOADED"),
+        ("people/identity", StageUnavailable("It restarts."), "STAGE_UNAVAILABLE"),
+        ("embed/dinov3", StageUnavailable("It restarts."), "STAGE_UNAVAILABLE"),
+    ],
+)
+async def test_without_shots_or_while_a_model_starts_there_is_no_job(
+    service: IndexService, key: str, error: StageError, code: str
+) -> None:
+    without_weights(service, key, error)
     asset = await service.add(film())
     answer = await service.client.post(f"/api/v1/file/{asset.asset_id}/index")
-    assert media_error(answer, 503, "MODEL_NOT_LOADED") == "sface has no weights here."
+    assert media_error(answer, 503, code) == error.message
     assert await service.context.jobs.list() == []
 
 

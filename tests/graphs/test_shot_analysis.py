@@ -24,10 +24,10 @@ from tests.dummies import DummyEmbed
 from tests.dummies.texts import DummyLook
 from tests.dummies.video import DummyCuts
 from tests.graphs.harness import configured
-from tests.graphs.indexing import IndexService, film, index_service
+from tests.graphs.indexing import IndexService, film, index_service, without_weights
 from tests.graphs.samples import picture
 from vision.embed.clip import ClipEmbedding
-from vision.errors import InvalidInput
+from vision.errors import InvalidInput, ModelNotLoaded
 from vision.shots.tags import ZERO_SHOT
 
 
@@ -90,6 +90,25 @@ async def test_the_shots_of_a_video(service: IndexService) -> None:
     thumbnail = await service.client.get(shots[1]["thumbnail_url"])
     assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/jpeg")
     assert np.asarray(Image.open(io.BytesIO(thumbnail.content))).shape == (108, 192, 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "part"), [("embed/dinov3", "features"), ("people/faces", "faces"), ("embed/clip", "auto_tags.clip")]
+)
+async def test_without_a_model_the_shots_have_the_rest(service: IndexService, key: str, part: str) -> None:
+    asset = await service.add(film())
+    mend = without_weights(service, key, ModelNotLoaded("no weights; get them\n- it, folder: not set"))
+    analysis = await analyzed(service, asset)
+    assert analysis["unavailable"][part] == "no weights; get them"
+    shots = analysis["shot_analyses"]
+    assert [(shot["start_frame"], shot["end_frame"]) for shot in shots] == [(0, 59), (60, 89), (90, 129)]
+    assert {shot["features"] is None for shot in shots} == {part == "features"}
+    assert {shot["shot_size"] == "undetermined" for shot in shots} == {part == "faces"}
+    assert (await asked(service, asset.asset_id)).json()["unavailable"] == analysis["unavailable"]  # nobody works now
+    mend()
+    complete = await analyzed(service, asset)
+    assert part == "auto_tags.clip" or part not in complete.get("unavailable", {})
+    assert {shot["features"] is None for shot in complete["shot_analyses"]} == {False}
 
 
 async def test_asked_again_it_is_known(service: IndexService) -> None:

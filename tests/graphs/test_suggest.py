@@ -38,6 +38,7 @@ async def test_the_nearest_description_comes_first_and_says_why(service: ShotSer
     assert (answer["desired_tags"], answer["total_found"]) == ([], 2)
     assert answer["matched_by"] == ["text: dummy@00000000"]
     assert answer["not_matched_by"] == ["keyframe: Texts need another model."]
+    assert answer["unavailable"] == {"keyframe": "Texts need another model."}
     assert starts(answer) == [10, 0]
     best, other = answer["recommendations"]
     assert set(reasons(best)) == {"text"}
@@ -104,7 +105,7 @@ async def test_where_clip_takes_texts_the_key_frame_counts(tmp_path: Path) -> No
             await service.store(*frames, given(4), scene_context="a door")
             answer = await service.post("suggest-shots", scene_description="something green")
             assert answer["matched_by"] == ["text: dummy@00000000", "keyframe: dummy/clip"]
-            assert answer["not_matched_by"] == []
+            assert (answer["not_matched_by"], "unavailable" in answer) == ([], False)
             assert starts(answer)[0] == 10
             best = answer["recommendations"][0]
             parts = reasons(best)

@@ -23,7 +23,7 @@ def catalogue(*cosines: float, tags: tuple[frozenset[str], ...] = (), clips: tup
 
 def query(*, clip: bool = False) -> EncodedQuery:
     axis = np.eye(1, 384, dtype=np.float32)[0]
-    return EncodedQuery(axis, "m@1", np.eye(1, 512, dtype=np.float32)[0] if clip else None, "c" if clip else None, None)
+    return EncodedQuery(axis, "m@1", np.eye(1, 512, dtype=np.float32)[0] if clip else None, "c" if clip else None)
 
 
 ANY = Criteria(None, None, ())

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,10 +88,10 @@ def run(allowance: Allowance, function: Callable[..., T], *args: Any) -> T:
 class Child:
     """A process that runs one function at a time; use it on one thread at a time.
 
-    ``ends`` is when the work has to be done, by ``time.monotonic``.
+    ``ends`` is when the work has to be done, by ``time.monotonic``. ``environment`` is added to that of this process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = _ENVIRONMENT) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, _MESSAGES)
         with theirs:
             path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
@@ -102,7 +102,7 @@ class Child:
                     subprocess.Popen,
                     [sys.executable, "-c", f"from vision.child import serve; serve({theirs.fileno()}, {os.getpid()})"],
                     pass_fds=[theirs.fileno()],
-                    env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
+                    env={**os.environ, **environment, "PYTHONPATH": path},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

@@ -20,6 +20,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from vision.conversion import apart
 from vision.errors import ModelNotLoaded
 
 if TYPE_CHECKING:
@@ -289,13 +290,9 @@ def _openvino(
     accepted = folder / f"{name}.accepted"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        if not model.exists():
-            _convert(make_module(), input_size, model)
-        engine = OpenVinoEngine(model, name)
-        if not accepted.exists():
-            _check(engine, TorchEngine(make_module(), "torch-fp32", "cpu", None), input_size)
-            accepted.touch()
-    return engine
+        if not (model.exists() and accepted.exists()):
+            apart(model, convert, make_module, input_size, model, name)
+    return OpenVinoEngine(model, name)
 
 
 def item_shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
@@ -303,11 +300,18 @@ def item_shape(input_size: tuple[int, ...]) -> tuple[int, ...]:
     return (3, *input_size) if len(input_size) == 2 else input_size
 
 
+def convert(make_module: MakeModule, input_size: tuple[int, ...], model: Path, name: EngineName) -> None:
+    """Convert a module to ``model``, where that is not there, and accept it for an engine. Raises ModelNotLoaded."""
+    if not model.exists():
+        _convert(make_module(), input_size, model)
+    _check(OpenVinoEngine(model, name), TorchEngine(make_module(), "torch-fp32", "cpu", None), input_size)
+    model.with_name(f"{name}.accepted").touch()
+
+
 def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Path) -> None:
     import openvino
     import torch
 
-    logger.info("converting %s for OpenVINO", target.parent.name)
     with torch.inference_mode():
         converted = openvino.convert_model(
             module.eval(),

@@ -1,5 +1,6 @@
 """What stages with an engine share: precision, device, threads, memory share, warm-up, and how ``info`` names them."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
@@ -80,12 +81,13 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
 
     def load(self) -> None:
         """Raises as ``load_engine``."""
-        import torch
-
         super().load()
-        # Items are prepared in threads of their own; threads of torch would only compete with them.
-        torch.set_num_threads(self.config.torch_threads)
         self._engine = self.load_engine()
+        if "torch" in sys.modules:  # an engine of OpenVINO that is there already does without
+            import torch
+
+            # Items are prepared in threads of their own; threads of torch would only compete with them.
+            torch.set_num_threads(self.config.torch_threads)
 
     def warm_up(self) -> None:
         # Every size once: an engine compiles its kernels anew for each new batch size.

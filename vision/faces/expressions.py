@@ -4,6 +4,7 @@ All were trained on FER2013, grey faces of 48 x 48 pixels with a small margin, s
 1.3 times the longer side of the face's box, black outside the image.
 """
 
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -61,7 +62,7 @@ class MiniXceptionClassifier:
         self._side = SIDE
         self._order = [LABELS.index(name) for name in EXPRESSIONS]
         self.engine: Engine = build(
-            lambda: load(weights.files[WEIGHT_FILE]),
+            partial(load, weights.files[WEIGHT_FILE]),
             version=weights.version,
             input_size=(1, SIDE, SIDE),
             engine="torch-fp32",
@@ -102,7 +103,7 @@ class TransformersClassifier:
         self._order = _order(weights)
         self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.engine: Engine = build(
-            lambda: classifier_module(weights), version=weights.version, input_size=self._preprocess.size
+            partial(classifier_module, weights), version=weights.version, input_size=self._preprocess.size
         )
 
     def prepare(self, image: Pixels, face: Face) -> Array:

@@ -4,6 +4,7 @@ A classifier gets a face turned upright by its landmarks, ``MARGIN`` times as wi
 above the brows to below the chin, with the ears and the blending border.
 """
 
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -80,7 +81,7 @@ class MesoNet:
 
         self.size = SIDE
         self.engine: Engine = build(
-            lambda: load(weights.files[WEIGHT_FILE]),
+            partial(load, weights.files[WEIGHT_FILE]),
             version=weights.version,
             input_size=(SIDE, SIDE),
             engine="torch-fp32",
@@ -116,7 +117,7 @@ class TransformersClassifier:
         self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"))
         self.size = max(self._preprocess.size)
         self.engine: Engine = build(
-            lambda: classifier_module(weights), version=weights.version, input_size=self._preprocess.size
+            partial(classifier_module, weights), version=weights.version, input_size=self._preprocess.size
         )
 
     def can_judge(self, face: Face, crop: Pixels) -> bool:

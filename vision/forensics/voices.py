@@ -3,6 +3,7 @@
 A classifier gets windows of ``SAMPLES`` samples at ``RATE`` hertz; a shorter sound is repeated to that length.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -62,7 +63,7 @@ class Aasist:
         from vision.networks.aasist import WEIGHT_FILE, load
 
         path = weights.files[WEIGHT_FILE]
-        self.engine: Engine = build(lambda: load(path), version=weights.version, input_size=(SAMPLES,))
+        self.engine: Engine = build(partial(load, path), version=weights.version, input_size=(SAMPLES,))
 
     def prepare(self, window: Array) -> Array:
         return window
@@ -89,7 +90,7 @@ class TransformersVoice:
         the engine's outputs differ from torch."""
         self._fake = fake_outputs(weights)
         self._normalize = _normalized(weights.name, read_json(weights, "preprocessor_config.json"))
-        self.engine: Engine = build(lambda: _logits(weights), version=weights.version, input_size=(SAMPLES,))
+        self.engine: Engine = build(partial(_logits, weights), version=weights.version, input_size=(SAMPLES,))
 
     def prepare(self, window: Array) -> Array:
         if not self._normalize:

@@ -1,5 +1,6 @@
 """The nodes of the Ray cluster: where replicas may run, and what listens there."""
 
+import os
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -37,17 +38,26 @@ def check_stores() -> None:
 
 
 def start_on_node() -> None:
-    """Do what a replica does first: close its port, and make sure that its stores are those of all others.
+    """Do what a replica does first: hide what is not its own, close its port, and make sure that it shares its stores.
 
     Raises StoresOfOneMachine on a node that joined a cluster whose stores are embedded: they are on the head node, and
     what would be uploaded here no other node could find.
     """
-    if not ray.is_initialized() or _is_alone():
+    if not ray.is_initialized():
+        return
+    _hide_gpus()
+    if _is_alone():
         return
     nodes = working_nodes()
     here = ray.get_runtime_context().get_node_id()
     if not any(node["NodeID"] == here and HEAD in node["Resources"] for node in nodes):
         require_shared_stores(settings(), len(nodes))
+
+
+def _hide_gpus() -> None:
+    """Hide the GPUs of the node from a replica without a share of one: Ray leaves them in sight, torch takes them."""
+    if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _is_alone() -> bool:

@@ -11,6 +11,7 @@ from ops.cli.check import check
 from ops.cli.graph import graph
 from ops.cli.index import index
 from ops.cli.models import app as models
+from ops.cli.plan import plan
 from ops.cli.serve import serve
 from ops.cluster import ClusterError
 from ops.plan.choice import DoesNotFitError
@@ -19,6 +20,7 @@ from vision.weights import RegistryInvalid
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.command()(serve)
+app.command()(plan)
 app.command()(check)
 app.command()(graph)
 app.command()(index)

@@ -5,8 +5,9 @@ Memory is compared as a whole, not as it is free at the moment: caches and other
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +99,25 @@ def cluster_nodes() -> list[Node]:
         for entry in ray.nodes()
         if entry["Alive"]
     ]
+
+
+def without_applications(nodes: Sequence[Node], applications: Mapping[str, Mapping[str, Any]]) -> list[Node]:
+    """Return the nodes as they would be without the replicas of Serve applications, as Serve's dashboard lists them."""
+    held: dict[str, Counter[str]] = {node.id: Counter() for node in nodes}
+    for app in applications.values():
+        for deployment in app.get("deployments", {}).values():
+            for replica in deployment.get("replicas", []):
+                if replica.get("node_id") in held:
+                    held[replica["node_id"]].update(deployment.get("required_resources") or {})
+    return [_with(node, held[node.id]) for node in nodes]
+
+
+def _with(node: Node, more: Mapping[str, float]) -> Node:
+    free = sum(gpu.free for gpu in node.gpus) + more.get("GPU", 0)
+    known = [gpu.memory_mb for gpu in node.gpus if gpu.memory_mb is not None]
+    names = {*node.resources, *(name for name in more if name == "CPU" or not name.startswith(NO_PLACE))}
+    resources = {name: node.resources.get(name, 0) + more.get(name, 0) for name in names}
+    return replace(node, resources=resources, gpus=shares(len(node.gpus), free, known))
 
 
 def _node(entry: Mapping[str, Any], free: Mapping[str, float], *, here: bool) -> Node:

@@ -120,17 +120,21 @@ def _of_application(app: Mapping[str, Any]) -> Iterator[Need]:
     hosts: dict[str, list[str]] = {deployment: [] for deployment in lines}
     options: dict[str, dict[str, Any]] = {}
     if path == ROOM:
-        try:
-            room = RoomArgs.model_validate(app.get("args") or {})
-        except ValidationError as error:
-            reasons = "; ".join(entry["msg"].removeprefix("Value error, ") for entry in error.errors())
-            raise ValueError(f"{name}: {reasons}") from None
+        room = _room(name, app.get("args") or {})
         hosts, options = room.deployments(), room.options()
     elif path in (GATEWAY, WORKER):
         hosts = {path.rpartition(":")[2]: []}
     for deployment, stages in hosts.items():
         line = {**options.get(deployment, {}), **lines.get(deployment, {})}
         yield _need(name, deployment, line, tuple(stages), path)
+
+
+def _room(name: str, args: Any) -> RoomArgs:
+    try:
+        return RoomArgs.model_validate(args)
+    except ValidationError as error:
+        reasons = "; ".join(entry["msg"].removeprefix("Value error, ") for entry in error.errors())
+        raise ValueError(f"{name}: {reasons}") from None
 
 
 def _need(app: str, deployment: str, line: Mapping[str, Any], stages: tuple[str, ...], path: Any) -> Need:

@@ -43,10 +43,16 @@ class Bin:
     @classmethod
     def of(cls, node: Node) -> "Bin":
         """Return a node with nothing on it but Ray."""
-        figures = memory()
         left = {name: round(amount * UNITS) for name, amount in node.resources.items()}
         shares = [round(gpu.free * UNITS) for gpu in node.gpus]
-        return cls(node, left, shares, node.memory_mb - (figures.head if node.head else figures.node))
+        each = cls(node, left, shares, node.memory_mb)
+        each.memory_mb -= each.of_ray_mb
+        return each
+
+    @property
+    def of_ray_mb(self) -> float:
+        """Return the MB that Ray and Serve take here."""
+        return memory().head if self.node.head else memory().node
 
     def slots(self, need: Need) -> list[int] | None:
         """Return the indexes of the GPUs that a replica would get here, [] for none; None where it gets none."""

@@ -1,5 +1,6 @@
 """Several nodes: embedded stores are refused on them, and a replica's own server listens where others need it."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,11 +37,12 @@ def node(name: str, *, head: bool = False, cpus: float = 4, alive: bool = True) 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Where this process thinks it is; stores are embedded until a test says otherwise."""
-    place = SimpleNamespace(nodes=[node("a", head=True), node("b")], here="b", address="10.0.0.7")
+    place = SimpleNamespace(nodes=[node("a", head=True), node("b")], here="b", address="10.0.0.7", gpus=["0"])
+    context = SimpleNamespace(get_node_id=lambda: place.here, get_accelerator_ids=lambda: {"GPU": place.gpus})
     monkeypatch.setattr(replica, "add_port_to_grpc_server", replica.add_port_to_grpc_server)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: place.nodes)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: place.here))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: place.address)
     for name in URLS:
         monkeypatch.delenv(name, raising=False)
@@ -129,3 +131,13 @@ def test_serves_own_server_of_a_replica_listens_where_its_node_does(cluster: Any
     hosts = {address.ip.removeprefix("::ffff:") for address in listening}
     server.stop(None)
     assert hosts in ({host}, {"0.0.0.0" if host == "::" else host})  # without IPv6
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [(["0"], "0,1"), ([], "")])
+def test_a_replica_sees_the_gpus_that_it_has_a_share_of(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, gpus: list[str], seen: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    cluster.gpus, cluster.address = gpus, "127.0.0.1"
+    start_on_node()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen

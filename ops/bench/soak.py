@@ -49,6 +49,8 @@ BLOCKS: Final = 15
 """Neighbouring samples resemble each other, so the line is fitted to the means of this many blocks."""
 READY_WITHIN_S: Final = 600
 MB: Final = 2**20
+COUNT_BOUND: Final = 30
+"""Of threads and descriptors: a pool adds a few at its first peak, a leak one in some hundred of 12,000 requests."""
 KEPT: Final = 20
 """Uploads that each client keeps before it deletes the oldest."""
 WEIGHTS: Final = {
@@ -129,8 +131,8 @@ class Sampler:
                     self._add(name, "RSS", "MB", self._bound_mb, now, memory.rss / MB)
                     # Not judged: it also grows when another process no longer shares a page.
                     self._add(name, "USS", "MB", math.inf, now, memory.uss / MB)
-                    self._add(name, "file descriptors", "", 10, now, process.num_fds())
-                    self._add(name, "threads", "", 6, now, process.num_threads())
+                    self._add(name, "file descriptors", "", COUNT_BOUND, now, process.num_fds())
+                    self._add(name, "threads", "", COUNT_BOUND, now, process.num_threads())
         spool = _size(self._home / "spool")
         self._add("uploads being received", "size", "MB", self._bound_mb, now, spool / MB)
         self._add("stores on disk", "size", "MB", 10 * self._bound_mb, now, (_size(self._home) - spool) / MB)

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from configs.settings import Settings, settings, variables
 from deployments.serving.nodes import StoresOfOneMachine, require_shared_stores, working_nodes
+from ops.building import CALLBACK
 from ops.haproxy import LONGEST_SOCKET, HAProxyWatch, install
 from ops.plan.needs import WORKER
 from stores.open import SHARED
@@ -147,6 +148,8 @@ class Cluster:
         """Start a Ray of this process's own, with its files and those of HAProxy in a folder; return its context."""
         import ray
 
+        for name, value in CALLBACK.items():
+            os.environ.setdefault(name, value)
         _stay_on_loopback(os.environ[next(iter(ONE_MACHINE))] == "0")
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())

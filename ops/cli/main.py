@@ -1,35 +1,44 @@
 """visiongraph: the command line of the service."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from ops.cli.check import check
-from ops.cli.graph import graph
-from ops.cli.index import index
-from ops.cli.models import app as models
-from ops.cli.plan import plan
-from ops.cli.serve import serve
 from ops.cluster import ClusterError
 from ops.plan.choice import DoesNotFitError
 from stores.errors import StoreError
 from vision.weights import RegistryInvalid
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-app.command()(serve)
-app.command()(plan)
-app.command()(check)
-app.command()(graph)
-app.command()(index)
-app.add_typer(models, name="models")
+COMMANDS: Final = ("serve", "plan", "check", "graph", "index", "models")
+"""Each is a module of ops.cli with a function of its name, or with ``app`` where it has commands of its own."""
+
+
+def commands(chosen: Sequence[str] = COMMANDS) -> typer.Typer:
+    """Return the command line with these commands: each imports much that the others do without."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+    app.callback()(_visiongraph)
+    for name in chosen:
+        module = import_module(f"ops.cli.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
+def _visiongraph() -> None:
+    """Run the service."""
 
 
 def main() -> None:
     """Run the command line; an expected failure prints one line, not a traceback."""
-    _run(app)
+    wanted = [name for name in COMMANDS if name in sys.argv[1:2]]
+    _run(commands(wanted or COMMANDS))
 
 
 def run(command: Callable[..., None]) -> None:
@@ -39,9 +48,9 @@ def run(command: Callable[..., None]) -> None:
     _run(alone)
 
 
-def _run(commands: typer.Typer) -> None:
+def _run(app: typer.Typer) -> None:
     try:
-        commands()
+        app()
     except (ClusterError, DoesNotFitError, RegistryInvalid, StoreError, ValidationError) as error:
         Console(stderr=True).print(f"[red]{error}[/]")
         sys.exit(1)

@@ -134,20 +134,19 @@ def build_engine(
     of RGB images in pixels, (samples,) of sounds, or the shape of one item. Raises ModelNotLoaded when the outputs
     differ from torch fp32; "auto" then takes fp32 instead of bf16.
     """
-    name, device = choose_engine(wanted)
+    name, _ = choose_engine(wanted)
     arguments = (make_module, version, input_size, cache, cuda_memory_fraction)
     if wanted == "auto" and name.endswith("bf16"):
         try:
-            return _built(name, device, *arguments)
+            return _built(name, *arguments)
         except ModelNotLoaded as error:
             logger.warning("%s: %s It runs in fp32.", version, error.message)
             name = "torch-fp32" if name.startswith("torch") else "openvino-fp32"
-    return _built(name, device, *arguments)
+    return _built(name, *arguments)
 
 
 def _built(
     name: EngineName,
-    device: str,
     make_module: MakeModule,
     version: str,
     input_size: tuple[int, ...],
@@ -156,9 +155,23 @@ def _built(
 ) -> "Engine":
     if name.startswith("openvino"):
         return _openvino(name, make_module, version, input_size, cache)
+    return build_torch_engine(name, make_module, input_size, cuda_memory_fraction)
+
+
+def build_torch_engine(
+    name: EngineName, make_module: MakeModule, input_size: tuple[int, ...], cuda_memory_fraction: float | None
+) -> "TorchEngine":
+    """Build and check the engine of torch for a module, on the GPU of the process if it has one.
+
+    Raises ModelNotLoaded when bf16 differs from fp32, or fp32 on the GPU from that on the CPU.
+    """
+    device = "cuda" if has_cuda() else "cpu"
     engine = TorchEngine(make_module(), name, device, cuda_memory_fraction)
-    if name != "torch-fp32" or device != "cpu":
+    if name != "torch-fp32":
         _check(engine, TorchEngine(make_module(), "torch-fp32", device, None), input_size)
+    elif device != "cpu":
+        # On one thread of a CPU large networks take seconds for an item.
+        _check(engine, TorchEngine(make_module(), "torch-fp32", "cpu", None), input_size, items=2)
     return engine
 
 
@@ -325,14 +338,15 @@ def _convert(module: "torch.nn.Module", input_size: tuple[int, ...], target: Pat
     partial.replace(target)
 
 
-def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...]) -> None:
-    noise = np.random.default_rng(0).standard_normal((4, *item_shape(input_size))).astype(np.float32)
+def _check(engine: Engine, reference: Engine, input_size: tuple[int, ...], items: int = 4) -> None:
+    noise = np.random.default_rng(0).standard_normal((items, *item_shape(input_size))).astype(np.float32)
     got, expected = (each(noise).reshape(len(noise), -1) for each in (engine, reference))
     if got.shape[1] == 1:  # the cosine of a single number is its sign
         got, expected = got.T, expected.T
     cosines = (got * expected).sum(1) / (np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1))
     if not cosines.min() >= MIN_COSINE:
+        other = "torch-fp32" if engine.name != "torch-fp32" else "openvino-fp32"
         raise ModelNotLoaded(
             f"The engine {engine.name} differs from torch fp32 here (cosine {cosines.min():.4f}); "
-            "set engine: torch-fp32 in the stage's user_config."
+            f"set engine: {other} in the stage's user_config."
         )

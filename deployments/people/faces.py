@@ -60,7 +60,8 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
         return [[MODEL]]
 
     def load(self) -> None:
-        """Raises ModelNotLoaded with the reason of every source when the weights are not available."""
+        """Raises ModelNotLoaded with the reason of every source when the weights are not available, or when the GPU
+        gives other numbers than the CPU."""
         self._weights = resolve(MODEL)
         path = self._weights.files[WEIGHT_FILE]
         config = self.config

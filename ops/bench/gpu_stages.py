@@ -2,9 +2,10 @@
 
     python -m ops.bench.gpu_stages [--stages embed/dinov3,people/faces] [--engine torch-fp32] [--small]
 
-The stage gets items that are prepared already and returns its results, on its default engine. The bare loop runs the
-module that torch runs in the stage, with the same tensors, which are on the device already: it is the ceiling. Memory
-is what torch has reserved of the card, without the half gigabyte of a CUDA context.
+The stage gets items that are prepared already and returns its results, on its default engine: one batch alone, and as
+many at a time as the service runs. The bare loop runs the module that torch runs in the stage, with the same tensors,
+which are on the device already: it is the ceiling. Memory is what torch has reserved of the card, without the half
+gigabyte of a CUDA context.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +48,13 @@ Call = tuple[nn.Module, tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """``ms``: of a batch; ``bare_ms``: of the same calls of the bare module in bf16, None where torch runs none;
-    ``memory_mb``: that torch reserved on the card, None without one."""
+    """``ms``: of a batch alone; ``rate``: items a second, as many batches at a time as the stage asks for; ``bare_ms``:
+    of the same calls of the bare module in bf16, None where torch runs none; ``memory_mb``: that torch reserved on the
+    card, None without one."""
 
     batch: int
     ms: float
+    rate: float
     bare_ms: float | None
     memory_mb: float | None
 
@@ -107,8 +111,9 @@ def measure(stage: Any, item: Any, batch: int) -> Speed:
         predict()
     first = list(calls)
     ms = timed(predict)
+    rate = batch * throughput(predict, stage.batches_at_once())
     memory = torch.cuda.max_memory_reserved() / 1e6 if has_cuda() else None
-    return Speed(batch, ms, bare(first) if first else None, memory)
+    return Speed(batch, ms, rate, bare(first) if first else None, memory)
 
 
 def bare(calls: Sequence[Call]) -> float:
@@ -143,6 +148,22 @@ def timed(work: Callable[[], None]) -> float:
             torch.cuda.synchronize()
         milliseconds.append(1000 * (time.perf_counter() - started))
     return statistics.median(milliseconds[1:] or milliseconds)
+
+
+def throughput(work: Callable[[], None], at_once: int) -> float:
+    """Return how often a second it is done, by so many threads for ``ROUND_S`` and once each at least."""
+    began = time.perf_counter()
+
+    def go_on(_: int) -> int:
+        done = 0
+        while not done or time.perf_counter() - began < ROUND_S:
+            work()
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(at_once) as pool:
+        done = sum(pool.map(go_on, range(at_once)))
+    return done / (time.perf_counter() - began)
 
 
 @contextmanager
@@ -194,10 +215,9 @@ def rows(key: str, item: Any, batches: Sequence[int], engine: str | None) -> Ite
             yield key, label, batch, f"{type(error).__name__}", *[""] * (len(HEAD) - 4)
             continue
         ceiling = None if speed.bare_ms is None else 1000 * batch / speed.bare_ms
-        rate = 1000 * batch / speed.ms
         memory = "" if speed.memory_mb is None else f"{speed.memory_mb:.0f}"
-        shares = ("", "") if ceiling is None else (f"{ceiling:.0f}", f"{rate / ceiling:.2f}")
-        yield key, label, batch, f"{speed.ms:.1f}", f"{rate:.1f}", *shares, memory, vram
+        shares = ("", "") if ceiling is None else (f"{ceiling:.0f}", f"{speed.rate / ceiling:.2f}")
+        yield key, label, batch, f"{speed.ms:.1f}", f"{speed.rate:.1f}", *shares, memory, vram
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import RequestPool, TorchEngine, has_bf16, has_cuda
+from vision.engines import RequestPool, TorchEngine, build_torch_engine, has_bf16, has_cuda
 from vision.faces.face import SIZE
 from vision.images import Pixels
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 Vectors = NDArray[np.float32]
-EngineName = Literal["auto", "torch-fp32", "torch-bf16", "openvino-bf16", "openvino-fp32"]
+EngineName = Literal["auto", "torch-fp32", "openvino-bf16", "openvino-fp32"]
 
 DIMENSIONS: Final = 128
 PART: Final = 8
@@ -36,14 +36,15 @@ class SFace:
     def __init__(self, model: Path, engine: EngineName, cuda_memory_fraction: float | None = None) -> None:
         """Take the engine auto for torch in fp32 on a GPU that the process has, else for OpenVINO.
 
-        Raises ValueError for a file of another network.
+        Raises ValueError for a file of another network, and ModelNotLoaded when torch gives other numbers on the GPU.
         """
         if engine == "auto":
             engine = "torch-fp32" if has_cuda() else "openvino-bf16" if has_bf16() else "openvino-fp32"
         self._network: _OpenVino | TorchEngine
-        if engine in ("torch-fp32", "torch-bf16"):
-            device = "cuda" if has_cuda() else "cpu"
-            self._network, self._part = TorchEngine(_module(model), engine, device, cuda_memory_fraction), PART_TORCH
+        if engine == "torch-fp32":
+            size = (SIZE, SIZE, 3)
+            self._network = build_torch_engine(engine, lambda: _module(model), size, cuda_memory_fraction)
+            self._part = PART_TORCH
         else:
             self._network, self._part = _OpenVino(model, bf16=engine == "openvino-bf16"), PART
         self.engine, self.device, self.streams = engine, self._network.device, self._network.streams

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import RequestPool, TorchEngine, has_bf16, has_cuda
+from vision.engines import RequestPool, build_torch_engine, has_bf16, has_cuda
 from vision.images import Pixels
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ class TorchYuNet:
     """YuNet by torch in fp32, on the GPU of the process, else on the CPU."""
 
     def __init__(self, model: Path, cuda_memory_fraction: float | None) -> None:
-        network, device = _module(model), "cuda" if has_cuda() else "cpu"
-        self._engine = TorchEngine(network, "torch-fp32", device, cuda_memory_fraction)
-        self.engine, self.device, self.streams = self._engine.name, device, self._engine.streams
+        """Raises ModelNotLoaded when the GPU gives other numbers."""
+        size = (4 * MULTIPLE, 4 * MULTIPLE, 3)
+        self._engine = build_torch_engine("torch-fp32", lambda: _module(model), size, cuda_memory_fraction)
+        self.engine, self.device, self.streams = self._engine.name, self._engine.device, self._engine.streams
 
     def __call__(self, pictures: Pixels, floor: float) -> list[Detections]:
         """Return the detections of each image that score at least ``floor``."""

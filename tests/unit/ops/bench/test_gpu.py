@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,11 +69,22 @@ def test_a_stage_is_measured_beside_its_own_module_in_bf16(stage: Tiny) -> None:
     speed = gpu_stages.measure(stage, np.zeros((8, 8, 3), np.uint8), 4)
     assert speed.batch == 4
     assert speed.ms > 0
+    assert speed.rate > 0
     assert speed.bare_ms is not None
     assert speed.bare_ms > 0
     assert {dtype for dtype, _ in seen} == {torch.float32, torch.bfloat16}
     assert {count for _, count in seen} == {4}
     assert next(stage._engine._module.parameters()).dtype == torch.float32  # type: ignore[attr-defined]
+
+
+def test_as_many_batches_run_at_a_time_as_the_stage_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_stages, "ROUND_S", 0.0)
+    together = threading.Barrier(3)
+
+    def meet() -> None:
+        together.wait(20)
+
+    assert gpu_stages.throughput(meet, 3) > 0
 
 
 def test_an_item_that_fails_is_an_error_and_no_number(stage: Tiny) -> None:

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from configs.settings import settings
 from ops.check import CONFIGS, Fault, check_all
+from ops.plan.choice import first_misfit, read_needs, shown, there
+from ops.plan.machines import this_machine
 from stores.open import Stores
 from stores.repair import Repaired, repair
 
@@ -41,9 +43,19 @@ def check(
             f"{_count(len(code.stages), 'stage')}, {_count(len(paths), 'configuration')}, "
             f"{_count(len(code.models or ()), 'model')}: no faults"
         )
+        _show_fit(console, config or [])
     if repair_stores:
         healthy &= asyncio.run(_repair(console, timedelta(minutes=min_age)))
     raise typer.Exit(0 if healthy else 1)
+
+
+def _show_fit(console: Console, paths: list[Path]) -> None:
+    """Say of configurations that were asked for whether they fit this machine, which is no fault of theirs."""
+    for path in paths:
+        here = [this_machine()]
+        misfit = first_misfit(read_needs(path, here), here)
+        fits = f"fits this machine: {there(here)}" if misfit is None else f"is for another machine: {misfit}"
+        console.print(f"{shown(path)} {fits}", style="dim" if misfit is None else "yellow", soft_wrap=True)
 
 
 def _show(console: Console, faults: list[Fault]) -> bool:

@@ -52,7 +52,7 @@ def _run(app: typer.Typer) -> None:
     try:
         app()
     except (ClusterError, DoesNotFitError, RegistryInvalid, StoreError, ValidationError) as error:
-        Console(stderr=True).print(f"[red]{error}[/]")
+        Console(stderr=True).print(f"[red]{error}[/]", soft_wrap=True)
         sys.exit(1)
 
 

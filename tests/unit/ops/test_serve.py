@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from ops.cli import serve
-from ops.cli.serve import _print_where_links_lead, empty_spool, locked
+from ops.cli.serve import _print_where_links_lead, configuration, empty_spool, locked
 from ops.cluster import ClusterError
+from ops.plan.choice import CONFIGS, DoesNotFitError
 from tests.graphs.harness import settings_in
+from tests.unit.ops.plan.machines import machine
 
 
 def test_what_a_killed_run_left_in_the_spool_is_removed(tmp_path: Path) -> None:
@@ -80,3 +82,17 @@ def test_a_taken_port_is_named_with_the_option_that_picks_another(monkeypatch: p
         with pytest.raises(ClusterError, match=f"Port {port} on 127.0.0.1 is taken .*--dashboard-port"):
             serve._refuse_taken_port("127.0.0.1", port, "--dashboard-port")
     serve._refuse_taken_port("127.0.0.1", port, "--port")
+
+
+def test_what_fits_is_served_and_what_does_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    production, _, laptop = CONFIGS
+    choice, config = configuration(None, [machine(4, memory_gb=16)], port=8123)
+    assert (choice.path, config["http_options"]["port"]) == (laptop, 8123)
+    choice, config = configuration(None, [machine(64, [None] * 8)])
+    assert choice.path == production
+    assert len(config["applications"]) == 11
+    assert configuration(laptop, [machine(64, [None] * 8)])[0].path == laptop
+    with pytest.raises(
+        DoesNotFitError, match=r"^serve_config\.yaml cannot start: \w+\.\w+ does not fit: .* CPUs"
+    ):
+        configuration(production, [machine(4, [None], memory_gb=64)])

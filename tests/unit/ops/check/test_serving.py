@@ -13,8 +13,9 @@ import ops.check
 from ops.check import CONFIGS, Fault, faults
 from ops.check.code import Code, model_faults, stage_faults
 from ops.check.fault import Report
-from ops.check.serving import check_application, check_wiring, dicts, read
+from ops.check.serving import check_application, check_stages, check_wiring, dicts, read
 from ops.cli.check import check
+from tests.unit.ops.plan.machines import machine
 from vision.weights.registry import MODELS_YAML
 
 Data = dict[str, Any]
@@ -305,6 +306,37 @@ def test_command_line_without_faults(cli: typer.Typer, code: Code, monkeypatch: 
     assert result.exit_code == 0
     stages, models = len(code.stages), len(code.models or ())
     assert result.output.strip() == f"{stages} stages, 3 configurations, {models} models: no faults"
+
+
+@pytest.mark.parametrize(("gpus", "says"), [([16], "fits this machine"), ([], "is for another machine: ")])
+def test_command_line_says_whether_what_was_asked_for_fits_here(
+    cli: typer.Typer, code: Code, monkeypatch: pytest.MonkeyPatch, gpus: list[float], says: str
+) -> None:
+    monkeypatch.setattr("ops.cli.check.check_all", lambda paths: (code, []))
+    monkeypatch.setattr("ops.cli.check.this_machine", lambda: machine(8, gpus, memory_gb=32))
+    result = CliRunner().invoke(cli, ["--config", str(CONFIGS[0])])
+    assert result.exit_code == 0
+    assert f"serve_config.yaml {says}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("share", "fraction", "found"),
+    [
+        (0.25, 0.5, "it may take 0.5 of the memory of a GPU, of which its deployment has 0.25"),
+        (0.25, None, "it may take all of the memory of a GPU, of which its deployment has 0.25"),
+        (0.25, 0.25, None),
+        (0, 0.5, None),
+        (1, None, None),
+    ],
+)
+def test_a_process_is_kept_within_its_share_of_a_gpu(
+    code: Code, share: float, fraction: float | None, found: str | None
+) -> None:
+    report = Report("")
+    config = {"cuda_memory_fraction": fraction} if fraction else {}
+    line = {"ray_actor_options": {"num_gpus": share}, "user_config": {"embed/dinov3": config}}
+    check_stages({**line, "max_ongoing_requests": 64}, ["embed/dinov3"], code, report)
+    assert [fault.what for fault in report.faults] == ([found] if found else [])
 
 
 def test_command_line_with_faults(

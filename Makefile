@@ -12,7 +12,7 @@ SPREAD := -n auto --maxprocesses 4 --no-loadscope-reorder
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
-.PHONY: serve test test-isa hostile schema check bench faults soak clean
+.PHONY: serve test test-isa hostile schema check bench faults two-nodes soak clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
@@ -47,6 +47,10 @@ bench: $(VENV)/.installed-dev
 # Everything that can fail, and the table of what clients see of it; takes about a quarter of an hour.
 faults: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.cluster.faults --out docs/faults.md $(ARGS)
+
+# The service on a Ray cluster of two nodes, of which one is killed.
+two-nodes: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.cluster.two_nodes --out ops/bench/reports/two-nodes.md $(ARGS)
 
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m ops.bench.soak --out ops/bench/reports/soak.md $(ARGS)

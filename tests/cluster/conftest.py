@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,14 +62,21 @@ class RunningService:
 
 
 def start(
-    home: Path, log: Path, environment: Mapping[str, str] | None = None, *, port: int | None = None, wait: bool = True
+    home: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    *,
+    port: int | None = None,
+    wait: bool = True,
+    within_s: float = READY_WITHIN_S,
 ) -> RunningService:
-    """Start it on this port or a free one, with more variables, and wait until it is ready."""
+    """Start it on this port or a free one, with more variables and options, and wait until it is ready."""
     port, dashboard_port = port or free_port(8300), free_port(8365)
     command = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, "--dashboard-port", str(dashboard_port)],
+            [*command, "--dashboard-port", str(dashboard_port), *options],
             env=os.environ
             # A Ray of its own, whatever else runs on this machine.
             | {"VISION_HOME": str(home), "RATE_LIMIT_ENABLED": "false", "RAY_ADDRESS": "local"}
@@ -80,14 +87,14 @@ def start(
         )
     service = RunningService(home, port, dashboard_port, process, log)
     if wait:
-        await_ready(service)
+        await_ready(service, within_s)
     return service
 
 
-def await_ready(service: RunningService) -> None:
+def await_ready(service: RunningService, within_s: float = READY_WITHIN_S) -> None:
     """Wait until a service that was started is ready."""
     process = service.process
-    deadline = time.monotonic() + READY_WITHIN_S
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200:
@@ -98,7 +105,7 @@ def await_ready(service: RunningService) -> None:
     text = service.log.read_text()
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    pytest.fail(f"the service is not ready after {READY_WITHIN_S} s:\n{text}")
+    pytest.fail(f"the service is not ready after {within_s:.0f} s:\n{text}")
 
 
 @pytest.fixture(scope="session")

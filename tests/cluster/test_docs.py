@@ -41,7 +41,7 @@ class Walk:
         blocks = BLOCK.findall((ROOT / self.page).read_text())
         wanted = [blocks[number] for number in self.blocks]
         script = "\nprintf '\\036'\n".join(commands for commands, _ in wanted)
-        script = script.replace("http://127.0.0.1:8000", service.url)
+        script = script.replace("http://127.0.0.1:8000", service.url).replace("curl -f", "curl --fail-with-body -")
         done = subprocess.run(["bash", "-euc", script], cwd=folder, capture_output=True, text=True, timeout=180)
         assert done.returncode == 0, done.stderr + done.stdout
         answers = [list(_documents(output)) for output in done.stdout.split("\036")]

@@ -2,6 +2,8 @@
 
 import base64
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import RunningService, photo, upload
+from tests.cluster.load import wait_for
+from tests.graphs.harness import ROOT
 from tests.graphs.samples import picture, video
 
 
@@ -82,6 +86,22 @@ def test_the_dashboard_knows_applications_and_deployments_by_name(running: Runni
     names = {name: sorted(app["deployments"]) for name, app in details.items()}
     rooms = {name: [name] for name in ("gateway", "models", "pixels", "analytics")}
     assert names == rooms | {"jobs": ["worker"]}
+
+
+def test_a_run_is_submitted_from_a_fresh_shell_by_the_line_that_is_printed(
+    running: RunningService, tmp_path: Path
+) -> None:
+    wait_for(lambda: "\narchives" in running.log.read_text())
+    (line,) = [line for line in running.log.read_text().splitlines() if line.startswith("archives")]
+    command = line.removeprefix("archives").strip().replace("FOLDER", "nowhere")
+    environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(Path.home())}
+    command = command.replace("visiongraph", f"env PYTHONPATH={ROOT} python -m ops.cli.main")
+    shell = ["bash", "-euc", command]
+    done = subprocess.run(shell, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    # What the run says reaches the shell, and so does its exit code.
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "submitted as job raysubmit_" in done.stdout
+    assert f"There is no video at '{tmp_path}/nowhere'" in done.stdout.replace("\n", " ").replace("  ", " ")
 
 
 def test_the_metrics_agent_carries_every_stage(running: RunningService, client: httpx.Client) -> None:

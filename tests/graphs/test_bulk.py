@@ -6,7 +6,8 @@ import hashlib
 import os
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,8 @@ import pytest
 
 from configs import settings as settings_module
 from graphs.indexing.jobs import BULK_INDEX, INDEX_VIDEO, submit_index
-from graphs.jobs.runner import Timing
+from graphs.jobs.kinds import find_job_kinds
+from graphs.jobs.runner import JobRunner, Timing
 from ops.bulk import driver, sources
 from ops.bulk.driver import AlreadyRunning, Stopped, recorded
 from ops.bulk.report import Report
@@ -305,14 +307,16 @@ async def test_the_run_has_a_record_that_a_second_one_resumes(
     assert [record.status for record in await jobs.list(kind=BULK_INDEX)] == ["succeeded", "succeeded"]
 
 
-async def record_of(service: IndexService, until: Callable[[Job], bool]) -> Job:
-    """The record of the only run, once it is so; a worker of the service is there."""
-    async with asyncio.timeout(30), service.working():
-        while True:
-            (record,) = await service.context.jobs.list(kind=BULK_INDEX)
-            if until(record):
-                return record
-            await asyncio.sleep(0.02)
+async def ended_record(service: IndexService) -> Job:
+    """The record of the only run, once a worker of the service, which does nothing else here, has ended it."""
+    kind = find_job_kinds()[BULK_INDEX]
+    runner = JobRunner(service.context.jobs, {kind.name: partial(kind.function, service.context)}, poll_s=(0.01, 0.05))
+    runner.start()
+    try:
+        (record,) = await service.context.jobs.list(kind=BULK_INDEX)
+        return await service.ended(record.job_id)
+    finally:
+        await runner.stop()
 
 
 async def test_the_record_of_a_run_that_is_killed_fails_and_the_next_one_resumes(
@@ -328,7 +332,7 @@ async def test_the_record_of_a_run_that_is_killed_fails_and_the_next_one_resumes
     assert await child.stdout.readline() == b"stored\n"
     child.kill()
     await child.wait()
-    record = await record_of(service, lambda job: job.finished)
+    record = await ended_record(service)
     assert (record.status, record.result) == ("failed", None)
     assert record.error == "The process that ran it has died; run the same command again, and it resumes."
 

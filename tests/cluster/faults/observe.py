@@ -125,7 +125,13 @@ class Seen:
 
 
 async def observe(
-    port: int, name: str, fault: Callable[[], Awaitable[str | None]], *, before_s: float = 2.0, quiet_s: float = QUIET_S
+    port: int,
+    name: str,
+    fault: Callable[[], Awaitable[str | None]],
+    *,
+    before_s: float = 2.0,
+    quiet_s: float = QUIET_S,
+    give_up_s: float = GIVE_UP_S,
 ) -> Seen:
     """Let a fault happen under load, and wait until nothing has failed for ``quiet_s`` seconds.
 
@@ -138,7 +144,7 @@ async def observe(
         at = loop.time()
         note = await fault()
         ended = loop.time()
-        while loop.time() < at + GIVE_UP_S:
+        while loop.time() < at + give_up_s:
             await asyncio.sleep(0.2)
             after = [outcome for outcome in load.outcomes if outcome.at + outcome.seconds >= at]
             bad = [outcome.at + outcome.seconds for outcome in after if outcome.fate != "200"]

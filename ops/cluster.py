@@ -153,17 +153,25 @@ class Cluster:
         _stay_on_loopback(os.environ[next(iter(ONE_MACHINE))] == "0")
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())
-        with _agent_port(free_port(AGENT_PORT)):
-            context = ray.init(
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                dashboard_port=self._dashboard_port,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _metrics_export_port=port,
-                # Ray opens its folder and its sockets to everybody; the one around it is closed.
-                _temp_dir=str(folder / RAY_FOLDER),
-                **RAY_OPTIONS,
-            )
+        try:
+            with _agent_port(free_port(AGENT_PORT)):
+                context = ray.init(
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    dashboard_port=self._dashboard_port,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _metrics_export_port=port,
+                    # Ray opens its folder and its sockets to everybody; the one around it is closed.
+                    _temp_dir=str(folder / RAY_FOLDER),
+                    **RAY_OPTIONS,
+                )
+        except Exception as error:  # of no class of its own
+            _kill_children(keep="valkey-server")
+            reason = str(error).partition(". ")[0].strip()
+            raise ClusterError(
+                f"Ray did not start ({reason}); its logs are in {folder / RAY_FOLDER}. "
+                "A machine that has much else to do may be too slow: try again."
+            ) from error
         self._processes = {_program(child): child for child in set(psutil.Process().children()) - before}
         self._haproxy = HAProxyWatch(folder)
         self.metrics_url = f"http://127.0.0.1:{port}/metrics"

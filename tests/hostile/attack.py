@@ -18,8 +18,8 @@ from tests.hostile.usage import Meter, Usage
 CPU_S: Final = 30.0
 """Seconds of the processor that one request may take: its deadline on two cores, and a half."""
 GROWN_MB: Final = 2500
-"""What it may take of memory: 80 megapixels of four channels of 16 bits, RGB of it twice, and what five stages that work
-at once make of that."""
+"""What it may take of memory: 80 megapixels of four channels of 16 bits, RGB of it twice, and what five stages make of
+that at once."""
 SETTLE_S: Final = 5.0
 """Seconds of the processor that what it began may work on behind its answer."""
 ANSWER_S: Final = 120.0

@@ -66,6 +66,8 @@ RELOADS = {
 # Ray's name for a node that no other reaches: all its servers, and those of its workers, listen on loopback.
 ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
+# Where another Ray has them, the log of the dashboard begins with a traceback.
+RAY_PORTS = {"DASHBOARD_METRIC_PORT": 44227, "AUTOSCALER_METRIC_PORT": 44217}
 RAY_OPTIONS: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "namespace": "serve"}
 RAY_FOLDER = "ray"
 LONGEST_OF_RAY = f"{RAY_FOLDER}/session_2026-01-01_00-00-00_000000_{2**22}/sockets/dash_MetricsHead"
@@ -150,6 +152,8 @@ class Cluster:
 
         for name, value in CALLBACK.items():
             os.environ.setdefault(name, value)
+        for name, wanted in RAY_PORTS.items():
+            os.environ.setdefault(name, str(free_port(wanted)))
         _stay_on_loopback(os.environ[next(iter(ONE_MACHINE))] == "0")
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())
@@ -249,6 +253,7 @@ class Cluster:
             worker = serve.get_deployment_handle(WORKER.rpartition(":")[2], name)
             await worker.broadcast("stop").results_async(timeout_s=GIVE_BACK_WITHIN_S)
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # the start of its router concerns nobody by now
         for name in self._workers:
             try:
                 asyncio.run(stop(name))

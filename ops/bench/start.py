@@ -86,7 +86,9 @@ class Sampler(threading.Thread):
         for process in processes:
             with suppress(psutil.Error), process.oneshot():
                 times = process.cpu_times()
-                self._cpu_s[process] = _name(process), times.user + times.system
+                # The command line of one that has ended is empty.
+                name = _name(process) if process.cmdline() else self._cpu_s.get(process, ("ended", 0.0))[0]
+                self._cpu_s[process] = name, times.user + times.system
 
     def _weigh(self, processes: Sequence[psutil.Process]) -> None:
         sizes: dict[str, int] = {}

@@ -191,7 +191,7 @@ def _table(statuses: list[ApplicationStatus]) -> Table:
 
 def _await_ready(base: str, cluster: Cluster) -> None:
     started = time.monotonic()
-    reason, said = "no answer", ""
+    reason, said, answers = "no answer", "", False
     while True:
         cluster.check()
         try:
@@ -199,6 +199,9 @@ def _await_ready(base: str, cluster: Cluster) -> None:
             if answer.status_code == 200:
                 return
             reason = answer.text[:300]
+            if not answers and "waiting" in reason:
+                console.print(f"{base} answers and takes uploads; models are being loaded")
+                answers = True
         except httpx.HTTPError as error:
             reason = type(error).__name__
         waited = time.monotonic() - started

@@ -1,16 +1,20 @@
 """Serve's controller builds each application once itself; whatever else is built in a process of its own."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+import yaml
 from ray.serve._private import application_state
 from ray.serve.schema import LoggingConfig
 
+from graphs.web.api import find_apis
 from ops import building
 from ops.building import FirstBuilds, build_here
+from ops.check import CONFIGS
 from ops.cli.main import COMMANDS, commands
 
 ROOM = {"packs": {"pack": ["analysis/clusters", "analysis/groups"]}, "stages": ["analysis/anomalies"]}
@@ -109,3 +113,12 @@ def test_the_command_line_has_the_commands_that_are_asked_for(chosen: tuple[str,
     app = commands(chosen)
     names = [command.callback.__name__ for command in app.registered_commands if command.callback]
     assert sorted(names + [group.name or "" for group in app.registered_groups]) == sorted(chosen)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_what_a_gateway_waits_for_is_loaded_first(path: Path) -> None:
+    needed = {ref.key for api in find_apis().values() for ref in api.ready_stages}
+    for app in yaml.safe_load(path.read_text())["applications"]:
+        for keys in app.get("args", {}).get("packs", {}).values():
+            places = [keys.index(key) for key in keys if key in needed]
+            assert places == list(range(len(places))), f"{app['name']} loads other stages before"

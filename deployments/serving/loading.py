@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from vision.errors import ModelNotLoaded
 
-FATAL_LOADS: Final = 2
+FATAL_LOADS: Final = 3
 FORGOTTEN_AFTER_S: Final = 600.0
 """A stage whose last loads ended their process so often in so many seconds is left out until they have passed."""
 

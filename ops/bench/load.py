@@ -165,13 +165,16 @@ def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Ite
 
 @contextmanager
 def service(**environment: str) -> Iterator[int]:
-    """Run the whole service on empty stores, without rate limits; yields its port."""
+    """Run the whole service on empty stores, without rate limits; yields its port when all stages are loaded."""
     port = free_port(8100)
     argv = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
     argv += ["--dashboard-port", str(free_port(8266))]
     with tempfile.TemporaryDirectory() as home:
         unlimited = {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false"}
         with running(argv, f"http://127.0.0.1:{port}/readyz", unlimited | environment):
+            health = f"http://127.0.0.1:{port}/health"
+            while any(stage["loading"] for stage in httpx.get(health, timeout=30).json()["models"]):
+                time.sleep(0.5)
             yield port
 
 

@@ -92,13 +92,15 @@ def start(
 
 
 def await_ready(service: RunningService, within_s: float = READY_WITHIN_S) -> None:
-    """Wait until a service that was started is ready."""
+    """Wait until a service that was started is ready, and all its stages that are not on demand are loaded."""
     process = service.process
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{service.url}/readyz", timeout=5).status_code == 200:
-                return
+                models = httpx.get(f"{service.url}/health", timeout=10).json()["models"]
+                if not any(model["loading"] for model in models):
+                    return
         except httpx.HTTPError:
             pass
         time.sleep(0.5)

@@ -1,6 +1,6 @@
 """Measure the memory of every stage: load each one alone in a process, and print what it holds for itself in MB.
 
-``python -m ops.bench.memory [STAGE …]`` prints the lines of ``ops/plan/memory.yaml``. A process is measured after
+``python -m ops.bench.memory [STAGE …]`` prints the lines of configs/memory.yaml. A process is measured after
 warm-up with the stage's lines of serve_config.yaml, by the pages that no other process shares (USS).
 """
 
@@ -8,18 +8,21 @@ import asyncio
 import json
 import subprocess
 import sys
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 
+from ops.plan.needs import memory
+
 CONFIG = Path(__file__).parents[2] / "serve_config.yaml"
 """Where the stages' configurations are read from."""
 LARGEST_BATCH = 8
 """A CPU computes larger batches in parts."""
-LIBRARIES = ("torch", "transformers")
-"""Libraries whose imports count for themselves: stages of one process share them."""
+STEP_MB = 5
+"""What figures are rounded up to."""
 
 
 def stage_configs(path: Path = CONFIG) -> dict[str, dict[str, Any]]:
@@ -35,18 +38,20 @@ def own_mb() -> float:
 
 
 def measure(key: str) -> dict[str, Any]:
-    """Load a stage in this process; return the MB of the bare process, of its libraries, and of the stage itself."""
+    """Load a stage in this process; return the MB that it and its libraries hold, these libraries, and its error."""
     from deployments.serving.catalog import find_stage, local_handle
 
-    steps = {"process": own_mb()}
+    before = own_mb()
     stage, config = find_stage(key), stage_configs().get(key, {})
     if "max_batch_size" in config:
         config = {**config, "max_batch_size": min(config["max_batch_size"], LARGEST_BATCH)}
-    handle = asyncio.run(local_handle(stage, config))
-    info = asyncio.run(handle.info())
-    loaded = own_mb()
-    used = [name for name in LIBRARIES if name in sys.modules]
-    return {**steps, "loaded": loaded, "libraries": used, "error": info.get("error")}
+
+    async def load() -> dict[str, Any]:
+        return await (await local_handle(stage, config)).info()
+
+    info = asyncio.run(load())
+    libraries = [name for name in memory().libraries if name in sys.modules]
+    return {"mb": own_mb() - before, "libraries": libraries, "error": info.get("error")}
 
 
 def main() -> None:
@@ -56,7 +61,11 @@ def main() -> None:
     for key in sys.argv[1:] or stage_keys():
         code = f"import json; from ops.bench.memory import measure; print(json.dumps(measure({key!r})))"
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        print(key, json.loads(ran.stdout.splitlines()[-1]), flush=True)
+        measured = json.loads(ran.stdout.splitlines()[-1])
+        own = measured["mb"] - sum(memory().libraries[name] for name in measured["libraries"])
+        libraries = f", libraries: [{', '.join(measured['libraries'])}]" if measured["libraries"] else ""
+        reason = f"  # not loaded: {measured['error'].splitlines()[0]}" if measured["error"] else ""
+        print(f"  {key}: {{mb: {max(STEP_MB, STEP_MB * ceil(own / STEP_MB))}{libraries}}}{reason}", flush=True)
 
 
 if __name__ == "__main__":

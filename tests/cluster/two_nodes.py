@@ -46,7 +46,7 @@ the cache in a Valkey on TCP.
 
 """
 PARTS = ("refused", "examples", "contract", "index", "loss")
-FILM_S, ARCHIVE = 120, 4
+FILM_S, ARCHIVE = 240, 6
 GIVE_UP_S = 600.0
 
 
@@ -174,18 +174,17 @@ class Run:
 
     def loss(self, service: RunningService, holder: Callable[[], None]) -> None:
         """Kill the other node while a job, a bulk run and requests are under way."""
-        with service.client() as client:
-            asset_id = upload(client, long_film(FILM_S), "long.mp4")
-            job_id = self.submit_index(client, asset_id)
         archive = self.archive()
         words = [sys.executable, "-m", "ops.cli.main", "index", "--submit", archive]
         clean = {name: os.environ[name] for name in ("PATH", "HOME")} | {"RAY_ADDRESS": self.nodes.head.address}
         log = self.folder / "bulk.log"
         with log.open("wb") as output:
             bulk = subprocess.Popen(words, env=clean | {"PYTHONPATH": str(ROOT)}, stdout=output, stderr=output)
-        before = await_job(self, job_id, lambda job: job.checkpoint.get("parts", 0) > 0)
-        known = {job.job_id for job in self.jobs() if job.finished} | {job_id}
-        self.wait(lambda: any(job.checkpoint.get("parts") for job in self.jobs() if job.job_id not in known), bulk, log)
+        self.wait(lambda: any(map(begun, self.jobs())), bulk, log)
+        with service.client() as client:
+            asset_id = upload(client, long_film(FILM_S), "long.mp4")
+            job_id = self.submit_index(client, asset_id)
+        before = await_job(self, job_id, begun)
         on = Counter(node for node in map(self.node_of, self.bulk_workers()))
         workers = ", ".join(f"{count} on {node}" for node, count in sorted(on.items()))
         text = f"a bulk run of {ARCHIVE} films in a bucket, submitted from a clean environment: workers {workers}"
@@ -224,7 +223,7 @@ class Run:
         session = boto3.session.Session(*keys, region_name="us-east-1")
         s3 = session.client("s3", endpoint_url=url.partition("endpoint_url=")[2])
         for number in range(ARCHIVE):
-            s3.put_object(Bucket="films", Key=f"{number}.mp4", Body=long_film(30 + number))
+            s3.put_object(Bucket="films", Key=f"{number}.mp4", Body=long_film(60 + number))
         return url
 
     def bulk_workers(self) -> list[int]:
@@ -252,6 +251,11 @@ class Run:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"it ended or takes too long:\n{log.read_text()[-4000:]}")
             time.sleep(0.3)
+
+
+def begun(job: Job) -> bool:
+    """Whether a job runs and has stored a part."""
+    return job.status == "running" and job.checkpoint.get("parts", 0) > 0
 
 
 def await_job(run: Run, job_id: str, reached: Callable[[Job], bool]) -> Job:

@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -38,7 +39,8 @@ class LoadQueue:
             return
         self._added[key] = load
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run())
+            # In a new context: Serve cancels what a request started when its client leaves, and others wait as well.
+            self._running = asyncio.create_task(self._run(), context=Context())
 
     def ask(self, key: str) -> None:
         """Load a stage, if it waits, before those that nobody has asked for."""

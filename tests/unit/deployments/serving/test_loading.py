@@ -19,6 +19,7 @@ from deployments.serving.catalog import StageHost
 from deployments.serving.loading import LoadQueue, fatal_loads
 from deployments.serving.runner import REPLY_S, StageRunner
 from deployments.serving.stage import Stage, StageConfig
+from vision.deadlines import request_deadline
 from vision.errors import ModelNotLoaded, StageUnavailable
 
 
@@ -145,6 +146,19 @@ async def test_what_fails_says_so_and_costs_no_other_stage(hosts: Any, failure: 
     assert (info["loaded"], info["loading"], info["error"]) == (False, False, message)
     assert await host.run("room/two", [1], None) == [1]
     assert Gated.order.count("room/one") == 1  # it is not tried again for each request
+
+
+async def test_a_load_knows_nothing_of_the_request_that_began_it(hosts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, (one,) = hosts("one")
+    one.failure = ModelNotLoaded("no weights")
+    one.gate.set()
+    await host.reconfigure({})
+    monkeypatch.setattr("deployments.serving.runner.RELOAD_AFTER_S", 0)
+    deadlines: list[float | None] = []
+    monkeypatch.setattr(one, "load", lambda _: deadlines.append(request_deadline.get()))
+    request_deadline.set(time.time() + 5)
+    assert await host.run("room/one", [3], time.time() + 5) == [3]
+    assert deadlines == [None]
 
 
 async def test_a_stage_alone_is_loaded_before_its_replica_is_there(hosts: Any) -> None:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -58,6 +59,7 @@ def submit(arguments: Sequence[str]) -> Submission:
     """
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)  # it reports each connection's end
     elsewhere = os.environ.get("RAY_API_SERVER_ADDRESS", "")
     try:
         if elsewhere:

@@ -101,7 +101,8 @@ def test_a_run_is_submitted_from_a_fresh_shell_by_the_line_that_is_printed(
     # What the run says reaches the shell, and so does its exit code.
     assert done.returncode == 1, done.stdout + done.stderr
     assert "submitted as job raysubmit_" in done.stdout
-    assert f"There is no video at '{tmp_path}/nowhere'" in done.stdout.replace("\n", " ").replace("  ", " ")
+    told = "".join(done.stdout.split())  # in lines of 80 characters
+    assert f"Thereisnovideoat'{tmp_path}/nowhere'" in told
 
 
 def test_the_metrics_agent_carries_every_stage(running: RunningService, client: httpx.Client) -> None:

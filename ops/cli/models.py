@@ -153,4 +153,6 @@ def _progress(console: Console, name: str) -> Iterator[Show]:
 def _size(model: Model) -> str:
     sizes = [spec.size for spec in model.files.values()]
     total = sum(size or 0 for size in sizes) / 1e6
-    return f"{total:.1f} MB" if None not in sizes else f"over {total:.1f} MB"
+    if None not in sizes:
+        return f"{total:.1f} MB"
+    return f"over {total:.1f} MB" if total else "unknown"

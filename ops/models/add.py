@@ -155,7 +155,12 @@ def register(candidate: Candidate, weights: Weights, store: Store) -> tuple[Path
         raise NotAdded(f"{candidate.stage.key} cannot use {candidate.repository.name}: {trial.fault}")
     if not candidate.registered:
         length = trial.info.get("embedding_dim")
-        write_entry(local, candidate.name, as_entry(model) | ({"dims": length} if length else {}))
+        try:
+            write_entry(local, candidate.name, as_entry(model) | ({"dims": length} if length else {}))
+        except OSError as error:
+            raise NotAdded(
+                f"{local} cannot be written ({error.strerror}); VISION_MODELS_FILE names another."
+            ) from error
     return local, trial
 
 

@@ -132,6 +132,8 @@ class Hub:
         except errors.RepositoryNotFoundError as error:
             closed = "HF_TOKEN may not read it" if self._token else "it is private: set HF_TOKEN"
             raise SourceError(f"no such repository, or {closed}") from error
+        except errors.HFValidationError as error:
+            raise SourceError("is no name of a repository") from error
         except errors.HfHubHTTPError as error:
             raise SourceError(f"the hub answered {error.response.status_code}") from error
         except errors.OfflineModeIsEnabled as error:

@@ -77,13 +77,20 @@ def test_replicas_elsewhere_get_the_settings_and_nothing_else(monkeypatch: pytes
 
 
 def test_each_node_of_several_has_its_own_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("VISION_HOME", "VISION_MODELS_DIR", "VISION_MODELS_CACHE"):
+    for name in ("VISION_HOME", "VISION_MODELS_DIR", "VISION_MODELS_CACHE", "VISION_MODELS_FILE"):
         monkeypatch.setenv(name, "here")
     monkeypatch.setenv("VISION_OBJECTS_URL", "s3://bucket")
     alone, several = inherited_environment(1), inherited_environment(2)
     assert several["VISION_OBJECTS_URL"] == "s3://bucket"
-    assert {"PYTHONPATH", "VISION_HOME", "VISION_MODELS_DIR", "VISION_MODELS_CACHE"} & set(several) == set()
-    assert alone["VISION_HOME"] == alone["VISION_MODELS_DIR"] == str(Path("here").absolute())
+    assert {
+        name for name in several if name == "PYTHONPATH" or name.startswith(("VISION_HOME", "VISION_MODELS_"))
+    } == set()
+    assert (
+        alone["VISION_HOME"]
+        == alone["VISION_MODELS_DIR"]
+        == alone["VISION_MODELS_FILE"]
+        == str(Path("here").absolute())
+    )
 
 
 def test_stores_of_one_machine_are_refused_on_several_nodes(tmp_path: Path) -> None:

@@ -316,6 +316,7 @@ def join(**options: Any) -> Any:
         _stay_on_loopback(bool(chosen) and all(address.startswith("127.0.0.1:") for address in chosen))
     if chosen:
         # Ray sends its token by itself where no address is given, and to no other machine unless it is told to.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     try:
         return ray.init(address="auto", **options)

@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from graphs.indexing.jobs import BULK_INDEX, INDEX_VIDEO
+from ops.cluster import HAPROXY_PORTS, free_port
 from stores.jobs import Job
 from stores.open import Stores
 from tests.cluster.conftest import RunningService, photo, start, upload
@@ -316,13 +317,14 @@ def main() -> int:
     args = parser.parse_args()
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        sockets = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="vg-", ignore_cleanup_errors=True)))
         stores = held.enter_context(shared_stores(folder))
         serve = {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
             "MALLOC_ARENA_MAX": "4",
             "PYTHONPATH": str(ROOT),
-            **haproxy(folder),
+            **haproxy(sockets),
         }
         resources = [json.dumps({"head": 1, PLACES: 2}), json.dumps({PLACES: 2})]
         head, other = (["--num-cpus=4", f"--resources={each}"] for each in resources)
@@ -354,11 +356,8 @@ def main() -> int:
     return int(not run.ok)
 
 
-def haproxy(folder: Path) -> dict[str, str]:
-    """Ports and sockets for Serve's HAProxy that no other one on this machine has."""
-    from ops.cluster import HAPROXY_PORTS, free_port
-
-    sockets = Path(tempfile.mkdtemp(prefix="vgh-"))
+def haproxy(sockets: Path) -> dict[str, str]:
+    """Ports, and sockets in a folder with a short path, for Serve's HAProxy that no other one on this machine has."""
     return {name: str(free_port(port)) for name, port in HAPROXY_PORTS.items()} | {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "admin"),

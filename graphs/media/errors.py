@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from graphs.indexing.jobs import latest_index_job, people_missing
 from graphs.web.context import Context
-from graphs.web.schemas import Responses, example
+from graphs.web.schemas import error_responses, example
 from vision.errors import ModelNotLoaded, StageError
 
 
@@ -91,4 +91,4 @@ _WHEN: Final[dict[int | str, str]] = {
     507: "the disk of the service is full; nothing was stored, and deleting works",
     "default": "any other failure",
 }
-ERRORS: Final[Responses] = {status: {"model": MediaError, "description": text} for status, text in _WHEN.items()}
+ERRORS: Final = error_responses(_WHEN, MediaError)

@@ -1,5 +1,6 @@
 """Request and response types that several APIs share."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -69,6 +70,14 @@ def upload_body(field: str, max_files: int = 1) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-def error_responses(texts: dict[int, str], model: type[BaseModel] = ErrorBody) -> Responses:
+def error_responses(
+    texts: Mapping[int, str] | Mapping[int | str, str], model: type[BaseModel] = ErrorBody
+) -> Responses:
     """Return OpenAPI's description of errors: a text for each status, and the model of their body."""
-    return {status: {"model": model, "description": text} for status, text in texts.items()}
+    # FastAPI builds a validator for each model of each route, which was most of the time that an application took to
+    # be built. One brings the schema into the document; the others refer to it.
+    body = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    responses: Responses = {status: {"description": text, "content": body} for status, text in texts.items()}
+    first, text = next(iter(texts.items()))
+    responses[first] = {"description": text, "model": model}
+    return responses

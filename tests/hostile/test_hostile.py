@@ -1,5 +1,6 @@
 """The short selection of hostile files and requests to every route; ``make hostile`` sends them all."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,3 +121,23 @@ def test_a_meter_counts_what_children_use() -> None:
         assert meter.alive
         process.communicate(b"\n")
         assert not meter.alive
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_a_replica_that_dies_is_named(between: bool) -> None:
+    name = "ray::ServeReplica:models:models"
+    with subprocess.Popen([name, "60"], executable="/bin/sleep") as replica:
+        meter = Meter(os.getpid())
+        with meter.watch() as usage:
+            pass
+        assert usage.died == ()
+        if between:
+            replica.kill()
+            replica.wait()
+        with meter.watch() as usage:
+            replica.kill()
+            replica.wait()
+        assert usage.died == (name,)
+        with meter.watch() as usage:
+            pass
+        assert usage.died == ()

@@ -32,6 +32,8 @@ class Meter:
 
     def __init__(self, pid: int) -> None:
         self._root = pid
+        self._replicas: dict[int, str] = {}
+        """Those that ran at the end of the last block, by process id."""
 
     def pids(self) -> list[int]:
         """Return the ids of all that run."""
@@ -64,9 +66,13 @@ class Meter:
 
     @contextmanager
     def watch(self) -> Iterator[Usage]:
-        """Measure what happens in the block; the result is filled in at its end."""
+        """Measure what happens in the block; the result is filled in at its end.
+
+        ``died`` also names replicas that have ended since the last block: work may go on after an answer.
+        """
         usage = Usage()
-        before, names = self.pids(), _names(self.pids())
+        before = self.pids()
+        replicas = self._replicas | _replicas(before)
         started, base, since = self.cpu_s(before), self.rss_mb(before), time.monotonic()
         for pid in before:
             with suppress(OSError):
@@ -92,9 +98,8 @@ class Meter:
             usage.peak_mb = max(*peak, sum(_resident(pid, "VmHWM:") for pid in after))
             usage.grown_mb = max(0.0, usage.peak_mb - base)
             usage.cpu_s, usage.wall_s = max(0.0, self.cpu_s(after) - started), time.monotonic() - since
-            usage.died = tuple(
-                name for pid, name in names.items() if pid not in after and name.startswith("ray::Serve")
-            )
+            usage.died = tuple(name for pid, name in replicas.items() if pid not in after)
+            self._replicas = _replicas(after)
 
     def settle(self, most_s: float) -> float:
         """Wait until nothing works any more, and return how many processor seconds that took, ``most_s`` or more."""
@@ -116,12 +121,12 @@ def _resident(pid: int, line: str = "VmRSS:") -> float:
     return 0.0
 
 
-def _names(pids: list[int]) -> dict[int, str]:
+def _replicas(pids: list[int]) -> dict[int, str]:
     names = {}
     for pid in pids:
         with suppress(OSError):
             names[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-    return names
+    return {pid: name for pid, name in names.items() if name.startswith("ray::Serve")}
 
 
 def service_at(port: int) -> int | None:

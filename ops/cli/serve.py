@@ -65,7 +65,8 @@ def serve(
             chosen.update(serve_config)
             address = serve_config["http_options"]
             _refuse_taken_port(address["host"], address["port"], "--port")
-            _refuse_taken_port("127.0.0.1", dashboard_port, "--dashboard-port")
+            if not joined:  # else it is that of the Ray that runs
+                _refuse_taken_port("127.0.0.1", dashboard_port, "--dashboard-port")
             console.print(f"[bold]visiongraph[/] with [cyan]{shown(choice.path)}[/]: {choice.reason}", soft_wrap=True)
             console.print(f"state in {settings().home.resolve()}", soft_wrap=True)
             _start_stores(settings(), running)

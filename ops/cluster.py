@@ -238,8 +238,12 @@ class Cluster:
         if self._deployed and not self.started_here:
             from ray import serve
 
+            # All at once, as each waits for requests that run.
             for name in self._deployed:
-                serve.delete(name, _blocking=True)
+                serve.delete(name, _blocking=False)
+            give_up = time.monotonic() + STOP_WITHIN_S - GIVE_BACK_WITHIN_S
+            while self.statuses() and time.monotonic() < give_up:
+                time.sleep(0.5)
         ray.shutdown()
 
     def _stop_workers(self) -> None:

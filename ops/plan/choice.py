@@ -95,7 +95,7 @@ def there(nodes: Sequence[Node]) -> str:
     cpus = sum(node.resources.get("CPU", 0) for node in nodes)
     sizes = sorted({round(gpu.memory_mb / 1000) for gpu in gpus if gpu.memory_mb})
     of_size = f" of {' and '.join(map(str, sizes))} GB" if sizes else ""
-    shares = sum(gpu.free for gpu in gpus)
+    shares = round(sum(gpu.free for gpu in gpus), 4)
     words = [
         f"{cpus:g} CPUs",
         f"{shares:g} GPU{'' if shares == 1 else 's'}{of_size}" if gpus else "no GPU",

@@ -88,7 +88,7 @@ class Service:
     def stop(self) -> None:
         """Ask it to end, and end it."""
         if self.process is not None:
-            _end(self.process, signal.SIGINT, STOP_S)
+            _end(self.process, signal.SIGTERM, STOP_S)
 
 
 def sections(args: argparse.Namespace) -> list[Section]:

@@ -79,7 +79,7 @@ def _begun(job: Job) -> bool:
 
 
 def _wait(process: "subprocess.Popen[bytes]", home: Path, reached: Callable[[list[Job]], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise AssertionError("it ended too early")

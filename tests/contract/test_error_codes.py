@@ -60,6 +60,7 @@ TABLE = {
     "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
     "BodyTooSlow": ("REQUEST_TIMEOUT", 408),
+    "RegistryInvalid": ("MODEL_NOT_LOADED", 503),
 }
 ARGUMENTS = {
     "BodyTooSlow": (3,),

@@ -45,6 +45,8 @@ from vision.memory import reserved
 T = TypeVar("T")
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+MOST_SIDE: Final = 65_535
+"""Pixels of a side, as in a JPEG. Libraries pad rows, so a column of millions would take gigabytes."""
 ACCEPTED: Final = "JPG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIC"
 
 _DEEP: Final = {"I;16", "I;16L", "I;16B", "I", "F"}
@@ -271,7 +273,7 @@ class StillImage:
         return 1
 
     def check(self, max_pixels: int) -> None:
-        """Raise MediaTooLarge for more pixels than that, InvalidMedia for samples that have no defined white."""
+        """Raise MediaTooLarge for more pixels or longer sides than may be, InvalidMedia for samples without a white."""
         width, height = self._image.size
         # A tile of a TIFF is decoded whole, so a small image with one huge tile is a bomb as well.
         tile = self._tag(_TILE_WIDTH_TAG) * self._tag(_TILE_HEIGHT_TAG)
@@ -279,6 +281,11 @@ class StillImage:
             raise MediaTooLarge(
                 f"This is a {self.format} with {width} x {height} pixels; "
                 f"the limit is {_mega(max_pixels)} pixels. Send it smaller."
+            )
+        if max(width, height) > MOST_SIDE:
+            raise MediaTooLarge(
+                f"This is a {self.format} with {width} x {height} pixels; no side may have more than {MOST_SIDE:,}. "
+                "Send a part of it."
             )
         self._scans.check()
         signed = self._image.mode == "I" and self._tag(_FORMAT_TAG) != _UNSIGNED

@@ -201,6 +201,19 @@ def test_huge_tile_of_a_small_tiff() -> None:
         decode(data, max_pixels=MAX)
 
 
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536), (100_000, 20)])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_no_side_is_longer_than_that_of_a_jpeg(kind: str, size: tuple[int, int]) -> None:
+    data = encoded(Image.new("L", size), kind)
+    with pytest.raises(MediaTooLarge, match=f"a {kind} with {size[0]} x {size[1]} pixels; no side may .* 65,535"):
+        decode(data, max_pixels=MAX)
+
+
+@pytest.mark.parametrize("size", [(65_535, 2), (1, 65_535)])
+def test_a_side_may_be_as_long_as_that_of_a_jpeg(size: tuple[int, int]) -> None:
+    assert decode(encoded(Image.new("L", size), "PNG"), max_pixels=MAX).shape == (*size[::-1], 3)
+
+
 def test_pixel_limit_is_exact() -> None:
     data = encoded(noise(), "PNG")
     assert decode(data, max_pixels=48 * 32).shape == (32, 48, 3)

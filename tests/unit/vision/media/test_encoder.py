@@ -247,7 +247,8 @@ def test_a_reader_that_leaves_leaves_nothing_open(video: MakeVideo) -> None:
                 pass
             chunks.close()
     gc.collect()
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    # What other tests have left may end meanwhile.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files
     assert len(list(Path("/proc/self/task").iterdir())) <= threads + 1
     assert threading.active_count() == 1 or threading.current_thread() is threading.main_thread()
 

@@ -80,6 +80,8 @@ class Batcher:
     async def _answer(self, batch: list[tuple[Any, float, asyncio.Future[Any]]]) -> None:
         try:
             results = await self._run([item for item, _, _ in batch], [deadline for _, deadline, _ in batch])
+        except GeneratorExit:  # its event loop is gone, and with it who waits
+            raise
         except BaseException as error:  # a panic in Rust is no Exception, and the callers wait
             for _, _, future in batch:
                 if not future.done():

@@ -274,6 +274,8 @@ class StageHandle(Generic[InT, OutT]):
             return [error] * len(batch)
         except asyncio.CancelledError:
             return [StageUnavailable(f"The call to {self.key} was cancelled; try again.")] * len(batch)
+        except GeneratorExit:  # its event loop is gone, and with it who waits
+            raise
         except BaseException as error:  # a panic in Rust is no Exception, and the callers wait
             if _is_loss(error):
                 raise

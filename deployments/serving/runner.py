@@ -178,7 +178,7 @@ class StageRunner:
             self._missing = error.message
             self._configured = not (isinstance(error, ModelNotLoaded) and error.optional)
             logger.warning("%s not loaded: %s", self.key, error.message)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # a panic in Rust is no Exception
             self._missing = f"{self.key} failed while it was loaded; the log of its process says why."
@@ -232,7 +232,7 @@ class StageRunner:
         except StageError as error:
             self._count(error)
             return error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException:  # a panic in Rust is no Exception
             logger.exception("%s failed on an item", self.key)

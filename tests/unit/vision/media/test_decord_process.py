@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -15,12 +16,31 @@ from vision.media.decord_reader import DecordReader, decord_objections, is_fragm
 from vision.media.reader import VideoReader
 
 
-def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "vision.child" in " ".join(child.cmdline())]
+class Children:
+    """The children of this process that tests before have not left."""
+
+    def __init__(self) -> None:
+        self._before = set(self._all())
+
+    def __call__(self) -> list[psutil.Process]:
+        return [child for child in self._all() if child not in self._before]
+
+    def _all(self) -> list[psutil.Process]:
+        found = []
+        for child in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                if "vision.child" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+
+@pytest.fixture
+def children() -> Children:
+    return Children()
 
 
 def test_it_stands_still_between_batches_and_ends_with_its_reader(
-    video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+    video: MakeVideo, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decord_module, "BATCH", 4)
     with DecordReader(video("b-frames")) as reader:
@@ -40,7 +60,7 @@ def test_it_stands_still_between_batches_and_ends_with_its_reader(
     assert children() == []
 
 
-def test_it_is_killed_when_it_takes_too_long(video: MakeVideo) -> None:
+def test_it_is_killed_when_it_takes_too_long(video: MakeVideo, children: Children) -> None:
     with DecordReader(video("b-frames")) as reader:
         reader._timeout_s = 0.01  # less than its start takes
         with pytest.raises(ProcessingFailed, match="took too long"):
@@ -48,7 +68,7 @@ def test_it_is_killed_when_it_takes_too_long(video: MakeVideo) -> None:
     assert children() == []
 
 
-def test_it_may_die(video: MakeVideo) -> None:
+def test_it_may_die(video: MakeVideo, children: Children) -> None:
     with DecordReader(video("b-frames")) as reader:
         frames = reader.frames()
         next(frames)

@@ -19,6 +19,7 @@ from configs.settings import Settings
 from graphs.web.api import Contracts
 from graphs.web.errors import BodyTooSlow, Failure
 from graphs.web.rates import Clients
+from vision.memory import trim_soon
 
 logger = logging.getLogger("ray.serve")
 
@@ -28,6 +29,8 @@ SLOW_S: Final = 1.0
 """Seconds for which a transfer has kept us waiting before it may have to make room for another."""
 MOST_DRAINED: Final = 16 * 2**20
 """Bytes of a body that nobody wants which are read, at its rate, before the server is left to drop the others."""
+LARGE_BODY: Final = 4 * 2**20
+"""Bytes of a body after which free memory is returned: the allocator keeps blocks of up to 32 MiB for the next one."""
 _SLICE: Final = 256 * 1024
 
 
@@ -120,6 +123,8 @@ class Transfers:
             self._under_way.discard(exchange.answer)
             if body is not None:
                 self._under_way.discard(body)
+                if body.size >= LARGE_BODY:
+                    trim_soon()
 
     def _body(self, scope: Scope) -> _Transfer:
         settings = self._settings

@@ -1,7 +1,8 @@
 """Hostile files and requests to every route: ``python -m tests.hostile --out report.md``.
 
 Starts a service of its own, by dummies where a stage has weights, or attacks the one at ``--url``, which must have no
-rate limit. ``--only NAME`` sends what has that in its name, ``--without NAME`` the rest.
+rate limit. ``--only NAME`` sends what has that in its name, ``--without NAME`` the rest. Ctrl-C ends it
+with a report of what came until then.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from tests.hostile.usage import service_at
 MOST_FINDS = 200
 
 
-def attacked(only: str, without: str, url: str, *, quick: bool) -> Iterator[Outcome]:
+def attacked(only: str, without: list[str], url: str, *, quick: bool) -> Iterator[Outcome]:
     """Yield the outcome of each request; a service of our own that has died is started again."""
     with ExitStack() as own:
 
@@ -37,13 +38,13 @@ def attacked(only: str, without: str, url: str, *, quick: bool) -> Iterator[Outc
 
         attack = begin()
         for file in chosen(only, quick=quick):
-            if without and without in file.name:
+            if any(part in file.name for part in without):
                 continue
             yield from attack.file(file, file.make())
             if not attack.alive and not url:
                 attack = begin()
         for request in attack.requests(only, quick=quick):
-            if without and without in request.name:
+            if any(part in request.name for part in without):
                 continue
             yield from attack.request(request)
             if not attack.alive and not url:
@@ -131,7 +132,7 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="what the name has in it")
-    parser.add_argument("--without", default="", help="what the name has not in it")
+    parser.add_argument("--without", action="append", default=[], help="what the name has not in it; several times")
     parser.add_argument("--quick", action="store_true", help="the short selection alone")
     parser.add_argument("--url", default="", help="a running service, else one is started")
     parser.add_argument("--list", action="store_true", help="names alone")
@@ -142,12 +143,13 @@ def main() -> None:
         print("\n".join(file.name for file in chosen(arguments.only, quick=arguments.quick)))
         return
     since, outcomes = time.monotonic(), []
-    for outcome in attacked(arguments.only, arguments.without, arguments.url, quick=arguments.quick):
-        outcomes.append(outcome)
-        if outcome.finds:
-            print(f"{outcome.name} to {outcome.route}: {outcome.status}: {'; '.join(outcome.finds)}", flush=True)
-        if len(outcomes) % 200 == 0:
-            print(f"{len(outcomes)} answers, {time.monotonic() - since:.0f} s", file=sys.stderr, flush=True)
+    with suppress(KeyboardInterrupt):
+        for outcome in attacked(arguments.only, arguments.without, arguments.url, quick=arguments.quick):
+            outcomes.append(outcome)
+            if outcome.finds:
+                print(f"{outcome.name} to {outcome.route}: {outcome.status}: {'; '.join(outcome.finds)}", flush=True)
+            if len(outcomes) % 200 == 0:
+                print(f"{len(outcomes)} answers, {time.monotonic() - since:.0f} s", file=sys.stderr, flush=True)
     command = f"tests.hostile {' '.join(sys.argv[1:])}"
     publish(report(outcomes, command, time.monotonic() - since, url=arguments.url), arguments.out)
     sys.exit(any(outcome.finds for outcome in outcomes))

@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from deployments.serving.batching import Batcher
 from deployments.serving.loading import LoadQueue, fatal_loads
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.stage import Stage, resolved
 from deployments.serving.streams import ByteStream, StreamedBytes, on_thread
-from vision.deadlines import request_deadline
+from vision.deadlines import request_deadline, time_left
 from vision.errors import (
     DeadlineExceeded,
     ModelNotLoaded,
@@ -32,6 +35,23 @@ REPLY_S = 0.5
 """Before the end of a request, when it is told that a stage is still loading: its caller must still be there."""
 TRIM_AFTER_S = 20.0
 """From inference to when free memory is returned: seldom, as the next batch needs it again."""
+LARGE: Final = 64 * 2**20
+"""Bytes of a picture from which on it is prepared among its like: the planes of one may take several times as much."""
+LARGE_AT_ONCE: Final = 2
+
+
+@cache
+def _large_preparers() -> ThreadPoolExecutor:
+    """Return the threads on which large pictures are prepared, for all stages of this process.
+
+    So few are in memory at once, and small ones need not wait for them.
+    """
+    return ThreadPoolExecutor(LARGE_AT_ONCE, thread_name_prefix="prepare-large")
+
+
+def _is_large(item: Any) -> bool:
+    parts = item if isinstance(item, tuple) else (item,)
+    return sum(part.nbytes for part in parts if isinstance(part, np.ndarray)) > LARGE
 
 
 class StageRunner:
@@ -225,9 +245,12 @@ class StageRunner:
         request_deadline.set(None if deadline == float("inf") else deadline)  # of the task of this item
         try:
             item = await resolved(item)
-            if self._preparers is not None:
+            if self._preparers is not None and _is_large(item):
+                item = await on_thread(_large_preparers(), self._prepared, item)
+                trim_soon()
+            elif self._preparers is not None:
                 with self._batcher.announced():
-                    item = await on_thread(self._preparers, self._stage.prepare, item)
+                    item = await on_thread(self._preparers, self._prepared, item)
             return await self._batcher.submit(item, deadline)
         except StageError as error:
             self._count(error)
@@ -238,11 +261,18 @@ class StageRunner:
             logger.exception("%s failed on an item", self.key)
             return self._count(ProcessingFailed(f"{self.key} failed on this input."))
 
+    def _prepared(self, item: Any) -> Any:
+        """Prepare an item, on a thread for which it may have waited."""
+        assert self._stage is not None
+        if time_left() == 0:
+            raise self._late()
+        return self._stage.prepare(item)
+
     async def _predict(self, items: list[Any], deadlines: list[float]) -> list[Any]:
         assert self._stage is not None
         now = time.time()
         live = [index for index, deadline in enumerate(deadlines) if deadline > now]
-        results: list[Any] = [DeadlineExceeded(f"The time ran out before {self.key} could start.")] * len(items)
+        results: list[Any] = [self._late()] * len(items)
         if live:
             started = time.perf_counter()
             pool, batch = self._predictors or self._worker, [items[index] for index in live]
@@ -258,6 +288,9 @@ class StageRunner:
             if isinstance(result, StageError):
                 self._count(result)
         return results
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"The time ran out before {self.key} could start.")
 
     def _count(self, error: StageError) -> StageError:
         if self._metrics is not None:

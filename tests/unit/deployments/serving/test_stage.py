@@ -326,3 +326,55 @@ class Query:
 )
 def test_large_calls_and_shared_images_go_by_reference(items: list[Any], expected: bool) -> None:
     assert needs_reference(items) is expected
+
+
+class Painter(Stage[StageConfig, Any, Any, Any]):
+    """Counts the pictures that are prepared at once, each until it may go on."""
+
+    key = "room/painter"
+    prepare_threads = 4
+
+    def __init__(self, config: StageConfig) -> None:
+        super().__init__(config)
+        self.lock, self.may_go = threading.Lock(), threading.Event()
+        self.running = self.most = self.done = 0
+
+    def prepare(self, item: np.ndarray) -> int:
+        if item.nbytes <= stage_module.LARGE:
+            return 0
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.may_go.wait(10)
+        with self.lock:
+            self.running -= 1
+            self.done += 1
+        return item.nbytes
+
+    def predict(self, item: int) -> int:
+        return item
+
+
+async def test_large_pictures_are_prepared_two_at_once_and_small_ones_pass_them() -> None:
+    large = np.empty(stage_module.LARGE + 1, np.uint8)
+    runner, other = StageRunner(Painter), StageRunner(Painter)
+    await runner.configure({})
+    await other.configure({})
+    first, second = runner._stage, other._stage
+    assert isinstance(first, Painter)
+    assert isinstance(second, Painter)
+    work = [asyncio.ensure_future(r.run([large] * 3, time.time() + 20)) for r in (runner, other)]
+    late = asyncio.ensure_future(runner.run([large], time.time() + 0.3))
+    assert await asyncio.wait_for(runner.run([np.empty(9, np.uint8)] * 5, time.time() + 5), 5) == [0] * 5
+    await asyncio.sleep(0.4)
+    assert first.running + second.running == stage_module.LARGE_AT_ONCE
+    first.may_go.set()
+    second.may_go.set()
+    assert await asyncio.gather(*work) == [[large.nbytes] * 3] * 2
+    assert first.most + second.most >= stage_module.LARGE_AT_ONCE
+    assert max(first.most, second.most) <= stage_module.LARGE_AT_ONCE
+    (error,) = await late
+    assert isinstance(error, DeadlineExceeded)
+    assert first.done == 3
+    await runner.close()
+    await other.close()

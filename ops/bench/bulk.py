@@ -22,11 +22,11 @@ from typing import Any
 
 import av
 import numpy as np
-import psutil
 
 from graphs.indexing.jobs import INDEX_VIDEO
 from ops.bench import bulk_bare
 from ops.bench.bulk_bare import Bare
+from ops.bench.cpu import Tree
 from ops.bench.film import FPS, Cast, people_of, planned, portraits, write
 from ops.bench.report import made_by
 from stores.jobs import Job
@@ -72,7 +72,7 @@ class Run:
             self.process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
         if cores is not None:
             os.sched_setaffinity(self.process.pid, cores)
-        self._cpu: dict[int, float] = {}
+        self._tree = Tree(self.process.pid)
 
     def wait(self, reached: Callable[[list[Job]], bool]) -> None:
         """Wait until its jobs have come this far."""
@@ -85,7 +85,7 @@ class Run:
             self._look()
         if self.process.returncode != 0:
             raise RuntimeError((self.home / "log").read_text())
-        return Ran(json.loads(self._report.read_text()), time.perf_counter() - self._started, sum(self._cpu.values()))
+        return Ran(json.loads(self._report.read_text()), time.perf_counter() - self._started, self._tree.ms() / 1000)
 
     def kill(self) -> None:
         """Kill the driver with SIGKILL; its Ray ends with it."""
@@ -95,10 +95,10 @@ class Run:
     def kill_worker(self, name: str) -> None:
         """Kill one worker with SIGKILL. Raises RuntimeError when the run ends first."""
         while self.process.poll() is None:
-            for each in self._processes():
-                with suppress(psutil.Error):
-                    if f"MapBatches({name})" in " ".join(each.cmdline()):
-                        os.kill(each.pid, signal.SIGKILL)
+            for pid in self._tree.pids():
+                with suppress(OSError):
+                    if f"MapBatches({name})".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        os.kill(pid, signal.SIGKILL)
                         return
             self._look()
         raise RuntimeError(f"it ended before its {name} was killed: {(self.home / 'log').read_text()}")
@@ -107,20 +107,8 @@ class Run:
         if time.perf_counter() > self._started + TOO_LONG_S:
             self.kill()
             raise TimeoutError((self.home / "log").read_text())
-        for each in self._processes():
-            try:
-                used = each.cpu_times()
-            except psutil.Error:
-                continue
-            self._cpu[each.pid] = used.user + used.system
+        self._tree.ms()
         time.sleep(0.2)
-
-    def _processes(self) -> list[psutil.Process]:
-        try:
-            own = psutil.Process(self.process.pid)
-            return [own, *own.children(recursive=True)]
-        except psutil.Error:
-            return []
 
 
 def jobs_of(home: Path) -> list[Job]:

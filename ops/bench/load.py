@@ -8,6 +8,7 @@ the status line and the length are parsed.
 import asyncio
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -25,6 +26,7 @@ import httpx
 import numpy as np
 from PIL import Image, ImageOps
 
+from ops.bench.cpu import Tree
 from ops.cluster import free_port
 
 BOUNDARY = "visiongraphbenchmark"
@@ -32,16 +34,22 @@ BOUNDARY = "visiongraphbenchmark"
 
 @dataclass
 class Result:
-    """The outcome of one closed loop; latencies in seconds."""
+    """The outcome of one closed loop; latencies in seconds, ``cpu_ms`` of all processes of the server together."""
 
     seconds: float
     latencies: list[float] = field(repr=False)
     statuses: Counter[int]
+    cpu_ms: float = math.nan
 
     @property
     def rate(self) -> float:
         """Answers of status 200 per second."""
         return self.statuses[200] / self.seconds
+
+    @property
+    def cpu_ms_each(self) -> float:
+        """Milliseconds of the processor for each answer of status 200; NaN where they were not measured."""
+        return self.cpu_ms / self.statuses[200] if self.statuses[200] else math.nan
 
     def percentile(self, share: float) -> float:
         """Return the latency in milliseconds that this share of the requests, 0-1, did not exceed."""
@@ -114,8 +122,13 @@ class _Connection(asyncio.Protocol):
         return await self._waiting
 
 
-async def closed_loop(requests: Sequence[bytes], *, port: int, clients: int) -> tuple[Result, list[bytes]]:
-    """Send every request once, over ``clients`` connections; return the result, and bodies in the order of requests."""
+async def closed_loop(
+    requests: Sequence[bytes], *, port: int, clients: int, server: Tree | None = None
+) -> tuple[Result, list[bytes]]:
+    """Send every request once, over ``clients`` connections; return the result, and bodies in the order of requests.
+
+    Processor time is that of the ``server``, from the first request to the last answer.
+    """
     loop = asyncio.get_running_loop()
     bodies: list[bytes] = [b""] * len(requests)
     latencies: list[float] = []
@@ -133,26 +146,34 @@ async def closed_loop(requests: Sequence[bytes], *, port: int, clients: int) -> 
             statuses[status] += 1
         transport.close()
 
+    used = server.ms() if server else math.nan
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return Result(time.perf_counter() - started, latencies, statuses), bodies
+    seconds = time.perf_counter() - started
+    return Result(seconds, latencies, statuses, server.ms() - used if server else math.nan), bodies
 
 
 @contextmanager
-def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Iterator[None]:
-    """Run a server process; the block begins with its first answer, and ends the process."""
-    process = subprocess.Popen(argv, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True)
+def running(argv: list[str], ready_url: str, environment: dict[str, str], folder: Path | None = None) -> Iterator[Tree]:
+    """Run a server process; the block begins with its first answer, and ends the process.
+
+    Yields the processor time of the process and of all below it. ``folder`` is where it runs, by default here.
+    """
+    process = subprocess.Popen(
+        argv, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True, cwd=folder
+    )
     try:
-        for _ in range(600):
-            try:
-                if httpx.get(ready_url, timeout=2).status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            if process.poll() is not None:
-                raise SystemExit(f"{argv} ended with {process.returncode}")
-            time.sleep(0.2)
-        yield
+        with Tree(process.pid) as tree:
+            for _ in range(600):
+                try:
+                    if httpx.get(ready_url, timeout=2).status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    pass
+                if process.poll() is not None:
+                    raise SystemExit(f"{argv} ended with {process.returncode}")
+                time.sleep(0.2)
+            yield tree
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -163,19 +184,32 @@ def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Ite
             process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The whole service as it runs: its port, and the processor time of all its processes."""
+
+    port: int
+    cpu: Tree
+
+
 @contextmanager
-def service(**environment: str) -> Iterator[int]:
-    """Run the whole service on empty stores, without rate limits; yields its port when all stages are loaded."""
+def service(checkout: Path | None = None, **environment: str) -> Iterator[Service]:
+    """Run the whole service on empty stores, without rate limits; the block begins when all stages are loaded.
+
+    It has a Ray of its own, whatever else runs on this machine, and the code of ``checkout``, by default this one.
+    """
     port = free_port(8100)
     argv = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
     argv += ["--dashboard-port", str(free_port(8266))]
     with tempfile.TemporaryDirectory() as home:
-        unlimited = {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false"}
-        with running(argv, f"http://127.0.0.1:{port}/readyz", unlimited | environment):
+        own = {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false", "RAY_ADDRESS": "local"}
+        if checkout is not None:
+            own["PYTHONPATH"] = str(checkout)
+        with running(argv, f"http://127.0.0.1:{port}/readyz", own | environment, checkout) as cpu:
             health = f"http://127.0.0.1:{port}/health"
             while any(stage["loading"] for stage in httpx.get(health, timeout=30).json()["models"]):
                 time.sleep(0.5)
-            yield port
+            yield Service(port, cpu)
 
 
 def jpeg(seed: int, size: tuple[int, int] = (640, 480)) -> bytes:

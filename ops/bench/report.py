@@ -3,12 +3,38 @@
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 REPORTS: Final = Path(__file__).parent / "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """What was measured of one system: items a second, and milliseconds of the processor an item.
+
+    Those are of all its processes together (``ops.bench.cpu``); None where it was not measured.
+    """
+
+    name: str
+    rate: float | None = None
+    cpu_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the speed report, as one checkout of this repository gives it.
+
+    ``value`` is the number that has an aim. ``contestants``: the service first, then its ceiling and its peers, from
+    the same run. ``notes``: sentences on how it was measured and what else was seen.
+    """
+
+    value: float
+    contestants: tuple[Contestant, ...]
+    notes: tuple[str, ...] = ()
 
 
 def processor() -> str:

@@ -1,21 +1,25 @@
-"""Benchmark the asset API end to end: ``python -m ops.bench.assets [--out FILE]``.
+"""Benchmark the asset API end to end: ``python -m ops.bench.assets [--model NAME] [--out FILE]``.
 
-Starts the service on fresh stores, and after it LitServe and a bare FastAPI application around the same stage; sends
-640×480 JPEGs from 16 closed-loop clients to each, and compares them with the bare loop of the engine, which has the
-machine to itself before and after each of them: by images a second, and by milliseconds of the processor an image.
+The service on fresh stores, LitServe and a bare FastAPI application around the same stage, and the bare loop of that
+stage take turns in short rounds, so that what disturbs the machine disturbs all alike. 16 closed-loop clients send
+640×480 JPEGs of about 75 kB, all different. The figure that counts is milliseconds of the processor an image, of all
+processes of a contestant together, over those of the bare loop in the same round; the median of the rounds is reported.
 """
 
 import argparse
 import json
 import statistics
 import sys
-from dataclasses import dataclass, field
-from itertools import pairwise
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import uvloop
+import yaml
 
-from ops.bench.cpu import Tree
+import configs
 from ops.bench.load import (
     Result,
     Service,
@@ -27,149 +31,204 @@ from ops.bench.load import (
     service,
     upload_request,
 )
-from ops.bench.peers.bare_loop import Speed, fastest_batch, load_stage, loop
-from ops.bench.report import made_by, publish
+from ops.bench.peers.bare_loop import cheapest_batch, load_stage, loop
+from ops.bench.report import Contestant, Line, contestants_table, made_by, publish
 from ops.cluster import free_port
 
-CLIENTS = 16
-UNCACHED = "features, uncached"
+CLIENTS: Final = 16
+LIGHT: Final = "efficientnet-lite0"
+"""The lightest model of the chain: what is around a model shows most where that costs least."""
+OURS, BARE, STARLETTE = "the service", "bare loop", "bare Starlette, same body"
+PEERS: Final = {"LitServe": ("lit", True), "bare FastAPI": ("bare_fastapi", False)}
+"""Module of a peer, and whether it takes a picture as a form, else as plain bytes."""
+ROUNDS: Final = 8
+EXTRACT: Final = "/api/v1/extract-features"
+
+Turn = Callable[[int], Contestant]
 
 
-@dataclass
-class Measured:
-    """Results of all contestants by round; ``ceilings``: the bare loop before each contestant and after the last."""
+@contextmanager
+def light_service(model: str = LIGHT) -> Iterator[Service]:
+    """Run the service for small machines, with one model for features."""
+    config = yaml.safe_load((Path(configs.__file__).parent / "laptop.yaml").read_text())
+    options = list(_options(config, "embed/dinov3"))
+    if not options:
+        raise SystemExit("configs/laptop.yaml has no user_config of embed/dinov3.")
+    for each in options:
+        each["models"] = [model]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "light.yaml"
+        path.write_text(yaml.safe_dump(config))
+        with service("--config", str(path)) as served:
+            yield served
 
-    ceilings: list[Speed] = field(default_factory=list)
-    service: list[dict[str, Result]] = field(default_factory=list)
-    litserve: list[Result] = field(default_factory=list)
-    fastapi: list[Result] = field(default_factory=list)
+
+def _options(config: Any, stage: str) -> Iterator[dict[str, Any]]:
+    """Find the user_config of a stage, wherever it stands."""
+    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    if isinstance(config, dict) and isinstance(config.get(stage), dict):
+        yield config[stage]
+    for value in values:
+        yield from _options(value, stage)
 
 
-async def service_round(images: list[bytes], served: Service, seed: int) -> dict[str, Result]:
-    """Measure upload, uncached features, cached features and pairwise similarity, one after the other."""
-    port, server = served.port, served.cpu
-    uploads = [upload_request("/api/v1/upload-media", f"{seed + i}.jpg", data, port) for i, data in enumerate(images)]
-    results: dict[str, Result] = {}
-    results["upload"], bodies = await closed_loop(uploads, port=port, clients=CLIENTS, server=server)
-    ids = [json.loads(body)["asset_id"] for body in bodies]
-    extracts = [json_request("/api/v1/extract-features", {"asset_id": asset_id}, port) for asset_id in ids]
-    results[UNCACHED], _ = await closed_loop(extracts, port=port, clients=CLIENTS, server=server)
-    results["features, cached"], _ = await closed_loop(extracts * 3, port=port, clients=CLIENTS, server=server)
-    pairs = [
-        json_request("/api/v1/calculate-similarity", {"asset_id_1": a, "asset_id_2": b}, port)
+def in_turn(turns: dict[str, Turn], rounds: int = ROUNDS) -> dict[str, list[Contestant]]:
+    """Let each contestant have its turn in each round, another one first each time; return what each has done."""
+    names, done = list(turns), {name: list[Contestant]() for name in turns}
+    for index in range(rounds):
+        for name in names[index % len(names) :] + names[: index % len(names)]:
+            done[name].append(turns[name](index))
+        print(" ".join(f"{name} {done[name][-1].cpu_ms:.1f} ms," for name in names), file=sys.stderr, flush=True)
+    return done
+
+
+def of(name: str, result: Result) -> Contestant:
+    """Return what a closed loop says of a contestant. Raises RuntimeError when a request failed."""
+    if set(result.statuses) != {200}:
+        raise RuntimeError(f"{name} answered {dict(result.statuses)}")
+    return Contestant(name, result.rate, result.cpu_ms_each)
+
+
+def medians(done: dict[str, list[Contestant]]) -> tuple[Contestant, ...]:
+    """Return the median of what each has done."""
+    return tuple(
+        Contestant(
+            name,
+            statistics.median(each.rate or 0.0 for each in rounds),
+            statistics.median(each.cpu_ms or 0.0 for each in rounds),
+        )
+        for name, rounds in done.items()
+    )
+
+
+def uploaded(images: Sequence[bytes], served: Service) -> tuple[Result, list[str]]:
+    """Upload pictures; return the result and their ids."""
+    requests = [upload_request("/api/v1/upload-media", f"{n}.jpg", data, served.port) for n, data in enumerate(images)]
+    result, bodies = uvloop.run(closed_loop(requests, port=served.port, clients=CLIENTS, server=served.cpu))
+    return result, [json.loads(body)["asset_id"] for body in bodies]
+
+
+def features(served: Service, *, model: str = LIGHT, peers: bool = True, count: int = 96, rounds: int = ROUNDS) -> Line:
+    """Measure features that nobody has asked for yet; the value is CPU ms over those of the bare loop."""
+    stage, warm = load_stage(model), jpegs(count, 10**6)
+    batch = cheapest_batch(stage, warm)
+
+    def ours(index: int) -> Contestant:
+        _, ids = uploaded(jpegs(count, index * count), served)
+        requests = [json_request(EXTRACT, {"asset_id": asset_id}, served.port) for asset_id in ids]
+        loop_ = closed_loop(requests, port=served.port, clients=CLIENTS, server=served.cpu)
+        return of(OURS, uvloop.run(loop_)[0])
+
+    turns: dict[str, Turn] = {OURS: ours, BARE: lambda index: loop(stage, jpegs(count, index * count), batch)}
+    with ExitStack() as started:
+        for name, (module, as_form) in PEERS.items() if peers else ():
+            turns[name] = started.enter_context(_peer(name, module, model, count, as_form=as_form))
+        in_turn(turns, 1)
+        done = in_turn(turns, rounds)
+    over = {
+        name: statistics.median(
+            (each.cpu_ms or 0.0) / (bare.cpu_ms or 1.0) for each, bare in zip(its, done[BARE], strict=True)
+        )
+        for name, its in done.items()
+    }
+    notes = (
+        f"Model {model}; {rounds} rounds of {count} pictures. CPU ms over the bare loop's, median of the rounds: "
+        + ", ".join(f"{name} {ratio:.3f}" for name, ratio in over.items() if name != BARE)
+        + ". The service also reads the stored picture and stores the features; the others get the bytes and store "
+        "nothing.",
+    )
+    return Line(over[OURS], medians(done), notes)
+
+
+@contextmanager
+def _peer(name: str, module: str, model: str, count: int, *, as_form: bool) -> Iterator[Turn]:
+    port = free_port(8101)
+
+    def request(number: int, data: bytes) -> bytes:
+        path = "/features"
+        return upload_request(path, f"{number}.jpg", data, port) if as_form else bytes_request(path, data, port)
+
+    argv = [sys.executable, "-m", f"ops.bench.peers.{module}", str(port), model]
+    with running(argv, f"http://127.0.0.1:{port}/docs", {}) as cpu:
+
+        def turn(index: int) -> Contestant:
+            requests = [request(number, data) for number, data in enumerate(jpegs(count, index * count))]
+            return of(name, uvloop.run(closed_loop(requests, port=port, clients=CLIENTS, server=cpu))[0])
+
+        yield turn
+
+
+def cached(served: Service, *, count: int = 1500, rounds: int = ROUNDS) -> Line:
+    """Measure features that are stored; the value is requests a second over those of bare Starlette."""
+    _, ids = uploaded(jpegs(CLIENTS, 2 * 10**6), served)
+    asked = [json_request(EXTRACT, {"asset_id": asset_id}, served.port) for asset_id in ids]
+    uvloop.run(closed_loop(asked, port=served.port, clients=CLIENTS))
+    _, bodies = uvloop.run(closed_loop(asked, port=served.port, clients=CLIENTS))
+
+    def turn(name: str, requests: Sequence[bytes], to: Service) -> Turn:
+        many = [requests[number % len(requests)] for number in range(count)]
+        return lambda _: of(name, uvloop.run(closed_loop(many, port=to.port, clients=CLIENTS, server=to.cpu))[0])
+
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder) / "body.json"
+        body.write_bytes(bodies[0])
+        port = free_port(8101)
+        argv = [sys.executable, "-m", "ops.bench.peers.bare_starlette", str(port), str(body)]
+        with running(argv, f"http://127.0.0.1:{port}/", {}) as cpu:
+            peer = [json_request(EXTRACT, {"asset_id": asset_id}, port) for asset_id in ids]
+            turns = {OURS: turn(OURS, asked, served), STARLETTE: turn(STARLETTE, peer, Service(port, cpu))}
+            in_turn(turns, 1)
+            done = in_turn(turns, rounds)
+    pairs = zip(done[OURS], done[STARLETTE], strict=True)
+    value = statistics.median((ours.rate or 0.0) / (peer.rate or 1.0) for ours, peer in pairs)
+    notes = (
+        f"{rounds} rounds of {count} requests, {CLIENTS} clients on the same cores. Bare Starlette has a process for "
+        f"each core and answers {len(bodies[0]):,} bytes from memory.",
+    )
+    return Line(value, medians(done), notes)
+
+
+def pairs_of_stored(served: Service, count: int = 1000) -> Contestant:
+    """Measure similarities of pairs whose features are stored."""
+    _, ids = uploaded(jpegs(CLIENTS, 2 * 10**6), served)
+    requests = [
+        json_request("/api/v1/calculate-similarity", {"asset_id_1": a, "asset_id_2": b}, served.port)
         for a, b in zip(ids, ids[1:] + ids[:1], strict=True)
     ]
-    results["similarity of a pair"], _ = await closed_loop(pairs * 3, port=port, clients=CLIENTS, server=server)
-    return results
-
-
-async def peer_round(images: list[bytes], port: int, server: Tree, *, as_form: bool) -> Result:
-    """Measure features of a peer, which takes the image as a form or as plain bytes."""
-    if as_form:
-        requests = [upload_request("/features", f"{index}.jpg", data, port) for index, data in enumerate(images)]
-    else:
-        requests = [bytes_request("/features", data, port) for data in images]
-    return (await closed_loop(requests, port=port, clients=CLIENTS, server=server))[0]
-
-
-def measure(count: int, rounds: int) -> Measured:
-    """Measure each contestant alone on the machine, and the bare loop before and after each of them."""
-    stage = load_stage()
-    warm = jpegs(160, 10**6)
-    batch = fastest_batch(stage, warm)
-    python, measured = sys.executable, Measured()
-
-    def bare_loop(seed: int) -> None:
-        images = jpegs(count, seed)
-        measured.ceilings.append(min((loop(stage, images, batch) for _ in range(2)), key=lambda speed: speed.cpu_ms))
-        print(f"ceiling {measured.ceilings[-1].rate:.1f}/s", flush=True)
-
-    bare_loop(2 * 10**6)
-    with service() as served:
-        uvloop.run(service_round(warm, served, 10**6))
-        for index in range(rounds):
-            images = jpegs(count, index * count)
-            measured.service.append(uvloop.run(service_round(images, served, index * count)))
-            print(f"service {measured.service[-1][UNCACHED].rate:.1f}/s", flush=True)
-    bare_loop(3 * 10**6)
-    for name, results, as_form in (("lit", measured.litserve, True), ("bare_fastapi", measured.fastapi, False)):
-        port = free_port(8101)
-        with running([python, "-m", f"ops.bench.peers.{name}", str(port)], f"http://127.0.0.1:{port}/docs", {}) as cpu:
-            uvloop.run(peer_round(warm, port, cpu, as_form=as_form))
-            for index in range(rounds):
-                results.append(uvloop.run(peer_round(jpegs(count, index * count), port, cpu, as_form=as_form)))
-                print(f"{name} {results[-1].rate:.1f}/s", flush=True)
-        bare_loop(4 * 10**6)
-    return measured
-
-
-def report(measured: Measured, arguments: str) -> list[str]:
-    """Return the lines of the report."""
-    beside = [
-        Speed(statistics.mean(each.rate for each in pair), statistics.mean(each.cpu_ms for each in pair))
-        for pair in pairwise(measured.ceilings)
-    ]
-    ceilings = " / ".join(f"{each.rate:.1f}" for each in measured.ceilings)
-    costs = " / ".join(f"{each.cpu_ms:.1f}" for each in measured.ceilings)
-    lines = [
-        "# Asset API, end to end",
-        "",
-        f"{made_by(f'ops.bench.assets {arguments}', 'ray', 'openvino')}.",
-        "",
-        "16 closed-loop clients on the same machine, 640×480 JPEGs of about 75 kB, all different. The ceiling is "
-        "the bare loop of the fastest engine, JPEG decoding and resizing included, with the machine "
-        f"to itself, the cheaper of two passes, before and after each contestant: {ceilings} images/s, {costs} CPU ms "
-        "an image; a contestant is compared with the mean of the two beside it. CPU milliseconds are those of all its "
-        "processes together. The service also reads the stored "
-        "asset and writes the features durably; the two others get the bytes and store nothing.",
-        "",
-        "| features, uncached | images/s | of the ceiling | by round | CPU ms an image | over the ceiling's "
-        "| p50 ms | p99 ms | errors |",
-        "|---|---|---|---|---|---|---|---|---|",
-        _row("visiongraph (HAProxy → gateway → stage)", [each[UNCACHED] for each in measured.service], beside[0]),
-        _row("LitServe", measured.litserve, beside[1]),
-        _row("bare FastAPI", measured.fastapi, beside[2]),
-        "",
-        "| visiongraph, other routes | requests/s | CPU ms a request | p50 ms | p99 ms | errors |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name in ("upload", "features, cached", "similarity of a pair"):
-        results = [each[name] for each in measured.service]
-        lines.append(
-            f"| {name} | {statistics.median(x.rate for x in results):.0f} "
-            f"| {statistics.median(x.cpu_ms_each for x in results):.2f} "
-            f"| {statistics.median(x.percentile(0.5) for x in results):.1f} "
-            f"| {statistics.median(x.percentile(0.99) for x in results):.1f} "
-            f"| {_errors(results)} |"
-        )
-    return lines
-
-
-def _errors(results: list[Result]) -> int:
-    return sum(sum(result.statuses.values()) - result.statuses[200] for result in results)
-
-
-def _row(name: str, results: list[Result], ceiling: Speed) -> str:
-    rates = [result.rate for result in results]
-    p50 = statistics.median(result.percentile(0.5) for result in results)
-    p99 = statistics.median(result.percentile(0.99) for result in results)
-    each = " / ".join(f"{rate / ceiling.rate:.2f}" for rate in rates)
-    median, cpu = statistics.median(rates), statistics.median(result.cpu_ms_each for result in results)
-    return (
-        f"| {name} | {median:.1f} | {median / ceiling.rate:.2f} | {each} | {cpu:.1f} | **{cpu / ceiling.cpu_ms:.2f}** "
-        f"| {p50:.0f} | {p99:.0f} | {_errors(results)} |"
-    )
+    many = [requests[number % len(requests)] for number in range(count)]
+    loop_ = closed_loop(many, port=served.port, clients=CLIENTS, server=served.cpu)
+    return of("similarity of a pair", uvloop.run(loop_)[0])
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=320, help="images per round and contestant")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=LIGHT, help=f"model for features; {LIGHT} is the lightest")
+    parser.add_argument("--images", type=int, default=96, help="pictures of a round")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", type=Path, help="Markdown file; by default only printed")
     arguments = parser.parse_args()
-    measured = measure(arguments.images, arguments.rounds)
-    publish(report(measured, " ".join(sys.argv[1:])), arguments.out)
+    with light_service(arguments.model) as served:
+        lines = {
+            "Features": features(served, model=arguments.model, count=arguments.images, rounds=arguments.rounds),
+            "Features that are stored": cached(served, rounds=arguments.rounds),
+        }
+        others = [
+            of("upload", uploaded(jpegs(4 * arguments.images, 3 * 10**6), served)[0]),
+            pairs_of_stored(served),
+        ]
+    command = " ".join(["ops.bench.assets", *sys.argv[1:]])
+    text = [
+        "# Asset API, end to end",
+        "",
+        f"{made_by(command, 'ray', 'openvino')}.",
+        "",
+        (__doc__ or "").partition("\n\n")[2],
+    ]
+    for title, line in lines.items():
+        text += [f"## {title}", "", *contestants_table(line.contestants), *line.notes, ""]
+    text += ["## Other routes", "", *contestants_table(others)]
+    publish(text, arguments.out)
 
 
 if __name__ == "__main__":

@@ -154,14 +154,12 @@ async def closed_loop(
 
 
 @contextmanager
-def running(argv: list[str], ready_url: str, environment: dict[str, str], folder: Path | None = None) -> Iterator[Tree]:
+def running(argv: list[str], ready_url: str, environment: dict[str, str]) -> Iterator[Tree]:
     """Run a server process; the block begins with its first answer, and ends the process.
 
-    Yields the processor time of the process and of all below it. ``folder`` is where it runs, by default here.
+    Yields the processor time of the process and of all below it.
     """
-    process = subprocess.Popen(
-        argv, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True, cwd=folder
-    )
+    process = subprocess.Popen(argv, env=os.environ | environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         with Tree(process.pid) as tree:
             for _ in range(600):
@@ -193,19 +191,17 @@ class Service:
 
 
 @contextmanager
-def service(checkout: Path | None = None, **environment: str) -> Iterator[Service]:
+def service(*options: str, **environment: str) -> Iterator[Service]:
     """Run the whole service on empty stores, without rate limits; the block begins when all stages are loaded.
 
-    It has a Ray of its own, whatever else runs on this machine, and the code of ``checkout``, by default this one.
+    It has a Ray of its own, whatever else runs on this machine. ``options`` are those of ``visiongraph serve``.
     """
     port = free_port(8100)
     argv = [sys.executable, "-m", "ops.cli.main", "serve", "--port", str(port)]
-    argv += ["--dashboard-port", str(free_port(8266))]
+    argv += ["--dashboard-port", str(free_port(8266)), *options]
     with tempfile.TemporaryDirectory() as home:
         own = {"VISION_HOME": home, "RATE_LIMIT_ENABLED": "false", "RAY_ADDRESS": "local"}
-        if checkout is not None:
-            own["PYTHONPATH"] = str(checkout)
-        with running(argv, f"http://127.0.0.1:{port}/readyz", own | environment, checkout) as cpu:
+        with running(argv, f"http://127.0.0.1:{port}/readyz", own | environment) as cpu:
             health = f"http://127.0.0.1:{port}/health"
             while any(stage["loading"] for stage in httpx.get(health, timeout=30).json()["models"]):
                 time.sleep(0.5)

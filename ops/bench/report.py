@@ -62,6 +62,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     ]
 
 
+def contestants_table(contestants: Sequence[Contestant]) -> list[str]:
+    """Return the lines of a table of contestants."""
+    return table(
+        ["", "a second", "CPU ms each"],
+        [
+            [
+                each.name,
+                "" if each.rate is None else f"{each.rate:.1f}",
+                "" if each.cpu_ms is None else f"{each.cpu_ms:.2f}",
+            ]
+            for each in contestants
+        ],
+    )
+
+
 def publish(lines: Sequence[str], out: Path | None) -> None:
     """Print a report, and write it to ``out`` if given."""
     text = "\n".join(lines).rstrip("\n") + "\n"

@@ -1,4 +1,4 @@
-"""A bare FastAPI application: a queue, a batching task, one inference thread. ``python -m … PORT``."""
+"""A bare FastAPI application: a queue, a batching task, one inference thread. ``python -m … PORT [MODEL]``."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ BATCH = 16
 def build() -> FastAPI:
     """Build the application, with its model loaded."""
     app = FastAPI()
-    stage = load_stage()
+    stage = load_stage(*sys.argv[2:3])
     preparers, worker = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
     queue: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
     tasks: list[asyncio.Task[None]] = []

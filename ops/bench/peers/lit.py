@@ -1,4 +1,4 @@
-"""LitServe around the stage, with its own batching. ``python -m … PORT``."""
+"""LitServe around the stage, with its own batching. ``python -m … PORT [MODEL]``."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ class FeatureApi(litserve.LitAPI):  # type: ignore[misc]
     """Bytes of an image in, features out."""
 
     def setup(self, device: str) -> None:
-        self.stage = load_stage()
+        self.stage = load_stage(*sys.argv[2:3])
         self.preparers = ThreadPoolExecutor(2)
 
     def decode_request(self, request: Request) -> bytes:

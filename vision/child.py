@@ -56,6 +56,9 @@ _ENVIRONMENT: Final = {
     "MALLOC_TOP_PAD_": str(2**20),
 }
 _REST_S: Final = 2.0
+"""After which pages go back to the system."""
+_KEPT: Final = 256 * 2**20
+"""Bytes of them that a child may keep until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +291,8 @@ def serve(descriptor: int, parent: int) -> None:
             except (pickle.PicklingError, TypeError, AttributeError) as error:
                 _send(connection, (RuntimeError(repr(error)), True))
             del args, outcome
+            if _LINUX and _data_bytes() > _KEPT:
+                trim()
 
 
 def _outcome(allowance: Allowance, function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, bool]:

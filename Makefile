@@ -38,6 +38,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/visiongraph check
+	$(BIN)/hadolint ops/deploy/Dockerfile
+	$(BIN)/yamllint -s -c ops/deploy/.yamllint ops/deploy
+	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec ops/deploy/compose*.yaml
+	$(BIN)/check-jsonschema -q --schemafile ops/deploy/kubernetes/rayservice.schema.json ops/deploy/kubernetes/rayservice.yaml
+	$(BIN)/kubernetes-validate --strict --quiet ops/deploy/kubernetes/settings.yaml ops/deploy/kubernetes/network.yaml
 
 bench: $(VENV)/.installed-dev
 	$(call install,.[bench])

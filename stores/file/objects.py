@@ -41,6 +41,8 @@ class FileObjects:
         self._temp = self._root / TEMP
         self._disk = Disk(self._root, reserve_bytes)
         self._durable_shards: set[Path] = set()
+        self._typed: dict[str, Path] = {}
+        """The sidecar of the last object that was put with each content type."""
         self._examiner = ThreadPoolExecutor(1, thread_name_prefix="objects-health")
         with suppress(StoreFull, StoreReadOnly):  # what is stored can be read and deleted all the same
             self._translate(self._prepare)
@@ -163,15 +165,32 @@ class FileObjects:
         _sync(ready)
 
     def _put_sidecar(self, target: Path, content_type: str) -> None:
-        if _content_type(target) != content_type:
-            ready = self._temp / uuid.uuid4().hex
-            try:
+        if _content_type(target) == content_type:
+            return
+        ready = self._temp / uuid.uuid4().hex
+        try:
+            if not self._linked(content_type, ready):
                 ready.write_text(content_type)
                 _sync(ready)
-                ready.replace(_sidecar(target))
-            except OSError:
-                ready.unlink(missing_ok=True)
-                raise
+            ready.replace(_sidecar(target))
+        except OSError:
+            ready.unlink(missing_ok=True)
+            raise
+        self._typed[content_type] = _sidecar(target)
+
+    def _linked(self, content_type: str, ready: Path) -> bool:
+        """Give a durable sidecar of this content type another name, which writes nothing; False if there is none."""
+        other = self._typed.get(content_type)
+        if other is None:
+            return False
+        try:
+            ready.hardlink_to(other)
+        except OSError:  # it was deleted, or has all the names that a file may have on this disk
+            return False
+        if ready.read_text() == content_type:
+            return True
+        ready.unlink()  # its object was replaced by one of another type
+        return False
 
 
 def _sync(path: Path) -> None:

@@ -2,16 +2,21 @@
 
 import asyncio
 import struct
+import threading
 import zlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from graphs.web import transfers
+from graphs.web.uploads import library
 from tests.dummies import digest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import FPS, FRAMES, audio, encoded, error_of, picture, plain, video
+from vision.errors import InvalidMedia
+from vision.media.probe import Limits, Probe
 
 
 async def test_a_picture_is_described_and_returned(service: Service) -> None:
@@ -89,6 +94,35 @@ async def test_a_video_has_times_and_a_poster(service: Service) -> None:
     assert poster.content.startswith(b"\xff\xd8\xff")
     shown = await service.get(f"media/{answer['asset_id']}")
     assert (shown["fps"], shown["frame_count"]) == (FPS, FRAMES)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_video_that_is_given_up_while_it_is_probed_leaves_no_poster(
+    service: Service, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    begun, given_up, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow_probe(path: Path, limits: Limits, *, poster: Path) -> Probe:
+        begun.set()
+        assert given_up.wait(10)
+        poster.write_bytes(b"late")
+        ended.set()
+        if fails:
+            raise InvalidMedia("broken")
+        return Probe("video", "MP4", "video/mp4")
+
+    monkeypatch.setattr(library, "probe", slow_probe)
+    uploading = asyncio.create_task(service.uploaded(video(1)))
+    assert await asyncio.to_thread(begun.wait, 10)
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    given_up.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    async with asyncio.timeout(5):
+        while service.spooled:  # noqa: ASYNC110 (a thread removes it)
+            await asyncio.sleep(0.01)
+    assert not [info.key async for info in service.context.objects.list()]
 
 
 async def test_sound_has_a_duration_and_no_poster(service: Service) -> None:

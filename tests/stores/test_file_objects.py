@@ -1,6 +1,7 @@
 """The folder of objects alone: what is on the disk, and where the source of a put goes."""
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -155,6 +156,51 @@ async def test_bytes_type_and_names_are_synced(
     synced.clear()
     await objects.delete("key")
     assert synced == [("folder", shard.stat().st_ino)]
+
+
+async def test_objects_of_one_type_share_the_file_that_says_so(
+    objects: FileObjects, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    for key in ("one", "two", "three"):
+        await objects.put_file(key, write_file(tmp_path, b"x"), "image/png")
+    assert len({(root / key[:2] / f"{key}@type").stat().st_ino for key in ("one", "two", "three")}) == 1
+    monkeypatch.setattr(os, "fsync", fsync)
+    await objects.put_file("twice", write_file(tmp_path, b"x"), "image/png")
+    # Its bytes under their name of before the move, and its names: nothing was written for the type.
+    assert len(synced) == 2
+    assert synced[-1] == "tw"
+    assert not list((root / "@tmp").iterdir())
+
+
+@pytest.mark.parametrize("end", ["deleted", "replaced", "no more names"])
+async def test_a_shared_type_is_right_whatever_became_of_the_object_it_is_from(
+    objects: FileObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    await objects.put_file("first", write_file(tmp_path, b"x"), "image/png")
+    if end == "deleted":
+        await objects.delete("first")
+    elif end == "replaced":  # by another process, of whose types this one knows nothing
+        await FileObjects(f"file://{objects._root}").put_file("first", write_file(tmp_path, b"y"), "image/jpeg")
+    else:
+
+        def hardlink_to(self: Path, target: Path) -> None:
+            raise OSError(errno.EMLINK, "Too many links")
+
+        monkeypatch.setattr(Path, "hardlink_to", hardlink_to)
+    for key in ("second", "third"):
+        await objects.put_file(key, write_file(tmp_path, b"x"), "image/png")
+        info = await objects.head(key)
+        assert info is not None
+        assert info.content_type == "image/png"
+    if end == "replaced":
+        info = await objects.head("first")
+        assert info is not None
+        assert info.content_type == "image/jpeg"
 
 
 async def test_leftovers_of_killed_processes_are_removed(objects: FileObjects, root: Path) -> None:

@@ -11,8 +11,9 @@ asset stays, or after, and waits until the delete has ended.
 """
 
 import asyncio
-import tempfile
+import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -240,15 +241,27 @@ class Library:
 
     async def _store_bytes(self, asset_id: str, path: Path, only: MediaKind | None) -> Probe:
         """Put a file into the object store, after the poster if it is a video, and return its facts."""
-        # However this is left, the folder goes: a thread that still probes after a cancellation finds none to write to.
-        with disk_errors("spool"), tempfile.TemporaryDirectory(dir=self._spool, prefix="poster-") as folder:
-            poster = Path(folder) / "poster.jpg"
-            facts = await in_time(asyncio.to_thread(probe, path, self._limits, poster=poster))
-            _require(facts.kind, facts.format, only)
-            if facts.kind == "video":
-                await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+        poster, left = self._spool / f"poster-{uuid.uuid4().hex}.jpg", threading.Event()
+        with disk_errors("spool"):
+            try:
+                facts = await in_time(asyncio.to_thread(_probe, path, self._limits, poster, left))
+                _require(facts.kind, facts.format, only)
+                if facts.kind == "video":
+                    await self._context.objects.put_file(poster_key(asset_id), poster, "image/jpeg")
+            finally:
+                left.set()
+                poster.unlink(missing_ok=True)
             await self._context.objects.put_file(asset_id, path, facts.content_type)
             return facts
+
+
+def _probe(path: Path, limits: Limits, poster: Path, left: threading.Event) -> Probe:
+    """Probe a file, and leave no poster to a caller who was cancelled meanwhile."""
+    try:
+        return probe(path, limits, poster=poster)
+    finally:
+        if left.is_set():
+            poster.unlink(missing_ok=True)
 
 
 def _require(kind: MediaKind, file_format: str, only: MediaKind | None) -> None:

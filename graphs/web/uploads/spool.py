@@ -7,8 +7,8 @@ is synced here: an upload that a crash destroys was never acknowledged, and the 
 
 import asyncio
 import hashlib
+import os
 import sys
-import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -33,6 +33,7 @@ MAX_HEADER_BYTES: Final = 64 * 1024
 """Of one header of a part: room for the longest names that people send, which are then cut."""
 
 _SLICE: Final = 256 * 1024  # bytes handled between two turns of the event loop
+_BUFFER: Final = 64 * 1024
 _PIECE: Final = 2**20
 _CHECK_BYTES: Final = 2**20
 
@@ -192,6 +193,17 @@ class _FilePart:
         return Path(self.handle.name)
 
 
+def _new_file(directory: Path) -> IO[bytes]:
+    """Open a file that was not there, for its owner alone; the folder is made when absent."""
+    path = directory / f"upload-{uuid.uuid4().hex}"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileNotFoundError:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return open(path, "wb", _BUFFER, opener=lambda *_: descriptor)
+
+
 class _Form:
     """The parts of one form as ``MultipartParser`` finds them: files go to disk, text fields to a dict.
 
@@ -270,9 +282,7 @@ class _Form:
             if len(self._files) == self._max_files:
                 raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
             self._spool.take(0)
-            self._spool.directory.mkdir(parents=True, exist_ok=True)
-            handle = tempfile.NamedTemporaryFile(dir=self._spool.directory, prefix="upload-", delete=False)  # noqa: SIM115
-            self._files.append(_FilePart(base_name(filename or ""), handle))
+            self._files.append(_FilePart(base_name(filename or ""), _new_file(self._spool.directory)))
         elif filename is not None:
             raise InvalidInput(f"The file is in the part {name[:100]!r}; send it in the part {self.field!r}.")
         else:

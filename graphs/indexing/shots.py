@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from deployments.embed.clip import CLIP, NO_TEXT
 from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.people.faces import FACES
-from deployments.serving.handle import StageHandle
+from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import SharedImage, share
 from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import Parts
@@ -51,6 +52,10 @@ TEMPERATURE: Final = 100.0
 """What CLIP multiplies cosines by (Radford et al. 2021, section 2.5)."""
 SURE: Final = 0.6
 """Share of the probability of its set from which on a label is a tag."""
+LabelSet: TypeAlias = tuple[tuple[str, ...], Vector]
+"""Names of labels, and the vectors of their sentences, float32[n, 512]."""
+_embedded: Final = WeakKeyDictionary[AnyHandle, tuple[str, Sequence[LabelSet]]]()
+"""By the handle to CLIP the model that embedded the sentences, and their sets: each video has the same."""
 BLANK_WINDOW: Final = np.zeros((WINDOW, THUMBNAIL[1], THUMBNAIL[0], 3), np.uint8)
 
 
@@ -134,7 +139,7 @@ class ShotBuilder:
         self._parts = parts
         self._span = span
         self._faces = faces
-        self._labels = KeyframeLabels(context.stage(CLIP))
+        self._labels = KeyframeLabels(context.stage(CLIP), models.clip)
         self._part = -1
         self._jpegs: dict[int, bytes] = {}
 
@@ -286,25 +291,32 @@ class ShotBuilder:
 
 
 class KeyframeLabels:
-    """Label keyframes by CLIP with the labels of ``ZERO_SHOT``, whose sentences are embedded once."""
+    """Label keyframes by CLIP with the labels of ``ZERO_SHOT``, whose sentences each ``model`` embeds once."""
 
-    def __init__(self, clip: StageHandle[SharedImage | str, ClipEmbedding]) -> None:
+    def __init__(self, clip: StageHandle[SharedImage | str, ClipEmbedding], model: str = "") -> None:
         self._clip = clip
-        self._sets: Mapping[str, tuple[tuple[str, ...], Vector]] | None = None
+        self._model = model
+        self._embedding = asyncio.Lock()
 
     async def of(self, keyframe: Vector) -> list[str]:
         """Return of each set the label that is clearly the likeliest of a keyframe, float32[512] of unit length."""
-        if self._sets is None:
-            self._sets = dict(zip(ZERO_SHOT, await asyncio.gather(*map(self._set, ZERO_SHOT)), strict=True))
         tags = []
-        for names, vectors in self._sets.values():
+        for names, vectors in await self._sets():
             weights = np.exp(TEMPERATURE * (vectors @ keyframe - (vectors @ keyframe).max()))
             best = int(weights.argmax())
             if weights[best] / weights.sum() >= SURE:
                 tags.append(names[best])
         return tags
 
-    async def _set(self, name: str) -> tuple[tuple[str, ...], Vector]:
+    async def _sets(self) -> Sequence[LabelSet]:
+        async with self._embedding:  # several shots are built at once
+            model, sets = _embedded.get(self._clip, ("", ()))
+            if not sets or model != self._model:
+                sets = await asyncio.gather(*map(self._set, ZERO_SHOT))
+                _embedded[self._clip] = self._model, sets
+        return sets
+
+    async def _set(self, name: str) -> LabelSet:
         sentences = ZERO_SHOT[name]
         embeddings = await asyncio.gather(*(retry(self._clip, sentence) for sentence in sentences.values()))
         return tuple(sentences), np.stack([embedding.vector for embedding in embeddings])

@@ -40,7 +40,7 @@ from graphs.indexing.finalize import Draft, draft_index, store_index
 from graphs.indexing.inference import ChunkInference, FrameFaces, Observations
 from graphs.indexing.jobs import check_models
 from graphs.indexing.people import PeopleModels
-from graphs.indexing.shots import ShotBuilder, ShotModels
+from graphs.indexing.shots import SHOTS_AT_ONCE, ShotBuilder, ShotModels
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
 from stores.errors import StoreError
@@ -62,6 +62,8 @@ Batch = Mapping[str, NDArray[Any]]
 FRAME_STAGES: Final = (VIDEO_FACES.key, IDENTITY.key, CAMERA.key)
 FINAL_STAGES: Final = (DINOV3, CLIP, TRACKS, IDENTITIES, FRAMES, VIDEO_FACES, IDENTITY, CUTS, FACES)
 """Stages of a finalizer; the last four only report their models."""
+AT_ONCE: Final = {CUTS.key: 1, DINOV3.key: SHOTS_AT_ONCE, CLIP.key: SHOTS_AT_ONCE}
+"""The most items that a worker has for these at once: networks are warmed up once for each size of a batch."""
 FINALIZER_DIED: Final = "The worker that finalized this video died; the job resumes."
 
 _NO_IMAGES: Final = np.zeros((1, 1, 1, 3), np.uint8)
@@ -290,9 +292,21 @@ class InferCuts(_StageWorker):
         return self._row(message, infer)
 
 
+async def _handles(keys: Sequence[str], setup: StageSetup) -> dict[str, AnyHandle]:
+    """Return handles to stages of this process, each in batches no larger than it gets here."""
+    handles = {}
+    for key in keys:
+        stage, config = setup.find(key), dict(setup.configs.get(key, {}))
+        if key in AT_ONCE:
+            configured = stage.config_class.model_validate(config).max_batch_size
+            config["max_batch_size"] = min(configured, AT_ONCE[key])
+        handles[key] = await local_handle(stage, config)
+    return handles
+
+
 async def _loaded(keys: tuple[str, ...], setup: StageSetup) -> dict[str, AnyHandle]:
     """Return handles to stages of this process. Raises InvalidInput where one has another model than it must have."""
-    handles = {key: await local_handle(setup.find(key), setup.configs.get(key)) for key in keys}
+    handles = await _handles(keys, setup)
     for key, handle in handles.items():
         info = await handle.info()
         version = str(info.get("model_version", ""))
@@ -369,8 +383,6 @@ class Finalizer:
     async def _ready(self) -> Context:
         async with self._loading:
             if self._context is None:
-                setup = self._setup
-                keys = [ref.key for ref in FINAL_STAGES]
-                handles = {key: await local_handle(setup.find(key), setup.configs.get(key)) for key in keys}
+                handles = await _handles([ref.key for ref in FINAL_STAGES], self._setup)
                 self._context = open_context(settings(), handles)
             return self._context

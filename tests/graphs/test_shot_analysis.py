@@ -282,6 +282,25 @@ async def test_labels_are_those_that_a_keyframe_is_clearly_like() -> None:
     assert not {"night", "day"} & set(await labels.of(direction(night) + direction(day)))
 
 
+async def test_the_sentences_are_embedded_once_by_each_model() -> None:
+    embedded: list[str] = []
+
+    class Counted(Sentences):
+        def predict(self, item: Any) -> ClipEmbedding:
+            embedded.append(item)
+            return super().predict(item)
+
+    clip, night = await local_handle(Counted), direction(ZERO_SHOT["time_of_day"]["night"])
+    sentences = sorted(sentence for labels in ZERO_SHOT.values() for sentence in labels.values())
+    labels = KeyframeLabels(clip, "one")
+    tags = await asyncio.gather(*(labels.of(night) for _ in range(4)))
+    assert all("night" in each and each == tags[0] for each in tags)
+    assert await KeyframeLabels(clip, "one").of(night) == tags[0]
+    assert sorted(embedded) == sentences
+    await KeyframeLabels(clip, "another").of(night)
+    assert sorted(embedded) == sorted(2 * sentences)
+
+
 async def test_a_library_shot_keeps_its_own_keyframe(service: IndexService) -> None:
     asset = await service.add(film())
     shot = (await analyzed(service, asset))["shot_analyses"][1]

@@ -20,6 +20,8 @@ _MOST_ASPECT: Final = 8
 _NARROW_RANGE: Final = 1
 _MOST_COLOURS: Final = 4
 """Pairs of curve and primaries at a time, each with a converter of some megabytes."""
+_MOST_SCALERS: Final = 4
+"""At a time; indexing has three."""
 _LEAST_SIDE: Final = 16
 """Pixels; bwdif refuses planes of fewer than four lines, and those of colours may have a quarter of them."""
 
@@ -86,7 +88,8 @@ class Renderer:
 
         self.orientation = Orientation.of(first)
         self.width, self.height = self.orientation.size(*_squared(first.width, first.height, pixel_aspect))
-        self._reformatter = VideoReformatter()
+        self._make_scaler = VideoReformatter
+        self._scalers: dict[tuple[int, int, str, str], Any] = {}
         self._converters: dict[tuple[int, int], ColourConverter] = {}
 
     def pixels(
@@ -137,7 +140,7 @@ class Renderer:
         width, height = self.orientation.size(*size)
         # Grey levels of another matrix than that of BT.601 would be made from RGB. What is made has none or that one,
         # which has to be said, as the picture may name one that the scaler refuses.
-        return self._reformatter.reformat(
+        return self._scaler(width, height, layout, interpolation).reformat(
             picture,
             width,
             height,
@@ -147,6 +150,14 @@ class Renderer:
             interpolation=interpolation,
             threads=1,
         )
+
+    def _scaler(self, *key: Any) -> Any:
+        """Return the scaler of a size, a layout and a filter; one for all would compute its filters at each change."""
+        scaler = self._scalers.pop(key, None) or self._make_scaler()
+        self._scalers[key] = scaler
+        if len(self._scalers) > _MOST_SCALERS:
+            del self._scalers[next(iter(self._scalers))]
+        return scaler
 
 
 def matrix_of(picture: Any) -> int:

@@ -7,6 +7,7 @@ own deployment and the packs that share one.
 import asyncio
 import importlib
 import pkgutil
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import Context
@@ -21,13 +22,13 @@ from ray.serve.handle import DeploymentHandle
 
 import deployments
 from configs.settings import settings
-from deployments.serving.handle import AnyHandle, StageHandle
+from deployments.serving.handle import AnyHandle, LocalHandle, StageHandle
 from deployments.serving.loading import LoadQueue
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.nodes import check_stores, start_on_node
 from deployments.serving.room import RoomArgs
 from deployments.serving.runner import StageRunner
-from deployments.serving.stage import Stage, needs_reference
+from deployments.serving.stage import Stage, needs_reference, sent
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
 
@@ -73,28 +74,33 @@ def find_stages() -> dict[str, AnyStage]:
     return {key: find_stage(key) for key in stage_keys()}
 
 
-class StageHost:
-    """The deployment class: one process that runs one stage, or a pack of them."""
+class LocalStages:
+    """Stages that run in this process, and what other processes call them by."""
 
-    def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
-        start_on_node()
-        # Siblings are bound only because an application has a single root; a stage never calls another.
-        metrics = StageMetrics()
+    def __init__(self, keys: Sequence[str]) -> None:
+        metrics = StageMetrics() if keys else None
         queue, marks = LoadQueue(), settings().models_cache.expanduser() / "loading"
         self._runners = {key: StageRunner(find_stage(key), metrics, queue, marks) for key in keys}
+
+    def handles(self, limits: "CallLimits") -> dict[str, AnyHandle]:
+        """Return a handle to each of them, whose calls are plain awaits."""
+        return {key: _handle_of(runner, limits) for key, runner in self._runners.items()}
 
     async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
         """Apply ``{stage key: its config}``; Serve calls this before the replica is ready, so it also loads them.
 
-        The replica of a single stage is ready when that is loaded. That of a pack is ready at once: its stages are
-        loaded one after another, those first that requests wait for, and a failure of one is none of the others.
+        The replica is ready at once: its stages are loaded one after another, those first that requests wait for, and a
+        failure of one is none of the others.
         """
+        for key, runner in self._configured(user_config):
+            await runner.accept(user_config.get(key, {}))
+
+    def _configured(self, user_config: dict[str, dict[str, Any]]) -> Collection[tuple[str, StageRunner]]:
+        """Return the stages by key. Raises ValueError for a configuration of stages that do not run here."""
         unknown = sorted(set(user_config) - set(self._runners))
         if unknown:
             raise ValueError(f"user_config names stages that this deployment does not have: {', '.join(unknown)}")
-        for key, runner in self._runners.items():
-            apply = runner.accept if len(self._runners) > 1 else runner.configure
-            await apply(user_config.get(key, {}))
+        return self._runners.items()
 
     async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
         """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception."""
@@ -119,6 +125,22 @@ class StageHost:
         if key not in self._runners:
             raise InvalidInput(f"{key} does not run here.")
         return self._runners[key]
+
+
+class StageHost(LocalStages):
+    """The deployment class of a room: one process that runs one stage, or a pack of them."""
+
+    def __init__(self, keys: list[str], *_siblings: DeploymentHandle) -> None:
+        start_on_node()
+        # Siblings are bound only because an application has a single root; a stage never calls another.
+        super().__init__(keys)
+
+    async def reconfigure(self, user_config: dict[str, dict[str, Any]]) -> None:
+        """Apply ``{stage key: its config}`` as all do; the replica of a single stage is ready when that is loaded."""
+        await super().reconfigure(user_config)
+        if len(self._runners) == 1:
+            for runner in self._runners.values():
+                await runner.loaded()
 
 
 def room(args: dict[str, Any]) -> Application:
@@ -187,11 +209,13 @@ def remote_handle(
         return remote.options(_by_reference=True) if by_reference else remote
 
     async def call(items: list[Any], deadline: float | None) -> list[Any]:
+        items = [await sent(item) for item in items]
         by_reference = needs_reference(items)
         results: list[Any] = await handle(by_reference=by_reference).run.remote(key, items, deadline)
         return results
 
     async def stream(item: Any, deadline: float | None) -> StreamedBytes:
+        item = await sent(item)
         by_reference = needs_reference([item])
         answer = handle(by_reference=by_reference).options(stream=True).stream.remote(key, item, deadline)
         try:
@@ -224,8 +248,21 @@ async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = No
     """
     runner = StageRunner(stage_class)
     await runner.configure(config or {})
+    return _handle_of(runner, CallLimits())
 
+
+def _handle_of(runner: StageRunner, limits: CallLimits) -> AnyHandle:
     async def info() -> dict[str, Any]:
         return runner.info()
 
-    return StageHandle(stage_class.key, runner.run, info, runner.stream, runner.close)
+    at_once = limits.max_batch * limits.max_in_flight
+    return LocalHandle(
+        runner.key,
+        runner.one,
+        runner.run,
+        info,
+        runner.stream,
+        runner.close,
+        max_at_once=at_once,
+        max_pending=limits.max_pending,
+    )

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -65,7 +65,7 @@ class Waiting(NamedTuple):
 
 
 class StageHandle(Generic[InT, OutT]):
-    """Calls one stage, remote or in this process.
+    """Calls one stage, which is in another process.
 
     ``call(items, deadline)`` does one call of at most ``max_batch`` items; ``max_in_flight`` calls run concurrently,
     and ``max_pending`` items may wait for one. ``open_stream(item, deadline)`` begins a stream.
@@ -300,6 +300,49 @@ class StageHandle(Generic[InT, OutT]):
                 break
             await asyncio.sleep(0.1 * attempt)
         raise StageUnavailable(f"{self.key} is restarting; try again in a few seconds.")
+
+
+class LocalHandle(StageHandle[InT, OutT]):
+    """Calls a stage of this process: a call is a plain await, and what it passes is passed by reference.
+
+    ``one(item, deadline)`` returns the result of an item or its StageError. ``max_at_once`` items are in the stage, and
+    ``max_pending`` more may wait for it. A caller that leaves takes its item along, if no batch has it yet.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        one: Callable[[Any, float | None], Awaitable[Any]],
+        call: Call,
+        info: Callable[[], Awaitable[dict[str, Any]]],
+        open_stream: OpenStream | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
+        *,
+        max_at_once: int = 256,
+        max_pending: int = 512,
+    ) -> None:
+        super().__init__(key, call, info, open_stream, close, max_pending=max_pending)
+        self._one = one
+        self._slots = asyncio.Semaphore(max_at_once)
+        self._under_way = 0
+        self._max_under_way = max_at_once + max_pending
+
+    async def __call__(self, item: InT) -> OutT:
+        """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
+        if self._under_way >= self._max_under_way:
+            raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
+        deadline = request_deadline.get()
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(None if deadline is None else max(deadline - time.time(), 0.001)), self._slots:
+                result = await self._one(item, deadline)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
+        finally:
+            self._under_way -= 1
+        if isinstance(result, StageError):
+            raise result
+        return cast(OutT, result)
 
 
 def _is_loss(error: BaseException) -> bool:

@@ -97,6 +97,10 @@ class StageRunner:
     async def configure(self, values: dict[str, Any]) -> None:
         """Load with this configuration, or apply it in place when loaded. Raises as ``accept``, and what is a bug."""
         await self.accept(values)
+        await self.loaded()
+
+    async def loaded(self) -> None:
+        """Wait until it is loaded, or cannot be. Raises what is a bug."""
         await self._settled.wait()
         if self._bug is not None:
             raise self._bug
@@ -119,6 +123,12 @@ class StageRunner:
         if (refusal := await self._refusal(deadline)) is not None:
             return [refusal] * len(items)
         return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
+
+    async def one(self, item: Any, deadline: float | None) -> Any:
+        """Return the result of one item, or its StageError; sets the deadline of the current task."""
+        if (refusal := await self._refusal(deadline)) is not None:
+            return refusal
+        return await self._one(item, deadline or float("inf"))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
         """Yield the bytes of one item as the stage makes them."""
@@ -242,7 +252,7 @@ class StageRunner:
 
     async def _one(self, item: Any, deadline: float) -> Any:
         assert self._stage is not None
-        request_deadline.set(None if deadline == float("inf") else deadline)  # of the task of this item
+        request_deadline.set(None if deadline == float("inf") else deadline)
         try:
             item = await resolved(item)
             if self._preparers is not None and _is_large(item):

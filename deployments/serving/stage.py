@@ -8,6 +8,7 @@ import asyncio
 import logging
 from abc import ABC
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar, get_args
@@ -27,35 +28,63 @@ logger = logging.getLogger("ray.serve")
 INLINE_BYTES: Final = 2**20
 """Bytes of a call up to which it goes by Serve's gRPC."""
 
-SharedImage: TypeAlias = ObjectRef | Pixels
-"""A decoded image as a stage handle takes it, as the whole item or as a part of a tuple; the stage gets its pixels.
 
-An image that several stages of one request need is decoded once and copied once: between processes it lies in Ray's
-object store, where every stage of a machine reads the same memory; inside one process it is the array itself. Either
-way it is read-only.
-"""
+class SharedPixels:
+    """A decoded image that several stages of one request need; read-only.
+
+    Stages of this process get the array itself. For those of other processes it is copied into Ray's object store, once
+    and with the first call that needs it, where every stage of a machine reads the same memory; there it stays until
+    this object is gone.
+    """
+
+    def __init__(self, pixels: Pixels) -> None:
+        pixels.flags.writeable = False
+        self.pixels = pixels
+        self._ref: asyncio.Task[ObjectRef] | None = None
+
+    async def ref(self) -> ObjectRef:
+        """Return where it is in the object store. Raises StageOverloaded when there is no room for it."""
+        if self._ref is None:
+            # In a new context: Serve cancels what a request started when its client leaves.
+            self._ref = asyncio.create_task(asyncio.to_thread(ray.put, self.pixels), context=Context())
+        try:
+            return await asyncio.shield(self._ref)
+        except (ObjectStoreFullError, OutOfDiskError):
+            self._ref = None
+            raise StageOverloaded(
+                "Too many large images are being processed at the moment; try again in a few seconds."
+            ) from None
 
 
-async def share(image: Pixels) -> SharedImage:
-    """Make an image ready for handles; it is freed with the last reference to the result. Raises StageOverloaded."""
-    if not ray.is_initialized():
-        image.flags.writeable = False
-        return image
-    try:
-        return await asyncio.to_thread(ray.put, image)
-    except (ObjectStoreFullError, OutOfDiskError):
-        raise StageOverloaded(
-            "Too many large images are being processed at the moment; try again in a few seconds."
-        ) from None
+SharedImage: TypeAlias = SharedPixels | Pixels
+"""A decoded image as a stage handle takes it, as the whole item or as a part of a tuple; the stage gets its pixels."""
+
+
+async def sent(item: Any) -> Any:
+    """Return an item as it goes to another process: every shared image replaced by its place in the object store.
+
+    Raises StageOverloaded when there is no room for one.
+    """
+    if isinstance(item, SharedPixels):
+        return await item.ref()
+    if isinstance(item, tuple) and any(isinstance(part, SharedPixels) for part in item):
+        return tuple([await part.ref() if isinstance(part, SharedPixels) else part for part in item])
+    return item
 
 
 async def resolved(item: Any) -> Any:
     """Return an item as its stage takes it: every shared image replaced by its pixels."""
-    if isinstance(item, ObjectRef):
-        return await item
-    if isinstance(item, tuple) and any(isinstance(part, ObjectRef) for part in item):
-        return tuple([await part if isinstance(part, ObjectRef) else part for part in item])
-    return item
+    if isinstance(item, tuple):
+        if any(isinstance(part, SharedPixels | ObjectRef) for part in item):
+            return tuple([await _pixels(part) for part in item])
+        return item
+    return await _pixels(item)
+
+
+async def _pixels(part: Any) -> Any:
+    if isinstance(part, SharedPixels):
+        return part.pixels
+    return await part if isinstance(part, ObjectRef) else part
 
 
 def needs_reference(items: list[Any]) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deployments.forensics.temporal import TEMPORAL
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
-from deployments.serving.stage import share
+from deployments.serving.stage import SharedPixels
 from deployments.serving.streams import in_time, on_thread
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import (
@@ -75,7 +75,7 @@ async def _frames(
         if decoded is None or (frames and decoded[0] <= frames[-1].frame):
             continue
         place, pixels = decoded
-        image = await examine_image(context, await share(pixels), None, detector=VIDEO_FACES)
+        image = await examine_image(context, SharedPixels(pixels), None, detector=VIDEO_FACES)
         frame = FrameFindings(place, float(footage.times[place]), image)
         frames.append(frame)
         risk = pooled((value, 1.0) for value in image.probabilities.values()) if image.probabilities else 0.0
@@ -88,7 +88,7 @@ async def _temporal(context: Context, footage: "Footage") -> Temporal | Absent:
     tracker = FaceTracker()
     try:
         async for time, pixels in footage.face_frames():
-            image = await share(pixels)
+            image = SharedPixels(pixels)
             faces = tracker.relevant(await context.stage(VIDEO_FACES)(image))
             if faces:
                 vectors = await context.stage(IDENTITY)((image, faces))

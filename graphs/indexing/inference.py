@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from deployments.people.identity import IDENTITY, FaceVector
 from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.handle import AnyHandle, StageHandle
-from deployments.serving.stage import StageRef, share
+from deployments.serving.stage import SharedPixels, StageRef
 from deployments.shots.camera import CAMERA, SMALLEST_SIDE, FrameRun
 from deployments.shots.cuts import CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
@@ -166,7 +166,7 @@ class ChunkInference:
     async def _faces(self, frame: FaceFrame) -> FrameFaces:
         name = f"frame {frame.frame}"
         async with self._slots:
-            image = await retry(share, frame.image) if self._shared else frame.image
+            image = SharedPixels(frame.image) if self._shared else frame.image
             faces = await self._call(VIDEO_FACES, image, name) or ()
             vectors = await self._call(IDENTITY, (image, faces), name) or () if faces else ()
         self._on_progress(frame.frame + 1)

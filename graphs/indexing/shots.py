@@ -17,7 +17,7 @@ from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.people.faces import FACES
 from deployments.serving.handle import AnyHandle, StageHandle
-from deployments.serving.stage import SharedImage, share
+from deployments.serving.stage import SharedImage, SharedPixels
 from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import Parts
 from graphs.indexing.decode import KEYFRAME_QUALITY, KEYFRAME_SIDE, Timeline, encode_jpeg, size_within
@@ -240,7 +240,7 @@ class ShotBuilder:
 
     async def _detect(self, still: Still) -> tuple[tuple[Face, ...], Pixels]:
         pixels = await self._decode(still)
-        image = await retry(share, pixels)
+        image = SharedPixels(pixels)
         return await retry(self._context.stage(FACES), image), pixels
 
     async def _decode(self, still: Still) -> Pixels:
@@ -260,7 +260,7 @@ class ShotBuilder:
     async def _clip(self, pixels: Pixels) -> ClipEmbedding | None:
         if not self.models.clip:
             return None
-        return await retry(self._context.stage(CLIP), await retry(share, pixels))
+        return await retry(self._context.stage(CLIP), SharedPixels(pixels))
 
     async def _stills(self, span: Span) -> list[Still]:
         """Return the keyframe first, then others from all over the shot, where faces have to be detected in them."""

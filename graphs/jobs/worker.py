@@ -4,14 +4,14 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
-from ray import serve
 from ray.serve import Application
 
 from configs.settings import settings
+from deployments.serving.catalog import LocalStages
 from deployments.serving.nodes import check_stores, start_on_node
 from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner
-from graphs.web.gateway import CallerArgs, open_context
+from graphs.web.gateway import CallerArgs, deployment_of, open_context
 
 
 class WorkerArgs(CallerArgs):
@@ -22,27 +22,33 @@ class WorkerArgs(CallerArgs):
         return list(dict.fromkeys(ref.key for kind in find_job_kinds().values() for ref in kind.stages))
 
 
-class Worker:
-    """Serve's deployment class. Nobody calls it: it polls for jobs from its start to its shutdown."""
+class Worker(LocalStages):
+    """Serve's deployment class, and the process of the stages that run in it.
+
+    Nobody asks it for a job: it polls for them from its start to its shutdown.
+    """
 
     _open = False
 
     def __init__(self, args: dict[str, Any]) -> None:
         start_on_node()
         config = settings()
-        self._context = open_context(config, WorkerArgs.model_validate(args).handles())
+        worker_args = WorkerArgs.model_validate(args)
+        super().__init__(worker_args.here)
+        self._context = open_context(config, worker_args.handles(self))
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
-        self._runner = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
-        self._runner.start()
+        self._jobs = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
+        self._jobs.start()
         self._open = True
 
     def check_health(self) -> None:
         """Raise when the replica should be replaced; Serve calls this."""
-        self._runner.check_health()
+        super().check_health()
+        self._jobs.check_health()
 
     async def stop(self) -> None:
         """Release the jobs that run and claim no more; call this before killing the process."""
-        await self._runner.stop()
+        await self._jobs.stop()
 
     def __del__(self) -> Coroutine[Any, Any, None] | None:
         # Serve calls this at an orderly shutdown and awaits its result; Python calls it once more.
@@ -58,6 +64,6 @@ class Worker:
 
 def worker(args: dict[str, Any]) -> Application:
     """Build the routeless worker application for Serve (``import_path: graphs.jobs.worker:worker``)."""
-    WorkerArgs.model_validate(args)
+    worker_args = WorkerArgs.model_validate(args)
     check_stores()
-    return serve.deployment(Worker).options(name="worker").bind(args)
+    return deployment_of(Worker, "worker", worker_args).bind(args)

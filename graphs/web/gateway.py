@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Self
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from starlette.types import ASGIApp
 
 from configs.settings import Settings, settings
-from deployments.serving.catalog import CallLimits, ServeStatus, remote_handle
+from deployments.serving.catalog import CallLimits, LocalStages, ServeStatus, find_stage, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
 from deployments.serving.nodes import check_stores, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
@@ -41,6 +41,10 @@ class CallerArgs(BaseModel, ABC):
 
     model_config = ConfigDict(extra="forbid")
 
+    here: list[str] = Field(
+        default_factory=list,
+        description="stages that run in the process of the application itself, in the order in which they are loaded",
+    )
     stages: dict[str, str] = Field(
         default_factory=dict,
         description="stage key → application.deployment, where that is not room.name",
@@ -50,15 +54,24 @@ class CallerArgs(BaseModel, ABC):
     )
     calls: CallLimits = Field(default_factory=CallLimits, description="how many items and calls go to a stage at once")
 
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        if len(self.here) != len(set(self.here)):
+            raise ValueError("a stage is named twice")
+        for key in self.here:
+            if key in self.stages or key in self.on_demand:
+                raise ValueError(f"{key} runs here, so it is not looked for elsewhere")
+        return self
+
     @abstractmethod
     def needed(self) -> list[str]:
         """Return the key of every stage that is called."""
 
-    def handles(self) -> dict[str, AnyHandle]:
-        """Return a handle to each of them, found by name at its first call."""
-        status = ServeStatus()
+    def handles(self, local: LocalStages) -> dict[str, AnyHandle]:
+        """Return a handle to each of them: to one of this process, or one that is found by name at its first call."""
+        status, here = ServeStatus(), local.handles(self.calls)
         return {
-            key: remote_handle(key, self.stages, self.calls, status if key in self.on_demand else None)
+            key: here.get(key) or remote_handle(key, self.stages, self.calls, status if key in self.on_demand else None)
             for key in self.needed()
         }
 
@@ -149,17 +162,18 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     app.add_middleware(Transfers, settings=config, contracts=contracts)
 
 
-class Gateway:
-    """Serve's ingress deployment class."""
+class Gateway(LocalStages):
+    """Serve's ingress deployment class, and the process of the stages that run in it."""
 
     def __init__(self, args: dict[str, Any]) -> None:
         start_on_node()
         self._args = GatewayArgs.model_validate(args)
+        super().__init__(self._args.here)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         args = self._args
         accept_many()
-        app = build_app(open_context(settings(), args.handles()), args.apis)
+        app = build_app(open_context(settings(), args.handles(self)), args.apis)
         # What stays for good need not be walked through again at every collection.
         gc.freeze()
         return app
@@ -167,6 +181,17 @@ class Gateway:
 
 def gateway(args: dict[str, Any]) -> Application:
     """Build the ingress application for Serve (``import_path: graphs.web.gateway:gateway``)."""
-    GatewayArgs.model_validate(args).needed()
+    gateway_args = GatewayArgs.model_validate(args)
+    gateway_args.needed()
     check_stores()
-    return serve.deployment(serve.ingress(None)(Gateway)).options(name="gateway").bind(args)
+    return deployment_of(serve.ingress(None)(Gateway), "gateway", gateway_args).bind(args)
+
+
+def deployment_of(host: type[LocalStages], name: str, args: CallerArgs) -> Deployment:
+    """Return the deployment of an application that calls stages, whose own ones are loaded when it starts.
+
+    Raises LookupError for a stage that does not exist.
+    """
+    for key in args.here:
+        find_stage(key)
+    return serve.deployment(host).options(name=name, user_config={} if args.here else None)

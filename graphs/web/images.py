@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from deployments.serving.stage import SharedImage, share
+from deployments.serving.stage import SharedImage, SharedPixels
 from deployments.serving.streams import in_time
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.images import decode
@@ -44,9 +44,7 @@ class ImageDecoder:
         try:
             pixels = await asyncio.to_thread(decode, data, max_pixels=self._max_pixels)
             height, width = pixels.shape[:2]
-            image = await share(pixels)
-            del pixels  # the object store has its own copy
-            yield DecodedImage(image, width, height)
+            yield DecodedImage(SharedPixels(pixels), width, height)
         finally:
             self._slots.release()
 

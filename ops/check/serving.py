@@ -80,9 +80,11 @@ def check_application(raw: Mapping[str, Any], code: Code, report: Report) -> App
     for line in dicts(raw.get("deployments")):
         name = str(line.get("name"))
         app.lines[name] = options.get(name, {}) | line
-    check = check_worker if app.import_path == WORKER else check_limits
     for name, line in app.lines.items():
-        check(line, report.at(name))
+        if app.import_path != WORKER:
+            check_limits(line, report.at(name))
+        else:
+            check_worker(line, report.at(name), asked=bool((app.hosts or {}).get(name)))
     if app.hosts is not None:
         _check_hosts(app.hosts, app.lines, code, report)
     return app
@@ -119,7 +121,7 @@ def _check_builder(raw: Mapping[str, Any], app: App, report: Report) -> None:
             from graphs.web.gateway import GatewayArgs
 
             app.args = (GatewayArgs if path == GATEWAY else WorkerArgs).model_validate(args)
-            app.hosts = {path.rpartition(":")[2]: []}
+            app.hosts = {path.rpartition(":")[2]: app.args.here}
     except ValidationError as error:
         report.at("args").add_invalid(error, args)
 
@@ -150,6 +152,11 @@ def _check_hosts(
 
 def check_limits(line: Mapping[str, Any], report: Report) -> None:
     """Check queue limit, backpressure and autoscaling."""
+    _check_queue(line, report)
+    _check_autoscaling(line, report)
+
+
+def _check_queue(line: Mapping[str, Any], report: Report) -> None:
     queued = line.get("max_queued_requests")
     if queued is None or (isinstance(queued, int) and queued < 0):
         report.at("max_queued_requests").add("its queue has no limit", "set it, for example to 64")
@@ -158,11 +165,12 @@ def check_limits(line: Mapping[str, Any], report: Report) -> None:
     if answer.get("status_code") != 429 or not answer.get("retry_after_s"):
         fix = "set it to {status_code: 429, retry_after_s: 1}"
         report.at("backpressure_config").add("overload must answer 429 with Retry-After", fix)
-    _check_autoscaling(line, report)
 
 
-def check_worker(line: Mapping[str, Any], report: Report) -> None:
-    """Check the worker: it gets no requests, so it has no queue to limit and nothing to scale by."""
+def check_worker(line: Mapping[str, Any], report: Report, *, asked: bool = False) -> None:
+    """Check the worker: jobs are no requests, so it scales by nothing; ``asked`` when others call its stages."""
+    if asked:
+        _check_queue(line, report)
     _check_autoscaling(line, report)
     if line.get("autoscaling_config") is not None:
         what = "scales by requests, but the worker gets none"
@@ -250,7 +258,8 @@ def check_wiring(apps: Sequence[App], code: Code, report: Report) -> None:
                 unclear.add(caller.name)
             else:
                 served.update(caller.args.apis if caller in gateways else ())
-                _check_addresses(caller.args.stages, needed, places, unclear, code, report.at(caller.name))
+                args = caller.args
+                _check_addresses(args.stages, args.here, needed, places, unclear, code, report.at(caller.name))
                 _check_on_demand(caller.args.on_demand, needed, _on_demand_stages(apps), report.at(caller.name))
     if JOBS in served and not workers:
         report.add("jobs are accepted, but no application runs them", f"add one with import_path: {WORKER}")
@@ -289,6 +298,7 @@ def _check_on_demand(named: Collection[str], needed: Sequence[str], scaled_to_ze
 
 def _check_addresses(
     named: dict[str, str],
+    here: Collection[str],
     needed: Sequence[str],
     places: Places,
     unclear: Collection[str],
@@ -296,6 +306,8 @@ def _check_addresses(
     report: Report,
 ) -> None:
     for key in needed:
+        if key in here:
+            continue
         app, deployment = address_of(key, named)
         address, running = f"{app}.{deployment}", places.get(key, ())
         if key not in code.stages and key not in code.broken:
@@ -303,8 +315,9 @@ def _check_addresses(
         elif running and address not in running and app not in unclear:
             what = f"{key} is addressed at {address}, but runs in {' and in '.join(running)}"
             report.at("args", "stages").add(what, f"write `{key}: {running[0]}`")
-    for key in sorted(named.keys() - set(needed)):
-        report.at("args", "stages").add(f"nothing in this application calls {key}", "remove the line")
+    for part, keys in (("stages", named.keys()), ("here", set(here))):
+        for key in sorted(keys - set(needed)):
+            report.at("args", part).add(f"nothing in this application calls {key}", "remove the line")
 
 
 def _unserved(served: set[str]) -> set[str]:

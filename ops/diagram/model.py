@@ -13,6 +13,7 @@ from deployments.serving.catalog import find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.room import RoomArgs
 from graphs.jobs.kinds import find_job_kinds
+from graphs.jobs.worker import WorkerArgs
 from graphs.web.api import find_apis
 from graphs.web.context import Context
 from graphs.web.gateway import GatewayArgs
@@ -144,10 +145,12 @@ def load_graph(path: Path) -> Graph:
 def _graph(path: Path) -> Graph:
     applications = yaml.safe_load(path.read_text(encoding="utf-8"))["applications"]
     [front] = [raw for raw in applications if raw["import_path"] == GATEWAY]
-    names = GatewayArgs.model_validate(front.get("args") or {}).apis
-    apis = tuple(_api(name) for name in names)
+    args = GatewayArgs.model_validate(front.get("args") or {})
+    apis = tuple(_api(name) for name in args.apis)
     rooms = tuple(_room(raw, apis) for raw in applications if raw["import_path"] in (ROOM, WORKER))
-    gateway = _process("gateway", [], front["deployments"][0], apis)
+    gateway = _process("gateway", args.here, front["deployments"][0], apis)
+    if gateway.stages:
+        rooms = (Room(front["name"], (gateway,)), *rooms)
     return Graph(path.name, apis, gateway, rooms, _stores(rooms))
 
 
@@ -167,7 +170,8 @@ def _api(name: str) -> Api:
 def _room(raw: Mapping[str, Any], apis: tuple[Api, ...]) -> Room:
     lines = {line["name"]: line for line in raw["deployments"]}
     if raw["import_path"] == WORKER:
-        worker = replace(_process("worker", [], lines["worker"], apis), jobs=tuple(find_job_kinds()))
+        here = WorkerArgs.model_validate(raw.get("args") or {}).here
+        worker = replace(_process("worker", here, lines["worker"], apis), jobs=tuple(find_job_kinds()))
         return Room(raw["name"], (worker,))
     args = RoomArgs.model_validate(raw["args"])
     options = args.options()

@@ -9,8 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployments.serving.catalog import find_stage
-from deployments.serving.room import RoomArgs
-from ops.plan.needs import ROOM
+from ops.plan.needs import hosts
 from vision.errors import ModelNotLoaded
 from vision.weights import Store, locate
 
@@ -23,10 +22,8 @@ def chains(path: Path) -> Chains:
     config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     found: Chains = {}
     for app in config.get("applications", ()):
-        if app.get("import_path") != ROOM:
-            continue
         lines = {line["name"]: line.get("user_config") or {} for line in app.get("deployments", ())}
-        for name, keys in RoomArgs.model_validate(app.get("args") or {}).deployments().items():
+        for name, keys in hosts(app).items():
             for key in keys:
                 if models := _chains_of(key, lines.get(name, {})):
                     found[key] = models

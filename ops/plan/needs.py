@@ -117,16 +117,24 @@ def needs(config: Mapping[str, Any]) -> list[Need]:
 def _of_application(app: Mapping[str, Any]) -> Iterator[Need]:
     lines = {str(line.get("name")): line for line in _mappings(app.get("deployments"))}
     path, name = app.get("import_path"), str(app.get("name", "default"))
-    hosts: dict[str, list[str]] = {deployment: [] for deployment in lines}
-    options: dict[str, dict[str, Any]] = {}
-    if path == ROOM:
-        room = _room(name, app.get("args") or {})
-        hosts, options = room.deployments(), room.options()
-    elif path in (GATEWAY, WORKER):
-        hosts = {path.rpartition(":")[2]: []}
-    for deployment, stages in hosts.items():
+    options = _room(name, app.get("args") or {}).options() if path == ROOM else {}
+    for deployment, stages in hosts(app).items():
         line = {**options.get(deployment, {}), **lines.get(deployment, {})}
         yield _need(name, deployment, line, tuple(stages), path)
+
+
+def hosts(app: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the stages of each deployment of an application, by its name.
+
+    One that is not of this project has none. Raises ValueError for arguments that a room cannot be made of.
+    """
+    path, args = app.get("import_path"), app.get("args") or {}
+    if path == ROOM:
+        return _room(str(app.get("name", "default")), args).deployments()
+    if path in (GATEWAY, WORKER):
+        here = args.get("here") if isinstance(args, Mapping) else None
+        return {str(path).rpartition(":")[2]: list(here or ())}
+    return {str(line.get("name")): [] for line in _mappings(app.get("deployments"))}
 
 
 def _room(name: str, args: Any) -> RoomArgs:
@@ -147,14 +155,14 @@ def _need(app: str, deployment: str, line: Mapping[str, Any], stages: tuple[str,
         amounts[f"accelerator_type:{actor['accelerator_type']}"] = 0.001
     resources = {name: float(amount) for name, amount in amounts.items() if amount}
     figures = memory()
-    held = {GATEWAY: figures.gateway, WORKER: figures.worker}.get(path)
+    graphs_mb = {GATEWAY: figures.gateway, WORKER: figures.worker}.get(path, figures.replica) - figures.replica
     user_config = line.get("user_config") or {}
     at_least, at_most = replicas(line)
     return Need(
         app=app,
         deployment=deployment,
         resources=resources,
-        memory_mb=held or figures.process_mb(stages, user_config),
+        memory_mb=graphs_mb + figures.process_mb(stages, user_config),
         at_least=at_least,
         at_most=at_most,
         stages=stages,

@@ -5,10 +5,9 @@ import typing
 from typing import Any
 
 import pytest
-from ray import ObjectRef
 
 from deployments.serving.catalog import find_stages
-from deployments.serving.stage import SharedImage, Stage, StageRef
+from deployments.serving.stage import SharedImage, SharedPixels, Stage, StageRef
 from vision.images import Pixels
 
 STAGES = find_stages()
@@ -28,8 +27,8 @@ def resolved(item: Any) -> Any:
     if item == SharedImage:
         return Pixels
     arguments = typing.get_args(item)
-    if ObjectRef in arguments:  # a union flattens what it is made of
-        rest = tuple(each for each in arguments if each is not ObjectRef)
+    if SharedPixels in arguments:  # a union flattens what it is made of
+        rest = tuple(each for each in arguments if each is not SharedPixels)
         return rest[0] if len(rest) == 1 else typing.Union[rest]  # noqa: UP007 (made at run time)
     if typing.get_origin(item) is tuple:
         return tuple[tuple(map(resolved, arguments))]  # type: ignore[misc]

@@ -61,6 +61,30 @@ def line(data: Data, place: str) -> Data:
     return next(entry for entry in app(data, name)["deployments"] if entry["name"] == deployment)
 
 
+def move_to_gateway(data: Data, key: str, application: str) -> None:
+    """Let the gateway run a stage of a pack itself."""
+    pack, own = app(data, application), app(data, "gateway")
+    pack["args"]["packs"][application].remove(key)
+    config = (pack["deployments"][0].get("user_config") or {}).pop(key, {})
+    own["args"].setdefault("here", []).append(key)
+    own["deployments"][0].setdefault("user_config", {})[key] = config
+    own["args"]["stages"].pop(key, None)
+    callers = app(data, "jobs")["args"]["stages"]
+    if key in callers:
+        callers[key] = "gateway.gateway"
+
+
+def test_a_gateway_may_run_stages_itself(faults_after: Callable[..., list[str]]) -> None:
+    def moved(data: Data) -> None:
+        move_to_gateway(data, "embed/sentence", "models")
+        move_to_gateway(data, "quality/blur", "pixels")
+
+    assert faults_after(moved, CONFIGS[1]) == []
+    wrong = set_in("gateway.gateway", user_config={"embed/sentence": {"a": 1}})
+    [fault] = faults_after(both(moved, wrong), CONFIGS[1])
+    assert fault.startswith("gateway › gateway › user_config › embed/sentence › a: unknown key")
+
+
 def test_the_repository_has_no_faults() -> None:
     assert faults() == []
 
@@ -207,6 +231,17 @@ EMBED = "embed › dinov3"
             "embed/dinov3: runs in embed.dinov3 and in again.dinov3",
         ),
         (lambda data: data["applications"].remove(app(data, "embed")), "embed/dinov3: runs nowhere"),
+        (
+            set_args("gateway", here=["embed/dinov3"]),
+            "embed/dinov3: runs in gateway.gateway and in embed.dinov3",
+        ),
+        (
+            set_args("jobs", here=["quality/blur"]),
+            "jobs › args › here: nothing in this application calls quality/blur",
+        ),
+        (set_args("gateway", here=["embed/dino"]), "gateway › gateway: there is no stage embed/dino"),
+        (set_args("jobs", here=["shots/camera"]), "jobs › worker › max_queued_requests: its queue has no limit"),
+        (set_args("jobs", here=["embed/dinov3"] * 2), "jobs › args: a stage is named twice"),
         (lambda data: data["applications"].remove(app(data, "gateway")), ": no application is the gateway"),
         # the worker
         (set_app("jobs", route_prefix="/jobs"), "jobs › route_prefix: the worker must not be reachable over HTTP"),

@@ -39,6 +39,15 @@ def test_user_config_is_what_counts(tmp_path: Path) -> None:
     assert "forensics/visual" not in found
 
 
+def test_stages_in_the_gateway_count_as_well(tmp_path: Path) -> None:
+    line = {"name": "gateway", "user_config": {"embed/clip": {"models": ["mine"]}}}
+    args = {"here": ["embed/clip", "quality/nima"]}
+    app = {"name": "front", "import_path": "graphs.web.gateway:gateway", "args": args, "deployments": [line]}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump({"applications": [app]}))
+    expected = {"embed/clip": [["mine"]], "quality/nima": [["nima-technical-int8"], ["nima-aesthetic"]]}
+    assert chains(tmp_path / "serve.yaml") == expected
+
+
 @pytest.mark.parametrize(
     ("here", "said"),
     [

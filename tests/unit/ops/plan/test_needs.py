@@ -9,7 +9,7 @@ import yaml
 
 from deployments.serving.catalog import stage_keys
 from ops.plan.choice import CONFIGS
-from ops.plan.needs import Need, memory, needs, replicas, stage_gpu_mb
+from ops.plan.needs import GATEWAY, WORKER, Need, memory, needs, replicas, stage_gpu_mb
 from vision.weights.registry import Registry, registry
 
 ROOM = "deployments.serving.catalog:room"
@@ -151,3 +151,16 @@ def test_planning_imports_neither_ray_nor_a_stage() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", [GATEWAY, WORKER])
+def test_stages_add_to_the_memory_of_the_application_that_runs_them(path: str) -> None:
+    name, figures = path.rpartition(":")[2], memory()
+    line = {"name": name, "ray_actor_options": {"num_cpus": 0.1}, "user_config": {"shots/cuts": {"max_batch_size": 2}}}
+    app = {"name": "a", "import_path": path, "deployments": [line]}
+    [alone] = needs({"applications": [app]})
+    [with_stages] = needs({"applications": [app | {"args": {"here": ["shots/cuts", "embed/dinov3"]}}]})
+    cuts, embed = figures.stages["shots/cuts"], figures.stages["embed/dinov3"]
+    own = cuts.mb + cuts.mb_per_item + embed.mb + figures.libraries["torch"]
+    assert (alone.memory_mb, alone.stages) == (getattr(figures, name), ())
+    assert (with_stages.memory_mb, with_stages.stages) == (alone.memory_mb + own, ("shots/cuts", "embed/dinov3"))

@@ -258,7 +258,6 @@ def _handle_of(runner: StageRunner, limits: CallLimits) -> AnyHandle:
     at_once = limits.max_batch * limits.max_in_flight
     return LocalHandle(
         runner.key,
-        runner.one,
         runner.run,
         info,
         runner.stream,

@@ -305,14 +305,13 @@ class StageHandle(Generic[InT, OutT]):
 class LocalHandle(StageHandle[InT, OutT]):
     """Calls a stage of this process: a call is a plain await, and what it passes is passed by reference.
 
-    ``one(item, deadline)`` returns the result of an item or its StageError. ``max_at_once`` items are in the stage, and
-    ``max_pending`` more may wait for it. A caller that leaves takes its item along, if no batch has it yet.
+    ``max_at_once`` items are in the stage, and ``max_pending`` more may wait for it. A caller that leaves takes its item
+    along, if no batch has it yet.
     """
 
     def __init__(
         self,
         key: str,
-        one: Callable[[Any, float | None], Awaitable[Any]],
         call: Call,
         info: Callable[[], Awaitable[dict[str, Any]]],
         open_stream: OpenStream | None = None,
@@ -322,7 +321,6 @@ class LocalHandle(StageHandle[InT, OutT]):
         max_pending: int = 512,
     ) -> None:
         super().__init__(key, call, info, open_stream, close, max_pending=max_pending)
-        self._one = one
         self._slots = asyncio.Semaphore(max_at_once)
         self._under_way = 0
         self._max_under_way = max_at_once + max_pending
@@ -335,7 +333,7 @@ class LocalHandle(StageHandle[InT, OutT]):
         self._under_way += 1
         try:
             async with asyncio.timeout(None if deadline is None else max(deadline - time.time(), 0.001)), self._slots:
-                result = await self._one(item, deadline)
+                [result] = await self._call([item], deadline)
         except TimeoutError:
             raise DeadlineExceeded(f"{self.key} did not answer in the time this request has.") from None
         finally:

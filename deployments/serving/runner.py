@@ -122,13 +122,10 @@ class StageRunner:
         """Return results in order, StageErrors in place of failed items. ``deadline`` is in epoch seconds."""
         if (refusal := await self._refusal(deadline)) is not None:
             return [refusal] * len(items)
-        return list(await asyncio.gather(*(self._one(item, deadline or float("inf")) for item in items)))
-
-    async def one(self, item: Any, deadline: float | None) -> Any:
-        """Return the result of one item, or its StageError; sets the deadline of the current task."""
-        if (refusal := await self._refusal(deadline)) is not None:
-            return refusal
-        return await self._one(item, deadline or float("inf"))
+        latest = deadline or float("inf")
+        if len(items) == 1:  # in the task of the caller, as gathering costs more than that takes
+            return [await self._one(items[0], latest)]
+        return list(await asyncio.gather(*(self._one(item, latest) for item in items)))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
         """Yield the bytes of one item as the stage makes them."""

@@ -364,6 +364,7 @@ async def test_large_pictures_are_prepared_two_at_once_and_small_ones_pass_them(
     assert isinstance(first, Painter)
     assert isinstance(second, Painter)
     work = [asyncio.ensure_future(r.run([large] * 3, time.time() + 20)) for r in (runner, other)]
+    await asyncio.sleep(0.05)
     late = asyncio.ensure_future(runner.run([large], time.time() + 0.3))
     assert await asyncio.wait_for(runner.run([np.empty(9, np.uint8)] * 5, time.time() + 5), 5) == [0] * 5
     await asyncio.sleep(0.4)

@@ -305,8 +305,8 @@ class StageHandle(Generic[InT, OutT]):
 class LocalHandle(StageHandle[InT, OutT]):
     """Calls a stage of this process: a call is a plain await, and what it passes is passed by reference.
 
-    ``max_at_once`` items are in the stage, and ``max_pending`` more may wait for it. A caller that leaves takes its item
-    along, if no batch has it yet.
+    ``max_at_once`` items are in the stage, and ``max_pending`` more may wait for it. A caller that leaves takes its
+    item along, if no batch has it yet.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from deployments.serving.handle import StageHandle
+from deployments.serving.stage import resolved
 from tests.graphs.harness import Service, body_of
 from tests.graphs.samples import encoded
 from vision.images import Pixels
@@ -58,7 +59,7 @@ def replace_stage(service: Service, key: str, answer: Callable[[Any], Any]) -> N
     original = service.context.stages[key]
 
     async def call(items: list[Any], _: float | None) -> list[Any]:
-        answers = [answer(item) for item in items]
+        answers = [answer(await resolved(item)) for item in items]
         return [await given if isinstance(given, Awaitable) else given for given in answers]
 
     stages: dict[str, Any] = service.context.stages  # type: ignore[assignment]

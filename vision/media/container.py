@@ -40,11 +40,14 @@ PLAIN: Final = {"wav", "w64", "aac", "mp3", "flac", "ogg"}
 DEMUXERS: Final = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi"
 
 # The decoders worth trusting with a stranger's bytes, out of FFmpeg's five hundred.
-CODECS: Final = (
-    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,msmpeg4,msmpeg4v2,mpeg1video,mpeg2video,h263,mjpeg,prores,dnxhd,"
-    "rawvideo,dvvideo,ffv1,huffyuv,cinepak,aac,alac,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,libopus,vorbis,libvorbis,"
+SOUND_CODECS: Final = (
+    "aac,alac,mp3,mp3float,mp2,mp2float,ac3,eac3,opus,libopus,vorbis,libvorbis,"
     "flac,amrnb,amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,"
     "pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be"
+)
+CODECS: Final = (
+    "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,msmpeg4,msmpeg4v2,mpeg1video,mpeg2video,h263,mjpeg,prores,dnxhd,"
+    f"rawvideo,dvvideo,ffv1,huffyuv,cinepak,{SOUND_CODECS}"
 )
 
 
@@ -55,8 +58,9 @@ class MediaFile:
     ``total_s`` in all; after that the file appears to end, so that whatever FFmpeg is doing ends too. ``demuxer`` is
     the only one that may read the file, by FFmpeg's name; without it any of ``DEMUXERS`` may. ``max_pixels`` bounds
     one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. ``probed``
-    says that this file was opened before, so that opening it takes no more than it should. A file object that is passed
-    in stays open at ``close``.
+    says that this file was opened before, so that opening it takes no more than it should. ``codecs`` are those that
+    may be decoded: FFmpeg decodes the first pictures of a film to open it, which ``SOUND_CODECS`` spare who wants only
+    its sound. A file object that is passed in stays open at ``close``.
 
     Raises InvalidMedia, and StageUnavailable where the time was up though the file took little of it to process.
     """
@@ -77,12 +81,13 @@ class MediaFile:
         total_s: float = math.inf,
         label: str = "video",
         probed: bool = False,
+        codecs: str = CODECS,
     ) -> None:
         self.timeout_s = timeout_s
         self.label = label
         self._demuxer = demuxer
         self._decoder_options = {
-            "codec_whitelist": CODECS,
+            "codec_whitelist": codecs,
             "max_pixels": str(max_pixels or settings().max_image_pixels),
         }
         self._owned = source.open("rb") if isinstance(source, Path) else None

@@ -9,14 +9,15 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+
 from vision.colour import BT709
-from vision.images import Pixels
 from vision.media.audio import Sound
-from vision.media.container import MediaFile, open_output
-from vision.media.overlay import Overlay, timecode
+from vision.media.container import SOUND_CODECS, MediaFile, open_output
+from vision.media.overlay import Overlay, Planes, timecode
 from vision.media.plan import BoxTrack, ClipPlan
 from vision.media.reader import VideoReader
-from vision.media.render import matrix_of
+from vision.media.render import Orientation, matrix_of
 
 CHUNK_BYTES: Final = 64 * 1024
 TICKS: Final = 90_000
@@ -28,7 +29,8 @@ PRIMING: Final = 1024
 sent while it is written can mark them as padding."""
 KEY_EVERY_S: Final = 2.0
 
-# Without B-frames, with a short lookahead and both threads on one frame, the first packet comes after three frames.
+# Without B-frames and with a short lookahead the first packet comes after five frames. Each thread has a frame of its
+# own: slices of one frame would leave a processor idle for a third of the time, and take more bytes.
 X264: Final = {"bf": "0", "x264-params": "rc-lookahead=2:sync-lookahead=0"}
 X264_THREADS: Final = 2
 X264_SIDE: Final = 16384
@@ -115,21 +117,22 @@ class _Video:
 
     def __init__(self, output: Any, reader: VideoReader, first: Any, plan: ClipPlan, boxes: BoxTrack | None) -> None:
         """Set up the encoder; ``first`` is a picture of the clip, whose colours the output has unless they change."""
-        from av.video.reformatter import ColorRange
+        from av.video.reformatter import ColorRange, VideoReformatter
 
         self._reader, self._renderer, self._plan, self._boxes = reader, reader.renderer, plan, boxes
+        self._reformatter = VideoReformatter()
         facts = reader.facts
         # 4:2:0 stores colours for squares of four pixels only.
         shrink = max(1.0, max(facts.width, facts.height) / X264_SIDE)
         self._width, self._height = (max(2, int(side / shrink) // 2 * 2) for side in (facts.width, facts.height))
-        self._overlay = Overlay(facts.width, facts.height)
         self._stream = output.add_stream("libx264", rate=Fraction(max(facts.fps, 1.0)).limit_denominator(1001))
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = self._width, self._height, "yuv420p"
         context.time_base = self._stream.time_base = Fraction(1, TICKS)
-        context.thread_count, context.thread_type = X264_THREADS, "SLICE"
+        context.thread_count, context.thread_type = X264_THREADS, "FRAME"
         changes = self._renderer.changes_colours(first)
         self._matrix = BT709 if changes else matrix_of(first)
+        self._overlay = Overlay(self._width, self._height, self._matrix)
         context.color_range, context.colorspace = ColorRange.MPEG, self._matrix
         context.color_primaries = BT709 if changes else first.color_primaries
         context.color_trc = BT709 if changes else first.color_trc
@@ -140,40 +143,67 @@ class _Video:
         return self._stream.encode(frame)
 
     def frames(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
-        """Yield number and PyAV frame to encode; those that need no change are never converted to RGB and back."""
-        from av import VideoFrame
+        """Yield number and PyAV frame to encode; only those whose colours change are ever converted to RGB."""
         from av.video.frame import PictureType
-        from av.video.reformatter import ColorRange, VideoReformatter
 
-        converter, renderer = VideoReformatter(), self._renderer
-        drawn = bool(self._plan.caption or self._boxes) or renderer.orientation.turns
+        draws = bool(self._plan.caption or self._boxes)
         for number, picture in self._reader.pictures(start, stop):
-            frame, matrix = picture, matrix_of(picture)
-            if drawn or renderer.changes_colours(picture):
-                pixels = renderer.pixels(picture)
-                self._draw(pixels, number)
-                frame, matrix = VideoFrame.from_ndarray(pixels, format="rgb24"), self._matrix
-            frame = converter.reformat(
-                frame,
-                self._width,
-                self._height,
-                "yuv420p",
-                src_colorspace=matrix,
-                dst_colorspace=self._matrix,
-                dst_color_range=ColorRange.MPEG,
-                interpolation="BICUBIC" if renderer.resizes(picture) else "BILINEAR",
-                threads=1,
-            )
+            frame = self._converted(picture)
+            if draws:
+                # What needs no conversion is the picture itself, which the decoder predicts later ones from.
+                frame = _turned(frame, Orientation()) if frame is picture else frame
+                self._draw(planes_of(frame), number)
             # A type that a decoder has set would be an order to the encoder.
             frame.pict_type, frame.time_base = PictureType.NONE, Fraction(1, TICKS)
             yield number, frame
 
-    def _draw(self, pixels: Pixels, number: int) -> None:
+    def _converted(self, picture: Any) -> Any:
+        """Return a picture as the encoder takes it: upright, YUV 4:2:0, in the size and colours of the output."""
+        from av import VideoFrame
+        from av.video.reformatter import ColorRange
+
+        renderer, frame, matrix = self._renderer, picture, matrix_of(picture)
+        orientation = renderer.orientation
+        if renderer.changes_colours(picture):
+            frame, matrix = VideoFrame.from_ndarray(renderer.pixels(picture), format="rgb24"), self._matrix
+            orientation = Orientation()
+        frame = self._reformatter.reformat(
+            frame,
+            *orientation.size(self._width, self._height),
+            "yuv420p",
+            src_colorspace=matrix,
+            dst_colorspace=self._matrix,
+            dst_color_range=ColorRange.MPEG,
+            interpolation="BICUBIC" if renderer.resizes(picture) else "BILINEAR",
+            threads=1,
+        )
+        return _turned(frame, orientation) if orientation.turns else frame
+
+    def _draw(self, planes: Planes, number: int) -> None:
         if self._boxes is not None:
-            self._overlay.boxes(pixels, self._boxes.at(number))
+            across, down = self._width / self._reader.facts.width, self._height / self._reader.facts.height
+            boxes = self._boxes.at(number)
+            self._overlay.boxes(planes, (box.scaled(across, down) for box in boxes))
         if self._plan.caption:
             clock = timecode(float(self._reader.times[number]))
-            self._overlay.caption(pixels, f"{self._plan.caption}  frame {number}  {clock}")
+            self._overlay.caption(planes, f"{self._plan.caption}  frame {number}  {clock}")
+
+
+def planes_of(frame: Any) -> Planes:
+    """Return Y, U and V of a PyAV VideoFrame in yuv420p, to be written to."""
+    rows = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size) for plane in frame.planes)
+    y, u, v = (samples[: plane.height, : plane.width] for samples, plane in zip(rows, frame.planes, strict=True))
+    return y, u, v
+
+
+def _turned(frame: Any, orientation: Orientation) -> Any:
+    """Return a frame in yuv420p turned upright; the result shares no memory with it."""
+    from av import VideoFrame
+
+    turned = VideoFrame(*orientation.size(frame.width, frame.height), "yuv420p")
+    for target, source in zip(planes_of(turned), planes_of(frame), strict=True):
+        target[:] = orientation.upright(source) if orientation.turns else source
+    return turned
 
 
 class _Sound:
@@ -189,7 +219,7 @@ class _Sound:
         cls, output: Any, stack: ExitStack, reopen: Opener, reader: VideoReader, start: float, end: float
     ) -> "_Sound | None":
         """Return the sound from ``start`` to ``end``, in seconds from the first frame; None when the file has none."""
-        media = stack.enter_context(MediaFile(stack.enter_context(reopen()), probed=True))
+        media = stack.enter_context(MediaFile(stack.enter_context(reopen()), probed=True, codecs=SOUND_CODECS))
         stream = media.audio()
         if stream is None:
             return None

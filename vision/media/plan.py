@@ -142,6 +142,10 @@ class Box(NamedTuple):
     label: str
     colour: int
 
+    def scaled(self, across: float, down: float) -> "Box":
+        """Return it in a frame that is so many times as wide and as high."""
+        return self._replace(x=self.x * across, y=self.y * down, width=self.width * across, height=self.height * down)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoxTrack:

@@ -5,6 +5,7 @@ import io
 import threading
 import tracemalloc
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ from tests.unit.vision.media.conftest import MakeVideo
 from tests.unit.vision.media.samples import RECIPES, X264, Recipe, number_in, shown
 from vision.errors import InvalidInput, InvalidMedia
 from vision.images import Pixels
+from vision.media.audio import Sound
+from vision.media.container import CODECS, SOUND_CODECS, MediaFile
 from vision.media.encoder import encode
 from vision.media.plan import Box, BoxTrack, ClipPlan, EncoderOptions, FrameOutOfRange
 from vision.media.reader import VideoReader
@@ -185,6 +188,30 @@ def test_boxes_are_drawn_on_their_frames(name: str, video: MakeVideo) -> None:
             assert drawn > 0.8 if 10 <= number < 50 else drawn < 0.2, number
             inside = slice(90, 150), slice(50 + number, 110 + number)
             assert psnr(pixels[inside], source.frame(number)[inside]) > 26
+
+
+@pytest.mark.parametrize("name", ["b-frames", "vfr", "rotated 90", "mpeg-ts"])
+def test_drawing_leaves_the_pictures_of_the_reader_as_they_are(name: str, video: MakeVideo) -> None:
+    path = video(name)
+    with VideoReader(path) as reader, VideoReader(path) as other:
+        plan = ClipPlan("overlay", 10, 25, caption="DEBUG")
+        assert b"".join(encode(reader, partial(path.open, "rb"), plan, track(range(60))))
+        for number in (25, 26, 27, 30):
+            assert np.array_equal(reader.frame(number), other.frame(number))
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "avi"])
+def test_sound_is_the_same_where_no_picture_is_decoded_to_open_the_file(container: str, video: MakeVideo) -> None:
+    path = video(replace(WITH_SOUND, container=container))
+    heard = []
+    for codecs in (CODECS, SOUND_CODECS):
+        with MediaFile(path, probed=True, codecs=codecs) as media:
+            assert (media.container.streams.video[0].pix_fmt is None) == (codecs == SOUND_CODECS)
+            sound = Sound(media, media.audio(), media.start_of(media.audio()) + 0.3, 2.5)
+            heard.append((sound.rate, sound.take(2.0)))
+    assert heard[0][0] == heard[1][0]
+    assert np.abs(heard[0][1]).max() > 0.3
+    assert np.array_equal(heard[0][1], heard[1][1])
 
 
 def test_fragments_begin_before_the_end_is_known(video: MakeVideo) -> None:

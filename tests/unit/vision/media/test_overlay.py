@@ -1,8 +1,11 @@
 """Boxes and labels: where they are, that they can be read, that they stay inside the frame."""
 
+import av
 import numpy as np
 import pytest
 
+from vision.images import Pixels
+from vision.media.encoder import planes_of
 from vision.media.overlay import BACKING, PALETTE, Overlay, timecode
 from vision.media.plan import Box
 
@@ -55,6 +58,41 @@ def test_colours_repeat() -> None:
     overlay.boxes(first, [Box(10, 10, 50, 50, "x", 2)])
     overlay.boxes(again, [Box(10, 10, 50, 50, "x", 2 + len(PALETTE))])
     assert np.array_equal(first, again)
+
+
+def shown_of_yuv(width: int, height: int, matrix: int, boxes: list[Box]) -> Pixels:
+    """RGB of boxes that were drawn into a grey picture of YUV."""
+    frame = av.VideoFrame(width, height, "yuv420p")
+    planes = planes_of(frame)
+    for plane in planes:
+        plane[:] = 126 if plane is planes[0] else 128
+    Overlay(width, height, matrix).boxes(planes, boxes)
+    pixels: Pixels = frame.reformat(format="rgb24", src_colorspace=matrix, dst_colorspace=5).to_ndarray()
+    return pixels
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (320, 180), (182, 322)])
+@pytest.mark.parametrize("matrix", [1, 5, 7, 9])
+def test_yuv_looks_as_rgb(width: int, height: int, matrix: int) -> None:
+    corners = [(0.1, 0.2), (0.5, 0.55), (-0.1, 0.9), (0.7, -0.1)]
+    boxes = [
+        Box(x * width, y * height, width * 0.3, height * 0.3, "Ada", colour) for colour, (x, y) in enumerate(corners)
+    ]
+    expected = np.full((height, width, 3), 128, np.uint8)
+    Overlay(width, height).boxes(expected, boxes)
+    difference = np.abs(shown_of_yuv(width, height, matrix, boxes).astype(int) - expected).max(2)
+    # Colours of 4:2:0 are off by a pixel beside a line.
+    assert (difference > 8).mean() < (0.15 if height < 400 else 0.02)
+    # Three components, each rounded twice.
+    assert np.median(difference[(expected == BACKING).all(2)]) <= 3
+
+
+@pytest.mark.parametrize("colour", range(len(PALETTE)))
+@pytest.mark.parametrize("matrix", [1, 5, 9])
+def test_colours_of_yuv_are_those_of_the_palette(colour: int, matrix: int) -> None:
+    drawn = shown_of_yuv(800, 600, matrix, [Box(200, 200, 300, 300, "", colour)])
+    line = drawn[300:400, 200].astype(int)
+    assert np.abs(line - PALETTE[colour]).max() <= 4  # 8 bits of each component, whose sums round once more
 
 
 @pytest.mark.parametrize(

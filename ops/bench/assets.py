@@ -73,9 +73,14 @@ def _options(config: Any, stage: str) -> Iterator[dict[str, Any]]:
 
 
 def in_turn(turns: dict[str, Turn], rounds: int = ROUNDS) -> dict[str, list[Contestant]]:
-    """Let each contestant have its turn in each round, another one first each time; return what each has done."""
+    """Let each contestant have its turn in each round, another one first each time; return what each has done.
+
+    The first round, which is not counted, warms all of them up. A turn gets the number of its round.
+    """
     names, done = list(turns), {name: list[Contestant]() for name in turns}
-    for index in range(rounds):
+    for name in names:
+        turns[name](0)
+    for index in range(1, rounds + 1):
         for name in names[index % len(names) :] + names[: index % len(names)]:
             done[name].append(turns[name](index))
         print(" ".join(f"{name} {done[name][-1].cpu_ms:.1f} ms," for name in names), file=sys.stderr, flush=True)
@@ -123,7 +128,6 @@ def features(served: Service, *, model: str = LIGHT, peers: bool = True, count: 
     with ExitStack() as started:
         for name, (module, as_form) in PEERS.items() if peers else ():
             turns[name] = started.enter_context(_peer(name, module, model, count, as_form=as_form))
-        in_turn(turns, 1)
         done = in_turn(turns, rounds)
     over = {
         name: statistics.median(
@@ -158,7 +162,7 @@ def _peer(name: str, module: str, model: str, count: int, *, as_form: bool) -> I
         yield turn
 
 
-def cached(served: Service, *, count: int = 1500, rounds: int = ROUNDS) -> Line:
+def cached(served: Service, *, count: int = 3000, rounds: int = ROUNDS) -> Line:
     """Measure features that are stored; the value is requests a second over those of bare Starlette."""
     _, ids = uploaded(jpegs(CLIENTS, 2 * 10**6), served)
     asked = [json_request(EXTRACT, {"asset_id": asset_id}, served.port) for asset_id in ids]
@@ -177,7 +181,6 @@ def cached(served: Service, *, count: int = 1500, rounds: int = ROUNDS) -> Line:
         with running(argv, f"http://127.0.0.1:{port}/", {}) as cpu:
             peer = [json_request(EXTRACT, {"asset_id": asset_id}, port) for asset_id in ids]
             turns = {OURS: turn(OURS, asked, served), STARLETTE: turn(STARLETTE, peer, Service(port, cpu))}
-            in_turn(turns, 1)
             done = in_turn(turns, rounds)
     pairs = zip(done[OURS], done[STARLETTE], strict=True)
     value = statistics.median((ours.rate or 0.0) / (peer.rate or 1.0) for ours, peer in pairs)

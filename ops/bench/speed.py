@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from configs.settings import settings
-from ops.bench import assets
+from ops.bench import assets, uploads
 from ops.bench.load import Service
 from ops.bench.report import Contestant, Line, contestants_table, made_by, publish, table
 
@@ -95,6 +95,15 @@ LINES: Final = {
         lambda setting: assets.cached(setting.service),
         needs_service=True,
         command="ops.bench.assets",
+    ),
+    "uploads": Asked(
+        "uploads of 75 kB",
+        "a second, each durable",
+        "what the disk and the processor give",
+        lambda setting: uploads.line(setting.service),
+        needs_service=True,
+        digits=0,
+        command="ops.bench.uploads",
     ),
 }
 

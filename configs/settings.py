@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     )
     jobs_at_once: PositiveInt = Field(default=1, description="durable jobs that one worker runs at a time")
     request_timeout_s: PositiveFloat = 60.0
-    presign_ttl_s: PositiveInt = 3600
+    presign_ttl_s: NonNegativeInt = Field(
+        default=3600, description="how long links to a bucket are valid; 0: links lead to this service"
+    )
     feature_cache_ttl_s: PositiveInt = 3600
     part_cache_bytes: PositiveInt = Field(
         default=4 * 2**30, description="parts of videos made for ranges, together; one takes a quarter at most"

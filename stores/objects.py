@@ -116,7 +116,8 @@ class Objects(Protocol):
     async def presign_get(self, key: str, ttl_s: int, disposition: str | None = None) -> str | None:
         """Return a URL that serves the object to anyone for ``ttl_s`` seconds; None if the gateway has to serve it.
 
-        ``disposition`` is the Content-Disposition of the response.
+        That is where the store has no such URLs, and where ``ttl_s`` is 0. ``disposition`` is the Content-Disposition
+        of the response.
         """
         ...
 

@@ -143,6 +143,8 @@ class S3Objects:
                 yield _info(entry["Key"], entry["Size"], entry)
 
     async def presign_get(self, key: str, ttl_s: int, disposition: str | None = None) -> str | None:
+        if not ttl_s:
+            return None
         sign = self._client.generate_presigned_url  # may fetch credentials, so it needs a thread too
         wanted = {"ResponseContentDisposition": disposition} if disposition else {}
         expires = min(ttl_s, MAX_PRESIGN_S)

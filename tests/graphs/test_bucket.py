@@ -46,3 +46,16 @@ async def test_assets_in_a_bucket(bucket: str, settings_for: MakeSettings, serve
             error_of(await service.client.get(f"/media/{digest(data)}/content"), 404, "ASSET_NOT_FOUND")
         assert [info async for info in service.context.objects.list()] == []
         assert (await anyone.get(asset["public_url"])).status_code == 404
+
+
+async def test_links_lead_to_the_service_where_clients_do_not_reach_the_bucket(
+    bucket: str, settings_for: MakeSettings, serve: Serve
+) -> None:
+    hidden = settings_for(objects_url=bucket, presign_ttl_s=0, public_url="https://vision.example/apis")
+    async with serve(hidden) as service:
+        for data in (picture(2), video(2)):
+            asset = await service.uploaded(data)
+            path = f"/media/{asset['asset_id']}/content"
+            assert asset["public_url"] == f"https://vision.example/apis/api/v1{path}"
+            assert (await service.get(f"media/{asset['asset_id']}"))["public_url"] == asset["public_url"]
+            assert (await service.client.get(path)).content == data

@@ -210,6 +210,7 @@ async def test_many_at_once(objects: Objects, tmp_path: Path) -> None:
 
 async def test_presigned_urls_give_the_bytes_where_there_are_any(objects: Objects, tmp_path: Path) -> None:
     await put(objects, tmp_path, "a/key.jpg", b"the bytes")
+    assert await objects.presign_get("a/key.jpg", 0) is None
     url = await objects.presign_get("a/key.jpg", 60)
     if objects.type == "file":
         assert url is None

@@ -1,8 +1,8 @@
 """Measure uploads and what limits them: ``python -m ops.bench.uploads [--out FILE]``.
 
 A 200 promises that bytes, names and record are on the disk. So the ceiling is the stores alone, with as many puts and
-commits at once as there are clients. The parts of an upload are measured one by one, one upload after the other: seconds
-on the clock show what waits for the disk, CPU milliseconds what does not.
+commits at once as there are clients. The parts of an upload are measured one by one, one upload after the other: the
+clock shows what waits for the disk, CPU milliseconds what does not.
 """
 
 import argparse

@@ -119,6 +119,11 @@ def choose_engine(wanted: EngineName) -> tuple[EngineName, str]:
     return ("openvino-bf16" if has_bf16() else "openvino-fp32"), device
 
 
+def exact_engine() -> EngineName:
+    """Return the fastest engine in fp32: torch on a GPU that the process has, else OpenVINO."""
+    return "torch-fp32" if has_cuda() else "openvino-fp32"
+
+
 def build_engine(
     wanted: EngineName,
     make_module: MakeModule,

@@ -42,7 +42,7 @@ class Config(EngineConfig):
 
     max_batch_size: int = Field(default=8, ge=1)
     models: list[str] = model_chain(CHAIN)
-    engine: EngineName = Field(default="auto", description="of the ViT; mini-XCEPTION is run by torch in fp32")
+    engine: EngineName = Field(default="auto", description="of the ViT; mini-XCEPTION runs in fp32")
 
 
 EMOTION: Final = StageRef[tuple[SharedImage, tuple[Face, ...]], tuple[Emotion, ...]]("people/emotion")
@@ -78,7 +78,8 @@ class EmotionRecognizer(EngineStage[Config, tuple[Pixels, tuple[Face, ...]], lis
 
     def warm_up(self) -> None:
         face = Face(0, 0, 64, 64, 1.0, ())
-        self.predict_batch([self.prepare((np.zeros((64, 64, 3), np.uint8), (face,)))])
+        for count in range(1, self.config.max_batch_size + 1):
+            self.predict_batch([self.prepare((np.zeros((64, 64, 3), np.uint8), (face,) * count))])
 
     def prepare(self, item: tuple[Pixels, tuple[Face, ...]]) -> list[Array]:
         image, faces = item

@@ -9,7 +9,7 @@ then 0.61. Of faces of 20 pixels in a picture of 1280, 47 of 48. Faces may be ti
 found, and nearly all with a threshold of 0.7, which lets drawn faces in.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -41,11 +41,14 @@ class Config(TorchConfig):
     )
 
 
-FACES: Final = StageRef[SharedImage, tuple[Face, ...]]("people/faces")
+Boxes: TypeAlias = Literal["boxes"]
+"""Beside a picture: its faces are wanted without landmarks of a close view, which takes as long as all the rest."""
+
+FACES: Final = StageRef[SharedImage | tuple[SharedImage, Boxes], tuple[Face, ...]]("people/faces")
 
 
-class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
-    """Image → its faces, most confident first."""
+class FaceDetector(Stage[Config, Pixels | tuple[Pixels, Boxes], Pyramid, tuple[Face, ...]]):
+    """Image, or (image, "boxes") → its faces, most confident first."""
 
     key = FACES.key
     config_class = Config
@@ -81,12 +84,13 @@ class FaceDetector(Stage[Config, Pixels, Pyramid, tuple[Face, ...]]):
     def batches_at_once(self) -> int:
         return self._search.streams
 
-    def prepare(self, item: Pixels) -> Pyramid:
-        height, width = item.shape[:2]
-        return pyramid(item, finest_scale(height, width, self.config.fine_megapixels))
+    def prepare(self, item: Pixels | tuple[Pixels, Boxes]) -> Pyramid:
+        image, close = (item[0], False) if isinstance(item, tuple) else (item, True)
+        height, width = image.shape[:2]
+        return pyramid(image, finest_scale(height, width, self.config.fine_megapixels), close=close)
 
     def predict(self, item: Pyramid) -> tuple[Face, ...]:
-        return self._search(item, self.config.confidence, close=True)
+        return self._search(item, self.config.confidence)
 
     def info(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from deployments.people import faces
-from deployments.people.faces import FaceDetector
+from deployments.people.faces import Boxes, FaceDetector
 from deployments.serving.stage import SharedImage, StageRef
 from vision.faces.detection import CANDIDATE, Pyramid, pyramid
 from vision.faces.face import Face
@@ -27,7 +27,7 @@ class Config(faces.Config):
     confidence: float = Field(default=0.7, ge=CANDIDATE, le=1, description="least confidence of a face")
 
 
-VIDEO_FACES: Final = StageRef[SharedImage, tuple[Face, ...]]("people/video_faces")
+VIDEO_FACES: Final = StageRef[SharedImage | tuple[SharedImage, Boxes], tuple[Face, ...]]("people/video_faces")
 
 
 class VideoFaceDetector(FaceDetector):
@@ -36,11 +36,8 @@ class VideoFaceDetector(FaceDetector):
     key = VIDEO_FACES.key
     config_class = Config
 
-    def prepare(self, item: Pixels) -> Pyramid:
-        return pyramid(item, 1.0)
-
-    def predict(self, item: Pyramid) -> tuple[Face, ...]:
-        return self._search(item, self.config.confidence, close=False)
+    def prepare(self, item: Pixels | tuple[Pixels, Boxes]) -> Pyramid:
+        return pyramid(item[0] if isinstance(item, tuple) else item, 1.0, close=False)
 
     def info(self) -> dict[str, Any]:
         return super().info() | {

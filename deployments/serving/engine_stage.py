@@ -10,7 +10,7 @@ from pydantic import Field
 
 from configs.settings import settings
 from deployments.serving.stage import InT, OutT, ReadyT, Stage, StageConfig
-from vision.engines import Engine, EngineName, MakeModule, build_engine, has_cuda, item_shape
+from vision.engines import Engine, EngineName, MakeModule, build_engine, exact_engine, item_shape
 
 
 def model_chain(names: Sequence[str]) -> Any:
@@ -68,7 +68,7 @@ class EngineStage(Stage[EngineConfigT, InT, ReadyT, OutT], Generic[EngineConfigT
         """
         name: EngineName = engine or self.config.engine
         if self.exact and name == "auto":
-            name = "torch-fp32" if has_cuda() else "openvino-fp32"
+            name = exact_engine()
         self._input_size = input_size
         return build_engine(
             name,

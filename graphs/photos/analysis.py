@@ -130,7 +130,7 @@ class PhotoAnalysis:
             raise InvalidInput(f"{error.message} run_quality=false leaves its quality out.") from None
 
     async def _emotion(self, picture: DecodedImage) -> EmotionResult | None:
-        faces = await self._context.stage(FACES)(picture.image)
+        faces = await self._context.stage(FACES)((picture.image, "boxes"))
         if not faces:
             return None
         emotions = await self._context.stage(EMOTION)((picture.image, faces))

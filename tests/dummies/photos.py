@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from deployments.people.emotion import Emotion
+from deployments.people.faces import Boxes
 from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Rating, Ratings
 from tests.dummies.dummy import Dummy
@@ -65,13 +66,14 @@ def _rating(mean: float) -> Rating:
     return Rating(mean, 0.0, tuple((chances / chances.sum()).tolist()))
 
 
-class DummyFaces(Dummy[Pixels, tuple[Face, ...]]):
+class DummyFaces(Dummy[Any, tuple[Face, ...]]):
     """Rectangles in the colours of ``FACES``, their boxes a bit larger, and never in whole pixels."""
 
     key = "people/faces"
 
-    def predict(self, item: Pixels) -> tuple[Face, ...]:
-        return tuple(face for colour in FACES for face in _find(item, colour))
+    def predict(self, item: Pixels | tuple[Pixels, Boxes]) -> tuple[Face, ...]:
+        image = item[0] if isinstance(item, tuple) else item
+        return tuple(face for colour in FACES for face in _find(image, colour))
 
 
 def _find(image: Pixels, colour: tuple[int, int, int]) -> list[Face]:

@@ -54,18 +54,22 @@ CLOSE: Final = View(480, 1.5, 2)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pyramid:
-    """A picture and its levels: uint8 (1, h, w, 3), padded with black at the right and bottom, and their scales."""
+    """A picture and its levels: uint8 (1, h, w, 3), padded with black at the right and bottom, and their scales.
+
+    ``close``: whether its largest faces get landmarks of a close view.
+    """
 
     image: Pixels
     levels: list[tuple[Pixels, float]]
+    close: bool
 
 
-def pyramid(image: Pixels, finest: float) -> Pyramid:
+def pyramid(image: Pixels, finest: float, *, close: bool) -> Pyramid:
     """Return the pyramid of a picture whose finest level has the scale ``finest``."""
     scales = [finest]
     while min(image.shape[:2]) * scales[-1] > COARSE:
         scales.append(scales[-1] / STEP)
-    return Pyramid(image, [(_scaled(image, scale), scale) for scale in scales])
+    return Pyramid(image, [(_scaled(image, scale), scale) for scale in scales], close)
 
 
 def finest_scale(height: int, width: int, megapixels: float) -> float:
@@ -88,12 +92,11 @@ class FaceSearch:
         self._network = network
         self._exact = exact
 
-    def __call__(self, item: Pyramid, confidence: float, *, close: bool) -> tuple[Face, ...]:
-        """Return the faces of at least this confidence, most confident first; ``close``: with landmarks of a close view
-        for the largest ones."""
+    def __call__(self, item: Pyramid, confidence: float) -> tuple[Face, ...]:
+        """Return the faces of at least this confidence, most confident first."""
         candidates = [_rescaled(self._network(level, CANDIDATE)[0], scale) for level, scale in item.levels]
         faces = self._confirmed(item.image, _distinct(np.concatenate(candidates))[:MAX_CANDIDATES], confidence)
-        if close:
+        if item.close:
             faces = self._with_close_landmarks(item.image, faces)
         height, width = item.image.shape[:2]
         return tuple(_face(row, height, width) for row in faces)

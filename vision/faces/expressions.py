@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vision.engines import BuildEngine, Engine
+from vision.engines import BuildEngine, Engine, exact_engine
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face, Square
 from vision.images import Pixels
@@ -41,7 +41,7 @@ class Classifier(Protocol):
 
 
 class MiniXceptionClassifier:
-    """mini-XCEPTION, in torch fp32 on GPU or CPU: it is too small for another engine to pay off.
+    """mini-XCEPTION, in fp32: by OpenVINO on the CPU, in a third of the time that torch takes for so small a network.
 
     A face is resized to 48 pixels first, to be as blurred as those of training, and classified five times, centred and
     shifted by two pixels to each side: when a box is off by 3 %, the label of a single view changes for 12 % of the
@@ -65,7 +65,7 @@ class MiniXceptionClassifier:
             partial(load, weights.files[WEIGHT_FILE]),
             version=weights.version,
             input_size=(1, SIDE, SIDE),
-            engine="torch-fp32",
+            engine=exact_engine(),
         )
 
     def prepare(self, image: Pixels, face: Face) -> Array:

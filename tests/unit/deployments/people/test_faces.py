@@ -1,6 +1,7 @@
 """people/faces without its weights: squares, decoding, and the search over a pyramid by a network that sees boxes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32
 from vision.errors import ModelNotLoaded
 from vision.faces import detection
-from vision.faces.detection import COARSE, FaceSearch
+from vision.faces.detection import CLOSE, COARSE, FaceSearch
 from vision.faces.face import Face, Square
 from vision.faces.yunet import Detections, _decode, _outputs
 from vision.images import Pixels
@@ -128,6 +129,24 @@ def test_faces_come_in_the_order_of_their_confidence_and_below_the_threshold_not
     everything = find(detector(confidence=0.6), picture((640, 480), boxes))
     assert [round(face.confidence * 255) for face in everything] == [250, 235, 210]
     assert close_to(everything[2], (200, 300, 90, 120), 4)
+
+
+@pytest.mark.parametrize("faces", [0, 1, 2])
+def test_boxes_alone_are_the_same_without_a_close_view(faces: int) -> None:
+    stage = detector()
+    image = picture((640, 480), [((50, 50, 60, 80), 235), ((300, 60, 150, 160), 250)][:faces])
+    network: Any = stage._search._exact
+
+    def seen(item: Any) -> tuple[list[Face], int]:
+        network.shapes.clear()
+        (result,) = stage.predict_batch([stage.prepare(item)])
+        assert isinstance(result, tuple)
+        close = sum(shape[0] for shape in network.shapes if shape[1:3] == (CLOSE.size, CLOSE.size))
+        return [replace(face, landmarks=()) for face in result], close
+
+    (whole, close), (boxes, none) = seen(image), seen((image, "boxes"))
+    assert whole == boxes
+    assert (len(boxes), close, none) == (faces, faces, 0)
 
 
 def test_the_threshold_changes_in_place() -> None:

@@ -28,7 +28,7 @@ def resolved(item: Any) -> Any:
         return Pixels
     arguments = typing.get_args(item)
     if SharedPixels in arguments:  # a union flattens what it is made of
-        rest = tuple(each for each in arguments if each is not SharedPixels)
+        rest = tuple(resolved(each) for each in arguments if each is not SharedPixels)
         return rest[0] if len(rest) == 1 else typing.Union[rest]  # noqa: UP007 (made at run time)
     if typing.get_origin(item) is tuple:
         return tuple[tuple(map(resolved, arguments))]  # type: ignore[misc]

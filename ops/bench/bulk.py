@@ -28,7 +28,7 @@ from ops.bench import bulk_bare
 from ops.bench.bulk_bare import Bare
 from ops.bench.cpu import Tree
 from ops.bench.film import FPS, Cast, people_of, planned, portraits, write
-from ops.bench.report import made_by
+from ops.bench.report import Contestant, Line, made_by
 from stores.jobs import Job
 from stores.open import Stores
 from vision.media.reader import VideoReader
@@ -164,6 +164,30 @@ def measure(films: Path, total: int, home: Path, parts: Sequence[str]) -> Iterat
         yield _driver_killed(films, home / "driver", count, whole)
     if "scaling" in parts:
         yield _scaling(Run(films, home / "one", ONE, [0]).end(), two)
+
+
+def line(media: Path, *, count: int = 20, frames: int = 75) -> Line:
+    """Measure a bulk run; the value is its CPU time a frame over that of its steps alone."""
+    home = Path(tempfile.mkdtemp(prefix="bulk-"))
+    try:
+        videos = sorted((media / "shots").glob("*.mp4"))
+        total = write_films(home / "films", media / "face_pairs_deepface", videos, count, frames)
+        films = sorted((home / "films").iterdir())
+        bare = bulk_bare.side_by_side(films, total)
+        ran = Run(home / "films", home / "run", TWO).end()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    steps, totals = 1000 * sum(each.cpu for each in bare) / total, ran.report["totals"]
+    contestants = (
+        Contestant("the pipeline, frames", ran.rate, 1000 * ran.cpu / total),
+        Contestant("its steps alone, frames", bare[-1].rate, steps),
+        *(Contestant(f"{each.step} alone, frames", each.rate, 1000 * each.cpu / total) for each in bare),
+    )
+    notes = (
+        f"{count} films, {total} frames; the start of Ray and of all workers is in the pipeline's CPU time. "
+        f"{totals['shots']} shots and {totals['traces']} traces were found.",
+    )
+    return Line(1000 * ran.cpu / total / steps, contestants, notes)
 
 
 def _speed(count: int, total: int, bare: Sequence[Bare], ran: Ran) -> list[str]:

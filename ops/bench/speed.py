@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from configs.settings import settings
-from ops.bench import assets, uploads
+from ops.bench import assets, bulk, indexing, photos, streaming, uploads
 from ops.bench.load import Service
 from ops.bench.report import Contestant, Line, contestants_table, made_by, publish, table
 
@@ -96,6 +96,14 @@ LINES: Final = {
         needs_service=True,
         command="ops.bench.assets",
     ),
+    "photos": Asked(
+        "photo analysis",
+        "CPU ms a photo over the sum of its parts alone",
+        "≤ 1.10, and twice as many photos a second",
+        lambda setting: photos.line(setting.service, setting.media),
+        needs_service=True,
+        command="ops.bench.photos",
+    ),
     "uploads": Asked(
         "uploads of 75 kB",
         "a second, each durable",
@@ -104,6 +112,28 @@ LINES: Final = {
         needs_service=True,
         digits=0,
         command="ops.bench.uploads",
+    ),
+    "film": Asked(
+        "a 1080p film",
+        "times real time",
+        "≥ 6",
+        lambda setting: indexing.line(setting.media),
+        command="ops.bench.indexing PHOTOS",
+    ),
+    "bulk": Asked(
+        "bulk indexing",
+        "CPU ms a frame over its steps'",
+        "≤ 1.25",
+        lambda setting: bulk.line(setting.media),
+        command="ops.bench.bulk PHOTOS VIDEO…",
+    ),
+    "thumbnails": Asked(
+        "random 1080p thumbnails",
+        "a second",
+        "≥ 25",
+        lambda setting: streaming.line(),
+        digits=1,
+        command="ops.bench.streaming",
     ),
 }
 

@@ -37,7 +37,7 @@ from graphs.web.api import find_apis
 from graphs.web.gateway import build_app, open_context
 from ops.bench.cpu import Tree
 from ops.bench.load import Service, running
-from ops.bench.report import made_by, publish
+from ops.bench.report import Contestant, Line, contestants_table, made_by, publish
 from ops.cluster import free_port
 from stores.open import Stores
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
@@ -206,37 +206,45 @@ def making(served: Service, film: str, starts: Sequence[int]) -> list[str]:
     return rows
 
 
-def thumbnails(served: Service, film: str, numbers: Sequence[int]) -> list[str]:
-    """Return rows of single frames a second and CPU ms of each, against the stage in a bare loop."""
+def thumbnails(served: Service, film: str, numbers: Sequence[int]) -> list[Contestant]:
+    """Measure single frames of a film as JPEG: the service with one client and with four, and the stage in a loop."""
 
     def ask(number: int) -> None:
         fetched(served.port, f"/api/v1/file/{film}/thumbnail?frame={number}")
 
-    def speed(action: Action, tree: Tree) -> tuple[float, float]:
+    def speed(name: str, action: Action, tree: Tree) -> Contestant:
         started, used = time.perf_counter(), tree.ms()
         action()
-        return len(numbers) / (time.perf_counter() - started), (tree.ms() - used) / len(numbers)
+        return Contestant(name, len(numbers) / (time.perf_counter() - started), (tree.ms() - used) / len(numbers))
 
     stage = FrameExtractor(FramesConfig())
     stage.load()
     stage.predict_batch([FrameRequest(film, 0)])
-    bare, bare_ms = speed(
-        lambda: [stage.predict_batch([FrameRequest(film, number)]) for number in numbers], Tree(os.getpid())
+    bare = speed(
+        "the stage in a bare loop",
+        lambda: [stage.predict_batch([FrameRequest(film, number)]) for number in numbers],
+        Tree(os.getpid()),
     )
-    rows = [
-        "| single frames of 1080p as JPEG, at random places | a second | of the bare stage | CPU ms "
-        "| over the stage's |",
-        "|---|---|---|---|---|",
-        f"| the stage in a bare loop | {bare:.1f} | | {bare_ms:.0f} | |",
-    ]
+    measured = []
     for clients in (1, 4):
         with ThreadPoolExecutor(clients) as pool:
-            rate, cpu_ms = speed(lambda pool=pool: list(pool.map(ask, numbers)), served.cpu)  # type: ignore[misc]
-        rows.append(
-            f"| {clients} client{'s' * (clients > 1)} | {rate:.1f} | {rate / bare:.2f} | {cpu_ms:.0f} "
-            f"| **{cpu_ms / bare_ms:.2f}** |"
-        )
-    return rows
+            action = lambda pool=pool: list(pool.map(ask, numbers))  # noqa: E731
+            measured.append(speed(f"the service, {clients} client{'s' * (clients > 1)}", action, served.cpu))
+    return [*measured[::-1], bare]
+
+
+def line(count: int = 40) -> Line:
+    """Measure thumbnails of 1080p at random places; the value is how many a second with four clients."""
+    with tempfile.TemporaryDirectory(dir=os.environ.get("VISION_HOME")) as home:
+        os.environ["VISION_HOME"] = home
+        config, path = settings(), Path(home) / "upload"
+        write_film(path)
+        film = store(config, path, film=True)
+        numbers = np.random.default_rng(1).integers(0, FRAMES, count).tolist()
+        with server(config) as served:
+            contestants = thumbnails(served, film, numbers)
+    notes = (f"A film of {SECONDS} s in 1080p with a key frame every ten seconds; {count} frames at random places.",)
+    return Line(contestants[0].rate or 0.0, tuple(contestants), notes)
 
 
 def address(film: str, route: str, start: int) -> str:
@@ -282,7 +290,9 @@ def measure() -> list[str]:
                 "",
                 *making(served, film, starts),
                 "",
-                *thumbnails(served, film, rng.integers(0, FRAMES, 40).tolist()),
+                "Single frames of 1080p as JPEG, at random places:",
+                "",
+                *contestants_table(thumbnails(served, film, rng.integers(0, FRAMES, 40).tolist())),
             ]
 
 

@@ -417,10 +417,8 @@ def read_config(path: Path, *, host: str | None = None, port: int | None = None)
     """Read a Serve configuration, with this HTTP address if given, and the log format of the settings."""
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     http = config.setdefault("http_options", {})
-    if host is not None:
-        http["host"] = host
-    if port is not None:
-        http["port"] = port
+    http["host"] = host or http.get("host", "127.0.0.1")
+    http["port"] = port or http.get("port", 8000)
     logs = config.setdefault("logging_config", {})
     if settings().log_level is not None:
         logs["log_level"] = settings().log_level

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -66,6 +68,26 @@ def read(path: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     return dict(replaced(yaml.safe_load(path.read_text(encoding="utf-8"))))
 
 
+def confined(service: Mapping[str, Any], writable: Sequence[Path]) -> list[str]:
+    """Return what starts a command as the file confines its container: no capability, and little that it may write to.
+
+    Needs a root that may make mount namespaces; a container has a user of its own beside that.
+    """
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    mounts = [f"mount --bind {shlex.quote(str(each))} {shlex.quote(str(each))}" for each in writable]
+    script = " && ".join(["mount --make-rprivate /", *mounts, "mount -o remount,bind,ro /", 'exec "$@"'])
+    no_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"]
+    return [str(shutil.which("unshare")), "--mount", "--", "sh", "-c", script, "sh", *no_rights]
+
+
+def can_confine() -> bool:
+    """Return whether this process may make mount namespaces."""
+    done = subprocess.run(["unshare", "--mount", "true"], capture_output=True) if shutil.which("setpriv") else None
+    return done is not None and done.returncode == 0
+
+
 @dataclass
 class Process:
     """A service as a process: the command and the environment that its file gives it.
@@ -84,6 +106,8 @@ class Process:
     """Environment that its image has."""
     healthcheck: Sequence[str] = ()
     """That of its image, where the file has none."""
+    writable: Sequence[Path] = ()
+    """Folders in the place of its volumes and of /tmp: where it may write when it is ``confined``."""
     _unused: set[str] = field(default_factory=set)
 
     @property
@@ -101,11 +125,15 @@ class Process:
         """Run it until the block ends, then stop it as Compose does, by SIGTERM."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._unused = set(self.instead)
-        command = [word for each in self.service["command"] for word in self._words(each)]
+        environment = self.environment()
+        program, *words = [word for each in self.service["command"] for word in self._words(each)]
+        command = [str(shutil.which(program, path=environment["PATH"])), *words]
+        if self.writable:
+            command = [*confined(self.service, self.writable), *command]
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [*launcher(signal.SIGTERM), str(os.getpid()), *command],
-                env=self.environment(),
+                env=environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -141,14 +169,13 @@ class Process:
 
     def _words(self, word: str) -> list[str]:
         """Return a word of the command as it is here: one that is replaced as a whole may become several."""
-        if word in self.instead:
-            self._unused.discard(word)
-            return self.instead[word].split()
-        return [self._here(word)]
+        here = self._here(word)
+        return here.split() if word in self.instead else [here]
 
     def _here(self, text: str) -> str:
-        for there, here in self.instead.items():
-            if there in text:
-                self._unused.discard(there)
-                text = text.replace(there, here)
-        return text
+        def replaced(match: re.Match[str]) -> str:
+            self._unused.discard(match[0])
+            return self.instead[match[0]]
+
+        longest_first = sorted(self.instead, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, longest_first)), replaced, text) if self.instead else text

@@ -115,6 +115,23 @@ def fresh_settings() -> Iterator[None]:
     settings.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("written", "asked", "address"),
+    [
+        ("", {}, ("127.0.0.1", 8000)),
+        ("http_options: {request_timeout_s: 60}", {"port": 9000}, ("127.0.0.1", 9000)),
+        ("http_options: {host: 0.0.0.0, port: 8001}", {}, ("0.0.0.0", 8001)),
+        ("http_options: {host: 0.0.0.0, port: 8001}", {"host": "::1", "port": 1}, ("::1", 1)),
+    ],
+)
+def test_a_configuration_has_an_address(
+    tmp_path: Path, written: str, asked: dict[str, Any], address: tuple[str, int]
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"{written}\napplications: []\n")
+    http = read_config(tmp_path / "config.yaml", **asked)["http_options"]
+    assert (http["host"], http["port"]) == address
+
+
 @pytest.mark.usefixtures("fresh_settings")
 def test_logs_are_as_the_environment_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     as_written = read_config(ROOT / "configs" / "laptop.yaml")["logging_config"]

@@ -1,6 +1,7 @@
 """ops/deploy/compose.yaml: valid, closed, bounded, and without a password that works."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,15 @@ def test_variables_are_replaced_as_compose_does() -> None:
     assert interpolate("${A} ${B:-2} ${EMPTY:-3} ${EMPTY} $$A", environment) == "1 2 3  $A"
     with pytest.raises(MissingVariable, match="EMPTY: set it"):
         interpolate("${EMPTY:?set it}", environment)
+
+
+def test_prometheus_takes_its_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no program promtool; Debian's package prometheus has it")
+    command = [promtool, "check", "config", FOLDER / "prometheus" / "prometheus.yml"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_grafana_finds_prometheus_and_the_dashboards_where_compose_puts_them() -> None:

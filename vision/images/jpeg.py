@@ -48,7 +48,7 @@ class Scans:
             )
         if self.coded < self.least:
             raise InvalidMedia(
-                f"This JPEG has {self.coded:,} bytes of picture data, and its pixels have at least {self.least:,}; "
+                f"This JPEG ends too early: its picture data has {self.coded:,} of at least {self.least:,} bytes; "
                 "upload the whole file."
             )
 

@@ -144,6 +144,9 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
     @router.post("/extract-features", response_model=FeaturesAnswer)
     async def extract_features(asset_id: OneAsset, clock: Timer) -> Response:
         """Return the 384 raw features of an asset; they are computed once, then read from the store."""
+        return await features_of(asset_id, clock)
+
+    async def features_of(asset_id: str, clock: Clock) -> Response:
         features, cached = await feature_source.one(await library.get(asset_id))
         return JsonResponse(
             {
@@ -156,6 +159,8 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
                 "processing_time": clock.seconds,
             }
         )
+
+    context.quick.add(extract_features, AssetRef, lambda body: features_of(body.asset_id, Clock()))
 
     @router.post("/preprocess-image")
     async def preprocess_image(asset_id: OneAsset, clock: Timer) -> PreprocessAnswer:

@@ -14,6 +14,7 @@ from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.fetch import Fetcher
+from graphs.web.quick import QuickRoutes
 from graphs.web.states import States
 from graphs.web.uploads.spool import Spool
 from stores.analyses import Analyses
@@ -38,6 +39,7 @@ class Context:
     stages: Mapping[str, AnyHandle]
     stores: Stores
     fetcher: Fetcher
+    quick: QuickRoutes = field(default_factory=QuickRoutes)
     started_at: float = field(default_factory=time.monotonic)
 
     @cached_property

@@ -29,6 +29,7 @@ from graphs.web.headers import enclosed
 from graphs.web.health import health_router
 from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
+from graphs.web.quick import QuickRoutes
 from graphs.web.rates import RateLimits
 from graphs.web.transfers import Transfers
 from stores.open import Stores
@@ -102,12 +103,22 @@ def open_context(config: Settings, stages: Mapping[str, AnyHandle]) -> Context:
 
 
 class _EnclosedApp(FastAPI):
-    """An application with an outermost layer around Starlette's answer to a bug, which no ``add_middleware`` is."""
+    """An application with layers that no ``add_middleware`` makes.
+
+    ``enclose`` puts one around Starlette's answer to a bug, ``quick`` are routes before those of the router, whose
+    errors are answered as theirs.
+    """
 
     enclose: Callable[[ASGIApp], ASGIApp]
+    quick: QuickRoutes
 
     def build_middleware_stack(self) -> ASGIApp:
-        return self.enclose(super().build_middleware_stack())
+        router: Any = self.router
+        self.router = self.quick.before(router)  # type: ignore[assignment]  # it is only called
+        try:
+            return self.enclose(super().build_middleware_stack())
+        finally:
+            self.router = router
 
 
 def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
@@ -125,6 +136,7 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     methods = Methods(iter_route_contexts(app.routes))
     install_error_handlers(app, contracts.errors, methods.of)
     _add_fences(app, context, contracts)
+    app.quick = context.quick
     app.enclose = partial(enclosed, settings=context.settings, contracts=contracts, methods=methods)
     return app
 
@@ -139,6 +151,7 @@ def mount(app: FastAPI, context: Context, apis: Iterable[Api]) -> Contracts:
             documented = prefix == api.prefixes[0]
             app.include_router(router, prefix=prefix, include_in_schema=documented, dependencies=[Depends(_named)])
             contracts.add(api, prefix, iter_route_contexts(app.routes[first:]))
+            context.quick.mount(iter_route_contexts(app.routes[first:]))
     return contracts
 
 

@@ -2,17 +2,15 @@
 
 Serve starts a process for every application of a configuration, which imports Ray, Serve and this package to build a
 few objects, and ends: on two cores a quarter of what a start takes. ``RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH`` names
-``build_here``, which Serve's controller calls when it starts. Applications that are deployed later are built in
+what Serve's controller calls when it starts (ops.one_machine). Applications that are deployed later are built in
 processes of their own, as their code may be newer than what the controller has imported.
 """
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 logger = logging.getLogger("ray.serve")
-
-CALLBACK: Final = {"RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": f"{__name__}:build_here"}
 
 
 def build_here() -> None:

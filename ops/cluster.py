@@ -7,9 +7,8 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,8 +19,8 @@ from pydantic import SecretStr
 
 from configs.settings import Settings, settings, variables
 from deployments.serving.nodes import StoresOfOneMachine, require_shared_stores, working_nodes
-from ops.building import CALLBACK
 from ops.haproxy import LONGEST_SOCKET, HAProxyWatch, install
+from ops.one_machine import CALLBACK, PARAMETERS, SETTINGS, fewer_dashboard_modules, parameters
 from ops.plan.needs import WORKER
 from stores.open import SHARED
 from stores.valkey import socket_folder
@@ -37,12 +36,9 @@ THROUGHPUT = {
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(256 * 2**20),
     # Ray runs its workers at nice 15; these answer requests.
     "RAY_worker_niceness": "0",
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "1",
     # How soon a proxy that has died is replaced: after three checks.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-    # How often Ray scans for new log files, which costs a hundredth of a core by default.
-    "LOG_NAME_UPDATE_INTERVAL_S": "5",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # glibc makes up to eight heaps a core, each of which keeps what was freed in it.
@@ -150,7 +146,7 @@ class Cluster:
         """Start a Ray of this process's own, with its files and those of HAProxy in a folder; return its context."""
         import ray
 
-        for name, value in CALLBACK.items():
+        for name, value in (SETTINGS | CALLBACK).items():
             os.environ.setdefault(name, value)
         for name, wanted in RAY_PORTS.items():
             os.environ.setdefault(name, str(free_port(wanted)))
@@ -158,7 +154,9 @@ class Cluster:
         port = free_port(METRICS_PORT)
         before = set(psutil.Process().children())
         try:
-            with _agent_port(free_port(AGENT_PORT)):
+            # A Ray whose agent finds its usual port taken, as by that of another Ray, runs without and takes no job.
+            agent_port = free_port(AGENT_PORT)
+            with parameters(dashboard_agent_listen_port=agent_port, **PARAMETERS), fewer_dashboard_modules():
                 context = ray.init(
                     include_dashboard=True,
                     dashboard_host="127.0.0.1",
@@ -333,22 +331,6 @@ def _stay_on_loopback(wanted: bool) -> None:
     from ray._private import ray_constants
 
     ray_constants.ENABLE_RAY_CLUSTER = not wanted
-
-
-@contextmanager
-def _agent_port(port: int) -> Iterator[None]:
-    """Make a Ray that is started use this port for its agent, which takes jobs; ``ray.init`` has no option for that.
-
-    A Ray whose agent finds the usual one taken, as by that of another Ray, runs without and never takes a job.
-    """
-    from ray._private import parameter
-
-    params = parameter.RayParams
-    parameter.RayParams = partial(params, dashboard_agent_listen_port=port)
-    try:
-        yield
-    finally:
-        parameter.RayParams = params
 
 
 def _empty(folder: Path) -> None:

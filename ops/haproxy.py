@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from select import POLLIN, poll
 from threading import Event, Thread
 from typing import Final
 
@@ -41,7 +42,9 @@ which Ray has, reaches what fails before a request is whole (https://github.com/
 METHODS: Final = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE"
 """Those that a replica answers in JSON, if only by 405."""
 RECORD, LAST, LOCK = "serving.json", "serving.cfg", "lock"
-CHECK_EVERY_S = 0.2
+CHECK_EVERY_S = 1.0
+"""How often it is looked which process serves; that one's end is known at once."""
+TAKE_OVER_CHECK_S = 0.02
 MAX_BACKOFF_S = 10.0
 
 
@@ -121,20 +124,25 @@ class HAProxyWatch:
         self._folder = folder
         self._standbys: list[subprocess.Popen[bytes]] = []
         self._stop = Event()
+        self._stopped = os.eventfd(0)
         self._thread = Thread(target=self._run, name="haproxy-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End the watch, and the processes that it has started."""
         self._stop.set()
+        os.eventfd_write(self._stopped, 1)
         self._thread.join()
+        os.close(self._stopped)
         for standby in self._standbys:
             standby.kill()
             standby.wait()
 
     def _run(self) -> None:
         backoff_s, lost_at = 0.0, -MAX_BACKOFF_S
-        while not self._stop.wait(CHECK_EVERY_S + backoff_s):
+        pid: int | None = None
+        while not self._stop.wait(backoff_s):
+            self._await_end(pid)
             pid = _recorded(self._folder)
             for standby in [each for each in self._standbys if each.poll() is not None]:
                 self._standbys.remove(standby)
@@ -145,6 +153,23 @@ class HAProxyWatch:
             backoff_s = min(MAX_BACKOFF_S, 2 * backoff_s + 0.1) if time.monotonic() - lost_at < MAX_BACKOFF_S else 0.0
             lost_at = time.monotonic()
             self._serve_on(pid)
+
+    def _await_end(self, pid: int | None) -> None:
+        """Wait until a process ends or the watch does, but not for long: another process may serve by then."""
+        ends = poll()
+        ends.register(self._stopped, POLLIN)
+        if pid is None:
+            ends.poll(CHECK_EVERY_S * 1000)
+            return
+        try:
+            process = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            ends.register(process, POLLIN)
+            ends.poll(CHECK_EVERY_S * 1000)
+        finally:
+            os.close(process)
 
     def _serve_on(self, pid: int) -> None:
         last = str(self._folder / LAST)
@@ -160,7 +185,7 @@ class HAProxyWatch:
         self._standbys.append(standby)
         log.warning("HAProxy (pid %d) is gone; pid %d serves on", pid, standby.pid)
         while standby.poll() is None and _recorded(self._folder) == pid:  # it has not taken over yet
-            if self._stop.wait(CHECK_EVERY_S / 10):
+            if self._stop.wait(TAKE_OVER_CHECK_S):
                 return
 
 

@@ -49,6 +49,8 @@ dir {directory}
 daemonize no
 appendonly yes
 appendfsync everysec
+# Wakes twice a second, not ten times, when nobody asks.
+hz 2
 save ""
 maxmemory 256mb
 maxmemory-policy allkeys-lru

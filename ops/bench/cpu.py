@@ -88,6 +88,12 @@ class Tree:
             self._sample()
             return [pid for pid, _ in self._members]
 
+    def names(self) -> list[str]:
+        """Return the names of all that run, each once for every process of that name."""
+        with self._lock:
+            self._sample()
+            return [_name(pid) or each.name for (pid, _), each in self._members.items()]
+
     def _sample_all(self) -> None:
         while not self._stopped.wait(SAMPLE_S):
             self.ms()

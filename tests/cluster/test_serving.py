@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+from ops.one_machine import SETTINGS
 from tests.cluster.conftest import RunningService, photo, upload
 from tests.cluster.load import wait_for
 from tests.graphs.harness import ROOT
@@ -86,6 +87,21 @@ def test_the_dashboard_knows_applications_and_deployments_by_name(running: Runni
     names = {name: sorted(app["deployments"]) for name, app in details.items()}
     rooms = {name: [name] for name in ("gateway", "models", "pixels", "analytics")}
     assert names == rooms | {"jobs": ["worker"]}
+
+
+@pytest.mark.parametrize("title", ["raylet --raylet_socket_name", "gcs_server", "dashboard.py", "ray::ServeReplica"])
+def test_rays_processes_have_the_settings_of_one_machine(running: RunningService, title: str) -> None:
+    processes = running.processes(title)
+    assert processes != []
+    for process in processes:
+        environment = process.environ()
+        assert {name: environment.get(name) for name in SETTINGS} == SETTINGS
+
+
+def test_what_one_machine_does_not_need_does_not_run(running: RunningService) -> None:
+    left_out = ("log_monitor", "ray::ProxyActor", "ray-dashboard-MetricsHead", "ray-dashboard-TrainHead")
+    assert [title for title in left_out if running.processes(title)] == []
+    assert len(running.processes("ray::HAProxyManager")) == len(running.processes("ray-dashboard-JobHead")) == 1
 
 
 def test_a_run_is_submitted_from_a_fresh_shell_by_the_line_that_is_printed(

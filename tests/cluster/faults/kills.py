@@ -12,7 +12,6 @@ KILLS = {
     "jobs worker": "ray::ServeReplica:jobs",
     "Serve controller": "ray::ServeController",
     "Serve's HAProxy manager": "ray::HAProxyManager",
-    "Serve's proxy actor": "ray::ProxyActor",
     "HAProxy": "bin/haproxy",
     "Valkey": "valkey-server",
     "gateway": "ray::ServeReplica:gateway",

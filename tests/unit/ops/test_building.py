@@ -12,7 +12,6 @@ from ray.serve._private import application_state
 from ray.serve.schema import LoggingConfig
 
 from graphs.web.api import find_apis
-from ops import building
 from ops.building import FirstBuilds, build_here
 from ops.check import CONFIGS
 from ops.cli.main import COMMANDS, commands
@@ -101,11 +100,6 @@ def test_serve_builds_the_same_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application_state, "build_serve_application", SimpleNamespace(unlike=serves))
     build_here()  # Serve has changed, so it is left as it is
     assert not isinstance(application_state.build_serve_application, FirstBuilds)
-
-
-def test_the_variable_names_the_callback() -> None:
-    (path,) = building.CALLBACK.values()
-    assert path == f"{build_here.__module__}:{build_here.__name__}"
 
 
 @pytest.mark.parametrize("chosen", [COMMANDS, *[(name,) for name in COMMANDS]])

@@ -1,6 +1,5 @@
 """Sharing a Ray cluster: what others deployed stays theirs. The client stands in for a second cluster's dashboard."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -13,15 +12,12 @@ import pytest
 
 from configs.settings import Settings, settings
 from ops.cluster import (
-    AGENT_PORT,
     FORWARDING,
     IDLE,
     RELOADS,
     Cluster,
     ClusterError,
-    _agent_port,
     check_stores,
-    free_port,
     inherited_environment,
     join,
     read_config,
@@ -208,7 +204,7 @@ def test_the_service_ends_with_the_processes_that_ray_needs(lost: str) -> None:
         other.kill()
 
 
-@pytest.mark.parametrize("lost", ["dashboard", "log_monitor", "monitor"])
+@pytest.mark.parametrize("lost", ["dashboard", "monitor"])
 def test_others_are_missed_once(lost: str, caplog: pytest.LogCaptureFixture) -> None:
     with sleeper() as process:
         cluster = started(**{lost: process})
@@ -256,18 +252,6 @@ def test_a_ray_is_joined_under_the_address_that_it_has(
         monkeypatch.setenv("RAY_ADDRESS", address)
     assert join() == "context"
     assert (seen == ["127.0.0.1"]) is loopback
-
-
-def test_the_agent_of_a_second_ray_on_this_machine_has_another_port() -> None:
-    from ray._private import parameter
-
-    with socket.socket() as first:
-        first.bind(("", 0))
-        taken = first.getsockname()[1]
-        port = free_port(taken)
-        with _agent_port(port):
-            assert parameter.RayParams(dashboard_port=taken).dashboard_agent_listen_port == port != taken
-    assert parameter.RayParams().dashboard_agent_listen_port == AGENT_PORT
 
 
 def test_no_ray_is_joined_where_a_new_one_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

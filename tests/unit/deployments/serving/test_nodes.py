@@ -1,7 +1,10 @@
 """Several nodes: embedded stores are refused on them, and a replica's own server listens where others need it."""
 
+import asyncio
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +13,7 @@ import grpc
 import psutil
 import pytest
 import ray
+import uvicorn
 from ray.serve._private import replica
 
 from configs.settings import Settings, settings
@@ -40,6 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     place = SimpleNamespace(nodes=[node("a", head=True), node("b")], here="b", address="10.0.0.7", gpus=["0"])
     context = SimpleNamespace(get_node_id=lambda: place.here, get_accelerator_ids=lambda: {"GPU": place.gpus})
     monkeypatch.setattr(replica, "add_port_to_grpc_server", replica.add_port_to_grpc_server)
+    monkeypatch.setattr(uvicorn.Server, "main_loop", uvicorn.Server.main_loop)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: place.nodes)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
@@ -141,3 +146,25 @@ def test_a_replica_sees_the_gpus_that_it_has_a_share_of(
     cluster.gpus, cluster.address = gpus, "127.0.0.1"
     start_on_node()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+
+
+@pytest.mark.parametrize("address", ["10.0.0.7", "127.0.0.1"])
+async def test_the_web_server_of_a_replica_wakes_once_a_second_and_ends_when_told_to(
+    cluster: Any, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.address, cluster.here = address, "a"
+    start_on_node()
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        server.should_exit = len(naps) == 3
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    server = uvicorn.Server(uvicorn.Config(lambda: None, headers=[("x-by", "us")]))
+    before = int(time.time())
+    await server.main_loop()
+    assert naps == [1.0, 1.0, 1.0]
+    (date, headers) = server.server_state.default_headers[0], server.server_state.default_headers[1:]
+    assert before <= parsedate_to_datetime(date[1].decode()).timestamp() <= time.time()
+    assert (date[0], headers) == (b"date", server.config.encoded_headers)

@@ -16,7 +16,8 @@ from vision.errors import InvalidMedia
 from vision.media.container import broken
 from vision.media.encoder import CONTENT_TYPES, Opener, encode
 from vision.media.nvdec import Decoder
-from vision.media.plan import ClipFacts, ClipRequest
+from vision.media.plan import ClipFacts, ClipPlan, ClipRequest
+from vision.media.reader import VideoReader
 from vision.media.remux import copied_part, copied_type, copy
 
 TICK_S = 10.0
@@ -31,7 +32,8 @@ class Config(StageConfig):
         description="auto or nvdec: on the GPU of the process, where an open video takes 100 to 500 MB",
     )
     decoder_threads: PositiveInt = Field(default=2, description="of the processor")
-    idle_readers: PositiveInt = Field(default=4, description="open videos that are kept for the next request")
+    idle_readers: PositiveInt = Field(default=4, description="open decoders that are kept for the next request")
+    idle_bytes: PositiveInt = Field(default=512 * 2**20, description="memory that they may take together")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
 
@@ -61,13 +63,14 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
             self._videos.open,
             threads=config.decoder_threads,
             most_idle=config.idle_readers,
+            most_bytes=config.idle_bytes,
             decoder=config.decoder,
         )
 
     def stream(self, item: ClipRequest) -> ByteGenerator:
-        with self._readers.borrowed(item.key) as reader:
-            copied = item.plan.action == "copy"
-            opener, plan = self._opener(item), item.plan
+        opener, plan = self._opener(item), item.plan
+        copied = plan.action == "copy"
+        with self._readers.borrowed(item.key, None if copied else partial(_first, plan)) as reader:
             try:
                 yield from copy(reader, opener, plan) if copied else encode(reader, opener, plan, item.boxes)
             except broken() as error:
@@ -103,3 +106,8 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
             "method": "PyAV: x264 and FFmpeg's AAC encoder, frames by presentation time",
             "licence": "x264 is under the GPL 2 or later",
         }
+
+
+def _first(plan: ClipPlan, reader: VideoReader) -> int:
+    """Return the first frame of a part."""
+    return plan.part(reader.times, reader.facts.duration).first

@@ -6,6 +6,7 @@ and then resized to ``size``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -59,7 +60,8 @@ class Config(StageConfig):
         description="auto or nvdec: on the GPU of the process, where an open video takes 100 to 500 MB",
     )
     decoder_threads: PositiveInt = Field(default=2, description="of the processor")
-    idle_readers: PositiveInt = Field(default=8, description="open videos that are kept for the next request")
+    idle_readers: PositiveInt = Field(default=24, description="open decoders that are kept for the next request")
+    idle_bytes: PositiveInt = Field(default=512 * 2**20, description="memory that they may take together")
     idle_s: PositiveFloat = Field(default=60.0, description="how long they are kept")
 
 
@@ -84,6 +86,7 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
             StoredVideos().open,
             threads=config.decoder_threads,
             most_idle=config.idle_readers,
+            most_bytes=config.idle_bytes,
             decoder=config.decoder,
         )
 
@@ -94,9 +97,10 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
         results: dict[int, FramePicture | StageError] = {}
         # In the order of the video, so that decoding goes on from one frame to the next.
         for place in sorted(range(len(items)), key=lambda place: (items[place].key, items[place].frame)):
+            item = items[place]
             try:
-                with self._readers.borrowed(items[place].key) as reader:
-                    results[place] = _picture(reader, items[place])
+                with self._readers.borrowed(item.key, partial(_number, item)) as reader:
+                    results[place] = _picture(reader, item)
             except StageError as error:
                 results[place] = error
         return [results[place] for place in range(len(items))]
@@ -112,6 +116,10 @@ class FrameExtractor(Stage[Config, FrameRequest, FrameRequest, FramePicture]):
             "method": "PyAV: frames by presentation time, checked against the index of all packets",
             "decoder": "nvdec" if self.config.decoder != "software" and is_available() else "software",
         }
+
+
+def _number(request: FrameRequest, _: VideoReader) -> int:
+    return request.frame
 
 
 def _picture(reader: VideoReader, request: FrameRequest) -> FramePicture:

@@ -49,6 +49,7 @@ CODECS: Final = (
     "h264,hevc,av1,libdav1d,vp8,vp9,mpeg4,msmpeg4,msmpeg4v2,mpeg1video,mpeg2video,h263,mjpeg,prores,dnxhd,"
     f"rawvideo,dvvideo,ffv1,huffyuv,cinepak,{SOUND_CODECS}"
 )
+NO_CODECS: Final = "none"
 
 
 class MediaFile:
@@ -60,7 +61,8 @@ class MediaFile:
     one frame; the default is the setting ``max_image_pixels``. ``label`` names the file in error messages. ``probed``
     says that this file was opened before, so that opening it takes no more than it should. ``codecs`` are those that
     may be decoded: FFmpeg decodes the first pictures of a film to open it, which ``SOUND_CODECS`` spare who wants only
-    its sound. A file object that is passed in stays open at ``close``.
+    its sound, and ``NO_CODECS``, before ``allow``, who knows the film. A file object that is passed in stays open at
+    ``close``.
 
     Raises InvalidMedia, and StageUnavailable where the time was up though the file took little of it to process.
     """
@@ -118,6 +120,10 @@ class MediaFile:
                 self._check()
             self._source.checked = True
             self.container = self._opened(self._decoder_options)
+
+    def allow(self, codecs: str) -> None:
+        """Let decoders that are not opened yet decode these codecs."""
+        self._decoder_options["codec_whitelist"] = codecs
 
     def _opened(self, decoder_options: dict[str, str]) -> Any:
         import av

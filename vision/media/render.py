@@ -1,6 +1,7 @@
 """Turns the decoded pictures of a video into pixels as a player shows them."""
 
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -91,6 +92,12 @@ class Renderer:
         self._make_scaler = VideoReformatter
         self._scalers: dict[tuple[int, int, str, str], Any] = {}
         self._converters: dict[tuple[int, int], ColourConverter] = {}
+
+    def twin(self) -> "Renderer":
+        """Return one that renders the same, for another thread."""
+        twin = copy(self)
+        twin._scalers, twin._converters = {}, {}
+        return twin
 
     def pixels(
         self, picture: Any, size: tuple[int, int] | None = None, interpolation: Literal["AREA", "BICUBIC"] = "AREA"

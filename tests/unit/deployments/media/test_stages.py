@@ -20,7 +20,7 @@ from deployments.serving.runner import StageRunner
 from deployments.serving.stored import ReaderPool, StoredVideos
 from stores.file.objects import FileObjects
 from tests.unit.vision.media.conftest import MakeVideo
-from tests.unit.vision.media.samples import number_in
+from tests.unit.vision.media.samples import X264, Recipe, number_in
 from tests.unit.vision.media.test_encoder import BEEPS, WITH_SOUND, beeps_in
 from vision.errors import InvalidInput, InvalidMedia, MediaNotFound, StageError
 from vision.images import Pixels
@@ -213,7 +213,7 @@ async def test_readers_are_kept_lent_and_closed(objects: FileObjects, tmp_path: 
         opened.append(videos.open(key))
         return opened[-1]
 
-    pool = ReaderPool(open_file, threads=1, most_idle=2)
+    pool = ReaderPool(open_file, threads=1, most_idle=2, most_bytes=2**30)
     with pool.borrowed("a") as first, pool.borrowed("a") as second:
         assert first is not second
     with pool.borrowed("a") as again:
@@ -232,6 +232,100 @@ async def test_readers_are_kept_lent_and_closed(objects: FileObjects, tmp_path: 
     assert all(file.closed for file in opened)
     with pytest.raises(MediaNotFound), pool.borrowed("nothing"):
         pass
+
+
+LONG = {**X264, "g": "600", "bf": "2"}
+FILMS = {
+    "mp4": Recipe(frames=90, encoder=LONG),
+    "mpegts": Recipe("mpegts", frames=90, encoder=LONG),
+    "hevc": Recipe("matroska", "libx265", frames=90, encoder={"preset": "ultrafast", "x265-params": "keyint=600"}),
+}
+
+
+def lent(pool: ReaderPool, number: int) -> tuple[int, VideoReader]:
+    """The place of the reader that is lent for a frame, and the reader, which has decoded that frame then."""
+    with pool.borrowed("film", lambda reader: number) as reader:
+        place = reader.place
+        assert number_in(reader.frame(number)) == number
+    return place, reader
+
+
+@pytest.mark.parametrize("name", FILMS)
+async def test_the_reader_that_is_nearest_is_lent(
+    name: str, objects: FileObjects, tmp_path: Path, video: MakeVideo
+) -> None:
+    await store(objects, "film", video(FILMS[name]), tmp_path)
+    pool = ReaderPool(StoredVideos().open, threads=1, most_idle=3, most_bytes=2**30)
+    _, at_80 = lent(pool, 80)
+    _, at_50 = lent(pool, 50)
+    _, at_30 = lent(pool, 30)
+    assert len({at_80, at_50, at_30}) == len(pool._idle) == 3
+    for number, reader, place in ((52, at_50, 50), (30, at_30, 30), (89, at_80, 80), (40, at_30, 30)):
+        assert lent(pool, number) == (place, reader)
+    # There is no room for a fourth, so the one at 89 goes back: behind its place there is one frame, before it 37.
+    assert lent(pool, 20) == (89, at_80)
+    # Of 52, 40 and 20 the one in the middle saves 20 x 12 frames, less than 12 x 38 and 20 x 20.
+    assert lent(pool, 5) == (40, at_30)
+    assert len(pool._idle) == 3
+    pool.close_idle()
+
+
+@pytest.mark.parametrize("name", FILMS)
+async def test_open_readers_take_no_more_memory_than_they_may(
+    name: str, objects: FileObjects, tmp_path: Path, video: MakeVideo
+) -> None:
+    path = video(FILMS[name])
+    for key in ("film", "other"):
+        await store(objects, key, path, tmp_path)
+    with VideoReader(path, threads=1) as reader:
+        memory = reader.known.memory
+    assert memory >= 6 * 256 * 192 * 3 // 2
+    pool = ReaderPool(StoredVideos().open, threads=1, most_idle=100, most_bytes=2 * memory)
+    for number in (80, 50, 30, 10, 85):
+        lent(pool, number)
+        assert len(pool._idle) <= 2
+    with pool.borrowed("other"):
+        pass
+    assert [entry.key for entry in pool._idle] == ["film", "other"]
+    small = ReaderPool(StoredVideos().open, threads=1, most_idle=100, most_bytes=1)
+    for number in (80, 50, 81):
+        lent(small, number)
+        assert len(small._idle) == 1
+    for each in (pool, small):
+        each.close_idle()
+
+
+async def test_readers_of_a_deleted_film_are_closed(objects: FileObjects, tmp_path: Path, video: MakeVideo) -> None:
+    for key in ("film", "other"):
+        await store(objects, key, video("b-frames"), tmp_path)
+    pool = ReaderPool(StoredVideos().open, threads=1, most_idle=3, most_bytes=2**30)
+    for key in ("film", "other"):
+        with pool.borrowed(key):
+            pass
+    await objects.delete("film")
+    pool.close_idle(older_than_s=60)
+    assert [entry.key for entry in pool._idle] == ["other"]
+    await store(objects, "other", video("vfr"), tmp_path)
+    pool.close_idle(older_than_s=60)
+    assert pool._idle == []
+    with pytest.raises(MediaNotFound), pool.borrowed("film", lambda reader: 3):
+        pass
+
+
+@pytest.mark.parametrize("name", ["mp4", "hevc"])
+async def test_frames_are_the_same_from_many_readers_at_once(
+    name: str, opened: OpenStage, objects: FileObjects, tmp_path: Path, video: MakeVideo
+) -> None:
+    path = video(FILMS[name])
+    await store(objects, "film", path, tmp_path)
+    one_at_a_time = FrameExtractor(FrameExtractor.config_class(decoders=1, idle_readers=1))
+    one_at_a_time.load()
+    wanted = np.random.default_rng(7).integers(0, 90, 60).tolist()
+    expected = one_at_a_time.predict_batch([FrameRequest("film", number) for number in wanted])
+    one_at_a_time.close()
+    handle = await opened(FrameExtractor, decoders=4, max_batch_size=2)
+    pictures = await asyncio.gather(*(handle(FrameRequest("film", number)) for number in wanted))
+    assert pictures == expected
 
 
 async def test_leaving_a_handle_leaves_no_thread(

@@ -84,6 +84,15 @@ def base_url(text: str) -> str:
     return authority.url(parts.scheme) + prefix
 
 
+def is_confidential(url: str) -> bool:
+    """Return whether nobody on the way can read or change what a URL gives: https, or this machine."""
+    parts = urlsplit(url)
+    authority = Authority.parse(parts.netloc)
+    if parts.scheme == "http":
+        return authority is not None and authority.is_loopback
+    return authority is not None and parts.scheme == "https"
+
+
 def _bracketed(text: str) -> str:
     return f"[{text}]" if isinstance(_address(text), IPv6Address) else text
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from configs.addresses import base_url, host_pattern, origin
+from configs.addresses import base_url, host_pattern, is_confidential, origin
 
 PREFIX = "VISION_"
 
@@ -59,9 +59,6 @@ class Settings(BaseSettings):
     objects_url: str = Field(default="", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
     documents_url: str = Field(default="", description="sqlite:///file or mongodb://…; empty: under home")
     vectors_url: str = Field(default="", description="file:///dir or s3://bucket/prefix?…; empty: under home")
-    vector_index_from: NonNegativeInt = Field(
-        default=20_000, description="vectors of one model from which searches use an index; 0: they never do"
-    )
     cache_url: SecretStr = Field(default=SecretStr(""), description="redis://… or unix://…; empty: no cache")
 
     disk_reserve_bytes: NonNegativeInt = Field(
@@ -79,8 +76,17 @@ class Settings(BaseSettings):
     hf_token: SecretStr = Field(default=SecretStr(""), validation_alias="HF_TOKEN")
 
     api_key: SecretStr = Field(
-        default=SecretStr(""), validation_alias="API_KEY", description="comma-separated; empty: anyone may call"
+        default=SecretStr(""),
+        validation_alias="API_KEY",
+        description="comma-separated keys that may do everything, beside those of `visiongraph keys`",
     )
+    open: bool = Field(
+        default=False, description="whether anyone may call while there are no keys, also from other machines"
+    )
+    jwt_audience: str = Field(default="", description="that tokens of an issuer must name; empty: no tokens are taken")
+    jwt_issuer: str = Field(default="", description="who issues them")
+    jwt_jwks_url: str = Field(default="", description="https://… of its public keys, for RS256")
+    jwt_secret: SecretStr = Field(default=SecretStr(""), description="shared with it, 32 characters or more, for HS256")
     rate_limit_enabled: bool = Field(default=True, validation_alias="RATE_LIMIT_ENABLED")
     rate_limit_per_minute: PositiveInt = Field(
         default=60, validation_alias="RATE_LIMIT_PER_MINUTE", description="of one client of the photo API"
@@ -192,6 +198,21 @@ class Settings(BaseSettings):
         if given.get_secret_value() and not _items(given.get_secret_value()):
             raise ValueError("there is no key in it; unset it to serve without keys")
         return given
+
+    @model_validator(mode="after")
+    def _refuse_half_an_issuer(self) -> "Settings":
+        secret = self.jwt_secret.get_secret_value()
+        if any((self.jwt_audience, self.jwt_issuer, self.jwt_jwks_url, secret)) and not (
+            self.jwt_audience and self.jwt_issuer and (self.jwt_jwks_url or secret)
+        ):
+            raise ValueError(
+                f"tokens need {PREFIX}JWT_AUDIENCE, {PREFIX}JWT_ISSUER, and {PREFIX}JWT_JWKS_URL or {PREFIX}JWT_SECRET"
+            )
+        if secret and len(secret) < 32:
+            raise ValueError(f"{PREFIX}JWT_SECRET has less than 32 characters")
+        if self.jwt_jwks_url and not is_confidential(self.jwt_jwks_url):
+            raise ValueError(f"{PREFIX}JWT_JWKS_URL is not https://…, nor of this machine")
+        return self
 
     @field_validator("public_url")
     @classmethod

@@ -26,6 +26,14 @@ class Documents(Protocol):
         """Store a client's upload of a known asset, unless it has one; False if it is unknown or being deleted."""
         ...
 
+    async def add_label(self, asset_id: str, label: str) -> bool:
+        """Label an asset; False if it is unknown or being deleted."""
+        ...
+
+    async def labelled(self, asset_ids: Iterable[str], labels: Iterable[str]) -> set[str]:
+        """Return those of these assets that have one of these labels."""
+        ...
+
     async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
         """Remove the uploads that a client may delete, see ``stores.uploads``, in one step.
 

@@ -14,6 +14,7 @@ from stores.animals import Animals
 from stores.cache import Cache
 from stores.documents import Documents
 from stores.jobs import JobStore
+from stores.keys import Keys
 from stores.objects import Objects
 from stores.people import People
 from stores.shots import Shots
@@ -49,7 +50,7 @@ def of_one_machine(settings: Settings, names: Collection[str] = tuple(SHARED)) -
 class Stores:
     """All stores, each opened at its first use; ``close`` closes those that were.
 
-    Documents, jobs, people, shots, analyses and animals share one database: a SQLite file or a MongoDB client.
+    Documents, jobs, people, shots, analyses, animals and keys share one database: a SQLite file or a MongoDB client.
     The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the store is refused
     for good; one that does not answer yet is opened later. A MongoDB client and the cache belong to the event loop that
     uses them first.
@@ -63,14 +64,12 @@ class Stores:
         vectors: str = "",
         cache: str = "",
         reserve_bytes: int = 0,
-        vector_index_from: int = 0,
     ) -> None:
         """Take the URLs of those stores that will be used; the cache without one holds nothing.
 
-        ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``. A space of
-        ``vector_index_from`` vectors gets an index; with 0 none does.
+        ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``.
         """
-        self._reserve_bytes, self._vector_index_from = reserve_bytes, vector_index_from
+        self._reserve_bytes = reserve_bytes
         self._objects_url, self._documents_url, self._vectors_url, self._cache_url = objects, documents, vectors, cache
 
     @classmethod
@@ -82,7 +81,6 @@ class Stores:
             vectors=settings.vectors,
             cache=settings.cache_url.get_secret_value(),
             reserve_bytes=settings.disk_reserve_bytes,
-            vector_index_from=settings.vector_index_from,
         )
 
     @cached_property
@@ -102,10 +100,9 @@ class Stores:
     def vectors(self) -> Vectors:
         """Nearest neighbours: ``file:///…`` or ``s3://…``."""
         if self._vectors_url.startswith(("file:///", "s3://")):
-            from stores.lance.maintenance import Upkeep
             from stores.lance.vectors import LanceVectors
 
-            return LanceVectors(self._vectors_url, Upkeep(index_from=self._vector_index_from))
+            return LanceVectors(self._vectors_url)
         raise ValueError("a vector store URL starts with file:/// or s3://")
 
     @cached_property
@@ -143,6 +140,11 @@ class Stores:
         """Enrolled animals."""
         return self._database.animals
 
+    @cached_property
+    def keys(self) -> Keys:
+        """API keys."""
+        return self._database.keys
+
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
         for name in ("objects", "_database", "vectors", "cache"):
@@ -177,4 +179,6 @@ class _Database(Protocol):
     def analyses(self) -> Analyses: ...
     @property
     def animals(self) -> Animals: ...
+    @property
+    def keys(self) -> Keys: ...
     async def close(self) -> None: ...

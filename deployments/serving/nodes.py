@@ -58,6 +58,15 @@ def start_on_node() -> None:
         require_shared_stores(settings(), len(nodes))
 
 
+def listens_to_others() -> bool:
+    """Return whether other machines reach Serve's HTTP proxies, by the address that these listen on."""
+    from ray._common.network_utils import is_localhost
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return client is not None and not is_localhost(client.http_config.host or "127.0.0.1")
+
+
 def _hide_gpus() -> None:
     """Hide the GPUs of the node from a replica without a share of one: Ray leaves them in sight, torch takes them."""
     if not ray.get_runtime_context().get_accelerator_ids().get("GPU"):

@@ -92,4 +92,15 @@ API: Final = Api(
         "media_content": CONTENT,
         "media_poster": CONTENT,
     },
+    reading=frozenset(
+        [
+            *("extract_features", "preprocess_image", "semantic_search", "anomaly_detection", "feature_clustering"),
+            *("calculate_similarity", "find_best_match", "batch_similarity"),
+            *("analyze_quality", "analyze_image_metrics", "batch_quality_check", "analyze_image_composition"),
+            *("validate_consistency", "character_matching", "group_by_character"),
+            *("validate_shot_consistency", "reference_enforcement"),
+        ]
+    ),
+    administration=frozenset({"put_quality_threshold", "put_similarity_threshold"}),
+    labelling=frozenset({"upload_media"}),
 )

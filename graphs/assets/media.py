@@ -39,6 +39,9 @@ async def asset_id_of(
     raise InvalidInput('Name the asset, as {"asset_id": …} in the body or ?asset_id=… in the URL.')
 
 
+LINK_S: Final = 3600
+"""For which links to this service open where those to a bucket are not wanted."""
+LABEL_TEXT: Final = "of the file, for keys that are held to it; letters, digits, dots, hyphens and underscores"
 OneAsset = Annotated[str, Depends(asset_id_of)]
 
 
@@ -50,7 +53,13 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
         presigned = await context.objects.presign_get(
             asset.asset_id, context.settings.presign_ttl_s, content_disposition(asset.filename)
         )
-        return presigned or link(request, "media_content", asset_id=asset.asset_id)
+        if presigned:
+            return presigned
+        url = link(request, "media_content", asset_id=asset.asset_id)
+        if await context.access.is_open():
+            return url
+        ttl_s = context.settings.presign_ttl_s or LINK_S
+        return (await context.access.signed(url, asset.asset_id, ttl_s))[0]
 
     async def describe(request: Request, asset: Asset, status: str, clock: Clock) -> dict[str, object]:
         """Return the fields of a MediaAnswer."""
@@ -82,7 +91,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
             return "processed", features.raw.tolist(), features.created_at
         return ("failed" if asset.error_message else "uploaded"), None, None
 
-    @router.post("/upload-media", openapi_extra=upload_body("file"))
+    @router.post("/upload-media", openapi_extra=upload_body("file", texts={"label": LABEL_TEXT}))
     async def upload_media(request: Request, clock: Timer) -> UploadAnswer:
         """Store a file; the same bytes give the same id, whoever sends them. Everything else works on the id."""
         asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))

@@ -20,6 +20,7 @@ from graphs.indexing.faces import FaceSource
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.identities import file_identities_router, identities_router
+from graphs.media.links import links_router
 from graphs.media.representatives import Representatives
 from graphs.media.streams import streams_router
 from graphs.media.traces import traces_router
@@ -39,6 +40,7 @@ def _router(context: Context) -> APIRouter:
     for part in (
         streams_router(context, videos),
         files_router(context, videos),
+        links_router(context, Library(context)),
         traces_router(context, videos, representatives),
         file_identities_router(context, videos, representatives),
         identities_router(context, FaceSource(context, Library(context))),
@@ -58,4 +60,5 @@ API: Final = Api(
     ready_stages=(CLIPS, FRAMES),
     errors=ErrorStyle(_body, {"VALIDATION_ERROR": (400, "INVALID_INPUT")}),
     rate=lambda _: RateLimit("media", 600),  # a player asks for many ranges
+    reading=frozenset({"link_to_file"}),
 )

@@ -68,5 +68,11 @@ API: Final = Api(
         "enrol_animal": _texts(_PHOTOS, rate=None),
         "identify_animal": _texts(1, rate=None),
     },
+    reading=frozenset(
+        [
+            *("predict_endpoint", "predict_file_endpoint", "encode_endpoint", "encode_file_endpoint"),
+            *("domain_check_endpoint", "domain_check_file_endpoint", "identify_animal"),
+        ]
+    ),
     health=_health,
 )

@@ -72,4 +72,5 @@ API: Final = Api(
         "analyze_batch": RouteLimits(max_body=lambda settings: _BATCH_FILES * _base64_bytes(settings) + _FRAME),
         "cluster": RouteLimits(max_body=lambda _: _CLUSTER_BYTES),
     },
+    reading=frozenset({"analyze", "analyze_batch", "analyze_llm", "cluster"}),
 )

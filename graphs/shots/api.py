@@ -61,4 +61,5 @@ API: Final = Api(
         "shot_thumbnail": RouteLimits(RateLimit("shots-thumbnails", 600)),  # a page of the library shows many
         "store_shot_data": RouteLimits(max_body=lambda _: MAX_BODY),
     },
+    reading=frozenset({"suggest_shots"}),
 )

@@ -3,8 +3,8 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from operator import itemgetter
@@ -69,6 +69,10 @@ class Api:
     ``stages`` are those that its routes call, and ``ready_stages`` those of them that a gateway waits for before it is
     ready. A stage whose weights may be missing for good is among these only where the API is of no use without it.
     ``routes`` has limits by the name of a route's function. ``health`` gives the API's own fields of ``/health``.
+
+    A key needs the scope to read for GET and HEAD and the scope to write for every other method, see ``access``;
+    ``reading`` names the functions of other routes that store nothing of what they are sent, ``administration`` those
+    that need the scope ``admin``, ``labelling`` those that label what they store.
     """
 
     title: str
@@ -81,6 +85,11 @@ class Api:
     rate: Callable[[Settings], RateLimit] = lambda _: ASSETS_RATE
     routes: Mapping[str, RouteLimits] = field(default_factory=dict)
     health: Callable[[StageInfos], Mapping[str, Any]] = _no_health
+    reading: frozenset[str] = frozenset()
+    administration: frozenset[str] = frozenset()
+    labelling: frozenset[str] = frozenset()
+    name: str = ""
+    """Of its package; filled in when it is found."""
 
     def __post_init__(self) -> None:
         if not set(self.ready_stages) <= set(self.stages):
@@ -90,6 +99,13 @@ class Api:
     def stage_keys(self) -> tuple[str, ...]:
         """Return the keys of ``stages``."""
         return tuple(ref.key for ref in self.stages)
+
+    def scope(self, function: str, methods: Collection[str]) -> str:
+        """Return which scope a key needs for the route of a function."""
+        if function in self.administration:
+            return "admin"
+        reads = function in self.reading or "GET" in methods
+        return f"{self.name}:{'read' if reads else 'write'}"
 
 
 def graph_modules(name: str) -> dict[str, ModuleType]:
@@ -101,15 +117,23 @@ def graph_modules(name: str) -> dict[str, ModuleType]:
     }
 
 
+def scopes() -> list[str]:
+    """Return every scope that a key can have, see ``access``."""
+    return ["read", "write", "admin", *(f"{name}:{kind}" for name in find_apis() for kind in ("read", "write"))]
+
+
 @cache
 def find_apis() -> Mapping[str, Api]:
     """Return every API by the name of its package."""
-    return {name: module.API for name, module in graph_modules("api").items() if hasattr(module, "API")}
+    modules = graph_modules("api").items()
+    return {name: replace(module.API, name=name) for name, module in modules if hasattr(module, "API")}
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a gateway promises of one route: error style, rate limit, most bytes of a body, and whether it ``reads`` it.
+
+    ``scope``: what a key needs for it. ``asset_at``: which segment of its path is the id of an asset.
 
     Where there is no route, nobody reads the body, however long it is, and ``max_body`` is 0.
     """
@@ -119,6 +143,17 @@ class Contract:
     max_body: int = 0
     reads: bool = False
     is_route: bool = False
+    scope: str = ""
+    asset_at: int | None = None
+    takes_labels: bool = False
+
+    def asset_id(self, path: str) -> str | None:
+        """Return the id of an asset in the path of a request, None for a route without one."""
+        return None if self.asset_at is None else path.split("/")[1 + self.asset_at]
+
+
+ASSET_SEGMENTS: Final = ("{file_uuid}", "{asset_id}")
+"""Parameters of paths that are the id of an asset."""
 
 
 class _Segment:
@@ -177,20 +212,30 @@ class Contracts:
         """
         settings = self._settings
         unknown_here = Contract(api.errors, api.rate(settings))
-        missing = set(api.routes)
+        missing = {*api.routes, *api.reading, *api.administration, *api.labelling}
         for route in routes:
             limits = api.routes.get(route.name or "", RouteLimits())
-            missing.discard(route.name or "")
+            function, path, methods = route.name or "", route.path or "", route.methods or set()
+            missing.discard(function)
             max_body = limits.max_body(settings) if limits.max_body else settings.max_body_bytes
             rate = limits.rate or unknown_here.rate
-            contract = Contract(api.errors, rate, max_body, reads=limits.reads, is_route=True)
+            names = path.split("/")[1:]
+            contract = Contract(
+                errors=api.errors,
+                rate=rate,
+                max_body=max_body,
+                reads=limits.reads,
+                is_route=True,
+                scope=api.scope(function, methods),
+                asset_at=next((place for place, name in enumerate(names) if name in ASSET_SEGMENTS), None),
+                takes_labels=function in api.labelling,
+            )
             at, shared = self._root, prefix.count("/")
-            for number, name in enumerate((route.path or "").split("/")[1:]):
+            for number, name in enumerate(names):
                 unknown = self._no_api if number < shared else unknown_here
                 at = at.add(name, unknown)
                 if at.unknown != unknown:
-                    raise ValueError(f"{api.title}: another API has paths that begin as {route.path}")
-            methods = route.methods or set()
+                    raise ValueError(f"{api.title}: another API has paths that begin as {path}")
             for method in (*methods, "HEAD") if "GET" in methods else methods:
                 at.methods.setdefault(method, (self._routes, contract))
             self._routes += 1
@@ -203,6 +248,10 @@ class Contracts:
         if contract is None:
             contract = scope[self._KEY] = self._find(scope["method"], get_route_path(scope))
         return contract
+
+    def at(self, method: str, path: str) -> Contract:
+        """Return the contract of a route by the template of its path."""
+        return self._find(method, path)
 
     def errors(self, scope: Scope) -> ErrorStyle:
         """Return the error style of a request."""

@@ -1,24 +1,23 @@
-"""API keys: who may call, decided before anything of a request is read."""
+"""The check of a request before anything of it is read: who sent it, and whether they may do what its route does."""
 
-import hashlib
-import hmac
-from contextvars import ContextVar
+from contextlib import suppress
+from copy import deepcopy
 from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from configs.settings import Settings
-from graphs.web.api import Contracts
+from graphs.web.access import EVERYONE, Access, Caller, IssuerUnavailable, caller
+from graphs.web.api import Contract, Contracts
 from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
-from stores.uploads import ANYONE
+from stores.errors import StoreError
 
-OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-CLIENT: Final = "visiongraph.client"
-"""Key in the scope under which the client stands: a digest of its API key, never the key."""
-request_client: ContextVar[str] = ContextVar("request_client", default=ANYONE)
-"""The same of the request that is answered; ``ANYONE`` where no keys are set, and outside of requests."""
+DOCUMENT: Final = "/openapi.json"
+OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", DOCUMENT}
+CALLER: Final = "visiongraph.caller"
+"""Key in the scope of the ``Caller`` of a request to a service that has keys."""
 SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -27,66 +26,98 @@ SCHEMES: Final = {
 UNAUTHORIZED: Final = Failure(
     401, "UNAUTHORIZED", "A valid API key is needed, as the header X-API-Key or as Authorization: Bearer."
 )
+NO_KEYS: Final = Failure(
+    401,
+    "UNAUTHORIZED",
+    "This service has no keys yet and answers others than its own machine only with one. Whoever runs it can make one "
+    "with `visiongraph keys create`, or set VISION_OPEN=true to let anyone call.",
+)
+NO_ISSUER: Final = Failure(
+    503, "AUTHENTICATION_UNAVAILABLE", "The issuer of your token does not answer, so it cannot be checked; try again."
+)
 
 
 class KeyCheck:
-    """ASGI middleware that lets a request pass whose ``X-API-Key`` or ``Authorization: Bearer`` has one of the keys."""
+    """ASGI middleware that lets a request pass whose sender is known and has the scope of its route.
 
-    def __init__(self, app: ASGIApp, settings: Settings, contracts: Contracts) -> None:
+    Where there are no keys of any kind anyone passes. Who is held to labelled files passes to routes of one file, which
+    look the label up, and to the upload.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, contracts: Contracts) -> None:
         self._app = app
+        self._access = access
         self._contracts = contracts
-        self._keys = [_digest(key.encode()) for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            name = self._client(scope)
-            if name is None:
-                style = self._contracts.errors(scope)
-                await style.response(UNAUTHORIZED, {"www-authenticate": "Bearer"})(scope, receive, send)
-                return
-            scope[CLIENT] = name
-            token = request_client.set(name)
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                request_client.reset(token)
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+            if scope.get("path") == DOCUMENT:
+                with suppress(StoreError):  # it says what is known
+                    await self._access.is_open()
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        contract = self._contracts.of(scope)
+        found = await self._judged(scope, contract)
+        if isinstance(found, Failure):
+            challenge = _challenge(found, contract)
+            await contract.errors.response(found, challenge)(scope, receive, send)
+            return
+        if found is not EVERYONE:
+            scope[CALLER] = found
+        token = caller.set(found)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            caller.reset(token)
 
-    def _client(self, scope: Scope) -> str | None:
-        for name, value in scope["headers"]:
-            if name == b"x-api-key":
-                digest = _digest(value.strip())
-            elif name == b"authorization" and value[:7].lower() == b"bearer ":
-                digest = _digest(value[7:].strip())
-            else:
-                continue
-            # Digests have one length, and all are compared: the time it takes says nothing about any key.
-            if sum(hmac.compare_digest(digest, key) for key in self._keys):
-                return digest.hex()
-        return None
+    async def _judged(self, scope: Scope, contract: Contract) -> Caller | Failure:
+        try:
+            found = await self._found(scope, contract)
+            if found is None:
+                if not await self._access.is_open():
+                    return UNAUTHORIZED
+                return NO_KEYS if self._access.refuses_everyone else EVERYONE
+        except StoreError as error:
+            return Failure(error.status, error.code, error.message)
+        except IssuerUnavailable:
+            return NO_ISSUER
+        if contract.scope and not found.may(contract.scope):
+            return Failure(403, "FORBIDDEN", f"Your key lacks the scope {contract.scope}.", {"scope": contract.scope})
+        if found.labels and contract.scope and contract.asset_at is None and not contract.takes_labels:
+            message = "Your key is held to single files; this route works on more than one."
+            return Failure(403, "FORBIDDEN", message, {"labels": sorted(found.labels)})
+        return found
+
+    async def _found(self, scope: Scope, contract: Contract) -> Caller | None:
+        found = await self._access.caller(scope["headers"])
+        if found is not None:
+            return found
+        asset_id = contract.asset_id(get_route_path(scope))
+        return await self._access.caller_of_link(scope["query_string"], scope["method"], asset_id)
 
 
-def clients(settings: Settings) -> frozenset[str]:
-    """Return the names of all clients that there can be: one for each API key, or ``ANYONE`` where no keys are set."""
-    return frozenset(_digest(key.encode()).hex() for key in settings.api_keys) or frozenset({ANYONE})
+def _challenge(failure: Failure, contract: Contract) -> dict[str, str]:
+    if failure.status == 401:
+        return {"www-authenticate": "Bearer"}
+    if failure.status == 403:
+        return {"www-authenticate": f'Bearer error="insufficient_scope", scope="{contract.scope}"'}
+    return {}
 
 
-def document_keys(app: FastAPI) -> None:
-    """Make the OpenAPI document say where a key is needed, so that /docs asks for one."""
+def document_keys(app: FastAPI, access: Access, contracts: Contracts) -> None:
+    """Make the OpenAPI document say where a key is needed and which scope, so that /docs asks for one."""
     openapi = app.openapi
 
     def with_keys() -> dict[str, Any]:
         document = openapi()
+        if access.seems_open:
+            return document
+        document = deepcopy(document)  # there may be no keys any more next time
         document.setdefault("components", {}).setdefault("securitySchemes", {}).update(SCHEMES)
-        document["security"] = [{name: []} for name in SCHEMES]
-        for path in OPEN_PATHS & document["paths"].keys():
-            for operation in document["paths"][path].values():
-                operation["security"] = []
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                needed = contracts.at(method.upper(), path).scope
+                operation["security"] = [] if path in OPEN_PATHS else [{name: [needed]} for name in SCHEMES]
         return document
 
     app.openapi = with_keys  # type: ignore[method-assign]
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.blake2b(key, digest_size=16).digest()

@@ -13,6 +13,7 @@ from fastapi import Depends
 from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
+from graphs.web.access import Access
 from graphs.web.fetch import Fetcher
 from graphs.web.quick import QuickRoutes
 from graphs.web.states import States
@@ -88,6 +89,11 @@ class Context:
     def cache(self) -> Cache:
         """The cache."""
         return self.stores.cache
+
+    @cached_property
+    def access(self) -> Access:
+        """Who may call."""
+        return Access(self.settings, self.stores.keys)
 
     @cached_property
     def states(self) -> States:

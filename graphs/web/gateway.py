@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from configs.settings import Settings, settings
 from deployments.serving.catalog import CallLimits, LocalStages, ServeStatus, find_stage, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
-from deployments.serving.nodes import check_stores, start_on_node
+from deployments.serving.nodes import check_stores, listens_to_others, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many
@@ -168,9 +168,8 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     app.add_middleware(RequestLimits, settings=config, contracts=contracts, spool=context.spool)
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
-    if config.api_keys:
-        app.add_middleware(KeyCheck, settings=config, contracts=contracts)
-        document_keys(app)
+    app.add_middleware(KeyCheck, access=context.access, contracts=contracts)
+    document_keys(app, context.access, contracts)
     app.add_middleware(Expectations)
     app.add_middleware(Transfers, settings=config, contracts=contracts)
 
@@ -186,7 +185,9 @@ class Gateway(LocalStages):
     def __serve_build_asgi_app__(self) -> FastAPI:
         args = self._args
         accept_many()
-        app = build_app(open_context(settings(), args.handles(self)), args.apis)
+        context = open_context(settings(), args.handles(self))
+        context.access.refuses_everyone = not settings().open and listens_to_others()
+        app = build_app(context, args.apis)
         # What stays for good need not be walked through again at every collection.
         gc.freeze()
         return app

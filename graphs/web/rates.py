@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.settings import Networks, Settings
 from graphs.web.api import Contracts, RateLimit
-from graphs.web.auth import CLIENT, OPEN_PATHS
+from graphs.web.auth import CALLER, OPEN_PATHS
 from graphs.web.errors import Failure
 from stores.cache import Cache
 
@@ -41,6 +41,8 @@ return answers
 """
 LOCAL_BUCKETS: Final = 10_000
 MINUTE_US: Final = 60_000_000
+HIGH: Final = 10
+"""Times as much as usual may a key of the class "high" call."""
 REMEMBERED_PEERS: Final = 4096
 MAX_ADDRESS: Final = 64
 """Characters of an address with scope, port and brackets."""
@@ -217,7 +219,13 @@ class RateLimits:
             await self._app(scope, receive, send)
             return
         limit = self._contracts.of(scope).rate
-        client = scope.get(CLIENT) or self._clients.name(scope)
+        known = scope.get(CALLER)
+        if known is not None and known.rate == "unlimited":
+            await self._app(scope, receive, send)
+            return
+        if known is not None and known.rate == "high":
+            limit = _raised(limit)
+        client = self._clients.name(scope) if known is None else known.name
         taken = await self._buckets.take(f"rate:{limit.name}:{client}", bucket_of(limit))
         headers = _headers(limit, taken)
 
@@ -233,6 +241,12 @@ class RateLimits:
             refusal = Failure(429, "RATE_LIMITED", message)
             response = self._contracts.errors(scope).response(refusal, {"retry-after": str(taken.wait_s)})
             await response(scope, receive, send_with_headers)
+
+
+@cache
+def _raised(limit: RateLimit) -> RateLimit:
+    burst = None if limit.burst is None else HIGH * limit.burst
+    return RateLimit(limit.name, HIGH * limit.per_minute, burst)
 
 
 def _headers(limit: RateLimit, taken: Taken) -> list[tuple[bytes, bytes]]:

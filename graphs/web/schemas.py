@@ -62,11 +62,15 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-def upload_body(field: str, max_files: int = 1) -> dict[str, Any]:
-    """Return the ``openapi_extra`` of a route that takes a form with a file in this part, or several files."""
+def upload_body(field: str, max_files: int = 1, texts: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of a route that takes a form with a file in this part, or several files.
+
+    ``texts`` describes optional text fields by name.
+    """
     file: dict[str, Any] = {"type": "string", "format": "binary"}
+    others = {name: {"type": "string", "description": text} for name, text in (texts or {}).items()}
     part = file if max_files == 1 else {"type": "array", "items": file, "minItems": 1, "maxItems": max_files}
-    schema = {"type": "object", "required": [field], "properties": {field: part}}
+    schema = {"type": "object", "required": [field], "properties": {field: part, **others}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

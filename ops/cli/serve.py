@@ -84,6 +84,7 @@ def serve(
         _await_ready(base, cluster)
         _print_addresses(base, cluster, time.monotonic() - started)
         _print_where_links_lead(address["host"], settings())
+        _print_who_may_call(address["host"], base)
         while True:
             time.sleep(CHECK_EVERY_S)
             cluster.check()
@@ -231,9 +232,26 @@ def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
 
 def _print_where_links_lead(host: str, config: Settings) -> None:
     """Say what to set when clients come from elsewhere, and links can only be paths."""
-    authority = Authority.parse(f"[{host}]" if ":" in host else host)
-    if (authority is None or not authority.is_loopback) and not (config.public_url or config.allowed_hosts):
+    if _others_reach(host) and not (config.public_url or config.allowed_hosts):
         console.print(
             "[yellow]Links in answers have no host for clients on other machines:[/] "
             "set VISION_PUBLIC_URL to the address that they use, such as https://vision.example"
         )
+
+
+def _print_who_may_call(host: str, base: str) -> None:
+    """Warn when other machines reach a service that anyone may call, or that answers nobody for lack of a key."""
+    if not _others_reach(host):
+        return
+    answer = httpx.get(f"{base}/api/v1/config", timeout=30)
+    if answer.is_success:
+        console.print("[yellow]Anyone who reaches this address may do everything:[/] VISION_OPEN is set.")
+    elif "no keys yet" in answer.text:
+        console.print(
+            "[yellow]Nobody may call from other machines yet:[/] make a key with `visiongraph keys create NAME`."
+        )
+
+
+def _others_reach(host: str) -> bool:
+    authority = Authority.parse(f"[{host}]" if ":" in host else host)
+    return authority is None or not authority.is_loopback

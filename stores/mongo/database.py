@@ -1,6 +1,6 @@
 """The MongoDB database of the document store, with all its collections."""
 
-from stores.mongo import analyses, animals, documents, jobs, people, shots
+from stores.mongo import analyses, animals, documents, jobs, keys, people, shots
 from stores.mongo.engine import MongoEngine
 
 
@@ -18,6 +18,7 @@ class MongoDatabase:
         self.shots = shots.MongoShots(self._engine)
         self.analyses = analyses.MongoAnalyses(self._engine)
         self.animals = animals.MongoAnimals(self._engine)
+        self.keys = keys.MongoKeys(self._engine)
 
     async def close(self) -> None:
         """Close the connections."""

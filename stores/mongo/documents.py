@@ -63,6 +63,16 @@ class MongoDocuments(MongoRepository, Documents):
 
         return await self._change_uploads(asset_id, add) is not None
 
+    async def add_label(self, asset_id: str, label: str) -> bool:
+        with translated():
+            alive = {"_id": asset_id, "deleting": False}
+            return (await self._assets.update_one(alive, {"$addToSet": {"labels": label}})).matched_count == 1
+
+    async def labelled(self, asset_ids: Iterable[str], labels: Iterable[str]) -> set[str]:
+        with translated():
+            found = self._assets.find({"_id": {"$in": list(asset_ids)}, "labels": {"$in": list(labels)}}, {"_id": 1})
+            return {document["_id"] async for document in found}
+
     async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
         def withdraw(uploads: Uploads) -> Document | None:
             outcome, left = without_upload(uploads, owner, clients)
@@ -266,7 +276,7 @@ def _faces(document: Document) -> PictureFaces:
 def _asset(document: Document) -> Asset:
     uploads = _uploads(document)
     first = earliest(uploads)
-    facts = {name: value for name, value in document.items() if name not in ("_id", "revision", *OLD_FIELDS)}
+    facts = {name: value for name, value in document.items() if name not in ("_id", "revision", "labels", *OLD_FIELDS)}
     own = {"filename": first.filename, "uploaded_at": first.uploaded_at, "uploads": uploads}
     return Asset(asset_id=document["_id"], **(facts | own))
 

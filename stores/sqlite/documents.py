@@ -33,6 +33,9 @@ MOVE_UPLOADS = (
     "ALTER TABLE assets DROP COLUMN uploaded_at",
 )
 """From the time when an asset had one upload, in its own row."""
+LABELS_TABLE = """CREATE TABLE labels (
+    asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, label TEXT NOT NULL,
+    PRIMARY KEY (asset_id, label)) WITHOUT ROWID"""
 SCHEMA = (
     """CREATE TABLE assets (
         asset_id TEXT PRIMARY KEY, kind TEXT NOT NULL, format TEXT NOT NULL,
@@ -47,6 +50,7 @@ SCHEMA = (
     "CREATE TABLE config (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID",
     FACES_TABLE,
     UPLOADS_TABLE,
+    LABELS_TABLE,
 )
 UPLOAD_COLUMNS = ["owner", "filename", "uploaded_at", "withdrawn"]
 ASSET_COLUMNS = [field.name for field in fields(Asset) if field.name not in ("filename", "uploaded_at", "uploads")]
@@ -61,7 +65,7 @@ INLINE_IDS = 64
 
 
 class SqliteDocuments(SqliteRepository, Documents):
-    """Tables ``assets``, ``uploads``, ``features``, ``faces`` and ``config``."""
+    """Tables ``assets``, ``uploads``, ``labels``, ``features``, ``faces`` and ``config``."""
 
     async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
         names, marks = ", ".join(ASSET_COLUMNS), ", ".join("?" * len(ASSET_COLUMNS))
@@ -84,6 +88,19 @@ class SqliteDocuments(SqliteRepository, Documents):
             return bool(uploads)
 
         return await self._engine.write(add)
+
+    async def add_label(self, asset_id: str, label: str) -> bool:
+        def add(connection: sqlite3.Connection) -> bool:
+            sql = "INSERT INTO labels SELECT asset_id, ? FROM assets WHERE asset_id = ? AND NOT deleting"
+            connection.execute(f"{sql} ON CONFLICT DO NOTHING", (label, asset_id))
+            sql = "SELECT 1 FROM assets WHERE asset_id = ? AND NOT deleting"
+            return connection.execute(sql, (asset_id,)).fetchone() is not None
+
+        return await self._engine.write(add)
+
+    async def labelled(self, asset_ids: Iterable[str], labels: Iterable[str]) -> set[str]:
+        sql = f"SELECT asset_id FROM labels WHERE {AMONG} AND label IN (SELECT value FROM json_each(?))"  # noqa: S608
+        return {row[0] for row in await self._engine.read(sql, json.dumps(list(asset_ids)), json.dumps(list(labels)))}
 
     async def withdraw(self, asset_id: str, owner: str, clients: Container[str]) -> Withdrawal:
         def withdraw(connection: sqlite3.Connection) -> Withdrawal:

@@ -11,6 +11,7 @@ asset stays, or after, and waits until the delete has ended.
 """
 
 import asyncio
+import re
 import threading
 import time
 import uuid
@@ -18,11 +19,12 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from deployments.serving.handle import work_on
 from deployments.serving.streams import in_time
+from graphs.web.access import caller
 from graphs.web.admission import Admission
-from graphs.web.auth import clients, request_client
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
 from graphs.web.uploads.spool import Spooled, spool_upload
@@ -40,6 +42,9 @@ ID_LENGTH = 32
 DELETE_GRACE_S = 2.0
 """How long an upload waits for a delete of the same bytes before it takes the delete for cut short, and finishes it."""
 DELETE_POLL_S = 0.02
+MAX_LABEL: Final = 64
+LABEL: Final = re.compile(rf"[\w.-]{{1,{MAX_LABEL}}}", re.ASCII)
+"""Of files, to which keys may be held."""
 
 
 def asset_id_of(sha256_hex: str) -> str:
@@ -108,9 +113,14 @@ class Library:
 
         What the request does from here on is done for them, so the log names them.
         """
-        wanted = list(asset_ids)
+        wanted, who = list(asset_ids), caller.get()
         work_on(*wanted)
-        assets, owner = await self._context.documents.get_assets(wanted), request_client.get()
+        if who.labels:
+            allowed = await self._context.documents.labelled(wanted, who.labels)
+            wanted = [asset_id for asset_id in wanted if asset_id in allowed]
+        if who.asset_id is not None:
+            wanted = [asset_id for asset_id in wanted if asset_id == who.asset_id]
+        assets, owner = await self._context.documents.get_assets(wanted), who.name
         seen = {asset_id: asset.seen_by(owner) for asset_id, asset in assets.items() if not asset.deleting}
         return {asset_id: asset for asset_id, asset in seen.items() if asset is not None}
 
@@ -130,9 +140,9 @@ class Library:
             spool_upload(body, content_type, self._context.spool, limit) as upload,
             self._admission.slot(),
         ):
-            return await self.register(upload)
+            return await self.register(upload, label=_label(upload.fields.get("label", "")))
 
-    async def register(self, upload: Spooled, *, only: MediaKind | None = None) -> tuple[Asset, bool]:
+    async def register(self, upload: Spooled, *, only: MediaKind | None = None, label: str = "") -> tuple[Asset, bool]:
         """Make an asset of a spooled file, which may be moved away, and return (asset, existed before).
 
         Durable when this returns. Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than
@@ -140,10 +150,10 @@ class Library:
         """
         asset_id = asset_id_of(upload.sha256_hex)
         work_on(asset_id)
-        if (stored := await self.upload_again(asset_id, upload.filename, only=only)) is not None:
+        if (stored := await self.upload_again(asset_id, upload.filename, only=only, label=label)) is not None:
             return stored, True
         facts = await self._store_bytes(asset_id, upload.path, only)
-        own = Upload(request_client.get(), upload.filename, datetime.now(UTC))
+        own = Upload(caller.get().name, upload.filename, datetime.now(UTC))
         asset = Asset(
             asset_id=asset_id,
             filename=own.filename,
@@ -156,6 +166,8 @@ class Library:
         if not first:
             # Another request uploaded the same bytes at the same time, or the object store had lost them.
             await documents.add_upload(asset_id, own)
+        if label:
+            await documents.add_label(asset_id, label)
         recorded = (await self.known([asset_id])).get(asset_id)
         if recorded is None or not await self._is_whole(recorded):
             # A delete of the same bytes was under way and removed the object that was just put.
@@ -164,7 +176,9 @@ class Library:
             raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
         return recorded, not first
 
-    async def upload_again(self, asset_id: str, filename: str, *, only: MediaKind | None = None) -> Asset | None:
+    async def upload_again(
+        self, asset_id: str, filename: str, *, only: MediaKind | None = None, label: str = ""
+    ) -> Asset | None:
         """Record that the client uploads bytes that are stored already; None, recording nothing, if they are not.
 
         Raises InvalidInput for another kind than ``only``.
@@ -176,11 +190,13 @@ class Library:
             await self._settled(asset_id)  # perhaps not lost, but removed by a delete that began meanwhile
             return None
         _require(stored.kind, stored.format, only)
-        owner = request_client.get()
+        owner = caller.get().name
+        if label and not await self._context.documents.add_label(asset_id, label):
+            return await self.upload_again(asset_id, filename, only=only, label=label)
         if any(each.owner == owner and not each.withdrawn for each in stored.uploads):
             return stored.seen_by(owner)
         if not await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC))):
-            return await self.upload_again(asset_id, filename, only=only)
+            return await self.upload_again(asset_id, filename, only=only, label=label)
         # The upload that made the asset may have failed, as its bytes had been deleted meanwhile.
         return (await self.known([asset_id])).get(asset_id) if await self._is_whole(stored) else None
 
@@ -201,8 +217,8 @@ class Library:
         return Removal(everything=True, had_bytes=await delete_asset(self._context.stores, asset_id))
 
     async def _withdraw(self, asset_id: str) -> Withdrawal:
-        names = clients(self._context.settings)
-        return await self._context.documents.withdraw(asset_id, request_client.get(), names)
+        names = await self._context.access.names()
+        return await self._context.documents.withdraw(asset_id, caller.get().name, names)
 
     async def _settled(self, asset_id: str) -> Asset | None:
         """Return a record once no delete of it is under way; a delete that does not end is finished here."""
@@ -262,6 +278,17 @@ def _probe(path: Path, limits: Limits, poster: Path, left: threading.Event) -> P
     finally:
         if left.is_set():
             poster.unlink(missing_ok=True)
+
+
+def _label(given: str) -> str:
+    """Return the label of an upload; one who is held to one label need not say it. Raises InvalidInput."""
+    own = caller.get().labels
+    label = given or (next(iter(own)) if len(own) == 1 else "")
+    if label and not LABEL.fullmatch(label):
+        raise InvalidInput(f"A label has 1 to {MAX_LABEL} letters, digits, dots, hyphens and underscores.")
+    if own and label not in own:
+        raise InvalidInput(f"Your key is held to files with the label {' or '.join(sorted(own))}; send one as `label`.")
+    return label
 
 
 def _require(kind: MediaKind, file_format: str, only: MediaKind | None) -> None:

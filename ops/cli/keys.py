@@ -1,0 +1,133 @@
+"""visiongraph keys: make, list, revoke and rotate API keys."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from configs.settings import settings
+from stores.keys import ApiKey, Keys, KeySecret, RateClass, new_key, new_token
+from stores.open import Stores
+
+T = TypeVar("T")
+
+app = typer.Typer(help="API keys: create, list, revoke, rotate.", no_args_is_help=True)
+UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+SOON: Final = "a running service knows within 5 seconds"
+
+
+def duration(text: str) -> timedelta:
+    """Read 30m, 12h or 90d. Raises typer.BadParameter."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
+    if match is None:
+        raise typer.BadParameter("write it as 30m, 12h or 90d")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Who or what is to use it.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="<api>:read, <api>:write, read, write or admin; several times. Default: read and write."),
+    ] = None,
+    expires: Annotated[timedelta | None, typer.Option(parser=duration, help="Such as 90d; default: never.")] = None,
+    rate: Annotated[str, typer.Option(help="standard; high: ten times as often; unlimited.")] = "standard",
+    label: Annotated[
+        list[str] | None, typer.Option(help="Hold it to files that were uploaded with this label; several times.")
+    ] = None,
+) -> None:
+    """Make a key and show it, once."""
+    from graphs.web.api import scopes
+    from graphs.web.uploads.library import LABEL
+
+    wanted = scope or ["read", "write"]
+    if unknown := sorted(set(wanted) - set(scopes())):
+        raise typer.BadParameter(f"no such scope: {', '.join(unknown)}; there are {', '.join(scopes())}")
+    if wrong := [each for each in label or () if not LABEL.fullmatch(each)]:
+        raise typer.BadParameter(f"not a label: {', '.join(wrong)}")
+    if label and "admin" in wanted:
+        raise typer.BadParameter("a key that is held to labelled files cannot be one of an administrator")
+    until = None if expires is None else datetime.now(UTC) + expires
+    token, key = new_key(name, wanted, rate=_rate(rate), labels=label or (), expires_at=until)
+    _with_keys(lambda keys: keys.insert(key))
+    console = Console()
+    console.print(Text(token, "bold"), soft_wrap=True)
+    console.print(f"This is shown once. Key {key.key_id} ({name}): {', '.join(wanted)}; {SOON}.", soft_wrap=True)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """List all keys, also those that are not valid any more."""
+    table = Table("id", "name", "scopes", "rate", "labels", "made", "until", "state", box=None)
+    now = datetime.now(UTC)
+    for key in _with_keys(lambda keys: keys.get_all()):
+        until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
+        table.add_row(
+            *map(Text, (key.key_id, key.name, " ".join(key.scopes), key.rate, " ".join(key.labels))),
+            *(f"{key.created_at:%Y-%m-%d}", until, _state(key, now)),
+        )
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
+    """Make a key useless for good."""
+    if not _with_keys(lambda keys: keys.revoke(key_id, datetime.now(UTC))):
+        raise typer.BadParameter(f"there is no key {key_id} that is not revoked yet; `keys list` shows them")
+    Console().print(f"revoked {key_id}; {SOON}")
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
+    grace: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="How long the old secret opens too, such as 24h.")
+    ] = None,
+) -> None:
+    """Give a key a new secret and show it, once; all else of it stays, its uploads too."""
+    token, secret = new_token(key_id)
+    now = datetime.now(UTC)
+
+    async def replaced(keys: Keys) -> bool:
+        key = {each.key_id: each for each in await keys.get_all()}.get(key_id)
+        old = () if key is None or grace is None else (KeySecret(key.secrets[-1].digest, now + grace),)
+        return await keys.set_secrets(key_id, [*old, secret])
+
+    if not _with_keys(replaced):
+        raise typer.BadParameter(f"there is no key {key_id} that is not revoked; `keys list` shows them")
+    console = Console()
+    console.print(Text(token, "bold"), soft_wrap=True)
+    console.print(f"This is shown once; {SOON}.")
+
+
+def _with_keys(work: Callable[[Keys], Awaitable[T]]) -> T:
+    """Return what work on the key store comes to. Raises StoreError."""
+
+    async def run() -> T:
+        stores = Stores.open(settings())
+        try:
+            return await work(stores.keys)
+        finally:
+            await stores.close()
+
+    return asyncio.run(run())
+
+
+def _rate(given: str) -> RateClass:
+    classes: dict[str, RateClass] = {"standard": "standard", "high": "high", "unlimited": "unlimited"}
+    if given not in classes:
+        raise typer.BadParameter(f"there are {', '.join(classes)}")
+    return classes[given]
+
+
+def _state(key: ApiKey, now: datetime) -> Text:
+    if key.revoked_at is not None:
+        return Text(f"revoked {key.revoked_at:%Y-%m-%d}", "red")
+    return Text("valid", "green") if key.lives(now) else Text("expired", "yellow")

@@ -44,6 +44,12 @@ class FaceVector:
     vector: NDArray[np.float32]
     quality: float
 
+    def towards(self, other: "FaceVector", share: float) -> "FaceVector":
+        """Return that of the same face a share of the way, 0 to 1, from this picture of it to another."""
+        mixed = (1 - share) * self.vector + share * other.vector
+        quality = (1 - share) * self.quality + share * other.quality
+        return FaceVector((mixed / np.linalg.norm(mixed)).astype(np.float32), float(quality))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crops:

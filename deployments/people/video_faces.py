@@ -7,9 +7,13 @@ is half covered is still detected, while a trace only starts with a sure one (``
 
 Measured on frames of 1280 x 720 with five faces each, on two cores: 43 frames a second instead of 11, and the same
 faces. Cosines of 38 pairs of one person and 262 of two lie 7.4 deviations apart (d') instead of 8.
+
+Between two frames that show the same faces, a frame need not be searched: given with the faces that are expected in it,
+it is only looked at where they are, at a fifth of the cost.
 """
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from pydantic import Field
 
@@ -27,17 +31,37 @@ class Config(faces.Config):
     confidence: float = Field(default=0.7, ge=CANDIDATE, le=1, description="least confidence of a face")
 
 
-VIDEO_FACES: Final = StageRef[SharedImage | tuple[SharedImage, Boxes], tuple[Face, ...]]("people/video_faces")
+Expected: TypeAlias = tuple[SharedImage, tuple[Face, ...]]
+"""A frame, and the faces that are expected in it, in its pixels."""
+
+VIDEO_FACES: Final = StageRef[SharedImage | tuple[SharedImage, Boxes] | Expected, tuple[Face, ...]](
+    "people/video_faces"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpectedFaces(Pyramid):
+    """A frame that is looked at only where faces are expected; it has no levels."""
+
+    faces: tuple[Face, ...]
 
 
 class VideoFaceDetector(FaceDetector):
-    """Frame → its faces, most confident first."""
+    """Frame → its faces, most confident first; with expected faces → those of them that are there."""
 
     key = VIDEO_FACES.key
     config_class = Config
 
-    def prepare(self, item: Pixels | tuple[Pixels, Boxes]) -> Pyramid:
-        return pyramid(item[0] if isinstance(item, tuple) else item, 1.0, close=False)
+    def prepare(self, item: Pixels | tuple[Pixels, Boxes | tuple[Face, ...]]) -> Pyramid:
+        image, wanted = item if isinstance(item, tuple) else (item, "boxes")
+        if isinstance(wanted, tuple):
+            return ExpectedFaces(image, [], False, wanted)
+        return pyramid(image, 1.0, close=False)
+
+    def predict(self, item: Pyramid) -> tuple[Face, ...]:
+        if isinstance(item, ExpectedFaces):
+            return self._search.follow(item.image, item.faces, self.config.confidence)
+        return super().predict(item)
 
     def info(self) -> dict[str, Any]:
         return super().info() | {

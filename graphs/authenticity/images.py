@@ -1,11 +1,11 @@
 """Analysis of images: faces and the visual model on them, forensic measures, and the stored answer."""
 
 import asyncio
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from deployments.forensics.signal import SIGNAL, Table
 from deployments.forensics.visual import VISUAL, Visual
-from deployments.people.faces import FACES, Boxes
+from deployments.people.faces import FACES
 from deployments.serving.stage import SharedImage, StageRef
 from graphs.authenticity.answers import image_answer
 from graphs.authenticity.findings import Absent, ImageFindings, result_or_absent
@@ -20,7 +20,8 @@ from vision.faces.face import Face
 from vision.forensics.compression import luma_table
 from vision.images import decode
 
-FaceDetector: TypeAlias = StageRef[SharedImage | tuple[SharedImage, Boxes], tuple[Face, ...]]
+FaceDetector: TypeAlias = StageRef[Any, tuple[Face, ...]]
+"""Of an image, or of more than that."""
 
 NO_FACE = "there is no face, and the visual model judges faces only"
 UNSEEN = "no face is large and sharp enough for the visual model"

@@ -68,11 +68,13 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceFrame:
-    """A frame to detect faces in; ``scale``: pixels of the video for one of the image."""
+    """A frame to detect faces in; ``scale``: pixels of the video for one of the image; ``begins``: it may be the first
+    of a shot."""
 
     frame: int
     image: Pixels
     scale: float
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class KeyframeCandidate:
 class Chunk:
     """Frames from ``first`` to before ``end``, ``STRIDE`` of them unless it is the last chunk.
 
-    ``window`` is for ``shots/cuts``, None where it would show nothing but a gap; ``changes``: float32[end - first, 2],
+    ``window`` is for ``shots/cuts``, None where nothing changes in it; ``changes``: float32[end - first, 2],
     as from ``ChangeMeter``; ``run`` is for ``shots/camera``, of the frames ``sampled`` int64[n]. It begins one sample
     before the chunk, so that every movement that ends in the chunk can be measured.
     """
@@ -152,15 +154,16 @@ class ChunkDecoder:
         self._reader = reader
         self.timeline = Timeline.of(reader)
 
-    def chunks(self, start: int = 0, *, faces: bool = True) -> Iterator[Chunk]:
+    def chunks(self, start: int = 0, *, faces: bool = True, still: bool = False) -> Iterator[Chunk]:
         """Yield the chunks from frame ``start`` on, a multiple of ``STRIDE``; without ``faces`` no ``face_frames``.
 
+        ``still``: with the windows in which nothing changes, which a low threshold needs.
         Every ``step`` frames are sampled, and the first and last frame of a shot. Damaged frames are left out. Raises
         InvalidMedia when the file cannot be read any further.
         """
         times, step = self.timeline.times, self.timeline.step
         last = len(times) - 1
-        meter, windows, sharpest = ChangeMeter(), Windows(start), _SharpestFrame(self._reader)
+        meter, windows, sharpest = ChangeMeter(), Windows(start, skip_still=not still), _SharpestFrame(self._reader)
         ready: dict[int, Window] = {}
         drafts = deque([self._draft(start, [])])
         before: tuple[int, Any, bool] | None = None
@@ -183,7 +186,7 @@ class ChunkDecoder:
                 if faces and sudden and before is not None and not before[2]:
                     draft.face_frames.append(self._face_frame(before[0], before[1]))
                 if faces and sampled:
-                    draft.face_frames.append(self._face_frame(frame, picture))
+                    draft.face_frames.append(self._face_frame(frame, picture, begins=sudden))
                 if grey is not None:
                     draft.greys.append((frame, grey))
                     sharpest.offer(frame, sharpness(grey), picture)
@@ -216,9 +219,10 @@ class ChunkDecoder:
             candidates=tuple(draft.candidates),
         )
 
-    def _face_frame(self, frame: int, picture: Any) -> FaceFrame:
+    def _face_frame(self, frame: int, picture: Any, *, begins: bool = False) -> FaceFrame:
         size, facts = self._size(LONG_SIDE), self.timeline.facts
-        return FaceFrame(frame, self._reader.pixels(picture, size), max(facts.width, facts.height) / max(size))
+        scale = max(facts.width, facts.height) / max(size)
+        return FaceFrame(frame, self._reader.pixels(picture, size), scale, begins)
 
     def _size(self, side: int) -> tuple[int, int]:
         return size_within(self.timeline.facts.width, self.timeline.facts.height, side)
@@ -251,10 +255,10 @@ class VideoDecoder:
             raise
         return decoder
 
-    def start(self, frame: int, *, faces: bool = True) -> None:
+    def start(self, frame: int, *, faces: bool = True, still: bool = False) -> None:
         """Have ``next`` go on from this frame, as ``ChunkDecoder.chunks`` does."""
         assert self._reader is not None
-        self._chunks = ChunkDecoder(self._reader).chunks(frame, faces=faces)
+        self._chunks = ChunkDecoder(self._reader).chunks(frame, faces=faces, still=still)
 
     async def next(self) -> Chunk | None:
         """Return the next chunk; None behind the last. Raises as ``open`` does."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Final, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from deployments.shots.cuts import CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
 from graphs.web.context import task_group
 from vision.errors import StageError
+from vision.faces.continuity import between, continued, matched
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
 from vision.shots.movement import Motion, Motions
@@ -32,6 +34,9 @@ RETRY_PAUSES_S: Final = (0.2, 0.5, 1, 2, 5, 10, 20, 30)
 """Before each further call of a stage that is full, or away."""
 FRAMES_AT_ONCE: Final = 8
 """Frames that are with the stages; they keep two processes of two streams each busy."""
+SEARCHED_APART: Final = 3
+"""Samples from one that is searched for faces to the next: ``analysis/tracks`` drops whoever is seen less often, so
+nobody is lost who is only seen in between."""
 MAX_FAILED: Final = 20
 """Inputs of one video on which a stage may fail for good before the job does."""
 BLANK: Final = np.zeros((32, 32, 3), np.uint8)
@@ -158,19 +163,59 @@ class ChunkInference:
         return nothing if motions is None else motions
 
     async def faces(self, frames: Sequence[FaceFrame]) -> list[FrameFaces]:
-        """Return the faces in each frame, with their vectors; none where a stage failed on it."""
-        async with task_group() as group:
-            tasks = [group.create_task(self._faces(frame)) for frame in frames]
-        return [task.result() for task in tasks]
+        """Return the faces in each frame, with their vectors; none where a stage failed on it.
 
-    async def _faces(self, frame: FaceFrame) -> FrameFaces:
+        Every third frame of a shot is searched. Where two of them surely show the same faces, those in between are
+        looked at only where these are expected, and have vectors between theirs; where both show nobody, not at all.
+        """
+        searched = searched_frames(frames)
+        async with task_group() as group:
+            searches = {place: group.create_task(self._search(frames[place])) for place in searched}
+        found = {place: task.result() for place, task in searches.items()}
+        async with task_group() as group:
+            tasks = {
+                place: group.create_task(self._follow(frames[place], found[before], found[after]))
+                for before, after in pairwise(searched)
+                for place in range(before + 1, after)
+            }
+        found |= {place: task.result() for place, task in tasks.items()}
+        nobody = [FrameFaces(frame.frame, (), (), frame.scale) for frame in frames]
+        return [found[place] or empty for place, empty in enumerate(nobody)]
+
+    async def _search(self, frame: FaceFrame) -> FrameFaces | None:
+        """Return the faces of a frame; None where a stage failed on it."""
         name = f"frame {frame.frame}"
         async with self._slots:
             image = SharedPixels(frame.image) if self._shared else frame.image
-            faces = await self._call(VIDEO_FACES, image, name) or ()
-            vectors = await self._call(IDENTITY, (image, faces), name) or () if faces else ()
+            faces = await self._call(VIDEO_FACES, image, name)
+            vectors: tuple[FaceVector, ...] | None = ()
+            if faces:
+                vectors = await self._call(IDENTITY, (image, faces), name)
         self._on_progress(frame.frame + 1)
-        return FrameFaces(frame.frame, faces if vectors else (), vectors, frame.scale)
+        return None if faces is None or vectors is None else FrameFaces(frame.frame, faces, vectors, frame.scale)
+
+    async def _follow(self, frame: FaceFrame, before: FrameFaces | None, after: FrameFaces | None) -> FrameFaces | None:
+        """Return the faces of a frame between two that were searched, as ``_search`` does."""
+        partners = None if before is None or after is None else continued_faces(before, after)
+        if before is None or after is None or partners is None:
+            return await self._search(frame)
+        if not partners:
+            return FrameFaces(frame.frame, (), (), frame.scale)
+        share_gone = (frame.frame - before.frame) / (after.frame - before.frame)
+        expected = tuple(
+            between(face, after.faces[partner], share_gone)
+            for face, partner in zip(before.faces, partners, strict=True)
+        )
+        async with self._slots:
+            image = SharedPixels(frame.image) if self._shared else frame.image
+            faces = await self._call(VIDEO_FACES, (image, expected), f"frame {frame.frame}")
+        places = None if faces is None else matched(faces, expected)
+        if faces is None or places is None:
+            return await self._search(frame)
+        self._on_progress(frame.frame + 1)
+        pairs = [(before.vectors[place], after.vectors[partners[place]]) for place in places]
+        vectors = tuple(one.towards(other, share_gone) for one, other in pairs)
+        return FrameFaces(frame.frame, faces, vectors, frame.scale)
 
     async def _call(self, ref: StageRef[InT, OutT], item: InT, name: str) -> OutT | None:
         """Return the stage's result; None where it fails on this input, as on ``MAX_FAILED`` inputs it may."""
@@ -183,6 +228,19 @@ class ChunkInference:
                 raise
             logger.warning("%s: %s: %s", self._name, name, error.message)
             return None
+
+
+def searched_frames(frames: Sequence[FaceFrame]) -> list[int]:
+    """Return the places of the frames that are searched: every third of a shot, its first and its last."""
+    starts = [place for place, frame in enumerate(frames) if frame.begins or place == 0]
+    shots = pairwise([*starts, len(frames)])
+    return sorted({place for start, end in shots for place in (*range(start, end, SEARCHED_APART), end - 1)})
+
+
+def continued_faces(before: FrameFaces, after: FrameFaces) -> tuple[int, ...] | None:
+    """Return the index of each face of a searched frame in the next one, as ``vision.faces.continuity.continued``."""
+    vectors = [np.array([each.vector for each in frame.vectors]).reshape(-1, DIMENSIONS) for frame in (before, after)]
+    return continued(before.faces, after.faces, vectors[0] @ vectors[1].T)
 
 
 async def retry(call: Callable[[InT], Awaitable[OutT]], item: InT) -> OutT:

@@ -35,7 +35,7 @@ from graphs.web.parts import OptionalParts
 from stores.jobs import Job, Json
 from stores.records import Asset
 from vision.errors import InvalidInput, ProcessingFailed
-from vision.shots.transitions import THRESHOLD
+from vision.shots.transitions import STILL_AT_MOST, THRESHOLD
 
 INDEX_VIDEO: Final = "index-video"
 ANALYZE_SHOTS: Final = "analyze-shots"
@@ -109,7 +109,7 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
 
 async def _shots_alone(context: Context, job: JobContext, threshold: float) -> Json:
     started = time.perf_counter()
-    async with _observed(context, job, faces=False) as builder:
+    async with _observed(context, job, faces=False, threshold=threshold) as builder:
         shots = await build_shots(context, builder, threshold)
         await store_shots(context, job.subject, builder, shots, threshold)
         return {
@@ -136,7 +136,9 @@ def check_models(serving: str, requested: str) -> None:
 
 
 @asynccontextmanager
-async def _observed(context: Context, job: JobContext, *, faces: bool) -> AsyncIterator[ShotBuilder]:
+async def _observed(
+    context: Context, job: JobContext, *, faces: bool, threshold: float = THRESHOLD
+) -> AsyncIterator[ShotBuilder]:
     """Run the stages on the whole video, and give what builds its shots; stored parts are removed at the end."""
     async with job_parts(context, job) as parts:
         await check_asset(context, job.subject)
@@ -146,7 +148,7 @@ async def _observed(context: Context, job: JobContext, *, faces: bool) -> AsyncI
         try:
             timeline = decoder.timeline
             checkpoints = Checkpoints(context, job, parts, len(timeline.times), timeline.facts.fps)
-            await _observe(context, job, decoder, checkpoints, faces=faces)
+            await _observe(context, job, decoder, checkpoints, faces=faces, still=threshold < STILL_AT_MOST)
         finally:
             await decoder.close()
         job.progress(INFERRED, "Choosing keyframes")
@@ -157,14 +159,14 @@ async def _observed(context: Context, job: JobContext, *, faces: bool) -> AsyncI
 
 
 async def _observe(
-    context: Context, job: JobContext, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool
+    context: Context, job: JobContext, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool, still: bool
 ) -> None:
     """Run the stages on all frames that are in no part yet, while the next ones are decoded. Raises StageError."""
     start = await checkpoints.resume()
     if start >= len(decoder.timeline.times):
         return
     inference = ChunkInference(context.stages, f"job {job.job_id}", checkpoints.report)
-    decoder.start(start, faces=faces)
+    decoder.start(start, faces=faces, still=still)
 
     async def observe(chunk: Chunk) -> tuple[Chunk, Observations]:
         return chunk, await inference.run(chunk)

@@ -9,6 +9,7 @@ from deployments.people.identity import FaceVector
 from tests.dummies.dummy import Dummy
 from tests.dummies.photos import LANDMARKS
 from vision.errors import StageError
+from vision.faces.continuity import matched
 from vision.faces.face import Face
 from vision.images import Pixels
 from vision.shots.transitions import Probabilities
@@ -36,7 +37,7 @@ def seen_in(image: Pixels) -> tuple[Face, ...]:
     return tuple(faces)
 
 
-class DummyVideoFaces(Dummy[Pixels, tuple[Face, ...]]):
+class DummyVideoFaces(Dummy[Pixels | tuple[Pixels, tuple[Face, ...]], tuple[Face, ...]]):
     """What ``seen_in`` finds. A test may hold it up, or have it fail."""
 
     key = "people/video_faces"
@@ -45,13 +46,20 @@ class DummyVideoFaces(Dummy[Pixels, tuple[Face, ...]]):
         super().load()
         self.version = "dummy@00000001"
         self.frames_seen = 0
+        """In all of which it looks, or where faces are expected."""
+        self.frames_followed = 0
+        """Those in which it looks only where faces are expected."""
         self.failing: list[StageError | Exception] = []
         """What the next frames end in."""
         self.hold_after: int | None = None
         """Frames after which it waits to be released."""
         self.released = threading.Event()
 
-    def predict(self, item: Pixels) -> tuple[Face, ...]:
+    def predict(self, item: Pixels | tuple[Pixels, tuple[Face, ...]]) -> tuple[Face, ...]:
+        expected: tuple[Face, ...] | None = None
+        if isinstance(item, tuple):
+            item, expected = item
+            self.frames_followed += 1
         if item.max() == 0:
             return ()
         if self.hold_after is not None and self.frames_seen >= self.hold_after:
@@ -59,7 +67,10 @@ class DummyVideoFaces(Dummy[Pixels, tuple[Face, ...]]):
         self.frames_seen += 1
         if self.failing:
             raise self.failing.pop(0)
-        return seen_in(item)
+        faces = seen_in(item)
+        if expected is None:
+            return faces
+        return tuple(face for face in faces if any(matched([face], [each]) is not None for each in expected))
 
     def info(self) -> dict[str, Any]:
         return super().info() | {"threshold": 0.7}

@@ -18,7 +18,7 @@ from tests.tolerances import FP32_DEEP
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 from vision.media.reader import VideoReader
-from vision.shots.transitions import THUMBNAIL, Probabilities, Window, Windows, transitions
+from vision.shots.transitions import STILL_AT_MOST, STRIDE, THUMBNAIL, Probabilities, Window, Windows, transitions
 from vision.weights.store import store
 
 pytestmark = [
@@ -137,6 +137,36 @@ def test_a_short_window_is_as_one_that_ends_with_copies(stage: CutDetector) -> N
     assert isinstance(short, np.ndarray)
     assert short.shape == (70, 2)
     np.testing.assert_allclose(short, whole[:70], atol=FP32_DEEP)  # type: ignore[index]
+
+
+def scenes(rng: np.random.Generator, dark: float) -> Pixels:
+    """Still shots of 140 to 180 frames, joined by a slow dissolve, a cut and a fade from black, one of them with a
+    flash and a subtitle: uint8[n, 27, 48, 3] with grain."""
+    shots = [np.repeat(scene(number, 1), int(rng.integers(140, 180)), 0) for number in (1, 2, 3, 4)]
+    shots[1][60:62] = 255
+    shots[2][50:90, 22:25, 8:40] += 90
+    length = int(rng.integers(20, 45))
+    share = np.linspace(0, 1, length)[:, None, None, None]
+    dissolve = shots[0][-1] * (1 - share) + shots[1][0] * share
+    fade = [shots[2][-1] * (1 - share), np.zeros((30, 27, 48, 3)), shots[3][0] * share]
+    film = np.concatenate([shots[0], dissolve, shots[1], shots[2], *fade, shots[3]]) * dark
+    return np.clip(np.round(film + rng.normal(0, 0.4, film.shape)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("seed", "dark"), [(1, 1.0), (2, 0.15)])
+def test_windows_of_still_shots_have_no_transitions(stage: CutDetector, seed: int, dark: float) -> None:
+    thumbnails = scenes(np.random.default_rng(seed), dark)
+    whole = rated(stage, thumbnails)
+    cutter, gated, windows = Windows(skip_still=True), np.zeros_like(whole), 0
+    made = [window for frame, thumbnail in enumerate(thumbnails) for window in cutter.add(frame, thumbnail)]
+    for window in [*made, *cutter.flush()]:
+        gated[window.start : window.start + STRIDE] = whole[window.start : window.start + STRIDE]
+        windows += 1
+    assert windows <= 0.8 * len(thumbnails) / STRIDE
+    assert np.abs(whole - gated).max() <= STILL_AT_MOST
+    for threshold in (STILL_AT_MOST, 0.3, 0.5):
+        assert transitions(gated, threshold) == transitions(whole, threshold)
+    assert len(transitions(gated)) >= 2
 
 
 @pytest.mark.parametrize(

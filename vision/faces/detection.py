@@ -8,6 +8,7 @@ again alone, and the score of that view is the confidence: faces of 20 pixels in
 ones, and most false candidates vanish. A last, closer view gives the landmarks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Final
@@ -100,6 +101,14 @@ class FaceSearch:
             faces = self._with_close_landmarks(item.image, faces)
         height, width = item.image.shape[:2]
         return tuple(_face(row, height, width) for row in faces)
+
+    def follow(self, image: Pixels, faces: Sequence[Face], confidence: float) -> tuple[Face, ...]:
+        """Return the faces that are where they are expected, most confident first; nothing else is looked at."""
+        expected = np.zeros((len(faces), SCORE + 1), np.float32)
+        for row, face in zip(expected, faces, strict=True):
+            row[:4], row[SCORE] = (face.x, face.y, face.width, face.height), face.confidence
+        height, width = image.shape[:2]
+        return tuple(_face(row, height, width) for row in self._confirmed(image, expected, confidence))
 
     def _confirmed(self, image: Pixels, candidates: Detections, confidence: float) -> Detections:
         """Return the candidates that a view of each alone confirms, as that view sees them, surest first.

@@ -44,6 +44,17 @@ TRACE: Final = 0.04
 NEAR: Final = 2
 """Frames by which two measures may differ about the same cut."""
 
+STILL: Final = 3.0
+"""Grey levels by which a part of the picture may differ in a still shot. Of windows that differ by less, TransNetV2
+rated no frame above 0.06; where one was rated above 0.1, a part of the picture changed by 12 or more."""
+STILL_SHARE: Final = 0.2
+"""And that, as a share of the standard deviation of the picture: a cut between dark shots is small, too."""
+STILL_MARGIN: Final = 10
+"""Frames on either side of the middle of a window that have to be as still."""
+STILL_AT_MOST: Final = 0.1
+"""Thresholds from which on a still window has no transition."""
+AROUND: Final = slice(MARGIN - STILL_MARGIN, MARGIN + STRIDE + STILL_MARGIN)
+
 Probabilities = NDArray[np.float32]
 """float32[n, 2], 0 to 1: the probabilities that a frame is the middle of a transition, and any frame of one."""
 
@@ -74,11 +85,13 @@ class Windows:
 
     A missing frame, because it is damaged, is replaced by the next one; before the first frame of the video the first
     is repeated, after the last the last. Windows inside a gap, which repeat one frame, are left out: nothing changes in
-    them.
+    them. With ``skip_still`` so are those in whose middle, and ``STILL_MARGIN`` frames around it, nothing changes (see
+    ``is_still``): TransNetV2 rates none of their frames above ``STILL_AT_MOST``.
     """
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int = 0, *, skip_still: bool = False) -> None:
         """``start``: a frame in the middle of the first window."""
+        self._skip_still = skip_still
         self._next = start // STRIDE * STRIDE
         self._held: deque[Pixels] = deque()
 
@@ -95,15 +108,20 @@ class Windows:
         """Return the last windows, after the last frame of the video."""
         windows = []
         while len(self._held) > MARGIN:
-            windows.append(self._window())
+            window = self._window()
+            if not self._skips(window):
+                windows.append(window)
         return tuple(windows)
 
     def _complete(self) -> Iterator[Window]:
         while len(self._held) >= WINDOW:
-            still = all(thumbnail is self._held[0] for thumbnail in islice(self._held, WINDOW))
+            gap = all(thumbnail is self._held[0] for thumbnail in islice(self._held, WINDOW))
             window = self._window()
-            if not still:
+            if not gap and not self._skips(window):
                 yield window
+
+    def _skips(self, window: Window) -> bool:
+        return self._skip_still and is_still(window.thumbnails[AROUND])
 
     def _window(self) -> Window:
         thumbnails = list(islice(self._held, WINDOW))
@@ -113,6 +131,24 @@ class Windows:
             self._held.popleft()
         self._next += STRIDE
         return window
+
+
+def is_still(thumbnails: Pixels) -> bool:
+    """Return whether nothing changes in frames, uint8 (n, 27, 48, 3), but for noise.
+
+    Of eighteen parts of the picture, the mean difference of each frame from the middle one is at most ``STILL``, in the
+    darkest and flattest pictures a fifth of their contrast; that from one frame to the next at most half of it.
+    """
+    frames = thumbnails.astype(np.int16)
+    middle = frames[len(frames) // 2]
+    most = min(STILL, STILL_SHARE * float(middle.std()))
+    return bool(_largest(np.diff(frames, axis=0)) <= most / 2 and _largest(frames - middle) <= most)
+
+
+def _largest(differences: NDArray[np.int16]) -> float:
+    """Return the largest mean of absolute differences, (n, 27, 48, 3), over a part of a picture; 0 without any."""
+    parts = np.abs(differences).reshape(-1, 3, THUMBNAIL[1] // 3, 6, THUMBNAIL[0] // 6, 3).mean((2, 4, 5))
+    return float(parts.max(initial=0.0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,54 @@ def test_a_long_gap_costs_no_windows_and_begins_the_same_anywhere() -> None:
     assert {window.start: numbers(window) for window in later} == {start: whole[start] for start in (850, 900, 950)}
 
 
+def picture(seed: int, contrast: float = 60.0) -> Film:
+    return np.random.default_rng(seed).normal(100, contrast, (27, 48, 3))
+
+
+def shown(frames: Film, noise: float = 0.0) -> Film:
+    return np.clip(np.round(frames + np.random.default_rng(0).normal(0, noise or 1e-9, frames.shape)), 0, 255).astype(
+        np.uint8
+    )
+
+
+def kept(thumbnails: Film) -> list[int]:
+    cutter = Windows(skip_still=True)
+    made = [window for frame, each in enumerate(thumbnails) for window in cutter.add(frame, each)]
+    return [window.start for window in [*made, *cutter.flush()]]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4, 0.8])
+def test_still_shots_have_no_windows(noise: float) -> None:
+    assert kept(shown(np.repeat(picture(1)[None], 230, 0), noise)) == []
+    assert kept(np.full((130, 27, 48, 3), 16, np.uint8)) == []
+
+
+def test_a_change_has_the_windows_that_have_it_within_ten_frames_of_their_middle() -> None:
+    for cut, starts in ((110, [100]), (139, [100]), (141, [100, 150]), (159, [100, 150]), (161, [150])):
+        film = np.stack([picture(1 if frame < cut else 2) for frame in range(300)])
+        assert kept(shown(film)) == starts, cut
+
+
+@pytest.mark.parametrize("length", [5, 25, 60, 120])
+def test_slow_dissolves_and_fades_are_changes(length: int) -> None:
+    share = np.clip((np.arange(300) - 100) / length, 0, 1)[:, None, None, None]
+    windows_of_it = {start for start in range(0, 300, 50) if start < 100 + length and start + 50 > 100}
+    for first, second in ((picture(1), picture(2)), (np.zeros(1), picture(1)), (picture(1, 8), picture(2, 8))):
+        assert windows_of_it <= set(kept(shown(first * (1 - share) + second * share, 0.3)))
+
+
+def test_a_cut_between_dark_pictures_and_a_change_in_a_part_are_changes() -> None:
+    dark = np.stack([picture(1 if frame < 120 else 2) * 0.05 for frame in range(250)])
+    assert 100 in kept(shown(dark))
+    part = np.repeat(picture(1)[None], 250, 0)
+    part[120:, 9:18, 16:24] = picture(3)[9:18, 16:24]
+    assert kept(shown(part)) == [100]
+
+
+def test_noise_that_hides_the_picture_is_not_still() -> None:
+    assert kept(shown(np.full((130, 27, 48, 3), 20.0), 3)) == [0, 50, 100]
+
+
 def test_an_answer_is_written_to_the_middle() -> None:
     probabilities = np.zeros((70, 2), np.float32)
     answer = np.stack([np.arange(100), np.arange(100) / 2], 1).astype(np.float32)

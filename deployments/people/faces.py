@@ -16,7 +16,15 @@ from pydantic import Field
 
 from deployments.serving.engine_stage import TorchConfig
 from deployments.serving.stage import SharedImage, Stage, StageRef
-from vision.faces.detection import CANDIDATE, MAX_CANDIDATES, FaceSearch, Pyramid, finest_scale, pyramid
+from vision.faces.detection import (
+    CANDIDATE,
+    MAX_CANDIDATES,
+    VIEW_SIZES,
+    FaceSearch,
+    Pyramid,
+    finest_scale,
+    pyramid,
+)
 from vision.faces.face import Face
 from vision.faces.yunet import EngineName, load_yunet
 from vision.images import Pixels
@@ -73,10 +81,10 @@ class FaceDetector(Stage[Config, Pixels | tuple[Pixels, Boxes], Pyramid, tuple[F
             import torch
 
             torch.set_num_threads(config.torch_threads)
-            exact = network
+            self._search = FaceSearch(network, network)
         else:
-            exact = load_yunet(path, "openvino-fp32")
-        self._search = FaceSearch(network, exact)
+            exact = load_yunet(path, "openvino-fp32", sizes=VIEW_SIZES)
+            self._search = FaceSearch(network, exact, load_yunet(path, config.engine))
 
     def warm_up(self) -> None:
         self.predict(self.prepare(np.zeros((480, 640, 3), np.uint8)))

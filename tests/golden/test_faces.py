@@ -94,6 +94,18 @@ def test_detections_equal_those_of_opencv(media: Path, engine: EngineName) -> No
     assert twice[1][:, SCORE].max() == pytest.approx(detections[:, SCORE].max(), abs=0.02)
 
 
+@pytest.mark.parametrize("size", [(160, 160), (256, 192)])
+def test_a_network_of_one_size_has_the_same_numbers(media: Path, size: tuple[int, int]) -> None:
+    path = resolve(MODEL).files[WEIGHT_FILE]
+    images = [photo(path) for path in listed(media, PEOPLE)[:5]]
+    views = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images])
+    of_any, of_one = (load_yunet(path, "openvino-fp32", sizes=sizes) for sizes in ((), (size,)))
+    together, alone = of_any(views, 0.3), of_one(views, 0.3)
+    assert [len(each) for each in alone] == [len(each) for each in together]
+    assert sum(map(len, together)) >= 5
+    assert_close(np.concatenate(alone), np.concatenate(together), FP32_NETWORK)
+
+
 def test_every_face_of_the_photographs_is_found_and_no_more(stage: FaceDetector, media: Path) -> None:
     # Measured: 64 faces in 58 photographs, the least sure (a profile) with 0.89.
     paths = listed(media, PEOPLE)

@@ -16,7 +16,7 @@ from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32
 from vision.errors import ModelNotLoaded
 from vision.faces import detection
-from vision.faces.detection import CLOSE, COARSE, FaceSearch
+from vision.faces.detection import CLOSE, COARSE, VIEW_SIZES, FaceSearch
 from vision.faces.face import Face, Square
 from vision.faces.yunet import Detections, _decode, _outputs
 from vision.images import Pixels
@@ -147,6 +147,20 @@ def test_boxes_alone_are_the_same_without_a_close_view(faces: int) -> None:
     (whole, close), (boxes, none) = seen(image), seen((image, "boxes"))
     assert whole == boxes
     assert (len(boxes), close, none) == (faces, faces, 0)
+
+
+@pytest.mark.parametrize(("size", "box"), [((4000, 3000), (400, 100, 2100, 2800)), ((640, 480), (100, 120, 12, 14))])
+def test_coarse_levels_have_a_network_of_their_own(size: tuple[int, int], box: Box) -> None:
+    stage, image = detector(), picture(size, [(box, 250)])
+    whole = find(stage, image)
+    networks: Any = [BoxNetwork() for _ in range(3)]
+    finest, exact, coarse = networks
+    stage._search = FaceSearch(finest, exact, coarse)
+    assert find(stage, image) == whole
+    levels = [level.shape for level, _ in stage.prepare(image).levels]
+    assert len(levels) >= 2
+    assert (finest.shapes, coarse.shapes) == (levels[:1], levels[1:])
+    assert {shape[1:3] for shape in exact.shapes} == set(VIEW_SIZES)
 
 
 def test_the_threshold_changes_in_place() -> None:

@@ -327,8 +327,8 @@ class StillImage:
 
     def facts(self) -> Facts:
         """Decode the image and return what it is."""
-        self._load(None)
         width, height = self._image.size
+        self._read()
         return Facts(self.format, *((height, width) if self.orientation in _LYING else (width, height)))
 
     def pixels(self, shrink_to: int | None = None) -> Pixels:
@@ -369,6 +369,23 @@ class StillImage:
         """Return the first value of a tag of a TIFF, 1 where it has none."""
         value = getattr(self._image, "tag_v2", {}).get(number, 1)
         return int(value[0] if isinstance(value, tuple) else value)
+
+    def _read(self) -> None:
+        """Read all samples of the image, whatever becomes of them. Raises as ``_load``.
+
+        At an eighth of its size every code of a JPEG is read as well, in two thirds of the time. What fails there is
+        decoded whole, which says what is wrong with it.
+        """
+        if self.format == "JPEG":
+            self._image.draft(None, (1, 1))
+            try:
+                self._image.load()
+            except _BROKEN:
+                self._image.close()
+                self._image = self._open(BytesIO(self._data))
+            else:
+                return
+        self._load(None)
 
     def _load(self, shrink_to: int | None) -> None:
         """Decode the samples. Raises InvalidMedia for a JPEG that lacks more than its end mark."""

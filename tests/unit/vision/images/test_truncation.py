@@ -5,10 +5,12 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from tests.unit.vision.images.samples import difference, saved
 from vision.errors import InvalidMedia
 from vision.images import Pixels, decode
+from vision.images.decode import Facts, examine
 
 CODINGS = [
     {},
@@ -91,3 +93,35 @@ def test_other_ends(format: str, lost: int) -> None:
     assert difference(data[: len(data) - lost], shown(data)) == 0
     with pytest.raises(InvalidMedia):
         decode(data[: len(data) * 2 // 3], max_pixels=100_000)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_is_only_examined_is_judged_as_one_that_is_decoded_whole(
+    coding: dict[str, int], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(Image.fromarray(photo()).convert(mode), "JPEG", **coding)
+    rng = np.random.default_rng(3)
+    files = [data, *(data[: int(share * len(data))] for share in (0.3, 0.9, 0.99)), data[:-2]]
+    for _ in range(12):
+        damaged, start = bytearray(data), int(rng.integers(2, len(data) - 40))
+        match rng.integers(3):
+            case 0:
+                damaged[start] = int(rng.integers(256))
+            case 1:
+                del damaged[start : start + int(rng.integers(1, 40))]
+            case _:
+                damaged[start:start] = rng.bytes(8)
+        files.append(bytes(damaged))
+    said = [judged(each) for each in files]
+    monkeypatch.setattr(JpegImageFile, "draft", lambda *_: None)
+    assert said == [judged(each) for each in files]
+    assert said[0] == Facts("JPEG", 120, 100)
+    assert any(isinstance(each, str) for each in said)
+
+
+def judged(data: bytes) -> Facts | str:
+    try:
+        return examine(data, 100_000)
+    except InvalidMedia as error:
+        return error.message

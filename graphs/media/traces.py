@@ -25,7 +25,7 @@ from graphs.web.uploads.library import Videos
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 
 TraceId = Annotated[int, Path(ge=0, le=2**31 - 1)]
-CACHED: Final = {"cache-control": "private, max-age=86400"}
+CACHED: Final = {"cache-control": "public, max-age=86400"}
 JPEG: Final[Responses] = {200: {"content": {"image/jpeg": BINARY}, "description": "the face, 320 x 320"}}
 
 

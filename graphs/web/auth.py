@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette._utils import get_route_path
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphs.web.access import EVERYONE, Access, Caller, IssuerUnavailable, caller
 from graphs.web.api import Contract, Contracts
@@ -62,11 +62,13 @@ class KeyCheck:
             challenge = _challenge(found, contract)
             await contract.errors.response(found, challenge)(scope, receive, send)
             return
+        answer = send
         if found is not EVERYONE:
             scope[CALLER] = found
+            answer = _to_one(send)
         token = caller.set(found)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, answer)
         finally:
             caller.reset(token)
 
@@ -94,6 +96,20 @@ class KeyCheck:
             return found
         asset_id = contract.asset_id(get_route_path(scope))
         return await self._access.caller_of_link(scope["query_string"], scope["method"], asset_id)
+
+
+def _to_one(send: Send) -> Send:
+    """Return a ``send`` of answers that no cache gives to anybody else."""
+
+    async def send_to_one(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+                for name, value in message.get("headers", ())
+            ]
+        await send(message)
+
+    return send_to_one
 
 
 def _challenge(failure: Failure, contract: Contract) -> dict[str, str]:

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from starlette.responses import PlainTextResponse
 
 from graphs.web import access
 from graphs.web.api import find_apis, scopes
+from graphs.web.auth import KeyCheck
 from stores.keys import RateClass, new_key
+from stores.open import Stores
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.harness import contracts_of, every_api
 from tests.graphs.samples import error_of, picture
@@ -178,6 +182,22 @@ async def test_links_are_made_for_whatever_lies_below_a_file(settings_for: MakeS
             assert (await service.client.post(route, headers=env, json=body)).status_code == 400, body
         assert (await service.client.post(f"/api/v1/file/{'f' * 32}/link", headers=env)).status_code == 404
         assert (await service.client.post(route)).status_code == 401
+
+
+async def test_no_cache_gives_the_answer_to_one_key_to_anybody_else(settings_for: MakeSettings) -> None:
+    async def kept(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("x", headers={"cache-control": "public, max-age=9"})(scope, receive, send)
+
+    seen = []
+    for api_key in ("", "env-key"):
+        config = settings_for(api_key=api_key)
+        stores = Stores.open(config)
+        app = KeyCheck(kept, access.Access(config, stores.keys), await contracts_of(config))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            answer = await client.get("/config", headers={"x-api-key": "env-key"})
+        seen.append(answer.headers["cache-control"])
+        await stores.close()
+    assert seen == ["public, max-age=9", "private, max-age=9"]
 
 
 async def test_rate_classes(settings_for: MakeSettings, serve: Serve) -> None:

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     objects_url: str = Field(default="", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
     documents_url: str = Field(default="", description="sqlite:///file or mongodb://…; empty: under home")
     vectors_url: str = Field(default="", description="file:///dir or s3://bucket/prefix?…; empty: under home")
+    vector_index_from: NonNegativeInt = Field(
+        default=20_000, description="vectors of one model from which searches use an index; 0: they never do"
+    )
     cache_url: SecretStr = Field(default=SecretStr(""), description="redis://… or unix://…; empty: no cache")
 
     disk_reserve_bytes: NonNegativeInt = Field(

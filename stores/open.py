@@ -64,12 +64,14 @@ class Stores:
         vectors: str = "",
         cache: str = "",
         reserve_bytes: int = 0,
+        vector_index_from: int = 0,
     ) -> None:
         """Take the URLs of those stores that will be used; the cache without one holds nothing.
 
-        ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``.
+        ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``. A space of
+        ``vector_index_from`` vectors gets an index; with 0 none does.
         """
-        self._reserve_bytes = reserve_bytes
+        self._reserve_bytes, self._vector_index_from = reserve_bytes, vector_index_from
         self._objects_url, self._documents_url, self._vectors_url, self._cache_url = objects, documents, vectors, cache
 
     @classmethod
@@ -81,6 +83,7 @@ class Stores:
             vectors=settings.vectors,
             cache=settings.cache_url.get_secret_value(),
             reserve_bytes=settings.disk_reserve_bytes,
+            vector_index_from=settings.vector_index_from,
         )
 
     @cached_property
@@ -100,9 +103,10 @@ class Stores:
     def vectors(self) -> Vectors:
         """Nearest neighbours: ``file:///…`` or ``s3://…``."""
         if self._vectors_url.startswith(("file:///", "s3://")):
+            from stores.lance.maintenance import Upkeep
             from stores.lance.vectors import LanceVectors
 
-            return LanceVectors(self._vectors_url)
+            return LanceVectors(self._vectors_url, Upkeep(index_from=self._vector_index_from))
         raise ValueError("a vector store URL starts with file:/// or s3://")
 
     @cached_property

@@ -41,7 +41,7 @@ class IndexSource(Protocol):
 
 
 class Vectors(Protocol):
-    """Approximate nearest neighbours by cosine. A derived store: it can be rebuilt from the documents."""
+    """Nearest neighbours by cosine. A derived store: it can be rebuilt from the documents."""
 
     type: str
 
@@ -60,10 +60,12 @@ class Vectors(Protocol):
         k: int,
         *,
         kind: MediaKind | None = None,
+        exact: bool = False,
     ) -> list[Neighbour]:
         """Return the ``k`` nearest by cosine, best first, of one media kind if given.
 
-        Return [] for an unknown model version.
+        Of more than 100, of one kind, or where ``exact`` is asked for, all vectors are compared; else a large space may
+        be searched by an index, which was measured to find 99 % of them. Return [] for an unknown model version.
         """
         ...
 
@@ -79,8 +81,12 @@ class Vectors(Protocol):
         """Remove the vectors of assets from every model version; unknown ids are no error."""
         ...
 
-    async def maintain(self, model_version: str) -> None:
-        """Compact fragments and bring the index up to date where that pays; safe to call at any time."""
+    async def maintain(self, model_version: str, *, indexed: bool = True) -> None:
+        """Compact fragments and bring the index up to date where that pays; safe to call at any time.
+
+        The work is done in a process of low priority, which ends when this is cancelled. ``indexed``: whether a
+        large space is to have an index.
+        """
         ...
 
     async def close(self) -> None: ...

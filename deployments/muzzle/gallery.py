@@ -15,6 +15,8 @@ class MuzzleGallery(VectorSearch[Animals]):
 
     key = GALLERY.key
     stores = ("animals", "vectors")
+    exact = True
+    """Who an animal is depends on the best two of all; and a herd is smaller than a library."""
 
     def source(self, stores: Stores) -> Animals:
         return stores.animals

@@ -1,17 +1,18 @@
 """What the search stages share: nearest neighbours in a vector store that follows a store of documents.
 
 Vectors are written to the documents first; this stage copies them into the vector store, before each search and
-between requests. So a search sees every vector that was acknowledged before it, whoever computed it, and a lost vector
-store is rebuilt from the documents.
+between requests, and has large spaces maintained beside requests. So a search sees every vector that was acknowledged
+before it, whoever computed it, and a lost vector store is rebuilt from the documents.
 """
 
 import asyncio
 import logging
+import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +87,62 @@ def _with_pending(neighbours: list[Neighbour], query: NearestQuery, pending: Seq
     return sorted(both, key=lambda each: each.cosine, reverse=True)[: query.k]
 
 
+class Maintenance:
+    """Maintains spaces of vectors on a thread of its own, so that no search waits for it."""
+
+    def __init__(self, key: str, *, exact: bool) -> None:
+        self._key, self._exact = key, exact
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    def start(self, model_versions: Collection[str]) -> bool:
+        """Maintain these spaces; False, and nothing is done, while the last ones are being maintained."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        self._thread = threading.Thread(
+            target=asyncio.run, args=[self._run(tuple(model_versions))], name=f"{self._key}-maintenance", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def wait(self) -> None:
+        """Return when nothing is being maintained."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def stop(self) -> None:
+        """Stop in the middle, which loses nothing."""
+        self._stopped = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+        self.wait()
+
+    async def _run(self, model_versions: Sequence[str]) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._stopped:
+            return
+        stores = Stores.open(settings())
+        try:
+            for model_version in model_versions:
+                await stores.vectors.maintain(model_version, indexed=not self._exact)
+        except StoreError as error:
+            logger.warning("%s: the vectors are not maintained: %s", self._key, error)
+        except asyncio.CancelledError:
+            return
+        finally:
+            await stores.close()
+
+
 class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, SearchResult], Generic[SourceT]):
     """NearestQuery → SearchResult. Forget → an empty one."""
 
     config_class = Config
     tick_s = 10.0
+    exact: ClassVar[bool] = False
+    """Whether every vector is compared, whatever their number, and no index is made."""
 
     _stores: Stores
     _source: SourceT
@@ -104,7 +156,8 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         # The stores are asynchronous; this stage's one thread has an event loop of its own for them.
         self._loop = asyncio.Runner()
         self._known: set[str] = set()
-        self._added_since_maintenance: dict[str, int] = {}
+        self._unmaintained: set[str] = set()
+        self._maintenance = Maintenance(self.key, exact=self.exact)
         self._behind = False
         with store_errors():
             self._loop.run(self._open())
@@ -115,15 +168,18 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
 
     def tick(self) -> None:
         try:
-            self._loop.run(self._maintain())
+            self._loop.run(self._catch_up_all())
         except StoreError as error:
             if not self._behind:
                 logger.warning("%s: the vectors are not maintained: %s", self.key, error)
             self._behind = True
         else:
             self._behind = False
+        if self._unmaintained and self._maintenance.start(self._unmaintained):
+            self._unmaintained = set()
 
     def close(self) -> None:
+        self._maintenance.stop()
         self._loop.run(self._stores.close())
         self._loop.close()
 
@@ -149,7 +205,7 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         except (StoreFull, StoreReadOnly):
             # Vectors that have no place in the index now are compared one by one.
             pending = await self._source.unindexed_features(item.model_version, MOST_PENDING)
-        neighbours = await self._vectors.search(item.model_version, item.unit, item.k, kind=item.kind)
+        neighbours = await self._vectors.search(item.model_version, item.unit, item.k, kind=item.kind, exact=self.exact)
         searched = await self._vectors.count(item.model_version)
         return SearchResult(_with_pending(neighbours, item, pending), searched + len(pending))
 
@@ -158,16 +214,12 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
             if await self._vectors.count(model_version) == 0:
                 await self._source.mark_unindexed(model_version)
             self._known.add(model_version)
+            self._unmaintained.add(model_version)
         while features := await self._source.unindexed_features(model_version, self.config.index_chunk):
             await self._vectors.add(features)
             await self._source.mark_indexed(features)
-            added = self._added_since_maintenance
-            added[model_version] = added.get(model_version, 0) + len(features)
+            self._unmaintained.add(model_version)
 
-    async def _maintain(self) -> None:
+    async def _catch_up_all(self) -> None:
         for model_version in await self._source.unindexed_models():
             await self._catch_up(model_version)
-        for model_version in self._known:
-            if self._added_since_maintenance.get(model_version, 0) > 0:
-                await self._vectors.maintain(model_version)
-                self._added_since_maintenance[model_version] = 0

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,11 @@ import pytest
 from configs import settings as settings_module
 from deployments.serving.vector_search import Config, Forget, NearestQuery, SearchResult
 from stores.documents import Documents
+from stores.lance import maintenance
+from stores.lance.maintenance import Upkeep
+from stores.lance.search import Plan
+from stores.lance.tables import table_name
+from stores.lance.vectors import LanceVectors
 from stores.open import Stores
 from stores.records import Asset, Features, Vector
 from tests.dummies import LocalNearest
@@ -172,6 +178,37 @@ def test_maintenance_carries_features_over_without_a_search(start: Start, librar
     assert library.write(lambda documents: documents.unindexed_models()) == []
     stage.tick()  # with nothing to do
     assert ask(stage, vector_of(3), model="model@2").searched == 1
+
+
+def test_a_large_library_gets_an_index_beside_requests(
+    start: Start, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VISION_VECTOR_INDEX_FROM", "300")
+    settings_module.settings.cache_clear()
+    monkeypatch.setattr(maintenance, "Upkeep", partial(Upkeep, fold=300, per_partition=50))
+    stage = start()
+    library.add(*range(400))
+    before = ask(stage, vector_of(5), k=5)
+    stage.tick()
+    # Searches are answered while it is made.
+    library.add(400)
+    assert ids(ask(stage, vector_of(400), k=1)) == [key(400)]
+    stage._maintenance.wait()
+    plan = stage._loop.run(plan_of(stage._vectors))
+    assert (plan is not None and plan.probes > 0, ask(stage, vector_of(5), k=5).searched) == (True, 401)
+    assert ids(ask(stage, vector_of(5), k=1)) == ids(before)[:1] == [key(5)]
+    # It is stopped with the stage, in the middle.
+    library.add(*range(401, 800))
+    stage.tick()
+    stage._maintenance.stop()
+    assert ask(stage, vector_of(799), k=1).searched == 800
+
+
+async def plan_of(vectors: Any) -> Plan | None:
+    assert isinstance(vectors, LanceVectors)
+    table = await vectors._tables.open(table_name(MODEL))
+    assert table is not None
+    return await Plan.of(table)
 
 
 def test_features_written_while_they_are_carried_over_are_not_lost(start: Start, library: Library) -> None:

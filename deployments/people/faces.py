@@ -50,7 +50,7 @@ class Config(TorchConfig):
 
 
 Boxes: TypeAlias = Literal["boxes"]
-"""Beside a picture: its faces are wanted without landmarks of a close view, which takes as long as all the rest."""
+"""Beside a picture: its faces are wanted without landmarks of a close view, which spares a fifth of the time."""
 
 FACES: Final = StageRef[SharedImage | tuple[SharedImage, Boxes], tuple[Face, ...]]("people/faces")
 

@@ -102,6 +102,8 @@ class Process:
     folder: Path
     path: Path | None = None
     """Folder of the programs that it calls by name."""
+    entrypoint: Sequence[str] = ()
+    """The program of its image, where the command has arguments alone."""
     image: Mapping[str, str] = field(default_factory=dict)
     """Environment that its image has."""
     healthcheck: Sequence[str] = ()
@@ -126,7 +128,8 @@ class Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._unused = set(self.instead)
         environment = self.environment()
-        program, *words = [word for each in self.service["command"] for word in self._words(each)]
+        given = (word for each in self.service["command"] for word in self._words(each))
+        program, *words = [*self.entrypoint, *given]
         command = [str(shutil.which(program, path=environment["PATH"])), *words]
         if self.writable:
             command = [*confined(self.service, self.writable), *command]

@@ -49,9 +49,7 @@ def serve(
     """Start everything that is not running yet, deploy, and serve until Ctrl-C."""
     started = time.monotonic()
     chosen: dict[str, Any] = {}
-    # Only Ctrl-C and SIGTERM end it, from here on and in whatever it is doing.
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, signal.default_int_handler)
+    _end_by_signals()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     for name in ("ops", "stores"):
         logging.getLogger(name).setLevel(logging.INFO)
@@ -75,6 +73,7 @@ def serve(
         running.callback(_close, cluster)
         with console.status("Ray …"):
             cluster.connect(settings().home.resolve(), prepare)
+        _end_by_signals()  # Ray has taken SIGTERM, by which it kills its processes and gives nothing back
         console.print(f"Ray {'started' if cluster.started_here else 'joined'} in {time.monotonic() - started:.1f} s")
         cluster.deploy(chosen)
         _show_progress(cluster)
@@ -88,6 +87,12 @@ def serve(
         while True:
             time.sleep(CHECK_EVERY_S)
             cluster.check()
+
+
+def _end_by_signals() -> None:
+    """Make Ctrl-C and SIGTERM, and nothing else, end the command, from here on and in whatever it is doing."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.default_int_handler)
 
 
 def configuration(

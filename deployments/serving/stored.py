@@ -53,7 +53,7 @@ class _OpenReader:
 
     def __init__(self, key: str, file: BinaryIO, reader: VideoReader) -> None:
         self.key, self.file, self.reader, self.idle_since = key, file, reader, time.monotonic()
-        self.memory = reader.known.memory
+        self.memory = reader.memory
 
     @property
     def is_gone(self) -> bool:
@@ -72,7 +72,9 @@ class ReaderPool:
 
     Opening a long video means reading all of it for its index, and a frame is decoded from the key frame before it, or
     on from the place of an open reader. So one video may have several, at different places; together there are
-    ``most_idle`` of them at most, and ``most_bytes`` of memory, by ``Known.memory``.
+    ``most_idle`` of them at most, and ``most_bytes`` of memory, by ``VideoReader.memory``. The first reader of a video
+    has ``threads``; the others, which come with many requests at once, have one each, which takes less memory and time
+    of the processor.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class ReaderPool:
         if not nearest.reader.seeks(number):
             return nearest
         # All would seek. Where that is far, those that there are stay at their places while there is room.
-        if any_one.distance(number) > FAR and self._has_room(idle[0].memory):
+        if any_one.distance(number) > FAR and self._has_room(min(entry.memory for entry in idle)):
             return None
         return min(idle, key=lambda entry: _saving(entry, idle))
 
@@ -150,7 +152,8 @@ class ReaderPool:
         file = self._open_file(key)
         try:
             known = known if self._decoder == "software" else None
-            reader = VideoReader(file, threads=self._threads, probed=True, decoder=self._decoder, known=known)
+            threads = self._threads if known is None else 1
+            reader = VideoReader(file, threads=threads, probed=True, decoder=self._decoder, known=known)
             return _OpenReader(key, file, reader)
         except BaseException:
             file.close()

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -206,31 +207,54 @@ def making(served: Service, film: str, starts: Sequence[int]) -> list[str]:
     return rows
 
 
-def thumbnails(served: Service, film: str, numbers: Sequence[int]) -> list[Contestant]:
-    """Measure single frames of a film as JPEG: the service with one client and with four, and the stage in a loop."""
+def thumbnails(served: Service, film: str, path: Path, rng: np.random.Generator, count: int = 40) -> list[Contestant]:
+    """Measure single frames of a film, which is ``path`` too, as JPEG, each contestant at random places of its own.
+
+    They are the service with one client and with four, its stage in a loop, and a loop of PyAV and Pillow that decodes
+    each frame from the key frame before it. What is open already when it begins is what 40 frames before have left.
+    """
 
     def ask(number: int) -> None:
         fetched(served.port, f"/api/v1/file/{film}/thumbnail?frame={number}")
 
-    def speed(name: str, action: Action, tree: Tree) -> Contestant:
+    def speed(name: str, work: Callable[[list[int]], object], tree: Tree) -> Contestant:
+        work(rng.integers(0, FRAMES, count).tolist())
+        numbers = rng.integers(0, FRAMES, count).tolist()
         started, used = time.perf_counter(), tree.ms()
-        action()
-        return Contestant(name, len(numbers) / (time.perf_counter() - started), (tree.ms() - used) / len(numbers))
+        work(numbers)
+        return Contestant(name, count / (time.perf_counter() - started), (tree.ms() - used) / count)
 
-    stage = FrameExtractor(FramesConfig())
+    def clients(several: int) -> Contestant:
+        with ThreadPoolExecutor(several) as pool:
+            name = f"the service, {several} client{'s' * (several > 1)}"
+            return speed(name, lambda numbers: list(pool.map(ask, numbers)), served.cpu)
+
+    own, stage = Tree(os.getpid()), FrameExtractor(FramesConfig())
     stage.load()
-    stage.predict_batch([FrameRequest(film, 0)])
-    bare = speed(
-        "the stage in a bare loop",
-        lambda: [stage.predict_batch([FrameRequest(film, number)]) for number in numbers],
-        Tree(os.getpid()),
+    measured = [clients(4), clients(1)]
+    measured.append(
+        speed(
+            "the stage in a bare loop",
+            lambda numbers: [stage.predict_batch([FrameRequest(film, number)]) for number in numbers],
+            own,
+        )
     )
-    measured = []
-    for clients in (1, 4):
-        with ThreadPoolExecutor(clients) as pool:
-            action = lambda pool=pool: list(pool.map(ask, numbers))  # noqa: E731
-            measured.append(speed(f"the service, {clients} client{'s' * (clients > 1)}", action, served.cpu))
-    return [*measured[::-1], bare]
+    stage.close()
+    return [*measured, speed("PyAV and Pillow, from the key frame", lambda numbers: decoded(path, numbers), own)]
+
+
+def decoded(path: Path, numbers: Sequence[int]) -> None:
+    """Make JPEGs of frames of a film of constant rate, each decoded from the key frame before it."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "AUTO", FramesConfig().decoder_threads
+        for number in numbers:
+            seconds = Fraction(number, FPS)
+            container.seek(int(seconds / stream.time_base), stream=stream)
+            frame = next(frame for frame in container.decode(stream) if frame.pts * stream.time_base >= seconds)
+            frame.to_image().save(BytesIO(), "JPEG", quality=90)
 
 
 def line(count: int = 40) -> Line:
@@ -240,10 +264,12 @@ def line(count: int = 40) -> Line:
         config, path = settings(), Path(home) / "upload"
         write_film(path)
         film = store(config, path, film=True)
-        numbers = np.random.default_rng(1).integers(0, FRAMES, count).tolist()
         with server(config) as served:
-            contestants = thumbnails(served, film, numbers)
-    notes = (f"A film of {SECONDS} s in 1080p with a key frame every ten seconds; {count} frames at random places.",)
+            contestants = thumbnails(served, film, next(Path(home).rglob(film)), np.random.default_rng(1), count)
+    notes = (
+        f"A film of {SECONDS} s in 1080p with a key frame every ten seconds; {count} frames at random places, after as "
+        "many others.",
+    )
     return Line(contestants[0].rate or 0.0, tuple(contestants), notes)
 
 
@@ -292,7 +318,7 @@ def measure() -> list[str]:
                 "",
                 "Single frames of 1080p as JPEG, at random places:",
                 "",
-                *contestants_table(thumbnails(served, film, rng.integers(0, FRAMES, 40).tolist())),
+                *contestants_table(thumbnails(served, film, next(Path(home).rglob(film)), rng)),
             ]
 
 

@@ -66,8 +66,8 @@ class StreamFacts:
 class Known:
     """What a reader has learned of a file, with which another reader of the same bytes is opened sooner.
 
-    ``parameters`` and ``reorder``: what its decoder is set up with, and by how many frames that reorders; ``memory``:
-    bytes that it takes while it is open, about.
+    ``parameters`` and ``reorder``: what its decoder is set up with, and by how many frames that reorders;
+    ``picture_bytes``: of one decoded picture.
     """
 
     stream: int
@@ -77,7 +77,7 @@ class Known:
     facts: StreamFacts
     interlaced: bool
     renderer: Renderer
-    memory: int
+    picture_bytes: int
 
 
 class VideoReader:
@@ -213,7 +213,15 @@ class VideoReader:
     def known(self) -> Known:
         """What it has learned of the file."""
         of_decoder = self._parameters, self._reorder
-        return Known(self.stream, *of_decoder, self.index, self.facts, self.interlaced, self.renderer, self._memory)
+        return Known(
+            self.stream, *of_decoder, self.index, self.facts, self.interlaced, self.renderer, self._picture_bytes
+        )
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes while it is open, about."""
+        held: int = HELD + 2 * self._reorder + HELD_BY_THREAD * (self._threads - 1)
+        return held * self._picture_bytes
 
     @property
     def place(self) -> int:
@@ -321,7 +329,7 @@ class VideoReader:
             self._reopen()
         self._parameters, self._reorder = known.parameters, known.reorder
         self.index, self.facts, self.interlaced = known.index, known.facts, known.interlaced
-        self.renderer, self._memory = known.renderer.twin(), known.memory
+        self.renderer, self._picture_bytes = known.renderer.twin(), known.picture_bytes
 
     def _end_of(self, sound: Any, last: int) -> float:
         """Return when sound ends, in seconds of the container's clock; ``last``: PTS of the last picture.
@@ -510,8 +518,7 @@ class VideoReader:
     def _describe(self) -> StreamFacts:
         assert self._current is not None
         picture, index = self._current[1], self.index
-        held = HELD + 2 * self._reorder + HELD_BY_THREAD * (self._threads - 1)
-        self._memory = held * sum(plane.buffer_size for plane in picture.planes)
+        self._picture_bytes = sum(plane.buffer_size for plane in picture.planes)
         return StreamFacts(
             width=self.renderer.width,
             height=self.renderer.height,

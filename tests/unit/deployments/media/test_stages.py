@@ -278,7 +278,7 @@ async def test_open_readers_take_no_more_memory_than_they_may(
     for key in ("film", "other"):
         await store(objects, key, path, tmp_path)
     with VideoReader(path, threads=1) as reader:
-        memory = reader.known.memory
+        memory = reader.memory
     assert memory >= 6 * 256 * 192 * 3 // 2
     pool = ReaderPool(StoredVideos().open, threads=1, most_idle=100, most_bytes=2 * memory)
     for number in (80, 50, 30, 10, 85):

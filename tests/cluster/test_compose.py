@@ -245,7 +245,9 @@ def test_a_file_that_is_uploaded_lies_in_the_bucket_and_is_read_back(
         uploaded = client.post("/api/v1/upload-media", files={"file": (name, data)})
         assert uploaded.status_code == 200, uploaded.text
         asset_id = uploaded.json()["asset_id"]
-        assert uploaded.json()["public_url"] == f"http://127.0.0.1:{deployment.port}/api/v1/media/{asset_id}/content"
+        link = uploaded.json()["public_url"]
+        assert link.startswith(f"http://127.0.0.1:{deployment.port}/api/v1/media/{asset_id}/content?"), link
+        assert httpx.get(link).content == data, "a browser has no key, and does not reach the bucket"
         assert client.get(f"/api/v1/media/{asset_id}/content").content == data
         part = client.get(f"/api/v1/media/{asset_id}/content", headers={"Range": "bytes=100-199"})
         assert (part.status_code, part.content) == (206, data[100:200])

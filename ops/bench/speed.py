@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from configs.settings import settings
-from ops.bench import assets, bulk, idle, indexing, photos, streaming, uploads
+from ops.bench import assets, bulk, idle, indexing, nearest, photos, streaming, uploads
 from ops.bench.load import Service, jpegs
 from ops.bench.report import Contestant, Line, contestants_table, made_by, publish, table
 
@@ -134,6 +134,14 @@ LINES: Final = {
         lambda setting: streaming.line(),
         digits=1,
         command="ops.bench.streaming",
+    ),
+    "vectors": Asked(
+        "top 10 of a million vectors",
+        "ms a query",
+        "< 10, recall ≥ 0.99",
+        lambda setting: nearest.line(setting.media),
+        digits=1,
+        command="ops.bench.nearest --media FOLDER",
     ),
 }
 

@@ -27,6 +27,7 @@ import httpx
 from ops.bench.cpu import Tree
 from ops.bench.load import jpegs
 from ops.bench.report import made_by, publish, table
+from ops.bench.start import proportional_bytes
 from ops.cluster import free_port
 
 WITHIN_S: Final = 600.0
@@ -35,13 +36,77 @@ SETTLE_S: Final = 45.0
 SHOWN_MS: Final = 0.05
 
 
+HARD_CODED: Final = (
+    "## What no setting reaches",
+    "",
+    "Ray 2.60.0, uvicorn and gRPC wake on their own as follows; figures are of threads (`/proc/PID/task/*/schedstat`).",
+    "",
+    *table(
+        ["what", "where", "CPU ms/s", "what would help upstream"],
+        [
+            [
+                "Every worker (replicas, controller, proxies) looks for signals 100 times a second",
+                "`src/ray/core_worker/core_worker.cc`, `RunTaskExecutionLoop`: 10 ms, `CoreWorker.CheckSignal`",
+                "4.7 in each of them, half of all",
+                "a period from `ray_config_def.h`; or no timer: Python can write to a descriptor of the event loop "
+                "when a signal comes (`signal.set_wakeup_fd`), and an exit of the actor can post itself",
+            ],
+            [
+                "Each thread that polls for replies wakes four times a second",
+                "`src/ray/rpc/client_call.h`, `PollEventsFromCompletionQueue`: a deadline of 250 ms",
+                "0.1 a thread, 3 to 6 threads a process",
+                "`Next` without a deadline, as the server's threads do; shutting the queue down ends it",
+            ],
+            [
+                "Each module of the dashboard is asked for its health, and asks whether its parent lives",
+                "`ray/dashboard/subprocesses/handle.py:315` and `module.py:87`: 1 s",
+                "1.0 a module, 0.4 for it in the head",
+                "periods from the environment; or waiting for the end of the process (`multiprocessing`'s sentinels)",
+            ],
+            [
+                "The dashboard measures the lag of its event loop",
+                "`ray/dashboard/head.py:496`: four times a second",
+                "0.4",
+                "a period from the environment, as the agent has for its own",
+            ],
+            [
+                "The log monitor lists all log files ten times a second; left out here",
+                "`ray/_private/log_monitor.py:481` and `:503`; `LOG_NAME_UPDATE_INTERVAL_S` counts from 1,000 files on",
+                "7.6",
+                "the interval for any number of files; none of it where no driver asks for logs",
+            ],
+            [
+                "Serve starts a Python proxy beside HAProxy; left out here",
+                "`ray/serve/_private/proxy_state.py:930`",
+                "8.2",
+                "a setting for who answers 503 where no replica is there",
+            ],
+            [
+                "Every replica of an application's first deployment has a web server, with a route or without",
+                "`ray/serve/_private/replica.py:2317`; `uvicorn/server.py:248` wakes every 100 ms, here every second",
+                "1.2, here 0.2",
+                "no server where `route_prefix` is null; uvicorn: an event in place of the loop",
+            ],
+            [
+                "Serve's controller asks the GCS for nodes and resources in each control loop",
+                "`ray/serve/_private/controller.py:647`",
+                "2",
+                "a subscription to changes of nodes, or an interval of its own",
+            ],
+        ],
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window: CPU milliseconds a second by the name of the processes, how many those are, and wake-ups a second."""
+    """One window: CPU milliseconds a second by the name of the processes, how many those are, and of all of them the
+    wake-ups a second and the proportional memory in MB."""
 
     cpu_ms: dict[str, float]
     processes: dict[str, int]
     wakes: float
+    memory_mb: float
 
     @property
     def total_ms(self) -> float:
@@ -59,6 +124,7 @@ def observe(tree: Tree, seconds: float) -> Window:
         {name: ms for name, ms in sorted(used.items(), key=lambda entry: -entry[1]) if ms > 0},
         dict(Counter(tree.names())),
         sum(max(0, count - wakes.get(thread, 0)) for thread, count in woken.items()) / passed,
+        _memory_mb(tree.pids()),
     )
 
 
@@ -72,6 +138,14 @@ def _wakes(pids: Sequence[int]) -> dict[int, int]:
                     status = (thread / "status").read_text()
                     counts[int(thread.name)] = int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
     return counts
+
+
+def _memory_mb(pids: Sequence[int]) -> float:
+    size = 0
+    for pid in pids:
+        with suppress(OSError):
+            size += proportional_bytes(pid)
+    return size / 2**20
 
 
 @contextmanager
@@ -154,8 +228,9 @@ def report(measured: dict[str, list[Window]], seconds: float, command: str) -> l
     for state, windows in measured.items():
         each = ", ".join(f"{window.total_ms:.1f}" for window in windows)
         wakes = statistics.median(window.wakes for window in windows)
-        lines += [f"{state.capitalize()}: {each} ms/s in each window; {wakes:.0f} wake-ups of threads a second.", ""]
-    return lines
+        memory = f"{windows[-1].memory_mb / 1024:.1f} GiB of memory (proportional set size)"
+        lines += [f"{state.capitalize()}: {each} ms/s in each window; {wakes:.0f} wake-ups a second; {memory}.", ""]
+    return [*lines, *HARD_CODED]
 
 
 def _median(windows: Sequence[Window], name: str) -> float:

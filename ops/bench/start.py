@@ -95,12 +95,13 @@ class Sampler(threading.Thread):
         for process in processes:
             with suppress(psutil.Error, OSError):
                 name = _name(process)
-                sizes[name] = sizes.get(name, 0) + _proportional_bytes(process.pid)
+                sizes[name] = sizes.get(name, 0) + proportional_bytes(process.pid)
         if sum(sizes.values()) > self.peak_bytes:
             self.peak_bytes, self.peak_of = sum(sizes.values()), sizes
 
 
-def _proportional_bytes(pid: int) -> int:
+def proportional_bytes(pid: int) -> int:
+    """Return the memory of a process, what it shares with others divided among them. Raises OSError."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

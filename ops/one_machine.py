@@ -7,6 +7,7 @@ has settings of its own. ops/bench/reports/idle.md has the figures, and what no 
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -35,7 +36,7 @@ SETTINGS: Final = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     "RAY_SERVE_EVENT_LOOP_MONITORING_INTERVAL_S": "30",
     # The dashboard reads /proc of every process: its figures are this old at most.
-    "REPORTER_UPDATE_INTERVAL_MS": "15000",
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",
     "NODE_STATS_UPDATE_INTERVAL_SECONDS": "15",
     "METRICS_RECORD_INTERVAL_S": "60",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "60",
@@ -57,6 +58,9 @@ GRAFANA: Final = {"RAY_GRAFANA_HOST", "RAY_PROMETHEUS_HOST"}
 """Variables by which the dashboard is told that there is a Grafana, or a Prometheus, to show."""
 
 CALLBACK: Final = {"RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": f"{__name__}:prepare_controller"}
+
+
+NODES_S: Final = 5.0
 
 
 @contextmanager
@@ -93,9 +97,10 @@ def fewer_dashboard_modules() -> Iterator[None]:
 
 
 def prepare_controller() -> None:
-    """Prepare Serve's controller, which calls this when it starts: it builds applications, and starts HAProxy alone."""
+    """Prepare Serve's controller, which calls this when it starts."""
     build_here()
     leave_out_fallback_proxy()
+    ask_seldom_for_nodes()
 
 
 def leave_out_fallback_proxy() -> None:
@@ -112,3 +117,24 @@ def leave_out_fallback_proxy() -> None:
 
 def _start_none(*_: object) -> None:
     """Stand for ``_start_fallback_proxy_if_needed``."""
+
+
+def ask_seldom_for_nodes() -> None:
+    """Make Serve's controller ask for the nodes and what is free on them every ``NODES_S``, not in each control loop.
+
+    Where Serve has changed do nothing.
+    """
+    from ray.serve._private import cluster_node_info_cache
+
+    cache: Any = getattr(cluster_node_info_cache, "ClusterNodeInfoCache", None)
+    update = getattr(cache, "update", None)
+    if not callable(update):
+        return
+
+    def update_seldom(self: Any) -> None:
+        now = time.monotonic()
+        if now >= getattr(self, "next_update", now):
+            update(self)
+            self.next_update = now + NODES_S
+
+    cache.update = update_seldom

@@ -5,6 +5,7 @@ import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 from ray._private import parameter, ray_constants, services
-from ray.serve._private import application_state, proxy_state
+from ray.serve._private import application_state, cluster_node_info_cache, default_impl, proxy_state
 
 from ops.building import FirstBuilds
 from ops.cluster import AGENT_PORT, THROUGHPUT
@@ -20,8 +21,10 @@ from ops.one_machine import (
     CALLBACK,
     DASHBOARD_MODULES,
     GRAFANA,
+    NODES_S,
     PARAMETERS,
     SETTINGS,
+    ask_seldom_for_nodes,
     fewer_dashboard_modules,
     leave_out_fallback_proxy,
     parameters,
@@ -154,8 +157,49 @@ def test_the_controller_starts_no_proxy_beside_haproxy(monkeypatch: pytest.Monke
 def test_a_serve_that_has_changed_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = SimpleNamespace()
     monkeypatch.setattr(proxy_state, "ProxyStateManager", changed)
+    monkeypatch.setattr(cluster_node_info_cache, "ClusterNodeInfoCache", changed)
     leave_out_fallback_proxy()
+    ask_seldom_for_nodes()
     assert vars(changed) == {}
+
+
+class Gcs:
+    """Ray's GCS with one node, and how often it was asked for its nodes; out of reach until it ``answers``."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = 0, False
+
+    def get_all_node_info(self, timeout: float) -> dict[Any, Any]:
+        self.asked += 1
+        if not self.answers:
+            raise TimeoutError
+        return {}
+
+    def get_all_resource_usage(self, timeout: float) -> Any:
+        return SimpleNamespace(resource_usage_data=SimpleNamespace(batch=[]))
+
+    def get_draining_nodes(self, timeout: float) -> dict[str, int]:
+        return {}
+
+
+def test_the_controller_asks_seldom_for_nodes_but_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = cluster_node_info_cache.ClusterNodeInfoCache
+    monkeypatch.setattr(kind, "update", kind.update)
+    ask_seldom_for_nodes()
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    gcs = Gcs()
+    caches = [default_impl.DefaultClusterNodeInfoCache(gcs) for _ in range(2)]
+    with pytest.raises(TimeoutError):
+        caches[0].update()
+    gcs.answers = True
+    for cache in caches * 3:
+        cache.update()
+    assert gcs.asked == 3  # once for each of two after the failure
+    assert caches[0].get_alive_nodes() == caches[1].get_alive_nodes() == []
+    now += NODES_S
+    caches[0].update()
+    assert gcs.asked == 4
 
 
 def test_the_controller_is_prepared_by_what_the_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +208,8 @@ def test_the_controller_is_prepared_by_what_the_variable_names(monkeypatch: pyte
     assert getattr(sys.modules[module], name) is prepare_controller
     monkeypatch.setattr(application_state, "build_serve_application", application_state.build_serve_application)
     monkeypatch.setattr(proxy_state.ProxyStateManager, "_start_fallback_proxy_if_needed", print)
+    monkeypatch.setattr(cluster_node_info_cache.ClusterNodeInfoCache, "update", print)
     prepare_controller()
+    assert cluster_node_info_cache.ClusterNodeInfoCache.update is not print
     assert isinstance(application_state.build_serve_application, FirstBuilds)
     assert proxy_state.ProxyStateManager._start_fallback_proxy_if_needed is not print

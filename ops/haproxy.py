@@ -42,7 +42,7 @@ which Ray has, reaches what fails before a request is whole (https://github.com/
 METHODS: Final = "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE"
 """Those that a replica answers in JSON, if only by 405."""
 RECORD, LAST, LOCK = "serving.json", "serving.cfg", "lock"
-CHECK_EVERY_S = 1.0
+CHECK_EVERY_S = 0.5
 """How often it is looked which process serves; that one's end is known at once."""
 TAKE_OVER_CHECK_S = 0.02
 MAX_BACKOFF_S = 10.0

@@ -2,10 +2,10 @@
 
 There are few pictures at hand, and a library has a million. So features are computed of varied crops of real pictures
 and frames, half of them mixed from two pictures (one beside the other, or one through the other), with their colours,
-brightness, sharpness and sides changed. These are the *seeds*, and the queries are some of them that are left out. The
-rest is drawn around them: a seed, plus a normal combination of the differences to its ``NEIGHBOURS`` nearest seeds, all
-on the unit sphere. ``scale`` of that step is chosen so that what is drawn has the intrinsic dimension of the seeds, by
-the maximum likelihood estimate of Levina and Bickel (2004) from the distances to the 20 nearest among equally many.
+brightness, sharpness and sides changed. These are the *seeds*. The rest is drawn around them: a seed, plus a normal
+combination of the differences to its ``NEIGHBOURS`` nearest seeds, which is as long as those on average, all on the
+unit sphere. Intrinsic dimensions are the maximum likelihood estimate of Levina and Bickel (2004) from the distances to
+the 20 nearest among equally many; that of what is drawn is larger than that of the seeds, so it is harder to index.
 """
 
 import argparse
@@ -126,28 +126,26 @@ def intrinsic_dimension(units: Vector, rng: np.random.Generator, sample: int = 1
     return float(1 / (logs.sum(1) / (OF_DIMENSION - 2)).mean())
 
 
-def drawn(seeds: Vector, near: NDArray[np.int64], rows: int, scale: float, rng: np.random.Generator) -> Vector:
+def drawn(seeds: Vector, near: NDArray[np.int64], rows: int, rng: np.random.Generator) -> Vector:
     """Return ``rows`` unit vectors around the seeds, of which ``near`` are the neighbours."""
     out = np.empty((rows, seeds.shape[1]), np.float32)
     for first in range(0, rows, 5000):
         chosen = rng.integers(len(seeds), size=min(5000, rows - first))
-        weights = rng.standard_normal((len(chosen), 1, NEIGHBOURS), dtype=np.float32) * (scale / NEIGHBOURS**0.5)
+        weights = rng.standard_normal((len(chosen), 1, NEIGHBOURS), dtype=np.float32) / np.float32(NEIGHBOURS**0.5)
         steps = weights @ (seeds[near[chosen]] - seeds[chosen][:, None])
         out[first : first + len(chosen)] = unit(seeds[chosen] + steps[:, 0])
     return out
 
 
 def real_like(seeds: Vector, rows: int, rng: np.random.Generator) -> tuple[Vector, dict[str, float]]:
-    """Return ``rows`` unit vectors drawn around the seeds, the seeds among them, and the numbers of how."""
+    """Return ``rows`` unit vectors, the seeds and those drawn around them, and intrinsic dimensions of both."""
     near = nearest_rows(seeds, seeds, NEIGHBOURS + 1)[:, 1:]
-    wanted = intrinsic_dimension(seeds, rng)
-    low, high = 0.2, 3.0
-    for _ in range(8):
-        scale = (low + high) / 2
-        dimension = intrinsic_dimension(drawn(seeds, near, len(seeds), scale, rng), rng)
-        low, high = (scale, high) if dimension < wanted else (low, scale)
-    made = np.concatenate([seeds[:rows], drawn(seeds, near, max(0, rows - len(seeds)), scale, rng)])
-    facts = {"seeds": len(seeds), "dimension": wanted, "scale": scale, "drawn_dimension": dimension}
+    facts = {
+        "seeds": float(len(seeds)),
+        "their dimension": intrinsic_dimension(seeds, rng),
+        "dimension of as many drawn": intrinsic_dimension(drawn(seeds, near, len(seeds), rng), rng),
+    }
+    made = np.concatenate([seeds[:rows], drawn(seeds, near, max(0, rows - len(seeds)), rng)])
     return made[rng.permutation(len(made))], facts
 
 

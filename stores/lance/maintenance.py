@@ -212,7 +212,7 @@ async def _measure(main: Table, state: _State, upkeep: Upkeep) -> None:
     every = 4 * state.rows // upkeep.per_partition + 1
     sample = await _sample(main, state.rows)
     counts = [min(count, state.rows - 1) for count in MEASURED_AT]
-    true = await _cosines_by_scan(main, sample.units, max(counts) + 1)
+    true = await cosines_by_scan(main, sample.units, max(counts) + 1)
     for probes, refine in [*_steps(every), (every, 4 * REFINE)]:
         plan = Plan(index, probes, refine, 0.0, state.rows)
         recall = min([await _recall(main, sample, true, count, plan) for count in counts])
@@ -248,7 +248,7 @@ async def _sample(main: Table, rows: int) -> _Sample:
     return _Sample(taken["asset_id"].to_pylist(), _matrix(taken["vector"].combine_chunks(), main.dimension))
 
 
-async def _cosines_by_scan(main: Table, units: Vector, k: int) -> Vector:
+async def cosines_by_scan(main: Table, units: Vector, k: int) -> Vector:
     """Return float32[n, k]: the cosines of the ``k`` nearest of each, best first; one pass over the table."""
     best = np.full((len(units), k), -np.inf, np.float32)
     batches = await translated(main.handle.query().select(["vector"]).to_batches(max_batch_length=8192))

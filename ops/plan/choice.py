@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 CONFIGS: Final = (ROOT / "serve_config.yaml", ROOT / "configs" / "workstation.yaml", ROOT / "configs" / "laptop.yaml")
 """The configurations of this repository, the one that asks for most first."""
 TWO_GATEWAYS_FROM_BYTES: Final = 10 * 2**30
-"""Memory of a machine from which a second gateway, of 0.3 GB, leaves enough for the rest, which takes 7 GB."""
+"""Memory of a machine from which a second gateway, of 0.8 GB, leaves enough for the rest, which takes 7 GB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs import settings as settings_module
+from graphs.indexing import inference
 from ops.bench import film
 from ops.bench.film import Part, Portrait, Shot, Truth
-from ops.bench.indexing import Indexed, Score, first_shared, index, opened, score
+from ops.bench.indexing import Indexed, Score, first_shared, index, opened, overlap, score
 from stores.people import Identity
 from vision.weights.store import store
 
@@ -67,6 +69,8 @@ class Two:
     first: Seen
     second: Seen
     identities: list[Identity]
+    searched: Indexed
+    """The first film again, every sample of it searched for faces."""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +119,12 @@ async def films(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> Two:
             truth = film.write(path, shots, cast.portraits, SIZE, seed=number)
             indexed = await index(context, path)
             seen.append(Seen(truth, indexed, score(indexed, truth)))
-        return Two(*seen, identities=await context.people.list_identities())
+        identities = await context.people.list_identities()
+        await context.jobs.forget(seen[0].indexed.index.asset_id)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inference, "SEARCHED_APART", 1)
+            searched = await index(context, home / "0.mp4")
+        return Two(*seen, identities, searched)
 
 
 def test_cuts_are_exact(films: Two) -> None:
@@ -128,6 +137,21 @@ def test_traces_cover_everybody(films: Two) -> None:
         assert set(seen.score.coverage) == set(people)
         for person, share in seen.score.coverage.items():
             assert share >= LEAST_COVERAGE, (person, share)
+
+
+def test_traces_are_those_of_a_film_that_is_searched_whole(films: Two) -> None:
+    traces, whole = films.first.indexed.traces, films.searched.traces
+    assert len(traces) == len(whole) == 6
+    assert films.first.indexed.index.cuts == films.searched.index.cuts
+    for (record, boxes), (expected, all_boxes) in zip(traces, whole, strict=True):
+        assert record.identity_uuid == expected.identity_uuid
+        np.testing.assert_array_equal(boxes.frames, all_boxes.frames)
+        np.testing.assert_array_equal(boxes.detected, all_boxes.detected)
+        assert float(record.vector @ expected.vector) > 0.995
+        # A view of a face moves its box by a pixel or two, whatever candidate led to it.
+        shares = [overlap(*pair) for pair in zip(boxes.boxes.tolist(), all_boxes.boxes.tolist(), strict=True)]
+        assert min(shares) > 0.8
+        assert np.median(shares) > 0.95
 
 
 def test_no_trace_holds_two_people(films: Two) -> None:

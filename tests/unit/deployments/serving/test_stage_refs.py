@@ -1,6 +1,7 @@
 """The typed references that graphs call stages by say what their stages say."""
 
 import importlib
+import types
 import typing
 from typing import Any
 
@@ -35,10 +36,18 @@ def resolved(item: Any) -> Any:
     return item
 
 
+def kinds(item: Any) -> set[Any]:
+    """What a union is made of."""
+    return set(typing.get_args(item)) if typing.get_origin(item) in (typing.Union, types.UnionType) else {item}
+
+
 @pytest.mark.parametrize("key", sorted(STAGES))
 def test_a_reference_names_its_stage_with_its_types(key: str) -> None:
     module = importlib.import_module(f"deployments.{key.replace('/', '.')}")
     [reference] = [value for value in vars(module).values() if isinstance(value, StageRef) and value.key == key]
     item, result = declared(STAGES[key])
     assert (reference.output, STAGES[key].key) == (result, key)
-    assert resolved(reference.input) == item
+    if "__orig_bases__" in vars(STAGES[key]):
+        assert resolved(reference.input) == item
+    else:  # it derives from another stage, and takes all that this does, and perhaps more
+        assert kinds(item) <= kinds(resolved(reference.input))

@@ -23,6 +23,7 @@ from stores.animals import Animals
 from stores.cache import Cache
 from stores.documents import Documents
 from stores.jobs import JobStore
+from stores.keys import Keys
 from stores.objects import Objects
 from stores.open import Stores
 from stores.people import People
@@ -86,6 +87,11 @@ class Context:
         return self.stores.animals
 
     @property
+    def keys(self) -> Keys:
+        """The store of API keys."""
+        return self.stores.keys
+
+    @property
     def cache(self) -> Cache:
         """The cache."""
         return self.stores.cache
@@ -93,7 +99,7 @@ class Context:
     @cached_property
     def access(self) -> Access:
         """Who may call."""
-        return Access(self.settings, self.stores.keys)
+        return Access(self.settings, self.keys)
 
     @cached_property
     def states(self) -> States:

@@ -30,6 +30,7 @@ STORES = {
     "shots": DATABASE,
     "analyses": DATABASE,
     "animals": DATABASE,
+    "keys": DATABASE,
     "vectors": ("vectors", "LanceDB, disk or S3"),
     "cache": ("cache", "Valkey or Redis"),
 }

@@ -75,8 +75,9 @@ class Faces(DummyPhotoFaces):
     """Looks at a few of the pixels, as the real stage does: a dummy must not take more than what it stands for."""
 
     def predict(self, item: Any) -> Any:
-        step = math.ceil(math.sqrt(item.shape[0] * item.shape[1] / FEW_PIXELS))
-        return super().predict(item[::step, ::step])
+        image = item[0] if isinstance(item, tuple) else item
+        step = math.ceil(math.sqrt(image.shape[0] * image.shape[1] / FEW_PIXELS))
+        return super().predict(image[::step, ::step])
 
 
 class Muzzle(DummyMuzzle):

@@ -30,6 +30,8 @@ ADMIN: Final = "admin"
 FRESH_S: Final = 5.0
 """How long a key that was revoked may still open, and one that was made may not yet."""
 RETRY_S: Final = 1.0
+READ_S: Final = 1.0
+"""How long a request waits for keys to be read again; after that those that are known decide."""
 LEEWAY_S: Final = 10
 """By which the clocks of an issuer and of this service may differ."""
 ISSUER_S: Final = 300.0
@@ -183,6 +185,8 @@ class Access:
                 self._reading = asyncio.create_task(self._read(), context=Context())
             if self._stored is None:
                 await asyncio.shield(self._reading)
+            else:  # a store that is slow must not hold up everything that does without it
+                await asyncio.wait([self._reading], timeout=READ_S)
         assert self._stored is not None
         return self._stored
 

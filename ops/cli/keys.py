@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from configs.settings import settings
@@ -65,7 +65,8 @@ def create(
 @app.command("list")
 def list_keys() -> None:
     """List all keys, also those that are not valid any more."""
-    table = Table("id", "name", "scopes", "rate", "labels", "made", "until", "state", box=None)
+    # The id has to be given to the other commands.
+    table = Table(Column("id", no_wrap=True), "name", "scopes", "rate", "labels", "made", "until", "state", box=None)
     now = datetime.now(UTC)
     for key in _with_keys(lambda keys: keys.get_all()):
         until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"

@@ -65,8 +65,6 @@ async def test_the_first_key_closes_a_service_and_no_revocation_opens_it_again(
     async with serve(settings_for()) as service:
         assert (await service.client.get("/config")).status_code == 200
         headers = await make_key(service, "read")
-        await service.client.get("/config")  # reads the keys again, in the background
-        await asyncio.sleep(0.05)
         error_of(await service.client.get("/config"), 401, "UNAUTHORIZED")
         assert (await service.client.get("/config", headers=headers)).status_code == 200
         document = (await service.client.get("/openapi.json")).json()
@@ -75,8 +73,6 @@ async def test_the_first_key_closes_a_service_and_no_revocation_opens_it_again(
             {"bearer": ["assets:read"]},
         ]
         assert await service.context.stores.keys.revoke(key_id(headers), datetime.now(UTC))
-        await service.client.get("/config", headers=headers)
-        await asyncio.sleep(0.05)
         for sent in ({}, headers):
             error_of(await service.client.get("/config", headers=sent), 401, "UNAUTHORIZED")
 
@@ -161,8 +157,6 @@ async def test_a_link_opens_one_file_for_reading_until_it_expires_or_its_key_doe
         old = f"/media/{first['asset_id']}?expires={past}&client={key_id(headers)}&signature={signature}"
         error_of(await service.client.get(old), 401, "UNAUTHORIZED")
         await service.context.stores.keys.revoke(key_id(headers), datetime.now(UTC))
-        await service.client.get(url)
-        await asyncio.sleep(0.05)
         error_of(await service.client.get(url), 401, "UNAUTHORIZED")
 
 
@@ -220,8 +214,6 @@ async def test_a_service_that_others_reach_answers_nobody_without_keys(
         assert "visiongraph keys create" in error["message"]
         assert (await service.client.get("/livez")).status_code == 200
         headers = await make_key(service, "read")
-        await service.client.get("/config")
-        await asyncio.sleep(0.05)
         assert (await service.client.get("/config", headers=headers)).status_code == 200
 
 

@@ -12,6 +12,8 @@ PREFIX: Final = "vg"
 """What every key begins with, so that scanners for leaked secrets know one."""
 RateClass = Literal["standard", "high", "unlimited"]
 SIGNING_BYTES: Final = 32
+LINKS: Final = "links"
+"""Under which the secret that signs them is stored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,16 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
+def optional_micros(moment: datetime | None) -> int | None:
+    """Return ``to_micros`` of a moment, None of none."""
+    return None if moment is None else to_micros(moment)
+
+
+def optional_moment(micros: int | None) -> datetime | None:
+    """Return what ``optional_micros`` was made of."""
+    return None if micros is None else from_micros(micros)
+
+
 def to_blob(vector: Vector) -> bytes:
     """Return a vector as little-endian float32."""
     return vector.astype("<f4", copy=False).tobytes()

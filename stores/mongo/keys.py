@@ -6,11 +6,9 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from stores.keys import SIGNING_BYTES, ApiKey, Keys, KeySecret
+from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
-from stores.records import from_micros, to_micros
-
-LINKS = "links"
+from stores.records import from_micros, optional_micros, optional_moment, to_micros
 
 
 class MongoKeys(MongoRepository, Keys):
@@ -29,8 +27,8 @@ class MongoKeys(MongoRepository, Keys):
             "created_at": to_micros(key.created_at),
             "rate": key.rate,
             "labels": list(key.labels),
-            "expires_at": _micros(key.expires_at),
-            "revoked_at": _micros(key.revoked_at),
+            "expires_at": optional_micros(key.expires_at),
+            "revoked_at": optional_micros(key.revoked_at),
         }
         with translated():
             try:
@@ -69,22 +67,14 @@ def _key(document: Document) -> ApiKey:
         key_id=document["_id"],
         name=document["name"],
         scopes=tuple(document["scopes"]),
-        secrets=tuple(KeySecret(each["digest"], _moment(each["expires_at"])) for each in document["secrets"]),
+        secrets=tuple(KeySecret(each["digest"], optional_moment(each["expires_at"])) for each in document["secrets"]),
         created_at=from_micros(document["created_at"]),
         rate=document["rate"],
         labels=tuple(document["labels"]),
-        expires_at=_moment(document["expires_at"]),
-        revoked_at=_moment(document["revoked_at"]),
+        expires_at=optional_moment(document["expires_at"]),
+        revoked_at=optional_moment(document["revoked_at"]),
     )
 
 
 def _documents(secrets: Sequence[KeySecret]) -> list[Document]:
-    return [{"digest": each.digest, "expires_at": _micros(each.expires_at)} for each in secrets]
-
-
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else to_micros(moment)
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
+    return [{"digest": each.digest, "expires_at": optional_micros(each.expires_at)} for each in secrets]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from stores.keys import SIGNING_BYTES, ApiKey, Keys, KeySecret
-from stores.records import from_micros, to_micros
+from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret
+from stores.records import from_micros, optional_micros, optional_moment, to_micros
 from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
@@ -18,7 +18,6 @@ SCHEMA = (
         revoked_at INTEGER) WITHOUT ROWID""",
     "CREATE TABLE signing (name TEXT PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID",
 )
-LINKS = "links"
 
 
 class SqliteKeys(SqliteRepository, Keys):
@@ -28,7 +27,7 @@ class SqliteKeys(SqliteRepository, Keys):
         inserted = await self._engine.execute(
             "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             *(key.key_id, key.name, json.dumps(key.scopes), _to_json(key.secrets), to_micros(key.created_at)),
-            *(key.rate, json.dumps(key.labels), _micros(key.expires_at), _micros(key.revoked_at)),
+            *(key.rate, json.dumps(key.labels), optional_micros(key.expires_at), optional_micros(key.revoked_at)),
         )
         return inserted > 0
 
@@ -60,22 +59,14 @@ def _key(row: Sequence[Any]) -> ApiKey:
         key_id=key_id,
         name=name,
         scopes=tuple(json.loads(scopes)),
-        secrets=tuple(KeySecret(digest, _moment(until)) for digest, until in json.loads(secrets)),
+        secrets=tuple(KeySecret(digest, optional_moment(until)) for digest, until in json.loads(secrets)),
         created_at=from_micros(created_at),
         rate=rate,
         labels=tuple(json.loads(labels)),
-        expires_at=_moment(expires_at),
-        revoked_at=_moment(revoked_at),
+        expires_at=optional_moment(expires_at),
+        revoked_at=optional_moment(revoked_at),
     )
 
 
 def _to_json(secrets: Sequence[KeySecret]) -> str:
-    return json.dumps([[each.digest, _micros(each.expires_at)] for each in secrets])
-
-
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else to_micros(moment)
-
-
-def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
+    return json.dumps([[each.digest, optional_micros(each.expires_at)] for each in secrets])

@@ -133,7 +133,8 @@ def find_apis() -> Mapping[str, Api]:
 class Contract:
     """What a gateway promises of one route: error style, rate limit, most bytes of a body, and whether it ``reads`` it.
 
-    ``scope``: what a key needs for it. ``asset_at``: which segment of its path is the id of an asset.
+    ``api``: the name of its API, ``route``: the template of its path, both for metrics and logs. ``scope``: what a key
+    needs for it. ``asset_at``: which segment of its path is the id of an asset.
 
     Where there is no route, nobody reads the body, however long it is, and ``max_body`` is 0.
     """
@@ -143,6 +144,8 @@ class Contract:
     max_body: int = 0
     reads: bool = False
     is_route: bool = False
+    api: str = ""
+    route: str = ""
     scope: str = ""
     asset_at: int | None = None
     takes_labels: bool = False
@@ -211,7 +214,7 @@ class Contracts:
         Raises ValueError for limits of a route that does not exist, and for a path that begins as those of another API.
         """
         settings = self._settings
-        unknown_here = Contract(api.errors, api.rate(settings))
+        unknown_here = Contract(api.errors, api.rate(settings), api=api.name)
         missing = {*api.routes, *api.reading, *api.administration, *api.labelling}
         for route in routes:
             limits = api.routes.get(route.name or "", RouteLimits())
@@ -226,6 +229,8 @@ class Contracts:
                 max_body=max_body,
                 reads=limits.reads,
                 is_route=True,
+                api=api.name,
+                route=path,
                 scope=api.scope(function, methods),
                 asset_at=next((place for place, name in enumerate(names) if name in ASSET_SEGMENTS), None),
                 takes_labels=function in api.labelling,

@@ -86,6 +86,23 @@ async def test_an_upload_is_read_by_its_route_and_may_be_large(tmp_path: Path) -
         assert upload.max_body > config.max_video_bytes
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "api", "route"),
+    [
+        ("GET", "/api/v1/file/abc/trace/7/thumbnail", "media", "/api/v1/file/{file_uuid}/trace/{trace_id}/thumbnail"),
+        ("HEAD", "/api/v1/media/abc/content", "assets", "/api/v1/media/{asset_id}/content"),
+        ("POST", "/animals", "muzzle", "/animals"),
+        ("GET", "/animals", "muzzle", ""),
+        ("GET", "/v1/secret/of/somebody", "photos", ""),
+        ("GET", "/wp-login.php", "", ""),
+    ],
+)
+async def test_a_route_is_named_by_its_template(tmp_path: Path, method: str, path: str, api: str, route: str) -> None:
+    with settings_in(tmp_path) as config:
+        contract = (await contracts_of(config)).of({"type": "http", "method": method, "path": path})
+    assert (contract.api, contract.route) == (api, route)
+
+
 def test_a_contract_is_found_once_for_a_request() -> None:
     contracts = Contracts(Settings())
     scope = {"method": "GET", "path": "/config"}

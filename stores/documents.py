@@ -4,10 +4,12 @@
 """
 
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 from stores.records import Asset, Features, PictureFaces
 from stores.uploads import ANYONE, Upload, Withdrawal
+from vision.media.sniff import MediaKind
 
 
 class Documents(Protocol):
@@ -47,6 +49,19 @@ class Documents(Protocol):
 
     async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
         """Return assets in id order, starting behind ``after``."""
+        ...
+
+    async def newest_assets(
+        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+    ) -> list[Asset]:
+        """Return assets, those being deleted left out, by their latest upload and then their id, last ones first.
+
+        ``kind`` leaves others out. ``before`` is the latest upload and the id of the last asset of the page before.
+        """
+        ...
+
+    async def count_assets(self) -> dict[MediaKind, int]:
+        """Return how many assets of each kind there are, those being deleted left out."""
         ...
 
     async def mark_deleting(self, asset_id: str) -> bool:

@@ -40,6 +40,11 @@ def earliest(uploads: Uploads) -> Upload:
     return min((each for each in uploads if not each.withdrawn), key=lambda each: (each.uploaded_at, each.owner))
 
 
+def latest(uploads: Uploads) -> datetime:
+    """Return the time of the last upload that was not withdrawn."""
+    return max(each.uploaded_at for each in uploads)
+
+
 def with_upload(uploads: Uploads, upload: Upload) -> Uploads:
     """Return uploads with one more, in place of one that its owner withdrew; those of an owner that has one already."""
     own = [each for each in uploads if each.owner == upload.owner]

@@ -22,6 +22,7 @@ from graphs.assets.characters import characters_router
 from graphs.assets.configuration import Configuration, configuration_router
 from graphs.assets.features import FeatureSource
 from graphs.assets.grouping import Grouping
+from graphs.assets.library import library_router
 from graphs.assets.likeness import Comparison
 from graphs.assets.media import media_router
 from graphs.assets.model_info import model_info_router
@@ -64,6 +65,7 @@ def _router(context: Context) -> APIRouter:
     router = APIRouter(responses=error_responses(ERRORS))
     for part in (
         media_router(context, library, features),
+        library_router(context, library),
         similarity_router(context, library, features, configuration),
         quality_router(library, features, measures, configuration),
         analytics_router(context, library, features),
@@ -91,6 +93,7 @@ API: Final = Api(
         "batch_quality_check": BATCH,
         "media_content": CONTENT,
         "media_poster": CONTENT,
+        "media_thumbnail": CONTENT,
     },
     reading=frozenset(
         [

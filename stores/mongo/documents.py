@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
 from dataclasses import asdict
-from typing import ClassVar
+from datetime import datetime
+from typing import ClassVar, Final
 
-from pymongo import ASCENDING, IndexModel, UpdateOne
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from stores.documents import Documents
@@ -19,17 +20,20 @@ from stores.records import (
     to_blob,
     to_micros,
 )
-from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
+from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, latest, with_upload, without_upload
+from vision.media.sniff import MediaKind
 
 IDS_PER_QUERY = 1000
 OLD_FIELDS = ("filename", "uploaded_at")
 """Of the one upload of an asset, in documents of earlier versions."""
+NEWEST_FIRST: Final = [("latest_upload", DESCENDING), ("_id", DESCENDING)]
 
 
 class MongoDocuments(MongoRepository, Documents):
     """Collections ``assets``, ``features``, ``faces`` and ``config``."""
 
     indexes: ClassVar = {
+        "assets": [IndexModel(NEWEST_FIRST)],
         "features": [
             IndexModel("asset_id"),
             IndexModel([("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]),
@@ -43,10 +47,11 @@ class MongoDocuments(MongoRepository, Documents):
         self._features = self._collection("features")
         self._faces = self._collection("faces")
         self._config = self._collection("config")
+        self._is_complete = False
 
     async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
         upload = Upload(owner, asset.filename, asset.uploaded_at)
-        document = asdict(asset) | {"uploads": [_upload_document(upload)], "revision": 0}
+        document = asdict(asset) | _uploads_document((upload,)) | {"revision": 0}
         document["_id"] = document.pop("asset_id")
         del document["filename"], document["uploaded_at"]
         with translated():
@@ -91,6 +96,36 @@ class MongoDocuments(MongoRepository, Documents):
         with translated():
             cursor = self._assets.find({"_id": {"$gt": after}}).sort("_id").limit(limit)
             return [_asset(document) async for document in cursor]
+
+    async def newest_assets(
+        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+    ) -> list[Asset]:
+        await self._complete_assets()
+        wanted: Document = {"deleting": False} | ({"kind": kind} if kind else {})
+        if before is not None:
+            moment, asset_id = to_micros(before[0]), before[1]
+            earlier = {"latest_upload": {"$lt": moment}}
+            wanted["$or"] = [earlier, {"latest_upload": moment, "_id": {"$lt": asset_id}}]
+        with translated():
+            return [_asset(document) async for document in self._assets.find(wanted).sort(NEWEST_FIRST).limit(limit)]
+
+    async def count_assets(self) -> dict[MediaKind, int]:
+        steps: list[Document] = [
+            {"$match": {"deleting": False}},
+            {"$group": {"_id": "$kind", "count": {"$sum": 1}}},
+        ]
+        with translated():
+            return {group["_id"]: group["count"] async for group in await self._assets.aggregate(steps)}
+
+    async def _complete_assets(self) -> None:
+        """Make the indexes, and give assets of earlier versions the time of their latest upload, once."""
+        if self._is_complete:
+            return
+        await self._make_indexes()
+        with translated():
+            async for document in self._assets.find({"latest_upload": {"$exists": False}}):
+                await self._change_uploads(document["_id"], _uploads_document)
+        self._is_complete = True
 
     async def mark_deleting(self, asset_id: str) -> bool:
         return await self._set_asset({"_id": asset_id}, {"deleting": True})
@@ -276,7 +311,8 @@ def _faces(document: Document) -> PictureFaces:
 def _asset(document: Document) -> Asset:
     uploads = _uploads(document)
     first = earliest(uploads)
-    facts = {name: value for name, value in document.items() if name not in ("_id", "revision", "labels", *OLD_FIELDS)}
+    others = ("_id", "revision", "labels", "latest_upload", *OLD_FIELDS)
+    facts = {name: value for name, value in document.items() if name not in others}
     own = {"filename": first.filename, "uploaded_at": first.uploaded_at, "uploads": uploads}
     return Asset(asset_id=document["_id"], **(facts | own))
 
@@ -289,7 +325,7 @@ def _uploads(document: Document) -> Uploads:
 
 
 def _uploads_document(uploads: Uploads) -> Document:
-    return {"uploads": [_upload_document(each) for each in uploads]}
+    return {"uploads": [_upload_document(each) for each in uploads], "latest_upload": to_micros(latest(uploads))}
 
 
 def _upload_document(upload: Upload) -> Document:

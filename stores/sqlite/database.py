@@ -17,7 +17,7 @@ from stores.errors import StoreError
 from stores.sqlite import analyses, animals, documents, jobs, keys, people, shots
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 5
+VERSION: Final = 6
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA)
@@ -26,6 +26,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     2: MERGED,
     3: documents.MOVE_UPLOADS,
     4: (*keys.SCHEMA, documents.LABELS_TABLE),
+    5: (documents.UPLOADS_BY_TIME,),
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Container, Iterable, Mapping
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from stores.documents import Documents
@@ -19,6 +20,7 @@ from stores.records import (
 )
 from stores.sqlite.engine import SqliteRepository
 from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
+from vision.media.sniff import MediaKind
 
 FACES_TABLE = """CREATE TABLE faces (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL,
@@ -36,6 +38,7 @@ MOVE_UPLOADS = (
 LABELS_TABLE = """CREATE TABLE labels (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, label TEXT NOT NULL,
     PRIMARY KEY (asset_id, label)) WITHOUT ROWID"""
+UPLOADS_BY_TIME = "CREATE INDEX uploads_by_time ON uploads (uploaded_at, asset_id)"
 SCHEMA = (
     """CREATE TABLE assets (
         asset_id TEXT PRIMARY KEY, kind TEXT NOT NULL, format TEXT NOT NULL,
@@ -51,6 +54,7 @@ SCHEMA = (
     FACES_TABLE,
     UPLOADS_TABLE,
     LABELS_TABLE,
+    UPLOADS_BY_TIME,
 )
 UPLOAD_COLUMNS = ["owner", "filename", "uploaded_at", "withdrawn"]
 ASSET_COLUMNS = [field.name for field in fields(Asset) if field.name not in ("filename", "uploaded_at", "uploads")]
@@ -122,6 +126,25 @@ class SqliteDocuments(SqliteRepository, Documents):
     async def list_assets(self, after: str = "", limit: int = 1000) -> list[Asset]:
         page = "asset_id IN (SELECT asset_id FROM assets WHERE asset_id > ? ORDER BY asset_id LIMIT ?)"
         return _assets(await self._engine.read(f"{ASSETS} WHERE {page} ORDER BY asset_id", after, limit))
+
+    async def newest_assets(
+        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+    ) -> list[Asset]:
+        moment, asset_id = (to_micros(before[0]), before[1]) if before else (2**62, "")
+        # Withdrawn uploads have the time 0, so where any is left the latest one of an asset is none of them.
+        page = await self._engine.read(
+            """SELECT asset_id FROM uploads JOIN assets USING (asset_id)
+               WHERE (uploaded_at, asset_id) < (?, ?) AND NOT deleting AND (? IS NULL OR kind = ?)
+               AND NOT EXISTS (SELECT 1 FROM uploads AS later WHERE later.asset_id = uploads.asset_id
+                   AND (later.uploaded_at, later.owner) > (uploads.uploaded_at, uploads.owner))
+               ORDER BY uploaded_at DESC, asset_id DESC LIMIT ?""",
+            *(moment, asset_id, kind, kind, limit),
+        )
+        assets = await self.get_assets(row[0] for row in page)
+        return [assets[row[0]] for row in page if row[0] in assets]
+
+    async def count_assets(self) -> dict[MediaKind, int]:
+        return dict(await self._engine.read("SELECT kind, COUNT(*) FROM assets WHERE NOT deleting GROUP BY kind"))
 
     async def mark_deleting(self, asset_id: str) -> bool:
         return (

@@ -9,8 +9,9 @@ import pytest
 
 from stores.documents import Documents
 from stores.records import Asset
-from stores.uploads import Upload
+from stores.uploads import Upload, latest
 from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features
+from vision.media.sniff import MediaKind
 
 
 async def test_assets_come_back_as_they_were(documents: Documents) -> None:
@@ -65,6 +66,43 @@ async def test_listing_pages_through_all_assets_in_id_order(documents: Documents
         sizes.append(len(page))
     assert sizes == [10, 10, 5]
     assert seen == sorted(asset_id(number) for number in range(25))
+
+
+async def test_the_newest_assets_come_first_in_pages_of_one_kind(documents: Documents) -> None:
+    for number in range(25):
+        moment = MOMENT + timedelta(seconds=number // 2)
+        kind: MediaKind = "video" if number % 5 == 0 else "image"
+        await documents.insert_asset(replace(make_asset(number), uploaded_at=moment, kind=kind), "first")
+    # A later upload of another client brings an old asset to the front; its own name and time stay.
+    await documents.add_upload(asset_id(3), Upload("second", "again.jpg", MOMENT + timedelta(hours=1)))
+    await documents.mark_deleting(asset_id(7))
+
+    seen: list[Asset] = []
+    sizes = []
+    place = None
+    while page := await documents.newest_assets(before=place, limit=10):
+        seen += page
+        sizes.append(len(page))
+        place = latest(page[-1].uploads), page[-1].asset_id
+    assert sizes == [10, 10, 4]
+    newest = sorted(
+        (n for n in range(25) if n != 7), key=lambda n: (3600 if n == 3 else n // 2, asset_id(n)), reverse=True
+    )
+    assert [asset.asset_id for asset in seen] == [asset_id(number) for number in newest]
+    assert (seen[0].filename, seen[0].uploaded_at) == (make_asset(3).filename, MOMENT + timedelta(seconds=1))
+    videos = await documents.newest_assets("video")
+    assert [asset.asset_id for asset in videos] == [asset_id(number) for number in newest if number % 5 == 0]
+    assert await documents.newest_assets("audio") == []
+    assert await documents.count_assets() == {"video": 5, "image": 19}
+
+
+async def test_a_withdrawn_upload_does_not_bring_an_asset_to_the_front(documents: Documents) -> None:
+    for number in range(2):
+        await documents.insert_asset(replace(make_asset(number), uploaded_at=MOMENT + timedelta(seconds=number)), "a")
+    await documents.add_upload(asset_id(0), Upload("b", "b.jpg", MOMENT + timedelta(hours=1)))
+    assert [asset.asset_id for asset in await documents.newest_assets()] == [asset_id(0), asset_id(1)]
+    assert await documents.withdraw(asset_id(0), "b", ["a", "b"]) == "withdrawn"
+    assert [asset.asset_id for asset in await documents.newest_assets()] == [asset_id(1), asset_id(0)]
 
 
 async def test_deleting_is_flagged_and_stays_visible(documents: Documents) -> None:

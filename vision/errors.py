@@ -4,7 +4,8 @@ A stage returns a ``StageError`` in place of the item that failed; the handle ra
 gateway turns the class into the error body of the API that was called.
 """
 
-from typing import ClassVar
+from importlib import import_module
+from typing import Any, ClassVar
 
 
 class StageError(Exception):
@@ -20,6 +21,11 @@ class StageError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process of the version before may not know this class: it is told the ones that this is derived from.
+        bases = [kind for kind in type(self).__mro__ if issubclass(kind, StageError)]
+        return _restored, (tuple((kind.__module__, kind.__qualname__) for kind in bases), self.__dict__)
 
     @property
     def concerns_input(self) -> bool:
@@ -106,3 +112,18 @@ class DeadlineExceeded(StageError):
 
 class ProcessingFailed(StageError):
     """The stage failed unexpectedly; the log of its replica has the cause."""
+
+
+def _restored(names: tuple[tuple[str, str], ...], state: dict[str, Any]) -> StageError:
+    """Return an error of the first of these classes (module, name) that there is, with this state."""
+    for module, name in names:
+        try:
+            kind = getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+        if isinstance(kind, type) and issubclass(kind, StageError):
+            error = kind.__new__(kind, state["message"])
+            Exception.__init__(error, state["message"])
+            error.__dict__.update(state)
+            return error
+    return StageError(state["message"])

@@ -5,13 +5,13 @@ own deployment and the packs that share one.
 """
 
 import asyncio
-import importlib
 import pkgutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import Context
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,11 +24,12 @@ import deployments
 from configs.settings import settings
 from deployments.serving.handle import AnyHandle, LocalHandle, StageHandle
 from deployments.serving.loading import LoadQueue
+from deployments.serving.messages import register
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.nodes import check_stores, start_on_node
 from deployments.serving.room import RoomArgs
 from deployments.serving.runner import StageRunner
-from deployments.serving.stage import Stage, needs_reference, sent
+from deployments.serving.stage import Stage, StageRef, needs_reference, sent
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
 
@@ -56,7 +57,7 @@ def find_stage(key: str) -> AnyStage:
     if room == SHARED or not (room.isidentifier() and name.isidentifier()):
         raise LookupError(f"{key!r} is not a stage key; a key is room/name")
     try:
-        module = importlib.import_module(f"deployments.{room}.{name}")
+        module = import_module(f"deployments.{room}.{name}")
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("deployments"):
             raise
@@ -74,6 +75,22 @@ def find_stages() -> dict[str, AnyStage]:
     return {key: find_stage(key) for key in stage_keys()}
 
 
+def find_reference(key: str) -> StageRef[Any, Any]:
+    """Return the reference by which graphs call a stage. Raises LookupError where its file defines none."""
+    module = import_module(find_stage(key).__module__)
+    for value in vars(module).values():
+        if isinstance(value, StageRef) and value.key == key:
+            return value
+    raise LookupError(f"{module.__name__} defines no StageRef of {key!r}")
+
+
+def _register_messages(keys: Iterable[str]) -> None:
+    for key in keys:
+        reference = find_reference(key)
+        register(reference.input)
+        register(reference.output)
+
+
 class LocalStages:
     """Stages that run in this process, and what other processes call them by."""
 
@@ -81,6 +98,7 @@ class LocalStages:
         metrics = StageMetrics() if keys else None
         queue, marks = LoadQueue(), settings().models_cache.expanduser() / "loading"
         self._runners = {key: StageRunner(find_stage(key), metrics, queue, marks) for key in keys}
+        _register_messages(keys)
 
     def handles(self, limits: "CallLimits") -> dict[str, AnyHandle]:
         """Return a handle to each of them, whose calls are plain awaits."""
@@ -102,18 +120,22 @@ class LocalStages:
             raise ValueError(f"user_config names stages that this deployment does not have: {', '.join(unknown)}")
         return self._runners.items()
 
-    async def run(self, key: str, items: list[Any], deadline: float | None) -> list[Any]:
-        """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception."""
+    async def run(self, key: str, items: list[Any], deadline: float | None = None, **_unknown: Any) -> list[Any]:
+        """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception.
+
+        What a call says beyond this comes by keyword, with a default for callers of the version before; keywords of the
+        version after are ignored.
+        """
         return await self._runner(key).run(items, deadline)
 
-    async def stream(self, key: str, item: Any, deadline: float | None) -> StreamedBytes:
-        """Yield the bytes of one item of one stage as they are made."""
+    async def stream(self, key: str, item: Any, deadline: float | None = None, **_unknown: Any) -> StreamedBytes:
+        """Yield the bytes of one item of one stage as they are made; it is called as ``run`` is."""
         async with aclosing(self._runner(key).stream(item, deadline)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    async def info(self, key: str) -> dict[str, Any]:
-        """Return what the stage says about itself."""
+    async def info(self, key: str, **_unknown: Any) -> dict[str, Any]:
+        """Return what the stage says about itself; it is called as ``run`` is."""
         return self._runner(key).info()
 
     def check_health(self) -> None:
@@ -202,6 +224,7 @@ def remote_handle(
     ``on_demand`` is given where its deployment may have no replica: asking for its info must not start one.
     """
     app, deployment = address_of(key, places)
+    _register_messages([key])
 
     @cache
     def handle(*, by_reference: bool = False) -> DeploymentHandle:

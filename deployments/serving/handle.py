@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from deployments.serving.messages import unreadable
 from deployments.serving.streams import StreamedBytes
 from vision.deadlines import request_deadline, time_left
 from vision.errors import (
@@ -359,6 +360,8 @@ def _answer(batch: list[Waiting], results: list[Any]) -> None:
             continue
         if isinstance(result, StageError):
             waiting.future.set_exception(result)
+        elif (other_version := unreadable(result)) is not None:
+            waiting.future.set_exception(other_version)
         else:
             waiting.future.set_result(result)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from deployments.serving.batching import Batcher
 from deployments.serving.loading import LoadQueue, fatal_loads
+from deployments.serving.messages import unreadable
 from deployments.serving.metrics import StageMetrics
 from deployments.serving.stage import Stage, resolved
 from deployments.serving.streams import ByteStream, StreamedBytes, on_thread
@@ -252,6 +253,8 @@ class StageRunner:
         request_deadline.set(None if deadline == float("inf") else deadline)
         try:
             item = await resolved(item)
+            if (other_version := unreadable(item)) is not None:
+                return self._count(other_version)
             if self._preparers is not None and _is_large(item):
                 item = await on_thread(_large_preparers(), self._prepared, item)
                 trim_soon()

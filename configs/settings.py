@@ -130,6 +130,11 @@ class Settings(BaseSettings):
     max_spool_bytes: PositiveInt = Field(
         default=16 * 2**30, description="of uploads of one gateway on disk that are not stored yet"
     )
+    upload_keep_s: PositiveInt = Field(
+        default=24 * 3600, description="how long an upload in parts is kept after the last byte that came of it"
+    )
+    max_open_uploads: PositiveInt = Field(default=64, description="unfinished uploads in parts of one client")
+    max_open_upload_bytes: PositiveInt = Field(default=64 * 2**30, description="of their files, together")
     video_decoder: Literal["auto", "software", "nvdec"] = Field(
         default="auto", description="of films that are indexed; auto is nvdec where the process has a GPU"
     )

@@ -16,6 +16,7 @@ from stores.documents import Documents
 from stores.jobs import JobStore
 from stores.keys import Keys
 from stores.objects import Objects
+from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
 from stores.vectors import Vectors
@@ -50,10 +51,10 @@ def of_one_machine(settings: Settings, names: Collection[str] = tuple(SHARED)) -
 class Stores:
     """All stores, each opened at its first use; ``close`` closes those that were.
 
-    Documents, jobs, people, shots, analyses, animals and keys share one database: a SQLite file or a MongoDB client.
-    The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the store is refused
-    for good; one that does not answer yet is opened later. A MongoDB client and the cache belong to the event loop that
-    uses them first.
+    Documents, jobs, people, shots, analyses, animals, keys and partial uploads share one database: a SQLite file or a
+    MongoDB client. The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the
+    store is refused for good; one that does not answer yet is opened later. A MongoDB client and the cache belong to
+    the event loop that uses them first.
     """
 
     def __init__(
@@ -149,6 +150,11 @@ class Stores:
         """API keys."""
         return self._database.keys
 
+    @cached_property
+    def partial_uploads(self) -> PartialUploads:
+        """Uploads that come in parts."""
+        return self._database.partial_uploads
+
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
         for name in ("objects", "_database", "vectors", "cache"):
@@ -185,4 +191,6 @@ class _Database(Protocol):
     def animals(self) -> Animals: ...
     @property
     def keys(self) -> Keys: ...
+    @property
+    def partial_uploads(self) -> PartialUploads: ...
     async def close(self) -> None: ...

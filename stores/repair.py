@@ -16,6 +16,7 @@ from typing import Final
 
 from stores.deletion import delete_asset, delete_derived
 from stores.open import Stores
+from stores.partial_uploads import PREFIX, discard
 from stores.records import Asset
 
 PAGE: Final = 500
@@ -67,6 +68,7 @@ async def repair(stores: Stores, min_age: timedelta = timedelta(hours=1)) -> Rep
             done.young += 1
         elif await stores.objects.delete(key):
             done.removed.append(key)
+    await _repair_partial_uploads(stores, min_age, done)
     async for page in _pages(stores.vectors.ids()):
         animals = await stores.animals.get(page)
         unknown = [each for each in await _unknown(stores, page) if each not in animals]
@@ -75,6 +77,20 @@ async def repair(stores: Stores, min_age: timedelta = timedelta(hours=1)) -> Rep
     async for asset in _without_bytes(stores):
         done.without_bytes.append(asset)
     return done
+
+
+async def _repair_partial_uploads(stores: Stores, min_age: timedelta, done: Repaired) -> None:
+    """Remove uploads in parts that have expired, and parts of uploads that there are not."""
+    uploads = stores.partial_uploads
+    while expired := await uploads.expired(datetime.now(UTC), PAGE):
+        for upload_id in expired:
+            await discard(uploads, stores.objects, upload_id)
+    async for page in _pages(info.key async for info in stores.objects.list(PREFIX)):
+        owners = {key: key.split("/")[1] for key in page}
+        known = {each: await uploads.get(each) is not None for each in set(owners.values())}
+        for key, upload_id in owners.items():
+            if not known[upload_id] and await _is_old(stores, key, min_age) and await stores.objects.delete(key):
+                done.removed.append(key)
 
 
 async def _orphan_objects(stores: Stores) -> AsyncIterator[str]:

@@ -29,11 +29,13 @@ from graphs.assets.model_info import model_info_router
 from graphs.assets.quality import quality_router
 from graphs.assets.scores import Measures
 from graphs.assets.similarity import similarity_router
+from graphs.assets.uploads import uploads_router
 from graphs.indexing.faces import FaceSource
 from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
 from graphs.web.schemas import error_responses
 from graphs.web.uploads.library import Library
+from graphs.web.uploads.resumable import Resumable
 
 ERRORS: Final = {
     400: "the request or the file is not what the route takes",
@@ -49,6 +51,8 @@ ERRORS: Final = {
 BATCH: Final = RouteLimits(RateLimit("assets-batch", 10))
 CONTENT: Final = RouteLimits(RateLimit("assets-content", 600))
 """Where an embedded store serves the files; a bucket would count nothing either."""
+PARTS: Final = RateLimit("assets-parts", 600)
+UPLOAD_ROUTES: Final = ("create_upload", "upload_state", "append_to_upload", "delete_upload", "override_method")
 
 
 def _upload_bytes(settings: Settings) -> int:
@@ -66,6 +70,7 @@ def _router(context: Context) -> APIRouter:
     for part in (
         media_router(context, library, features),
         library_router(context, library),
+        uploads_router(Resumable(context, library)),
         similarity_router(context, library, features, configuration),
         quality_router(library, features, measures, configuration),
         analytics_router(context, library, features),
@@ -89,6 +94,11 @@ API: Final = Api(
     ready_stages=(DINOV3,),
     routes={
         "upload_media": RouteLimits(RateLimit("assets-upload", 50), max_body=_upload_bytes, reads=True),
+        "create_upload": RouteLimits(RateLimit("assets-upload", 50)),
+        "upload_state": RouteLimits(PARTS),
+        "delete_upload": RouteLimits(PARTS),
+        "append_to_upload": RouteLimits(PARTS, max_body=_upload_bytes, reads=True),
+        "override_method": RouteLimits(PARTS, max_body=_upload_bytes, reads=True),
         "batch_similarity": BATCH,
         "batch_quality_check": BATCH,
         "media_content": CONTENT,
@@ -105,5 +115,6 @@ API: Final = Api(
         ]
     ),
     administration=frozenset({"put_quality_threshold", "put_similarity_threshold"}),
-    labelling=frozenset({"upload_media"}),
+    writing=frozenset({"upload_state"}),
+    labelling=frozenset({"upload_media", "describe_uploads", *UPLOAD_ROUTES}),
 )

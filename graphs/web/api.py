@@ -71,8 +71,9 @@ class Api:
     ``routes`` has limits by the name of a route's function. ``health`` gives the API's own fields of ``/health``.
 
     A key needs the scope to read for GET and HEAD and the scope to write for every other method, see ``access``;
-    ``reading`` names the functions of other routes that store nothing of what they are sent, ``administration`` those
-    that need the scope ``admin``, ``labelling`` those that label what they store.
+    ``reading`` names the functions of other routes that store nothing of what they are sent, ``writing`` those of GETs
+    that belong to writing, ``administration`` those that need the scope ``admin``, ``labelling`` those that label what
+    they store.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Api:
     routes: Mapping[str, RouteLimits] = field(default_factory=dict)
     health: Callable[[StageInfos], Mapping[str, Any]] = _no_health
     reading: frozenset[str] = frozenset()
+    writing: frozenset[str] = frozenset()
     administration: frozenset[str] = frozenset()
     labelling: frozenset[str] = frozenset()
     name: str = ""
@@ -104,7 +106,7 @@ class Api:
         """Return which scope a key needs for the route of a function."""
         if function in self.administration:
             return "admin"
-        reads = function in self.reading or "GET" in methods
+        reads = function in self.reading or ("GET" in methods and function not in self.writing)
         return f"{self.name}:{'read' if reads else 'write'}"
 
 
@@ -215,7 +217,7 @@ class Contracts:
         """
         settings = self._settings
         unknown_here = Contract(api.errors, api.rate(settings), api=api.name)
-        missing = {*api.routes, *api.reading, *api.administration, *api.labelling}
+        missing = {*api.routes, *api.reading, *api.writing, *api.administration, *api.labelling}
         for route in routes:
             limits = api.routes.get(route.name or "", RouteLimits())
             function, path, methods = route.name or "", route.path or "", route.methods or set()

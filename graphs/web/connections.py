@@ -6,13 +6,14 @@ And how fast a server takes new connections.
 import socket
 from collections.abc import Iterable
 from functools import wraps
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from fastapi import Request
 from fastapi.routing import RouteContext
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http import h11_impl, httptools_impl
 
 ACCEPTED_AT_ONCE: Final = 16
 
@@ -90,6 +91,31 @@ class Expectations:
             await send(message)
 
         await self._app(scope, ask, send_in_step)
+
+
+def keep_what_came() -> None:
+    """Let the servers that this process starts give a route all that came of a body before its client left.
+
+    uvicorn drops what it holds then, up to some hundred kilobytes that a resumable upload would have to be sent again.
+    """
+    for cycle in (httptools_impl.RequestResponseCycle, h11_impl.RequestResponseCycle):
+        _keep_what_came_to(cycle)
+
+
+def _keep_what_came_to(cycle: Any) -> None:
+    receive = cycle.receive
+    if hasattr(receive, "__wrapped__"):
+        return
+
+    @wraps(receive)
+    async def receive_all(self: Any) -> Message:
+        message: Message = await receive(self)
+        if message["type"] == "http.disconnect" and self.body and not self.response_complete:
+            body, self.body = bytes(self.body), bytearray()
+            return {"type": "http.request", "body": body, "more_body": True}
+        return message
+
+    cycle.receive = receive_all
 
 
 def _waits(scope: Scope) -> bool:

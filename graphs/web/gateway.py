@@ -21,7 +21,7 @@ from deployments.serving.handle import AnyHandle, work_on
 from deployments.serving.nodes import check_stores, listens_to_others, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
-from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many
+from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many, keep_what_came
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
@@ -185,6 +185,7 @@ class Gateway(LocalStages):
     def __serve_build_asgi_app__(self) -> FastAPI:
         args = self._args
         accept_many()
+        keep_what_came()
         context = open_context(settings(), args.handles(self))
         context.access.refuses_everyone = not settings().open and listens_to_others()
         app = build_app(context, args.apis)

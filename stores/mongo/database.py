@@ -1,6 +1,6 @@
 """The MongoDB database of the document store, with all its collections."""
 
-from stores.mongo import analyses, animals, documents, jobs, keys, people, shots
+from stores.mongo import analyses, animals, documents, jobs, keys, partial_uploads, people, shots
 from stores.mongo.engine import MongoEngine
 
 
@@ -19,6 +19,7 @@ class MongoDatabase:
         self.analyses = analyses.MongoAnalyses(self._engine)
         self.animals = animals.MongoAnimals(self._engine)
         self.keys = keys.MongoKeys(self._engine)
+        self.partial_uploads = partial_uploads.MongoPartialUploads(self._engine)
 
     async def close(self) -> None:
         """Close the connections."""

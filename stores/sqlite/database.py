@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from stores.errors import StoreError
-from stores.sqlite import analyses, animals, documents, jobs, keys, people, shots
+from stores.sqlite import analyses, animals, documents, jobs, keys, partial_uploads, people, shots
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 6
+VERSION: Final = 7
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
-SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA)
+SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA)
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
     2: MERGED,
     3: documents.MOVE_UPLOADS,
     4: (*keys.SCHEMA, documents.LABELS_TABLE),
     5: (documents.UPLOADS_BY_TIME,),
+    6: partial_uploads.SCHEMA,
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
@@ -62,6 +63,7 @@ class SqliteDatabase:
         self.analyses = analyses.SqliteAnalyses(self.engine)
         self.animals = animals.SqliteAnimals(self.engine)
         self.keys = keys.SqliteKeys(self.engine)
+        self.partial_uploads = partial_uploads.SqlitePartialUploads(self.engine)
 
     async def close(self) -> None:
         """Commit what was submitted, then close the file."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
-from schemathesis import Case, GenerationMode
+from schemathesis import Case, GenerationMode, SerializationContext
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
@@ -15,6 +16,12 @@ from schemathesis.specs.openapi.checks import (
 
 DOCUMENTED = [status_code_conformance, content_type_conformance, response_schema_conformance]
 CHECKS = [*DOCUMENTED, not_a_server_error]
+
+
+@schemathesis.serializer("application/offset+octet-stream")
+def as_they_are(_: SerializationContext, value: object) -> bytes:
+    """Bytes that are the body themselves."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
 
 def send(operation: APIOperation, mode: GenerationMode, most: int, ask: Callable[[Case, int], None]) -> int:

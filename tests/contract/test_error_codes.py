@@ -60,6 +60,12 @@ TABLE = {
     "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
     "BodyTooSlow": ("REQUEST_TIMEOUT", 408),
+    "UnsupportedVersion": ("UNSUPPORTED_VERSION", 412),
+    "UploadNotFound": ("UPLOAD_NOT_FOUND", 404),
+    "OffsetMismatch": ("OFFSET_MISMATCH", 409),
+    "UploadLocked": ("UPLOAD_LOCKED", 423),
+    "ChecksumMismatch": ("CHECKSUM_MISMATCH", 460),
+    "TooManyUploads": ("TOO_MANY_UPLOADS", 429),
     "RegistryInvalid": ("MODEL_NOT_LOADED", 503),
 }
 ARGUMENTS = {

@@ -218,7 +218,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     assets = tables["assets"]
     tables["uploads"] = [(row[0], "", row[1], row[6], 0) for row in assets]
     tables["assets"] = [(row[0], *row[2:6], *row[7:]) for row in assets]
-    return tables | {"keys": [], "signing": [], "labels": []}
+    return tables | {"keys": [], "signing": [], "labels": [], "partial_uploads": []}
 
 
 async def test_every_row_of_the_six_files_is_there(tmp_path: Path) -> None:

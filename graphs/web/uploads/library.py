@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,9 +139,13 @@ class Library:
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
             spool_upload(body, content_type, self._context.spool, limit) as upload,
-            self._admission.slot(),
+            self.admitted(),
         ):
-            return await self.register(upload, label=_label(upload.fields.get("label", "")))
+            return await self.register(upload, label=checked_label(upload.fields.get("label", "")))
+
+    def admitted(self) -> AbstractAsyncContextManager[None]:
+        """Hold a slot for storing an upload that is here. Raises StageOverloaded."""
+        return self._admission.slot()
 
     async def register(self, upload: Spooled, *, only: MediaKind | None = None, label: str = "") -> tuple[Asset, bool]:
         """Make an asset of a spooled file, which may be moved away, and return (asset, existed before).
@@ -280,7 +285,7 @@ def _probe(path: Path, limits: Limits, poster: Path, left: threading.Event) -> P
             poster.unlink(missing_ok=True)
 
 
-def _label(given: str) -> str:
+def checked_label(given: str) -> str:
     """Return the label of an upload; one who is held to one label need not say it. Raises InvalidInput."""
     own = caller.get().labels
     label = given or (next(iter(own)) if len(own) == 1 else "")

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -136,9 +136,15 @@ async def spool_uploads(
         form.discard()
 
 
+class Readable(Protocol):
+    """What can be read from its beginning to its end, as a file; its calls may block."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 @asynccontextmanager
 async def spool_file(
-    source: BinaryIO, filename: str, directory: Path, max_bytes: int, reserve_bytes: int = 0
+    source: Readable, filename: str, directory: Path, max_bytes: int, reserve_bytes: int = 0
 ) -> AsyncIterator[Spooled]:
     """Spool a copy of a file that is elsewhere, read in a thread. Raises as ``spool_uploads`` does."""
     path = directory / f"file-{uuid.uuid4().hex}"
@@ -165,7 +171,7 @@ class _TooLarge(Exception):
     pass
 
 
-def _copy(source: BinaryIO, path: Path, max_bytes: int, disk: Disk) -> tuple[str, int]:
+def _copy(source: Readable, path: Path, max_bytes: int, disk: Disk) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as target:
@@ -193,7 +199,7 @@ class _FilePart:
         return Path(self.handle.name)
 
 
-def _new_file(directory: Path) -> IO[bytes]:
+def new_file(directory: Path) -> IO[bytes]:
     """Open a file that was not there, for its owner alone; the folder is made when absent."""
     path = directory / f"upload-{uuid.uuid4().hex}"
     try:
@@ -282,7 +288,7 @@ class _Form:
             if len(self._files) == self._max_files:
                 raise InvalidInput(f"Too many files; send at most {self._max_files} in the part {name!r}.")
             self._spool.take(0)
-            self._files.append(_FilePart(base_name(filename or ""), _new_file(self._spool.directory)))
+            self._files.append(_FilePart(base_name(filename or ""), new_file(self._spool.directory)))
         elif filename is not None:
             raise InvalidInput(f"The file is in the part {name[:100]!r}; send it in the part {self.field!r}.")
         else:

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from configs.addresses import base_url, host_pattern, is_confidential, origin
+from configs.quotas import Quota, parse_quota, quota_text
 
 PREFIX = "VISION_"
 
@@ -37,6 +38,7 @@ Names = Annotated[tuple[str, ...], *CommaSeparated]
 Numbers = Annotated[tuple[PositiveInt, ...], *CommaSeparated]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], *CommaSeparated]
 HostPatterns = Annotated[tuple[Annotated[str, AfterValidator(host_pattern)], ...], *CommaSeparated]
+QuotaText = Annotated[str, AfterValidator(lambda text: quota_text(parse_quota(text)))]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], *CommaSeparated]
 
 
@@ -97,6 +99,11 @@ class Settings(BaseSettings):
     rate_limit_burst: PositiveInt = Field(
         default=10, validation_alias="RATE_LIMIT_BURST", description="of those, how many may come at once"
     )
+    quota_standard: QuotaText = Field(
+        default="", description="of keys of the rate class standard, such as bytes=50GB,files=100000,jobs=4,videos=200"
+    )
+    quota_high: QuotaText = Field(default="", description="of keys of the rate class high")
+    quota_unlimited: QuotaText = Field(default="", description="of keys of the rate class unlimited")
     trusted_proxies: Networks = Field(
         default=(), description="addresses or CIDRs, comma-separated, whose X-Forwarded-… headers are believed"
     )
@@ -247,6 +254,11 @@ class Settings(BaseSettings):
     def api_keys(self) -> tuple[str, ...]:
         """The keys of which a request must have one; without any it needs none."""
         return tuple(_items(self.api_key.get_secret_value()))
+
+    def quota(self, rate: Literal["standard", "high", "unlimited"]) -> Quota:
+        """Return the quota of keys of a rate class that have none of their own."""
+        texts = {"standard": self.quota_standard, "high": self.quota_high, "unlimited": self.quota_unlimited}
+        return parse_quota(texts[rate])
 
     @property
     def objects(self) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from stores.records import Asset, Features, PictureFaces
-from stores.uploads import ANYONE, Upload, Withdrawal
+from stores.uploads import ANYONE, Addition, Upload, Withdrawal
 from vision.media.sniff import MediaKind
 
 
@@ -24,8 +24,8 @@ class Documents(Protocol):
         """Store a new asset, uploaded by ``owner``; False, changing nothing, if the id is known already."""
         ...
 
-    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
-        """Store a client's upload of a known asset, unless it has one; False if it is unknown or being deleted."""
+    async def add_upload(self, asset_id: str, upload: Upload) -> Addition:
+        """Store a client's upload of a known asset, unless it has one; "" if it is unknown or being deleted."""
         ...
 
     async def add_label(self, asset_id: str, label: str) -> bool:
@@ -41,6 +41,10 @@ class Documents(Protocol):
 
         The last ones stay, and the asset is flagged as being deleted instead.
         """
+        ...
+
+    async def uploaded_by(self, owner: str) -> tuple[int, int]:
+        """Return how many assets an owner has uploads of, and their bytes together; not those being deleted."""
         ...
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:

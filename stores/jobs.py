@@ -88,6 +88,8 @@ class Job:
     """Holder of the lease; None unless it runs."""
     cancel_requested: bool = False
     """True only while it runs."""
+    owner: str = ""
+    """Name of the client that submitted it; empty for anyone, and for this program itself."""
 
     @property
     def finished(self) -> bool:
@@ -191,9 +193,12 @@ class JobStore(ABC):
     A backend implements what is abstract.
     """
 
-    async def submit(self, kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
-        """Return the job of this kind and fingerprint: queued as new, unless one is queued, running or succeeded."""
-        new = new_job(kind, subject, fingerprint, payload)
+    async def submit(self, kind: str, subject: str, fingerprint: str, payload: Json, owner: str = "") -> Job:
+        """Return the job of this kind and fingerprint: queued as new, unless one is queued, running or succeeded.
+
+        A new one is ``owner``'s.
+        """
+        new = replace(new_job(kind, subject, fingerprint, payload), owner=owner)
         while not await self._insert(new):
             changed = await self._change(new.job_id, lambda job: job.resubmitted(new))
             if job := changed or await self.get(new.job_id):
@@ -273,6 +278,14 @@ class JobStore(ABC):
         """Return the jobs that match all given values, latest first, starting behind ``after``."""
 
     @abstractmethod
+    async def count_unfinished(self, owner: str) -> int:
+        """Return how many jobs of an owner are queued or running."""
+
+    @abstractmethod
+    async def delete_finished(self, before: datetime, limit: int, kind: str | None = None) -> int:
+        """Remove jobs, of one kind if given, that ended before a moment; return how many there were."""
+
+    @abstractmethod
     async def forget(self, subject: str) -> int:
         """Remove every job of a subject and return how many there were; workers of running ones lose their leases."""
 
@@ -297,9 +310,13 @@ class JobStore(ABC):
 
 def new_job(kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
     """Return a job that was never started, due at once."""
-    job_id = hashlib.sha256(f"{kind}\0{fingerprint}".encode()).hexdigest()[:32]
     now = datetime.now(UTC)
-    return Job(job_id, kind, subject, fingerprint, payload, created_at=now, due_at=now)
+    return Job(job_id_of(kind, fingerprint), kind, subject, fingerprint, payload, created_at=now, due_at=now)
+
+
+def job_id_of(kind: str, fingerprint: str) -> str:
+    """Return the id of the job of this kind and fingerprint."""
+    return hashlib.sha256(f"{kind}\0{fingerprint}".encode()).hexdigest()[:32]
 
 
 COLUMNS: Final = tuple(column.name for column in fields(Job))
@@ -327,7 +344,8 @@ def from_row(row: dict[str, Any]) -> Job:
     """Return the job of ``to_row``."""
     row = row | {"cancel_requested": bool(row["cancel_requested"])}
     row |= {name: from_micros(row[name]) for name in _TIMES if row[name] is not None}
-    return Job(**row | {name: json.loads(row[name]) for name in _JSON if row[name] is not None})
+    row |= {name: json.loads(row[name]) for name in _JSON if row[name] is not None}
+    return Job(**{name: value for name, value in row.items() if name in COLUMNS})  # a later version may know more
 
 
 def changes(before: Job, after: Job) -> dict[str, Any]:

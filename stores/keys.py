@@ -4,9 +4,11 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
+
+from configs.quotas import Quota
 
 PREFIX: Final = "vg"
 """What every key begins with, so that scanners for leaked secrets know one."""
@@ -29,7 +31,8 @@ class ApiKey:
     """One key: ``key_id`` is public and stays when its secret is rotated, ``name`` is for people.
 
     ``scopes`` are what it may do, ``rate`` how often, ``labels`` those of the files that it is held to, none for all.
-    It has one secret, and for a while two after a rotation.
+    ``quota`` is how much, where that differs from its rate class. It has one secret, and for a while two after a
+    rotation.
     """
 
     key_id: str
@@ -41,6 +44,7 @@ class ApiKey:
     labels: tuple[str, ...] = ()
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    quota: Quota = field(default_factory=dict)
 
     def lives(self, now: datetime) -> bool:
         """Return whether it was not revoked and has not expired."""
@@ -73,6 +77,10 @@ class Keys(Protocol):
         """Replace the secrets of a key; False if there is none that is not revoked."""
         ...
 
+    async def set_limits(self, key_id: str, rate: RateClass, quota: Quota) -> bool:
+        """Replace how often and how much a key may; False if there is none that is not revoked."""
+        ...
+
     async def signing_secret(self) -> bytes:
         """Return the secret that signs links, the same for all processes; made at the first call."""
         ...
@@ -103,8 +111,10 @@ def new_key(
     rate: RateClass = "standard",
     labels: Iterable[str] = (),
     expires_at: datetime | None = None,
+    quota: Quota | None = None,
 ) -> tuple[str, ApiKey]:
     """Return the token of a new key, and the key as it is stored."""
     key_id = secrets.token_hex(6)
     token, secret = new_token(key_id)
-    return token, ApiKey(key_id, name, tuple(scopes), (secret,), datetime.now(UTC), rate, tuple(labels), expires_at)
+    made = ApiKey(key_id, name, tuple(scopes), (secret,), datetime.now(UTC), rate, tuple(labels), expires_at)
+    return token, replace(made, quota=quota or {})

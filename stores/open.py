@@ -11,6 +11,7 @@ from typing import Final, Protocol, Self
 from configs.settings import PREFIX, Settings
 from stores.analyses import Analyses
 from stores.animals import Animals
+from stores.audit import Audit
 from stores.cache import Cache
 from stores.documents import Documents
 from stores.jobs import JobStore
@@ -19,6 +20,7 @@ from stores.objects import Objects
 from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
+from stores.usage import UsageStore
 from stores.vectors import Vectors
 
 SHARED: Final = {
@@ -51,10 +53,9 @@ def of_one_machine(settings: Settings, names: Collection[str] = tuple(SHARED)) -
 class Stores:
     """All stores, each opened at its first use; ``close`` closes those that were.
 
-    Documents, jobs, people, shots, analyses, animals, keys and partial uploads share one database: a SQLite file or a
-    MongoDB client. The first use raises ValueError if the URL is malformed or of an unknown scheme, StoreError if the
-    store is refused for good; one that does not answer yet is opened later. A MongoDB client and the cache belong to
-    the event loop that uses them first.
+    All but objects, vectors and cache share one database: a SQLite file or a MongoDB client. The first use raises
+    ValueError if the URL is malformed or of an unknown scheme, StoreError if the store is refused for good; one that
+    does not answer yet is opened later. A MongoDB client and the cache belong to the event loop that uses them first.
     """
 
     def __init__(
@@ -155,6 +156,16 @@ class Stores:
         """Uploads that come in parts."""
         return self._database.partial_uploads
 
+    @cached_property
+    def usage(self) -> UsageStore:
+        """What each key holds and uses."""
+        return self._database.usage
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit trail."""
+        return self._database.audit
+
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
         for name in ("objects", "_database", "vectors", "cache"):
@@ -193,4 +204,8 @@ class _Database(Protocol):
     def keys(self) -> Keys: ...
     @property
     def partial_uploads(self) -> PartialUploads: ...
+    @property
+    def usage(self) -> UsageStore: ...
+    @property
+    def audit(self) -> Audit: ...
     async def close(self) -> None: ...

@@ -13,6 +13,8 @@ ANYONE: Final = ""
 """Owner of what was uploaded without an API key."""
 Withdrawal = Literal["unknown", "of others", "withdrawn", "last"]
 """Outcome of a delete: no such asset; only others have uploads of it; others remain; none remains."""
+Addition = Literal["added", "there", ""]
+"""Outcome of adding an upload: there is one more; its owner has one already; nothing, of an unknown asset."""
 
 
 @dataclass(frozen=True, slots=True)

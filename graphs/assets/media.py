@@ -16,6 +16,7 @@ from graphs.web.errors import AssetNotFound
 from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.files import StoredFile, send_file
 from graphs.web.hosts import link
+from graphs.web.limits import content_length
 from graphs.web.schemas import RANGES, AssetId, upload_body
 from graphs.web.uploads.library import Library
 from stores.derived import poster_key
@@ -94,7 +95,9 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
     @router.post("/upload-media", openapi_extra=upload_body("file", texts={"label": LABEL_TEXT}))
     async def upload_media(request: Request, clock: Timer) -> UploadAnswer:
         """Store a file; the same bytes give the same id, whoever sends them. Everything else works on the id."""
-        asset, duplicate = await library.upload(request.stream(), request.headers.get("content-type", ""))
+        headers = request.headers
+        length = content_length(request.scope)
+        asset, duplicate = await library.upload(request.stream(), headers.get("content-type", ""), length)
         status = (await status_of(asset))[0] if duplicate else "uploaded"
         fields = await describe(request, asset, status, clock)
         return UploadAnswer.model_validate({**fields, "duplicate": duplicate})

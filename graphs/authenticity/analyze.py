@@ -66,7 +66,12 @@ def analyze_router(context: Context, results: Results) -> APIRouter:
         num_frames: Annotated[int, Query(ge=1, le=256, description="frames to look at, spread over the video")] = 16,
     ) -> VideoAnswer:
         """Analyze a video by single frames, by how a face moves, and by the voice. MP4, AVI, MOV or WebM."""
-        async with uploads.spooled(request, "video", "file") as (upload,), uploads.decoding_slot():
+        await context.quotas.refuse_video()
+        async with (
+            uploads.spooled(request, "video", "file") as (upload,),
+            context.quotas.judging_video(),
+            uploads.decoding_slot(),
+        ):
             submission = await uploads.checked(upload, "video")
             findings = await examine_video(context, submission, num_frames)
             answer = video_answer(submission, findings, clock)

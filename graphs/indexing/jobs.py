@@ -58,7 +58,7 @@ async def submit_index(context: Context, asset: Asset) -> Job:
     payload: Json = {"models": models, "shot_models": shots.version}
     if parts.unavailable:
         payload["unavailable"] = parts.unavailable
-    return await context.jobs.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
+    return await context.quotas.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
 
 
 async def submit_shots(context: Context, asset: Asset, threshold: float, models: ShotModels) -> Job:
@@ -67,12 +67,12 @@ async def submit_shots(context: Context, asset: Asset, threshold: float, models:
     since = "" if stored is None else f"{stored.models} {stored.analyzed_at.isoformat()}"
     fingerprint = f"{asset.asset_id} {analysis_version(models, threshold)} {since}"
     payload = {"shot_models": models.version, "threshold": threshold}
-    job = await context.jobs.submit(ANALYZE_SHOTS, asset.asset_id, fingerprint, payload)
+    job = await context.quotas.submit(ANALYZE_SHOTS, asset.asset_id, fingerprint, payload)
     if job.status != "succeeded" or await context.shots.get_analysis(asset.asset_id) is not None:
         return job
     # Its results were lost, as when one store was restored from a backup and the other was not.
     again = f"{fingerprint} {job.finished_at}"
-    return await context.jobs.submit(ANALYZE_SHOTS, asset.asset_id, again, payload)
+    return await context.quotas.submit(ANALYZE_SHOTS, asset.asset_id, again, payload)
 
 
 async def latest_index_job(context: Context, asset_id: str) -> Job | None:

@@ -12,13 +12,14 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from contextvars import Context, ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
 import jwt
 
+from configs.quotas import Resource, limits_of
 from configs.settings import Settings
 from stores.errors import StoreError
 from stores.keys import ApiKey, Keys, RateClass, key_id_of
@@ -27,6 +28,8 @@ from stores.uploads import ANYONE
 logger = logging.getLogger("ray.serve")
 
 ADMIN: Final = "admin"
+ANY_KEY: Final = "any"
+"""In place of a scope, of routes that are about the key itself."""
 FRESH_S: Final = 5.0
 """How long a key that was revoked may still open, and one that was made may not yet."""
 RETRY_S: Final = 1.0
@@ -44,14 +47,18 @@ LINK: Final = ("expires", "client", "signature")
 """Parameters of the query of a signed link."""
 FROM_ISSUER: Final = "jwt:"
 """What names of callers with tokens begin with."""
+FROM_SETTINGS: Final = "API_KEY"
+OF_ISSUER: Final = "token"
+"""What callers without a key of the store are called."""
 MAX_LINK_S: Final = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request; ``name`` is opaque and never a key.
+    """Who sent a request; ``name`` is opaque and never a key, ``key_name`` is what people call it.
 
-    ``labels``: of the files that it is held to, empty for all. ``asset_id``: the one file of a signed link.
+    ``labels``: of the files that it is held to, empty for all. ``asset_id``: the one file of a signed link. ``limits``:
+    its quotas.
     """
 
     name: str
@@ -59,13 +66,15 @@ class Caller:
     rate: RateClass = "standard"
     labels: frozenset[str] = frozenset()
     asset_id: str | None = None
+    key_name: str = ""
+    limits: Mapping[Resource, int] = field(default_factory=dict, hash=False)
 
     def may(self, scope: str) -> bool:
         """Return whether it has a scope."""
-        return bool(self.scopes & {scope, scope.rpartition(":")[2], ADMIN})
+        return scope == ANY_KEY or bool(self.scopes & {scope, scope.rpartition(":")[2], ADMIN})
 
 
-EVERYONE: Final = Caller(ANYONE, frozenset({ADMIN}))
+EVERYONE: Final = Caller(ANYONE, frozenset({ADMIN}), key_name="anyone")
 """Whoever calls a service without keys."""
 caller: ContextVar[Caller] = ContextVar("caller", default=EVERYONE)
 """Who sent the request that is answered; ``EVERYONE`` outside of requests."""
@@ -136,7 +145,7 @@ class Access:
         signer = await self._signer(client)
         if signer is None:
             return None
-        return Caller(client, signer.scopes, signer.rate, signer.labels, asset_id)
+        return replace(signer, asset_id=asset_id)
 
     async def signed(self, url: str, asset_id: str, ttl_s: int) -> tuple[str, datetime]:
         """Return the URL of a file as a link that needs no key, and until when it opens. Raises StoreError."""
@@ -155,10 +164,10 @@ class Access:
 
     async def _caller_of(self, token: bytes) -> Caller | None:
         if (name := _env_digest(token)) in self._env:
-            return Caller(name, frozenset({ADMIN}))
+            return Caller(name, frozenset({ADMIN}), key_name=FROM_SETTINGS)
         if (key_id := key_id_of(token)) is not None:
             key = (await self._keys_of_store()).get(key_id)
-            return _of_key(key) if key is not None and key.opens(token, datetime.now(UTC)) else None
+            return self._of_key(key) if key is not None and key.opens(token, datetime.now(UTC)) else None
         if self._tokens is not None and token.count(b".") == 2:
             return await self._tokens.caller(token)
         return None
@@ -166,13 +175,19 @@ class Access:
     async def _signer(self, client: str) -> Caller | None:
         """Return a caller by name, as far as it may still call."""
         if client in self._env:
-            return Caller(client, frozenset({ADMIN}))
+            return Caller(client, frozenset({ADMIN}), key_name=FROM_SETTINGS)
         key = (await self._keys_of_store()).get(client)
         if key is not None:
-            return _of_key(key) if key.lives(datetime.now(UTC)) else None
+            return self._of_key(key) if key.lives(datetime.now(UTC)) else None
         if client.startswith(FROM_ISSUER) and self._tokens is not None:
-            return Caller(client, frozenset({"read"}))
+            return Caller(client, frozenset({"read"}), key_name=OF_ISSUER)
         return EVERYONE if client == ANYONE and await self.is_open() else None
+
+    def _of_key(self, key: ApiKey) -> Caller:
+        limits = limits_of(key.quota, self._settings.quota(key.rate))
+        return Caller(
+            key.key_id, frozenset(key.scopes), key.rate, frozenset(key.labels), key_name=key.name, limits=limits
+        )
 
     def _signature(self, client: str, asset_id: str, expires: str) -> str:
         text = "\n".join((client, asset_id, expires)).encode()
@@ -249,7 +264,8 @@ class _Tokens:
         given = claims.get("scope", claims.get("scp", ""))
         named = given.split() if isinstance(given, str) else given if isinstance(given, list) else []
         name = FROM_ISSUER + hashlib.blake2b(str(claims["sub"]).encode(), digest_size=16).hexdigest()
-        return Caller(name, frozenset(str(each) for each in named))
+        limits = limits_of({}, self._settings.quota("standard"))
+        return Caller(name, frozenset(str(each) for each in named), key_name=OF_ISSUER, limits=limits)
 
     async def _key(self, header: Mapping[str, Any]) -> Any:
         if header.get("alg") == "HS256":
@@ -282,10 +298,6 @@ def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
             yield value.strip()
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
             yield value[7:].strip()
-
-
-def _of_key(key: ApiKey) -> Caller:
-    return Caller(key.key_id, frozenset(key.scopes), key.rate, frozenset(key.labels))
 
 
 def _env_digest(key: bytes) -> str:

@@ -21,6 +21,7 @@ from starlette.types import Scope
 import graphs
 from configs.settings import Settings
 from deployments.serving.stage import StageRef
+from graphs.web.access import ADMIN, ANY_KEY
 from graphs.web.context import Context
 from graphs.web.errors import CODED, ErrorStyle
 
@@ -90,6 +91,8 @@ class Api:
     writing: frozenset[str] = frozenset()
     administration: frozenset[str] = frozenset()
     labelling: frozenset[str] = frozenset()
+    scoped: bool = True
+    """Whether keys need scopes for it; without, any key may call it, but for ``administration``."""
     name: str = ""
     """Of its package; filled in when it is found."""
 
@@ -105,7 +108,9 @@ class Api:
     def scope(self, function: str, methods: Collection[str]) -> str:
         """Return which scope a key needs for the route of a function."""
         if function in self.administration:
-            return "admin"
+            return ADMIN
+        if not self.scoped:
+            return ANY_KEY
         reads = function in self.reading or ("GET" in methods and function not in self.writing)
         return f"{self.name}:{'read' if reads else 'write'}"
 
@@ -121,7 +126,8 @@ def graph_modules(name: str) -> dict[str, ModuleType]:
 
 def scopes() -> list[str]:
     """Return every scope that a key can have, see ``access``."""
-    return ["read", "write", "admin", *(f"{name}:{kind}" for name in find_apis() for kind in ("read", "write"))]
+    scoped = [name for name, api in find_apis().items() if api.scoped]
+    return ["read", "write", ADMIN, *(f"{name}:{kind}" for name in scoped for kind in ("read", "write"))]
 
 
 @cache

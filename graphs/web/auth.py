@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphs.web.access import EVERYONE, Access, Caller, IssuerUnavailable, caller
+from graphs.web.access import ANY_KEY, EVERYONE, Access, Caller, IssuerUnavailable, caller
 from graphs.web.api import Contract, Contracts
 from graphs.web.errors import Failure
 from graphs.web.health import HEALTH_PATHS
@@ -85,7 +85,12 @@ class KeyCheck:
             return NO_ISSUER
         if contract.scope and not found.may(contract.scope):
             return Failure(403, "FORBIDDEN", f"Your key lacks the scope {contract.scope}.", {"scope": contract.scope})
-        if found.labels and contract.scope and contract.asset_at is None and not contract.takes_labels:
+        if (
+            found.labels
+            and contract.scope not in ("", ANY_KEY)
+            and contract.asset_at is None
+            and not contract.takes_labels
+        ):
             message = "Your key is held to single files; this route works on more than one."
             return Failure(403, "FORBIDDEN", message, {"labels": sorted(found.labels)})
         return found
@@ -133,7 +138,8 @@ def document_keys(app: FastAPI, access: Access, contracts: Contracts) -> None:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 needed = contracts.at(method.upper(), path).scope
-                operation["security"] = [] if path in OPEN_PATHS else [{name: [needed]} for name in SCHEMES]
+                scopes = [] if needed == ANY_KEY else [needed]
+                operation["security"] = [] if path in OPEN_PATHS else [{name: scopes} for name in SCHEMES]
         return document
 
     app.openapi = with_keys  # type: ignore[method-assign]

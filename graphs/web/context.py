@@ -16,18 +16,22 @@ from deployments.serving.stage import StageRef
 from graphs.web.access import Access
 from graphs.web.fetch import Fetcher
 from graphs.web.quick import QuickRoutes
+from graphs.web.quotas import Quotas
 from graphs.web.states import States
 from graphs.web.uploads.spool import Spool
 from stores.analyses import Analyses
 from stores.animals import Animals
+from stores.audit import Audit
 from stores.cache import Cache
 from stores.documents import Documents
 from stores.jobs import JobStore
 from stores.keys import Keys
 from stores.objects import Objects
 from stores.open import Stores
+from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
+from stores.usage import UsageStore
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
@@ -92,6 +96,21 @@ class Context:
         return self.stores.keys
 
     @property
+    def partial_uploads(self) -> PartialUploads:
+        """The store of uploads that come in parts."""
+        return self.stores.partial_uploads
+
+    @property
+    def usage(self) -> UsageStore:
+        """The store of what keys use."""
+        return self.stores.usage
+
+    @property
+    def audit(self) -> Audit:
+        """The audit trail."""
+        return self.stores.audit
+
+    @property
     def cache(self) -> Cache:
         """The cache."""
         return self.stores.cache
@@ -100,6 +119,11 @@ class Context:
     def access(self) -> Access:
         """Who may call."""
         return Access(self.settings, self.keys)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        """How much the client of a request may have."""
+        return Quotas(self.settings, self.stores)
 
     @cached_property
     def states(self) -> States:

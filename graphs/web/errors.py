@@ -102,6 +102,8 @@ class Failure:
     code: str
     message: str
     details: Any = None
+    retry_after_s: int = RETRY_AFTER_S
+    """Where trying again can help."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class ErrorStyle:
     def response(self, failure: Failure, headers: Mapping[str, str] | None = None) -> JSONResponse:
         """Return the response, with Retry-After where trying again can help."""
         status, code = self.codes.get(failure.code, (failure.status, failure.code))
-        retry = {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503, 504) else {}
+        retry = {"retry-after": str(failure.retry_after_s)} if status in (429, 503, 504) else {}
         body = self.body(replace(failure, status=status, code=code))
         return JSONResponse(body, status_code=status, headers={**retry, **(headers or {})})
 
@@ -132,7 +134,8 @@ CODED: Final = ErrorStyle(_coded)
 def failure_of(error: Exception) -> Failure:
     """Return what clients may know about any exception that can leave a route."""
     if isinstance(error, StageError):
-        return Failure(error.status, error.code, error.message, getattr(error, "details", None))
+        retry_after_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
+        return Failure(error.status, error.code, error.message, getattr(error, "details", None), retry_after_s)
     if isinstance(error, StoreError):
         return Failure(error.status, error.code, error.message)
     if isinstance(error, OSError) and (known := disk_error("spool", error)):

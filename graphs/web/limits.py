@@ -53,7 +53,7 @@ class RequestLimits:
             await self._refuse(Failure(429, "OVERLOADED", message), scope, receive, send)
             return
         contract = self._contracts.of(scope)
-        length = _content_length(scope)
+        length = content_length(scope)
         if contract.is_route and length > contract.max_body:
             message = _too_large(scope, length, contract.max_body)
             await self._refuse(Failure(413, "FILE_TOO_LARGE", message), scope, receive, send)
@@ -217,7 +217,8 @@ def _too_large(scope: MutableMapping[str, Any], size: int, limit: int) -> str:
     return f"The request has {size:,} bytes or more; this route takes at most {limit:,}."
 
 
-def _content_length(scope: MutableMapping[str, Any]) -> int:
+def content_length(scope: MutableMapping[str, Any]) -> int:
+    """Return the bytes of a body as its request announces them, 0 if it does not."""
     # int() refuses a number of thousands of digits, which is no length anyway.
     value = _header(scope, b"content-length")
     return int(value[:19]) if value.isdigit() else 0

@@ -1,24 +1,37 @@
-"""visiongraph keys: make, list, revoke and rotate API keys."""
+"""visiongraph keys: make, list, show, change, rotate and revoke API keys."""
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from configs.quotas import Quota, limits_of, parse_quota, quota_text
 from configs.settings import settings
 from stores.keys import ApiKey, Keys, KeySecret, RateClass, new_key, new_token
 from stores.open import Stores
 
+if TYPE_CHECKING:
+    from graphs.web.quotas import Use
+
 T = TypeVar("T")
 
-app = typer.Typer(help="API keys: create, list, revoke, rotate.", no_args_is_help=True)
+app = typer.Typer(help="API keys: create, list, show, update, rotate, revoke.", no_args_is_help=True)
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+QuotaOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--quota",
+        help="bytes=50GB, files=100000, jobs=4 (at once), videos=200 (judged a day), or =none; several times, or with "
+        "commas. Default: that of its rate.",
+    ),
+]
 SOON: Final = "a running service knows within 5 seconds"
 
 
@@ -42,6 +55,7 @@ def create(
     label: Annotated[
         list[str] | None, typer.Option(help="Hold it to files that were uploaded with this label; several times.")
     ] = None,
+    quota: QuotaOption = None,
 ) -> None:
     """Make a key and show it, once."""
     from graphs.web.api import scopes
@@ -55,23 +69,82 @@ def create(
     if label and "admin" in wanted:
         raise typer.BadParameter("a key that is held to labelled files cannot be one of an administrator")
     until = None if expires is None else datetime.now(UTC) + expires
-    token, key = new_key(name, wanted, rate=_rate(rate), labels=label or (), expires_at=until)
+    limits = _quota(quota or ())
+    token, key = new_key(name, wanted, rate=_rate(rate), labels=label or (), expires_at=until, quota=limits)
     _with_keys(lambda keys: keys.insert(key))
     console = Console()
     console.print(Text(token, "bold"), soft_wrap=True)
     console.print(f"This is shown once. Key {key.key_id} ({name}): {', '.join(wanted)}; {SOON}.", soft_wrap=True)
 
 
+@app.command()
+def show(key: Annotated[str, typer.Argument(help="Its id, or its name.")]) -> None:
+    """Show keys of an id or a name, and what they use of their quotas."""
+    from graphs.web.quotas import usage_of
+
+    async def read(stores: Stores) -> "list[tuple[ApiKey, list[Use]]]":
+        named = [each for each in await stores.keys.get_all() if key in (each.key_id, each.name)]
+        of_class = settings().quota
+        return [
+            (each, await usage_of(stores, each.key_id, limits_of(each.quota, of_class(each.rate)))) for each in named
+        ]
+
+    shown = _with_stores(read)
+    if not shown:
+        raise typer.BadParameter(f"there is no key {key}; `keys list` shows them")
+    console, now = Console(), datetime.now(UTC)
+    for each, usage in shown:
+        console.print(Text.assemble((each.key_id, "bold"), f"  {each.name}  {each.rate}  ", _state(each, now)))
+        table = Table("resource", "used", "limit", "begins anew", box=None)
+        for use in usage:
+            limit = "none" if use.limit is None else f"{use.limit:,}"
+            resets_at = "" if use.resets_at is None else f"{use.resets_at:%Y-%m-%d %H:%M} UTC"
+            table.add_row(use.resource, f"{use.used:,}", limit, resets_at)
+        console.print(table)
+
+
+@app.command()
+def update(
+    key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")],
+    rate: Annotated[str | None, typer.Option(help="standard, high or unlimited.")] = None,
+    quota: QuotaOption = None,
+    default_quota: Annotated[
+        bool, typer.Option("--default-quota", help="Take back its own quotas first, so that it has those of its rate.")
+    ] = False,
+) -> None:
+    """Change how often a key may call, and its quotas; those that are not named stay."""
+    given = _quota(quota or ())
+
+    async def changed(keys: Keys) -> ApiKey | None:
+        key = {each.key_id: each for each in await keys.get_all()}.get(key_id)
+        if key is None:
+            return None
+        after = replace(
+            key,
+            rate=key.rate if rate is None else _rate(rate),
+            quota={**({} if default_quota else key.quota), **given},
+        )
+        return after if await keys.set_limits(key_id, after.rate, after.quota) else None
+
+    key = _with_keys(changed)
+    if key is None:
+        raise typer.BadParameter(f"there is no key {key_id} that is not revoked; `keys list` shows them")
+    quotas = quota_text(key.quota) or "those of its rate"
+    Console().print(f"{key_id} ({key.name}): rate {key.rate}, quotas {quotas}; {SOON}", soft_wrap=True)
+
+
 @app.command("list")
 def list_keys() -> None:
     """List all keys, also those that are not valid any more."""
     # The id has to be given to the other commands.
-    table = Table(Column("id", no_wrap=True), "name", "scopes", "rate", "labels", "made", "until", "state", box=None)
+    columns = ("name", "scopes", "rate", "quota", "labels", "made", "until", "state")
+    table = Table(Column("id", no_wrap=True), *columns, box=None)
     now = datetime.now(UTC)
     for key in _with_keys(lambda keys: keys.get_all()):
         until = "" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
         table.add_row(
-            *map(Text, (key.key_id, key.name, " ".join(key.scopes), key.rate, " ".join(key.labels))),
+            *map(Text, (key.key_id, key.name, " ".join(key.scopes), key.rate, quota_text(key.quota))),
+            Text(" ".join(key.labels)),
             *(f"{key.created_at:%Y-%m-%d}", until, _state(key, now)),
         )
     Console().print(table)
@@ -110,15 +183,25 @@ def rotate(
 
 def _with_keys(work: Callable[[Keys], Awaitable[T]]) -> T:
     """Return what work on the key store comes to. Raises StoreError."""
+    return _with_stores(lambda stores: work(stores.keys))
 
+
+def _with_stores(work: Callable[[Stores], Awaitable[T]]) -> T:
     async def run() -> T:
         stores = Stores.open(settings())
         try:
-            return await work(stores.keys)
+            return await work(stores)
         finally:
             await stores.close()
 
     return asyncio.run(run())
+
+
+def _quota(given: Iterable[str]) -> Quota:
+    try:
+        return parse_quota(given)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _rate(given: str) -> RateClass:

@@ -31,6 +31,9 @@ STORES = {
     "analyses": DATABASE,
     "animals": DATABASE,
     "keys": DATABASE,
+    "partial_uploads": DATABASE,
+    "usage": DATABASE,
+    "audit": DATABASE,
     "vectors": ("vectors", "LanceDB, disk or S3"),
     "cache": ("cache", "Valkey or Redis"),
 }

@@ -1,6 +1,6 @@
 """The MongoDB database of the document store, with all its collections."""
 
-from stores.mongo import analyses, animals, documents, jobs, keys, partial_uploads, people, shots
+from stores.mongo import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.mongo.engine import MongoEngine
 
 
@@ -20,6 +20,8 @@ class MongoDatabase:
         self.animals = animals.MongoAnimals(self._engine)
         self.keys = keys.MongoKeys(self._engine)
         self.partial_uploads = partial_uploads.MongoPartialUploads(self._engine)
+        self.usage = usage.MongoUsage(self._engine)
+        self.audit = audit.MongoAudit(self._engine)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -20,7 +20,7 @@ from stores.records import (
     to_blob,
     to_micros,
 )
-from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, latest, with_upload, without_upload
+from stores.uploads import ANYONE, Addition, Upload, Uploads, Withdrawal, earliest, latest, with_upload, without_upload
 from vision.media.sniff import MediaKind
 
 IDS_PER_QUERY = 1000
@@ -33,7 +33,7 @@ class MongoDocuments(MongoRepository, Documents):
     """Collections ``assets``, ``features``, ``faces`` and ``config``."""
 
     indexes: ClassVar = {
-        "assets": [IndexModel(NEWEST_FIRST)],
+        "assets": [IndexModel(NEWEST_FIRST), IndexModel("uploads.owner")],
         "features": [
             IndexModel("asset_id"),
             IndexModel([("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]),
@@ -61,12 +61,15 @@ class MongoDocuments(MongoRepository, Documents):
                 return False
         return True
 
-    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
+    async def add_upload(self, asset_id: str, upload: Upload) -> Addition:
         def add(uploads: Uploads) -> Document | None:
             added = with_upload(uploads, upload)
             return None if added == uploads else _uploads_document(added)
 
-        return await self._change_uploads(asset_id, add) is not None
+        before = await self._change_uploads(asset_id, add)
+        if before is None:
+            return ""
+        return "there" if with_upload(before, upload) == before else "added"
 
     async def add_label(self, asset_id: str, label: str) -> bool:
         with translated():
@@ -87,6 +90,15 @@ class MongoDocuments(MongoRepository, Documents):
 
         before = await self._change_uploads(asset_id, withdraw)
         return without_upload(before or (), owner, clients)[0]
+
+    async def uploaded_by(self, owner: str) -> tuple[int, int]:
+        await self._make_indexes()
+        own: Document = {"deleting": False, "uploads": {"$elemMatch": {"owner": owner, "withdrawn": False}}}
+        total = {"_id": None, "files": {"$sum": 1}, "size": {"$sum": "$file_size"}}
+        with translated():
+            async for group in await self._assets.aggregate([{"$match": own}, {"$group": total}]):
+                return int(group["files"]), int(group["size"])
+        return 0, 0
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         documents = await self._find_ids(self._assets, asset_ids)

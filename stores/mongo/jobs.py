@@ -26,6 +26,7 @@ class MongoJobs(MongoRepository, JobStore):
             IndexModel([("status", ASCENDING), ("due_at", ASCENDING)]),
             IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)]),
             IndexModel([("subject", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+            IndexModel([("owner", ASCENDING), ("status", ASCENDING)]),
         ]
     }
 
@@ -54,6 +55,20 @@ class MongoJobs(MongoRepository, JobStore):
         with translated():
             cursor = jobs.find(query).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
             return [_job(document) async for document in cursor]
+
+    async def count_unfinished(self, owner: str) -> int:
+        jobs = await self._jobs()
+        with translated():
+            return await jobs.count_documents({"owner": owner, "status": {"$in": ["queued", "running"]}})
+
+    async def delete_finished(self, before: datetime, limit: int, kind: str | None = None) -> int:
+        ended: Document = {"status": {"$nin": ["queued", "running"]}, "finished_at": {"$lt": to_micros(before)}}
+        ended |= {} if kind is None else {"kind": kind}
+        jobs = await self._jobs()
+        with translated():
+            ids = [document["_id"] async for document in jobs.find(ended, {"_id": 1}).limit(limit)]
+            # What was submitted again since is no longer of these.
+            return (await jobs.delete_many({"_id": {"$in": ids}, **ended})).deleted_count
 
     async def forget(self, subject: str) -> int:
         jobs = await self._jobs()

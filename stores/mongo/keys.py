@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pymongo.errors import DuplicateKeyError
 
-from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret
+from configs.quotas import Quota
+from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret, RateClass
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import from_micros, optional_micros, optional_moment, to_micros
 
@@ -29,6 +30,7 @@ class MongoKeys(MongoRepository, Keys):
             "labels": list(key.labels),
             "expires_at": optional_micros(key.expires_at),
             "revoked_at": optional_micros(key.revoked_at),
+            "quota": dict(key.quota),
         }
         with translated():
             try:
@@ -46,6 +48,9 @@ class MongoKeys(MongoRepository, Keys):
 
     async def set_secrets(self, key_id: str, secrets: Sequence[KeySecret]) -> bool:
         return await self._update(key_id, {"secrets": _documents(secrets)})
+
+    async def set_limits(self, key_id: str, rate: RateClass, quota: Quota) -> bool:
+        return await self._update(key_id, {"rate": rate, "quota": dict(quota)})
 
     async def signing_secret(self) -> bytes:
         with translated():
@@ -73,6 +78,7 @@ def _key(document: Document) -> ApiKey:
         labels=tuple(document["labels"]),
         expires_at=optional_moment(document["expires_at"]),
         revoked_at=optional_moment(document["revoked_at"]),
+        quota=document.get("quota", {}),
     )
 
 

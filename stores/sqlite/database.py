@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from stores.errors import StoreError
-from stores.sqlite import analyses, animals, documents, jobs, keys, partial_uploads, people, shots
+from stores.sqlite import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 7
+VERSION: Final = 8
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
-SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA)
+QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
+"""What came with version 8: owners of jobs, quotas of keys, the audit trail."""
+SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS)
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
     2: MERGED,
@@ -28,6 +30,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     4: (*keys.SCHEMA, documents.LABELS_TABLE),
     5: (documents.UPLOADS_BY_TIME,),
     6: partial_uploads.SCHEMA,
+    7: QUOTAS,
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
@@ -64,6 +67,8 @@ class SqliteDatabase:
         self.animals = animals.SqliteAnimals(self.engine)
         self.keys = keys.SqliteKeys(self.engine)
         self.partial_uploads = partial_uploads.SqlitePartialUploads(self.engine)
+        self.usage = usage.SqliteUsage(self.engine)
+        self.audit = audit.SqliteAudit(self.engine)
 
     async def close(self) -> None:
         """Commit what was submitted, then close the file."""

@@ -19,7 +19,7 @@ from stores.records import (
     to_micros,
 )
 from stores.sqlite.engine import SqliteRepository
-from stores.uploads import ANYONE, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
+from stores.uploads import ANYONE, Addition, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
 from vision.media.sniff import MediaKind
 
 FACES_TABLE = """CREATE TABLE faces (
@@ -39,6 +39,7 @@ LABELS_TABLE = """CREATE TABLE labels (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, label TEXT NOT NULL,
     PRIMARY KEY (asset_id, label)) WITHOUT ROWID"""
 UPLOADS_BY_TIME = "CREATE INDEX uploads_by_time ON uploads (uploaded_at, asset_id)"
+OWNERS = ("CREATE INDEX uploads_of_owner ON uploads (owner)",)
 SCHEMA = (
     """CREATE TABLE assets (
         asset_id TEXT PRIMARY KEY, kind TEXT NOT NULL, format TEXT NOT NULL,
@@ -85,11 +86,14 @@ class SqliteDocuments(SqliteRepository, Documents):
 
         return await self._engine.write(insert)
 
-    async def add_upload(self, asset_id: str, upload: Upload) -> bool:
-        def add(connection: sqlite3.Connection) -> bool:
+    async def add_upload(self, asset_id: str, upload: Upload) -> Addition:
+        def add(connection: sqlite3.Connection) -> Addition:
             uploads = _uploads_of_living(connection, asset_id)
-            _put_uploads(connection, asset_id, set(with_upload(uploads, upload)) - set(uploads) if uploads else ())
-            return bool(uploads)
+            if not uploads:
+                return ""
+            added = set(with_upload(uploads, upload)) - set(uploads)
+            _put_uploads(connection, asset_id, added)
+            return "added" if added else "there"
 
         return await self._engine.write(add)
 
@@ -117,6 +121,12 @@ class SqliteDocuments(SqliteRepository, Documents):
             return outcome
 
         return await self._engine.write(withdraw, reserve=True)
+
+    async def uploaded_by(self, owner: str) -> tuple[int, int]:
+        sql = """SELECT count(*), total(file_size) FROM uploads JOIN assets USING (asset_id)
+            WHERE owner = ? AND NOT withdrawn AND NOT deleting"""
+        ((files, size),) = await self._engine.read(sql, owner)
+        return int(files), int(size)
 
     async def get_assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
         ids = list(asset_ids)

@@ -21,6 +21,10 @@ SCHEMA = (
     "CREATE INDEX jobs_newest ON jobs (created_at, job_id)",
     "CREATE INDEX jobs_subject ON jobs (subject, created_at, job_id)",
 )
+OWNERS = (
+    "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    "CREATE INDEX jobs_of_owner ON jobs (owner) WHERE status IN ('queued', 'running') AND owner != ''",
+)
 JOBS = f"SELECT {', '.join(COLUMNS)} FROM jobs "  # noqa: S608 (a constant)
 INSERT = f"INSERT INTO jobs VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT DO NOTHING"  # noqa: S608
 DUE = """SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND due_at <= ?
@@ -52,6 +56,17 @@ class SqliteJobs(SqliteRepository, JobStore):
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         order = "ORDER BY created_at DESC, job_id DESC LIMIT ?"
         return [_job(row) for row in await self._engine.read(f"{JOBS} {where} {order}", *values, *last, limit)]
+
+    async def count_unfinished(self, owner: str) -> int:
+        sql = "SELECT count(*) FROM jobs WHERE owner = ? AND owner != '' AND status IN ('queued', 'running')"
+        ((count,),) = await self._engine.read(sql, owner, inline=True)
+        return int(count)
+
+    async def delete_finished(self, before: datetime, limit: int, kind: str | None = None) -> int:
+        ended = """SELECT job_id FROM jobs WHERE status NOT IN ('queued', 'running') AND finished_at < ?
+            AND (? IS NULL OR kind = ?) LIMIT ?"""
+        sql = f"DELETE FROM jobs WHERE job_id IN ({ended})"  # noqa: S608 (a constant)
+        return await self._engine.execute(sql, to_micros(before), kind, kind, limit, reserve=True)
 
     async def forget(self, subject: str) -> int:
         return await self._engine.execute("DELETE FROM jobs WHERE subject = ?", subject, reserve=True)

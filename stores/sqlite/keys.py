@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret
+from configs.quotas import Quota
+from stores.keys import LINKS, SIGNING_BYTES, ApiKey, Keys, KeySecret, RateClass
 from stores.records import from_micros, optional_micros, optional_moment, to_micros
 from stores.sqlite.engine import SqliteRepository
 
@@ -18,6 +19,7 @@ SCHEMA = (
         revoked_at INTEGER) WITHOUT ROWID""",
     "CREATE TABLE signing (name TEXT PRIMARY KEY, secret BLOB NOT NULL) WITHOUT ROWID",
 )
+QUOTAS = ("ALTER TABLE keys ADD COLUMN quota TEXT NOT NULL DEFAULT '{}'",)
 
 
 class SqliteKeys(SqliteRepository, Keys):
@@ -25,9 +27,10 @@ class SqliteKeys(SqliteRepository, Keys):
 
     async def insert(self, key: ApiKey) -> bool:
         inserted = await self._engine.execute(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             *(key.key_id, key.name, json.dumps(key.scopes), _to_json(key.secrets), to_micros(key.created_at)),
             *(key.rate, json.dumps(key.labels), optional_micros(key.expires_at), optional_micros(key.revoked_at)),
+            json.dumps(dict(key.quota)),
         )
         return inserted > 0
 
@@ -42,6 +45,10 @@ class SqliteKeys(SqliteRepository, Keys):
         sql = "UPDATE keys SET secrets = ? WHERE key_id = ? AND revoked_at IS NULL"
         return await self._engine.execute(sql, _to_json(secrets), key_id, reserve=True) > 0
 
+    async def set_limits(self, key_id: str, rate: RateClass, quota: Quota) -> bool:
+        sql = "UPDATE keys SET rate = ?, quota = ? WHERE key_id = ? AND revoked_at IS NULL"
+        return await self._engine.execute(sql, rate, json.dumps(dict(quota)), key_id, reserve=True) > 0
+
     async def signing_secret(self) -> bytes:
         def made(connection: sqlite3.Connection) -> bytes:
             fresh = random.token_bytes(SIGNING_BYTES)
@@ -54,7 +61,7 @@ class SqliteKeys(SqliteRepository, Keys):
 
 
 def _key(row: Sequence[Any]) -> ApiKey:
-    key_id, name, scopes, secrets, created_at, rate, labels, expires_at, revoked_at = row
+    key_id, name, scopes, secrets, created_at, rate, labels, expires_at, revoked_at, quota = row
     return ApiKey(
         key_id=key_id,
         name=name,
@@ -65,6 +72,7 @@ def _key(row: Sequence[Any]) -> ApiKey:
         labels=tuple(json.loads(labels)),
         expires_at=optional_moment(expires_at),
         revoked_at=optional_moment(revoked_at),
+        quota=json.loads(quota),
     )
 
 

@@ -27,6 +27,7 @@ TABLE = {
     "ModelNotLoaded": ("MODEL_NOT_LOADED", 503),
     "WeightsUnavailable": ("MODEL_NOT_LOADED", 503),
     "StageUnavailable": ("STAGE_UNAVAILABLE", 503),
+    "OtherVersion": ("STAGE_UNAVAILABLE", 503),
     "StageOverloaded": ("OVERLOADED", 429),
     "DeadlineExceeded": ("DEADLINE_EXCEEDED", 504),
     "AssetNotFound": ("ASSET_NOT_FOUND", 404),
@@ -67,9 +68,13 @@ TABLE = {
     "ChecksumMismatch": ("CHECKSUM_MISMATCH", 460),
     "TooManyUploads": ("TOO_MANY_UPLOADS", 429),
     "RegistryInvalid": ("MODEL_NOT_LOADED", 503),
+    "QuotaExceeded": ("QUOTA_EXCEEDED", 429),
+    "StorageQuotaExceeded": ("QUOTA_EXCEEDED", 403),
 }
 ARGUMENTS = {
     "BodyTooSlow": (3,),
+    "QuotaExceeded": ("jobs", 4, 4),
+    "StorageQuotaExceeded": ("bytes", 40, 50, 11),
     "AssetNotFound": (["a" * 32],),
     "UploadOfOthers": (["a" * 32],),
     "BatchTooLarge": (101, 100),
@@ -132,7 +137,8 @@ async def test_an_error_keeps_its_promise(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_what_the_service_lacks_is_not_blamed_on_the_input(name: str) -> None:
     error = CLASSES[name](*ARGUMENTS.get(name, ("why",)))
-    assert error.concerns_input == (not error.retryable and not isinstance(error, ModelNotLoaded))
+    lacking = error.retryable or isinstance(error, (ModelNotLoaded, CLASSES["QuotaExceeded"]))
+    assert error.concerns_input == (not lacking)
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name not in ARGUMENTS])

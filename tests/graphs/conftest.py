@@ -48,7 +48,7 @@ def settings_for(tmp_path: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatc
 
 @dataclass
 class Service(harness.Service):
-    """Running asset and photo APIs."""
+    """Running asset and photo APIs, and that of accounts."""
 
     embed: DummyEmbed
     nima: DummyNima
@@ -120,7 +120,7 @@ async def serving(config: Settings, analytics: dict[str, AnyHandle]) -> AsyncIte
         harness.serving(
             Service,
             config,
-            ["assets", "photos"],
+            ["assets", "photos", "accounts"],
             {**own, **analytics},
             embed=DummyEmbed.running,
             nima=DummyNima.running,

@@ -28,6 +28,7 @@ from graphs.web.access import caller
 from graphs.web.admission import Admission
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
+from graphs.web.quotas import FORM_BYTES, within
 from graphs.web.uploads.spool import Spooled, spool_upload
 from stores.deletion import delete_asset
 from stores.derived import poster_key
@@ -131,14 +132,16 @@ class Library:
         assets = await self._context.documents.get_assets(wanted) if wanted else {}
         return [asset_id for asset_id in wanted if asset_id not in assets or assets[asset_id].deleting]
 
-    async def upload(self, body: AsyncIterator[bytes], content_type: str) -> tuple[Asset, bool]:
+    async def upload(self, body: AsyncIterator[bytes], content_type: str, length: int = 0) -> tuple[Asset, bool]:
         """Store one multipart upload and return (asset, existed before). Durable when this returns.
 
-        Raises StageOverloaded when the spool is full, or too many uploads that are here are being stored.
+        ``length``: of the body, where that is known. Raises StageOverloaded when the spool is full, or too many uploads
+        that are here are being stored, and StorageQuotaExceeded.
         """
+        room = await self._context.quotas.room(length - FORM_BYTES)
         limit = max(self._limits.max_image_bytes, self._limits.max_video_bytes, self._limits.max_audio_bytes)
         async with (
-            spool_upload(body, content_type, self._context.spool, limit) as upload,
+            spool_upload(within(body, room), content_type, self._context.spool, limit) as upload,
             self.admitted(),
         ):
             return await self.register(upload, label=checked_label(upload.fields.get("label", "")))
@@ -150,13 +153,31 @@ class Library:
     async def register(self, upload: Spooled, *, only: MediaKind | None = None, label: str = "") -> tuple[Asset, bool]:
         """Make an asset of a spooled file, which may be moved away, and return (asset, existed before).
 
-        Durable when this returns. Raises InvalidMedia and MediaTooLarge, and InvalidInput for another kind than
-        ``only``.
+        Durable when this returns. Raises InvalidMedia and MediaTooLarge, StorageQuotaExceeded, and InvalidInput for
+        another kind than ``only``.
         """
         asset_id = asset_id_of(upload.sha256_hex)
         work_on(asset_id)
-        if (stored := await self.upload_again(asset_id, upload.filename, only=only, label=label)) is not None:
+        if (stored := await self._own(asset_id, upload, only, label)) is not None:
             return stored, True
+        async with self._context.quotas.storing(upload.size) as storing:
+            asset, existed, storing.added = await self._register(asset_id, upload, only, label)
+            return asset, existed
+
+    async def _own(self, asset_id: str, upload: Spooled, only: MediaKind | None, label: str) -> Asset | None:
+        """Return an asset that the client has uploaded before, which takes nothing of its quota; None for any other."""
+        known = (await self.known([asset_id])).get(asset_id)
+        if known is None or not _uploaded_by(known, caller.get().name):
+            return None
+        return (await self._upload_again(asset_id, upload.filename, only, label))[0]
+
+    async def _register(
+        self, asset_id: str, upload: Spooled, only: MediaKind | None, label: str
+    ) -> tuple[Asset, bool, bool]:
+        """Return (asset, existed before, the client has one more)."""
+        stored, added = await self._upload_again(asset_id, upload.filename, only, label)
+        if stored is not None:
+            return stored, True, added
         facts = await self._store_bytes(asset_id, upload.path, only)
         own = Upload(caller.get().name, upload.filename, datetime.now(UTC))
         asset = Asset(
@@ -167,10 +188,10 @@ class Library:
             **asdict(facts),
         )
         documents = self._context.documents
-        first = await documents.insert_asset(asset, own.owner)
+        first = added = await documents.insert_asset(asset, own.owner)
         if not first:
             # Another request uploaded the same bytes at the same time, or the object store had lost them.
-            await documents.add_upload(asset_id, own)
+            added = await documents.add_upload(asset_id, own) == "added"
         if label:
             await documents.add_label(asset_id, label)
         recorded = (await self.known([asset_id])).get(asset_id)
@@ -179,7 +200,7 @@ class Library:
             if first and await self._withdraw(asset_id) == "last":
                 await delete_asset(self._context.stores, asset_id)
             raise StorageUnavailable("This file was being deleted at the same time; upload it again.")
-        return recorded, not first
+        return recorded, not first, added
 
     async def upload_again(
         self, asset_id: str, filename: str, *, only: MediaKind | None = None, label: str = ""
@@ -188,22 +209,35 @@ class Library:
 
         Raises InvalidInput for another kind than ``only``.
         """
+        known = (await self._context.documents.get_assets([asset_id])).get(asset_id)
+        if known is None or _uploaded_by(known, caller.get().name):
+            return (await self._upload_again(asset_id, filename, only, label))[0]
+        async with self._context.quotas.storing(known.file_size) as storing:
+            asset, storing.added = await self._upload_again(asset_id, filename, only, label)
+            return asset
+
+    async def _upload_again(
+        self, asset_id: str, filename: str, only: MediaKind | None, label: str
+    ) -> tuple[Asset | None, bool]:
+        """Do as ``upload_again``; return its asset, and whether the client has one more."""
         stored = await self._settled(asset_id)
         if stored is None:
-            return None
+            return None, False
         if not await self._is_whole(stored):
             await self._settled(asset_id)  # perhaps not lost, but removed by a delete that began meanwhile
-            return None
+            return None, False
         _require(stored.kind, stored.format, only)
         owner = caller.get().name
         if label and not await self._context.documents.add_label(asset_id, label):
-            return await self.upload_again(asset_id, filename, only=only, label=label)
-        if any(each.owner == owner and not each.withdrawn for each in stored.uploads):
-            return stored.seen_by(owner)
-        if not await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC))):
-            return await self.upload_again(asset_id, filename, only=only, label=label)
+            return await self._upload_again(asset_id, filename, only, label)
+        if _uploaded_by(stored, owner):
+            return stored.seen_by(owner), False
+        addition = await self._context.documents.add_upload(asset_id, Upload(owner, filename, datetime.now(UTC)))
+        if not addition:
+            return await self._upload_again(asset_id, filename, only, label)
         # The upload that made the asset may have failed, as its bytes had been deleted meanwhile.
-        return (await self.known([asset_id])).get(asset_id) if await self._is_whole(stored) else None
+        recorded = (await self.known([asset_id])).get(asset_id) if await self._is_whole(stored) else None
+        return recorded, addition == "added"
 
     async def delete(self, asset_id: str) -> Removal:
         """Remove the client's upload of an asset, and the asset everywhere if nobody else has one.
@@ -211,8 +245,11 @@ class Library:
         Uploads of nobody go with it, whose key is not set any more or which were made without keys. Raises
         AssetNotFound, and UploadOfOthers where there is nothing that this client may delete.
         """
-        await self.get(asset_id)
-        outcome = await self._withdraw(asset_id)
+        asset = await self.get(asset_id)
+        own_bytes = asset.file_size if _uploaded_by(asset, caller.get().name) else 0
+        async with self._context.quotas.removing() as removing:
+            outcome = await self._withdraw(asset_id)
+            removing.size = own_bytes if outcome in ("withdrawn", "last") else 0
         if outcome == "unknown":
             raise AssetNotFound([asset_id])
         if outcome == "of others":
@@ -283,6 +320,10 @@ def _probe(path: Path, limits: Limits, poster: Path, left: threading.Event) -> P
     finally:
         if left.is_set():
             poster.unlink(missing_ok=True)
+
+
+def _uploaded_by(asset: Asset, owner: str) -> bool:
+    return any(each.owner == owner and not each.withdrawn for each in asset.uploads)
 
 
 def checked_label(given: str) -> str:

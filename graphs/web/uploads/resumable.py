@@ -118,7 +118,7 @@ class Resumable:
     async def create(self, length: int, metadata: str, filename: str, label: str, sha256: str) -> PartialUpload:
         """Begin an upload; one that is whole already where the client may see an asset with this hash.
 
-        Raises MediaTooLarge, InvalidInput and TooManyUploads.
+        Raises MediaTooLarge, InvalidInput, TooManyUploads and StorageQuotaExceeded.
         """
         if length > self.max_bytes:
             raise MediaTooLarge(f"The file has {length:,} bytes; the limit is {self.max_bytes / 2**20:g} MB.")
@@ -137,6 +137,7 @@ class Resumable:
         if sha256 and (asset_id := await self._known(sha256, length, filename, label)):
             upload = replace(upload, offset=length, asset_id=asset_id)
         else:
+            await self._context.quotas.room(length)
             usage = await self._uploads.usage(owner, now)
             if usage.uploads >= settings.max_open_uploads:
                 raise TooManyUploads(

@@ -1,6 +1,7 @@
 """visiongraph keys: made, listed, rotated and revoked on the store of the settings."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ from stores.open import Stores
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("VISION_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", "80")
     settings_module.settings.cache_clear()
     yield
     settings_module.settings.cache_clear()
@@ -66,9 +67,29 @@ def test_a_key_through_its_life() -> None:
     assert [run(command, key.key_id)[0] for command in ("revoke", "rotate")] == [2, 2]
 
 
+def test_quotas_of_a_key() -> None:
+    assert run("create", "a studio", "--quota", "bytes=50GB,jobs=4", "--quota", "videos=none")[0] == 0
+    (key,) = stored()
+    assert key.quota == {"bytes": 50 * 10**9, "jobs": 4, "videos": None}
+    code, shown = run("show", "a studio")
+    assert code == 0
+    assert key.key_id in shown
+    assert re.search(r"bytes +0 +50,000,000,000", shown)
+    assert re.search(r"videos +0 +none +20..-..-.. 00:00 UTC", shown)
+    assert run("update", key.key_id, "--quota", "jobs=8", "--rate", "high")[0] == 0
+    assert (stored()[0].quota, stored()[0].rate) == ({"bytes": 50 * 10**9, "jobs": 8, "videos": None}, "high")
+    assert run("update", key.key_id, "--default-quota", "--quota", "files=9")[0] == 0
+    assert (stored()[0].quota, stored()[0].rate) == ({"files": 9}, "high")
+    assert [run("show", "nobody")[0], run("update", "nobody")[0], run("update", key.key_id, "--quota", "x")[0]] == [
+        2
+    ] * 3
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("--quota", "bytes=lots"),
+        ("--quota", "cpu=4"),
         ("--scope", "assets"),
         ("--scope", "everything:read"),
         ("--rate", "fast"),

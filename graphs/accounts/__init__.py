@@ -1,0 +1,1 @@
+"""The API of accounts: what a key uses, and the audit trail."""

@@ -7,7 +7,7 @@ replica starts; here all of that is a fault.
 import importlib
 import inspect
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -259,13 +259,23 @@ def check_wiring(apps: Sequence[App], code: Code, report: Report) -> None:
             else:
                 served.update(caller.args.apis if caller in gateways else ())
                 args = caller.args
-                _check_addresses(args.stages, args.here, needed, places, unclear, code, report.at(caller.name))
+                others = [each for each in (*gateways, *workers) if each is not caller]
+                _check_addresses(
+                    *(args.stages, args.here, needed, places, unclear, code, report.at(caller.name)),
+                    asked={key for key in args.here if any(_calls_at(each, key, caller) for each in others)},
+                )
                 _check_on_demand(caller.args.on_demand, needed, _on_demand_stages(apps), report.at(caller.name))
     if JOBS in served and not workers:
         report.add("jobs are accepted, but no application runs them", f"add one with import_path: {WORKER}")
     if not unclear:
         for key in sorted((code.stages.keys() | code.broken) - places.keys() - _unserved(served)):
             report.at(key).add("runs nowhere", "add it to an application: to its args and its deployments")
+
+
+def _calls_at(caller: App, key: str, host: App) -> bool:
+    """Return whether an application calls a stage in the process of another."""
+    named = getattr(caller.args, "stages", {})
+    return isinstance(named, dict) and key in named and address_of(key, named) == (host.name, *(host.hosts or ()))
 
 
 def _places(apps: Sequence[App]) -> Places:
@@ -304,7 +314,11 @@ def _check_addresses(
     unclear: Collection[str],
     code: Code,
     report: Report,
+    *,
+    asked: Set[str],
 ) -> None:
+    """Check where an application calls its stages, and that those of its own process are called, if only by others
+    (``asked``)."""
     for key in needed:
         if key in here:
             continue
@@ -315,7 +329,7 @@ def _check_addresses(
         elif running and address not in running and app not in unclear:
             what = f"{key} is addressed at {address}, but runs in {' and in '.join(running)}"
             report.at("args", "stages").add(what, f"write `{key}: {running[0]}`")
-    for part, keys in (("stages", named.keys()), ("here", set(here))):
+    for part, keys in (("stages", named.keys()), ("here", set(here) - asked)):
         for key in sorted(keys - set(needed)):
             report.at("args", part).add(f"nothing in this application calls {key}", "remove the line")
 

@@ -84,7 +84,7 @@ def test_the_dashboard_knows_applications_and_deployments_by_name(running: Runni
     token = (Path.home() / ".ray" / "auth_token").read_text().strip()
     details = httpx.get(url, headers={"authorization": f"Bearer {token}"}).json()["applications"]
     names = {name: sorted(app["deployments"]) for name, app in details.items()}
-    rooms = {name: [name] for name in ("gateway", "models", "pixels", "analytics")}
+    rooms = {name: [name] for name in ("gateway", "models", "analytics")}
     assert names == rooms | {"jobs": ["worker"]}
 
 

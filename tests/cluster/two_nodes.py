@@ -1,7 +1,7 @@
 """``python -m tests.cluster.two_nodes --out FILE``: the service on two nodes, of which one is lost in the middle.
 
-The second node has a gateway, the stages on pixels and the worker of jobs. Its places are free on the first one as soon
-as it is gone, so that what is lost with it starts there.
+The second node has a gateway and the worker of jobs with the stages on video. Its places are free on the first one as
+soon as it is gone, so that what is lost with it starts there.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def spread_config() -> dict[str, Any]:
                 deployment["max_replicas_per_node"] = 1
             elif app["name"] == "models":
                 options["resources"] = {"head": 1}
-            elif app["name"] in ("pixels", "jobs"):
+            elif app["name"] == "jobs":
                 options["resources"] = {PLACES: 1}
     return config
 
@@ -108,8 +108,8 @@ class Run:
         service = start(self.folder / "serve", log, self.environment, options, within_s=GIVE_UP_S)
         self.wait(lambda: "\nready in" in log.read_text(), service.process, log)
         self.note(f"`visiongraph serve` joined and was ready after {time.monotonic() - begun:.0f} s")
-        places = [f"{app} on {' and '.join(self.where(app))}" for app in ("gateway", "models", "pixels", "jobs")]
-        self.note(", ".join(places), ok=self.where("pixels") == self.where("jobs") == ["other"])
+        places = [f"{app} on {' and '.join(self.where(app))}" for app in ("gateway", "models", "jobs")]
+        self.note(", ".join(places), ok=self.where("jobs") == ["other"])
         return service
 
     def where(self, app: str) -> list[str]:
@@ -194,7 +194,7 @@ class Run:
         async def fault() -> str:
             await asyncio.to_thread(self.nodes.other.kill)
             holder()
-            return "its gateway, pixels, jobs worker and bulk workers are lost with it"
+            return "its gateway, jobs worker and bulk workers are lost with it"
 
         seen = asyncio.run(observe(service.port, "one of two nodes", fault, quiet_s=10, give_up_s=240))
         self.lines += ["", *HEAD.splitlines()[-2:], row_of(seen), ""]
@@ -349,7 +349,7 @@ def main() -> int:
             run.loss(service, holder.kill)
         with service.client(120) as client:
             health = client.get("/health").json()
-        places = [f"{app} on {' and '.join(run.where(app))}" for app in ("gateway", "models", "pixels", "jobs")]
+        places = [f"{app} on {' and '.join(run.where(app))}" for app in ("gateway", "models", "jobs")]
         run.note(f"in the end: {health['status']}, {', '.join(places)}")
     if args.out:
         args.out.write_text(TITLE + "\n".join(run.lines) + "\n")

@@ -8,7 +8,6 @@ from tests.cluster.conftest import RunningService
 
 KILLS = {
     "models replica": "ray::ServeReplica:models",
-    "pixels replica": "ray::ServeReplica:pixels",
     "jobs worker": "ray::ServeReplica:jobs",
     "Serve controller": "ray::ServeController",
     "Serve's HAProxy manager": "ray::HAProxyManager",

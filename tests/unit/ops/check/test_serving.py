@@ -85,6 +85,23 @@ def test_a_gateway_may_run_stages_itself(faults_after: Callable[..., list[str]])
     assert fault.startswith("gateway › gateway › user_config › embed/sentence › a: unknown key")
 
 
+def test_a_worker_may_run_stages_that_only_the_gateway_calls(faults_after: Callable[..., list[str]]) -> None:
+    def moved(data: Data) -> None:
+        app(data, "pixels")["args"]["packs"]["pixels"].remove("media/clips")
+        app(data, "jobs")["args"]["here"] = ["media/clips"]
+        limits = {"max_queued_requests": 64, "backpressure_config": {"status_code": 429, "retry_after_s": 1}}
+        line(data, "jobs.worker").update(limits)
+        app(data, "gateway")["args"]["stages"]["media/clips"] = "jobs.worker"
+
+    def elsewhere(data: Data) -> None:
+        app(data, "gateway")["args"]["stages"]["media/clips"] = "jobs.clips"
+
+    assert faults_after(moved, CONFIGS[1]) == []
+    wrong = faults_after(both(moved, elsewhere), CONFIGS[1])
+    assert any("media/clips is addressed at jobs.clips, but runs in jobs.worker" in fault for fault in wrong)
+    assert any("jobs › args › here: nothing in this application calls media/clips" in fault for fault in wrong)
+
+
 def test_the_repository_has_no_faults() -> None:
     assert faults() == []
 

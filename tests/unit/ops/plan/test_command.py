@@ -85,23 +85,23 @@ def test_beside_a_running_service_what_an_update_does_is_listed(plan: Any, tmp_p
     before: dict[str, Any] = yaml.safe_load(LAPTOP.read_text())
     after = copy.deepcopy(before)
     apps = {app["name"]: app for app in after["applications"]}
-    apps["pixels"]["deployments"][0]["ray_actor_options"] = {"num_cpus": 2}
+    apps["jobs"]["deployments"][0]["ray_actor_options"] = {"num_cpus": 2}
     apps["models"]["deployments"][0]["user_config"]["embed/dinov3"] = {"max_batch_size": 8, "engine": "torch-fp32"}
     apps["analytics"]["args"]["packs"]["analytics"].remove("language/describe")
     path = tmp_path / "after.yaml"
     path.write_text(yaml.safe_dump(after))
-    # All but half a CPU is taken by what runs, and free for its update.
-    node = Node("one", {"CPU": 0.5}, 16_000, id="n1")
+    # All but 0.6 of a CPU is taken by what runs, and free for its update.
+    node = Node("one", {"CPU": 0.6}, 16_000, id="n1")
     code, output = plan(path, nodes=[node], running=running(before, [node]))
     lines = {
         line.split("  ")[0]: " ".join(line.split()[1:]) for line in output.partition("serve deploy")[2].splitlines()
     }
-    assert lines["pixels.pixels"] == "restarts ray_actor_options changed"
+    assert lines["jobs.worker"] == "restarts ray_actor_options changed"
     assert lines["analytics.analytics"] == "restarts args of the application changed"
     assert lines["models.models"] == "in place user_config; engine takes effect when a replica loads next"
-    assert "2 unchanged" in output
-    assert code == 1  # 2 CPUs for pixels, and 1 there is
-    assert "pixels.pixels does not fit: a replica needs 2 CPUs of one machine, and the largest has 1 free" in output
+    assert "1 unchanged" in output
+    assert code == 1  # 2 CPUs for the worker, and 1 there is
+    assert "jobs.worker does not fit: a replica needs 2 CPUs of one machine, and the largest has 1 free" in output
 
 
 def test_beside_other_applications_nothing_is_updated(plan: Any) -> None:

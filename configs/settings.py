@@ -57,6 +57,12 @@ class Settings(BaseSettings):
         default=None, validation_alias="LOG_JSON", description="JSON or text, in place of the Serve configuration"
     )
 
+    access_log: Literal["file", "stdout", "off"] = Field(
+        default="file", description="file under home; stdout: `visiongraph serve` prints its lines as well"
+    )
+    access_log_bytes: PositiveInt = Field(default=64 * 2**20, description="of one file of the access log")
+    access_log_files: NonNegativeInt = Field(default=5, description="full ones that are kept")
+
     home: Path = Field(default=Path(".visiongraph"), description="state of the embedded stores")
     objects_url: str = Field(default="", description="file:///dir or s3://bucket?endpoint_url=…; empty: under home")
     documents_url: str = Field(default="", description="sqlite:///file or mongodb://…; empty: under home")
@@ -279,6 +285,11 @@ class Settings(BaseSettings):
     def local_models(self) -> Path:
         """File of the models of this installation, which need not exist."""
         return (self.models_file.expanduser() if self.models_file else self.home / "models.yaml").resolve()
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the access log of this machine."""
+        return self.home.resolve() / "logs"
 
     @property
     def spool(self) -> Path:

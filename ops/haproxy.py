@@ -51,6 +51,7 @@ MAX_BACKOFF_S = 10.0
 def harden(text: str) -> str:
     """Return Serve's configuration with closed ports and sockets, errors in JSON, and no wrong answers.
 
+    Every answer has the id of its request, which is that of the client where it is sane (``graphs.web.requests``).
     Its statistics ports listen on loopback and its admin socket is its owner's. While it knows no application its port
     is not open, as it would answer 404. Where no replica is there it answers 503, in place of handing the request to
     Serve's Python proxy, which has no limits. Access logs to a syslog that nobody has named are not written.
@@ -85,6 +86,10 @@ def _json(code: str, message: str) -> str:
 
 
 _FRONTEND: Final = (
+    "    http-request set-header X-Request-Id %[uuid]"
+    " unless { req.fhdr_cnt(x-request-id) 1 } { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9._:/=+@-]{1,128}$ }\n"
+    "    http-request set-var(txn.request_id) req.fhdr(x-request-id)\n"
+    "    http-after-response set-header X-Request-Id %[var(txn.request_id)] if { var(txn.request_id) -m found }\n"
     f"    http-request return status 501 {_json('UNKNOWN_METHOD', 'There is no such HTTP method.')}"
     f" unless {{ method {METHODS} }}\n"
     "    http-response del-header server\n"

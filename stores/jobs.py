@@ -48,6 +48,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from stores.records import from_micros, to_micros
+from vision.tracing import Origin, origin
 
 MAX_ATTEMPTS: Final = 3
 """How often a job is started before it fails for good."""
@@ -90,6 +91,15 @@ class Job:
     """True only while it runs."""
     owner: str = ""
     """Name of the client that submitted it; empty for anyone, and for this program itself."""
+    request_id: str = ""
+    """Of the request that submitted it, empty where none did; this and the next two are its ``origin``."""
+    traceparent: str = ""
+    tracestate: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """The request that submitted it."""
+        return Origin(self.request_id, self.traceparent, self.tracestate)
 
     @property
     def finished(self) -> bool:
@@ -309,9 +319,10 @@ class JobStore(ABC):
 
 
 def new_job(kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
-    """Return a job that was never started, due at once."""
+    """Return a job of the present request, due at once, that was never started."""
     now = datetime.now(UTC)
-    return Job(job_id_of(kind, fingerprint), kind, subject, fingerprint, payload, created_at=now, due_at=now)
+    by = origin.get()._asdict()
+    return Job(job_id_of(kind, fingerprint), kind, subject, fingerprint, payload, created_at=now, due_at=now, **by)
 
 
 def job_id_of(kind: str, fingerprint: str) -> str:

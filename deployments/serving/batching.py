@@ -9,13 +9,24 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
+
+from vision.tracing import Origin, origin, work_for
 
 Run = Callable[[list[Any], list[float]], Awaitable[list[Any]]]
 
 
+class _Waiting(NamedTuple):
+    item: Any
+    deadline: float
+    future: asyncio.Future[Any]
+    origin: Origin
+
+
 class Batcher:
     """Feeds batches to ``run(items, deadlines)`` in order of arrival, ``at_once`` of them concurrently.
+
+    ``vision.tracing.origins`` says meanwhile what the items are for.
 
     A batch has at most ``max_size`` items. One that is not full waits up to ``wait_s`` seconds for items that were
     announced, and for nothing else: those keep the processor busy meanwhile, and a fuller batch costs less per item.
@@ -26,7 +37,7 @@ class Batcher:
         self.wait_s = wait_s
         self.at_once = 1
         self._run = run
-        self._waiting: deque[tuple[Any, float, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._announced = 0
         self._arrival = asyncio.Event()
@@ -44,7 +55,7 @@ class Batcher:
     async def submit(self, item: Any, deadline: float) -> Any:
         """Return the result of one item. Raises what ``run`` raised for its batch."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, deadline, future))
+        self._waiting.append(_Waiting(item, deadline, future, origin.get()))
         if len(self._workers) < self.at_once:
             self._workers.add(asyncio.create_task(self._work()))
         self._arrival.set()
@@ -60,11 +71,11 @@ class Batcher:
     async def _drain(self) -> None:
         while self._waiting:
             await self._gather()
-            batch: list[tuple[Any, float, asyncio.Future[Any]]] = []
+            batch: list[_Waiting] = []
             while self._waiting and len(batch) < self.max_size:
                 waiting = self._waiting.popleft()
                 # An item whose caller left while it waited takes no place.
-                if not waiting[2].done():
+                if not waiting.future.done():
                     batch.append(waiting)
             if batch:
                 await self._answer(batch)
@@ -77,16 +88,17 @@ class Batcher:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._arrival.wait(), left)
 
-    async def _answer(self, batch: list[tuple[Any, float, asyncio.Future[Any]]]) -> None:
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        work_for(waiting.origin for waiting in batch)
         try:
-            results = await self._run([item for item, _, _ in batch], [deadline for _, deadline, _ in batch])
+            results = await self._run([waiting.item for waiting in batch], [waiting.deadline for waiting in batch])
         except GeneratorExit:  # its event loop is gone, and with it who waits
             raise
         except BaseException as error:  # a panic in Rust is no Exception, and the callers wait
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for waiting in batch:
+                if not waiting.future.done():
+                    waiting.future.set_exception(error)
             return
-        for (_, _, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(result)

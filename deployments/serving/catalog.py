@@ -32,6 +32,7 @@ from deployments.serving.runner import StageRunner
 from deployments.serving.stage import Stage, StageRef, needs_reference, sent
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
+from vision.tracing import NOBODY, Origin, origin, origin_of, origins
 
 AnyStage = type[Stage[Any, Any, Any, Any]]
 
@@ -120,16 +121,34 @@ class LocalStages:
             raise ValueError(f"user_config names stages that this deployment does not have: {', '.join(unknown)}")
         return self._runners.items()
 
-    async def run(self, key: str, items: list[Any], deadline: float | None = None, **_unknown: Any) -> list[Any]:
+    async def run(
+        self,
+        key: str,
+        items: list[Any],
+        deadline: float | None = None,
+        *,
+        origins: Sequence[Sequence[str]] = (),
+        **_unknown: Any,
+    ) -> list[Any]:
         """Return the results of one stage in order; a failed item comes back as a StageError, not as an exception.
 
         What a call says beyond this comes by keyword, with a default for callers of the version before; keywords of the
-        version after are ignored.
+        version after are ignored. ``origins`` say which request each item is for, as ``Origin`` has it.
         """
-        return await self._runner(key).run(items, deadline)
+        given = [origin_of(each) for each in origins] or [NOBODY] * len(items)
+        return await self._runner(key).run(items, deadline, given)
 
-    async def stream(self, key: str, item: Any, deadline: float | None = None, **_unknown: Any) -> StreamedBytes:
+    async def stream(
+        self,
+        key: str,
+        item: Any,
+        deadline: float | None = None,
+        *,
+        origins: Sequence[Sequence[str]] = (),
+        **_unknown: Any,
+    ) -> StreamedBytes:
         """Yield the bytes of one item of one stage as they are made; it is called as ``run`` is."""
+        origin.set(origin_of(origins[0] if origins else None))
         async with aclosing(self._runner(key).stream(item, deadline)) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -234,13 +253,16 @@ def remote_handle(
     async def call(items: list[Any], deadline: float | None) -> list[Any]:
         items = [await sent(item) for item in items]
         by_reference = needs_reference(items)
-        results: list[Any] = await handle(by_reference=by_reference).run.remote(key, items, deadline)
+        results: list[Any] = await handle(by_reference=by_reference).run.remote(
+            key, items, deadline, **_sent_origins(origins.get())
+        )
         return results
 
     async def stream(item: Any, deadline: float | None) -> StreamedBytes:
         item = await sent(item)
         by_reference = needs_reference([item])
-        answer = handle(by_reference=by_reference).options(stream=True).stream.remote(key, item, deadline)
+        given = _sent_origins((origin.get(),))
+        answer = handle(by_reference=by_reference).options(stream=True).stream.remote(key, item, deadline, **given)
         try:
             async for chunk in answer:
                 yield chunk
@@ -262,6 +284,11 @@ def remote_handle(
             return asleep  # its replica went to sleep meanwhile
 
     return StageHandle(key, call, info, stream, **limits.model_dump())
+
+
+def _sent_origins(given: tuple[Origin, ...]) -> dict[str, Any]:
+    """Return what a call says of whom it is for: nothing where that is nobody."""
+    return {"origins": [tuple(each) for each in given]} if any(given_origin != NOBODY for given_origin in given) else {}
 
 
 async def local_handle(stage_class: AnyStage, config: dict[str, Any] | None = None) -> AnyHandle:

@@ -27,6 +27,7 @@ from vision.errors import (
     StageOverloaded,
     StageUnavailable,
 )
+from vision.tracing import Origin, origin, work_for
 
 logger = logging.getLogger("ray.serve")
 
@@ -63,13 +64,15 @@ class Waiting(NamedTuple):
     deadline: float | None
     future: asyncio.Future[Any]
     subject: str
+    origin: Origin
 
 
 class StageHandle(Generic[InT, OutT]):
     """Calls one stage, which is in another process.
 
     ``call(items, deadline)`` does one call of at most ``max_batch`` items; ``max_in_flight`` calls run concurrently,
-    and ``max_pending`` items may wait for one. ``open_stream(item, deadline)`` begins a stream.
+    and ``max_pending`` items may wait for one. ``open_stream(item, deadline)`` begins a stream. What the items are for
+    is in ``vision.tracing`` meanwhile.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class StageHandle(Generic[InT, OutT]):
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
         future: asyncio.Future[OutT] = asyncio.get_running_loop().create_future()
-        self._pending.append(Waiting(item, deadline, future, subject.get()))
+        self._pending.append(Waiting(item, deadline, future, subject.get(), origin.get()))
         self._send()
         if deadline is None:
             return await future
@@ -261,6 +264,7 @@ class StageHandle(Generic[InT, OutT]):
 
     async def _results(self, batch: list[Waiting]) -> list[Any]:
         """Return a result or a StageError for each item. Raises one of LOST when a replica was lost over them."""
+        work_for(waiting.origin for waiting in batch)
         deadlines = [waiting.deadline for waiting in batch]
         # The latest one: an item whose own deadline has passed is dropped by its caller.
         latest = None if None in deadlines else max(d for d in deadlines if d is not None)

@@ -10,6 +10,7 @@ import uvicorn
 
 from configs.settings import Settings, settings
 from stores.open import SHARED, of_one_machine
+from vision.tracing import log_request_ids
 
 HEAD: Final = "node:__internal_head__"
 """The resource by which Ray marks the node that a cluster was begun with."""
@@ -48,6 +49,7 @@ def start_on_node() -> None:
     """
     if not ray.is_initialized():
         return
+    log_request_ids()
     _hide_gpus()
     _tick_once_a_second()
     if _is_alone():

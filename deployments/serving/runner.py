@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext, suppress
+from contextvars import Context
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from vision.errors import (
     StageUnavailable,
 )
 from vision.memory import trim_soon
+from vision.tracing import Origin, origin
 
 logger = logging.getLogger("ray.serve")
 
@@ -119,14 +121,19 @@ class StageRunner:
         else:
             await self._on_worker(self._stage.reconfigure, config)
 
-    async def run(self, items: list[Any], deadline: float | None) -> list[Any]:
-        """Return results in order, StageErrors in place of failed items. ``deadline`` is in epoch seconds."""
+    async def run(self, items: list[Any], deadline: float | None, origins: Sequence[Origin] = ()) -> list[Any]:
+        """Return results in order, StageErrors in place of failed items. ``deadline`` is in epoch seconds.
+
+        ``origins`` say what each item is for; without any it is what the caller works for.
+        """
         if (refusal := await self._refusal(deadline)) is not None:
             return [refusal] * len(items)
         latest = deadline or float("inf")
+        given: list[Origin | None] = [*origins] or [None] * len(items)
         if len(items) == 1:  # in the task of the caller, as gathering costs more than that takes
-            return [await self._one(items[0], latest)]
-        return list(await asyncio.gather(*(self._one(item, latest) for item in items)))
+            return [await self._one(items[0], latest, given[0])]
+        each = zip(items, given, strict=True)
+        return list(await asyncio.gather(*(self._one(item, latest, by) for item, by in each)))
 
     async def stream(self, item: Any, deadline: float | None) -> StreamedBytes:
         """Yield the bytes of one item as the stage makes them."""
@@ -237,7 +244,7 @@ class StageRunner:
             self._batcher.at_once = at_once
         self._stage = stage
         if stage.tick_s is not None and self._maintenance is None:
-            self._maintenance = asyncio.create_task(self._tick(stage.tick_s))
+            self._maintenance = asyncio.create_task(self._tick(stage.tick_s), context=Context())  # for no request
 
     async def _tick(self, every_s: float) -> None:
         while True:
@@ -248,8 +255,10 @@ class StageRunner:
                 except Exception:
                     logger.exception("%s failed in its maintenance", self.key)
 
-    async def _one(self, item: Any, deadline: float) -> Any:
+    async def _one(self, item: Any, deadline: float, by: Origin | None) -> Any:
         assert self._stage is not None
+        if by is not None:
+            origin.set(by)
         request_deadline.set(None if deadline == float("inf") else deadline)
         try:
             item = await resolved(item)

@@ -54,6 +54,7 @@ class JobAnswer(BaseModel):
         finished_at=None,
         error=None,
         result=None,
+        request_id="7c1e4b0f9a2d4c6e8b3f5a1d0e9c8b7a",
     )
     job_id: str
     kind: str
@@ -66,6 +67,7 @@ class JobAnswer(BaseModel):
     finished_at: datetime | None
     error: str | None = Field(description="why it failed")
     result: dict[str, Any] | None
+    request_id: str = Field(description="X-Request-Id of the request that submitted it; empty where none did")
 
     @classmethod
     def of(cls, job: Job) -> "JobAnswer":

@@ -31,6 +31,7 @@ from deployments.serving.handle import work_on
 from stores.errors import StoreError, StoreFull, StoreReadOnly, StoreRefused, disk_error
 from stores.jobs import Job, JobStore, Json, to_json
 from vision.errors import StageError
+from vision.tracing import origin
 
 logger = logging.getLogger("ray.serve")
 
@@ -112,6 +113,7 @@ class JobRun:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run the function until it ends, the job is cancelled, the lease is lost, or ``stopping`` is set."""
+        token = origin.set(self._job.origin)
         work = asyncio.create_task(self._work())
         lease = asyncio.create_task(self._renew_lease())
         end = asyncio.create_task(stopping.wait())
@@ -131,6 +133,7 @@ class JobRun:
             for task in (work, lease, end):
                 task.cancel()
             await asyncio.gather(work, lease, end, return_exceptions=True)
+            origin.reset(token)
 
     async def _work(self) -> Json:
         job = self._job

@@ -17,7 +17,7 @@ from stores.errors import StoreError
 DOCUMENT: Final = "/openapi.json"
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", DOCUMENT}
 CALLER: Final = "visiongraph.caller"
-"""Key in the scope of the ``Caller`` of a request to a service that has keys."""
+"""Key in the scope of the ``Caller`` of a request to a service that has keys, also where it may not do what it asks."""
 SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -62,10 +62,7 @@ class KeyCheck:
             challenge = _challenge(found, contract)
             await contract.errors.response(found, challenge)(scope, receive, send)
             return
-        answer = send
-        if found is not EVERYONE:
-            scope[CALLER] = found
-            answer = _to_one(send)
+        answer = send if found is EVERYONE else _to_one(send)
         token = caller.set(found)
         try:
             await self._app(scope, receive, answer)
@@ -83,6 +80,8 @@ class KeyCheck:
             return Failure(error.status, error.code, error.message)
         except IssuerUnavailable:
             return NO_ISSUER
+        if found is not EVERYONE:
+            scope[CALLER] = found
         if contract.scope and not found.may(contract.scope):
             return Failure(403, "FORBIDDEN", f"Your key lacks the scope {contract.scope}.", {"scope": contract.scope})
         if (

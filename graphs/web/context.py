@@ -14,6 +14,7 @@ from configs.settings import Settings
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.access import Access
+from graphs.web.access_log import AccessLog
 from graphs.web.fetch import Fetcher
 from graphs.web.quick import QuickRoutes
 from graphs.web.quotas import Quotas
@@ -130,14 +131,24 @@ class Context:
         """How the stages and stores are."""
         return States(self.stages, self.stores)
 
+    @cached_property
+    def access_log(self) -> AccessLog | None:
+        """The access log of this machine; None where there is to be none."""
+        config = self.settings
+        if config.access_log == "off":
+            return None
+        return AccessLog(config.logs, config.access_log_bytes, config.access_log_files)
+
     def stage(self, ref: StageRef[InT, OutT]) -> StageHandle[InT, OutT]:
         """Return the handle to a stage of this gateway. Raises KeyError for one that no served API names."""
         return self.stages[ref.key]
 
     async def close(self) -> None:
-        """Close the stores and connections."""
+        """Close the stores, the connections and the log."""
         await self.stores.close()
         await self.fetcher.close()
+        if self.access_log is not None:
+            self.access_log.close()
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
 from graphs.web.quick import QuickRoutes
 from graphs.web.rates import RateLimits
+from graphs.web.requests import replace_serves_ids
 from graphs.web.transfers import Transfers
 from stores.open import Stores
 
@@ -137,7 +138,10 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     install_error_handlers(app, contracts.errors, methods.of)
     _add_fences(app, context, contracts)
     app.quick = context.quick
-    app.enclose = partial(enclosed, settings=context.settings, contracts=contracts, methods=methods)
+    observers = [] if context.access_log is None else [context.access_log.write]
+    app.enclose = partial(
+        enclosed, settings=context.settings, contracts=contracts, methods=methods, observers=observers
+    )
     return app
 
 
@@ -179,6 +183,7 @@ class Gateway(LocalStages):
 
     def __init__(self, args: dict[str, Any]) -> None:
         start_on_node()
+        replace_serves_ids()
         self._args = GatewayArgs.model_validate(args)
         super().__init__(self._args.here)
 

@@ -1,5 +1,6 @@
 """What every response carries, also those of the framework, of the fences and of a bug: security headers and CORS."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -12,6 +13,7 @@ from configs.settings import Settings
 from graphs.web.api import Contracts
 from graphs.web.connections import Methods
 from graphs.web.errors import Failure
+from graphs.web.requests import Observer, RequestIds, Requests
 
 DOCUMENTATION: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 SECURITY: Final = {
@@ -52,6 +54,7 @@ EXPOSED: Final = (
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    "X-Request-Id",
     "X-Start-Time",
 )
 """Headers that scripts of other origins may read, beside those that they always may."""
@@ -59,7 +62,7 @@ METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 class SecurityHeaders:
-    """ASGI middleware, the outermost one: adds ``SECURITY`` to every response.
+    """ASGI middleware around the application: adds ``SECURITY`` to every response.
 
     An error that comes with a whole response has been answered and logged; the server need not log it again.
     """
@@ -134,8 +137,10 @@ def _reason(cors: CORSMiddleware, headers: Headers) -> str:
     return f"The method must be one of {', '.join(METHODS)}, and the service must not be on a private network."
 
 
-def enclosed(app: ASGIApp, settings: Settings, contracts: Contracts, methods: Methods) -> ASGIApp:
-    """Return the application with what belongs around all of it."""
+def enclosed(
+    app: ASGIApp, settings: Settings, contracts: Contracts, methods: Methods, observers: Sequence[Observer]
+) -> ASGIApp:
+    """Return the application with what belongs around all of it; the observers are told of each exchange."""
     if settings.cors_origins:
         app = Cors(app, settings, contracts, methods)
-    return SecurityHeaders(app)
+    return RequestIds(Requests(SecurityHeaders(app), contracts, observers))

@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import Annotated, Any
 
 import httpx
@@ -34,6 +36,7 @@ console = Console()
 READY_WITHIN_S = 600
 SAY_AFTER_S = 10
 CHECK_EVERY_S = 1.0
+FOLLOW_EVERY_S = 1.0
 FREE_WITHIN_S = 5.0
 """What a run that was just killed has started needs a moment to end."""
 
@@ -69,6 +72,8 @@ def serve(
             console.print(f"state in {settings().home.resolve()}", soft_wrap=True)
             _start_stores(settings(), running)
 
+        if settings().access_log == "stdout":
+            running.enter_context(_access_log_printed(settings().logs))
         cluster = Cluster(dashboard_port)
         running.callback(_close, cluster)
         with console.status("Ray …"):
@@ -127,6 +132,32 @@ def locked(home: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+@contextmanager
+def _access_log_printed(folder: Path) -> Iterator[None]:
+    """Print the lines of the access log to the standard output as they come."""
+    from graphs.web.access_log import Follower
+
+    follower, stop = Follower(folder), Event()
+
+    def follow() -> None:
+        while True:
+            ends = stop.wait(FOLLOW_EVERY_S)
+            if lines := follower.read():
+                sys.stdout.write(lines.decode())
+                sys.stdout.flush()
+            if ends:
+                return
+
+    thread = Thread(target=follow, name="access-log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        follower.close()
 
 
 def _close(cluster: Cluster) -> None:

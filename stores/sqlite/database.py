@@ -17,12 +17,12 @@ from stores.errors import StoreError
 from stores.sqlite import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 8
+VERSION: Final = 9
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
 """What came with version 8: owners of jobs, quotas of keys, the audit trail."""
-SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS)
+SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN)
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
     2: MERGED,
@@ -31,6 +31,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     5: (documents.UPLOADS_BY_TIME,),
     6: partial_uploads.SCHEMA,
     7: QUOTAS,
+    8: jobs.ORIGIN,
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

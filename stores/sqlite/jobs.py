@@ -25,6 +25,11 @@ OWNERS = (
     "ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
     "CREATE INDEX jobs_of_owner ON jobs (owner) WHERE status IN ('queued', 'running') AND owner != ''",
 )
+ORIGIN = tuple(
+    f"ALTER TABLE jobs ADD COLUMN {name} TEXT NOT NULL DEFAULT ''"
+    for name in ("request_id", "traceparent", "tracestate")
+)
+"""Came with version 9 of the file."""
 JOBS = f"SELECT {', '.join(COLUMNS)} FROM jobs "  # noqa: S608 (a constant)
 INSERT = f"INSERT INTO jobs VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT DO NOTHING"  # noqa: S608
 DUE = """SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND due_at <= ?

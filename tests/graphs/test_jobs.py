@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +23,13 @@ from stores.jobs import Job, JobStore
 from tests.graphs.harness import configured
 from tests.graphs.samples import error_of
 from vision.errors import InvalidMedia
+from vision.tracing import Origin, log_request_ids, origin
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 FIELDS = {
     *("job_id", "kind", "subject", "status", "progress", "message"),
-    *("created_at", "started_at", "finished_at", "error", "result"),
+    *("created_at", "started_at", "finished_at", "error", "result", "request_id"),
 }
 
 
@@ -225,6 +229,50 @@ async def test_the_worker_runs_what_the_gateway_shows(service: Service) -> None:
     assert (await service.get(f"/{unknown}"))["status"] == "queued"
     del running, again, each
     gc.collect()
+
+
+async def test_a_job_says_which_request_made_it_and_its_worker_logs_that(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work(context: Context, job: JobContext) -> dict[str, Any]:
+        logging.getLogger("ray.serve").warning("frame %d of %s", 7, job.subject)
+        return {"request_id": origin.get().request_id}
+
+    monkeypatch.setattr(worker_module, "find_job_kinds", lambda: {"index": JobKind("index", work, ())})
+    token = origin.set(Origin("upload-77", TRACE, "vendor=1"))
+    made = await service.submit(1)
+    origin.reset(token)
+    nobodys = await service.submit(2)
+    stored = await service.jobs.get(made)
+    assert stored is not None
+    assert stored.origin == Origin("upload-77", TRACE, "vendor=1")
+    log_request_ids()
+    running = Worker({})
+    done = await service.wait(made, "succeeded")
+    other = await service.wait(nobodys, "succeeded")
+    closing = running.__del__()
+    assert closing is not None
+    await closing
+    assert (done["request_id"], done["result"]) == ("upload-77", {"request_id": "upload-77"})
+    assert (other["request_id"], other["result"]) == ("", {"request_id": ""})
+    lines = {record.getMessage(): getattr(record, "request_id", None) for record in caplog.records}
+    assert lines["frame 7 of file 1"] == lines[f"job {made} (index) done"] == "upload-77"
+    assert lines["frame 7 of file 2"] is lines[f"job {nobodys} (index) done"] is None
+
+
+async def test_a_job_that_is_submitted_again_is_of_the_request_that_made_it_run(service: Service) -> None:
+    ids = []
+    for request_id in ("first", "second"):
+        token = origin.set(Origin(request_id))
+        ids.append(await service.submit())
+        origin.reset(token)
+    assert ids[0] == ids[1]
+    assert (await service.get(f"/{ids[0]}"))["request_id"] == "first"
+    await service.cancel(ids[0], 200)
+    token = origin.set(Origin("third"))
+    await service.submit()
+    origin.reset(token)
+    assert (await service.get(f"/{ids[0]}"))["request_id"] == "third"
 
 
 def test_the_worker_application_checks_its_arguments() -> None:

@@ -1,6 +1,7 @@
 """HAProxy as the service runs it: Serve's configuration hardened, the program that Serve starts, and its watch."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -189,6 +190,60 @@ def test_methods_that_no_replica_knows_are_refused_in_json_and_no_server_is_name
     assert unknown.json()["error"]["code"] == "UNKNOWN_METHOD"
     assert "server" not in known.headers
     assert "server" not in unknown.headers
+
+
+class Echo(BaseHTTPRequestHandler):
+    """A replica that says which id it was sent, and answers with another or none; it closes over a body."""
+
+    def do_GET(self) -> None:
+        body = "|".join(self.headers.get_all("x-request-id", [])).encode()
+        self.send_response(200)
+        if self.path == "/api/other":
+            self.send_header("X-Request-Id", "its own")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None: ...
+
+
+SANE = ["7f", "req:2026/11-28_a.b=c+d@e", "x" * 128]
+NOT_SANE = ["", "x" * 129, "x" * 8000, "a b", "a,b", "a;b", "\x1b[31mred", 'a"b', "a\\nb", "\xff\xfe", "<b>"]
+
+
+@pytest.mark.parametrize("given", [*SANE, *NOT_SANE])
+def test_every_answer_has_the_id_that_the_replica_was_sent_also_haproxys_own(proxy: Proxy, given: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as replica:
+        Thread(target=replica.serve_forever, daemon=True).start()
+        proxy.start({"/": replica.server_port})
+        url, headers = f"http://127.0.0.1:{proxy.port}/api/", {"X-Request-Id": given.encode("latin-1")}
+        answers = [
+            httpx.get(f"{url}x", headers=headers, timeout=30),
+            httpx.get(f"{url}other", headers=headers, timeout=30),
+            httpx.post(f"{url}x", content=b"ab", headers=headers, timeout=30),
+            httpx.request("FOO", f"{url}x", headers=headers, timeout=30),
+        ]
+        replica.shutdown()
+    assert [answer.status_code for answer in answers] == [200, 200, 502, 501]
+    ids = [answer.headers.get_list("x-request-id") for answer in answers]
+    assert all(len(each) == 1 for each in ids)
+    assert [answer.text for answer in answers[:2]] == [each for [each] in ids[:2]]
+    if given in SANE:
+        assert {each for [each] in ids} == {given}
+    else:
+        assert all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for [each] in ids)
+
+
+def test_of_several_ids_none_is_taken(proxy: Proxy) -> None:
+    proxy.start({"/": dead_port()})
+    answer = httpx.get(
+        f"http://127.0.0.1:{proxy.port}/x", headers=[("X-Request-Id", "a"), ("X-Request-Id", "b")], timeout=30
+    )
+    assert answer.status_code == 503
+    assert len(answer.headers["x-request-id"]) == 36
 
 
 def test_one_that_is_killed_is_replaced_at_once_and_again(proxy: Proxy) -> None:

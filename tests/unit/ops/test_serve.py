@@ -1,18 +1,23 @@
 """What visiongraph serve does before Ray starts."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from graphs.web import access_log
+from graphs.web.access_log import AccessLog, Follower
 from ops.cli import serve
-from ops.cli.serve import _print_where_links_lead, configuration, empty_spool, locked
+from ops.cli.serve import _access_log_printed, _print_where_links_lead, configuration, empty_spool, locked
 from ops.cluster import ClusterError
 from ops.plan.choice import CONFIGS, DoesNotFitError
 from tests.graphs.harness import settings_in
+from tests.unit.graphs.web.test_access_log import DONE
 from tests.unit.ops.plan.machines import machine
 
 
@@ -49,6 +54,38 @@ def test_who_serves_other_machines_hears_what_to_set(
     with settings_in(tmp_path, **values) as config:
         _print_where_links_lead(host, config)
     assert ("VISION_PUBLIC_URL" in capsys.readouterr().out) is says
+
+
+def test_the_access_log_is_printed_as_it_comes_to_its_last_line_and_through_renames(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access_log, "CHECK_S", 0.0)
+    log = AccessLog(tmp_path, 2500, 50)
+    log.write(DONE)  # by an earlier run
+    log.close()
+    with _access_log_printed(tmp_path):
+        for number in range(12):
+            log.write(replace(DONE, request_id=f"r-{number}"))
+    log.close()
+    printed = capsys.readouterr().out
+    assert printed.endswith("\n")
+    assert [json.loads(line)["request_id"] for line in printed.splitlines()] == [f"r-{n}" for n in range(12)]
+    assert (tmp_path / f"{access_log.NAME}.1").exists()
+
+
+def test_half_a_line_is_printed_when_it_is_whole(tmp_path: Path) -> None:
+    follower = Follower(tmp_path)
+    assert follower.read() == b""
+    path = tmp_path / access_log.NAME
+    path.write_bytes(b"one\ntw")
+    assert follower.read() == b"one\n"
+    with path.open("ab") as file:
+        file.write(b"o\nthree\n")
+    path.rename(tmp_path / "moved")
+    path.write_bytes(b"four\n")
+    assert follower.read() == b"two\nthree\nfour\n"
+    assert follower.read() == b""
+    follower.close()
 
 
 def test_a_second_service_of_the_same_home_is_refused_and_the_next_one_is_not(tmp_path: Path) -> None:

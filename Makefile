@@ -12,7 +12,7 @@ SPREAD := -n auto --maxprocesses 4 --no-loadscope-reorder
 install = $(if $(UV),{ $(BIN)/pip install --quiet '$(UV)' \
 	&& $(BIN)/uv pip install --quiet --python $(BIN)/python -e '$(1)'; } ||) $(BIN)/pip install --quiet -e '$(1)'
 
-.PHONY: serve test test-isa hostile schema check bench faults two-nodes soak clean
+.PHONY: serve test test-isa hostile client schema check bench faults two-nodes soak clean
 
 serve: $(VENV)/.installed
 	$(BIN)/visiongraph serve $(ARGS)
@@ -27,6 +27,10 @@ test-isa: $(VENV)/.installed-dev
 # Every hostile file and request to every route, of a service of its own or of the one at ARGS='--url …'.
 hostile: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.hostile --out ops/bench/reports/hostile.md $(ARGS)
+
+# What the Python client has from tests/contract/openapi.json: its models and a method for each route.
+client: $(VENV)/.installed-dev
+	$(BIN)/python clients/python/generate.py
 
 # Many made-up requests to every route, EXAMPLES to each; SCHEMA_URL names a running service.
 schema: $(VENV)/.installed-dev

@@ -1,0 +1,40 @@
+"""Client of the vision APIs of a visiongraph service."""
+
+from visiongraph_client.async_client import AsyncClient
+from visiongraph_client.client import Client
+from visiongraph_client.errors import (
+    AccessDenied,
+    ApiError,
+    Conflict,
+    ConnectionFailed,
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    RateLimited,
+    ServiceUnavailable,
+    UploadInterrupted,
+    VisiongraphError,
+    WaitTimeout,
+)
+from visiongraph_client.protocol import Retries
+from visiongraph_client.transfers import Progress, Stored
+
+__all__ = [
+    "AccessDenied",
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "Conflict",
+    "ConnectionFailed",
+    "InvalidRequest",
+    "JobFailed",
+    "NotFound",
+    "Progress",
+    "RateLimited",
+    "Retries",
+    "ServiceUnavailable",
+    "Stored",
+    "UploadInterrupted",
+    "VisiongraphError",
+    "WaitTimeout",
+]

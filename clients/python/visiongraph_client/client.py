@@ -1,0 +1,177 @@
+"""The client that blocks. ``AsyncClient``, its counterpart for asyncio, is made of this file by generate.py."""
+
+import time
+from collections.abc import Iterator, MutableMapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import httpx
+
+from visiongraph_client import connections, flows, models, transfers
+from visiongraph_client.errors import api_error
+from visiongraph_client.flows import OnJob
+from visiongraph_client.protocol import Call, Flow, Found, Pause, Retries, Work, ask
+from visiongraph_client.sync_api import Routes
+from visiongraph_client.transfers import OnProgress, Stored
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class Client(Routes):
+    """A service at ``url``; every route is a method of ``assets``, ``media``, ``shots``, ``photos`` and so on.
+
+    ``key`` is an API key or a token; without one it is that of the variable VISIONGRAPH_KEY, if set. ``timeout`` is in
+    seconds, or an ``httpx.Timeout``. Requests are tried again as ``retries`` says.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float | httpx.Timeout = connections.TIMEOUT,
+        retries: Retries | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(self)
+        self.retries = retries or Retries()
+        self._http = httpx.Client(**connections.options(url, key, timeout), transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def ask(self, call: Call[T]) -> T:
+        """Send a request and return its answer; the methods of routes do this. Raises VisiongraphError."""
+        return self._run(ask(call, self.retries))
+
+    def upload(
+        self,
+        path: Path | str,
+        *,
+        filename: str | None = None,
+        label: str | None = None,
+        on_progress: OnProgress | None = None,
+        unfinished: MutableMapping[str, str] | None = None,
+    ) -> Stored:
+        """Upload a file of any size: nothing is sent that the service has, and no byte twice if the connection breaks.
+
+        ``unfinished`` keeps the ids of unfinished uploads by hash, so that a later call goes on with them. Raises
+        UploadInterrupted when it was tried again in vain.
+        """
+        return self._run(
+            transfers.upload(
+                Path(path),
+                self.retries,
+                filename=filename,
+                label=label,
+                on_progress=on_progress,
+                unfinished=unfinished,
+            )
+        )
+
+    def index(self, file_uuid: str) -> models.IndexAccepted:
+        """Begin to index the people and shots of a video; ``wait`` for its ``job_id``."""
+        return self.media.index(file_uuid)
+
+    def wait(
+        self, job_id: str, *, timeout_s: float | None = None, on_progress: OnJob | None = None
+    ) -> models.JobAnswer:
+        """Return a job once it has succeeded. Raises JobFailed and WaitTimeout."""
+        return self._run(flows.wait(job_id, self.retries, timeout_s, on_progress))
+
+    def iter_jobs(self, **filters: Any) -> Iterator[models.JobAnswer]:
+        """Yield all jobs, latest first; ``filters`` are those of ``jobs.list_jobs``."""
+        yield from self._found(flows.jobs(self.retries, filters))
+
+    def iter_assets(self, **filters: Any) -> Iterator[models.LibraryAsset]:
+        """Yield all assets, newest first; ``filters`` are those of ``assets.list_assets``."""
+        yield from self._found(flows.assets(self.retries, filters))
+
+    def iter_identities(self) -> Iterator[models.IdentityModel]:
+        """Yield everybody who is known."""
+        yield from self._found(flows.identities(self.retries))
+
+    def iter_traces(self, file_uuid: str) -> Iterator[models.Trace]:
+        """Yield the traces of a video."""
+        yield from self._found(flows.traces(self.retries, file_uuid))
+
+    def iter_shots(self, **filters: Any) -> Iterator[models.StoredShot]:
+        """Yield the shots of the library; ``filters`` are those of ``shots.shot_library``."""
+        yield from self._found(flows.shots(self.retries, filters))
+
+    def download(self, path: str, to: Path | str, **query: Any) -> int:
+        """Save what a route sends, such as ``/api/v1/file/{id}/video``, and return its number of bytes.
+
+        A file that is cut off is removed.
+        """
+        call = Call[bytes]("GET", path, bytes, query=query)
+        arguments = call.arguments()
+        with connections.Saving(Path(to)) as saved, self._http.stream(**arguments) as response:
+            if not response.is_success:
+                response.read()
+                raise api_error(response)
+            for chunk in response.iter_bytes():
+                saved.add(chunk)
+        return saved.size
+
+    def features(self, asset_ids: Sequence[str]) -> "NDArray[np.float32]":
+        """Return the features of assets as float32[n, d], in their order; needs numpy."""
+        import numpy as np
+
+        answers = [self.assets.extract_features(asset_id=asset_id) for asset_id in asset_ids]
+        return np.asarray([answer.features for answer in answers], np.float32)
+
+    def _run(self, flow: Flow[T]) -> T:
+        """Do what a flow yields until it returns."""
+        with connections.understood():
+            answer: Any = None
+            failure: BaseException | None = None
+            while True:
+                try:
+                    step = flow.send(answer) if failure is None else flow.throw(failure)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                answer = failure = None
+                try:
+                    answer = self._do(step)
+                except httpx.TransportError as error:
+                    failure = error
+
+    def _found(self, flow: Flow[None]) -> Iterator[Any]:
+        """Yield what a flow finds, as far as somebody asks for it."""
+        answer: Any = None
+        failure: BaseException | None = None
+        while True:
+            try:
+                step = flow.send(answer) if failure is None else flow.throw(failure)
+            except StopIteration:
+                return
+            answer = failure = None
+            if isinstance(step, Found):
+                yield from step.items
+                continue
+            try:
+                answer = self._do(step)
+            except httpx.TransportError as error:
+                failure = error
+
+    def _do(self, step: Any) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if isinstance(step, Work):
+            return step.function()
+        return self._http.request(**step.arguments(), content=connections.content(step))

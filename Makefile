@@ -32,7 +32,7 @@ hostile: $(VENV)/.installed-dev
 client: $(VENV)/.installed-dev
 	$(BIN)/python clients/python/generate.py
 
-# Many made-up requests to every route, EXAMPLES to each; SCHEMA_URL names a running service.
+# Many made-up requests to every route, EXAMPLES to each; SCHEMA_URL names a running service, SCHEMA_KEY a key of it.
 schema: $(VENV)/.installed-dev
 	EXAMPLES=$${EXAMPLES:-200} $(BIN)/pytest tests/contract/test_answers.py $(ARGS)
 

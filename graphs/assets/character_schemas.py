@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field
 
 from graphs.assets.schemas import ID_2, ID_3, AssetIds, Cosine, FailedAsset, Percentage, Score
-from graphs.web.schemas import ID_1, Answer, AssetId, example
+from graphs.web.schemas import ID_1, Answer, AssetId, Number, example
 
 Basis = Annotated[
     Literal["face", "image"],
@@ -33,7 +33,7 @@ class GroupingRequest(BaseModel):
 
     model_config = example(asset_ids=[ID_1, ID_2, ID_3], similarity_threshold=75)
     asset_ids: AssetIds = Field(min_length=1)
-    similarity_threshold: Percentage = 75.0
+    similarity_threshold: Number = Field(default=75.0, ge=0, le=100)
 
 
 class ShotsRequest(BaseModel):
@@ -50,7 +50,7 @@ class EnforcementRequest(BaseModel):
     model_config = example(master_reference_asset_id=ID_1, generated_asset_ids=[ID_2, ID_3], compliance_threshold=80)
     master_reference_asset_id: AssetId
     generated_asset_ids: AssetIds = Field(min_length=1)
-    compliance_threshold: Percentage = 80.0
+    compliance_threshold: Number = Field(default=80.0, ge=0, le=100)
 
 
 class ConsistencyAnswer(Answer):

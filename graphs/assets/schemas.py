@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.assets.scores import ScorePart
 from graphs.web.parts import BASED_ON, UNAVAILABLE
-from graphs.web.schemas import ID_1, Answer, AssetId, example
+from graphs.web.schemas import ID_1, WHOLE, Answer, AssetId, Flag, Number, example
 from vision.errors import StageError
 
 AssetIds = Annotated[list[Annotated[str, StringConstraints(min_length=0)]], Field(fail_fast=True)]
@@ -59,7 +59,7 @@ class SearchRequest(BaseModel):
     model_config = example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
     dataset_asset_ids: AssetIds | None = None
-    top_k: int = Field(default=10, ge=1, le=1000)
+    top_k: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
 
 
 class AnomalyRequest(BaseModel):
@@ -68,7 +68,7 @@ class AnomalyRequest(BaseModel):
     model_config = example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
     reference_asset_ids: AssetIds = Field(min_length=2)
     test_asset_ids: AssetIds = Field(min_length=1)
-    anomaly_threshold: FiniteFloat = Field(default=2.0, ge=0, le=100)
+    anomaly_threshold: Number = Field(default=2.0, ge=0, le=100)
 
 
 class ClusteringRequest(BaseModel):
@@ -76,24 +76,26 @@ class ClusteringRequest(BaseModel):
 
     model_config = example(asset_ids=[ID_1, ID_2, ID_3], n_clusters=2, cluster_method="kmeans")
     asset_ids: AssetIds = Field(min_length=2)
-    n_clusters: int | None = Field(default=None, ge=1, le=100)
+    n_clusters: Annotated[int, Field(ge=1, le=100), WHOLE] | None = None
     cluster_method: Literal["kmeans", "dbscan", "agglomerative", "hdbscan"] = "kmeans"
-    eps: float = Field(default=0.35, gt=0, le=2, description="dbscan: largest cosine distance of neighbours")
-    min_samples: int = Field(default=2, ge=1, le=50, description="dbscan and hdbscan: smallest neighbourhood")
+    eps: Number = Field(default=0.35, gt=0, le=2, description="dbscan: largest cosine distance of neighbours")
+    min_samples: Annotated[int, Field(ge=1, le=50), WHOLE] = Field(
+        default=2, description="dbscan and hdbscan: smallest neighbourhood"
+    )
 
 
 class QualityThreshold(BaseModel):
     """New quality threshold."""
 
     model_config = example(threshold=0.7)
-    threshold: float = Field(ge=0, le=1)
+    threshold: Number = Field(ge=0, le=1)
 
 
 class SimilarityThreshold(BaseModel):
     """New similarity threshold, in per cent."""
 
     model_config = example(threshold=75.0)
-    threshold: float = Field(ge=0, le=100)
+    threshold: Number = Field(ge=0, le=100)
 
 
 class MediaAnswer(Answer):
@@ -422,7 +424,7 @@ class CompositionRequest(BaseModel):
 
     model_config = example(asset_id=ID_1, extract_features=False)
     asset_id: AssetId
-    extract_features: bool = True
+    extract_features: Flag = True
 
 
 class ImageDimensions(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from graphs.web.access import MAX_LINK_S
 from graphs.web.context import Context
 from graphs.web.hosts import link
-from graphs.web.schemas import FileUuid
+from graphs.web.schemas import WHOLE, FileUuid
 from graphs.web.uploads.library import Library
 
 PATH: Final = r"^[A-Za-z0-9/._-]*(\?[A-Za-z0-9=&._-]*)?$"
@@ -28,7 +28,9 @@ class LinkRequest(BaseModel):
         description="route below the file, with its query; empty: the file's own facts",
         examples=["video", "thumbnail?frame=100", "clip?start_time=1&end_time=4"],
     )
-    expires_in_s: int = Field(default=HOUR_S, ge=1, le=MAX_LINK_S, description="seconds for which it opens")
+    expires_in_s: Annotated[int, Field(ge=1, le=MAX_LINK_S), WHOLE] = Field(
+        default=HOUR_S, description="seconds for which it opens"
+    )
 
 
 class FileLink(BaseModel):

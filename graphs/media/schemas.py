@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.jobs.api import JobAnswer
 from graphs.web.parts import UNAVAILABLE
-from graphs.web.schemas import AssetId, example
+from graphs.web.schemas import NOT_BLANK, AssetId, example
 
 FILE: Final = "aeed71342a899fe4b4c57b7d41bcb692"
 MAX_FRAME: Final = 2**31 - 1
 
 FrameNumber = Annotated[int, Field(ge=0, le=MAX_FRAME)]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), NOT_BLANK]
 IndexStatus = Literal["not_indexed", "queued", "running", "succeeded", "failed"]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from graphs.muzzle.texts import PHOTO, examples_of
+from graphs.web.schemas import WHOLE
 
 
 class CriterionResult(BaseModel):
@@ -514,7 +515,7 @@ class IdentifyRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"photo": PHOTO, "top_k": 3}]})
     photo: str = Field(description="A single base64-encoded JPEG or PNG image of a muzzle")
-    top_k: int = Field(default=5, ge=1, le=50, description="How many candidates to tell")
+    top_k: Annotated[int, Field(ge=1, le=50), WHOLE] = Field(default=5, description="How many candidates to tell")
 
 
 class IdentifyDecision(BaseModel):

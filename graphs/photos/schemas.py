@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
 from graphs.web.parts import BASED_ON, UNAVAILABLE
+from graphs.web.schemas import WHOLE, Flag, Number
 from vision.language.review import Review
 
 Label = Literal["high", "medium", "low"]
@@ -87,10 +88,10 @@ class Flags(BaseModel):
     null then, and ``unavailable`` says why.
     """
 
-    run_blur: bool = True
-    run_quality: bool = Field(default=True, description="quality and aesthetic")
-    run_emotion: bool = True
-    run_embedding: bool = True
+    run_blur: Flag = True
+    run_quality: Flag = Field(default=True, description="quality and aesthetic")
+    run_emotion: Flag = True
+    run_embedding: Flag = True
 
     def asks_for(self, flag: str) -> bool:
         """Return whether the request itself switches a part on."""
@@ -236,16 +237,14 @@ class ClusterRequest(BaseModel):
         min_length=2, max_length=MAX_EMBEDDINGS, description="all of one dimension"
     )
     image_ids: Annotated[list[ImageId], FailFast()] = Field(min_length=2, max_length=MAX_EMBEDDINGS)
-    eps: float | None = Field(
+    eps: Number | None = Field(
         default=None,
         ge=0.01,
         le=2,
         description="largest cosine distance of neighbours; without it DBSCAN_EPS_DEFAULT (0.35)",
     )
-    min_samples: int | None = Field(
+    min_samples: Annotated[int, Field(ge=1, le=50), WHOLE] | None = Field(
         default=None,
-        ge=1,
-        le=50,
         description="smallest neighbourhood, the picture itself counted; without it DBSCAN_MIN_SAMPLES_DEFAULT (2)",
     )
 
@@ -300,8 +299,8 @@ class ReviewRequest(BaseModel):
         description="provider/model as LiteLLM names it; without it LLM_DEFAULT_MODEL (anthropic/claude-opus-4-6)",
     )
     custom_prompt: str | None = Field(default=None, min_length=1, max_length=8000, description="in place of our own")
-    max_tokens: int | None = Field(
-        default=None, ge=100, le=2000, description="of the answer; without it LLM_MAX_TOKENS (500)"
+    max_tokens: Annotated[int, Field(ge=100, le=2000), WHOLE] | None = Field(
+        default=None, description="of the answer; without it LLM_MAX_TOKENS (500)"
     )
 
 

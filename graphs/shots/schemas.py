@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
 from graphs.web.parts import UNAVAILABLE
-from graphs.web.schemas import ID_1, Answer, AssetId, example
+from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, example
 from stores.jobs import JobStatus
 from vision.shots.transitions import THRESHOLD
 
@@ -17,16 +17,16 @@ MOST_USES: Final = 20
 LAST_FRAME: Final = 2**31
 LONGEST_TEXT: Final = 4000
 
-Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
-Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), NOT_BLANK]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), NOT_BLANK]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_TEXT)]
-Use = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
+Use = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), NOT_BLANK]
 ShotId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Tags = Annotated[list[Word], Field(max_length=MOST_TAGS, fail_fast=True)]
 Uses = Annotated[list[Use], Field(max_length=MOST_USES, fail_fast=True)]
-FrameNumber = Annotated[int, Field(ge=0, le=LAST_FRAME)]
-Seconds = Annotated[FiniteFloat, Field(ge=0)]
-Features = Annotated[list[FiniteFloat], Field(min_length=FEATURES, max_length=FEATURES, fail_fast=True)]
+FrameNumber = Annotated[int, Field(ge=0, le=LAST_FRAME), WHOLE]
+Seconds = Annotated[Number, Field(ge=0)]
+Features = Annotated[list[Number], Field(min_length=FEATURES, max_length=FEATURES, fail_fast=True)]
 
 
 class TransitionIn(BaseModel):
@@ -66,10 +66,10 @@ class AnalyzeShotsRequest(BaseModel):
     model_config = example(video_asset_id=ID_1, shot_detection_threshold=0.5, extract_keyframes=True)
 
     video_asset_id: AssetId
-    shot_detection_threshold: float = Field(
+    shot_detection_threshold: Number = Field(
         default=THRESHOLD, gt=0, lt=1, description="probability from which a frame is a transition; lower finds more"
     )
-    extract_keyframes: bool = Field(default=True, description="false leaves out features and thumbnails")
+    extract_keyframes: Flag = Field(default=True, description="false leaves out features and thumbnails")
 
 
 class ShotsAnalyzed(Answer):
@@ -119,11 +119,11 @@ class ShotInput(BaseModel):
 
     start_frame: FrameNumber
     end_frame: FrameNumber
-    shot_index: int | None = Field(default=None, ge=0, le=LAST_FRAME)
+    shot_index: FrameNumber | None = None
     start_timestamp: Seconds | None = None
     end_timestamp: Seconds | None = None
     camera_movement: Label | None = None
-    movement_intensity: FiniteFloat | None = Field(default=None, ge=0)
+    movement_intensity: Number | None = Field(default=None, ge=0)
     shot_size: Label | None = None
     shot_angle: Label | None = None
     framing: Label | None = None
@@ -200,12 +200,14 @@ class SuggestRequest(BaseModel):
         limit=10,
     )
 
-    scene_description: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TEXT)]
+    scene_description: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_TEXT), NOT_BLANK
+    ]
     emotional_tone: Label | None = None
     genre_context: Label | None = None
     desired_tags: Tags | None = None
-    limit: int = Field(default=10, ge=1, le=100)
-    strict: bool = False
+    limit: Annotated[int, Field(ge=1, le=100), WHOLE] = 10
+    strict: Flag = False
 
 
 class Reason(BaseModel):

@@ -15,6 +15,7 @@ from graphs.web.health import HEALTH_PATHS
 from stores.errors import StoreError
 
 DOCUMENT: Final = "/openapi.json"
+REFUSALS: Final = {"401": "no valid API key", "403": "the key lacks the scope of the route, or is held to other files"}
 OPEN_PATHS: Final = HEALTH_PATHS | {"/docs", "/docs/oauth2-redirect", "/redoc", DOCUMENT}
 CALLER: Final = "visiongraph.caller"
 """Key in the scope of the ``Caller`` of a request to a service that has keys, also where it may not do what it asks."""
@@ -139,6 +140,15 @@ def document_keys(app: FastAPI, access: Access, contracts: Contracts) -> None:
                 needed = contracts.at(method.upper(), path).scope
                 scopes = [] if needed == ANY_KEY else [needed]
                 operation["security"] = [] if path in OPEN_PATHS else [{name: scopes} for name in SCHEMES]
+                if needed:
+                    _document_refusals(operation["responses"])
         return document
 
     app.openapi = with_keys  # type: ignore[method-assign]
+
+
+def _document_refusals(responses: dict[str, Any]) -> None:
+    """Add those of ``REFUSALS`` that a route does not document, with the body of its other errors."""
+    errors = [response for status, response in responses.items() if status[0] in "45d" and "content" in response]
+    for status, text in REFUSALS.items():
+        responses.setdefault(status, {**errors[0], "description": text} if errors else {"description": text})

@@ -5,13 +5,39 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StringConstraints,
+)
+from pydantic_core import PydanticCustomError
 
 ID_1: Final = "9f86d081884c7d659a2feaa0c55ad015"
 """An asset id for examples."""
 
 AssetId = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 FileUuid = Annotated[AssetId, Path(description="the asset id that the upload gave", examples=[ID_1])]
+
+
+def _no_other_type(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+Flag = StrictBool
+Number = Annotated[StrictFloat, AllowInfNan(False)]
+"""Of JSON bodies: 0 is not ``false``, and neither ``true`` nor "0.5" is a number."""
+WHOLE: Final = BeforeValidator(_no_other_type)
+"""Last in the annotation of an ``int`` of a JSON body: as above, but 5.0 is a whole number, as in JSON Schema."""
+
+NOT_BLANK: Final = Field(json_schema_extra={"pattern": r"\S"})
+"""Of a text that is stripped and must not be empty then."""
 
 Responses = dict[int | str, dict[str, Any]]
 """What OpenAPI says about the responses of a route, by status."""

@@ -5,11 +5,12 @@
 
 import asyncio
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -129,12 +130,18 @@ def main() -> None:
 
 
 @contextmanager
-def running() -> Iterator[tuple[str, int]]:
+def running(environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, int]]:
     """Run the service as a process of its own over empty stores, and return its URL and process id."""
     with tempfile.TemporaryDirectory(prefix="hostile-") as home:
         command = [sys.executable, "-m", "tests.hostile.service", home]
         with (Path(home) / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **(environment or {})},
+            )
         try:
             line = (process.stdout or sys.stdin.buffer).readline()
             if not line.strip().isdigit():

@@ -1003,6 +1003,10 @@ class JobAnswer(Model):
     kind: str
     message: Annotated[str, Field(description="what is being done; may be empty")]
     progress: Annotated[float, Field(description="0-1")]
+    request_id: Annotated[
+        str,
+        Field(description="X-Request-Id of the request that submitted it; empty where none did"),
+    ]
     result: dict[str, Any] | None
     started_at: Annotated[AwareDatetime | None, Field(description="when its last attempt began")]
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]

@@ -166,7 +166,15 @@ def test_the_key_is_sent_and_the_environment_has_one(monkeypatch: pytest.MonkeyP
 
 def job(status: str, progress: float = 0.0, **more: Any) -> dict[str, Any]:
     times = {"created_at": "2026-01-01T00:00:00Z", "started_at": None, "finished_at": None}
-    named = {"job_id": "j", "kind": "k", "subject": "s", "message": "", "result": None, "error": None}
+    named = {
+        "job_id": "j",
+        "kind": "k",
+        "subject": "s",
+        "request_id": "r",
+        "message": "",
+        "result": None,
+        "error": None,
+    }
     return {**times, **named, "status": status, "progress": progress, **more}
 
 

@@ -13,6 +13,9 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from stores.errors import StoreError, StoreRefused
+from stores.observed import Report
+
 log = logging.getLogger(__name__)
 
 SCHEMES = ("redis://", "rediss://", "unix://")
@@ -32,16 +35,19 @@ class Cache:
 
     While the server cannot be reached, reads miss and writes are dropped, without an exception.
 
+    ``report`` is told of every call that the server was asked for.
+
     :raises ValueError: the URL is not of one of these forms.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, report: Report | None = None) -> None:
         if url and not url.startswith(SCHEMES):
             raise ValueError(f"a cache URL starts with one of {', '.join(SCHEMES)}")
         self.type = "redis" if url else "none"
         self._redis = _connect(url) if url else None
         self._scripts: dict[str, AsyncScript] = {}
         self._address = _address(url)
+        self._report = report
         self._down = False
         self._retry_at = 0.0
         self._refused_at = -REFUSED_LOG_S
@@ -51,7 +57,7 @@ class Cache:
         redis = self._redis
         if redis is None or not keys:
             return [None] * len(keys)
-        values = await self._attempt(lambda: cast(Awaitable[list[bytes | None]], redis.mget(keys)))
+        values = await self._attempt("get_many", lambda: cast(Awaitable[list[bytes | None]], redis.mget(keys)))
         return [None] * len(keys) if values is None else values
 
     async def set_many(self, values: Mapping[str, bytes], ttl_s: int) -> None:
@@ -61,14 +67,14 @@ class Cache:
         pipeline = self._redis.pipeline(transaction=False)
         for key, value in values.items():
             pipeline.set(key, value, ex=ttl_s)
-        await self._attempt(pipeline.execute)
+        await self._attempt("set_many", pipeline.execute)
 
     async def delete(self, keys: Sequence[str]) -> bool:
         """Delete keys; False if the server did not confirm it."""
         redis = self._redis
         if redis is None or not keys:
             return True
-        return await self._attempt(lambda: redis.delete(*keys)) is not None
+        return await self._attempt("delete", lambda: redis.delete(*keys)) is not None
 
     async def run(self, script: str, keys: Sequence[str], args: Sequence[int]) -> Any:
         """Run a Lua script atomically, in one round trip, and return its result; None if no server answers."""
@@ -78,37 +84,43 @@ class Cache:
         known = self._scripts.get(script)
         if known is None:
             known = self._scripts[script] = redis.register_script(script)
-        return await self._attempt(lambda: cast(Awaitable[Any], known(keys, args)))
+        return await self._attempt("run", lambda: cast(Awaitable[Any], known(keys, args)))
 
     async def ping(self) -> bool:
         """Return whether the server answers; True without a server."""
         redis = self._redis
-        return redis is None or bool(await self._attempt(lambda: redis.ping()))
+        return redis is None or bool(await self._attempt("ping", lambda: redis.ping()))
 
     async def close(self) -> None:
         if self._redis is not None:
             await self._redis.aclose()
 
-    async def _attempt(self, command: Callable[[], Awaitable[T]]) -> T | None:
+    async def _attempt(self, operation: str, command: Callable[[], Awaitable[T]]) -> T | None:
         """Return the answer of the server; None while it is down."""
         if self._down:
             if time.monotonic() < self._retry_at:
                 return None
             self._retry_at = time.monotonic() + RETRY_AFTER_S  # only this request tries, for all the others
+        started, failure = time.perf_counter(), None
         try:
             answer = await command()
         except ResponseError as error:
+            failure = StoreRefused.__name__
             # It answers, and reads work: its disk is full, say. Nobody depends on what it does not take.
             if time.monotonic() > self._refused_at + REFUSED_LOG_S:
                 log.warning("cache %s refuses a command: %s", self._address, str(error).partition(" ")[0])
                 self._refused_at = time.monotonic()
             return None
         except (RedisError, OSError) as error:
+            failure = StoreError.__name__
             if not self._down:
                 log.warning("cache %s is down (%s); working without it", self._address, type(error).__name__)
             self._down = True
             self._retry_at = time.monotonic() + RETRY_AFTER_S
             return None
+        finally:
+            if self._report is not None:
+                self._report("cache", operation, time.perf_counter() - started, failure)
         if self._down:
             log.info("cache %s answers again", self._address)
             self._down = False

@@ -45,7 +45,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from stores.records import from_micros, to_micros
 from vision.tracing import Origin, origin
@@ -54,6 +54,7 @@ MAX_ATTEMPTS: Final = 3
 """How often a job is started before it fails for good."""
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+UNFINISHED: Final[tuple[JobStatus, ...]] = ("queued", "running")
 Json = dict[str, Any]
 
 
@@ -197,6 +198,15 @@ Step = Callable[[Job], Job | None]
 """One transition."""
 
 
+class JobCount(NamedTuple):
+    """``number`` jobs of a kind and status, of which the first was or is due at ``due_at``."""
+
+    kind: str
+    status: JobStatus
+    number: int
+    due_at: datetime
+
+
 class JobStore(ABC):
     """Operations on jobs; each is atomic, and durable when it returns. They raise StoreError.
 
@@ -294,6 +304,10 @@ class JobStore(ABC):
     @abstractmethod
     async def delete_finished(self, before: datetime, limit: int, kind: str | None = None) -> int:
         """Remove jobs, of one kind if given, that ended before a moment; return how many there were."""
+
+    @abstractmethod
+    async def count(self, *, finished: bool = True) -> Sequence["JobCount"]:
+        """Return how many jobs there are by kind and status; those that have ended only if ``finished``."""
 
     @abstractmethod
     async def forget(self, subject: str) -> int:

@@ -17,6 +17,7 @@ from stores.documents import Documents
 from stores.jobs import JobStore
 from stores.keys import Keys
 from stores.objects import Objects
+from stores.observed import Report, observed
 from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
@@ -67,18 +68,20 @@ class Stores:
         cache: str = "",
         reserve_bytes: int = 0,
         vector_index_from: int = 0,
+        report: Report | None = None,
     ) -> None:
         """Take the URLs of those stores that will be used; the cache without one holds nothing.
 
         ``reserve_bytes`` of the disks of embedded stores are kept free, see ``stores.disk``. A space of
-        ``vector_index_from`` vectors gets an index; with 0 none does.
+        ``vector_index_from`` vectors gets an index; with 0 none does. ``report`` is told of every call.
         """
+        self._report = report
         self._reserve_bytes, self._vector_index_from = reserve_bytes, vector_index_from
         self._objects_url, self._documents_url, self._vectors_url, self._cache_url = objects, documents, vectors, cache
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Return the stores that the settings name."""
+    def open(cls, settings: Settings, report: Report | None = None) -> Self:
+        """Return the stores that the settings name; ``report`` is told of every call."""
         return cls(
             objects=settings.objects,
             documents=settings.documents,
@@ -86,11 +89,21 @@ class Stores:
             cache=settings.cache_url.get_secret_value(),
             reserve_bytes=settings.disk_reserve_bytes,
             vector_index_from=settings.vector_index_from,
+            report=report,
         )
 
     @cached_property
     def objects(self) -> Objects:
         """Bytes under keys: ``file:///…`` or ``s3://…``."""
+        return observed("objects", self._objects, self._report)
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """Nearest neighbours: ``file:///…`` or ``s3://…``."""
+        return observed("vectors", self._vectors, self._report)
+
+    @cached_property
+    def _objects(self) -> Objects:
         if self._objects_url.startswith("file:///"):
             from stores.file.objects import FileObjects
 
@@ -102,8 +115,7 @@ class Stores:
         raise ValueError("an object store URL starts with file:/// or s3://")
 
     @cached_property
-    def vectors(self) -> Vectors:
-        """Nearest neighbours: ``file:///…`` or ``s3://…``."""
+    def _vectors(self) -> Vectors:
         if self._vectors_url.startswith(("file:///", "s3://")):
             from stores.lance.maintenance import Upkeep
             from stores.lance.vectors import LanceVectors
@@ -114,61 +126,61 @@ class Stores:
     @cached_property
     def cache(self) -> Cache:
         """The cache: ``redis://…``, ``rediss://…``, ``unix://…``, or none."""
-        return Cache(self._cache_url)
+        return Cache(self._cache_url, self._report)
 
     @cached_property
     def documents(self) -> Documents:
         """Assets, features, faces and configuration."""
-        return self._database.documents
+        return observed("documents", self._database.documents, self._report)
 
     @cached_property
     def jobs(self) -> JobStore:
         """Durable jobs."""
-        return self._database.jobs
+        return observed("jobs", self._database.jobs, self._report)
 
     @cached_property
     def people(self) -> People:
         """Face traces and identities."""
-        return self._database.people
+        return observed("people", self._database.people, self._report)
 
     @cached_property
     def shots(self) -> Shots:
         """Shots of videos."""
-        return self._database.shots
+        return observed("shots", self._database.shots, self._report)
 
     @cached_property
     def analyses(self) -> Analyses:
         """Authenticity analyses."""
-        return self._database.analyses
+        return observed("analyses", self._database.analyses, self._report)
 
     @cached_property
     def animals(self) -> Animals:
         """Enrolled animals."""
-        return self._database.animals
+        return observed("animals", self._database.animals, self._report)
 
     @cached_property
     def keys(self) -> Keys:
         """API keys."""
-        return self._database.keys
+        return observed("keys", self._database.keys, self._report)
 
     @cached_property
     def partial_uploads(self) -> PartialUploads:
         """Uploads that come in parts."""
-        return self._database.partial_uploads
+        return observed("partial_uploads", self._database.partial_uploads, self._report)
 
     @cached_property
     def usage(self) -> UsageStore:
         """What each key holds and uses."""
-        return self._database.usage
+        return observed("usage", self._database.usage, self._report)
 
     @cached_property
     def audit(self) -> Audit:
         """The audit trail."""
-        return self._database.audit
+        return observed("audit", self._database.audit, self._report)
 
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
-        for name in ("objects", "_database", "vectors", "cache"):
+        for name in ("_objects", "_database", "_vectors", "cache"):
             if name in self.__dict__:
                 await self.__dict__[name].close()
 

@@ -6,6 +6,7 @@ caller by as much. Here a single caller is served at once, and the busier the wo
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,26 +18,31 @@ Run = Callable[[list[Any], list[float]], Awaitable[list[Any]]]
 
 
 class _Waiting(NamedTuple):
+    """An item that waits for its batch, since ``time.perf_counter()`` was ``since``."""
+
     item: Any
     deadline: float
     future: asyncio.Future[Any]
     origin: Origin
+    since: float
 
 
 class Batcher:
     """Feeds batches to ``run(items, deadlines)`` in order of arrival, ``at_once`` of them concurrently.
 
-    ``vision.tracing.origins`` says meanwhile what the items are for.
+    ``on_wait`` is told for how many seconds each item of a batch has waited for it. ``vision.tracing.origins`` says
+    meanwhile what the items are for.
 
     A batch has at most ``max_size`` items. One that is not full waits up to ``wait_s`` seconds for items that were
     announced, and for nothing else: those keep the processor busy meanwhile, and a fuller batch costs less per item.
     """
 
-    def __init__(self, run: Run, max_size: int, wait_s: float) -> None:
+    def __init__(self, run: Run, max_size: int, wait_s: float, on_wait: Callable[[float], None] | None = None) -> None:
         self.max_size = max_size
         self.wait_s = wait_s
         self.at_once = 1
         self._run = run
+        self._on_wait = on_wait
         self._waiting: deque[_Waiting] = deque()
         self._workers: set[asyncio.Task[None]] = set()
         self._announced = 0
@@ -55,7 +61,7 @@ class Batcher:
     async def submit(self, item: Any, deadline: float) -> Any:
         """Return the result of one item. Raises what ``run`` raised for its batch."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(item, deadline, future, origin.get()))
+        self._waiting.append(_Waiting(item, deadline, future, origin.get(), time.perf_counter()))
         if len(self._workers) < self.at_once:
             self._workers.add(asyncio.create_task(self._work()))
         self._arrival.set()
@@ -89,9 +95,13 @@ class Batcher:
                 await asyncio.wait_for(self._arrival.wait(), left)
 
     async def _answer(self, batch: list[_Waiting]) -> None:
-        work_for(waiting.origin for waiting in batch)
+        if self._on_wait is not None:
+            now = time.perf_counter()
+            for waiting in batch:
+                self._on_wait(now - waiting.since)
+        work_for(each.origin for each in batch)
         try:
-            results = await self._run([waiting.item for waiting in batch], [waiting.deadline for waiting in batch])
+            results = await self._run([each.item for each in batch], [each.deadline for each in batch])
         except GeneratorExit:  # its event loop is gone, and with it who waits
             raise
         except BaseException as error:  # a panic in Rust is no Exception, and the callers wait

@@ -25,7 +25,7 @@ from configs.settings import settings
 from deployments.serving.handle import AnyHandle, LocalHandle, StageHandle
 from deployments.serving.loading import LoadQueue
 from deployments.serving.messages import register
-from deployments.serving.metrics import StageMetrics
+from deployments.serving.metrics import StageMetrics, publish_regularly
 from deployments.serving.nodes import check_stores, start_on_node
 from deployments.serving.room import RoomArgs
 from deployments.serving.runner import StageRunner
@@ -96,9 +96,10 @@ class LocalStages:
     """Stages that run in this process, and what other processes call them by."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        metrics = StageMetrics() if keys else None
+        self._metrics = StageMetrics()
+        self._publishing: asyncio.Task[None] | None = None
         queue, marks = LoadQueue(), settings().models_cache.expanduser() / "loading"
-        self._runners = {key: StageRunner(find_stage(key), metrics, queue, marks) for key in keys}
+        self._runners = {key: StageRunner(find_stage(key), self._metrics, queue, marks) for key in keys}
         _register_messages(keys)
 
     def handles(self, limits: "CallLimits") -> dict[str, AnyHandle]:
@@ -113,6 +114,14 @@ class LocalStages:
         """
         for key, runner in self._configured(user_config):
             await runner.accept(user_config.get(key, {}))
+        if self._runners and self._publishing is None:
+            self._publishing = asyncio.create_task(publish_regularly(self._publish))
+
+    async def _publish(self) -> None:
+        """Set the gauges of this process's stages."""
+        for runner in self._runners.values():
+            self._metrics.state(runner.info())
+        self._metrics.gpu()
 
     def _configured(self, user_config: dict[str, dict[str, Any]]) -> Collection[tuple[str, StageRunner]]:
         """Return the stages by key. Raises ValueError for a configuration of stages that do not run here."""

@@ -97,13 +97,21 @@ class StageHandle(Generic[InT, OutT]):
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
         self._attempts = attempts
+        self.refused = 0
+        """Items that found the queue full, here or at the stage."""
         self._pending: deque[Waiting] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._quarantine = asyncio.Semaphore(1)
 
+    @property
+    def waiting(self) -> int:
+        """Return how many items wait here for a call."""
+        return len(self._pending)
+
     async def __call__(self, item: InT) -> OutT:
         """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
         if len(self._pending) >= self._max_pending:
+            self.refused += 1
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
         future: asyncio.Future[OutT] = asyncio.get_running_loop().create_future()
@@ -296,6 +304,7 @@ class StageHandle(Generic[InT, OutT]):
             try:
                 return await call()
             except BackPressureError:
+                self.refused += 1
                 raise StageOverloaded(f"{self.key} is at its queue limit; try again in a second.") from None
             except (RayActorError, RayServeException) as error:
                 if isinstance(error, (RayTaskError, *LOST)):
@@ -328,11 +337,18 @@ class LocalHandle(StageHandle[InT, OutT]):
         super().__init__(key, call, info, open_stream, close, max_pending=max_pending)
         self._slots = asyncio.Semaphore(max_at_once)
         self._under_way = 0
+        self._max_at_once = max_at_once
         self._max_under_way = max_at_once + max_pending
+
+    @property
+    def waiting(self) -> int:
+        """Return how many items wait for a place in the stage."""
+        return max(0, self._under_way - self._max_at_once)
 
     async def __call__(self, item: InT) -> OutT:
         """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
         if self._under_way >= self._max_under_way:
+            self.refused += 1
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
         deadline = request_deadline.get()
         self._under_way += 1

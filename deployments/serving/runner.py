@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext, suppress
 from contextvars import Context
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +84,8 @@ class StageRunner:
         self._streams: list[ByteStream] = []
         self._stage: Stage[Any, Any, Any, Any] | None = None
         self._config = stage_class.config_class()
-        self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s)
+        on_wait = None if metrics is None else partial(metrics.waited, self.key)
+        self._batcher = Batcher(self._predict, self._config.max_batch_size, self._config.batch_wait_s, on_wait)
         self._queue = queue or LoadQueue()
         self._marks = marks
         self._settled = asyncio.Event()

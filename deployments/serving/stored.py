@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 from configs.settings import settings
+from deployments.serving.metrics import record_store_call
 from stores.errors import StoreError
 from stores.objects import ObjectNotFound
 from stores.open import Stores
@@ -26,7 +27,7 @@ class StoredPictures:
     """Reads pictures from the object store of the settings."""
 
     def __init__(self) -> None:
-        self._objects = Stores.open(settings()).objects
+        self._objects = Stores.open(settings(), record_store_call).objects
 
     def encoded(self, item: str | bytes) -> bytes:
         """Return the bytes under a key; bytes are returned as they are. Raises MediaNotFound and StageUnavailable."""
@@ -40,7 +41,7 @@ class StoredVideos:
     """Opens videos in the object store of the settings."""
 
     def __init__(self) -> None:
-        self._objects = Stores.open(settings()).objects
+        self._objects = Stores.open(settings(), record_store_call).objects
 
     def open(self, key: str) -> BinaryIO:
         """Return the file under a key; close it. Raises MediaNotFound and StageUnavailable."""

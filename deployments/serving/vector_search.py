@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from configs.settings import settings
+from deployments.serving.metrics import record_store_call
 from deployments.serving.stage import Stage, StageConfig
 from stores.errors import StoreError, StoreFull, StoreReadOnly
 from stores.open import Stores
@@ -124,7 +125,7 @@ class Maintenance:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         if self._stopped:
             return
-        stores = Stores.open(settings())
+        stores = Stores.open(settings(), record_store_call)
         try:
             for model_version in model_versions:
                 await stores.vectors.maintain(model_version, indexed=not self._exact)
@@ -191,7 +192,7 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
         await self._vectors.remove(item.model_version, item.asset_ids)
 
     async def _open(self) -> None:
-        self._stores = Stores.open(settings())
+        self._stores = Stores.open(settings(), record_store_call)
         self._source, self._vectors = self.source(self._stores), self._stores.vectors
         await self._source.ping()
 

@@ -130,11 +130,15 @@ class FeatureSource:
             if value is not None
         }
         uncached = [asset_id for asset_id in asset_ids if asset_id not in features]
+        lookups = self._context.lookups
+        lookups["features", "cache"] += len(features)
         if uncached:
             stored = await self._context.documents.get_features(version, uncached)
             if stored:
                 await self._remember(stored.values())
             features |= stored
+            lookups["features", "store"] += len(stored)
+            lookups["features", "miss"] += len(uncached) - len(stored)
         return features
 
     async def _compute(self, asset: Asset) -> Features:

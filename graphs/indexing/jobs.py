@@ -174,6 +174,7 @@ async def _observe(
     async def add(task: asyncio.Task[tuple[Chunk, Observations]]) -> None:
         chunk, observations = await task
         await checkpoints.add(chunk.end, observations, chunk.candidates)
+        job.looked_at(chunk.end - chunk.first)
 
     async with task_group() as group:
         running: deque[asyncio.Task[tuple[Chunk, Observations]]] = deque()

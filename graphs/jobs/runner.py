@@ -28,8 +28,9 @@ from functools import partial
 from typing import Final
 
 from deployments.serving.handle import work_on
+from deployments.serving.metrics import count
 from stores.errors import StoreError, StoreFull, StoreReadOnly, StoreRefused, disk_error
-from stores.jobs import Job, JobStore, Json, to_json
+from stores.jobs import MAX_ATTEMPTS, Job, JobStore, Json, to_json
 from vision.errors import StageError
 from vision.tracing import origin
 
@@ -66,6 +67,7 @@ class JobContext:
 
     def __init__(self, store: JobStore, job: Job, worker: str) -> None:
         self.job_id = job.job_id
+        self.kind = job.kind
         self.subject = job.subject
         self.payload = job.payload
         self.attempt = job.attempts
@@ -83,6 +85,10 @@ class JobContext:
     def progress(self, share: float, message: str = "") -> None:
         """Report how much is done, 0-1, and what is being done. Cheap; any thread may call it."""
         self.reported = (min(float(share), 1.0) if share > 0 else 0.0, _printable(message))
+
+    def looked_at(self, frames: int) -> None:
+        """Count frames of a video that the job has looked at."""
+        count("job_frames", frames, kind=self.kind)
 
     async def save(self, checkpoint: Json) -> None:
         """Save the checkpoint from which the next attempt resumes. Raises LeaseLost when nothing was saved."""
@@ -128,6 +134,7 @@ class JobRun:
             if lease.done():
                 lease.result()  # raises for a bug in renewing it: the lease expires, and the attempt counts
             self._log_stopped(work)
+            self._count("stopped")
             await self._write(partial(self._store.release, self._job.job_id, self._worker), lease)
         finally:
             for task in (work, lease, end):
@@ -170,13 +177,16 @@ class JobRun:
         failure = asyncio.CancelledError() if work.cancelled() else work.exception()
         if failure is None:
             logger.info("job %s (%s) done", job.job_id, job.kind)
+            self._count("succeeded")
             return partial(store.succeed, job.job_id, self._worker, work.result())
         if isinstance(failure, LeaseLost):
+            self._count("stopped")
             return partial(store.release, job.job_id, self._worker)
         if isinstance(failure, OSError):
             failure = disk_error("spool", failure) or failure
         if isinstance(failure, (StoreFull, StoreReadOnly, StoreRefused)):
             logger.warning("job %s (%s) pauses: %s", job.job_id, job.kind, failure)
+            self._count("paused")
             return partial(store.pause, job.job_id, self._worker, failure.message, PAUSES * self._timing.retry_s)
         if isinstance(failure, StoreError):
             error = failure.message
@@ -185,12 +195,17 @@ class JobRun:
             error = _printable(failure.message)
             logger.warning("job %s (%s) attempt %d: %s", job.job_id, job.kind, job.attempts, error)
             if not failure.retryable:
+                self._count("failed")
                 return partial(store.fail, job.job_id, self._worker, error)
         else:
             error = f"It failed unexpectedly ({type(failure).__name__}); the log of its worker has the cause."
             logger.error("job %s (%s) attempt %d", job.job_id, job.kind, job.attempts, exc_info=failure)
+        self._count("retried" if job.attempts < MAX_ATTEMPTS else "failed")
         pause = self._timing.retry_s * 4 ** (job.attempts - 1)
         return partial(store.retry, job.job_id, self._worker, error, pause)
+
+    def _count(self, outcome: str) -> None:
+        count("job_attempts", kind=self._job.kind, outcome=outcome)
 
     async def _write(self, change: Callable[[], Awaitable[bool]], lease: asyncio.Task[None]) -> None:
         """Write a change, retried for as long as the lease lasts."""

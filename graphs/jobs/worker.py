@@ -1,5 +1,6 @@
 """The worker: runs durable jobs, over the same stores and stages as the gateway."""
 
+import asyncio
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -8,10 +9,12 @@ from ray.serve import Application
 
 from configs.settings import settings
 from deployments.serving.catalog import LocalStages
+from deployments.serving.metrics import publish_regularly
 from deployments.serving.nodes import check_stores, start_on_node
 from graphs.jobs.kinds import find_job_kinds
 from graphs.jobs.runner import JobRunner
 from graphs.web.gateway import CallerArgs, deployment_of, open_context
+from graphs.web.metrics import CallMetrics
 
 
 class WorkerArgs(CallerArgs):
@@ -39,6 +42,7 @@ class Worker(LocalStages):
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
         self._jobs = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
         self._jobs.start()
+        self._calls = asyncio.create_task(publish_regularly(CallMetrics(self._context.stages).publish))
         self._open = True
 
     def check_health(self) -> None:
@@ -59,6 +63,7 @@ class Worker(LocalStages):
 
     async def _close(self) -> None:
         await self.stop()
+        self._calls.cancel()
         await self._context.close()
 
 

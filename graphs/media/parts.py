@@ -67,7 +67,9 @@ class Parts:
 
     async def find(self, key: str) -> ObjectInfo | None:
         """Return a part that was made; None if it was not, or has had its time."""
-        return await self._context.objects.head(key)
+        part = await self._context.objects.head(key)
+        self._context.lookups["parts", "miss" if part is None else "store"] += 1
+        return part
 
     async def make(self, key: str, request: ClipRequest, content_type: str) -> ObjectInfo:
         """Make a part that is not there, or wait for the one that is being made.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Context:
     fetcher: Fetcher
     quick: QuickRoutes = field(default_factory=QuickRoutes)
     started_at: float = field(default_factory=time.monotonic)
+    lookups: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often something was looked up before it is made, by what and where it was: "cache", "store", or "miss"."""
 
     @cached_property
     def spool(self) -> Spool:

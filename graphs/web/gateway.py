@@ -1,10 +1,10 @@
 """The ingress: one FastAPI application over all graphs, built inside the replica."""
 
+import asyncio
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from configs.settings import Settings, settings
 from deployments.serving.catalog import CallLimits, LocalStages, ServeStatus, find_stage, remote_handle
 from deployments.serving.handle import AnyHandle, work_on
+from deployments.serving.metrics import publish_regularly, record_store_call
 from deployments.serving.nodes import check_stores, listens_to_others, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
 from graphs.web.auth import KeyCheck, document_keys
@@ -29,6 +30,7 @@ from graphs.web.headers import enclosed
 from graphs.web.health import health_router
 from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
+from graphs.web.metrics import GatewayMetrics, RequestMetrics
 from graphs.web.quick import QuickRoutes
 from graphs.web.rates import RateLimits
 from graphs.web.requests import replace_serves_ids
@@ -97,7 +99,7 @@ def open_context(config: Settings, stages: Mapping[str, AnyHandle]) -> Context:
 
     Raises ValueError for a malformed store URL, StoreError for an embedded store that cannot be opened.
     """
-    context = Context(config, stages, Stores.open(config), open_fetcher(config))
+    context = Context(config, stages, Stores.open(config, record_store_call), open_fetcher(config))
     # A wrong address must show at start and not with the first request.
     _ = context.objects, context.documents, context.cache
     return context
@@ -127,9 +129,12 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        publishing = asyncio.create_task(publish_regularly(gauges.publish))
         yield
+        publishing.cancel()
         await context.close()
 
+    gauges = GatewayMetrics(context)
     app = _EnclosedApp(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
     served = [find_apis()[name] for name in apis]
     app.include_router(health_router(context, served))
@@ -139,9 +144,13 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     _add_fences(app, context, contracts)
     app.quick = context.quick
     observers = [] if context.access_log is None else [context.access_log.write]
-    app.enclose = partial(
-        enclosed, settings=context.settings, contracts=contracts, methods=methods, observers=observers
-    )
+
+    def enclose(inner: ASGIApp) -> ASGIApp:
+        requests = enclosed(inner, context.settings, contracts, methods, observers)
+        gauges.requests = RequestMetrics(requests, contracts)
+        return gauges.requests
+
+    app.enclose = enclose
     return app
 
 

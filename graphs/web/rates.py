@@ -47,6 +47,9 @@ REMEMBERED_PEERS: Final = 4096
 MAX_ADDRESS: Final = 64
 """Characters of an address with scope, port and brackets."""
 
+REFUSED: Final = "visiongraph.refused"
+"""Key in the scope of why a request got a 429, where that is not that the service is overloaded."""
+
 
 class Taken(NamedTuple):
     """Whether there was a token; ``left`` of them, ``wait_s`` seconds to the next one, ``full_s`` to all of them."""
@@ -237,6 +240,7 @@ class RateLimits:
         if taken.allowed:
             await self._app(scope, receive, send_with_headers)
         else:
+            scope[REFUSED] = "rate"
             message = f"{limit.per_minute} requests a minute are the limit here; slow down."
             refusal = Failure(429, "RATE_LIMITED", message)
             response = self._contracts.errors(scope).response(refusal, {"retry-after": str(taken.wait_s)})

@@ -42,6 +42,9 @@ class Busy:
         """Add the seconds of a batch."""
         self.seconds[stage] += seconds
 
+    def waited(self, stage: str, seconds: float) -> None:
+        """Ignore how long an item waited."""
+
     def error(self, stage: str, code: str) -> None:
         """Ignore an error: its answer shows it."""
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from stores.jobs import Job, JobStatus, JobStore, Step, changes, from_row, to_row
+from stores.jobs import UNFINISHED, Job, JobCount, JobStatus, JobStore, Step, changes, from_row, to_row
 from stores.mongo.engine import Collection, Document, MongoRepository, translated
-from stores.records import to_micros
+from stores.records import from_micros, to_micros
 
 
 class MongoJobs(MongoRepository, JobStore):
@@ -69,6 +69,15 @@ class MongoJobs(MongoRepository, JobStore):
             ids = [document["_id"] async for document in jobs.find(ended, {"_id": 1}).limit(limit)]
             # What was submitted again since is no longer of these.
             return (await jobs.delete_many({"_id": {"$in": ids}, **ended})).deleted_count
+
+    async def count(self, *, finished: bool = True) -> Sequence[JobCount]:
+        match: Document = {} if finished else {"status": {"$in": [*UNFINISHED]}}
+        by = {"kind": "$kind", "status": "$status"}
+        group: Document = {"_id": by, "number": {"$sum": 1}, "due_at": {"$min": "$due_at"}}
+        jobs = await self._jobs()
+        with translated():
+            groups = [each async for each in await jobs.aggregate([{"$match": match}, {"$group": group}])]
+        return [JobCount(**each["_id"], number=each["number"], due_at=from_micros(each["due_at"])) for each in groups]
 
     async def forget(self, subject: str) -> int:
         jobs = await self._jobs()

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from stores.jobs import COLUMNS, Job, JobStatus, JobStore, Step, changes, from_row, to_row
-from stores.records import to_micros
+from stores.jobs import COLUMNS, Job, JobCount, JobStatus, JobStore, Step, changes, from_row, to_row
+from stores.records import from_micros, to_micros
 from stores.sqlite.engine import SqliteRepository
 
 SCHEMA = (
@@ -32,6 +32,8 @@ ORIGIN = tuple(
 """Came with version 9 of the file."""
 JOBS = f"SELECT {', '.join(COLUMNS)} FROM jobs "  # noqa: S608 (a constant)
 INSERT = f"INSERT INTO jobs VALUES ({', '.join(f':{name}' for name in COLUMNS)}) ON CONFLICT DO NOTHING"  # noqa: S608
+COUNT = "SELECT kind, status, COUNT(*), MIN(due_at) FROM jobs GROUP BY kind, status"
+COUNT_UNFINISHED = COUNT.replace("GROUP", "WHERE status IN ('queued', 'running') GROUP")
 DUE = """SELECT job_id FROM jobs WHERE status IN ('queued', 'running') AND due_at <= ?
     AND kind IN (SELECT value FROM json_each(?)) ORDER BY due_at LIMIT 16"""
 
@@ -72,6 +74,10 @@ class SqliteJobs(SqliteRepository, JobStore):
             AND (? IS NULL OR kind = ?) LIMIT ?"""
         sql = f"DELETE FROM jobs WHERE job_id IN ({ended})"  # noqa: S608 (a constant)
         return await self._engine.execute(sql, to_micros(before), kind, kind, limit, reserve=True)
+
+    async def count(self, *, finished: bool = True) -> Sequence[JobCount]:
+        rows = await self._engine.read(COUNT if finished else COUNT_UNFINISHED)
+        return [JobCount(kind, status, number, from_micros(due_at)) for kind, status, number, due_at in rows]
 
     async def forget(self, subject: str) -> int:
         return await self._engine.execute("DELETE FROM jobs WHERE subject = ?", subject, reserve=True)

@@ -107,7 +107,7 @@ async def test_one_request_finds_out_for_all(
         await asyncio.sleep(0)
         raise ConnectionError
 
-    answers = await asyncio.gather(*(cache._attempt(ask) for _ in range(10)))
+    answers = await asyncio.gather(*(cache._attempt("ask", ask) for _ in range(10)))
     assert answers == [None] * 10
     assert asked == 1
     assert len(caplog.records) == 1

@@ -149,6 +149,31 @@ async def test_listing_is_by_age_and_by_what_is_asked_for(jobs: JobStore) -> Non
     assert await jobs.list(subject="nothing") == []
 
 
+async def test_jobs_are_counted_by_kind_and_status(jobs: JobStore) -> None:
+    assert await jobs.count() == []
+    first = await submit(jobs, fingerprint="1")
+    done = await claim(jobs, "a")
+    await submit(jobs, fingerprint="2")
+    running = await claim(jobs, "b")
+    waiting = [await submit(jobs, fingerprint=str(number)) for number in (3, 4)]
+    other = await submit(jobs, kind="other")
+    assert done is not None
+    assert running is not None
+    assert await jobs.succeed(done.job_id, "a", {})
+    assert done.job_id == first.job_id
+    counts = {(each.kind, each.status): each for each in await jobs.count()}
+    assert {key: each.number for key, each in counts.items()} == {
+        ("index", "succeeded"): 1,
+        ("index", "running"): 1,
+        ("index", "queued"): 2,
+        ("other", "queued"): 1,
+    }
+    assert counts["index", "queued"].due_at == min(job.due_at for job in waiting)
+    assert counts["other", "queued"].due_at == other.due_at
+    unfinished = await jobs.count(finished=False)
+    assert sorted(unfinished) == sorted(each for key, each in counts.items() if key[1] != "succeeded")
+
+
 async def test_a_forgotten_subject_has_no_jobs_and_no_leases(jobs: JobStore) -> None:
     job, other = await submit(jobs, 1), await submit(jobs, 2)
     await submit(jobs, 1, kind="other")

@@ -1,0 +1,176 @@
+"""What a gateway records of its requests, and the gauges that it, or a worker of jobs, sets now and then."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from starlette._utils import get_route_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from configs.settings import Settings
+from deployments.serving.handle import AnyHandle
+from deployments.serving.metrics import Growth, count, observe, set_gauge
+from graphs.web.api import Contracts
+from graphs.web.auth import OPEN_PATHS
+from graphs.web.context import Context
+from graphs.web.rates import REFUSED
+from stores.errors import StoreError
+
+ANSWER_WITHIN_S: Final = 5.0
+OTHER: Final = "other"
+"""Label of all paths that are no routes, so that nobody makes up labels."""
+SERVICE: Final = "service"
+"""Label, as an API, of health and documentation."""
+METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+CLIENT_LEFT: Final = 499
+"""Status of a request whose client left before its answer began; nobody gets it."""
+EMBEDDED: Final = ("sqlite://", "file://")
+
+
+class CallMetrics:
+    """The calls of a process to its stages: how many items wait for each, and how many were refused."""
+
+    def __init__(self, stages: Mapping[str, AnyHandle]) -> None:
+        self._stages = stages
+        self._growth = Growth()
+
+    async def publish(self) -> None:
+        """Set the gauges, and raise the counters."""
+        for key, handle in self._stages.items():
+            set_gauge("stage_waiting", handle.waiting, stage=key)
+            self._growth.publish("stage_refused", handle.refused, stage=key)
+
+
+class _Measured:
+    """``receive`` and ``send`` of one request: its status, its bytes, and how long its answer took to begin.
+
+    The time for which the bytes of its body were waited for is the client's.
+    """
+
+    __slots__ = ("_receive", "_send", "_started", "_waited", "bytes_in", "bytes_out", "latency_s", "status")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._started, self._waited = time.perf_counter(), 0.0
+        self.status = self.bytes_in = self.bytes_out = 0
+        self.latency_s = 0.0
+
+    async def receive(self) -> Message:
+        asked = time.perf_counter()
+        message = await self._receive()
+        if message["type"] == "http.request" and (body := message.get("body")):
+            self.bytes_in += len(body)
+            self._waited += time.perf_counter() - asked
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.latency_s = max(0.0, time.perf_counter() - self._started - self._waited)
+        elif message["type"] == "http.response.body":
+            self.bytes_out += len(message.get("body", b""))
+        await self._send(message)
+
+
+class RequestMetrics:
+    """ASGI middleware, around all others: records every request when its answer has ended."""
+
+    def __init__(self, app: ASGIApp, contracts: Contracts) -> None:
+        self._app = app
+        self._contracts = contracts
+        self.in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        measured = _Measured(receive, send)
+        self.in_flight += 1
+        try:
+            await self._app(scope, measured.receive, measured.send)
+        finally:
+            self.in_flight -= 1
+            self._record(scope, measured)
+
+    def _record(self, scope: Scope, measured: _Measured) -> None:
+        contract, path = self._contracts.of(scope), get_route_path(scope)
+        route = contract.route or (path if path in OPEN_PATHS else OTHER)
+        api = contract.api if contract.route or route == OTHER else SERVICE
+        method: str = scope["method"] if scope["method"] in METHODS else OTHER
+        labels: dict[str, str] = {"api": api or OTHER, "route": route, "method": method}
+        count("requests", **labels, status=str(measured.status or CLIENT_LEFT))
+        count("request_bytes", measured.bytes_in, api=labels["api"])
+        count("response_bytes", measured.bytes_out, api=labels["api"])
+        if measured.status:
+            observe("request_latency_ms", measured.latency_s * 1000, **labels)
+        if measured.status == 429:
+            count("requests_refused", api=labels["api"], reason=scope.get(REFUSED, "overload"))
+
+
+class GatewayMetrics:
+    """The gauges of a gateway: its requests, and what all gateways share, its jobs and its disks."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._calls = CallMetrics(context.stages)
+        self._growth = Growth()
+        self._kinds: set[str] = set()
+        self.requests: RequestMetrics | None = None
+
+    async def publish(self) -> None:
+        """Set the gauges, and raise the counters that are counted elsewhere."""
+        set_gauge("info", 1, version=version("visiongraph"))
+        set_gauge("requests_in_flight", self.requests.in_flight if self.requests else 0)
+        for (cache, result), number in self._context.lookups.items():
+            self._growth.publish("cache_lookups", number, cache=cache, result=result)
+        await self._calls.publish()
+        await asyncio.gather(self._jobs(), self._disks())
+
+    async def _jobs(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                counts = await self._context.jobs.count(finished=False)
+        except (StoreError, TimeoutError):  # the metrics of the stores say so
+            return
+        numbers = {(each.kind, each.status): each for each in counts}
+        self._kinds |= {each.kind for each in counts}
+        now = datetime.now(UTC)
+        for kind in self._kinds:
+            for status in ("queued", "running"):
+                found = numbers.get((kind, status))
+                set_gauge("jobs", found.number if found else 0, kind=kind, status=status)
+            queued = numbers.get((kind, "queued"))
+            waits = (now - queued.due_at).total_seconds() if queued else 0
+            set_gauge("jobs_oldest_queued_seconds", max(waits, 0), kind=kind)
+
+    async def _disks(self) -> None:
+        for disk, folder in disks(self._context.settings).items():
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN_S):
+                    free, size = await asyncio.to_thread(_room, folder)
+            except (OSError, TimeoutError):
+                continue
+            set_gauge("disk_free_bytes", free, disk=disk)
+            set_gauge("disk_size_bytes", size, disk=disk)
+
+
+def disks(settings: Settings) -> dict[str, Path]:
+    """Return the folders on disks of this machine, by what is in them: embedded stores, and the spool."""
+    urls = {"documents": settings.documents, "objects": settings.objects, "vectors": settings.vectors}
+    folders = {
+        name: Path(url.partition("://")[2].partition("?")[0]) for name, url in urls.items() if url.startswith(EMBEDDED)
+    }
+    return folders | {"spool": settings.spool}
+
+
+def _room(folder: Path) -> tuple[int, int]:
+    """Return the free and all bytes of the disk of a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize

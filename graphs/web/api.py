@@ -93,6 +93,8 @@ class Api:
     labelling: frozenset[str] = frozenset()
     scoped: bool = True
     """Whether keys need scopes for it; without, any key may call it, but for ``administration``."""
+    keyless: bool = False
+    """Whether its routes hold nothing of anybody, so that they need no key."""
     name: str = ""
     """Of its package; filled in when it is found."""
 
@@ -106,7 +108,9 @@ class Api:
         return tuple(ref.key for ref in self.stages)
 
     def scope(self, function: str, methods: Collection[str]) -> str:
-        """Return which scope a key needs for the route of a function."""
+        """Return which scope a key needs for the route of a function; empty where none is needed."""
+        if self.keyless:
+            return ""
         if function in self.administration:
             return ADMIN
         if not self.scoped:

@@ -1,0 +1,156 @@
+/** The REST API as the console uses it: requests with the key of this tab, readable errors, links that media can load. */
+
+const KEY = "visiongraph.key";
+const LINK_S = 3600;
+
+/** An answer that is no success; `message` is what the service said, for people. */
+export class ApiError extends Error {
+  constructor(status, message, code = "", requestId = "") {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.requestId = requestId;
+  }
+}
+
+const listeners = new Set();
+let refusal = "";
+
+/** Call `listener` whenever a key becomes needed or is given; return a function that ends this. */
+export function onKey(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export const key = {
+  get value() {
+    return sessionStorage.getItem(KEY) ?? "";
+  },
+  set value(value) {
+    if (value) sessionStorage.setItem(KEY, value);
+    else sessionStorage.removeItem(KEY);
+    refusal = "";
+    links.clear();
+    listeners.forEach((listener) => listener());
+  },
+  /** What the service said when it refused the key, or that there is none. */
+  get refusal() {
+    return refusal;
+  },
+};
+
+function headersOf(more) {
+  return key.value ? { ...more, "X-API-Key": key.value } : more;
+}
+
+async function failureOf(response) {
+  let body = null;
+  try {
+    body = await response.json();
+  } catch {
+    body = null; // a proxy in between answers with a page
+  }
+  return failure(response.status, body, response.headers.get("x-request-id") ?? "");
+}
+
+function failure(status, body, requestId) {
+  const detail = typeof body?.error === "object" && body.error !== null ? body.error : body ?? {};
+  const texts = [detail.message, detail.error, detail.detail].filter((text) => typeof text === "string" && text);
+  const invalid = Array.isArray(detail.detail) ? detail.detail.map((each) => each.msg).join("; ") : "";
+  const message = texts[0] || invalid || `The service answered with status ${status}.`;
+  if (status === 401 && !refusal) {
+    refusal = message;
+    listeners.forEach((listener) => listener());
+  }
+  return new ApiError(status, message, detail.code ?? "", requestId);
+}
+
+async function send(path, { method = "GET", json, form, signal } = {}) {
+  const headers = headersOf(json === undefined ? {} : { "content-type": "application/json" });
+  const body = json === undefined ? form : JSON.stringify(json);
+  let response;
+  try {
+    response = await fetch(path, { method, headers, body, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The service cannot be reached. Is it still running?");
+  }
+  if (!response.ok) throw await failureOf(response);
+  return response;
+}
+
+/** Return the JSON of a GET. */
+export async function get(path, options) {
+  return (await send(path, options)).json();
+}
+
+/** Return the JSON of a POST of JSON. */
+export async function post(path, json = {}, options = {}) {
+  return (await send(path, { method: "POST", json, ...options })).json();
+}
+
+/** Return the JSON of a request with another method. */
+export async function call(method, path, json) {
+  return (await send(path, { method, json })).json();
+}
+
+/** Return the bytes of a GET. */
+export async function blob(path, options) {
+  return (await send(path, options)).blob();
+}
+
+/** Send a form with files by POST; `onProgress` is called with the part of the bytes that left, 0-1. */
+export function postForm(path, form, { onProgress, signal } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch tells nothing of the progress of a body
+    request.open("POST", path);
+    for (const [name, value] of Object.entries(headersOf({}))) request.setRequestHeader(name, value);
+    request.responseType = "json";
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress?.(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300) resolve(request.response);
+      else reject(failure(request.status, request.response, request.getResponseHeader("x-request-id") ?? ""));
+    };
+    request.onerror = () => reject(new ApiError(0, "The connection broke before the service had answered."));
+    request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+const links = new Map();
+
+/** Return the URL of a route below a file that media elements can load, which send no key: a signed one where keys are set. */
+export async function mediaUrl(fileId, path) {
+  if (!key.value) return path;
+  const known = links.get(fileId);
+  const link = known && known.until > Date.now() ? known : newLink(fileId);
+  links.set(fileId, link);
+  const query = await link.query;
+  return `${path}${path.includes("?") ? "&" : "?"}${query}`;
+}
+
+function newLink(fileId) {
+  const until = Date.now() + (LINK_S - 300) * 1000;
+  const query = post(`/api/v1/file/${fileId}/link`, { expires_in_s: LINK_S }).then(({ url }) => url.split("?")[1] ?? "");
+  query.catch(() => links.delete(fileId));
+  return { until, query };
+}
+
+/** Return the place of a URL on this service, so that it is loaded from where the console came from. */
+export function local(url) {
+  if (!url) return url;
+  const { pathname, search } = new URL(url, location.href);
+  return pathname + search;
+}
+
+/** Call `onChange` with the state of a job until it has ended, and return its last state. */
+export async function follow(jobId, onChange, signal) {
+  for (let wait = 300; ; wait = Math.min(wait * 1.3, 2000)) {
+    const job = await get(`/api/v1/jobs/${jobId}`, { signal });
+    onChange(job);
+    if (["succeeded", "failed", "cancelled"].includes(job.status)) return job;
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    signal?.throwIfAborted();
+  }
+}

@@ -1,0 +1,174 @@
+/** One picture or sound: how it looks, what was measured, and what is like it. */
+
+import { html, useState } from "./preact.js";
+import { blob, call, get, mediaUrl, post } from "./api.js";
+import { Tile } from "./library.js";
+import { bytes, clock, Failure, Meter, Picture, Result, useAsync, when, words } from "./ui.js";
+
+const SIMILAR = 12;
+
+export function Asset({ id }) {
+  const details = useAsync((signal) => get(`/api/v1/media/${id}`, { signal }), [id]);
+  return html`<${Result} of=${details}>${(asset) => html`<${Loaded} asset=${asset} />`}<//>`;
+}
+
+function Loaded({ asset }) {
+  const [error, setError] = useState(null);
+  const kind = asset.content_type.split("/")[0];
+  const remove = async () => {
+    if (!confirm(`Delete ${asset.filename} and all that was computed of it?`)) return;
+    try {
+      await call("DELETE", `/api/v1/media/${asset.asset_id}`);
+      location.hash = "#/library";
+    } catch (failure) {
+      setError(failure);
+    }
+  };
+  return html`<section>
+    <div class="head">
+      <h1 class="filename">${asset.filename}</h1>
+      <div class="tools">
+        <${Download} asset=${asset} />
+        <button class="danger" onClick=${remove}>Delete</button>
+      </div>
+    </div>
+    <${Failure} error=${error} />
+    ${kind === "audio" ? html`<${Sound} asset=${asset} />` : html`<${Still} asset=${asset} />`}
+  </section>`;
+}
+
+function Facts({ asset }) {
+  const facts = {
+    Size: asset.width ? `${asset.width} × ${asset.height}` : null,
+    Duration: asset.duration != null ? clock(asset.duration) : null,
+    Format: asset.format,
+    Bytes: bytes(asset.file_size),
+    Uploaded: when(asset.upload_timestamp),
+    Id: asset.asset_id,
+  };
+  return html`<dl class="facts">
+    ${Object.entries(facts).filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
+  </dl>`;
+}
+
+export function Download({ asset }) {
+  const url = useAsync(() => mediaUrl(asset.asset_id, `/api/v1/media/${asset.asset_id}/content`), [asset.asset_id]);
+  return html`<a class="button" href=${url.value} download=${asset.filename}>Download</a>`;
+}
+
+function Sound({ asset }) {
+  const url = useAsync(() => mediaUrl(asset.asset_id, `/api/v1/media/${asset.asset_id}/content`), [asset.asset_id]);
+  return html`<div class="card"><audio controls src=${url.value}></audio><${Facts} asset=${asset} /></div>`;
+}
+
+function Still({ asset }) {
+  const id = asset.asset_id;
+  const [drawn, setDrawn] = useState({ faces: true, thirds: false });
+  const quality = useAsync((signal) => post("/api/v1/analyze-quality", { asset_id: id }, { signal }), [id]);
+  const metrics = useAsync((signal) => post("/api/v1/analyze-image-metrics", { asset_id: id }, { signal }), [id]);
+  const composition = useAsync((signal) => post("/api/v1/analyze-image-composition", { asset_id: id }, { signal }), [id]);
+  const similar = useAsync((signal) => post("/api/v1/semantic-search", { query_asset_id: id, top_k: SIMILAR + 1 }, { signal }), [id]);
+  const faces = useAsync((signal) => facesOf(id, signal), [id]);
+  return html`<div class="columns">
+    <div>
+      <div class="canvas">
+        <${Picture} src=${`/api/v1/media/${id}/thumbnail?side=1280`} file=${id} alt=${asset.filename} />
+        ${drawn.thirds && html`<svg class="over" viewBox="0 0 3 3" preserveAspectRatio="none" aria-hidden="true"><path d="M1 0V3M2 0V3M0 1H3M0 2H3" /></svg>`}
+        ${drawn.faces && faces.value?.emotion && html`<${Faces} found=${faces.value} />`}
+      </div>
+      <div class="choice" role="group" aria-label="Drawn over the picture">
+        <button aria-pressed=${drawn.faces} onClick=${() => setDrawn({ ...drawn, faces: !drawn.faces })}>
+          Faces <span class="quiet">${faces.busy ? "…" : faces.value?.emotion?.faces_detected ?? "–"}</span>
+        </button>
+        <button aria-pressed=${drawn.thirds} onClick=${() => setDrawn({ ...drawn, thirds: !drawn.thirds })}>Thirds</button>
+      </div>
+      <div class="card"><${Facts} asset=${asset} /></div>
+    </div>
+    <div>
+      <section class="card">
+        <h2>Quality</h2>
+        <${Result} of=${quality}>
+          ${(found) => html`
+            <${Meter} label="Overall" value=${found.quality_score} marks=${{ threshold: found.quality_threshold }} hint=${found.based_on ? `from ${found.based_on.join(", ")}; higher is better` : null} />
+            <${Meter} label="Technical (NIMA)" value=${found.nima_technical_score} low=${1} high=${10} digits=${1} hint="mean rating 1 to 10; higher is better" />
+            <${Meter} label="Distortion (BRISQUE)" value=${found.brisque_score} high=${100} digits=${0} hint="0 to 100; lower is better" />
+            <${Meter} label="Sharpness" value=${found.sharpness_score} hint="higher is sharper" />
+            <${Missing} of=${found.unavailable} />
+          `}
+        <//>
+        <${Result} of=${metrics}>${(found) => html`<${Meter} label="Light" value=${found.lighting_quality} hint="higher is better lit" />`}<//>
+      </section>
+      <section class="card">
+        <h2>Composition</h2>
+        <${Result} of=${composition}>${(found) => html`<${Composition} found=${found} />`}<//>
+      </section>
+      ${faces.value?.emotion?.faces.length > 0 &&
+      html`<section class="card">
+        <h2>Faces</h2>
+        ${faces.value.emotion.faces.map((face, number) => html`<${Meter} label=${`${number + 1}: ${face.dominant_emotion}`} value=${face.scores[face.dominant_emotion]} digits=${0} high=${100} unit=" %" />`)}
+      </section>`}
+      <${Missing} of=${faces.value?.unavailable} />
+    </div>
+    <section class="wide">
+      <h2>More like this</h2>
+      <${Result} of=${similar} waiting="Comparing with the library">
+        ${(found) => html`<div class="row-grid">
+          ${found.search_results.filter((hit) => hit.asset_id !== id).slice(0, SIMILAR).map((hit) => html`<${Hit} key=${hit.asset_id} hit=${hit} />`)}
+        </div>
+        ${found.search_results.length < 2 && html`<p class="empty">Nothing else has features yet. They are computed when a picture is opened, grouped or searched.</p>`}`}
+      <//>
+    </section>
+  </div>`;
+}
+
+function Hit({ hit }) {
+  const asset = { ...hit, thumbnail_url: `/api/v1/media/${hit.asset_id}/thumbnail?side=320`, kind: /\.(mp4|mov|mkv|webm|avi|ts|m4v)$/i.test(hit.filename) ? "video" : "image" };
+  return html`<${Tile} asset=${asset} note=${`${hit.similarity_score.toFixed(0)} % alike`} />`;
+}
+
+function Composition({ found }) {
+  const { composition_analysis: shot, enhanced_analysis: more } = found;
+  return html`
+    <p class="tags">${[shot.shot_size, shot.shot_angle, shot.framing, ...found.composition_tags].filter((tag, place, all) => tag && all.indexOf(tag) === place).map((tag) => html`<span>${words(tag)}</span>`)}</p>
+    <${Meter} label="Composition" value=${found.composition_score} />
+    <${Meter} label="Rule of thirds" value=${more.rule_of_thirds_score} />
+    <${Meter} label="Symmetry" value=${more.symmetry_score.overall_symmetry} />
+    <${Meter} label="Balance" value=${more.composition_balance} />
+    <${Meter} label="Depth of field" value=${more.depth_of_field} />
+    <${Missing} of=${found.unavailable} />
+  `;
+}
+
+/** What could not be measured, and why. */
+export function Missing({ of }) {
+  const reasons = Object.entries(of ?? {});
+  if (!reasons.length) return null;
+  return html`<ul class="notice">${reasons.map(([name, reason]) => html`<li><b>${words(name)}</b>: ${reason}</li>`)}</ul>`;
+}
+
+function Faces({ found }) {
+  const { width_px: width, height_px: height } = found;
+  const { faces } = found.emotion;
+  return html`<svg class="over boxes" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${faces.length} faces`}>
+    ${faces.map(({ region }, number) => html`<g>
+      <rect x=${region.x} y=${region.y} width=${region.w} height=${region.h} vector-effect="non-scaling-stroke" />
+      <text x=${region.x} y=${Math.max(region.y - height * 0.012, height * 0.03)} font-size=${Math.max(width, height) / 40}>${number + 1}</text>
+    </g>`)}
+  </svg>`;
+}
+
+/** Return what the photo API finds of the faces of a picture, on a copy of 1280 pixels. */
+async function facesOf(id, signal) {
+  const data = await base64(await blob(`/api/v1/media/${id}/thumbnail?side=1280`, { signal }));
+  const parts = { run_blur: false, run_quality: false, run_embedding: false, run_emotion: true };
+  return (await post("/v1/analyze", { image: { data }, ...parts }, { signal })).result;
+}
+
+function base64(bytes_) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(bytes_);
+  });
+}

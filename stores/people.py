@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -84,6 +84,7 @@ class Identity:
     """A person across videos. ``vector`` is the mean of ``weight`` face vectors, of unit length.
 
     ``models`` is the version of the model that made the vector; ``references`` are asset ids of reference photos.
+    ``rejected`` float32[n, d]: vectors of traces of which somebody said that they are another person.
     """
 
     identity_uuid: str
@@ -93,6 +94,7 @@ class Identity:
     weight: float
     references: tuple[str, ...]
     created_at: datetime
+    rejected: Vector = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 class People(Protocol):
@@ -114,6 +116,16 @@ class People(Protocol):
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None
     ) -> list[TraceRecord]:
         """Return traces of a video with ids above ``after``, in order of ids, of one identity if given."""
+        ...
+
+    async def list_appearances(
+        self, identity_uuid: str, *, after: tuple[str, int] = ("", 0), limit: int | None = None
+    ) -> list[TraceRecord]:
+        """Return traces of one identity in all videos, by asset id and trace id, from behind ``after``."""
+        ...
+
+    async def longest_traces(self, identity_uuids: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Return asset id and trace id of the trace with most faces, for each of these identities that has any."""
         ...
 
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
@@ -138,6 +150,10 @@ class People(Protocol):
 
     async def merge_identities(self, kept: Identity, merged: str) -> None:
         """Give all traces of ``merged`` to ``kept``, store ``kept`` as given, and delete ``merged``."""
+        ...
+
+    async def split_identity(self, kept: Identity, new: Identity, traces: Sequence[tuple[str, int]]) -> None:
+        """Give these traces, by asset id and trace id, to ``new``, and store it and ``kept`` as given."""
         ...
 
     async def delete_identity(self, identity_uuid: str) -> bool:

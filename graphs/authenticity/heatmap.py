@@ -1,7 +1,7 @@
 """Heat maps: where the error level and the noise of an image stand out, as colours over it, and its faces."""
 
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ SIDE: Final = 640
 GAP: Final = 8
 CAPTION: Final = 22
 STRENGTH: Final = 0.6
+Panel = Literal["error_level", "noise"]
+PANELS: Final[tuple[Panel, ...]] = ("error_level", "noise")
 QUALITY: Final = 85
 COLOURS: Final = np.array([(13, 8, 135), (156, 23, 158), (237, 121, 83), (240, 249, 33)], np.float32)
 """From levels that are common in the image to those that stand out."""
@@ -50,10 +52,15 @@ def draw_heat_map(pixels: Pixels, findings: ImageFindings) -> bytes:
     return file.getvalue()
 
 
-def as_png(heat_map: bytes) -> bytes:
-    """Return a stored heat map as PNG."""
+def as_png(heat_map: bytes, panel: Panel | None = None) -> bytes:
+    """Return a stored heat map as PNG, or one of its two panels without the caption."""
+    image = Image.fromarray(decode(heat_map, max_pixels=16 * SIDE * SIDE))
+    if panel is not None:
+        width = (image.width - GAP) // 2
+        left = PANELS.index(panel) * (width + GAP)
+        image = image.crop((left, CAPTION, left + width, image.height))
     file = BytesIO()
-    Image.fromarray(decode(heat_map, max_pixels=16 * SIDE * SIDE)).save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 

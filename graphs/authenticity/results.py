@@ -1,19 +1,20 @@
 """Stored answers, which can be read until they expire, and their routes."""
 
 import asyncio
+import json
 import logging
 import time
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 from graphs.authenticity.errors import AnalysisNotFound, NoHeatMap
-from graphs.authenticity.heatmap import as_png
+from graphs.authenticity.heatmap import Panel, as_png
 from graphs.authenticity.schemas import AnyAnswer
 from graphs.web.context import Context
 from stores.analyses import Analysis
@@ -62,14 +63,24 @@ def results_router(results: Results) -> APIRouter:
         return Response(analysis.answer, media_type="application/json")
 
     @router.get("/results/{analysis_id}/heatmap.png", response_class=Response)
-    async def get_heat_map(analysis_id: str) -> Response:
+    async def get_heat_map(
+        analysis_id: str,
+        panel: Annotated[Panel | None, Query(description="one panel alone, in the shape of the image")] = None,
+    ) -> Response:
         """Show where the image, or the most suspicious frame, stands out in error level and noise, and its faces."""
         analysis = await results.get(analysis_id)
         if analysis.picture is None:
             raise NoHeatMap("This analysis has no heat map; only images and videos have one.")
-        return Response(await asyncio.to_thread(as_png, analysis.picture), media_type="image/png")
+        if panel is not None and not _has_panels(analysis):
+            raise NoHeatMap("Only the heat map of an image that was measured has panels; ask for the whole one.")
+        return Response(await asyncio.to_thread(as_png, analysis.picture, panel), media_type="image/png")
 
     return router
+
+
+def _has_panels(analysis: Analysis) -> bool:
+    answer = json.loads(analysis.answer)
+    return answer["media_type"] == "image" and answer["signals"]["forensic"]["features"] is not None
 
 
 def _canonical(analysis_id: str) -> str:

@@ -102,16 +102,21 @@ async def assign_identities(
     A second call returns the same identities, whether those of the first were stored or not. Raises StageError.
     """
     known = [identity for identity in await context.people.list_identities() if identity.models == model]
-    request = IdentityRequest(
-        vectors=_stacked([trace.vector for trace in traces]),
-        spans=np.array([(trace.frames[0], trace.frames[-1]) for trace in traces], np.int64).reshape(-1, 2),
-        counts=np.array([trace.detected.sum() for trace in traces], np.int64),
-        known=tuple(identity.identity_uuid for identity in known),
-        known_vectors=_stacked([identity.vector for identity in known]),
-    )
-    assignments = await context.stage(IDENTITIES)(request)
-    new = _new_identities(asset_id, request, assignments, model)
-    owners = [each.known or (new[each.group].identity_uuid if each.group in new else None) for each in assignments]
+    owners, new = list[str | None]([None] * len(traces)), list[Identity]()
+    for rejected, members in _by_rejection(traces, known).items():
+        others = [identity for identity in known if identity.identity_uuid not in rejected]
+        request = IdentityRequest(
+            vectors=_stacked([traces[each].vector for each in members]),
+            spans=np.array([(traces[each].frames[0], traces[each].frames[-1]) for each in members], np.int64),
+            counts=np.array([traces[each].detected.sum() for each in members], np.int64),
+            known=tuple(identity.identity_uuid for identity in others),
+            known_vectors=_stacked([identity.vector for identity in others]),
+        )
+        assignments = await context.stage(IDENTITIES)(request)
+        found = _new_identities(asset_id, request, assignments, model, members)
+        new += found.values()
+        for place, each in zip(members, assignments, strict=True):
+            owners[place] = each.known or (found[each.group].identity_uuid if each.group in found else None)
     records = [
         (
             TraceRecord(
@@ -129,13 +134,29 @@ async def assign_identities(
         )
         for number, (trace, owner) in enumerate(zip(traces, owners, strict=True), 1)
     ]
-    return Assigned(records, list(new.values()))
+    return Assigned(records, new)
+
+
+def _by_rejection(traces: Sequence[Trace], known: Sequence[Identity]) -> dict[frozenset[str], list[int]]:
+    """Return places of traces by the identities that they are not, as somebody said so of a trace like them.
+
+    Like them means: more alike than the identity itself. Traces of different rejections are never taken for one person.
+    """
+    judged = [identity for identity in known if len(identity.rejected)]
+    places: dict[frozenset[str], list[int]] = {}
+    for place, trace in enumerate(traces):
+        others = (each for each in judged if (each.rejected @ trace.vector).max() >= each.vector @ trace.vector)
+        places.setdefault(frozenset(each.identity_uuid for each in others), []).append(place)
+    return places
 
 
 def _new_identities(
-    asset_id: str, request: IdentityRequest, assignments: Sequence[Assignment], model: str
+    asset_id: str, request: IdentityRequest, assignments: Sequence[Assignment], model: str, places: Sequence[int]
 ) -> dict[int, Identity]:
-    """Return by group an identity for those that are nobody known and were detected often enough."""
+    """Return by group an identity for those that are nobody known and were detected often enough.
+
+    ``places``: of the traces of the request among all traces of the video.
+    """
     now = datetime.now(UTC)
     new: dict[int, Identity] = {}
     for group in sorted({each.group for each in assignments if each.known is None}):
@@ -145,7 +166,7 @@ def _new_identities(
             continue
         mean = (request.vectors[members] * counts[:, None]).sum(0)
         new[group] = Identity(
-            identity_uuid=str(uuid.uuid5(NAMESPACE, f"{asset_id} {model} {members[0]}")),
+            identity_uuid=str(uuid.uuid5(NAMESPACE, f"{asset_id} {model} {places[members[0]]}")),
             name=None,
             models=model,
             vector=unit(mean),

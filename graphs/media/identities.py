@@ -3,6 +3,7 @@
 Also who is in one video, and where two people are together.
 """
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from graphs.indexing.people import identity_version, unit
 from graphs.media.errors import IdentityNotFound, NeverTogether
 from graphs.media.representatives import Representatives
 from graphs.media.schemas import (
+    Appearance,
+    AppearancesAnswer,
     Cooccurrence,
     CooccurrenceAnswer,
     CooccurringPerson,
@@ -29,16 +32,19 @@ from graphs.media.schemas import (
     IdentityChange,
     IdentityDeleted,
     IdentityModel,
+    IdentitySplit,
     NewIdentity,
     NewIdentityAnswer,
     RepresentativeFace,
     SimilarIdentity,
+    SplitAnswer,
 )
-from graphs.media.traces import bbox, indexed, thumbnail_url
+from graphs.media.traces import bbox, indexed, thumbnail_url, trace_of
 from graphs.web.context import Context, task_group
 from graphs.web.schemas import AssetId
 from graphs.web.uploads.library import Library, Videos
 from stores.people import Identity, TraceRecord
+from stores.records import Asset
 from vision.errors import InvalidInput
 from vision.faces.calibration import similarity_percentage
 
@@ -47,6 +53,9 @@ OTHER_PERCENT: Final = 50.0
 """Below it a reference photo is taken for one of somebody else."""
 MAX_SIMILAR: Final = 5
 IDENTITY_LENGTH: Final = 64
+MAX_REJECTED: Final = 1000
+"""Traces of an identity of which is kept that they are somebody else; of more the last ones."""
+_CURSOR: Final = re.compile(r"(\d{1,10})-([\w-]{1,128})", re.ASCII)
 IdentityId = Annotated[str, Path(max_length=IDENTITY_LENGTH)]
 
 
@@ -63,7 +72,7 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
         """List everybody known, named or not."""
         # One more than asked for tells whether there is a next page.
         identities = await context.people.list_identities(after=after, limit=limit + 1)
-        page = [_model(identity) for identity in identities[:limit]]
+        page = await _models(context, identities[:limit])
         return IdentitiesAnswer(identities=page, next=page[-1].identity_uuid if len(identities) > limit else None)
 
     @router.post("", status_code=201)
@@ -84,19 +93,19 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
         )
         similar = _similar(identity, await context.people.list_identities())
         await context.people.put_identity(identity)
-        return NewIdentityAnswer(identity=_model(identity), similar=similar)
+        return NewIdentityAnswer(identity=await _model(context, identity), similar=similar)
 
     @router.get("/{identity_uuid}")
     async def get_identity(identity_uuid: IdentityId) -> IdentityAnswer:
         """Return one identity."""
-        return IdentityAnswer(identity=_model(await known_identity(context, identity_uuid)))
+        return IdentityAnswer(identity=await _model(context, await known_identity(context, identity_uuid)))
 
     @router.patch("/{identity_uuid}")
     async def rename(identity_uuid: IdentityId, body: IdentityChange) -> IdentityAnswer:
         """Name somebody, or remove the name."""
         identity = replace(await known_identity(context, identity_uuid), name=body.name)
         await context.people.put_identity(identity)
-        return IdentityAnswer(identity=_model(identity))
+        return IdentityAnswer(identity=await _model(context, identity))
 
     @router.post("/{identity_uuid_a}/merge/{identity_uuid_b}")
     async def merge(identity_uuid_a: IdentityId, identity_uuid_b: IdentityId) -> IdentityAnswer:
@@ -104,7 +113,41 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
         kept, gone = await known_pair(context, identity_uuid_a, identity_uuid_b)
         merged = _merged(kept, gone)
         await context.people.merge_identities(merged, gone.identity_uuid)
-        return IdentityAnswer(identity=_model(merged))
+        return IdentityAnswer(identity=await _model(context, merged))
+
+    @router.get("/{identity_uuid}/appearances")
+    async def appearances(
+        identity_uuid: IdentityId,
+        after: Annotated[str, Query(max_length=160, description="``next`` of the page before")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> AppearancesAnswer:
+        """List where one person appears, in all videos."""
+        identity = await known_identity(context, identity_uuid)
+        place = _place(after)
+        # One more than asked for tells whether there is a next page.
+        traces = await context.people.list_appearances(identity.identity_uuid, after=place, limit=limit + 1)
+        page = traces[:limit]
+        files = await library.known({trace.asset_id for trace in page})
+        shown = [_appearance(trace, files[trace.asset_id]) for trace in page if trace.asset_id in files]
+        following = f"{page[-1].trace_id}-{page[-1].asset_id}" if len(traces) > limit else None
+        return AppearancesAnswer(identity_uuid=identity.identity_uuid, appearances=shown, next=following)
+
+    @router.post("/{identity_uuid}/split")
+    async def split(identity_uuid: IdentityId, body: IdentitySplit) -> SplitAnswer:
+        """Say that appearances are of somebody else, who becomes an identity; so they are in a video indexed again."""
+        kept = await known_identity(context, identity_uuid)
+        wanted = {(each.file_uuid, each.trace_id) for each in body.traces}
+        traces = await context.people.list_appearances(kept.identity_uuid)
+        given = [trace for trace in traces if (trace.asset_id, trace.trace_id) in wanted]
+        if len(given) < len(wanted):
+            raise InvalidInput(f"{len(wanted) - len(given)} of these are no appearances of {identity_uuid}.")
+        remaining = [trace for trace in traces if (trace.asset_id, trace.trace_id) not in wanted]
+        if not remaining and not kept.references:
+            raise InvalidInput("These are all appearances of this person; rename the person instead.")
+        new, left = _split(kept, given, remaining, body.name)
+        await context.people.split_identity(left, new, sorted(wanted))
+        identity, others = await _models(context, [new, left])
+        return SplitAnswer(identity=identity, remaining=others)
 
     @router.delete("/{identity_uuid}")
     async def delete(identity_uuid: IdentityId) -> IdentityDeleted:
@@ -210,6 +253,48 @@ def _refuse_strangers(vectors: dict[str, NDArray[np.float32]]) -> None:
             raise InvalidInput(f"The largest face in {asset_id} is not that of the other photos; leave it out.")
 
 
+def _place(after: str) -> tuple[str, int]:
+    """Return the place in a list of appearances that a cursor names. Raises InvalidInput."""
+    if not after:
+        return "", 0
+    match = _CURSOR.fullmatch(after)
+    if match is None:
+        raise InvalidInput("`after` is the `next` of an earlier page; leave it out for the first one.")
+    return match[2], int(match[1])
+
+
+def _appearance(trace: TraceRecord, file: Asset) -> Appearance:
+    return Appearance(
+        file_uuid=trace.asset_id,
+        filename=file.filename,
+        **trace_of(trace).model_dump(exclude={"identity_uuid"}),
+    )
+
+
+def _split(
+    kept: Identity, given: Sequence[TraceRecord], remaining: Sequence[TraceRecord], name: str | None
+) -> tuple[Identity, Identity]:
+    """Return an identity of the traces that are given away, and the other without them."""
+    rejected = np.concatenate([kept.rejected, [trace.vector for trace in given]])[-MAX_REJECTED:]
+    left = replace(kept, rejected=rejected.astype(np.float32))
+    if remaining and not kept.references:  # of photos there is a vector that no trace is part of
+        left = replace(left, vector=_mean(remaining), weight=float(sum(trace.face_count for trace in remaining)))
+    new = Identity(
+        identity_uuid=str(uuid.uuid4()),
+        name=name,
+        models=kept.models,
+        vector=_mean(given),
+        weight=float(sum(trace.face_count for trace in given)),
+        references=(),
+        created_at=datetime.now(UTC),
+    )
+    return new, left
+
+
+def _mean(traces: Sequence[TraceRecord]) -> NDArray[np.float32]:
+    return unit(np.sum([trace.face_count * trace.vector for trace in traces], axis=0))
+
+
 def _similar(identity: Identity, others: Sequence[Identity]) -> list[SimilarIdentity]:
     similar = [
         SimilarIdentity(
@@ -227,21 +312,42 @@ def _similar(identity: Identity, others: Sequence[Identity]) -> list[SimilarIden
 def _merged(kept: Identity, gone: Identity) -> Identity:
     references = tuple(dict.fromkeys(kept.references + gone.references))
     merged = replace(kept, name=kept.name or gone.name, references=references)
+    if kept.models == gone.models:
+        # What was said of each other does not hold any more.
+        rejections = [_unlike(kept.rejected, gone.vector), _unlike(gone.rejected, kept.vector)]
+        merged = replace(merged, rejected=np.concatenate(rejections)[-MAX_REJECTED:])
     if kept.models != gone.models:
         return merged  # vectors of two models have no mean
     vector = unit(kept.weight * kept.vector + gone.weight * gone.vector)
     return replace(merged, vector=vector, weight=kept.weight + gone.weight)
 
 
-def _model(identity: Identity) -> IdentityModel:
-    return IdentityModel(
-        identity_uuid=identity.identity_uuid,
-        name=identity.name,
-        reference_asset_ids=list(identity.references),
-        weight=identity.weight,
-        models=identity.models,
-        created_at=identity.created_at,
-    )
+def _unlike(vectors: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return those of these vectors that are not of the person with this one."""
+    return vectors[[similarity_percentage(float(each @ vector)) < OTHER_PERCENT for each in vectors]]
+
+
+async def _models(context: Context, identities: Sequence[Identity]) -> list[IdentityModel]:
+    """Return identities as they are answered."""
+    longest = await context.people.longest_traces(identity.identity_uuid for identity in identities)
+    return [
+        IdentityModel(
+            identity_uuid=identity.identity_uuid,
+            name=identity.name,
+            thumbnail_url=thumbnail_url(*longest[identity.identity_uuid])
+            if identity.identity_uuid in longest
+            else None,
+            reference_asset_ids=list(identity.references),
+            weight=identity.weight,
+            models=identity.models,
+            created_at=identity.created_at,
+        )
+        for identity in identities
+    ]
+
+
+async def _model(context: Context, identity: Identity) -> IdentityModel:
+    return (await _models(context, [identity]))[0]
 
 
 def _person(identity: Identity | None, identity_uuid: str, traces: Sequence[TraceRecord]) -> FilePerson:

@@ -208,15 +208,60 @@ class IdentityChange(BaseModel):
     name: Name | None
 
 
+class TraceRef(BaseModel):
+    """A trace of a video."""
+
+    file_uuid: AssetId
+    trace_id: int = Field(ge=0, le=2**31 - 1)
+
+
+class IdentitySplit(BaseModel):
+    """Appearances that are of somebody else, and what that one is called."""
+
+    model_config = example(traces=[{"file_uuid": FILE, "trace_id": 4}], name="Cary Grant")
+    traces: list[TraceRef] = Field(min_length=1, max_length=1000)
+    name: Name | None = None
+
+
 class IdentityModel(BaseModel):
     """A person known across videos."""
 
     identity_uuid: str
     name: str | None
+    thumbnail_url: str | None = Field(description="face of the longest appearance; null where there is none")
     reference_asset_ids: list[str]
     weight: float = Field(description="number of face vectors that its own is the mean of")
     models: str = Field(description="version of the model that made the vector; only equal ones are compared")
     created_at: datetime
+
+
+class Appearance(BaseModel):
+    """One trace of a person, in one video; times in seconds from its first frame."""
+
+    file_uuid: str
+    filename: str
+    trace_id: int
+    first_frame: int
+    last_frame: int
+    first_time: float
+    last_time: float
+    face_count: int
+    thumbnail_url: str
+
+
+class AppearancesAnswer(Success):
+    """A page of appearances of one person, video by video, in each by time."""
+
+    identity_uuid: str
+    appearances: list[Appearance]
+    next: str | None = Field(description="``after`` of the next page; null where there is none")
+
+
+class SplitAnswer(Success):
+    """Whom the appearances were taken from, and whom they were given to."""
+
+    identity: IdentityModel = Field(description="the new one")
+    remaining: IdentityModel
 
 
 class IdentityAnswer(Success):

@@ -77,6 +77,31 @@ class MongoPeople(MongoRepository, People):
             traces = self._traces.find(query, {"boxes": 0}).sort("trace_id", 1).limit(0 if limit is None else limit)
             return [_trace(document) async for document in traces]
 
+    async def list_appearances(
+        self, identity_uuid: str, *, after: tuple[str, int] = ("", 0), limit: int | None = None
+    ) -> list[TraceRecord]:
+        await self._make_indexes()
+        later = [{"asset_id": {"$gt": after[0]}}, {"asset_id": after[0], "trace_id": {"$gt": after[1]}}]
+        order = [("asset_id", 1), ("trace_id", 1)]
+        with translated():
+            traces = self._traces.find({"identity_uuid": identity_uuid, "$or": later}, {"boxes": 0}).sort(order)
+            documents = [document async for document in traces.limit(0 if limit is None else limit)]
+        current = await self._generations({document["asset_id"] for document in documents})
+        return [_trace(each) for each in documents if current.get(each["asset_id"]) == each["generation"]]
+
+    async def longest_traces(self, identity_uuids: Iterable[str]) -> dict[str, tuple[str, int]]:
+        await self._make_indexes()
+        first = {"asset_id": {"$first": "$asset_id"}, "trace_id": {"$first": "$trace_id"}}
+        steps: list[Document] = [
+            {"$match": {"identity_uuid": {"$in": list(identity_uuids)}}},
+            {"$project": {"identity_uuid": 1, "asset_id": 1, "trace_id": 1, "face_count": 1}},
+            {"$sort": {"face_count": -1}},
+            {"$group": {"_id": "$identity_uuid", **first}},
+        ]
+        with translated():
+            groups = await self._traces.aggregate(steps)
+            return {group["_id"]: (group["asset_id"], group["trace_id"]) async for group in groups}
+
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
         query = await self._current(asset_id)
         if query is None:
@@ -115,6 +140,15 @@ class MongoPeople(MongoRepository, People):
             await self._traces.update_many({"identity_uuid": merged}, {"$set": {"identity_uuid": kept.identity_uuid}})
             await self._identities.delete_one({"_id": merged})
 
+    async def split_identity(self, kept: Identity, new: Identity, traces: Sequence[tuple[str, int]]) -> None:
+        # In this order a crash between the steps leaves nothing that doing it again would not finish.
+        await self.put_identity(new)
+        with translated():
+            for asset_id, trace_id in traces:
+                theirs = {"asset_id": asset_id, "trace_id": trace_id, "identity_uuid": kept.identity_uuid}
+                await self._traces.update_many(theirs, {"$set": {"identity_uuid": new.identity_uuid}})
+        await self.put_identity(kept)
+
     async def delete_identity(self, identity_uuid: str) -> bool:
         with translated():
             await self._traces.update_many({"identity_uuid": identity_uuid}, {"$set": {"identity_uuid": None}})
@@ -125,6 +159,11 @@ class MongoPeople(MongoRepository, People):
         for name, field in (("video_indexes", "_id"), ("traces", "asset_id")):
             async for asset_id in self._values(name, field):
                 yield asset_id
+
+    async def _generations(self, asset_ids: Iterable[str]) -> dict[str, str]:
+        with translated():
+            indexes = self._indexes.find({"_id": {"$in": list(asset_ids)}}, {"generation": 1})
+            return {index["_id"]: index["generation"] async for index in indexes}
 
     async def _current(self, asset_id: str) -> Document | None:
         with translated():
@@ -150,16 +189,19 @@ def _identity_document(identity: Identity) -> Document:
         "weight": identity.weight,
         "references": list(identity.references),
         "created_at": to_micros(identity.created_at),
+        "rejected": to_blob(identity.rejected),
     }
 
 
 def _identity(document: Document) -> Identity:
+    vector = from_blob(document["vector"])
     return Identity(
         identity_uuid=document["_id"],
         name=document["name"],
         models=document["models"],
-        vector=from_blob(document["vector"]),
+        vector=vector,
         weight=document["weight"],
         references=tuple(document["references"]),
         created_at=from_micros(document["created_at"]),
+        rejected=from_blob(document.get("rejected", b"")).reshape(-1, len(vector)),
     )

@@ -17,12 +17,15 @@ from stores.errors import StoreError
 from stores.sqlite import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 9
+VERSION: Final = 10
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
 """What came with version 8: owners of jobs, quotas of keys, the audit trail."""
-SCHEMA: Final = (*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN)
+SCHEMA: Final = (
+    *(*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN),
+    people.REJECTED_COLUMN,
+)
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
     2: MERGED,
@@ -32,6 +35,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     6: partial_uploads.SCHEMA,
     7: QUOTAS,
     8: jobs.ORIGIN,
+    9: (people.REJECTED_COLUMN,),
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

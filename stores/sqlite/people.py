@@ -25,13 +25,15 @@ SCHEMA = (
         identity_uuid TEXT PRIMARY KEY, name TEXT, models TEXT NOT NULL, vector BLOB NOT NULL, weight REAL NOT NULL,
         reference_ids TEXT NOT NULL, created_at INTEGER NOT NULL) WITHOUT ROWID""",
 )
+REJECTED_COLUMN = "ALTER TABLE identities ADD COLUMN rejected BLOB NOT NULL DEFAULT x''"
+"""Came with version 7."""
 INDEX_FIELDS = [field.name for field in fields(VideoIndex)]
 INDEX = f"SELECT {', '.join(INDEX_FIELDS)} FROM video_indexes "  # noqa: S608 (a constant)
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
 TRACE_COLUMNS = ", ".join(TRACE_FIELDS)
-IDENTITY = "SELECT identity_uuid, name, models, vector, weight, reference_ids, created_at FROM identities "
+IDENTITY = "SELECT identity_uuid, name, models, vector, weight, reference_ids, created_at, rejected FROM identities "
 IDENTITIES_AMONG = f"{IDENTITY} WHERE identity_uuid IN (SELECT value FROM json_each(?))"  # noqa: S608 (a constant)
-PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?)"
+PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
 
 
@@ -69,6 +71,20 @@ class SqlitePeople(SqliteRepository, People):
             _trace(row) for row in await self._engine.read(sql, asset_id, after, identity_uuid, identity_uuid, count)
         ]
 
+    async def list_appearances(
+        self, identity_uuid: str, *, after: tuple[str, int] = ("", 0), limit: int | None = None
+    ) -> list[TraceRecord]:
+        sql = f"""SELECT {TRACE_COLUMNS} FROM traces WHERE identity_uuid = ? AND (asset_id, trace_id) > (?, ?)
+            ORDER BY asset_id, trace_id LIMIT ?"""  # noqa: S608 (a constant)
+        count = NO_LIMIT if limit is None else limit
+        return [_trace(row) for row in await self._engine.read(sql, identity_uuid, *after, count)]
+
+    async def longest_traces(self, identity_uuids: Iterable[str]) -> dict[str, tuple[str, int]]:
+        # Beside MAX the other columns are those of the row that has it: SQLite promises that.
+        sql = """SELECT identity_uuid, asset_id, trace_id, MAX(face_count) FROM traces
+            WHERE identity_uuid IN (SELECT value FROM json_each(?)) GROUP BY identity_uuid"""
+        return {row[0]: (row[1], row[2]) for row in await self._engine.read(sql, json.dumps(list(identity_uuids)))}
+
     async def get_trace(self, asset_id: str, trace_id: int) -> tuple[TraceRecord, TraceBoxes] | None:
         sql = f"SELECT {TRACE_COLUMNS}, boxes FROM traces WHERE asset_id = ? AND trace_id = ?"  # noqa: S608 (a constant)
         rows = await self._engine.read(sql, asset_id, trace_id)
@@ -100,6 +116,16 @@ class SqlitePeople(SqliteRepository, People):
             connection.execute("DELETE FROM identities WHERE identity_uuid = ?", (merged,))
 
         await self._engine.write(merge)
+
+    async def split_identity(self, kept: Identity, new: Identity, traces: Sequence[tuple[str, int]]) -> None:
+        def split(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "UPDATE traces SET identity_uuid = ? WHERE asset_id = ? AND trace_id = ? AND identity_uuid = ?",
+                [(new.identity_uuid, *trace, kept.identity_uuid) for trace in traces],
+            )
+            connection.executemany(PUT_IDENTITY, [_identity_row(kept), _identity_row(new)])
+
+        await self._engine.write(split)
 
     async def delete_identity(self, identity_uuid: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
@@ -135,12 +161,14 @@ def _index(row: Sequence[Any]) -> VideoIndex:
 def _identity_row(identity: Identity) -> tuple[Any, ...]:
     return (
         *(identity.identity_uuid, identity.name, identity.models, to_blob(identity.vector), identity.weight),
-        *(json.dumps(identity.references), to_micros(identity.created_at)),
+        *(json.dumps(identity.references), to_micros(identity.created_at), to_blob(identity.rejected)),
     )
 
 
 def _identity(row: Sequence[Any]) -> Identity:
-    identity_uuid, name, models, vector, weight, references, created_at = row
+    identity_uuid, name, models, blob, weight, references, created_at, rejected = row
+    vector, moment = from_blob(blob), from_micros(created_at)
     return Identity(
-        identity_uuid, name, models, from_blob(vector), weight, tuple(json.loads(references)), from_micros(created_at)
+        *(identity_uuid, name, models, vector, weight, tuple(json.loads(references)), moment),
+        rejected=from_blob(rejected).reshape(-1, len(vector)),
     )

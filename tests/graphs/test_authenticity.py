@@ -434,6 +434,11 @@ async def test_a_heat_map_shows_the_picture(service: AuthenticityService) -> Non
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     image = Image.open(io.BytesIO(answer.content))
     assert image.size == (2 * 640 + 8, 480 + 22)
+    for panel, left in (("error_level", 0), ("noise", 640 + 8)):
+        alone = Image.open(io.BytesIO((await service.client.get(f"{body['heatmap_url']}?panel={panel}")).content))
+        assert alone.size == (640, 480)
+        assert alone.tobytes() == image.crop((left, 22, left + 640, 502)).tobytes()
+    assert (await service.client.get(f"{body['heatmap_url']}?panel=other")).status_code in (400, 422)
     sound = await service.judged("audio/", wav(tone(1, 0.5)))
     detail_of(await service.client.get(f"{BASE}/results/{sound['analysis_id']}/heatmap.png"), 404)
 

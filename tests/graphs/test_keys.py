@@ -339,3 +339,21 @@ async def test_every_route_has_a_scope_and_the_page_says_which(settings_for: Mak
     by_scope = {scope: [route for other, route in rows if other == scope] for scope in sorted({s for s, _ in rows})}
     table = "\n".join(f"| `{scope}` | {', '.join(routes)} |" for scope, routes in by_scope.items())
     assert table in DOCS.read_text(), table
+
+
+async def test_the_console_opens_without_a_key_and_shows_nothing_of_anybody(
+    settings_for: MakeSettings, serve: Serve
+) -> None:
+    async with every_api(settings_for(api_key="env-key")) as service:
+        for path in ("/console", "/console/main.js", "/console/console.css"):
+            answer = await service.client.get(path)
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
+            policy = answer.headers["content-security-policy"]
+            assert "unsafe" not in policy
+            assert "http" not in policy
+            again = await service.client.get(path, headers={"if-none-match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        assert (await service.client.get("/", follow_redirects=False)).headers["location"] == "/console"
+        assert (await service.client.get("/console/api.py")).status_code == 404
+        assert (await service.client.get("/console/..%2fapi.py")).status_code == 404
+        assert (await service.client.get("/api/v1/assets")).status_code == 401

@@ -286,7 +286,8 @@ async def test_reference_photos_make_an_identity_that_videos_find(service: Index
     assert [(p["trace_ids"], p["name"]) for p in people] == [([1, 4], None), ([2], "Bob"), ([3], None)]
     assert people[1]["identity_uuid"] == identity["identity_uuid"]
     answer = await service.people("GET", f"/{identity['identity_uuid']}")
-    assert answer == {"success": True, "identity": identity}
+    face = f"/api/v1/file/{asset.asset_id}/trace/2/thumbnail"
+    assert answer == {"success": True, "identity": identity | {"thumbnail_url": face}}
 
 
 async def test_a_new_identity_names_those_who_may_be_the_same(service: IndexService) -> None:
@@ -359,6 +360,71 @@ async def test_two_who_are_one_are_merged(service: IndexService) -> None:
     media_error(await service.client.post(f"/api/v1/identities/{who['bob']}/merge/{who['bob']}"), 400, "INVALID_INPUT")
 
 
+async def test_appearances_of_a_person_lead_to_their_places(service: IndexService) -> None:
+    asset = await service.indexed()
+    ada = (await names(service, asset))["ada"]
+    (person,) = [each for each in (await service.people("GET"))["identities"] if each["identity_uuid"] == ada]
+    assert person["thumbnail_url"] == f"/api/v1/file/{asset.asset_id}/trace/1/thumbnail"  # 31 faces against 21
+    answer = await service.people("GET", f"/{ada}/appearances")
+    spans = [(each["trace_id"], each["first_time"], each["last_time"]) for each in answer["appearances"]]
+    assert (spans, answer["next"]) == ([(1, 0.0, 2.36), (4, 3.6, 5.16)], None)
+    assert {each["filename"] for each in answer["appearances"]} == {asset.filename}
+    first = await service.people("GET", f"/{ada}/appearances?limit=1")
+    second = await service.people("GET", f"/{ada}/appearances?limit=1&after={first['next']}")
+    assert [each["appearances"][0]["trace_id"] for each in (first, second)] == [1, 4]
+    assert second["next"] is None
+    media_error(await service.client.get(f"/api/v1/identities/{ada}/appearances?after=x"), 400, "INVALID_INPUT")
+
+
+async def reindexed(service: IndexService, asset: Asset) -> None:
+    """Index a video anew."""
+    await service.context.people.delete_index(asset.asset_id)
+    await service.context.jobs.forget(asset.asset_id)
+    assert (await service.index(asset)).status == "succeeded"
+
+
+async def test_who_is_split_off_stays_so_when_the_video_is_indexed_again(service: IndexService) -> None:
+    asset = await service.indexed()
+    ada = (await names(service, asset))["ada"]
+    wrong = [{"file_uuid": asset.asset_id, "trace_id": 4}]
+    answer = await service.people("POST", f"/{ada}/split", traces=wrong, name="Eve")
+    eve = answer["identity"]["identity_uuid"]
+    assert (answer["identity"]["name"], answer["remaining"]["identity_uuid"]) == ("Eve", ada)
+    assert (answer["identity"]["weight"], answer["remaining"]["weight"]) == (21.0, 31.0)
+    owners = {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+    assert (owners[1], owners[4]) == (ada, eve)
+
+    await reindexed(service, asset)
+    again = {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+    assert again == owners
+    # Without Eve the faces are still not Ada's, of whom they are more alike to what was rejected.
+    await service.people("DELETE", f"/{eve}")
+    await reindexed(service, asset)
+    third = {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+    assert third[1] == ada
+    assert third[4] not in (ada, None)
+    # Said to be one after all, they are one from then on.
+    await service.people("POST", f"/{ada}/merge/{third[4]}")
+    await reindexed(service, asset)
+    merged = {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+    assert (merged[1], merged[4]) == (ada, ada)
+
+
+async def test_a_split_that_cannot_be_is_refused(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    for traces, text in (
+        ([(asset.asset_id, 1), (asset.asset_id, 4)], "all appearances"),
+        ([(asset.asset_id, 2)], "no appearances"),
+        ([(asset.asset_id, 99)], "no appearances"),
+    ):
+        body = {"traces": [{"file_uuid": file, "trace_id": number} for file, number in traces]}
+        refused = await service.client.post(f"/api/v1/identities/{who['ada']}/split", json=body)
+        assert text in media_error(refused, 400, "INVALID_INPUT")
+    owners = {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+    assert owners[1] == owners[4] == who["ada"]
+
+
 async def test_unknown_identities_and_impossible_bodies(service: IndexService) -> None:
     client = service.client
     for answer in (
@@ -366,6 +432,8 @@ async def test_unknown_identities_and_impossible_bodies(service: IndexService) -
         await client.patch(f"/api/v1/identities/{NOBODY}", json={"name": "x"}),
         await client.delete(f"/api/v1/identities/{NOBODY}"),
         await client.post(f"/api/v1/identities/{NOBODY}/merge/{NOBODY[:-1]}1"),
+        await client.get(f"/api/v1/identities/{NOBODY}/appearances"),
+        await client.post(f"/api/v1/identities/{NOBODY}/split", json={"traces": [{"file_uuid": "x", "trace_id": 1}]}),
     ):
         media_error(answer, 404, "IDENTITY_NOT_FOUND")
     for body in ({}, {"name": "", "asset_ids": ["x"]}, {"name": "x", "asset_ids": []}, {"name": "x" * 201}):

@@ -140,3 +140,32 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     again = Stores(documents=url)
     assert ids(await again.people.list_traces(FILM)) == [1]
     await again.close()
+
+
+async def test_appearances_come_from_all_videos_in_pages(people: People) -> None:
+    other = "f" * 32
+    await people.put_index(index(), [trace(1, "ada"), trace(2), trace(3, "ada")])
+    await people.put_index(replace(index(), asset_id=other), [trace(7, "ada", other), trace(9, "bob", other)])
+    places = [(each.asset_id, each.trace_id) for each in await people.list_appearances("ada")]
+    assert places == [(FILM, 1), (FILM, 3), (other, 7)]
+    second = await people.list_appearances("ada", after=(FILM, 1), limit=1)
+    assert [(each.asset_id, each.trace_id) for each in second] == [(FILM, 3)]
+    assert await people.list_appearances("ada", after=(other, 7)) == []
+    longer = replace(trace(3, "ada")[0], face_count=40)
+    await people.put_index(index(), [trace(1, "ada"), (longer, trace(3)[1])])
+    assert await people.longest_traces(["ada", "bob", "nobody"]) == {"ada": (FILM, 3), "bob": (other, 9)}
+    assert await people.longest_traces([]) == {}
+
+
+async def test_a_split_moves_traces_and_keeps_whom_they_are_not(people: People) -> None:
+    await people.put_identity(identity(1, "Ada"))
+    await people.put_index(
+        index(), [trace(1, identity(1).identity_uuid), trace(2, identity(1).identity_uuid), trace(3)]
+    )
+    rejected = np.stack([vector(2), vector(5)])
+    await people.split_identity(replace(identity(1), rejected=rejected), identity(2), [(FILM, 2), (FILM, 3)])
+    owners = {each.trace_id: each.identity_uuid for each in await people.list_traces(FILM)}
+    assert owners == {1: identity(1).identity_uuid, 2: identity(2).identity_uuid, 3: None}  # 3 was not Ada's to give
+    stored = await people.get_identities([identity(1).identity_uuid, identity(2).identity_uuid])
+    np.testing.assert_array_equal(stored[identity(1).identity_uuid].rejected, rejected)
+    assert stored[identity(2).identity_uuid].rejected.shape == (0, len(vector(1)))

@@ -218,6 +218,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     assets = tables["assets"]
     tables["uploads"] = [(row[0], "", row[1], row[6], 0) for row in assets]
     tables["assets"] = [(row[0], *row[2:6], *row[7:]) for row in assets]
+    tables["identities"] = [(*row, b"") for row in tables["identities"]]  # nobody had been rejected
     tables["jobs"] = [(*row, "", "", "", "") for row in tables["jobs"]]  # of nobody
     return tables | {"keys": [], "signing": [], "labels": [], "partial_uploads": [], "accounts": [], "audit": []}
 

@@ -6,6 +6,7 @@ import { Missing } from "./asset.js";
 import { Busy, clock, Drop, Failure, Meter, words } from "./ui.js";
 
 const ROUTES = { image: "image", video: "video", audio: "audio" };
+const PANELS = { error_level: "Error level", noise: "Noise" };
 const NAMES = { visual: "Faces", forensic: "Compression and noise", temporal: "Over time", audio: "Voice", provenance: "Provenance" };
 
 export function Authenticity() {
@@ -81,11 +82,14 @@ function Signal({ name, signal }) {
   return html`<${Meter} label=${title} value=${signal.score} hint=${`counts for ${(100 * signal.effective_weight).toFixed(0)} % of the risk; higher is more suspicious`} />`;
 }
 
-/** The heat map: as it comes, or of a picture laid over it. */
+/** The heat map: of a picture laid over it, of a film as it comes. */
 function HeatMap({ answer, file }) {
   const [url, setUrl] = useState(null);
   const [original, setOriginal] = useState(null);
-  const [strength, setStrength] = useState(0.6);
+  const [strength, setStrength] = useState(0.7);
+  const [panel, setPanel] = useState("error_level");
+  const [error, setError] = useState(null);
+  const hasPanels = answer.media_type === "image" && answer.signals.forensic.features !== null;
   useEffect(() => {
     const made = [];
     let gone = false;
@@ -94,19 +98,24 @@ function HeatMap({ answer, file }) {
       made.push(url_);
       return url_;
     };
-    blob(answer.heatmap_url).then((bytes) => gone || setUrl(keep(bytes)), () => {});
-    if (answer.media_type === "image" && file) setOriginal(keep(file));
+    setError(null);
+    blob(hasPanels ? `${answer.heatmap_url}?panel=${panel}` : answer.heatmap_url).then((bytes) => gone || setUrl(keep(bytes)), (failure) => gone || setError(failure));
+    if (hasPanels) setOriginal(keep(file));
     return () => {
       gone = true;
       made.forEach((each) => URL.revokeObjectURL(each));
     };
-  }, [answer.heatmap_url]);
+  }, [answer.heatmap_url, panel]);
   return html`<section class="card">
     <h2>Where</h2>
     <div class="canvas stack">
       ${original && html`<img src=${original} alt=${answer.filename} />`}
       ${url && html`<img class=${original ? "over" : ""} src=${url} alt="Heat map: error level, noise and faces" style=${original ? { opacity: strength } : {}} />`}
     </div>
+    <${Failure} error=${error} />
+    ${hasPanels && html`<div class="choice" role="group" aria-label="Drawn over the picture">
+      ${Object.entries(PANELS).map(([name, text]) => html`<button aria-pressed=${panel === name} onClick=${() => setPanel(name)}>${text}</button>`)}
+    </div>`}
     ${original && html`<label class="slider">Heat map <input type="range" min="0" max="1" step="0.05" value=${strength} onInput=${(event) => setStrength(Number(event.target.value))} /></label>`}
   </section>`;
 }

@@ -50,6 +50,7 @@ function Console() {
   }, []);
   useEffect(() => onKey(() => setKeyed((before) => before + 1)), []);
   const page = VIEWS[at.name] ?? PAGES[at.name];
+  useEffect(() => document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }), [at.name]);
   useEffect(() => {
     document.title = `${page.title} · visiongraph`;
   }, [page]);

@@ -327,8 +327,8 @@ function Boxes({ file, people, time }) {
       const part = (time - trace.first_time) / (trace.last_time - trace.first_time || 1);
       const box = boxes?.get(Math.round(trace.first_frame + part * (trace.last_frame - trace.first_frame)));
       return box && html`<g key=${trace.trace_id}>
-        <rect x=${box.x} y=${box.y} width=${box.width} height=${box.height} stroke=${person.colour} vector-effect="non-scaling-stroke" />
-        <text x=${box.x} y=${Math.max(box.y - 6, file.height / 28)} font-size=${file.height / 28} fill=${person.colour}>${person.label}</text>
+        <rect x=${box.x} y=${box.y} width=${box.width} height=${box.height} style=${{ stroke: person.colour }} vector-effect="non-scaling-stroke" />
+        <text x=${box.x} y=${Math.max(box.y - 6, file.height / 28)} font-size=${file.height / 28} style=${{ fill: person.colour }}>${person.label}</text>
       </g>`;
     })}
   </svg>`;

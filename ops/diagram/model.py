@@ -150,7 +150,7 @@ def _graph(path: Path) -> Graph:
     applications = yaml.safe_load(path.read_text(encoding="utf-8"))["applications"]
     [front] = [raw for raw in applications if raw["import_path"] == GATEWAY]
     args = GatewayArgs.model_validate(front.get("args") or {})
-    apis = tuple(_api(name) for name in args.apis)
+    apis = tuple(_api(name) for name in args.apis if not find_apis()[name].keyless)
     rooms = tuple(_room(raw, apis) for raw in applications if raw["import_path"] in (ROOM, WORKER))
     gateway = _process("gateway", args.here, front["deployments"][0], apis)
     if gateway.stages:

@@ -41,6 +41,7 @@ LIGHT: Final = "efficientnet-lite0"
 HEAVIER_MS: Final = 20.2
 """What a ViT-S and its JPEG take on a processor with AMX: what is around a model costs the same for each."""
 OURS, BARE, STARLETTE = "the service", "bare loop", "bare Starlette, same body"
+SERVE: Final = "HAProxy and empty Serve replicas, same body"
 PEERS: Final = {"LitServe": ("lit", True), "bare FastAPI": ("bare_fastapi", False)}
 """Module of a peer, and whether it takes a picture as a form, else as plain bytes."""
 ROUNDS: Final = 8
@@ -168,8 +169,11 @@ def _peer(name: str, module: str, model: str, count: int, *, as_form: bool) -> I
         yield turn
 
 
-def cached(served: Service, *, count: int = 3000, rounds: int = ROUNDS) -> Line:
-    """Measure features that are stored; the value is requests a second over those of bare Starlette."""
+def cached(served: Service, *, peers: bool = True, count: int = 3000, rounds: int = ROUNDS) -> Line:
+    """Measure features that are stored; the value is requests a second over those of bare Starlette.
+
+    ``peers``: whether empty replicas behind HAProxy have their turn as well, the floor of any service on Ray Serve.
+    """
     _, ids = uploaded(jpegs(CLIENTS, 2 * 10**6), served)
     asked = [json_request(EXTRACT, {"asset_id": asset_id}, served.port) for asset_id in ids]
     uvloop.run(closed_loop(asked, port=served.port, clients=CLIENTS))
@@ -182,19 +186,38 @@ def cached(served: Service, *, count: int = 3000, rounds: int = ROUNDS) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder) / "body.json"
         body.write_bytes(bodies[0])
-        port = free_port(8101)
-        argv = [sys.executable, "-m", "ops.bench.peers.bare_starlette", str(port), str(body)]
-        with running(argv, f"http://127.0.0.1:{port}/", {}) as cpu:
-            peer = [json_request(EXTRACT, {"asset_id": asset_id}, port) for asset_id in ids]
-            turns = {OURS: turn(OURS, asked, served), STARLETTE: turn(STARLETTE, peer, Service(port, cpu))}
+        turns = {OURS: turn(OURS, asked, served)}
+        with ExitStack() as started:
+            for name, module in ((STARLETTE, "bare_starlette"), (SERVE, "empty_serve"))[: 1 + peers]:
+                port = free_port(8101)
+                argv = [sys.executable, "-m", f"ops.bench.peers.{module}", str(port), str(body)]
+                cpu = started.enter_context(running(argv, f"http://127.0.0.1:{port}/", {}))
+                peer = [json_request(EXTRACT, {"asset_id": asset_id}, port) for asset_id in ids]
+                turns[name] = turn(name, peer, Service(port, cpu))
             done = in_turn(turns, rounds)
-    pairs = zip(done[OURS], done[STARLETTE], strict=True)
-    value = statistics.median((ours.rate or 0.0) / (peer.rate or 1.0) for ours, peer in pairs)
-    notes = (
+
+    def share(peer: str) -> float:
+        pairs = zip(done[OURS], done[peer], strict=True)
+        return statistics.median((ours.rate or 0.0) / (its.rate or 1.0) for ours, its in pairs)
+
+    notes = [
         f"{rounds} rounds of {count} requests, {CLIENTS} clients on the same cores. Bare Starlette has a process for "
-        f"each core and answers {len(bodies[0]):,} bytes from memory.",
-    )
-    return Line(value, medians(done), notes)
+        f"each core and answers {len(bodies[0]):,} bytes from memory."
+    ]
+    if peers:
+        more = statistics.median(
+            (ours.cpu_ms or 0.0) - (its.cpu_ms or 0.0) for ours, its in zip(done[OURS], done[SERVE], strict=True)
+        )
+        floor = statistics.median(
+            (its.rate or 0.0) / (bare.rate or 1.0) for its, bare in zip(done[SERVE], done[STARLETTE], strict=True)
+        )
+        notes.append(
+            f"HAProxy before empty replicas of Ray Serve, set up as the service is, reach {floor:.2f} of bare "
+            f"Starlette: no application on them can do better. The service reaches {share(SERVE):.2f} of that, and "
+            f"costs {more:.2f} CPU ms a request more; it checks the key, reads the asset and the features, and "
+            "writes them as JSON."
+        )
+    return Line(share(STARLETTE), medians(done), tuple(notes))
 
 
 def pairs_of_stored(served: Service, count: int = 1000) -> Contestant:

@@ -92,7 +92,7 @@ LINES: Final = {
         "cached features",
         "requests/s over bare Starlette's with the same body",
         "≥ 0.6",
-        lambda setting: assets.cached(setting.service),
+        lambda setting: assets.cached(setting.service, peers=setting.peers),
         needs_service=True,
         command="ops.bench.assets",
     ),

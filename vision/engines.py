@@ -54,6 +54,9 @@ MIN_COSINE = 0.999
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 NO_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA, oneDNN's variable, under which OpenVINO has no kernels for bf16."""
+INT8_FLAGS = {"amx_int8", "avx512_vnni", "avx_vnni"}
+NO_INT8 = {"SSE41", "AVX", "AVX2", "AVX512_CORE"}
+"""Values of ONEDNN_MAX_CPU_ISA under which int8 is no faster than fp32."""
 PART = 4
 """Images per inference of an OpenVINO stream; more make it no faster."""
 
@@ -87,6 +90,11 @@ def cpu_flags() -> set[str]:
 def has_bf16() -> bool:
     """Return whether OpenVINO computes in bf16 on this processor, within what ONEDNN_MAX_CPU_ISA allows."""
     return bool(BF16_FLAGS & cpu_flags()) and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in NO_BF16
+
+
+def has_int8() -> bool:
+    """Return whether OpenVINO computes faster in int8 on this processor, within what ONEDNN_MAX_CPU_ISA allows."""
+    return bool(INT8_FLAGS & cpu_flags()) and os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() not in NO_INT8
 
 
 def has_cuda() -> bool:

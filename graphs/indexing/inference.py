@@ -15,15 +15,16 @@ from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import SharedPixels, StageRef
 from deployments.shots.camera import CAMERA, SMALLEST_SIDE, FrameRun
-from deployments.shots.cuts import CUTS
+from deployments.shots.cuts import CUT_DECISIONS, CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
 from graphs.web.context import task_group
 from vision.errors import StageError
 from vision.faces.continuity import between, continued, matched
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
+from vision.shots.hard_cuts import LEAST
 from vision.shots.movement import Motion, Motions
-from vision.shots.transitions import MARGIN, WINDOW, Probabilities, Window
+from vision.shots.transitions import MARGIN, WINDOW, Probabilities
 
 logger = logging.getLogger("ray.serve")
 
@@ -120,6 +121,7 @@ class ChunkInference:
 
     ``name`` is that of the video in logs; ``on_progress`` is called with the number of frames up to each that is done.
     ``shared``: whether the stages may be in other processes, for which pictures go through Ray's object store.
+    ``decisions``: whether ``shots/cuts`` takes windows of which only these count, and the threshold is ``THRESHOLD``.
     """
 
     def __init__(
@@ -129,11 +131,13 @@ class ChunkInference:
         on_progress: Callable[[int], None] = lambda _: None,
         *,
         shared: bool = True,
+        decisions: bool = False,
     ) -> None:
         self._stages = stages
         self._name = name
         self._on_progress = on_progress
         self._shared = shared
+        self._decisions = decisions
         self._slots = asyncio.Semaphore(FRAMES_AT_ONCE)
         self.failed = 0
         """Inputs on which a stage failed for good so far."""
@@ -141,18 +145,22 @@ class ChunkInference:
     async def run(self, chunk: Chunk) -> Observations:
         """Return what all stages observe in a chunk. Raises StageError."""
         async with task_group() as group:
-            cuts = group.create_task(self.cuts(chunk.window, len(chunk.changes)))
+            cuts = group.create_task(self.cuts(chunk))
             motions = group.create_task(self.motions(chunk.run))
             faces = group.create_task(self.faces(chunk.face_frames))
         return Observations.of(chunk, cuts.result(), motions.result(), faces.result())
 
-    async def cuts(self, window: Window | None, frames: int) -> Probabilities:
-        """Return float32[frames, 2], of those in the middle of a window; zeros where there is none, or it failed."""
+    async def cuts(self, chunk: Chunk) -> Probabilities:
+        """Return float32[n, 2] of the n frames of a chunk; zeros where it has no window, or the stage failed on it."""
         answer: Probabilities | None = None
-        if window is not None:
-            answer = await self._call(CUTS, window.thumbnails, f"frames from {window.start} on")
+        if chunk.window is not None:
+            thumbnails, name = chunk.window.thumbnails, f"frames from {chunk.window.start} on"
+            if self._decisions and decisions_are_enough(chunk):
+                answer = await self._call(CUT_DECISIONS, (thumbnails, "decisions"), name)
+            else:
+                answer = await self._call(CUTS, thumbnails, name)
         probabilities = np.zeros((WINDOW, 2), np.float32) if answer is None else answer
-        return probabilities[MARGIN : MARGIN + frames]
+        return probabilities[MARGIN : MARGIN + len(chunk.changes)]
 
     async def motions(self, run: FrameRun) -> Motions:
         """Return a row from each frame to the next; zeros where frames are too small, or the stage failed."""
@@ -228,6 +236,11 @@ class ChunkInference:
                 raise
             logger.warning("%s: %s: %s", self._name, name, error.message)
             return None
+
+
+def decisions_are_enough(chunk: Chunk) -> bool:
+    """Return whether no frame of a chunk may be the first of a shot by its changes: else there mostly is a decision."""
+    return not bool((chunk.changes[:, 0] >= LEAST).any())
 
 
 def searched_frames(frames: Sequence[FaceFrame]) -> list[int]:

@@ -148,7 +148,13 @@ async def _observed(
         try:
             timeline = decoder.timeline
             checkpoints = Checkpoints(context, job, parts, len(timeline.times), timeline.facts.fps)
-            await _observe(context, job, decoder, checkpoints, faces=faces, still=threshold < STILL_AT_MOST)
+            inference = ChunkInference(
+                context.stages,
+                f"job {job.job_id}",
+                checkpoints.report,
+                decisions=models.decisions and threshold == THRESHOLD,
+            )
+            await _observe(inference, decoder, checkpoints, faces=faces, still=threshold < STILL_AT_MOST)
         finally:
             await decoder.close()
         job.progress(INFERRED, "Choosing keyframes")
@@ -159,13 +165,12 @@ async def _observed(
 
 
 async def _observe(
-    context: Context, job: JobContext, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool, still: bool
+    inference: ChunkInference, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool, still: bool
 ) -> None:
     """Run the stages on all frames that are in no part yet, while the next ones are decoded. Raises StageError."""
     start = await checkpoints.resume()
     if start >= len(decoder.timeline.times):
         return
-    inference = ChunkInference(context.stages, f"job {job.job_id}", checkpoints.report)
     decoder.start(start, faces=faces, still=still)
 
     async def observe(chunk: Chunk) -> tuple[Chunk, Observations]:

@@ -65,7 +65,7 @@ class ShotModels:
 
     ``clip`` is empty unless one that understands texts is loaded: the vectors of keyframes are compared with texts.
     ``features`` and ``faces`` are empty where their model is missing, and shots are made without. ``missing``: what the
-    shots do not have therefore, and why.
+    shots do not have therefore, and why. ``decisions``: whether ``shots/cuts`` takes windows of which only these count.
     """
 
     cuts: str
@@ -73,6 +73,7 @@ class ShotModels:
     clip: str
     faces: str
     missing: Mapping[str, str] = field(default_factory=dict)
+    decisions: bool = False
 
     @property
     def version(self) -> str:
@@ -95,6 +96,7 @@ class ShotModels:
             "" if clip is None else str(clip["model"]),
             "" if faces is None else f"{faces['model_version']}:{faces.get('threshold', '')}",
             parts.unavailable,
+            decisions="decisions" in cuts,
         )
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from deployments.serving.stage import Stage
 from deployments.shots.cuts import CutDetector
 from graphs.indexing.decode import ChunkDecoder
+from graphs.indexing.inference import decisions_are_enough
 from ops.bench.cut_films import Kind, Label, Sources, write
 from ops.bench.report import made_by, publish
 from ops.bench.stage_speed import measure
@@ -30,7 +31,7 @@ from vision.errors import StageError
 from vision.images import Pixels
 from vision.media.reader import VideoReader
 from vision.shots.hard_cuts import cuts as sudden_cuts
-from vision.shots.transitions import STRIDE, THUMBNAIL, Probabilities, Window, Windows, transitions
+from vision.shots.transitions import STRIDE, THUMBNAIL, Probabilities, Windows, transitions
 
 Detect = Callable[[Path], list[int]]
 
@@ -133,7 +134,7 @@ class ServiceCuts:
     Every video is decoded once, whichever of its detectors is asked first.
     """
 
-    def __init__(self, stage: Stage[Any, Pixels, Any, Probabilities]) -> None:
+    def __init__(self, stage: Stage[Any, Any, Any, Probabilities]) -> None:
         self._stage = stage
         self._measured: dict[Path, tuple[Probabilities, tuple[int, ...]]] = {}
 
@@ -159,12 +160,14 @@ class ServiceCuts:
                 for chunk in decoder.chunks(faces=False):
                     changes[chunk.first : chunk.end] = chunk.changes
                     if chunk.window is not None:
-                        chunk.window.write(self._predict(chunk.window), probabilities)
+                        thumbnails = chunk.window.thumbnails
+                        item = (thumbnails, "decisions") if decisions_are_enough(chunk) else thumbnails
+                        chunk.window.write(self._predict(item), probabilities)
             self._measured[path] = probabilities, sudden_cuts(changes)
         return self._measured[path]
 
-    def _predict(self, window: Window) -> Probabilities:
-        (result,) = self._stage.predict_batch([self._stage.prepare(window.thumbnails)])
+    def _predict(self, item: Any) -> Probabilities:
+        (result,) = self._stage.predict_batch([self._stage.prepare(item)])
         if isinstance(result, StageError):
             raise result
         return result

@@ -240,7 +240,7 @@ class _StageWorker:
         return self._loop.run_until_complete(work)
 
     def _row(self, message: Message, work: Callable[[ChunkInference], Coroutine[Any, Any, Message]]) -> Row:
-        inference = ChunkInference(self._stages, f"attempt {message.attempt}", shared=False)
+        inference = ChunkInference(self._stages, f"attempt {message.attempt}", shared=False, decisions=True)
         try:
             return to_row(self._wait(work(inference)))
         except StageError as error:
@@ -284,7 +284,7 @@ class InferCuts(_StageWorker):
         chunk = inferred.chunk
 
         async def infer(inference: ChunkInference) -> Message:
-            probabilities = await inference.cuts(chunk.window, len(chunk.changes))
+            probabilities = await inference.cuts(chunk)
             observations = Observations.of(chunk, probabilities, inferred.motions, inferred.faces)
             failed = inferred.failed + inference.failed
             return Message(message.attempt, Observed(chunk.first, chunk.end, observations, chunk.candidates, failed))

@@ -1,11 +1,12 @@
 """Stand-ins for the models that index videos: people are rectangles of their own colours, also after encoding."""
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from deployments.people.identity import FaceVector
+from deployments.shots.cuts import Decisions
 from tests.dummies.dummy import Dummy
 from tests.dummies.photos import LANDMARKS
 from vision.errors import StageError
@@ -76,23 +77,33 @@ class DummyVideoFaces(Dummy[Pixels | tuple[Pixels, tuple[Face, ...]], tuple[Face
         return super().info() | {"threshold": 0.7}
 
 
-class DummyCuts(Dummy[Pixels, Probabilities]):
-    """Sure of a cut where the next frame is another picture, and not so sure where somebody comes into it."""
+class DummyCuts(Dummy[Pixels | tuple[Pixels, Decisions], Probabilities]):
+    """Sure of a cut where the next frame is another picture, and not so sure where somebody comes into it.
+
+    ``glances`` counts the windows of which decisions are enough; that of an older version takes none.
+    """
+
+    takes_decisions: ClassVar[bool] = True
 
     key = "shots/cuts"
 
     def load(self) -> None:
         super().load()
         self.version = "dummy@00000003"
-        self.windows = 0
+        self.windows = self.glances = 0
 
-    def predict(self, item: Pixels) -> Probabilities:
+    def predict(self, item: Pixels | tuple[Pixels, Decisions]) -> Probabilities:
         self.windows += 1
+        self.glances += isinstance(item, tuple)
+        item = item[0] if isinstance(item, tuple) else item
         changes = np.abs(np.diff(item.astype(np.int16), axis=0)).mean((1, 2, 3))
         probabilities = np.zeros((len(item), 2), np.float32)
         probabilities[:-1][changes > SLIGHT] = 0.3
         probabilities[:-1][changes > ANOTHER] = 0.9
         return probabilities
+
+    def info(self) -> dict[str, Any]:
+        return super().info() | ({"decisions": "dummy"} if self.takes_decisions else {})
 
 
 class DummyPhotoFaces(Dummy[Pixels, tuple[Face, ...]]):

@@ -6,6 +6,7 @@ Videos come from the folder ``media`` beside VISION_MODELS_DIR.
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,23 @@ import pytest
 import torch
 
 from configs import settings as settings_module
-from deployments.shots.cuts import Config, CutDetector
+from deployments.shots.cuts import GLANCE_ERROR, Config, CutDetector
 from tests.tolerances import FP32_DEEP
+from vision.engines import has_int8
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 from vision.media.reader import VideoReader
-from vision.shots.transitions import STILL_AT_MOST, STRIDE, THUMBNAIL, Probabilities, Window, Windows, transitions
+from vision.shots.hard_cuts import LEAST, ChangeMeter, cuts
+from vision.shots.transitions import (
+    STILL_AT_MOST,
+    STRIDE,
+    THUMBNAIL,
+    Probabilities,
+    Transition,
+    Window,
+    Windows,
+    transitions,
+)
 from vision.weights.store import store
 
 pytestmark = [
@@ -167,6 +179,51 @@ def test_windows_of_still_shots_have_no_transitions(stage: CutDetector, seed: in
     for threshold in (STILL_AT_MOST, 0.3, 0.5):
         assert transitions(gated, threshold) == transitions(whole, threshold)
     assert len(transitions(gated)) >= 2
+
+
+def decided(stage: CutDetector, thumbnails: Pixels) -> tuple[list[Transition], list[Transition], list[float]]:
+    """Return the transitions by exact probabilities and as indexing finds them, and of each window that was glanced at
+    the largest error of a logit that is not below -5."""
+    exact, made, errors = rated(stage, thumbnails), np.zeros((len(thumbnails), 2), np.float32), []
+    meter = ChangeMeter()
+    changes = np.array([meter.update(thumbnail) for thumbnail in thumbnails], np.float32)
+    for window in cut_up(thumbnails):
+        part = slice(window.start, window.start + STRIDE)
+        glanced = not (changes[part, 0] >= LEAST).any()  # as indexing does
+        item = (window.thumbnails, "decisions") if glanced else window.thumbnails
+        (answer,) = stage.predict_batch([stage.prepare(item)])
+        assert isinstance(answer, np.ndarray)
+        window.write(answer, made)
+        if glanced:
+            logits = [np.log(np.clip(rows, 1e-7, None) / np.clip(1 - rows, 1e-7, None)) for rows in (exact, made)]
+            errors.append(float((np.abs(logits[1] - logits[0])[part] * (logits[0][part] > -5)).max()))
+    sudden = cuts(changes)
+    return transitions(exact, sudden=sudden), transitions(made, sudden=sudden), errors
+
+
+def same(first: list[Transition], second: list[Transition]) -> bool:
+    """Whether transitions are equal, but for how sure they are."""
+    return [replace(each, probability=0) for each in first] == [replace(each, probability=0) for each in second]
+
+
+def test_int8_decides_as_fp32(stage: CutDetector) -> None:
+    exact, made, errors = decided(stage, scenes(np.random.default_rng(3), 1.0)[100:400])
+    assert len(exact) >= 1
+    assert same(made, exact)
+    assert max(errors) <= GLANCE_ERROR / 2  # as was measured on many films
+    if has_int8():
+        assert max(errors) > FP32_DEEP
+
+
+@pytest.mark.parametrize("name", ["Megamind.avi", "testvideo.mp4"])
+def test_int8_decides_as_fp32_in_real_videos(stage: CutDetector, videos: Path, name: str) -> None:
+    with VideoReader(videos / name) as reader:
+        pictures = reader.pictures(0, 150)
+        thumbnails = np.stack([reader.pixels(picture, THUMBNAIL, "BICUBIC") for _, picture in pictures])
+    exact, made, errors = decided(stage, thumbnails)
+    assert same(made, exact)
+    assert errors
+    assert max(errors) <= GLANCE_ERROR / 2
 
 
 @pytest.mark.parametrize(

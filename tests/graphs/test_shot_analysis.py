@@ -123,6 +123,23 @@ async def test_asked_again_it_is_known(service: IndexService) -> None:
     assert [shot["thumbnail_url"] for shot in without["shot_analyses"]] == [None] * 3
 
 
+async def test_decisions_are_enough_only_at_the_usual_threshold(service: IndexService) -> None:
+    asset = await service.add(film())
+    await analyzed(service, asset)
+    glances = DummyCuts.running.glances
+    assert 1 <= glances < DummyCuts.running.windows == 3  # two cuts are in the second window
+    await analyzed(service, asset, shot_detection_threshold=0.2)
+    assert (DummyCuts.running.windows, DummyCuts.running.glances) == (6, glances)
+
+
+async def test_a_stage_of_an_older_version_gets_whole_windows(
+    service: IndexService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DummyCuts, "takes_decisions", False)
+    assert (await analyzed(service, await service.add(film())))["shots_detected"] == 3
+    assert (DummyCuts.running.windows, DummyCuts.running.glances) == (3, 0)
+
+
 async def test_another_threshold_is_another_analysis(service: IndexService) -> None:
     asset = await service.add(film())
     assert (await analyzed(service, asset))["shots_detected"] == 3

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -241,6 +241,36 @@ def _middles(single: NDArray[np.float32], threshold: float, sudden: Sequence[int
         else:
             middles.append((first, last))
     return sorted([*middles, *((cut, cut) for cut in cuts)])
+
+
+def is_decided(probabilities: Probabilities, margin: float, threshold: float = THRESHOLD) -> bool:
+    """Return whether ``transitions`` are the same by exact probabilities as by these, float32[n, 2] of frames in a row.
+
+    The logits of these may be off by ``margin``, and so may those of the frames before and after them, where they are
+    decided as well. At none of the frames does another measure see the start of a shot; it may at the next one.
+    """
+    logits = _logits(probabilities)
+    single, any_of_one = logits.T
+    middle, trace, part = _logits(np.array([threshold, TRACE * threshold, min(threshold, THRESHOLD)]))
+    # The last ones are near a start in the frames that follow.
+    if (np.abs(single - middle) < margin).any() or (np.abs(single[-NEAR:] - trace) < margin).any():
+        return False
+    for first, last in _runs(single > middle):
+        highest = np.sort(single[first : last + 1])[-2:]
+        # What goes on outside may have the highest one of it.
+        if first == 0 or last == len(logits) - 1 or (last > first and highest[1] - highest[0] < 2 * margin):
+            return False
+    # The extent of a transition in these frames, or of one before or after them.
+    return not any(
+        (first == 0 or last == len(logits) - 1 or (single[first : last + 1] > middle).any())
+        and (np.abs(any_of_one[first : last + 1] - part) < margin).any()
+        for first, last in _runs(any_of_one > part - margin)
+    )
+
+
+def _logits(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    clipped = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float64)
 
 
 def shots(changes: Sequence[Transition], frame_count: int) -> list[Shot]:

@@ -16,6 +16,7 @@ from vision.shots.transitions import (
     Window,
     Windows,
     frames_needed,
+    is_decided,
     shots,
     transitions,
 )
@@ -268,3 +269,66 @@ def test_cuts_inside_a_run_above_a_low_threshold_divide_it() -> None:
     probabilities = rated(50, {30: 0.6})
     assert [change.shot_start for change in transitions(probabilities, 1e-3, (12, 20))] == [12, 20, 31]
     assert [change.shot_start for change in transitions(probabilities, 1e-3, (29,))] == [29]
+
+
+MARGIN_OF_ERROR = 1.2
+
+
+def logits_of(rng: np.random.Generator, frames: int) -> NDArray[np.float64]:
+    """Logits, float64[frames, 2], of frames with a few cuts and slow transitions, some of them unclear."""
+    logits = rng.normal(-7, 1, (frames, 2))
+    for place in rng.integers(0, frames, rng.integers(0, 5)):
+        length = int(rng.choice([1, 2, 8, 30]))
+        around = np.exp(-(((np.arange(frames) - place) / length) ** 2))
+        height = rng.choice([3.0, 7.0, 9.0, 12.0])
+        logits += np.stack([height * around ** rng.uniform(1, 6), height * around], 1)
+    return logits
+
+
+def changes_of(logits: NDArray[np.float64], sudden: list[int]) -> list[tuple[int, int, int, str]]:
+    found = transitions((1 / (1 + np.exp(-logits))).astype(np.float32), sudden=sudden)
+    return [(change.first_frame, change.last_frame, change.shot_start, change.kind) for change in found]
+
+
+def test_what_is_decided_is_the_same_whatever_the_error() -> None:
+    rng = np.random.default_rng(7)
+    seen, decided, spoilt = 0, 0, 0
+    for _ in range(600):
+        exact = logits_of(rng, 200)
+        sudden = sorted(rng.choice(200, rng.integers(0, 4), replace=False).tolist())
+        rough = exact + rng.uniform(-MARGIN_OF_ERROR, MARGIN_OF_ERROR, exact.shape)
+        mixed = exact.copy()
+        for start in range(0, 200, 50):
+            part = slice(start, start + 50)
+            if any(start <= frame < start + 50 for frame in sudden):
+                continue
+            seen += 1
+            if is_decided((1 / (1 + np.exp(-rough[part]))).astype(np.float32), MARGIN_OF_ERROR):
+                mixed[part] = rough[part]
+                decided += 1
+        assert changes_of(mixed, sudden) == changes_of(exact, sudden)
+        spoilt += changes_of(rough, sudden) != changes_of(exact, sudden)
+    # The errors are large enough to change what is found, and still most of it needs no second look.
+    assert spoilt >= 100
+    assert decided >= seen / 3
+
+
+@pytest.mark.parametrize(
+    ("frame", "logit", "column", "decided"),
+    [
+        (20, 4.0, 0, True),  # a clear cut
+        (20, 1.0, 0, False),  # near one half
+        (20, -4.0, 0, True),  # near the trace of a cut, where nothing else sees one
+        (49, -4.0, 0, False),  # where the next frame may be seen to start a shot
+        (49, 4.0, 0, False),  # the next frame may be a better middle of it
+        (20, 0.5, 1, True),  # part of no transition
+        (0, 0.5, 1, False),  # part of one before these frames, perhaps
+        (21, 0.5, 1, False),  # part of the clear one at frame 22
+    ],
+)
+def test_what_is_near_a_decision_is_not_decided(frame: int, logit: float, column: int, decided: bool) -> None:
+    logits = np.full((50, 2), -8.0)
+    if frame == 21:
+        logits[22] = 4.0
+    logits[frame, column] = logit
+    assert is_decided((1 / (1 + np.exp(-logits))).astype(np.float32), MARGIN_OF_ERROR) is decided

@@ -76,6 +76,8 @@ GIVE_BACK_WITHIN_S = 10
 STOP_WITHIN_S, STOP_BROKEN_WITHIN_S = 30, 5
 NEEDED = {"gcs_server", "raylet"}
 """Processes of Ray without which no replica is started or found."""
+OF_TELEMETRY = "OTEL_"
+"""What variables of OpenTelemetry begin with."""
 DONE = {"RUNNING", "DEPLOY_FAILED", "UNHEALTHY"}
 
 
@@ -283,8 +285,8 @@ def inherited_environment(nodes: int = 1) -> dict[str, str]:
 
     Folders are left to each node where there are several, as is where this package is.
     """
-    given = {name: value for name, value in os.environ.items() if name in variables()}
-    folders = {name for name in given if variables()[name] in _FOLDERS}
+    given = {name: value for name, value in os.environ.items() if name in variables() or name.startswith(OF_TELEMETRY)}
+    folders = {name for name in given if variables().get(name) in _FOLDERS}
     if nodes > 1:
         return {name: value for name, value in given.items() if name not in folders}
     # Workers run in other folders.

@@ -32,6 +32,7 @@ from deployments.serving.runner import StageRunner
 from deployments.serving.stage import Stage, StageRef, needs_reference, sent
 from deployments.serving.streams import StreamedBytes
 from vision.errors import InvalidInput
+from vision.spans import flush
 from vision.tracing import NOBODY, Origin, origin, origin_of, origins
 
 AnyStage = type[Stage[Any, Any, Any, Any]]
@@ -191,6 +192,10 @@ class StageHost(LocalStages):
         if len(self._runners) == 1:
             for runner in self._runners.values():
                 await runner.loaded()
+
+    def __del__(self) -> None:
+        # Serve calls this at an orderly shutdown; Python calls it once more.
+        flush()
 
 
 def room(args: dict[str, Any]) -> Application:

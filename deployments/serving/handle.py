@@ -27,6 +27,7 @@ from vision.errors import (
     StageOverloaded,
     StageUnavailable,
 )
+from vision.spans import span
 from vision.tracing import Origin, origin, work_for
 
 logger = logging.getLogger("ray.serve")
@@ -110,6 +111,11 @@ class StageHandle(Generic[InT, OutT]):
 
     async def __call__(self, item: InT) -> OutT:
         """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
+        with span(self.key, "client") as attributes:
+            attributes["visiongraph.stage"] = self.key
+            return await self._one(item)
+
+    async def _one(self, item: InT) -> OutT:
         if len(self._pending) >= self._max_pending:
             self.refused += 1
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")
@@ -345,8 +351,7 @@ class LocalHandle(StageHandle[InT, OutT]):
         """Return how many items wait for a place in the stage."""
         return max(0, self._under_way - self._max_at_once)
 
-    async def __call__(self, item: InT) -> OutT:
-        """Return the stage's result for one item. Raises the StageError of this item, and of no other."""
+    async def _one(self, item: InT) -> OutT:
         if self._under_way >= self._max_under_way:
             self.refused += 1
             raise StageOverloaded(f"{self.key} has {self._max_pending} requests waiting; try again in a second.")

@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from ray.util import metrics
 
+from vision import spans
+
 logger = logging.getLogger("ray.serve")
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -152,7 +154,8 @@ def models_in(info: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def record_store_call(store: str, operation: str, seconds: float, error: str | None) -> None:
-    """Record one call of a store; ``error`` is the class of the StoreError that it raised."""
+    """Record one call of a store, also as a span; ``error`` is the class of the StoreError that it raised."""
+    spans.record_store_call(store, operation, seconds, error)
     observe("store_latency_ms", seconds * 1000, store=store, operation=operation)
     if error is not None:
         count("store_errors", store=store, operation=operation, error=error)

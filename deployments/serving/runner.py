@@ -29,7 +29,9 @@ from vision.errors import (
     StageUnavailable,
 )
 from vision.memory import trim_soon
-from vision.tracing import Origin, origin
+from vision.spans import batch as batch_span
+from vision.spans import begin
+from vision.tracing import NOBODY, Origin, origin, origins
 
 logger = logging.getLogger("ray.serve")
 
@@ -146,11 +148,24 @@ class StageRunner:
             message = f"{self.key} has {len(self._streams)} streams running; try again in a few seconds."
             yield self._count(StageOverloaded(message))
         else:
+            recorded = begin(f"stream {self.key}", "server", origin.get())
+            token = origin.set(recorded.origin if recorded else origin.get())
             stream = ByteStream(self.key, lambda: stage.stream(stage.prepare(item)), deadline or float("inf"))
+            origin.reset(token)
             self._streams.append(stream)
-            async with aclosing(stream.read()) as chunks:
-                async for chunk in chunks:
-                    yield self._count(chunk) if isinstance(chunk, StageError) else chunk
+            size, failure = 0, ""
+            try:
+                async with aclosing(stream.read()) as chunks:
+                    async for chunk in chunks:
+                        if isinstance(chunk, StageError):
+                            failure = type(chunk).__name__
+                            yield self._count(chunk)
+                        else:
+                            size += len(chunk)
+                            yield chunk
+            finally:
+                if recorded:
+                    recorded.end({"visiongraph.stage": self.key, "visiongraph.bytes": size}, failure)
 
     def info(self) -> dict[str, Any]:
         """Return the state of the stage for ``/model-info`` and ``/health``."""
@@ -298,7 +313,9 @@ class StageRunner:
             pool, batch = self._predictors or self._worker, [items[index] for index in live]
             latest = max(deadlines[index] for index in live)
             request_deadline.set(None if latest == float("inf") else latest)
-            outputs = await on_thread(pool, self._stage.predict_batch, batch)
+            by = origins.get() or (NOBODY,) * len(items)
+            with batch_span(self.key, [by[index] for index in live], self._config.max_batch_size):
+                outputs = await on_thread(pool, self._stage.predict_batch, batch)
             if self._metrics is not None:
                 self._metrics.batch(self.key, len(live), self._config.max_batch_size, time.perf_counter() - started)
             for index, output in zip(live, outputs, strict=True):

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from vision.deadlines import request_deadline, time_left
 from vision.errors import DeadlineExceeded, ProcessingFailed, StageError
+from vision.tracing import origin
 
 logger = logging.getLogger("ray.serve")
 
@@ -70,6 +71,7 @@ class ByteStream:
         self._make = make
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
+        self._origin = origin.get()
         self._chunks: asyncio.Queue[bytes | StageError | None] = asyncio.Queue()
         self._slots = threading.Semaphore(CHUNKS_AHEAD)
         self._left = threading.Event()
@@ -107,6 +109,7 @@ class ByteStream:
     def _work(self) -> None:
         last: StageError | None = None
         request_deadline.set(None if self._deadline == float("inf") else self._deadline)
+        origin.set(self._origin)
         try:
             with closing(self._make()) as chunks:
                 for chunk in chunks:

@@ -32,6 +32,7 @@ from deployments.serving.metrics import count
 from stores.errors import StoreError, StoreFull, StoreReadOnly, StoreRefused, disk_error
 from stores.jobs import MAX_ATTEMPTS, Job, JobStore, Json, to_json
 from vision.errors import StageError
+from vision.spans import span
 from vision.tracing import origin
 
 logger = logging.getLogger("ray.serve")
@@ -146,7 +147,9 @@ class JobRun:
         job = self._job
         logger.info("job %s (%s) attempt %d", job.job_id, job.kind, job.attempts)
         work_on(job.subject)  # this is a task of its own
-        result = await self._function(self._context)
+        with span(f"job {job.kind}", "consumer") as attributes:
+            attributes |= {"visiongraph.job_id": job.job_id, "visiongraph.attempt": job.attempts}
+            result = await self._function(self._context)
         to_json(result)  # what no store can keep is a failure of the function
         return result
 

@@ -55,12 +55,14 @@ class Exchange:
     seconds: float
     bytes_in: int
     bytes_out: int
+    trace_id: str = ""
+    """Of its trace, empty where none is recorded."""
 
     def line(self) -> dict[str, Any]:
         """Return what the access log says of it: nothing that a client has sent, but its id."""
         began = datetime.fromtimestamp(self.began_at, UTC).isoformat(timespec="milliseconds")
         caller = self.caller
-        return {
+        line = {
             "time": f"{began[:-6]}Z",
             "request_id": self.request_id,
             "key": caller.name if caller else None,
@@ -74,6 +76,7 @@ class Exchange:
             "bytes_out": self.bytes_out,
             "outcome": self.outcome,
         }
+        return line | {"trace_id": self.trace_id} if self.trace_id else line
 
 
 class AccessLog:

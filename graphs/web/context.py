@@ -34,6 +34,7 @@ from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
 from stores.usage import UsageStore
+from vision.spans import flush
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
@@ -147,11 +148,12 @@ class Context:
         return self.stages[ref.key]
 
     async def close(self) -> None:
-        """Close the stores, the connections and the log."""
+        """Close the stores, the connections and the log, and send the spans that are left."""
         await self.stores.close()
         await self.fetcher.close()
         if self.access_log is not None:
             self.access_log.close()
+        await asyncio.to_thread(flush)
 
 
 @asynccontextmanager

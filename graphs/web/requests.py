@@ -8,15 +8,17 @@ import re
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from starlette._utils import get_route_path
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphs.web.access import EVERYONE
 from graphs.web.access_log import CLIENT_LEFT, Exchange, Outcome
 from graphs.web.api import Contracts
 from graphs.web.auth import CALLER, OPEN_PATHS
+from vision.spans import Span, begin, parent_of, recording
 from vision.tracing import Origin, origin
 
 HEADER: Final = b"x-request-id"
@@ -92,7 +94,8 @@ class Requests:
             elif message["type"] == "http.response.start":
                 status = message["status"]
 
-        token = origin.set(Origin(scope[REQUEST_ID]))
+        recorded = self._recorded(scope)
+        token = origin.set(recorded.origin if recorded else Origin(scope[REQUEST_ID]))
         try:
             await self._app(scope, counted_in, counted_out)
         except CancelledError:
@@ -119,8 +122,37 @@ class Requests:
                 bytes_in=bytes_in,
                 bytes_out=bytes_out,
             )
+            if recorded is not None:
+                exchange.trace_id = recorded.trace_id
+                recorded.end(_attributes(exchange), str(exchange.status) if exchange.status >= 500 else "")
             for observe in self._observers:
                 observe(exchange)
+
+    def _recorded(self, scope: Scope) -> Span | None:
+        """Begin the span of a request, under that of its client if it names one; None where spans are not recorded."""
+        if not recording():
+            return None
+        headers = Headers(scope=scope)
+        parent = parent_of(scope[REQUEST_ID], headers.get("traceparent", ""), headers.get("tracestate", ""))
+        contract, method = self._contracts.of(scope), scope["method"]
+        path = get_route_path(scope)
+        route = contract.route or (path if path in OPEN_PATHS else "")
+        return begin(f"{method if method in METHODS else 'OTHER'} {route}".rstrip(), "server", parent)
+
+
+def _attributes(exchange: Exchange) -> dict[str, Any]:
+    """Return what a span says of a request, by the names of OpenTelemetry where it has them."""
+    values = {
+        "http.request.method": exchange.method if exchange.method in METHODS else "_OTHER",
+        "http.route": exchange.route,
+        "http.response.status_code": exchange.status,
+        "http.request.body.size": exchange.bytes_in,
+        "http.response.body.size": exchange.bytes_out,
+        "visiongraph.api": exchange.api,
+        "visiongraph.key": exchange.caller.name if exchange.caller else "",
+        "visiongraph.outcome": exchange.outcome,
+    }
+    return {name: value for name, value in values.items() if value != ""}
 
 
 def id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

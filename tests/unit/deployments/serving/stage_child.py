@@ -10,6 +10,7 @@ from deployments.serving.catalog import LocalStages
 from deployments.serving.loading import LoadQueue
 from deployments.serving.runner import StageRunner
 from deployments.serving.stage import Stage, StageConfig
+from vision.spans import flush
 from vision.tracing import log_request_ids
 
 
@@ -56,6 +57,7 @@ async def main() -> None:
         positional, named = call
         write(sys.stdout.buffer, await stages.run(*positional, **named))
     await stages._runners[Talkative.key].close()
+    flush()
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ async def _observed(
                 checkpoints.report,
                 decisions=models.decisions and threshold == THRESHOLD,
             )
-            await _observe(inference, decoder, checkpoints, faces=faces, still=threshold < STILL_AT_MOST)
+            await _observe(job, inference, decoder, checkpoints, faces=faces, still=threshold < STILL_AT_MOST)
         finally:
             await decoder.close()
         job.progress(INFERRED, "Choosing keyframes")
@@ -165,7 +165,13 @@ async def _observed(
 
 
 async def _observe(
-    inference: ChunkInference, decoder: VideoDecoder, checkpoints: Checkpoints, *, faces: bool, still: bool
+    job: JobContext,
+    inference: ChunkInference,
+    decoder: VideoDecoder,
+    checkpoints: Checkpoints,
+    *,
+    faces: bool,
+    still: bool,
 ) -> None:
     """Run the stages on all frames that are in no part yet, while the next ones are decoded. Raises StageError."""
     start = await checkpoints.resume()

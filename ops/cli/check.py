@@ -14,6 +14,7 @@ from rich.text import Text
 
 from configs.settings import settings
 from ops.check import CONFIGS, Fault, check_all
+from ops.check.ports import Listener, reachable
 from ops.plan.choice import first_misfit, read_needs, shown, there
 from ops.plan.machines import this_machine
 from stores.open import Stores
@@ -44,6 +45,7 @@ def check(
             f"{_count(len(code.models or ()), 'model')}: no faults"
         )
         _show_fit(console, config or [])
+    _show_ports(console, reachable())
     if repair_stores:
         healthy &= asyncio.run(_repair(console, timedelta(minutes=min_age)))
     raise typer.Exit(0 if healthy else 1)
@@ -56,6 +58,20 @@ def _show_fit(console: Console, paths: list[Path]) -> None:
         misfit = first_misfit(read_needs(path, here), here)
         fits = f"fits this machine: {there(here)}" if misfit is None else f"is for another machine: {misfit}"
         console.print(f"{shown(path)} {fits}", style="dim" if misfit is None else "yellow", soft_wrap=True)
+
+
+def _show_ports(console: Console, listeners: list[Listener]) -> None:
+    """List what other machines reach of a service that runs here, and warn of what they should not."""
+    if not listeners:
+        return
+    console.print(Text("Other machines reach, where no firewall is between:", "bold"))
+    for each in listeners:
+        address = f"[{each.address}]" if ":" in each.address else each.address
+        line = f"{address}:{each.port}/{each.protocol} {each.process} (pid {each.pid}): {each.what}"
+        console.print(Padding(Text(line, "" if each.is_api else "yellow"), (0, 0, 0, 2)))
+    if any(not each.is_api for each in listeners):
+        fix = "on one machine `visiongraph serve` keeps these on loopback; on a cluster let only its nodes reach them"
+        console.print(Padding(Text(f"→ {fix}", "dim"), (0, 0, 0, 4)))
 
 
 def _show(console: Console, faults: list[Fault]) -> bool:

@@ -94,6 +94,36 @@ class AnomalyResult(Model):
     is_anomaly: bool
 
 
+class Appearance(Model):
+    """
+    One trace of a person, in one video; times in seconds from its first frame.
+    """
+
+    face_count: int
+    file_uuid: str
+    filename: str
+    first_frame: int
+    first_time: float
+    last_frame: int
+    last_time: float
+    thumbnail_url: str
+    trace_id: int
+
+
+class AppearancesAnswer(Model):
+    """
+    A page of appearances of one person, video by video, in each by time.
+    """
+
+    appearances: list[Appearance]
+    identity_uuid: str
+    next: Annotated[
+        str | None,
+        Field(description="``after`` of the next page; null where there is none"),
+    ]
+    success: Literal[True] = True
+
+
 class AssetRef(Model):
     """
     One asset.
@@ -948,6 +978,10 @@ class IdentityModel(Model):
     ]
     name: str | None
     reference_asset_ids: list[str]
+    thumbnail_url: Annotated[
+        str | None,
+        Field(description="face of the longest appearance; null where there is none"),
+    ]
     weight: Annotated[float, Field(description="number of face vectors that its own is the mean of")]
 
 
@@ -1798,6 +1832,16 @@ class SimilarityThresholdAnswer(Model):
     updated: bool
 
 
+class SplitAnswer(Model):
+    """
+    Whom the appearances were taken from, and whom they were given to.
+    """
+
+    identity: Annotated[IdentityModel, Field(description="the new one")]
+    remaining: IdentityModel
+    success: Literal[True] = True
+
+
 class StageState(Model):
     """
     One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request.
@@ -1948,6 +1992,15 @@ class TraceBox(Model):
     confidence: float
     detected: bool
     frame_number: int
+
+
+class TraceRef(Model):
+    """
+    A trace of a video.
+    """
+
+    file_uuid: str
+    trace_id: int
 
 
 class TracesAnswer(Model):
@@ -2475,6 +2528,15 @@ class IdentityAnswer(Model):
 
     identity: IdentityModel
     success: Literal[True] = True
+
+
+class IdentitySplit(Model):
+    """
+    Appearances that are of somebody else, and what that one is called.
+    """
+
+    name: str | None = None
+    traces: list[TraceRef]
 
 
 class ImageSignals(Model):

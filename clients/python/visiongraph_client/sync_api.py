@@ -493,10 +493,19 @@ class Authenticity(Group):
             )
         )
 
-    def get_heat_map(self, analysis_id: str) -> bytes:
-        """Show where the image, or the most suspicious frame, stands out in error level and noise, and its faces."""
+    def get_heat_map(self, analysis_id: str, *, panel: Literal["error_level", "noise"] | None = None) -> bytes:
+        """Show where the image, or the most suspicious frame, stands out in error level and noise, and its faces.
+
+        :param panel: one panel alone, in the shape of the image
+        """
         return self._client.ask(
-            Call[bytes]("GET", "/api/v1/results/{analysis_id}/heatmap.png", bytes, at={"analysis_id": analysis_id})
+            Call[bytes](
+                "GET",
+                "/api/v1/results/{analysis_id}/heatmap.png",
+                bytes,
+                at={"analysis_id": analysis_id},
+                query={"panel": panel},
+            )
         )
 
 
@@ -921,6 +930,37 @@ class Media(Group):
                 models.IdentityAnswer,
                 at={"identity_uuid": identity_uuid},
                 json={"name": name},
+            )
+        )
+
+    def appearances(
+        self, identity_uuid: str, *, after: str | None = None, limit: int | None = None
+    ) -> models.AppearancesAnswer:
+        """List where one person appears, in all videos.
+
+        :param after: ``next`` of the page before
+        """
+        return self._client.ask(
+            Call[models.AppearancesAnswer](
+                "GET",
+                "/api/v1/identities/{identity_uuid}/appearances",
+                models.AppearancesAnswer,
+                at={"identity_uuid": identity_uuid},
+                query={"after": after, "limit": limit},
+            )
+        )
+
+    def split(
+        self, identity_uuid: str, *, traces: Sequence[models.TraceRef], name: str | None = None
+    ) -> models.SplitAnswer:
+        """Say that appearances are of somebody else, who becomes an identity; so they are in a video indexed again."""
+        return self._client.ask(
+            Call[models.SplitAnswer](
+                "POST",
+                "/api/v1/identities/{identity_uuid}/split",
+                models.SplitAnswer,
+                at={"identity_uuid": identity_uuid},
+                json={"traces": traces, "name": name},
             )
         )
 

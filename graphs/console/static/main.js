@@ -37,7 +37,7 @@ function place() {
 
 function Console() {
   const [at, setAt] = useState(place);
-  const [, setKeyed] = useState(0);
+  const [keyed, setKeyed] = useState(0);
   const main = useRef(null);
   useEffect(() => {
     const move = () => {
@@ -66,7 +66,7 @@ function Console() {
       ${key.value && html`<button class="plain" onClick=${() => (key.value = "")}>Forget key</button>`}
     </header>
     <main id="main" tabindex="-1" ref=${main}>
-      ${key.refusal ? html`<${KeyForm} />` : html`<${Shown} key=${`${at.name}/${at.id ?? ""}`} page=${page} at=${at} />`}
+      ${key.refusal ? html`<${KeyForm} />` : html`<${Shown} key=${`${at.name}/${at.id ?? ""}/${keyed}`} page=${page} at=${at} />`}
     </main>
     <${Uploads} />
   `;

@@ -1,0 +1,113 @@
+"""A real browser, and the service on a socket with dummy models that it looks at."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+from configs import settings as settings_module
+from deployments.serving.handle import StageHandle
+from graphs.web.api import find_apis
+from tests.dummies import LocalNearest
+from tests.dummies.video import DummyVideoFaces
+from tests.graphs.harness import configured, handles, listening, serving
+from tests.graphs.indexing import DUMMIES, REAL, IndexService
+from vision.errors import StageUnavailable
+
+PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+REFUSED = "Failed to load resource: the server responded with a status of"
+"""What Chromium says of an answer that is an error; the page shows it."""
+
+
+@dataclass
+class Watched:
+    """What a page did that it must not do."""
+
+    origin: str
+    errors: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+
+    def said(self, message: ConsoleMessage) -> None:
+        """Keep what the console says of an error."""
+        if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
+            self.errors.append(message.text)
+
+    def asked(self, request: Request) -> None:
+        """Keep what is loaded from another host."""
+        if not request.url.startswith((self.origin, "blob:", "data:")):
+            self.elsewhere.append(request.url)
+
+    def check(self) -> None:
+        """Fail if there was anything."""
+        assert (self.errors, self.elsewhere, self.dialogs) == ([], [], [])
+
+
+@dataclass
+class Visit:
+    """A page of the console and the service behind it."""
+
+    page: Page
+    service: IndexService
+    url: str
+    watched: Watched
+
+    async def open(self, view: str) -> None:
+        """Go to a view and wait for its heading."""
+        await self.page.goto(f"{self.url}/console#/{view}")
+        await self.page.wait_for_selector("h1")
+
+
+@pytest.fixture(scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("no chromium here; Debian's package is chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+Visiting = Callable[..., AbstractAsyncContextManager[Visit]]
+
+
+@pytest.fixture
+async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Visiting]:
+    """Makes a visit to a service with these settings, in a window of this size."""
+
+    @asynccontextmanager
+    async def visit(size: tuple[int, int] = (1360, 900), **values: object) -> AsyncIterator[Visit]:
+        async def unused(*_: object) -> object:
+            raise StageUnavailable("not here")
+
+        async def info() -> dict[str, object]:
+            return {"loaded": True}
+
+        config = configured(monkeypatch, tmp_path, allowed_hosts="", **values)
+        keys = {key for api in find_apis().values() for key in api.stage_keys}
+        async with handles(*REAL, *DUMMIES, LocalNearest) as known:
+            stages = {key: known.get(key) or StageHandle(key, unused, info) for key in keys}
+            async with (
+                serving(IndexService, config, list(find_apis()), stages, faces=DummyVideoFaces.running) as service,
+                service.working(),
+                listening(service.app) as port,
+            ):
+                url = f"http://127.0.0.1:{port}"
+                context = await browser.new_context(viewport={"width": size[0], "height": size[1]})
+                page, watched = await context.new_page(), Watched(url)
+                page.set_default_timeout(20_000)
+                page.on("console", watched.said)
+                page.on("pageerror", lambda error: watched.errors.append(str(error)))
+                page.on("request", watched.asked)
+                page.on("dialog", lambda dialog: watched.dialogs.append(dialog.message))
+                try:
+                    yield Visit(page, service, url, watched)
+                finally:
+                    await context.close()
+
+    yield visit
+    settings_module.settings.cache_clear()

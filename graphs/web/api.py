@@ -146,7 +146,7 @@ class Contract:
     """What a gateway promises of one route: error style, rate limit, most bytes of a body, and whether it ``reads`` it.
 
     ``api``: the name of its API, ``route``: the template of its path, both for metrics and logs. ``scope``: what a key
-    needs for it. ``asset_at``: which segment of its path is the id of an asset.
+    needs for it. ``asset_at``: which segment of its path is the id of an asset. ``endpoint``: its function.
 
     Where there is no route, nobody reads the body, however long it is, and ``max_body`` is 0.
     """
@@ -161,6 +161,7 @@ class Contract:
     scope: str = ""
     asset_at: int | None = None
     takes_labels: bool = False
+    endpoint: Callable[..., Any] | None = None
 
     def asset_id(self, path: str) -> str | None:
         """Return the id of an asset in the path of a request, None for a route without one."""
@@ -246,6 +247,7 @@ class Contracts:
                 scope=api.scope(function, methods),
                 asset_at=next((place for place, name in enumerate(names) if name in ASSET_SEGMENTS), None),
                 takes_labels=function in api.labelling,
+                endpoint=route.endpoint,
             )
             at, shared = self._root, prefix.count("/")
             for number, name in enumerate(names):

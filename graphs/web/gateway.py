@@ -3,12 +3,12 @@
 import asyncio
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Self
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ray import serve
@@ -21,7 +21,7 @@ from deployments.serving.handle import AnyHandle, work_on
 from deployments.serving.metrics import publish_regularly, record_store_call
 from deployments.serving.nodes import check_stores, listens_to_others, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
-from graphs.web.auth import KeyCheck, document_keys
+from graphs.web.auth import OPEN_PATHS, KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many, keep_what_came
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
@@ -139,6 +139,7 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     served = [find_apis()[name] for name in apis]
     app.include_router(health_router(context, served))
     contracts = mount(app, context, served)
+    _check_scopes(app, contracts)
     methods = Methods(iter_route_contexts(app.routes))
     install_error_handlers(app, contracts.errors, methods.of)
     _add_fences(app, context, contracts)
@@ -157,20 +158,40 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
 def mount(app: FastAPI, context: Context, apis: Iterable[Api]) -> Contracts:
     """Add the routes of these APIs to an application, and return the contracts of all paths."""
     contracts = Contracts(context.settings)
+    first_of_all = [Depends(_judged_by(contracts))]
     for api in apis:
         router = api.router(context)
         for prefix in api.prefixes:
             first = len(app.routes)
             documented = prefix == api.prefixes[0]
-            app.include_router(router, prefix=prefix, include_in_schema=documented, dependencies=[Depends(_named)])
+            app.include_router(router, prefix=prefix, include_in_schema=documented, dependencies=first_of_all)
             contracts.add(api, prefix, iter_route_contexts(app.routes[first:]))
             context.quick.mount(iter_route_contexts(app.routes[first:]))
     return contracts
 
 
-async def _named(request: Request) -> None:
-    """Name for the log what the path of a request names; a look-up of assets names them more exactly."""
-    work_on(*(f"{name} {value}" for name, value in request.path_params.items()))
+def _check_scopes(app: FastAPI, contracts: Contracts) -> None:
+    """Raise ValueError for whatever answers and has no scope: a mount, a websocket, a route of no API."""
+    for route in iter_route_contexts(app.routes):
+        path, methods = route.path or "", route.methods or ()
+        judged = [contracts.at(method, path).endpoint is route.endpoint for method in methods]
+        if path not in OPEN_PATHS and not (judged and all(judged)):
+            raise ValueError(f"nothing says which scope a key needs for {path}: it is no route of an API")
+
+
+def _judged_by(contracts: Contracts) -> Callable[[Request], Coroutine[Any, Any, None]]:
+    """Return what every route depends on: that it is the one by whose contract the request was let in.
+
+    The router finds some routes by more than one spelling: its patterns end before a line feed, too.
+    """
+
+    async def judged(request: Request) -> None:
+        if contracts.of(request.scope).endpoint is not request.scope["endpoint"]:
+            raise HTTPException(404)
+        # For the log; a look-up of assets names them more exactly.
+        work_on(*(f"{name} {value}" for name, value in request.path_params.items()))
+
+    return judged
 
 
 def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:

@@ -20,7 +20,7 @@ async def test_allow_names_exactly_the_methods_of_a_path(settings_for: MakeSetti
             answers = {method: await service.client.request(method, path) for method in TRIED}
             refused = {method for method, answer in answers.items() if answer.status_code == 405}
             has = sorted(set(TRIED) - refused)
-            assert "OPTIONS" in refused, path
+            assert ("OPTIONS" in refused) != path.endswith("/uploads"), path  # tus has it
             for method in refused:
                 answer = answers[method]
                 assert answer.headers["allow"] == ", ".join(has), (method, path)

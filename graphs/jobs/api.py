@@ -7,9 +7,11 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from graphs.jobs.events import HEADERS, JobEvents
 from graphs.web.api import Api, RateLimit
 from graphs.web.context import Context
-from graphs.web.schemas import error_responses, example
+from graphs.web.files import Stream
+from graphs.web.schemas import Responses, error_responses, example
 from stores.jobs import Job, JobStatus
 from vision.errors import StageError
 
@@ -22,6 +24,11 @@ ERRORS: Final = {
     503: "the store of jobs does not answer",
     504: "the time of the request ran out; Retry-After says when to come back",
     507: "the disk of the service is full",
+}
+
+
+EVENTS: Final[Responses] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events `job`, each a job"}
 }
 
 
@@ -85,6 +92,8 @@ class JobsAnswer(BaseModel):
 def _router(context: Context) -> APIRouter:
     router = APIRouter(prefix="/jobs", tags=["jobs"], responses=error_responses(ERRORS))
 
+    events = JobEvents[JobAnswer]()
+
     async def known(job_id: str) -> Job:
         job = await context.jobs.get(job_id)
         if job is None:
@@ -110,6 +119,16 @@ def _router(context: Context) -> APIRouter:
     async def get_job(job_id: str) -> JobAnswer:
         """State, progress and result of a job."""
         return JobAnswer.of(await known(job_id))
+
+    @router.get("/{job_id}/events", response_class=Response, responses=EVENTS)
+    async def job_events(job_id: str) -> Response:
+        """The job as ``get_job`` returns it, now and at every change until it has ended, as server-sent events."""
+        await known(job_id)
+
+        async def look() -> JobAnswer:
+            return JobAnswer.of(await known(job_id))
+
+        return Stream(events.of(look, lambda job: job.finished_at is not None), "text/event-stream", HEADERS)
 
     @router.delete("/{job_id}", responses={202: {"model": JobAnswer, "description": "running; it stops soon"}})
     async def cancel_job(job_id: str, response: Response) -> JobAnswer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from configs.settings import settings
+from graphs.jobs import events
 from graphs.jobs import worker as worker_module
 from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
@@ -75,6 +77,42 @@ async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         yield Service(client, context.jobs)
     await context.close()
     settings.cache_clear()
+
+
+async def events_of(service: Service, job_id: str) -> list[dict[str, Any]]:
+    """Every event of a job until it has ended."""
+    answer = await service.client.get(f"/api/v1/jobs/{job_id}/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.headers["cache-control"] == "no-store"
+    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block]
+    assert {block[0] for block in blocks} <= {"event: job", ": still here"}
+    return [json.loads(block[1].removeprefix("data: ")) for block in blocks if len(block) == 2]
+
+
+async def test_a_job_is_followed_until_it_has_ended(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "LOOK_S", 0.01)
+    monkeypatch.setattr(events, "QUIET_S", 0.03)
+    job_id = await service.submit()
+    following = asyncio.create_task(events_of(service, job_id))
+    await asyncio.sleep(0.1)
+    await service.cancel(job_id, 200)
+    states = await following
+    assert [state["status"] for state in states] == ["queued", "cancelled"]
+    assert states[-1] == await service.get(f"/{job_id}")
+    assert [state["status"] for state in await events_of(service, job_id)] == ["cancelled"]
+    error_of(await service.client.get("/api/v1/jobs/nothing/events"), 404, "JOB_NOT_FOUND")
+
+
+async def test_only_so_many_follow_jobs_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "AT_ONCE", 1)
+    monkeypatch.setattr(events, "LOOK_S", 0.01)
+    job_id = await service.submit()
+    following = asyncio.create_task(events_of(service, job_id))
+    await asyncio.sleep(0.1)
+    error_of(await service.client.get(f"/api/v1/jobs/{job_id}/events"), 429, "OVERLOADED")
+    await service.cancel(job_id, 200)
+    assert len(await following) == 2
+    assert len(await events_of(service, job_id)) == 1  # there is a place again
 
 
 async def test_a_job_from_its_queue_to_its_result(service: Service) -> None:

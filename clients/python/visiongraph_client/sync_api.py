@@ -547,6 +547,10 @@ class Jobs(Group):
             Call[models.JobAnswer]("GET", "/api/v1/jobs/{job_id}", models.JobAnswer, at={"job_id": job_id})
         )
 
+    def job_events(self, job_id: str) -> str:
+        """The job as ``get_job`` returns it, now and at every change until it has ended, as server-sent events."""
+        return self._client.ask(Call[str]("GET", "/api/v1/jobs/{job_id}/events", str, at={"job_id": job_id}))
+
 
 class Media(Group):
     """Routes of media."""

@@ -146,11 +146,22 @@ export function local(url) {
 
 /** Call `onChange` with the state of a job until it has ended, and return its last state. */
 export async function follow(jobId, onChange, signal) {
-  for (let wait = 300; ; wait = Math.min(wait * 1.3, 2000)) {
-    const job = await get(`/api/v1/jobs/${jobId}`, { signal });
-    onChange(job);
-    if (["succeeded", "failed", "cancelled"].includes(job.status)) return job;
-    await new Promise((resolve) => setTimeout(resolve, wait));
-    signal?.throwIfAborted();
+  for (;;) {
+    let job = null;
+    // EventSource sends no key, so the events are read from an ordinary answer.
+    const reader = (await send(`/api/v1/jobs/${jobId}/events`, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let text = ""; ; ) {
+      const { value, done } = await reader.read().catch(() => ({ done: true }));
+      signal?.throwIfAborted();
+      if (done) break;
+      const events = (text + value).split("\n\n");
+      text = events.pop();
+      for (const event of events) {
+        const data = event.split("\n").find((line) => line.startsWith("data: "));
+        if (data) onChange((job = JSON.parse(data.slice(6))));
+      }
+    }
+    if (job && ["succeeded", "failed", "cancelled"].includes(job.status)) return job;
+    await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }

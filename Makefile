@@ -42,6 +42,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/visiongraph check
+	$(BIN)/python -m ops.check.dependencies
+	$(BIN)/kingfisher scan . --quiet --redact --no-validate --no-update-check --rules-path ops/check/secrets.yaml
 	$(BIN)/hadolint ops/deploy/Dockerfile
 	$(BIN)/yamllint -s -c ops/deploy/.yamllint ops/deploy
 	$(BIN)/check-jsonschema -q --builtin-schema vendor.compose-spec ops/deploy/compose*.yaml

@@ -24,7 +24,7 @@ async def test_the_scheme_picks_the_store(tmp_path: Path) -> None:
     )
     remote = Stores(
         objects="s3://bucket?endpoint_url=http://127.0.0.1:1&region=auto",
-        documents="mongodb://user:secret@localhost:1/db",
+        documents="mongodb://user:secret@localhost:1/db",  # kingfisher:ignore - nobody listens there
         vectors="s3://bucket/prefix?region=eu-west-1",
         cache="redis://localhost:1",
     )

@@ -57,3 +57,16 @@ def _links(page: Path) -> Iterator[str]:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_test_that_the_threats_name_exists() -> None:
+    page = (ROOT / "docs" / "threats.md").read_text()
+    table = [row.split("|") for row in page.splitlines() if row.startswith("| ")][1:]
+    assert len(table) > 15
+    for *_, named, _ in table:
+        tests = re.findall(r"`(tests/[^`]+)`", named)
+        assert tests, named
+        for test in tests:
+            path, _, name = test.partition("::")
+            source = (ROOT / path).read_text()
+            assert re.search(rf"^(async )?def {name or 'test_'}", source, re.MULTILINE), test

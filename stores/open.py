@@ -178,6 +178,14 @@ class Stores:
         """The audit trail."""
         return observed("audit", self._database.audit, self._report)
 
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the documents to the schema of this program, as their first use does.
+
+        Return the version that they had, 0 for a new store, and that they have. Raises StoreError where they are of a
+        newer program, or too old.
+        """
+        return await self._database.migrate()
+
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
         for name in ("_objects", "_database", "_vectors", "cache"):
@@ -220,4 +228,5 @@ class _Database(Protocol):
     def usage(self) -> UsageStore: ...
     @property
     def audit(self) -> Audit: ...
+    async def migrate(self) -> tuple[int, int]: ...
     async def close(self) -> None: ...

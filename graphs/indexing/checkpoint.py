@@ -27,6 +27,8 @@ PART_S: Final = 10.0
 INFERRED: Final = 0.95
 """Share of the progress bar at which all frames are done."""
 CONTENT_TYPE: Final = "application/octet-stream"
+FORMAT: Final = f"{PART_S:g} s, {STRIDE}, " + ", ".join(each.name for each in fields(Observations))
+"""What a part holds. Those of another version are not resumed from: the job begins anew, which costs time alone."""
 
 
 class Parts:
@@ -38,8 +40,13 @@ class Parts:
         self._prefix = f"{derived.folder(asset_id)}index/{job_id}/"
 
     async def count(self, job: JobContext) -> int:
-        """Return how many parts are in the checkpoint of the job and stored without a gap, from the first one on."""
+        """Return how many parts are in the checkpoint of the job and stored without a gap, from the first one on.
+
+        It is 0 where a worker of another version made them, and they hold other things.
+        """
         keys = {info.key async for info in self._objects.list(self._prefix)}
+        if job.checkpoint.get("format", FORMAT) != FORMAT:
+            return 0
         stored = next(number for number in range(len(keys) + 1) if self._key(number) not in keys)
         return min(int(job.checkpoint.get("parts", 0)), stored)
 
@@ -121,7 +128,7 @@ class Checkpoints:
             raise
         self._observations, self._candidates = [], []
         self.stored += 1
-        await self._job.save({"parts": self.stored, "next_frame": self.stored * self.span})
+        await self._job.save({"parts": self.stored, "next_frame": self.stored * self.span, "format": FORMAT})
 
 
 @asynccontextmanager

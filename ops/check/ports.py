@@ -18,9 +18,9 @@ PROGRAMS: Final = (
     (r"valkey-server", "Valkey: the cache"),
     (
         r"gcs_server(?: |$)",
-        "Ray's GCS: whoever reaches it, with the token of the cluster if it asks for one, runs code",
+        "Ray's GCS: whoever reaches it, with the cluster's token where there is one, runs code",
     ),
-    (r"(?:^|[/ ])raylet(?: |$)", "Ray's raylet: tasks and objects of this node"),
+    (r"^\S*raylet(?: |$)", "Ray's raylet: tasks and objects of this node"),
     (r"ray.client.server|ray/util/client/server", "Ray's client server: whoever reaches it runs code"),
     (r"runtime_env/agent|ray::RuntimeEnvAgent", "Ray's runtime-env agent"),
     (r"dashboard/agent\.py|ray::DashboardAgent", "Ray's agent: metrics (8090), and jobs (52365)"),

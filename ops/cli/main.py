@@ -14,7 +14,7 @@ from ops.plan.choice import DoesNotFitError
 from stores.errors import StoreError
 from vision.weights import RegistryInvalid
 
-COMMANDS: Final = ("serve", "plan", "check", "graph", "index", "models", "keys")
+COMMANDS: Final = ("serve", "plan", "check", "graph", "index", "models", "keys", "backup", "restore", "migrate")
 """Each is a module of ops.cli with a function of its name, or with ``app`` where it has commands of its own."""
 
 

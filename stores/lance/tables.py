@@ -28,6 +28,10 @@ ATTEMPTS, FIRST_PAUSE_S = 8, 0.05
 RECENT = "_recent"
 """Ending of the name of the table that new vectors of a space go to."""
 
+SCHEMA_VERSION = 1
+SCHEMA_KEY = b"visiongraph:schema"
+"""In the metadata of a table; one of a program before there was a number has none, and is of version 1."""
+
 _HEX = re.compile(r"[0-9a-f]+")
 _OS_ERROR = re.compile(r"os error (\d+)")
 
@@ -170,6 +174,12 @@ def check_ids(asset_ids: Sequence[str]) -> None:
 
 async def _with_dimension(handle: Any) -> Table:
     schema = await translated(handle.schema())
+    version = int((schema.metadata or {}).get(SCHEMA_KEY, SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"vector store: table {handle.name} has schema {version}, this program knows {SCHEMA_VERSION}; "
+            "update the program, or remove the vectors: they are made again from the documents"
+        )
     return Table(handle, schema.field("vector").type.list_size)
 
 
@@ -183,7 +193,7 @@ def _schema(dimension: int, *, recent: bool) -> Any:
     ]
     if recent:
         fields.append(pa.field("batch", pa.string(), nullable=False))
-    return pa.schema(fields)
+    return pa.schema(fields, metadata={SCHEMA_KEY: str(SCHEMA_VERSION)})
 
 
 def _storage_options(location: S3Location) -> dict[str, str]:

@@ -106,10 +106,14 @@ class LanceVectors:
         for name in await self._tables.names():
             table = await self._tables.open(name)
             if table is not None:
-                batches = await translated(table.handle.query().select(["asset_id"]).to_batches())
-                while batch := await translated(anext(batches, None)):
-                    for asset_id in batch["asset_id"].to_pylist():
-                        yield asset_id
+                async for asset_id in _ids_in(table):
+                    yield asset_id
+
+    async def ids_of(self, model_version: str) -> AsyncIterator[str]:
+        """Yield the ids of the vectors of one model version, some perhaps twice."""
+        for table in await self._space(model_version):
+            async for asset_id in _ids_in(table):
+                yield asset_id
 
     async def maintain(self, model_version: str, *, indexed: bool = True) -> None:
         name = table_name(model_version)
@@ -134,6 +138,13 @@ class LanceVectors:
         name = table_name(model_version)
         tables = [await self._tables.open(name), await self._tables.open(name + RECENT)]
         return [table for table in tables if table is not None]
+
+
+async def _ids_in(table: Table) -> AsyncIterator[str]:
+    batches = await translated(table.handle.query().select(["asset_id"]).to_batches())
+    while batch := await translated(anext(batches, None)):
+        for asset_id in batch["asset_id"].to_pylist():
+            yield asset_id
 
 
 async def _maintain_in_child(url: str, name: str, upkeep: Upkeep) -> None:

@@ -1,7 +1,7 @@
 """The MongoDB database of the document store, with all its collections."""
 
 from stores.mongo import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
-from stores.mongo.engine import MongoEngine
+from stores.mongo.engine import MongoEngine, translated
 
 
 class MongoDatabase:
@@ -22,6 +22,12 @@ class MongoDatabase:
         self.partial_uploads = partial_uploads.MongoPartialUploads(self._engine)
         self.usage = usage.MongoUsage(self._engine)
         self.audit = audit.MongoAudit(self._engine)
+        self._engine.migrate_by({1: self.documents.complete_assets})
+
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the database to this schema; return the version that it had, 0 for a new one, and that it has."""
+        with translated():
+            return await self._engine.schema.migrate()
 
     async def close(self) -> None:
         """Close the connections."""

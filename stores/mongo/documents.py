@@ -112,7 +112,7 @@ class MongoDocuments(MongoRepository, Documents):
     async def newest_assets(
         self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
     ) -> list[Asset]:
-        await self._complete_assets()
+        await self.complete_assets()
         wanted: Document = {"deleting": False} | ({"kind": kind} if kind else {})
         if before is not None:
             moment, asset_id = to_micros(before[0]), before[1]
@@ -129,7 +129,7 @@ class MongoDocuments(MongoRepository, Documents):
         with translated():
             return {group["_id"]: group["count"] async for group in await self._assets.aggregate(steps)}
 
-    async def _complete_assets(self) -> None:
+    async def complete_assets(self) -> None:
         """Make the indexes, and give assets of earlier versions the time of their latest upload, once."""
         if self._is_complete:
             return

@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
 from stores.errors import StoreError, StoreFull, StoreRefused
+from stores.mongo.schema import Migration, MongoSchema
 
 DATABASE = "visiongraph"
 """Used when the URL names none."""
@@ -48,11 +49,17 @@ class MongoEngine:
                 "not a MongoDB URL: expected mongodb://user:password@host/database, "
                 "the password percent-encoded where it has special characters"
             ) from None
+        self.schema = MongoSchema(self.database, {})
+
+    def migrate_by(self, migrations: Mapping[int, Migration]) -> None:
+        """Set what brings a database of an earlier version to this one, see ``MongoSchema``."""
+        self.schema = MongoSchema(self.database, migrations)
 
     async def ping(self) -> None:
         """Raise StoreError unless the server answers."""
         with translated():
             await self._client.admin.command("ping")
+            await self.schema.require()
 
     async def check_room(self) -> None:
         """Raise StoreFull if the disk of the server is full, which servers compatible with MongoDB may not tell."""
@@ -93,6 +100,7 @@ class MongoRepository:
         """Create the indexes once; it is no error if another process does so too."""
         if not self._has_indexes:
             with translated():
+                await self._engine.schema.require()
                 for name, indexes in self.indexes.items():
                     await self._collection(name).create_indexes(list(indexes))
             self._has_indexes = True

@@ -33,6 +33,7 @@ class MongoKeys(MongoRepository, Keys):
             "quota": dict(key.quota),
         }
         with translated():
+            await self._engine.schema.require()
             try:
                 await self._keys.insert_one(document)
             except DuplicateKeyError:

@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,8 @@ from stores.sqlite import analyses, animals, audit, documents, jobs, keys, parti
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
 VERSION: Final = 10
+MERGED_SINCE: Final = 3
+"""The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
@@ -63,7 +64,10 @@ class SqliteDatabase:
     """
 
     def __init__(self, path: Path, reserve_bytes: int = 0) -> None:
-        self.engine = SqliteEngine(path, partial(_prepare, path), reserve_bytes)
+        self._path = path
+        self._found = VERSION
+        """The version of the file when it was opened."""
+        self.engine = SqliteEngine(path, self._prepare, reserve_bytes)
         self.documents = documents.SqliteDocuments(self.engine)
         self.jobs = jobs.SqliteJobs(self.engine)
         self.people = people.SqlitePeople(self.engine)
@@ -75,20 +79,28 @@ class SqliteDatabase:
         self.usage = usage.SqliteUsage(self.engine)
         self.audit = audit.SqliteAudit(self.engine)
 
+    async def migrate(self) -> tuple[int, int]:
+        """Bring the file to this schema, as opening does; return the version that it had, 0 for a new one, and has."""
+        await self.documents.ping()
+        return self._found, VERSION
+
     async def close(self) -> None:
         """Commit what was submitted, then close the file."""
         await self.engine.close()
 
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._found = _prepare(self._path, connection)
 
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
-    """Bring a file to WAL mode and to this schema; several processes may do so at once.
+
+def _prepare(path: Path, connection: sqlite3.Connection) -> int:
+    """Bring a file to WAL mode and to this schema; return the version that it had. Several processes may do so at once.
 
     :raises StoreError: a newer version of this program made the file, or an older one is using it.
     """
     _enter_wal(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
-        _migrate(path, connection)
+        found = _migrate(path, connection)
     except BaseException:
         if connection.in_transaction:  # after a full disk, say, SQLite has undone everything by itself
             connection.execute("ROLLBACK")
@@ -98,12 +110,13 @@ def _prepare(path: Path, connection: sqlite3.Connection) -> None:
     for _, old in _legacy_files(path):
         for suffix in ("", "-wal", "-shm"):
             old.with_name(old.name + suffix).unlink(missing_ok=True)
+    return found
 
 
-def _migrate(path: Path, connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+def _migrate(path: Path, connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
-        return
+        return version
     steps = [SCHEMA] if version == 0 else [MIGRATIONS[step] for step in range(version, VERSION)]
     if not steps:
         raise StoreError(f"sqlite: the file has schema {version}, this program knows {VERSION}; update the program")
@@ -113,6 +126,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
         if old.exists():
             _merge(connection, old, LEGACY[store])
     connection.execute(f"PRAGMA user_version = {VERSION}")
+    return version
 
 
 def _merge(connection: sqlite3.Connection, old: Path, tables: Mapping[str, str]) -> None:

@@ -168,7 +168,7 @@ async def test_a_killed_worker_is_taken_over_from_its_checkpoint(service: IndexS
     assert killed is not None
     assert (killed.status, killed.attempts) == ("running", 1)
     parts = killed.checkpoint["parts"]
-    assert killed.checkpoint == {"parts": parts, "next_frame": 100 * parts}
+    assert killed.checkpoint == {"parts": parts, "next_frame": 100 * parts, "format": checkpoint.FORMAT}
     assert len(await service.derived_objects(asset)) >= parts
     assert await service.context.people.get_index(asset.asset_id) is None
 

@@ -1,11 +1,18 @@
 """Programs that the store tests run as processes of their own."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
+from configs.settings import Settings
+from stores.backup import backup
+from stores.deletion import delete_asset
 from stores.open import Stores
+from stores.sqlite import database
 from stores.valkey import start
 from tests.stores.samples import asset_id, make_asset, make_features, unit_vector, write_file
 
@@ -50,6 +57,54 @@ async def acknowledge_for_ever(documents_url: str, objects_url: str, folder: str
             print(number, flush=True)
 
     await asyncio.gather(*(write(first) for first in range(4)))
+
+
+async def work_for_ever(home: str, folder: str) -> None:
+    """Upload files with features and vectors, delete every third; print each number once it is acknowledged."""
+    stores = Stores.open(Settings(home=Path(home)))
+
+    async def upload(number: int) -> None:
+        source = write_file(Path(folder), content_of(number), f"upload-{number % 8}")
+        await stores.objects.put_file(asset_id(number), source, "image/jpeg")
+        assert await stores.documents.insert_asset(make_asset(number))
+        assert await stores.documents.put_features(make_features(number))
+
+    for first in range(0, 10**9, 8):
+        numbers = range(first, first + 8)
+        await asyncio.gather(*map(upload, numbers))
+        print(*(f"+{number}" for number in numbers), sep="\n", flush=True)
+        features = [make_features(number) for number in numbers]
+        await stores.vectors.add(features)
+        await stores.documents.mark_indexed(features)
+        if first % 64 == 0:
+            await stores.vectors.maintain(features[0].model_version)
+        for number in range(first - 8, first):
+            if number >= 0 and number % 3 == 0:
+                print(f"-{number}", flush=True)
+                await stores.documents.mark_deleting(asset_id(number))
+                await delete_asset(stores, asset_id(number))
+
+
+async def back_up(home: str, target: str) -> None:
+    """Make a backup, and print each thing that it does."""
+    said = partial(print, flush=True)
+    await asyncio.to_thread(backup, Settings(home=Path(home)), Path(target), on_progress=said)
+
+
+async def open_database(path: str) -> None:
+    """Open a database of an earlier version, slowly; print each statement of its migration before it runs."""
+    migrate = database._migrate
+
+    def slowly(path: Path, connection: sqlite3.Connection) -> int:
+        def announce(statement: str) -> None:
+            print(" ".join(statement.split())[:60], flush=True)
+            time.sleep(0.02)
+
+        connection.set_trace_callback(announce)
+        return migrate(path, connection)
+
+    database._migrate = slowly
+    await database.SqliteDatabase(Path(path)).close()
 
 
 def content_of(number: int) -> bytes:

@@ -442,3 +442,34 @@ async def test_an_absent_server_is_a_store_error(s3_endpoint: str) -> None:
     vectors = LanceVectors("s3://bucket/prefix?endpoint_url=http://127.0.0.1:1&region=us-east-1")
     with pytest.raises(StoreError):
         await vectors.count(MODEL)
+
+
+async def test_a_table_of_a_newer_program_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stores.lance import tables
+
+    monkeypatch.setattr(tables, "SCHEMA_VERSION", 2)
+    newer = LanceVectors(f"file://{tmp_path}/vectors")
+    await newer.add(features_of(clustered(3)))
+    await newer.close()
+    monkeypatch.setattr(tables, "SCHEMA_VERSION", 1)
+    older = LanceVectors(f"file://{tmp_path}/vectors")
+    message = r"has schema 2, this program knows 1; update the program, or remove the vectors"
+    with pytest.raises(StoreError, match=message):
+        await older.count(MODEL)
+    await older.close()
+
+
+async def test_a_table_without_a_number_is_of_the_first_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stores.lance import tables
+
+    schema = tables._schema
+    monkeypatch.setattr(tables, "_schema", lambda *args, **more: schema(*args, **more).remove_metadata())
+    store = LanceVectors(f"file://{tmp_path}/vectors")
+    await store.add(features_of(clustered(3)))
+    await store.close()
+    monkeypatch.undo()
+    store = LanceVectors(f"file://{tmp_path}/vectors")
+    assert await store.count(MODEL) == 3
+    await store.close()

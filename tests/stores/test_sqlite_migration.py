@@ -369,3 +369,76 @@ async def test_a_file_of_an_unknown_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"documents\.jobs\.sqlite has schema 9"):
         await Stores(documents=url).documents.ping()
     assert file_of(tmp_path, "jobs").exists()
+
+
+MANY = 3000
+STATEMENTS = (
+    "CREATE TABLE faces",
+    "CREATE TABLE jobs",
+    "INSERT INTO uploads",
+    "ALTER TABLE assets DROP",
+    "PRAGMA user",
+)
+
+
+def make_version_1(path: Path) -> None:
+    """A file of version 1: one with many assets, no faces, and no other store in it."""
+    schema = OLD_SCHEMAS["documents"][1].partition("CREATE TABLE faces")[0]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"PRAGMA journal_mode = WAL; {schema}")
+        row = next(row for table, row in ROWS["documents"] if table == "assets")
+        rows = [(f"{number:032x}", *row[1:]) for number in range(MANY)]
+        connection.executemany(f"INSERT INTO assets VALUES ({', '.join('?' * len(row))})", rows)
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_migration_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "documents.sqlite"
+    make_version_1(path)
+    before = tables_of(path)
+    with spawn("open_database", str(path)) as child:
+        assert child.stdout is not None
+        assert any(line.startswith(statement) for line in child.stdout)
+        child.kill()
+    # Killed before its transaction was committed, so it is as if it had not begun.
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert tables_of(path) == before
+
+    async def migrate() -> tuple[int, int]:
+        stores = Stores(documents=f"sqlite:///{path}")
+        try:
+            return await stores.migrate()
+        finally:
+            await stores.close()
+
+    assert asyncio.run(migrate()) == (1, module.VERSION)
+    assert asyncio.run(migrate()) == (module.VERSION, module.VERSION)
+    after = tables_of(path)
+    assert len(after["assets"]) == len(after["uploads"]) == MANY
+
+
+async def test_every_version_is_migrated_to_the_schema_of_a_new_file(tmp_path: Path) -> None:
+    new = Stores(documents=f"sqlite:///{tmp_path}/new.sqlite")
+    assert await new.migrate() == (0, module.VERSION)
+    await new.close()
+    wanted = {name: len(rows) for name, rows in tables_of(tmp_path / "new.sqlite").items()}
+    make_version_1(tmp_path / "1.sqlite")
+    path = tmp_path / "1.sqlite"
+    for version in range(1, module.VERSION):
+        # A file of each version on the way, which a program of that version would have left.
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (version,)
+            shutil.copy(path, tmp_path / f"of-{version}.sqlite")
+            stores = Stores(documents=f"sqlite:///{tmp_path}/of-{version}.sqlite")
+            assert await stores.migrate() == (version, module.VERSION)
+            assert len(await stores.documents.list_assets(limit=MANY)) == MANY
+            await stores.close()
+            assert tables_of(tmp_path / f"of-{version}.sqlite").keys() == wanted.keys()
+            for statement in module.MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

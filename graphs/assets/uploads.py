@@ -166,7 +166,7 @@ def uploads_router(uploads: Resumable) -> APIRouter:
             return CODED.response(Failure(415, "UNSUPPORTED_MEDIA_TYPE", f"Send the bytes as Content-Type: {OCTETS}."))
         given = request.headers.get("content-length", "")
         size = int(given[:19]) if given.isdigit() else None
-        upload = await uploads.append(upload_id, offset, request.stream(), size, _checksum(checksum))
+        upload = await uploads.append(upload_id, offset, request.stream, size, _checksum(checksum))
         return Response(status_code=204, headers=_headers(upload))
 
     @router.delete("/uploads/{upload_id}", status_code=204, response_class=Response)

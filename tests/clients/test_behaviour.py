@@ -27,6 +27,7 @@ from visiongraph_client import (
     ServiceUnavailable,
     WaitTimeout,
 )
+from visiongraph_client.models import JobAnswer
 
 
 @pytest.fixture
@@ -165,17 +166,9 @@ def test_the_key_is_sent_and_the_environment_has_one(monkeypatch: pytest.MonkeyP
 
 
 def job(status: str, progress: float = 0.0, **more: Any) -> dict[str, Any]:
-    times = {"created_at": "2026-01-01T00:00:00Z", "started_at": None, "finished_at": None}
-    named = {
-        "job_id": "j",
-        "kind": "k",
-        "subject": "s",
-        "request_id": "r",
-        "message": "",
-        "result": None,
-        "error": None,
-    }
-    return {**times, **named, "status": status, "progress": progress, **more}
+    empty: dict[str, Any] = dict.fromkeys(JobAnswer.model_fields)
+    named = {"job_id": "j", "kind": "k", "subject": "s", "message": "", "request_id": "r"}
+    return {**empty, **named, "created_at": "2026-01-01T00:00:00Z", "status": status, "progress": progress, **more}
 
 
 def test_waiting_ends_with_the_job(pauses: list[float]) -> None:
@@ -219,7 +212,7 @@ async def test_lists_of_a_real_service(served: Served) -> None:
     async with AsyncClient(served.url) as made:
         traces = [each async for each in made.iter_traces(served.film)]
         people = [each.name async for each in made.iter_identities()]
-        assets = [each.asset_id async for each in made.iter_assets(kind="video", limit=1)]
+        assets = [each.asset_id async for each in made.iter_assets(kind="video", name="film")]
         shots = [each async for each in made.iter_shots()]
     assert [(each.first_frame, each.last_frame) for each in traces] == [(10, 29), (20, 49)]
     assert people == ["Audrey"]

@@ -48,6 +48,24 @@ async def test_assets_in_a_bucket(bucket: str, settings_for: MakeSettings, serve
         assert (await anyone.get(asset["public_url"])).status_code == 404
 
 
+async def test_parts_of_an_upload_in_a_bucket(bucket: str, settings_for: MakeSettings, serve: Serve) -> None:
+    config, data = settings_for(objects_url=bucket), picture(3)
+    tus = {"Tus-Resumable": "1.0.0"}
+    async with serve(config) as first:
+        created = await first.client.post("/uploads", headers={**tus, "Upload-Length": str(len(data))})
+        url = created.headers["location"]
+        octets = {**tus, "Content-Type": "application/offset+octet-stream"}
+        part = await first.client.patch(url, headers={**octets, "Upload-Offset": "0"}, content=data[:1000])
+        assert (part.status_code, part.headers["upload-offset"]) == (204, "1000")
+        assert [info.size async for info in first.context.objects.list("uploads/")] == [1000]
+    async with serve(config) as second:
+        part = await second.client.patch(url, headers={**octets, "Upload-Offset": "1000"}, content=data[1000:])
+        assert part.headers["upload-asset-id"] == digest(data)
+        assert [info.key async for info in second.context.objects.list()] == [digest(data)]
+        assert (await second.client.get(f"/media/{digest(data)}/content")).content == data
+        assert second.spooled == []
+
+
 async def test_links_lead_to_the_service_where_clients_do_not_reach_the_bucket(
     bucket: str, settings_for: MakeSettings, serve: Serve
 ) -> None:

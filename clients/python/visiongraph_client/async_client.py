@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 
@@ -93,14 +93,18 @@ class AsyncClient(Routes):
         """Return a job once it has succeeded. Raises JobFailed and WaitTimeout."""
         return await self._run(flows.wait(job_id, self.retries, timeout_s, on_progress))
 
-    async def iter_jobs(self, **filters: Any) -> AsyncIterator[models.JobAnswer]:
-        """Yield all jobs, latest first; ``filters`` are those of ``jobs.list_jobs``."""
-        async for each in self._found(flows.jobs(self.retries, filters)):
+    async def iter_jobs(
+        self, *, status: str | None = None, kind: str | None = None, subject: str | None = None
+    ) -> AsyncIterator[models.JobAnswer]:
+        """Yield all jobs, latest first, or those of a status, a kind or a subject, such as a video."""
+        async for each in self._found(flows.jobs(self.retries, {"status": status, "kind": kind, "subject": subject})):
             yield each
 
-    async def iter_assets(self, **filters: Any) -> AsyncIterator[models.LibraryAsset]:
-        """Yield all assets, newest first; ``filters`` are those of ``assets.list_assets``."""
-        async for each in self._found(flows.assets(self.retries, filters)):
+    async def iter_assets(
+        self, *, kind: Literal["image", "video", "audio"] | None = None, name: str | None = None
+    ) -> AsyncIterator[models.LibraryAsset]:
+        """Yield all assets, newest first, or those of a kind, or with this text in their name."""
+        async for each in self._found(flows.assets(self.retries, {"kind": kind, "name": name})):
             yield each
 
     async def iter_identities(self) -> AsyncIterator[models.IdentityModel]:
@@ -113,8 +117,16 @@ class AsyncClient(Routes):
         async for each in self._found(flows.traces(self.retries, file_uuid)):
             yield each
 
-    async def iter_shots(self, **filters: Any) -> AsyncIterator[models.StoredShot]:
-        """Yield the shots of the library; ``filters`` are those of ``shots.shot_library``."""
+    async def iter_shots(
+        self,
+        *,
+        movement_type: str | None = None,
+        emotional_tone: str | None = None,
+        genre: str | None = None,
+        tags: str | None = None,
+    ) -> AsyncIterator[models.StoredShot]:
+        """Yield the shots of the library, or those that fit; ``tags`` are separated by commas."""
+        filters = {"movement_type": movement_type, "emotional_tone": emotional_tone, "genre": genre, "tags": tags}
         async for each in self._found(flows.shots(self.retries, filters)):
             yield each
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 
@@ -93,13 +93,17 @@ class Client(Routes):
         """Return a job once it has succeeded. Raises JobFailed and WaitTimeout."""
         return self._run(flows.wait(job_id, self.retries, timeout_s, on_progress))
 
-    def iter_jobs(self, **filters: Any) -> Iterator[models.JobAnswer]:
-        """Yield all jobs, latest first; ``filters`` are those of ``jobs.list_jobs``."""
-        yield from self._found(flows.jobs(self.retries, filters))
+    def iter_jobs(
+        self, *, status: str | None = None, kind: str | None = None, subject: str | None = None
+    ) -> Iterator[models.JobAnswer]:
+        """Yield all jobs, latest first, or those of a status, a kind or a subject, such as a video."""
+        yield from self._found(flows.jobs(self.retries, {"status": status, "kind": kind, "subject": subject}))
 
-    def iter_assets(self, **filters: Any) -> Iterator[models.LibraryAsset]:
-        """Yield all assets, newest first; ``filters`` are those of ``assets.list_assets``."""
-        yield from self._found(flows.assets(self.retries, filters))
+    def iter_assets(
+        self, *, kind: Literal["image", "video", "audio"] | None = None, name: str | None = None
+    ) -> Iterator[models.LibraryAsset]:
+        """Yield all assets, newest first, or those of a kind, or with this text in their name."""
+        yield from self._found(flows.assets(self.retries, {"kind": kind, "name": name}))
 
     def iter_identities(self) -> Iterator[models.IdentityModel]:
         """Yield everybody who is known."""
@@ -109,8 +113,16 @@ class Client(Routes):
         """Yield the traces of a video."""
         yield from self._found(flows.traces(self.retries, file_uuid))
 
-    def iter_shots(self, **filters: Any) -> Iterator[models.StoredShot]:
-        """Yield the shots of the library; ``filters`` are those of ``shots.shot_library``."""
+    def iter_shots(
+        self,
+        *,
+        movement_type: str | None = None,
+        emotional_tone: str | None = None,
+        genre: str | None = None,
+        tags: str | None = None,
+    ) -> Iterator[models.StoredShot]:
+        """Yield the shots of the library, or those that fit; ``tags`` are separated by commas."""
+        filters = {"movement_type": movement_type, "emotional_tone": emotional_tone, "genre": genre, "tags": tags}
         yield from self._found(flows.shots(self.retries, filters))
 
     def download(self, path: str, to: Path | str, **query: Any) -> int:

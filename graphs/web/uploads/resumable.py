@@ -21,13 +21,16 @@ import re
 import secrets
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context as NewContext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, BinaryIO, Final, NamedTuple
+
+from starlette.requests import ClientDisconnect
 
 from graphs.web.access import caller
 from graphs.web.context import Context
@@ -42,6 +45,8 @@ from vision.errors import InvalidInput, MediaTooLarge, StageError
 PART_BYTES: Final = 8 * 2**20
 """Of a part that is recorded while more of the request comes; a gateway that is killed loses less than that."""
 MAX_PARTS: Final = 10_000
+DRAIN_S: Final = 5.0
+"""For which what came of a request that was cancelled is still read."""
 IDLE_S: Final = 2.0
 """After which what has come is recorded though it is less than a part: the client may be gone without a word."""
 IDLE_BYTES: Final = 256 * 1024
@@ -55,6 +60,8 @@ SWEEP_S: Final = 60.0
 SWEPT_AT_ONCE: Final = 16
 ASSEMBLED_PER_S: Final = 20 * 2**20
 """Bytes a second at which parts are read once more, at the least; that is the time which an upload has to be stored."""
+Body = Callable[[], AsyncIterator[bytes]]
+"""Gives the bytes of a request; called again, those that are left."""
 CHECKSUMS: Final = ("sha1", "sha256")
 MAX_METADATA: Final = 8192
 SHA256: Final = re.compile("[0-9a-fA-F]{64}")
@@ -183,7 +190,7 @@ class Resumable:
             await asyncio.sleep(POLL_S)
 
     async def append(
-        self, upload_id: str, offset: int, body: AsyncIterator[bytes], size: int | None, checksum: Checksum | None
+        self, upload_id: str, offset: int, body: Body, size: int | None, checksum: Checksum | None
     ) -> PartialUpload:
         """Add the bytes of a request, whose number is ``size`` if it is known, and return the upload after it.
 
@@ -201,8 +208,8 @@ class Resumable:
                 raise _elsewhere(upload, offset)
             if size is not None and offset + size > upload.length:
                 raise _too_long(upload)
-            async with _Writer(self._context, upload, holder, whole=checksum is not None) as writer:
-                await writer.receive(body, checksum)
+            async with _Writer(self._context, upload, holder, body, whole=checksum is not None) as writer:
+                await writer.receive(checksum)
             upload = await self.get(upload_id)
             if upload.offset == upload.length:
                 await self._finish(upload, holder)
@@ -283,57 +290,57 @@ class Resumable:
 
 
 class _Writer:
-    """Records what comes of one request, part by part; the rest when it ends, in whatever way.
+    """Records what comes of one request, part by part, while more comes; the rest when it ends, in whatever way.
 
+    Reading never waits for the object store: Serve reads on by itself, into memory, and what is read is better on disk.
     ``whole``: nothing is recorded before all of it is here and verified.
     """
 
-    def __init__(self, context: Context, upload: PartialUpload, holder: str, *, whole: bool) -> None:
+    def __init__(self, context: Context, upload: PartialUpload, holder: str, body: Body, *, whole: bool) -> None:
         self._objects, self._uploads = context.objects, context.stores.partial_uploads
         self._keep = timedelta(seconds=context.settings.upload_keep_s)
         self._spool = context.spool
-        self._upload, self._holder, self._whole = upload, holder, whole
+        self._upload, self._holder, self._body, self._whole = upload, holder, body, whole
         self._recorded, self._parts = upload.offset, len(upload.parts)
         self._left = upload.length - upload.offset
         self._file: IO[bytes] | None = None
         self._pending = 0
         self._came_at = time.monotonic()
-        self._turn = asyncio.Lock()
-        self._failure: BaseException | None = None
+        self._ready: deque[tuple[IO[bytes], int]] = deque()
+        self._changed = asyncio.Event()
+        self._ended = False
+        self._failure: Exception | None = None
         """Why bytes were lost that had come, so that none after them may be recorded."""
-        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "_Writer":
-        if not self._whole:
-            self._watch = asyncio.create_task(self._record_when_idle())
+        # In a new context: Serve cancels what a request started when its client leaves.
+        self._recorder = asyncio.create_task(self._record(), context=NewContext())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
         if error is not None and (self._whole or isinstance(error, MediaTooLarge)):
             self._drop()
-        # In a new context: Serve cancels what a request started when its client leaves, and the bytes are here.
-        await asyncio.shield(asyncio.create_task(self._record(), context=NewContext()))
+        more = isinstance(error, asyncio.CancelledError) and not self._whole
+        await asyncio.shield(asyncio.create_task(self._end(drain=more), context=NewContext()))
 
-    async def receive(self, body: AsyncIterator[bytes], checksum: Checksum | None) -> None:
-        """Take the bytes of a request; raise what they come to."""
+    async def receive(self, checksum: Checksum | None) -> None:
+        """Take the bytes of the request; raise what they come to."""
         digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
-        async for chunk in body:
-            if not chunk:
-                continue
-            self._left -= len(chunk)
-            if self._left < 0:
-                raise _too_long(self._upload)
+        async for chunk in self._body():
             self._add(chunk)
             if digest is not None:
                 digest.update(chunk)
-            elif self._pending >= PART_BYTES:
-                await self._record()
         if checksum is not None and digest is not None and not hmac.compare_digest(digest.digest(), checksum.digest):
             raise ChecksumMismatch("The bytes of this request do not have the checksum that it gives; send them again.")
 
     def _add(self, chunk: bytes) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise _too_long(self._upload)
+        if not chunk:
+            return
         if self._file is None:
             if self._parts >= MAX_PARTS:
                 raise InvalidInput(
@@ -350,24 +357,54 @@ class _Writer:
         except OSError:
             self._drop()
             raise
+        if self._pending >= PART_BYTES and not self._whole:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Have what is pending recorded."""
+        if self._file is not None:
+            self._ready.append((self._file, self._pending))
+            self._file, self._pending = None, 0
+            self._changed.set()
+
+    async def _end(self, *, drain: bool) -> None:
+        """Record the rest; with ``drain`` also what had come when the request was cancelled, as its client had left."""
+        if drain:
+            with suppress(StageError, ClientDisconnect, TimeoutError):
+                async with asyncio.timeout(DRAIN_S):
+                    async for chunk in self._body():
+                        self._add(chunk)
+        self._seal()
+        self._ended = True
+        self._changed.set()
+        await self._recorder
+        if self._failure is not None:
+            raise self._failure
 
     async def _record(self) -> None:
-        """Put what is pending into the object store and record it. Raises OffsetMismatch if another one did so."""
-        async with self._turn:
-            if self._failure is not None:
-                self._drop()
-                raise self._failure
-            if self._file is None:
-                return
-            file, size = self._file, self._pending
-            self._file, self._pending = None, 0
+        """Put what is ready into the object store and record it, until the request has ended or that fails."""
+        while self._ready or not self._ended:
+            if not self._ready:
+                await self._wait()
+                continue
+            file, size = self._ready.popleft()
             try:
-                await self._put(file, size)
-            except BaseException as error:
+                if self._failure is None:
+                    await self._put(file, size)
+            except Exception as error:  # it is raised by whoever adds more, or ends
                 self._failure = error
-                raise
             finally:
                 self._remove(file, size)
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                await self._changed.wait()
+        except TimeoutError:
+            idle = time.monotonic() - self._came_at >= IDLE_S
+            if idle and self._pending >= IDLE_BYTES and not self._whole:
+                self._seal()
+        self._changed.clear()
 
     async def _put(self, file: IO[bytes], size: int) -> None:
         upload_id = self._upload.upload_id
@@ -381,23 +418,14 @@ class _Writer:
             raise OffsetMismatch("Another request went on with this upload meanwhile; ask how far it is.")
         self._recorded += size
 
-    async def _record_when_idle(self) -> None:
-        while True:
-            await asyncio.sleep(IDLE_S)
-            if self._pending >= IDLE_BYTES and time.monotonic() - self._came_at >= IDLE_S:
-                # What fails here fails again when the request ends, and is said then.
-                with suppress(StageError, StoreError):
-                    await self._record()
-
     def _drop(self) -> None:
-        if self._file is None:
-            return
-        with suppress(OSError):  # what it had not written yet has no room
-            self._file.close()
-        self._remove(self._file, self._pending)
-        self._file, self._pending = None, 0
+        if self._file is not None:
+            self._remove(self._file, self._pending)
+            self._file, self._pending = None, 0
 
     def _remove(self, file: IO[bytes], size: int) -> None:
+        with suppress(OSError):  # what it had not written yet has no room
+            file.close()
         Path(file.name).unlink(missing_ok=True)
         self._spool.give_back(size)
 

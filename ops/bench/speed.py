@@ -122,7 +122,7 @@ LINES: Final = {
     ),
     "bulk": Asked(
         "bulk indexing",
-        "CPU ms a frame over its steps'",
+        "CPU ms a frame over its steps', once all workers run",
         "≤ 1.25",
         lambda setting: bulk.line(setting.media),
         command="ops.bench.bulk PHOTOS VIDEO…",

@@ -47,7 +47,7 @@ HARD_CODED: Final = (
             [
                 "Every worker (replicas, controller, proxies) looks for signals 100 times a second",
                 "`src/ray/core_worker/core_worker.cc`, `RunTaskExecutionLoop`: 10 ms, `CoreWorker.CheckSignal`",
-                "4.7 in each of them, 33 in the seven of `configs/laptop.yaml`",
+                "4.7 in each of them, 28 in the six of `configs/laptop.yaml`",
                 "a period from `ray_config_def.h`; or no timer: Python can write to a descriptor of the event loop "
                 "when a signal comes (`signal.set_wakeup_fd`), and an exit of the actor can post itself",
             ],

@@ -105,6 +105,10 @@ class Settings(BaseSettings):
     rate_limit_burst: PositiveInt = Field(
         default=10, validation_alias="RATE_LIMIT_BURST", description="of those, how many may come at once"
     )
+    audit: Literal["none", "writes", "all"] = Field(
+        default="writes",
+        description="that the audit trail records: whatever may change something; all: reads of files too",
+    )
     quota_standard: QuotaText = Field(
         default="", description="of keys of the rate class standard, such as bytes=50GB,files=100000,jobs=4,videos=200"
     )

@@ -86,6 +86,17 @@ class Cache:
             known = self._scripts[script] = redis.register_script(script)
         return await self._attempt("run", lambda: cast(Awaitable[Any], known(keys, args)))
 
+    async def mentions(self, text: str) -> int:
+        """Return how many keys name a text; reads all of them. Raises StoreError if no server answers."""
+        redis = self._redis
+        if redis is None:
+            return 0
+        wanted = text.encode()
+        try:
+            return sum([wanted in key async for key in redis.scan_iter(count=1000)])
+        except (RedisError, OSError) as error:
+            raise StoreError(f"cache {self._address}: {type(error).__name__}") from error
+
     async def ping(self) -> bool:
         """Return whether the server answers; True without a server."""
         redis = self._redis

@@ -7,30 +7,57 @@ The cache and the vector store follow the documents: the gateway tells both, and
 missed.
 """
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
 from stores import derived
 from stores.open import Stores
 
 
-async def delete_asset(stores: Stores, asset_id: str) -> bool:
+@dataclass(slots=True)
+class Removed:
+    """What a delete removed, by store: objects, records of documents (those of people and shots too), jobs, vectors,
+    and entries of the cache.
+    """
+
+    objects: int = 0
+    documents: int = 0
+    jobs: int = 0
+    vectors: int = 0
+    cache: int = 0
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the counts by store."""
+        return asdict(self)
+
+
+async def delete_asset(stores: Stores, asset_id: str, removed: Removed | None = None) -> bool:
     """Remove an asset that is flagged as being deleted, and all that is derived from it.
 
-    Return True if its bytes were there, False also if somebody else finished the delete.
+    Return True if its bytes were there, False also if somebody else finished the delete. ``removed`` is added to.
     """
-    await delete_derived(stores, asset_id)
+    counts = removed or Removed()
+    await delete_derived(stores, asset_id, counts)
     # That may have taken long, and the same bytes may have been uploaded again since.
     record = (await stores.documents.get_assets([asset_id])).get(asset_id)
     if record is None or not record.deleting:
         return False
     existed = await stores.objects.delete(asset_id)
-    await stores.objects.delete(derived.poster_key(asset_id))
-    await stores.documents.delete_asset(asset_id)
+    counts.objects += existed + await stores.objects.delete(derived.poster_key(asset_id))
+    counts.documents += await stores.documents.delete_asset(asset_id)
     return existed
 
 
-async def delete_derived(stores: Stores, asset_id: str) -> None:
-    """Remove jobs, face traces, shots and derived objects of an asset, but not its record, bytes and poster."""
-    await stores.jobs.forget(asset_id)
-    await stores.people.delete_index(asset_id)
-    await stores.shots.delete_video(asset_id)
+async def delete_derived(stores: Stores, asset_id: str, removed: Removed | None = None) -> None:
+    """Remove jobs, face traces, shots and derived objects of an asset, but not its record, bytes and poster.
+
+    Nor does anything else name it then: no identity as a photo of it, no upload in parts as what became of it.
+    """
+    counts = removed or Removed()
+    counts.jobs += await stores.jobs.forget(asset_id)
+    counts.documents += await stores.people.delete_index(asset_id)
+    counts.documents += await stores.people.forget_reference(asset_id)
+    counts.documents += await stores.shots.delete_video(asset_id)
+    counts.documents += await stores.partial_uploads.forget_asset(asset_id)
     for prefix in (derived.parts(asset_id), derived.folder(asset_id)):
-        await derived.remove(stores.objects, prefix)
+        counts.objects += await derived.remove(stores.objects, prefix)

@@ -42,10 +42,9 @@ async def put(objects: Objects, spool: Path, key: str, data: bytes, content_type
         path.unlink(missing_ok=True)  # a bucket copies what a folder takes
 
 
-async def remove(objects: Objects, prefix: str) -> None:
-    """Remove all objects whose key starts with a prefix."""
-    for key in [info.key async for info in objects.list(prefix)]:
-        await objects.delete(key)
+async def remove(objects: Objects, prefix: str) -> int:
+    """Remove all objects whose key starts with a prefix; return how many there were."""
+    return sum([await objects.delete(key) for key in [info.key async for info in objects.list(prefix)]])
 
 
 def _write(path: Path, data: bytes) -> None:

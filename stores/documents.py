@@ -72,8 +72,8 @@ class Documents(Protocol):
         """Flag an asset as being deleted; False if the id is unknown."""
         ...
 
-    async def delete_asset(self, asset_id: str) -> bool:
-        """Remove an asset, its features and its faces; False if the id is unknown."""
+    async def delete_asset(self, asset_id: str) -> int:
+        """Remove an asset, its features and its faces; return how many records there were, 0 for an unknown id."""
         ...
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:

@@ -3,7 +3,7 @@
 Client libraries are imported only when their scheme is used.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -186,6 +186,10 @@ class Stores:
         """
         return await self._database.migrate()
 
+    async def mentions(self, text: str) -> Mapping[str, int]:
+        """Return how many records of the database name a text, by table; reads all of it. Raises StoreError."""
+        return await self._database.mentions(text)
+
     async def close(self) -> None:
         """Close every store that was used; what was submitted is durable then. Closing twice is no error."""
         for name in ("_objects", "_database", "_vectors", "cache"):
@@ -229,4 +233,5 @@ class _Database(Protocol):
     @property
     def audit(self) -> Audit: ...
     async def migrate(self) -> tuple[int, int]: ...
+    async def mentions(self, text: str) -> Mapping[str, int]: ...
     async def close(self) -> None: ...

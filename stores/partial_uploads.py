@@ -97,6 +97,10 @@ class PartialUploads(Protocol):
         """Remove an upload; False if there is none."""
         ...
 
+    async def forget_asset(self, asset_id: str) -> int:
+        """Remove uploads that became an asset, whose parts are gone; return how many there were."""
+        ...
+
     async def expired(self, now: datetime, limit: int) -> Sequence[str]:
         """Return ids of some uploads that expired before ``now``."""
         ...

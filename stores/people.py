@@ -108,8 +108,12 @@ class People(Protocol):
         """Return the index of a video, None if there is none."""
         ...
 
-    async def delete_index(self, asset_id: str) -> bool:
-        """Remove the index and traces of a video; False if it had no index."""
+    async def delete_index(self, asset_id: str) -> int:
+        """Remove the index and traces of a video; return how many records there were."""
+        ...
+
+    async def forget_reference(self, asset_id: str) -> int:
+        """Remove an asset from the reference photos of all identities; return how many had it."""
         ...
 
     async def list_traces(

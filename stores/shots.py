@@ -180,8 +180,8 @@ class Shots(Protocol):
         """Remove a shot from the library; False if it was not there."""
         ...
 
-    async def delete_video(self, asset_id: str) -> None:
-        """Remove the analysis and all shots of a video."""
+    async def delete_video(self, asset_id: str) -> int:
+        """Remove the analysis and all shots of a video; return how many records there were."""
         ...
 
     def owner_ids(self) -> AsyncIterator[str]:

@@ -49,8 +49,8 @@ class Vectors(Protocol):
         """Insert or replace the unit vectors of features of one model version."""
         ...
 
-    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
-        """Remove the vectors of assets; unknown ids are no error."""
+    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> int:
+        """Remove the vectors of assets; return how many there were."""
         ...
 
     async def search(
@@ -77,8 +77,8 @@ class Vectors(Protocol):
         """Yield the ids of all vectors, of every model version, some perhaps several times."""
         ...
 
-    async def remove_all(self, asset_ids: Sequence[str]) -> None:
-        """Remove the vectors of assets from every model version; unknown ids are no error."""
+    async def remove_all(self, asset_ids: Sequence[str]) -> int:
+        """Remove the vectors of assets from every model version; return how many there were."""
         ...
 
     async def maintain(self, model_version: str, *, indexed: bool = True) -> None:

@@ -19,6 +19,6 @@ class NearestAssets(VectorSearch[IndexSource]):
     def source(self, stores: Stores) -> IndexSource:
         return stores.documents
 
-    async def forget(self, item: Forget) -> None:
+    async def forget(self, item: Forget) -> int:
         """Remove deleted assets from the spaces of all models that ever embedded them."""
-        await self._vectors.remove_all(item.asset_ids)
+        return await self._vectors.remove_all(item.asset_ids)

@@ -21,8 +21,9 @@ class MuzzleGallery(VectorSearch[Animals]):
     def source(self, stores: Stores) -> Animals:
         return stores.animals
 
-    async def forget(self, item: Forget) -> None:
+    async def forget(self, item: Forget) -> int:
         """Remove deleted animals; one that was enrolled again since then returns before the next search."""
-        await super().forget(item)
+        removed = await super().forget(item)
         # An id may come back, as an asset's never does: its new template may have been carried in, and gone just now.
         await self._source.mark_unindexed(item.model_version, item.asset_ids)
+        return removed

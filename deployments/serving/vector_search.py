@@ -138,7 +138,7 @@ class Maintenance:
 
 
 class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, SearchResult], Generic[SourceT]):
-    """NearestQuery → SearchResult. Forget → an empty one."""
+    """NearestQuery → SearchResult. Forget → one without neighbours, ``searched`` are the vectors that were removed."""
 
     config_class = Config
     tick_s = 10.0
@@ -187,9 +187,9 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
     def info(self) -> dict[str, Any]:
         return {"store": self._vectors.type, "metric": "cosine, -1 to 1, higher is nearer"}
 
-    async def forget(self, item: Forget) -> None:
-        """Remove deleted assets from the vector store."""
-        await self._vectors.remove(item.model_version, item.asset_ids)
+    async def forget(self, item: Forget) -> int:
+        """Remove deleted assets from the vector store; return how many vectors there were."""
+        return await self._vectors.remove(item.model_version, item.asset_ids)
 
     async def _open(self) -> None:
         self._stores = Stores.open(settings(), record_store_call)
@@ -198,8 +198,7 @@ class VectorSearch(Stage[Config, NearestQuery | Forget, NearestQuery | Forget, S
 
     async def _answer(self, item: NearestQuery | Forget) -> SearchResult:
         if isinstance(item, Forget):
-            await self.forget(item)
-            return SearchResult([], 0)
+            return SearchResult([], await self.forget(item))
         pending: list[Features] = []
         try:
             await self._catch_up(item.model_version)

@@ -11,6 +11,7 @@ from graphs.assets.schemas import (
     SimilarityThreshold,
     SimilarityThresholdAnswer,
 )
+from graphs.web.audit import note
 from graphs.web.context import Context, Timer
 
 DEFAULTS: Final = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
@@ -36,6 +37,7 @@ class Configuration:
         """Set one value and return the previous one."""
         previous = (await self.read())[key]
         await self._context.documents.set_config({key: value})
+        note(key, value=value, previous=previous)
         return previous
 
 

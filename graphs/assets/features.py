@@ -107,16 +107,19 @@ class FeatureSource:
         """Return stored features of the model that serves now; None when they were not computed yet."""
         return (await self._stored([asset_id])).get(asset_id)
 
-    async def forget(self, asset_id: str) -> str:
-        """Remove the cached features of an asset whose record was deleted; return the version of the model.
+    async def forget(self, asset_id: str) -> tuple[str, int]:
+        """Remove the cached features of an asset whose record was deleted.
 
-        While none is loaded the version is empty, and nothing is removed.
+        Return the version of the model and how many entries were removed. While none is loaded the version is empty,
+        and nothing is removed.
         """
         model = self._info or await self._stage.info()
         version = str(model.get("model_version", ""))
-        if version:
-            await self._cache.delete([self._cache_key(version, asset_id)])
-        return version
+        if not version:
+            return "", 0
+        keys = [self._cache_key(version, asset_id)]
+        cached = sum(each is not None for each in await self._cache.get_many(keys))
+        return version, cached if await self._cache.delete(keys) else 0
 
     async def _stored(self, asset_ids: list[str]) -> dict[str, Features]:
         version = await self.model_version()

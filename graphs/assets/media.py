@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from graphs.assets.features import FeatureSource
 from graphs.assets.schemas import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
 from graphs.assets.similarity import forget
+from graphs.web.audit import note
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.errors import AssetNotFound
@@ -17,7 +18,7 @@ from graphs.web.filenames import content_disposition, derived_name
 from graphs.web.files import StoredFile, send_file
 from graphs.web.hosts import link
 from graphs.web.limits import content_length
-from graphs.web.schemas import RANGES, AssetId, upload_body
+from graphs.web.schemas import RANGES, AssetId, RemovedCounts, upload_body
 from graphs.web.uploads.library import Library
 from stores.derived import poster_key
 from stores.records import Asset
@@ -124,13 +125,16 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
         removal = await library.delete(asset_id)
         message = "Your upload was deleted; the file stays for others, who uploaded it as well."
         if removal.everything:
-            await forget(context, feature_source, asset_id)
+            await forget(context, feature_source, asset_id, removal.removed)
             message = "The asset, its file and its features were deleted."
             if not removal.had_bytes:
                 message = "The record and the features of the asset were deleted; its file was missing already."
+        counts = removal.removed.counts()
+        note(removed=counts)
         return DeleteAnswer(
             asset_id=asset_id,
             deleted=True,
+            removed=RemovedCounts.model_validate(counts),
             storage_deleted=removal.had_bytes,
             message=message,
             processing_time=clock.seconds,

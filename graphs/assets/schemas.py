@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.assets.scores import ScorePart
 from graphs.web.parts import BASED_ON, UNAVAILABLE
-from graphs.web.schemas import ID_1, WHOLE, Answer, AssetId, Flag, Number, example
+from graphs.web.schemas import ID_1, WHOLE, Answer, AssetId, Flag, Number, RemovedCounts, example
 from vision.errors import StageError
 
 AssetIds = Annotated[list[Annotated[str, StringConstraints(min_length=0)]], Field(fail_fast=True)]
@@ -141,6 +141,7 @@ class DeleteAnswer(Answer):
     asset_id: str
     deleted: bool
     storage_deleted: bool = Field(description="false where the file stays for others who uploaded it as well")
+    removed: RemovedCounts = Field(description="all 0 where the file stays for others")
     message: str
 
 

@@ -30,6 +30,7 @@ from graphs.assets.schemas import (
 )
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
+from stores.deletion import Removed
 from stores.records import Asset, Features
 from vision.errors import StageError
 
@@ -103,22 +104,24 @@ async def search(
         wanted *= 4
 
 
-async def forget(context: Context, features: FeatureSource, asset_id: str) -> None:
+async def forget(context: Context, features: FeatureSource, asset_id: str, removed: Removed) -> None:
     """Remove a deleted asset from the cache and the index; what stays in the index is removed by the next search."""
     try:
-        version = await features.forget(asset_id)
+        version, cached = await features.forget(asset_id)
     except StageError as error:
         logger.warning("a deleted asset stays in cache and index until they can be reached: %s", error.code)
         return
+    removed.cache += cached
     if version:
-        await _remove_from_index(context, Forget(version, (asset_id,)))
+        removed.vectors += await _remove_from_index(context, Forget(version, (asset_id,)))
 
 
-async def _remove_from_index(context: Context, request: Forget) -> None:
+async def _remove_from_index(context: Context, request: Forget) -> int:
     try:
-        await context.stage(NEAREST)(request)
+        return (await context.stage(NEAREST)(request)).searched
     except StageError as error:
         logger.warning("%d deleted assets stay in the index for now: %s", len(request.asset_ids), error.code)
+        return 0
 
 
 def similarity_router(

@@ -40,9 +40,11 @@ from graphs.media.schemas import (
     SplitAnswer,
 )
 from graphs.media.traces import bbox, indexed, thumbnail_url, trace_of
+from graphs.web.audit import note
 from graphs.web.context import Context, task_group
-from graphs.web.schemas import AssetId
+from graphs.web.schemas import AssetId, RemovedCounts
 from graphs.web.uploads.library import Library, Videos
+from stores.deletion import Removed
 from stores.people import Identity, TraceRecord
 from stores.records import Asset
 from vision.errors import InvalidInput
@@ -91,6 +93,7 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
             references=tuple(vectors),
             created_at=datetime.now(UTC),
         )
+        note(identity.identity_uuid)
         similar = _similar(identity, await context.people.list_identities())
         await context.people.put_identity(identity)
         return NewIdentityAnswer(identity=await _model(context, identity), similar=similar)
@@ -153,8 +156,9 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
     async def delete(identity_uuid: IdentityId) -> IdentityDeleted:
         """Delete an identity; its traces stay, without an identity."""
         await known_identity(context, identity_uuid)
-        await context.people.delete_identity(identity_uuid)
-        return IdentityDeleted(identity_uuid=identity_uuid)
+        removed = Removed(documents=int(await context.people.delete_identity(identity_uuid))).counts()
+        note(removed=removed)
+        return IdentityDeleted(identity_uuid=identity_uuid, removed=RemovedCounts.model_validate(removed))
 
     return router
 

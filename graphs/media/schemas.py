@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.jobs.api import JobAnswer
 from graphs.web.parts import UNAVAILABLE
-from graphs.web.schemas import NOT_BLANK, AssetId, example
+from graphs.web.schemas import NOT_BLANK, AssetId, RemovedCounts, example
 
 FILE: Final = "aeed71342a899fe4b4c57b7d41bcb692"
 MAX_FRAME: Final = 2**31 - 1
@@ -296,3 +296,4 @@ class IdentityDeleted(Success):
 
     identity_uuid: str
     deleted: Literal[True] = True
+    removed: RemovedCounts

@@ -35,8 +35,10 @@ from graphs.muzzle.verdicts import (
     template,
     unit,
 )
+from graphs.web.audit import note
 from graphs.web.context import Context
 from stores.animals import Animal, animal_key
+from stores.deletion import Removed
 from vision.errors import InvalidInput, StageError
 from vision.muzzle.ensemble import MuzzleEncoding
 
@@ -113,6 +115,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
         limits = limits_of(context.settings, encodings[0].thresholds)
         animal = _animal(request.animal_id, references, encodings, limits)
         similar = await _similar(gallery, encodings, limits)
+        note(request.animal_id)
         if not await animals.insert(animal):
             raise AnimalExists(request.animal_id)
         return EnrolResponse(animal=_model(animal), similar=similar)
@@ -134,6 +137,7 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
             raise AnimalNotFound(animal_id)
         for animal in enrolled.values():
             await gallery.forget(animal.model_version, (key,))
+        note(removed=Removed(documents=1).counts())
         return DeletedAnimal(animal_id=animal_id)
 
     @router.post("/identify", tags=["Animals"], responses=PHOTO_RESPONSES | OWN_RESPONSES)

@@ -14,6 +14,7 @@ from graphs.jobs import api as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.schemas import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
 from graphs.shots.sheets import sheet_url
+from graphs.web.audit import note
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
 from graphs.web.uploads.library import Videos
@@ -45,6 +46,7 @@ def analysis_router(context: Context, videos: Videos) -> APIRouter:
         the job, and the same request returns the shots once it has ended. A video that was indexed has them already.
         """
         video = await videos.get(body.video_asset_id)
+        note(video.asset_id)
         models = await ShotModels.of(context)
         result = await _analysis(context, video, models, body.shot_detection_threshold)
         if isinstance(result, Job):

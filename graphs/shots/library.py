@@ -20,10 +20,12 @@ from graphs.shots.schemas import (
 )
 from graphs.shots.texts import TextEncoders, text_parts
 from graphs.shots.thumbnails import delete_thumbnail, known_shot, thumbnail_url
+from graphs.web.audit import note
 from graphs.web.bodies import JsonResponse, large_body_route
 from graphs.web.context import Context, Timer
 from graphs.web.errors import AssetNotFound
 from graphs.web.uploads.library import Videos
+from stores.deletion import Removed
 from stores.shots import Shot, ShotFilter
 
 MAX_BODY: Final = 16 * 2**20
@@ -46,6 +48,7 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
         (`movement:…`, `size:…`, `angle:…`, `framing:…`, `tone:…`, `genre:…`), also overrides what was measured.
         """
         video = await videos.get(request.video_asset_id)
+        note(video.asset_id)
         analysis = await context.shots.get_analysis(video.asset_id)
         shots = merge_shots(request, video, analysis, datetime.now(UTC))
         embeddings = await encoders.means([text_parts(shot) for shot in shots])
@@ -113,6 +116,7 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
         if not await context.shots.delete_shot(shot_id):
             raise ShotNotFound(shot_id)
         await delete_thumbnail(context, shot)
+        note(removed=Removed(documents=1).counts())
         return ShotDeleted(shot_id=shot_id, processing_time=clock.seconds)
 
     router.include_router(large)

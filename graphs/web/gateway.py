@@ -21,6 +21,7 @@ from deployments.serving.handle import AnyHandle, work_on
 from deployments.serving.metrics import publish_regularly, record_store_call
 from deployments.serving.nodes import check_stores, listens_to_others, start_on_node
 from graphs.web.api import Api, Contracts, find_apis
+from graphs.web.audit import AuditTrail
 from graphs.web.auth import OPEN_PATHS, KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many, keep_what_came
 from graphs.web.context import Context
@@ -200,6 +201,8 @@ def _add_fences(app: FastAPI, context: Context, contracts: Contracts) -> None:
     app.add_middleware(Hosts, settings=config, contracts=contracts)
     app.add_middleware(HeadRequests)
     app.add_middleware(RequestLimits, settings=config, contracts=contracts, spool=context.spool)
+    if config.audit != "none":
+        app.add_middleware(AuditTrail, settings=config, contracts=contracts, audit=context.audit)
     if config.rate_limit_enabled:
         app.add_middleware(RateLimits, settings=config, contracts=contracts, cache=context.cache)
     app.add_middleware(KeyCheck, access=context.access, contracts=contracts)

@@ -65,6 +65,17 @@ class Answer(BaseModel):
     processing_time: float = Field(description="seconds")
 
 
+class RemovedCounts(BaseModel):
+    """How much a delete removed from each store."""
+
+    model_config = example(objects=2, documents=3, jobs=1, vectors=1, cache=0)
+    objects: int = Field(description="files, and pictures and parts that were made of them")
+    documents: int = Field(description="records: of files, features, faces, traces, shots, identities")
+    jobs: int
+    vectors: int = Field(description="of the search index")
+    cache: int
+
+
 class ErrorDetail(BaseModel):
     """What went wrong and what to do next."""
 

@@ -17,6 +17,7 @@ from ops.check import CONFIGS, Fault, check_all
 from ops.check.ports import Listener, reachable
 from ops.plan.choice import first_misfit, read_needs, shown, there
 from ops.plan.machines import this_machine
+from stores.mentions import TRAIL, mentions
 from stores.open import Stores
 from stores.repair import Repaired, repair
 
@@ -33,9 +34,15 @@ def check(
         float,
         typer.Option(min=0, help="Age in minutes from which bytes without a record belong to no running upload."),
     ] = 60.0,
+    gone: Annotated[
+        list[str] | None,
+        typer.Option(help="Prove instead that no store has anything of this id, which was deleted; several times."),
+    ] = None,
 ) -> None:
     """List every fault of settings, stages, models and Serve configurations. Exit code 1: there is one."""
     console, paths = Console(), config or list(CONFIGS)
+    if gone:
+        raise typer.Exit(0 if asyncio.run(_search(console, gone)) else 1)
     with console.status("checking …"):
         code, faults = check_all(paths)
     healthy = _show(console, faults)
@@ -85,6 +92,25 @@ def _show(console: Console, faults: list[Fault]) -> bool:
     if faults:
         console.print(Text(_count(len(faults), "fault"), "bold red"))
     return not faults
+
+
+async def _search(console: Console, ids: list[str]) -> bool:
+    """Say what any store still has of these ids; return whether that is nothing."""
+    stores, clean = Stores.open(settings()), True
+    try:
+        for each in ids:
+            with console.status(f"searching all stores for {each} …"):
+                found = dict(await mentions(stores, each))
+            told = found.pop(f"documents: {TRAIL}", 0)
+            clean &= not found
+            for place, count in found.items():
+                console.print(Text(f"{each}: {count} in {place}", "red"), soft_wrap=True)
+            if not found:
+                trail = f"; the audit trail names it {_count(told, 'time')}" if told else ""
+                console.print(f"{each}: nothing is left in any store{trail}", soft_wrap=True)
+    finally:
+        await stores.close()
+    return clean
 
 
 async def _repair(console: Console, min_age: timedelta) -> bool:

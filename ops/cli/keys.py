@@ -1,7 +1,6 @@
 """visiongraph keys: make, list, show, change, rotate and revoke API keys."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from configs.quotas import Quota, limits_of, parse_quota, quota_text
 from configs.settings import settings
+from ops.cli.audit import duration, record
 from stores.keys import ApiKey, Keys, KeySecret, RateClass, new_key, new_token
 from stores.open import Stores
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(help="API keys: create, list, show, update, rotate, revoke.", no_args_is_help=True)
-UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 QuotaOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,14 +32,6 @@ QuotaOption = Annotated[
     ),
 ]
 SOON: Final = "a running service knows within 5 seconds"
-
-
-def duration(text: str) -> timedelta:
-    """Read 30m, 12h or 90d. Raises typer.BadParameter."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
-    if match is None:
-        raise typer.BadParameter("write it as 30m, 12h or 90d")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 @app.command()
@@ -71,7 +62,12 @@ def create(
     until = None if expires is None else datetime.now(UTC) + expires
     limits = _quota(quota or ())
     token, key = new_key(name, wanted, rate=_rate(rate), labels=label or (), expires_at=until, quota=limits)
-    _with_keys(lambda keys: keys.insert(key))
+
+    async def made(stores: Stores) -> None:
+        await stores.keys.insert(key)
+        await record(stores.audit, "keys create", key.key_id, name=name, scopes=wanted, quota=quota_text(limits))
+
+    _with_stores(made)
     console = Console()
     console.print(Text(token, "bold"), soft_wrap=True)
     console.print(f"This is shown once. Key {key.key_id} ({name}): {', '.join(wanted)}; {SOON}.", soft_wrap=True)
@@ -115,7 +111,8 @@ def update(
     """Change how often a key may call, and its quotas; those that are not named stay."""
     given = _quota(quota or ())
 
-    async def changed(keys: Keys) -> ApiKey | None:
+    async def changed(stores: Stores) -> ApiKey | None:
+        keys = stores.keys
         key = {each.key_id: each for each in await keys.get_all()}.get(key_id)
         if key is None:
             return None
@@ -124,9 +121,12 @@ def update(
             rate=key.rate if rate is None else _rate(rate),
             quota={**({} if default_quota else key.quota), **given},
         )
-        return after if await keys.set_limits(key_id, after.rate, after.quota) else None
+        if not await keys.set_limits(key_id, after.rate, after.quota):
+            return None
+        await record(stores.audit, "keys update", key_id, rate=after.rate, quota=quota_text(after.quota))
+        return after
 
-    key = _with_keys(changed)
+    key = _with_stores(changed)
     if key is None:
         raise typer.BadParameter(f"there is no key {key_id} that is not revoked; `keys list` shows them")
     quotas = quota_text(key.quota) or "those of its rate"
@@ -153,7 +153,14 @@ def list_keys() -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="As `keys list` shows it.")]) -> None:
     """Make a key useless for good."""
-    if not _with_keys(lambda keys: keys.revoke(key_id, datetime.now(UTC))):
+
+    async def revoked(stores: Stores) -> bool:
+        if not await stores.keys.revoke(key_id, datetime.now(UTC)):
+            return False
+        await record(stores.audit, "keys revoke", key_id)
+        return True
+
+    if not _with_stores(revoked):
         raise typer.BadParameter(f"there is no key {key_id} that is not revoked yet; `keys list` shows them")
     Console().print(f"revoked {key_id}; {SOON}")
 
@@ -169,12 +176,15 @@ def rotate(
     token, secret = new_token(key_id)
     now = datetime.now(UTC)
 
-    async def replaced(keys: Keys) -> bool:
-        key = {each.key_id: each for each in await keys.get_all()}.get(key_id)
+    async def replaced(stores: Stores) -> bool:
+        key = {each.key_id: each for each in await stores.keys.get_all()}.get(key_id)
         old = () if key is None or grace is None else (KeySecret(key.secrets[-1].digest, now + grace),)
-        return await keys.set_secrets(key_id, [*old, secret])
+        if not await stores.keys.set_secrets(key_id, [*old, secret]):
+            return False
+        await record(stores.audit, "keys rotate", key_id)
+        return True
 
-    if not _with_keys(replaced):
+    if not _with_stores(replaced):
         raise typer.BadParameter(f"there is no key {key_id} that is not revoked; `keys list` shows them")
     console = Console()
     console.print(Text(token, "bold"), soft_wrap=True)

@@ -14,7 +14,19 @@ from ops.plan.choice import DoesNotFitError
 from stores.errors import StoreError
 from vision.weights import RegistryInvalid
 
-COMMANDS: Final = ("serve", "plan", "check", "graph", "index", "models", "keys", "backup", "restore", "migrate")
+COMMANDS: Final = (
+    "serve",
+    "plan",
+    "check",
+    "graph",
+    "index",
+    "models",
+    "keys",
+    "audit",
+    "backup",
+    "restore",
+    "migrate",
+)
 """Each is a module of ops.cli with a function of its name, or with ``app`` where it has commands of its own."""
 
 

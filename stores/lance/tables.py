@@ -52,13 +52,16 @@ class Table:
         merge = self.handle.merge_insert("asset_id").when_matched_update_all().when_not_matched_insert_all()
         await retrying(partial(merge.use_index(False).execute, rows))
 
-    async def delete(self, asset_ids: Sequence[str]) -> None:
-        """Remove the vectors of assets; those that are not here cost no commit."""
+    async def delete(self, asset_ids: Sequence[str]) -> int:
+        """Remove the vectors of assets and return how many were here; those that are not cost no commit."""
+        removed = 0
         for first in range(0, len(asset_ids), IDS_PER_PAGE):
             page = ", ".join(f"'{asset_id}'" for asset_id in asset_ids[first : first + IDS_PER_PAGE])
             among = f"asset_id IN ({page})"
-            if await translated(self.handle.count_rows(among)):
+            if here := await translated(self.handle.count_rows(among)):
                 await retrying(partial(self.handle.delete, among))
+                removed += int(here)
+        return removed
 
     async def count(self) -> int:
         """Return the number of vectors."""

@@ -73,18 +73,19 @@ class LanceVectors:
         await recent.merge(rows_of(list(latest.values()), dimension))
         await main.delete(list(latest))
 
-    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> None:
+    async def remove(self, model_version: str, asset_ids: Sequence[str]) -> int:
         check_ids(asset_ids)
         # The recent ones first: what is being moved is looked for there once it has arrived.
-        for table in reversed(await self._space(model_version)):
-            await table.delete(asset_ids)
+        return sum([await table.delete(asset_ids) for table in reversed(await self._space(model_version))])
 
-    async def remove_all(self, asset_ids: Sequence[str]) -> None:
+    async def remove_all(self, asset_ids: Sequence[str]) -> int:
         check_ids(asset_ids)
+        removed = 0
         for name in sorted(await self._tables.names(), key=lambda name: not name.endswith(RECENT)):
             table = await self._tables.open(name)
             if table is not None:
-                await table.delete(asset_ids)
+                removed += await table.delete(asset_ids)
+        return removed
 
     async def search(
         self, model_version: str, unit: Vector, k: int, *, kind: MediaKind | None = None, exact: bool = False

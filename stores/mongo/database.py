@@ -1,5 +1,8 @@
 """The MongoDB database of the document store, with all its collections."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from stores.mongo import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.mongo.engine import MongoEngine, translated
 
@@ -29,6 +32,23 @@ class MongoDatabase:
         with translated():
             return await self._engine.schema.migrate()
 
+    async def mentions(self, text: str) -> Mapping[str, int]:
+        """Return how many documents name a text anywhere, by collection. Raises StoreError."""
+        counts: dict[str, int] = {}
+        with translated():
+            for name in await self._engine.database.list_collection_names():
+                documents = self._engine.database[name].find()
+                counts[name] = sum([_names(document, text) async for document in documents])
+        return {name: count for name, count in counts.items() if count}
+
     async def close(self) -> None:
         """Close the connections."""
         await self._engine.close()
+
+
+def _names(value: Any, text: str) -> bool:
+    if isinstance(value, dict):
+        return any(text in key or _names(each, text) for key, each in value.items())
+    if isinstance(value, list):
+        return any(_names(each, text) for each in value)
+    return text.encode() in value if isinstance(value, bytes) else text in str(value)

@@ -142,16 +142,17 @@ class MongoDocuments(MongoRepository, Documents):
     async def mark_deleting(self, asset_id: str) -> bool:
         return await self._set_asset({"_id": asset_id}, {"deleting": True})
 
-    async def delete_asset(self, asset_id: str) -> bool:
+    async def delete_asset(self, asset_id: str) -> int:
         # The flag comes first, so that what is written from here on takes itself back (_put_of_asset);
         # the asset goes last, so that a delete that was cut short can be asked for again. Without a record there may
         # be features all the same, of a put whose process died before it could take them back.
         await self.mark_deleting(asset_id)
         await self._make_indexes()
         with translated():
-            await self._features.delete_many({"asset_id": asset_id})
-            await self._faces.delete_many({"asset_id": asset_id})
-            return (await self._assets.delete_one({"_id": asset_id})).deleted_count == 1
+            features = await self._features.delete_many({"asset_id": asset_id})
+            faces = await self._faces.delete_many({"asset_id": asset_id})
+            asset = await self._assets.delete_one({"_id": asset_id})
+            return features.deleted_count + faces.deleted_count + asset.deleted_count
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
         await self._set_asset({"_id": asset_id}, {"error_message": message})

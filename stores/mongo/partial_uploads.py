@@ -78,6 +78,10 @@ class MongoPartialUploads(MongoRepository, PartialUploads):
         with translated():
             return (await self._uploads.delete_one({"_id": upload_id})).deleted_count > 0
 
+    async def forget_asset(self, asset_id: str) -> int:
+        with translated():
+            return (await self._uploads.delete_many({"asset_id": asset_id})).deleted_count
+
     async def expired(self, now: datetime, limit: int) -> Sequence[str]:
         with translated():
             query = {"expires_at": {"$lt": to_micros(now)}}

@@ -58,11 +58,16 @@ class MongoPeople(MongoRepository, People):
         values |= {"asset_id": asset_id, "cuts": tuple(index["cuts"]), "indexed_at": from_micros(index["indexed_at"])}
         return VideoIndex(**values)
 
-    async def delete_index(self, asset_id: str) -> bool:
+    async def delete_index(self, asset_id: str) -> int:
         with translated():
             index = await self._indexes.delete_one({"_id": asset_id})
-            await self._traces.delete_many({"asset_id": asset_id})
-        return index.deleted_count > 0
+            traces = await self._traces.delete_many({"asset_id": asset_id})
+        return index.deleted_count + traces.deleted_count
+
+    async def forget_reference(self, asset_id: str) -> int:
+        with translated():
+            named = {"references": asset_id}
+            return (await self._identities.update_many(named, {"$pull": named})).modified_count
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None

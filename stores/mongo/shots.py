@@ -134,13 +134,14 @@ class MongoShots(MongoRepository, Shots):
         await self._changed()
         return shot.deleted_count > 0
 
-    async def delete_video(self, asset_id: str) -> None:
+    async def delete_video(self, asset_id: str) -> int:
         with translated():
-            await self._analyses.delete_one({"_id": asset_id})
-            await self._analysed.delete_many({"asset_id": asset_id})
+            analysis = await self._analyses.delete_one({"_id": asset_id})
+            analysed = await self._analysed.delete_many({"asset_id": asset_id})
             shots = await self._shots.delete_many({"asset_id": asset_id})
         if shots.deleted_count:
             await self._changed()
+        return analysis.deleted_count + analysed.deleted_count + shots.deleted_count
 
     async def owner_ids(self) -> AsyncIterator[str]:
         async for asset_id in self._values("analyses", "_id", {"generation": {"$exists": True}}):

@@ -84,6 +84,16 @@ class SqliteDatabase:
         await self.documents.ping()
         return self._found, VERSION
 
+    async def mentions(self, text: str) -> Mapping[str, int]:
+        """Return how many rows name a text in any column, by table. Raises StoreError."""
+        counts: dict[str, int] = {}
+        for (table,) in await self.engine.read("SELECT name FROM sqlite_master WHERE type = 'table'"):
+            columns = [row[0] for row in await self.engine.read("SELECT name FROM pragma_table_info(?)", table)]
+            named = " OR ".join(f'instr(CAST("{column}" AS BLOB), CAST(?1 AS BLOB))' for column in columns)
+            ((count,),) = await self.engine.read(f'SELECT count(*) FROM "{table}" WHERE {named}', text)  # noqa: S608
+            counts[table] = int(count)
+        return {table: count for table, count in counts.items() if count}
+
     async def close(self) -> None:
         """Commit what was submitted, then close the file."""
         await self.engine.close()

@@ -63,6 +63,8 @@ ASSETS = f"SELECT {', '.join(ASSET_COLUMNS + UPLOAD_COLUMNS)} FROM assets JOIN u
 UPLOADS = f"SELECT {', '.join(UPLOAD_COLUMNS)} FROM uploads WHERE asset_id = ?"  # noqa: S608 (a constant)
 FEATURES = "SELECT asset_id, model_version, kind, raw, unit, created_at FROM features "
 FACES = "SELECT asset_id, model_version, places, vectors, created_at FROM faces "
+DERIVED = """SELECT (SELECT count(*) FROM features WHERE asset_id = ?1)
+    + (SELECT count(*) FROM faces WHERE asset_id = ?1)"""
 # One bound JSON array in place of many placeholders: no limit on ids, and one cached statement.
 AMONG = "asset_id IN (SELECT value FROM json_each(?))"
 INLINE_IDS = 64
@@ -161,8 +163,12 @@ class SqliteDocuments(SqliteRepository, Documents):
             await self._engine.execute("UPDATE assets SET deleting = 1 WHERE asset_id = ?", asset_id, reserve=True) > 0
         )
 
-    async def delete_asset(self, asset_id: str) -> bool:
-        return await self._engine.execute("DELETE FROM assets WHERE asset_id = ?", asset_id, reserve=True) > 0
+    async def delete_asset(self, asset_id: str) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            ((derived,),) = connection.execute(DERIVED, (asset_id,))
+            return int(connection.execute("DELETE FROM assets WHERE asset_id = ?", (asset_id,)).rowcount + derived)
+
+        return await self._engine.write(delete, reserve=True)
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
         await self._engine.execute("UPDATE assets SET error_message = ? WHERE asset_id = ?", message, asset_id)

@@ -70,6 +70,9 @@ class SqlitePartialUploads(SqliteRepository, PartialUploads):
         sql = "DELETE FROM partial_uploads WHERE upload_id = ?"
         return await self._engine.execute(sql, upload_id, reserve=True) > 0
 
+    async def forget_asset(self, asset_id: str) -> int:
+        return await self._engine.execute("DELETE FROM partial_uploads WHERE asset_id = ?", asset_id, reserve=True)
+
     async def expired(self, now: datetime, limit: int) -> Sequence[str]:
         sql = "SELECT upload_id FROM partial_uploads WHERE expires_at < ? ORDER BY expires_at LIMIT ?"
         return [row[0] for row in await self._engine.read(sql, to_micros(now), limit, inline=True)]

@@ -33,6 +33,8 @@ TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
 TRACE_COLUMNS = ", ".join(TRACE_FIELDS)
 IDENTITY = "SELECT identity_uuid, name, models, vector, weight, reference_ids, created_at, rejected FROM identities "
 IDENTITIES_AMONG = f"{IDENTITY} WHERE identity_uuid IN (SELECT value FROM json_each(?))"  # noqa: S608 (a constant)
+REFERRING = """SELECT identity_uuid, reference_ids FROM identities
+    WHERE instr(reference_ids, ?1) AND ?1 IN (SELECT value FROM json_each(reference_ids))"""
 PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
 
@@ -58,8 +60,28 @@ class SqlitePeople(SqliteRepository, People):
         rows = await self._engine.read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
         return next(map(_index, rows), None)
 
-    async def delete_index(self, asset_id: str) -> bool:
-        return await self._engine.execute("DELETE FROM video_indexes WHERE asset_id = ?", asset_id, reserve=True) > 0
+    async def delete_index(self, asset_id: str) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            ((traces,),) = connection.execute("SELECT count(*) FROM traces WHERE asset_id = ?", (asset_id,))
+            indexes = connection.execute("DELETE FROM video_indexes WHERE asset_id = ?", (asset_id,)).rowcount
+            return int(indexes + traces)
+
+        return await self._engine.write(delete, reserve=True)
+
+    async def forget_reference(self, asset_id: str) -> int:
+        # Most assets are no photo of anybody, and a read waits for nobody.
+        if not await self._engine.read(REFERRING, asset_id):
+            return 0
+
+        def forget(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(REFERRING, (asset_id,)).fetchall()
+            for identity_uuid, references in rows:
+                left = json.dumps([each for each in json.loads(references) if each != asset_id])
+                update = "UPDATE identities SET reference_ids = ? WHERE identity_uuid = ?"
+                connection.execute(update, (left, identity_uuid))
+            return len(rows)
+
+        return await self._engine.write(forget, reserve=True)
 
     async def list_traces(
         self, asset_id: str, *, after: int = -1, limit: int | None = None, identity_uuid: str | None = None

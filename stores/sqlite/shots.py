@@ -123,13 +123,16 @@ class SqliteShots(SqliteRepository, Shots):
 
         return await self._engine.write(delete, reserve=True)
 
-    async def delete_video(self, asset_id: str) -> None:
-        def delete(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM shot_analyses WHERE asset_id = ?", (asset_id,))
-            if connection.execute("DELETE FROM shots WHERE asset_id = ?", (asset_id,)).rowcount:
+    async def delete_video(self, asset_id: str) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            ((analysed,),) = connection.execute("SELECT count(*) FROM analysed_shots WHERE asset_id = ?", (asset_id,))
+            analyses = connection.execute("DELETE FROM shot_analyses WHERE asset_id = ?", (asset_id,)).rowcount
+            shots = connection.execute("DELETE FROM shots WHERE asset_id = ?", (asset_id,)).rowcount
+            if shots:
                 connection.execute(CHANGED)
+            return int(analysed + analyses + shots)
 
-        await self._engine.write(delete, reserve=True)
+        return await self._engine.write(delete, reserve=True)
 
     async def owner_ids(self) -> AsyncIterator[str]:
         for (asset_id,) in await self._engine.read(

@@ -339,7 +339,8 @@ async def test_identities_are_listed_renamed_and_deleted(service: IndexService) 
     assert unnamed.json()["identity"]["name"] is None
 
     gone = await service.people("DELETE", f"/{who['bob']}")
-    assert gone == {"success": True, "identity_uuid": who["bob"], "deleted": True}
+    removed = {"objects": 0, "documents": 1, "jobs": 0, "vectors": 0, "cache": 0}
+    assert gone == {"success": True, "identity_uuid": who["bob"], "deleted": True, "removed": removed}
     answer = await service.ok(asset, "identities")
     assert [person["trace_ids"] for person in answer["identities"]] == [[1, 4], [3]]
     assert answer["unassigned_traces"] == 1

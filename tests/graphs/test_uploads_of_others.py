@@ -257,10 +257,10 @@ async def test_a_delete_that_comes_back_late_spares_the_new_upload(
         began, go_on = asyncio.Event(), asyncio.Event()
         forget: Callable[[str], Any] = first.context.jobs.forget
 
-        async def hanging(subject: str) -> None:
+        async def hanging(subject: str) -> int:
             began.set()
             await go_on.wait()
-            await forget(subject)
+            return int(await forget(subject))
 
         monkeypatch.setattr(first.context.jobs, "forget", hanging)
         deleting = asyncio.create_task(ada.delete(asset_id))

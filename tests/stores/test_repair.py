@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stores.deletion import delete_asset
+from stores.analyses import Analysis
+from stores.audit import new_entry
+from stores.deletion import Removed, delete_asset
+from stores.mentions import mentions
 from stores.mongo.documents import MongoDocuments
 from stores.open import Stores
-from stores.people import TraceBoxes, TraceRecord, VideoIndex
+from stores.partial_uploads import PartialUpload
+from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.repair import Repaired, repair
 from stores.shots import ShotAnalysis, ShotFilter
 from stores.uploads import Upload
@@ -251,3 +255,36 @@ async def test_a_record_that_comes_during_the_repair_keeps_its_bytes(stores: Sto
     done = await repair(stores)
     assert done == Repaired()
     assert await keys_of(stores) == [asset_id(1)]
+
+
+async def test_a_delete_says_what_it_removed_and_nothing_is_left(stores: Stores, put: Put) -> None:
+    gone, kept = await fill(stores, put, 1), await fill(stores, put, 2)
+    photo = Identity("who", "Ann", "faces@1", unit_vector(1), 2.0, (gone, kept), MOMENT)
+    await stores.people.put_identity(photo)
+    await stores.partial_uploads.insert(PartialUpload("u" * 32, "me", 9, "", "", MOMENT, MOMENT, 9, asset_id=gone))
+    before = await mentions(stores, gone)
+    assert before["objects"] == 7
+    assert before["vectors"] == 2
+    assert {"documents: assets", "documents: jobs", "documents: traces", "documents: identities"} <= set(before)
+    await stores.documents.mark_deleting(gone)
+    removed = Removed()
+    assert await delete_asset(stores, gone, removed)
+    removed.vectors += await stores.vectors.remove_all([gone])
+    # A record, two features, faces; an index and a trace; an analysis of two shots and one of the library; a name of a
+    # photo; an upload in parts.
+    assert removed.counts() == {"objects": 7, "documents": 12, "jobs": 1, "vectors": 2, "cache": 0}
+    await stores.audit.append(new_entry(MOMENT, "", "operator", "DELETE", gone, "200"))
+    assert await mentions(stores, gone) == {"documents: audit": 1}
+    assert (await stores.people.get_identities(["who"]))["who"].references == (kept,)
+    assert (await mentions(stores, kept))["documents: identities"] == 1
+    assert await left_of(stores, gone) == {}
+
+
+async def test_an_id_is_found_wherever_it_hides(stores: Stores, put: Put) -> None:
+    hidden = asset_id(77)
+    await stores.jobs.submit("index", "other", "f", {"deep": [{"list": [f"of {hidden}"]}]})
+    await put(f"elsewhere/{hidden}.bin")
+    await stores.analyses.put(Analysis("a" * 32, f'{{"file": "{hidden}"}}', b"\x00" + hidden.encode(), MOMENT, MOMENT))
+    assert await mentions(stores, hidden) == {"documents: jobs": 1, "documents: analyses": 1, "objects": 1}
+    with pytest.raises(ValueError, match="four characters"):
+        await mentions(stores, "abc")

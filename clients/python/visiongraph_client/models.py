@@ -164,6 +164,24 @@ class AudioInfo(Model):
     windows_total: int
 
 
+class AuditRecord(Model):
+    """
+    One action: who did what to which object, when, and what came of it.
+    """
+
+    action: Annotated[str, Field(description="method and template of the path, or a command")]
+    at: AwareDatetime
+    details: dict[str, Any]
+    entry_id: str
+    key_id: Annotated[
+        str,
+        Field(description="empty for anyone of an open service, and for this program itself"),
+    ]
+    object_id: str
+    result: Annotated[str, Field(description="status of the answer, or a word")]
+    who: Annotated[str, Field(description="the name of the key")]
+
+
 class BBox(Model):
     """
     Whole pixels of the upright frame; inside it.
@@ -507,21 +525,6 @@ class Decision(Model):
         Field(
             description="Final decision on whether the probe photo matches the reference animal. One of: 'MATCH' (probe is likely the same animal as the references), 'NO_MATCH' (probe is a different animal), 'INVALID_INPUT' (photos are out-of-domain or references are inconsistent)."
         ),
-    ]
-
-
-class DeleteAnswer(Model):
-    """
-    Confirmation of a delete.
-    """
-
-    asset_id: str
-    deleted: bool
-    message: str
-    processing_time: Annotated[float, Field(description="seconds")]
-    storage_deleted: Annotated[
-        bool,
-        Field(description="false where the file stays for others who uploaded it as well"),
     ]
 
 
@@ -953,16 +956,6 @@ class IdentityChange(Model):
     """
 
     name: str | None
-
-
-class IdentityDeleted(Model):
-    """
-    Confirmation; its traces stay, without an identity.
-    """
-
-    deleted: Literal[True] = True
-    identity_uuid: str
-    success: Literal[True] = True
 
 
 class IdentityModel(Model):
@@ -1540,6 +1533,21 @@ class Region(Model):
     w: int
     x: int
     y: int
+
+
+class RemovedCounts(Model):
+    """
+    How much a delete removed from each store.
+    """
+
+    cache: int
+    documents: Annotated[
+        int,
+        Field(description="records: of files, features, faces, traces, shots, identities"),
+    ]
+    jobs: int
+    objects: Annotated[int, Field(description="files, and pictures and parts that were made of them")]
+    vectors: Annotated[int, Field(description="of the search index")]
 
 
 class Representative(Model):
@@ -2197,6 +2205,18 @@ class AudioSignal(Model):
     ]
 
 
+class AuditAnswer(Model):
+    """
+    A page of the audit trail, latest first.
+    """
+
+    entries: list[AuditRecord]
+    next: Annotated[
+        str | None,
+        Field(description="``after`` of the next page; null where there is none"),
+    ]
+
+
 class BatchAnalyzeRequest(Model):
     """
     Several pictures: no more than MAX_BATCH_SIZE, and as many bytes as four of the largest may have.
@@ -2336,6 +2356,22 @@ class CooccurrenceAnswer(Model):
     identity_a: CooccurringPerson
     identity_b: CooccurringPerson
     success: Literal[True] = True
+
+
+class DeleteAnswer(Model):
+    """
+    Confirmation of a delete.
+    """
+
+    asset_id: str
+    deleted: bool
+    message: str
+    processing_time: Annotated[float, Field(description="seconds")]
+    removed: Annotated[RemovedCounts, Field(description="all 0 where the file stays for others")]
+    storage_deleted: Annotated[
+        bool,
+        Field(description="false where the file stays for others who uploaded it as well"),
+    ]
 
 
 class DomainCheckResponse(Model):
@@ -2527,6 +2563,17 @@ class IdentityAnswer(Model):
     """
 
     identity: IdentityModel
+    success: Literal[True] = True
+
+
+class IdentityDeleted(Model):
+    """
+    Confirmation; its traces stay, without an identity.
+    """
+
+    deleted: Literal[True] = True
+    identity_uuid: str
+    removed: RemovedCounts
     success: Literal[True] = True
 
 

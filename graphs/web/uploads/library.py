@@ -26,11 +26,12 @@ from deployments.serving.handle import work_on
 from deployments.serving.streams import in_time
 from graphs.web.access import caller
 from graphs.web.admission import Admission
+from graphs.web.audit import note
 from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound, BatchTooLarge, StorageUnavailable, UploadOfOthers
 from graphs.web.quotas import FORM_BYTES, within
 from graphs.web.uploads.spool import Spooled, spool_upload
-from stores.deletion import delete_asset
+from stores.deletion import Removed, delete_asset
 from stores.derived import poster_key
 from stores.errors import disk_errors
 from stores.objects import ObjectNotFound
@@ -60,6 +61,7 @@ class Removal:
 
     everything: bool
     had_bytes: bool
+    removed: Removed
 
 
 class Library:
@@ -158,6 +160,7 @@ class Library:
         """
         asset_id = asset_id_of(upload.sha256_hex)
         work_on(asset_id)
+        note(asset_id)
         if (stored := await self._own(asset_id, upload, only, label)) is not None:
             return stored, True
         async with self._context.quotas.storing(upload.size) as storing:
@@ -255,8 +258,10 @@ class Library:
         if outcome == "of others":
             raise UploadOfOthers([asset_id])
         if outcome == "withdrawn":
-            return Removal(everything=False, had_bytes=False)
-        return Removal(everything=True, had_bytes=await delete_asset(self._context.stores, asset_id))
+            return Removal(everything=False, had_bytes=False, removed=Removed())
+        removed = Removed()
+        had_bytes = await delete_asset(self._context.stores, asset_id, removed)
+        return Removal(everything=True, had_bytes=had_bytes, removed=removed)
 
     async def _withdraw(self, asset_id: str) -> Withdrawal:
         names = await self._context.access.names()

@@ -147,8 +147,8 @@ def main() -> None:
     flaws, looked_up = known_flaws(packages)
     for fault in faults + flaws:
         print(fault, file=sys.stderr)
-    said = f"known flaws of {looked_up} of them" if looked_up else "no known flaws, as the database cannot be reached"
-    print(f"{len(packages)} packages: looked at were licences, ranges and {said}")
+    said = f"looked up for {looked_up} of them" if looked_up else "not looked up, as the database cannot be reached"
+    print(f"{len(packages)} packages: licences and ranges looked at, known flaws {said}")
     sys.exit(bool(faults + flaws))
 
 

@@ -24,6 +24,7 @@ from ops.one_machine import CALLBACK, PARAMETERS, SETTINGS, fewer_dashboard_modu
 from ops.plan.needs import WORKER
 from stores.open import SHARED
 from stores.valkey import socket_folder
+from vision import spans
 
 log = logging.getLogger(__name__)
 
@@ -235,6 +236,8 @@ class Cluster:
             return
         if whole:
             self._stop_workers()
+            if self.started_here and spans.wanted():
+                self._send_spans()
         if self._deployed and not self.started_here:
             from ray import serve
 
@@ -263,6 +266,27 @@ class Cluster:
                 asyncio.run(stop(name))
             except (RayError, RayServeException, TimeoutError) as error:
                 log.warning("%s did not give its jobs back (%s)", name, type(error).__name__)
+
+    def _send_spans(self) -> None:
+        """Have every replica send the spans that it still has: Ray kills them with its cluster."""
+        from ray import serve
+
+        async def send(app: str, deployment: str) -> None:
+            replicas = serve.get_deployment_handle(deployment, app).broadcast("send_spans")
+            await replicas.results_async(timeout_s=GIVE_BACK_WITHIN_S)
+
+        async def send_all() -> list[BaseException | None]:
+            applications = self._client.get_serve_details()["applications"]
+            running = [
+                (app, name)
+                for app in self._deployed
+                for name, deployment in applications.get(app, {}).get("deployments", {}).items()
+                if deployment.get("replicas")
+            ]
+            return await asyncio.gather(*(send(app, name) for app, name in running), return_exceptions=True)
+
+        if failed := [type(each).__name__ for each in asyncio.run(send_all()) if each is not None]:
+            log.warning("the last spans were not sent by %d of the deployments (%s)", len(failed), failed[0])
 
     def _beside_others(self, config: dict[str, Any]) -> dict[str, Any]:
         ours = {app["name"] for app in config["applications"]}

@@ -61,6 +61,15 @@ class Span:
         self._span.end()
 
 
+def wanted() -> bool:
+    """Return whether the environment asks for spans."""
+    environment = os.environ
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    somewhere = any(environment.get(name) for name in ENDPOINTS)
+    return somewhere and (environment.get("OTEL_TRACES_EXPORTER") or "otlp") == "otlp"
+
+
 def recording() -> bool:
     """Return whether spans are recorded in this process."""
     return _tracer() is not None
@@ -177,9 +186,4 @@ class _Tracer:
 
 @cache
 def _tracer() -> _Tracer | None:
-    environment = os.environ
-    wanted = any(environment.get(name) for name in ENDPOINTS)
-    off = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if not wanted or off or environment.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
-        return None
-    return _Tracer()
+    return _Tracer() if wanted() else None

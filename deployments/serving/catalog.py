@@ -167,6 +167,10 @@ class LocalStages:
         """Return what the stage says about itself; it is called as ``run`` is."""
         return self._runner(key).info()
 
+    async def send_spans(self) -> None:
+        """Send the spans that were recorded here and not sent yet; call this before the process is killed."""
+        await asyncio.to_thread(flush)
+
     def check_health(self) -> None:
         """Raise when Serve should replace the replica."""
         for runner in self._runners.values():

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray import serve
 
 from configs.settings import Settings, settings
 from ops.cluster import (
@@ -257,3 +258,38 @@ def test_a_ray_is_joined_under_the_address_that_it_has(
 def test_no_ray_is_joined_where_a_new_one_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert join() is None
+
+
+def test_what_runs_is_told_to_send_its_last_spans_and_a_failure_costs_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[str, str, str]] = []
+
+    class Replicas:
+        async def results_async(self, timeout_s: float) -> list[None]:
+            assert 0 < timeout_s <= 10
+            if told[-1][1] == "bad":
+                raise TimeoutError
+            return []
+
+    class Handle:
+        def __init__(self, deployment: str, app: str) -> None:
+            self._place = (app, deployment)
+
+        def broadcast(self, method: str) -> Replicas:
+            told.append((*self._place, method))
+            return Replicas()
+
+    class Details:
+        def get_serve_details(self) -> dict[str, Any]:
+            ours = {"gateway": {"replicas": [{}, {}]}, "asleep": {"replicas": []}, "bad": {"replicas": [{}]}}
+            return {
+                "applications": {"ours": {"deployments": ours}, "theirs": {"deployments": {"x": {"replicas": [{}]}}}}
+            }
+
+    monkeypatch.setattr(serve, "get_deployment_handle", Handle)
+    cluster = Cluster()
+    cluster._client, cluster._deployed = Details(), ["ours", "gone"]
+    cluster._send_spans()
+    assert told == [("ours", "gateway", "send_spans"), ("ours", "bad", "send_spans")]
+    assert "by 1 of the deployments (TimeoutError)" in caplog.text

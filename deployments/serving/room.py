@@ -12,6 +12,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "max_queued_requests": 64,
     "backpressure_config": {"status_code": 429, "retry_after_s": 1},
     "health_check_period_s": 5,
+    # What VISION_REQUEST_TIMEOUT_S gives a request: a replica that stops ends those that it has.
+    "graceful_shutdown_timeout_s": 60,
 }
 """Serve's options of every deployment of a room, each of which its entry in a Serve configuration may replace."""
 AUTOSCALING: Final[dict[str, Any]] = {

@@ -17,6 +17,8 @@ from configs.settings import settings
 from stores.audit import Audit, AuditEntry, new_entry
 from stores.open import Stores
 
+PAGE: Final = 1000
+"""Entries that are removed in one step."""
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -45,8 +47,14 @@ def audit(
     object_id: Annotated[str | None, typer.Option("--object", help="What it was done to, such as an asset id.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many of the latest.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    keep: Annotated[
+        timedelta | None, typer.Option(parser=duration, help="Remove what is older, such as 365d, and read nothing.")
+    ] = None,
 ) -> None:
     """Read the audit trail, latest first."""
+    if keep is not None:
+        typer.echo(f"{asyncio.run(_remove_older(keep))} entries removed")
+        return
 
     async def read() -> list[AuditEntry]:
         stores = Stores.open(settings())
@@ -67,6 +75,18 @@ def audit(
         texts = (entry.who, entry.key_id, entry.action, entry.object_id, entry.result, details)
         table.add_row(f"{entry.at:%Y-%m-%d %H:%M:%S}", *map(Text, texts))
     Console(soft_wrap=True).print(table)
+
+
+async def _remove_older(keep: timedelta) -> int:
+    """Remove entries whose time is over, and say so in the trail; return how many there were."""
+    stores, removed = Stores.open(settings()), 0
+    try:
+        while count := await stores.audit.delete_before(datetime.now(UTC) - keep, PAGE):
+            removed += count
+        await record(stores.audit, "audit keep", "", removed=removed, days=keep / timedelta(days=1))
+    finally:
+        await stores.close()
+    return removed
 
 
 async def record(trail: Audit, action: str, object_id: str, **details: Any) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from configs import settings as settings_module
 from ops.cli.audit import moment
 from ops.cli.main import commands
+from stores.audit import new_entry
 from stores.open import Stores
 from tests.stores.samples import make_asset
 
@@ -47,6 +48,21 @@ def test_commands_are_in_the_trail_and_it_can_be_read() -> None:
     assert len(run("audit", "--json", "--limit", "2")[1].splitlines()) == 2
     assert run("audit", "--json", "--since", "2999-01-01")[1] == ""
     assert "keys rotate" in run("audit", "--since", "1h")[1]
+
+
+def test_old_entries_are_removed_and_that_is_told() -> None:
+    async def store(*days: int) -> None:
+        stores = Stores.open(settings_module.settings())
+        for each in days:
+            at = datetime.now(UTC) - timedelta(days=each)
+            await stores.audit.append(new_entry(at, "", "w", "a", f"{each}", "200"))
+        await stores.close()
+
+    asyncio.run(store(1, 89, 91, 400))
+    assert run("audit", "--keep", "90d") == (0, "2 entries removed\n")
+    left = [json.loads(line) for line in run("audit", "--json")[1].splitlines()]
+    assert [line["object_id"] for line in left] == ["", "1", "89"]
+    assert (left[0]["action"], left[0]["details"]) == ("audit keep", {"removed": 2, "days": 90.0})
 
 
 def test_what_is_left_of_a_deleted_thing_is_found() -> None:

@@ -256,6 +256,7 @@ def _print_addresses(base: str, cluster: Cluster, seconds: float) -> None:
     model = health["model"]["name"]
     console.print(f"[green]ready[/] in {seconds:.1f} s" + (f", features by [cyan]{model}[/]" if model else ""))
     table = Table.grid(padding=(0, 2))
+    table.add_row("console", f"{base}/console")
     table.add_row("API", f"{base}/api/v1")
     table.add_row("docs", f"{base}/docs")
     table.add_row("dashboard", f"{cluster.dashboard_url}  (token: `ray get-auth-token`)")

@@ -113,7 +113,7 @@ function Known({ person, again }) {
   return html`<section>
     <div class="head"><h1>${label(person)}</h1><div class="tools"><button class="danger" onClick=${remove}>Forget</button></div></div>
     <${Failure} error=${error} />
-    <div class="columns">
+    <div class="who">
       <div class="portrait"><${Face} person=${person} /></div>
       <div class="card">
         <form class="inline" onSubmit=${rename}>

@@ -13,7 +13,7 @@ from contextvars import Context
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
@@ -232,6 +232,15 @@ class CallLimits(BaseModel):
     max_pending: int = Field(default=512, ge=1, description="items that wait for a call; more get a 429")
 
 
+class DeploymentState(NamedTuple):
+    """Replicas of a deployment that run and that are wanted, and the CPUs and GPUs of one of them."""
+
+    running: int
+    wanted: int
+    cpus: float
+    gpus: float
+
+
 class ServeStatus:
     """Which deployments run. Serve is asked once for all that want to know at the same time."""
 
@@ -248,9 +257,33 @@ class ServeStatus:
         status = (await asyncio.shield(self._asking)).get(app)
         return status is not None and bool(status.deployments[deployment].replica_states.get("RUNNING"))
 
+    async def deployments(self) -> dict[str, DeploymentState]:
+        """Return the state of every deployment, by application.deployment. Raises what Ray raises."""
+        details = await asyncio.get_running_loop().run_in_executor(self._thread, _serve_details)
+        return {
+            f"{app}.{name}": DeploymentState(
+                running=sum(replica["state"] == "RUNNING" for replica in deployment["replicas"]),
+                wanted=deployment["target_num_replicas"],
+                cpus=float(options.get("num_cpus") or 0),
+                gpus=float(options.get("num_gpus") or 0),
+            )
+            for app, application in details.get("applications", {}).items()
+            for name, deployment in application["deployments"].items()
+            for options in [deployment["deployment_config"].get("ray_actor_options") or {}]
+        }
+
     async def _applications(self) -> dict[str, Any]:
         status = await asyncio.get_running_loop().run_in_executor(self._thread, serve.status)
         return dict(status.applications)
+
+
+def _serve_details() -> dict[str, Any]:
+    """Return what Serve's controller says about all applications; ``serve.status`` leaves shares out."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    details: dict[str, Any] = {} if client is None else client.get_serve_details()
+    return details
 
 
 def remote_handle(
@@ -301,7 +334,9 @@ def remote_handle(
                 raise
             return asleep  # its replica went to sleep meanwhile
 
-    return StageHandle(key, call, info, stream, **limits.model_dump())
+    made: AnyHandle = StageHandle(key, call, info, stream, **limits.model_dump())
+    made.place = f"{app}.{deployment}"
+    return made
 
 
 def _sent_origins(given: tuple[Origin, ...]) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class StageHandle(Generic[InT, OutT]):
         self._max_in_flight = max_in_flight
         self._max_pending = max_pending
         self._attempts = attempts
+        self.place = "here"
+        """Application and deployment of the stage, or ``here`` in this process."""
         self.refused = 0
         """Items that found the queue full, here or at the stage."""
         self._pending: deque[Waiting] = deque()

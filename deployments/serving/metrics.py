@@ -129,8 +129,8 @@ class Growth:
         self._before[key] = value
 
 
-async def publish_regularly(publish: Callable[[], Awaitable[None]], every_s: float = PUBLISH_S) -> None:
-    """Set gauges until this is cancelled; what fails is logged when it begins to."""
+async def publish_regularly(publish: Callable[[], Awaitable[None]], every_s: float | None = None) -> None:
+    """Set gauges until this is cancelled, every ``PUBLISH_S`` unless told; what fails is logged when it begins to."""
     failing = False
     while True:
         try:
@@ -140,7 +140,7 @@ async def publish_regularly(publish: Callable[[], Awaitable[None]], every_s: flo
             if not failing:
                 logger.exception("gauges cannot be set")
             failing = True
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(PUBLISH_S if every_s is None else every_s)
 
 
 def models_in(info: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends
 
 from configs.settings import Settings
+from deployments.serving.catalog import DeploymentState, ServeStatus
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.access import Access
@@ -19,6 +20,7 @@ from graphs.web.access_log import AccessLog
 from graphs.web.fetch import Fetcher
 from graphs.web.quick import QuickRoutes
 from graphs.web.quotas import Quotas
+from graphs.web.recent import RecentFaults
 from graphs.web.states import States
 from graphs.web.uploads.spool import Spool
 from stores.analyses import Analyses
@@ -50,6 +52,9 @@ class Context:
     fetcher: Fetcher
     quick: QuickRoutes = field(default_factory=QuickRoutes)
     started_at: float = field(default_factory=time.monotonic)
+    serve: ServeStatus | None = None
+    """What Serve says about the replicas, where this is one."""
+    recent: RecentFaults = field(default_factory=RecentFaults)
     lookups: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often something was looked up before it is made, by what and where it was: "cache", "store", or "miss"."""
 
@@ -143,12 +148,17 @@ class Context:
             return None
         return AccessLog(config.logs, config.access_log_bytes, config.access_log_files)
 
+    async def deployments(self) -> Mapping[str, DeploymentState]:
+        """Return the state of every deployment, by application.deployment; none without Serve."""
+        return {} if self.serve is None else await self.serve.deployments()
+
     def stage(self, ref: StageRef[InT, OutT]) -> StageHandle[InT, OutT]:
         """Return the handle to a stage of this gateway. Raises KeyError for one that no served API names."""
         return self.stages[ref.key]
 
     async def close(self) -> None:
         """Close the stores, the connections and the log, and send the spans that are left."""
+        self.recent.detach()
         await self.stores.close()
         await self.fetcher.close()
         if self.access_log is not None:

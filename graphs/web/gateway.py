@@ -34,7 +34,8 @@ from graphs.web.limits import RequestLimits
 from graphs.web.metrics import GatewayMetrics, RequestMetrics
 from graphs.web.quick import QuickRoutes
 from graphs.web.rates import RateLimits
-from graphs.web.requests import replace_serves_ids
+from graphs.web.requests import Observer, replace_serves_ids
+from graphs.web.status import status_api
 from graphs.web.transfers import Transfers
 from stores.open import Stores
 
@@ -95,12 +96,12 @@ class GatewayArgs(CallerArgs):
         return list(dict.fromkeys(key for name in self.apis for key in apis[name].stage_keys))
 
 
-def open_context(config: Settings, stages: Mapping[str, AnyHandle]) -> Context:
+def open_context(config: Settings, stages: Mapping[str, AnyHandle], serve: ServeStatus | None = None) -> Context:
     """Return a context with the stores of the settings and the given stage handles.
 
     Raises ValueError for a malformed store URL, StoreError for an embedded store that cannot be opened.
     """
-    context = Context(config, stages, Stores.open(config, record_store_call), open_fetcher(config))
+    context = Context(config, stages, Stores.open(config, record_store_call), open_fetcher(config), serve=serve)
     # A wrong address must show at start and not with the first request.
     _ = context.objects, context.documents, context.cache
     return context
@@ -139,13 +140,16 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     app = _EnclosedApp(title="visiongraph", version=version("visiongraph"), description=DESCRIPTION, lifespan=lifespan)
     served = [find_apis()[name] for name in apis]
     app.include_router(health_router(context, served))
-    contracts = mount(app, context, served)
+    contracts = mount(app, context, [*served, status_api(context, served)])
     _check_scopes(app, contracts)
     methods = Methods(iter_route_contexts(app.routes))
     install_error_handlers(app, contracts.errors, methods.of)
     _add_fences(app, context, contracts)
     app.quick = context.quick
-    observers = [] if context.access_log is None else [context.access_log.write]
+    context.recent.attach()
+    observers: list[Observer] = [context.recent.ended]
+    if context.access_log is not None:
+        observers.append(context.access_log.write)
 
     def enclose(inner: ASGIApp) -> ASGIApp:
         requests = enclosed(inner, context.settings, contracts, methods, observers)
@@ -224,7 +228,7 @@ class Gateway(LocalStages):
         args = self._args
         accept_many()
         keep_what_came()
-        context = open_context(settings(), args.handles(self))
+        context = open_context(settings(), args.handles(self), ServeStatus())
         context.access.refuses_everyone = not settings().open and listens_to_others()
         app = build_app(context, args.apis)
         # What stays for good need not be walked through again at every collection.

@@ -20,6 +20,7 @@ from deployments.serving.handle import AnyHandle, StageHandle
 from graphs.web.api import Contracts, find_apis
 from graphs.web.context import Context
 from graphs.web.gateway import build_app, mount, open_context
+from graphs.web.status import status_api
 from vision.errors import StageUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,8 @@ async def contracts_of(config: Settings, *apis: str) -> Contracts:
     """The contracts of a gateway with these APIs, by default with every one."""
     context = open_context(config, _Idle())
     try:
-        return mount(FastAPI(), context, [find_apis()[name] for name in apis or find_apis()])
+        served = [find_apis()[name] for name in apis or find_apis()]
+        return mount(FastAPI(), context, [*served, status_api(context, served)])
     finally:
         await context.close()
 

@@ -1300,6 +1300,10 @@ class Service(Group):
         """
         return await self._client.ask(Call[Any]("GET", "/readyz", Any))
 
+    async def status(self) -> models.Status:
+        """Return the state of everything. Needs the scope `admin`."""
+        return await self._client.ask(Call[models.Status]("GET", "/status", models.Status))
+
 
 class Shots(Group):
     """Routes of shots."""

@@ -768,6 +768,16 @@ class FailedAsset(Model):
     error: str
 
 
+class Fault(Model):
+    """
+    A failed answer, or a line of the log.
+    """
+
+    at: AwareDatetime
+    message: str
+    source: Annotated[str, Field(description="route of an answer, or name of a logger")]
+
+
 class FeatureStatistics(Model):
     """
     Of the raw DINOv3 features.
@@ -884,6 +894,16 @@ class Gpu(Model):
     memory_free: int | None
     memory_total: int | None
     memory_used: int | None
+
+
+class GraphState(Model):
+    """
+    One API, and the stages that it calls.
+    """
+
+    name: str
+    stages: list[str]
+    title: str
 
 
 class GroupedAsset(Model):
@@ -1038,6 +1058,20 @@ class JobAnswer(Model):
     started_at: Annotated[AwareDatetime | None, Field(description="when its last attempt began")]
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     subject: Annotated[str, Field(description="what it works on, an asset id for example")]
+
+
+class JobNumber(Model):
+    """
+    Jobs of one kind and status.
+    """
+
+    kind: str
+    number: int
+    oldest_waits_s: Annotated[
+        float | None,
+        Field(description="of queued ones: how long the first that is due waits already"),
+    ]
+    status: str
 
 
 class JobsAnswer(Model):
@@ -1550,6 +1584,17 @@ class RemovedCounts(Model):
     vectors: Annotated[int, Field(description="of the search index")]
 
 
+class Replicas(Model):
+    """
+    What Serve says of the deployment of a stage; shares are those of one replica.
+    """
+
+    cpus: float
+    gpus: float
+    running: int
+    wanted: int
+
+
 class Representative(Model):
     """
     The representative face of a trace.
@@ -1710,27 +1755,6 @@ class Segment(Model):
     end: float
     start: float
     synthetic_probability: float
-
-
-class ServingModel(Model):
-    """
-    The embedding model in service; what is not known is null.
-    """
-
-    architecture: str | None
-    batch_size: int | None
-    centred: Annotated[
-        bool | None,
-        Field(description="whether a reference mean is subtracted before cosines are taken"),
-    ]
-    device: str | None
-    embedding_dim: int
-    engine: str | None
-    licence: str | None
-    model_name: str | None
-    model_version: str | None
-    patch_size: int | None
-    weights: Annotated[str | None, Field(description="where the weights came from")]
 
 
 class ShotDeleted(Model):
@@ -1896,6 +1920,19 @@ class StoreState(Model):
         AwareDatetime | None,
         Field(description="when the gateway that answers first saw the error"),
     ] = None
+    type: str
+
+
+class StoreStatus(Model):
+    """
+    One store; ``latency_ms`` is the time of a small call just now.
+    """
+
+    connected: bool
+    error: str | None
+    latency_ms: float
+    name: str
+    since: AwareDatetime | None
     type: str
 
 
@@ -2120,6 +2157,40 @@ class VisualSignal(Model):
         float,
         Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
     ]
+
+
+class GraphsAssetsModelInfoServingModel(Model):
+    """
+    The embedding model in service; what is not known is null.
+    """
+
+    architecture: str | None
+    batch_size: int | None
+    centred: Annotated[
+        bool | None,
+        Field(description="whether a reference mean is subtracted before cosines are taken"),
+    ]
+    device: str | None
+    embedding_dim: int
+    engine: str | None
+    licence: str | None
+    model_name: str | None
+    model_version: str | None
+    patch_size: int | None
+    weights: Annotated[str | None, Field(description="where the weights came from")]
+
+
+class GraphsWebStatusServingModel(Model):
+    """
+    A model of a stage.
+    """
+
+    device: str | None
+    engine: str | None
+    licence: str | None
+    model: str | None
+    version: str
+    weights: Annotated[str | None, Field(description="where they came from")]
 
 
 class AnalyzeRequest(Model):
@@ -2657,7 +2728,7 @@ class ModelInfo(Model):
 
     capabilities: dict[str, bool]
     limits: dict[str, float]
-    model_config_: Annotated[ServingModel, Field(alias="model_config")]
+    model_config_: Annotated[GraphsAssetsModelInfoServingModel, Field(alias="model_config")]
     processing_time: float
     scores: dict[str, dict[str, Any]]
     stages: dict[str, dict[str, Any]]
@@ -2868,6 +2939,47 @@ class ShotsAnalyzed(Model):
     video_asset_id: str
     video_duration: Annotated[float, Field(description="seconds")]
     video_filename: str
+
+
+class StageStatus(Model):
+    """
+    One stage; ``queue`` are the items that wait in this gateway, ``refused`` those that found it full.
+    """
+
+    configured: bool
+    error: str | None
+    loaded: bool
+    loading: bool
+    models: list[GraphsWebStatusServingModel]
+    name: str
+    on_demand: bool
+    place: Annotated[
+        str,
+        Field(description="application.deployment, or `here` in the process of the gateway"),
+    ]
+    queue: int
+    refused: int
+    replicas: Annotated[Replicas | None, Field(description="null where Serve does not say")]
+    since: AwareDatetime | None
+
+
+class Status(Model):
+    """
+    The state of the service, as the gateway sees it that answers.
+
+    What cannot be asked within 5 s is named in ``unknown``, with the reason.
+    """
+
+    at: AwareDatetime
+    environment: str
+    graph: list[GraphState]
+    jobs: list[JobNumber]
+    recent_errors: Annotated[list[Fault], Field(description="of this gateway, the latest first")]
+    stages: list[StageStatus]
+    stores: list[StoreStatus]
+    unknown: dict[str, str]
+    uptime_seconds: float
+    version: str
 
 
 class StoreShotsRequest(Model):

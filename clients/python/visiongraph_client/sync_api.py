@@ -1292,6 +1292,10 @@ class Service(Group):
         """
         return self._client.ask(Call[Any]("GET", "/readyz", Any))
 
+    def status(self) -> models.Status:
+        """Return the state of everything. Needs the scope `admin`."""
+        return self._client.ask(Call[models.Status]("GET", "/status", models.Status))
+
 
 class Shots(Group):
     """Routes of shots."""

@@ -1,0 +1,1 @@
+"""What Prometheus is asked: the panels of the dashboard and the alerts, from one list (``facts``)."""

@@ -280,6 +280,7 @@ class Cluster:
             running = [
                 (app, name)
                 for app in self._deployed
+                if app not in self._workers  # they have when they stopped, on an event loop that is closed by now
                 for name, deployment in applications.get(app, {}).get("deployments", {}).items()
                 if deployment.get("replicas")
             ]

@@ -51,8 +51,9 @@ class Worker(LocalStages):
         self._jobs.check_health()
 
     async def stop(self) -> None:
-        """Release the jobs that run and claim no more; call this before killing the process."""
+        """Release the jobs that run, claim no more, send the last spans; call this before killing the process."""
         await self._jobs.stop()
+        await self.send_spans()
 
     def __del__(self) -> Coroutine[Any, Any, None] | None:
         # Serve calls this at an orderly shutdown and awaits its result; Python calls it once more.

@@ -289,7 +289,7 @@ def test_what_runs_is_told_to_send_its_last_spans_and_a_failure_costs_a_warning(
 
     monkeypatch.setattr(serve, "get_deployment_handle", Handle)
     cluster = Cluster()
-    cluster._client, cluster._deployed = Details(), ["ours", "gone"]
+    cluster._client, cluster._deployed, cluster._workers = Details(), ["ours", "gone", "worker"], ["worker"]
     cluster._send_spans()
     assert told == [("ours", "gateway", "send_spans"), ("ours", "bad", "send_spans")]
     assert "by 1 of the deployments (TimeoutError)" in caplog.text

@@ -284,7 +284,11 @@ def test_what_runs_is_told_to_send_its_last_spans_and_a_failure_costs_a_warning(
         def get_serve_details(self) -> dict[str, Any]:
             ours = {"gateway": {"replicas": [{}, {}]}, "asleep": {"replicas": []}, "bad": {"replicas": [{}]}}
             return {
-                "applications": {"ours": {"deployments": ours}, "theirs": {"deployments": {"x": {"replicas": [{}]}}}}
+                "applications": {
+                    "ours": {"deployments": ours},
+                    "theirs": {"deployments": {"x": {"replicas": [{}]}}},
+                    "worker": {"deployments": {"worker": {"replicas": [{}]}}},
+                }
             }
 
     monkeypatch.setattr(serve, "get_deployment_handle", Handle)

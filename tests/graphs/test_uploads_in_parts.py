@@ -119,13 +119,13 @@ async def test_what_serve_has_read_of_a_cancelled_request_is_kept(service: Servi
     data = picture(2)
     url = await create(service.client, len(data))
     pieces = [data[start : start + 500] for start in range(0, 2500, 500)]
-    taken = asyncio.Event()
+    taken, left = asyncio.Event(), asyncio.Event()
     messages: list[Message] = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
 
     async def receive() -> Message:
-        if len(messages) == 3 and not taken.is_set():
+        if len(messages) == 3:
             taken.set()
-            await asyncio.Event().wait()
+            await left.wait()
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def send(_: Message) -> None:
@@ -150,6 +150,7 @@ async def test_what_serve_has_read_of_a_cancelled_request_is_kept(service: Servi
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
+    left.set()
     assert await offset_of(service.client, url) == 2500
     assert (await patch(service.client, url, 2500, data[2500:])).headers["upload-asset-id"]
     assert service.spooled == []

@@ -198,6 +198,17 @@ class Resumable:
         are kept only if they have it. Raises OffsetMismatch, UploadLocked, ChecksumMismatch, and MediaTooLarge for more
         bytes than were announced.
         """
+        # In a task and a context of its own: Serve cancels a request, and what it started, when its client leaves, be
+        # that before the first byte was looked at. What it has read by then still comes from the body.
+        context = NewContext()
+        context.run(caller.set, caller.get())
+        adding = asyncio.create_task(self._append(upload_id, offset, body, size, checksum), context=context)
+        adding.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(adding)
+
+    async def _append(
+        self, upload_id: str, offset: int, body: Body, size: int | None, checksum: Checksum | None
+    ) -> PartialUpload:
         upload = await self.get(upload_id)
         if upload.asset_id and offset == upload.length:
             return upload  # the answer to the last bytes was lost

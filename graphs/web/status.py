@@ -40,7 +40,7 @@ class Replicas(BaseModel):
     gpus: float
 
 
-class ServingModel(BaseModel):
+class StageModel(BaseModel):
     """A model of a stage."""
 
     model: str | None
@@ -65,7 +65,7 @@ class StageStatus(BaseModel):
     since: datetime | None
     queue: int
     refused: int
-    models: list[ServingModel]
+    models: list[StageModel]
 
 
 class StoreStatus(BaseModel):
@@ -175,7 +175,7 @@ def _stage(context: Context, key: str, info: Mapping[str, Any], places: Mapping[
         queue=handle.waiting,
         refused=handle.refused,
         models=[
-            ServingModel(
+            StageModel(
                 model=model.get("model"),
                 version=str(model["model_version"]),
                 licence=model.get("licence"),

@@ -1757,6 +1757,27 @@ class Segment(Model):
     synthetic_probability: float
 
 
+class ServingModel(Model):
+    """
+    The embedding model in service; what is not known is null.
+    """
+
+    architecture: str | None
+    batch_size: int | None
+    centred: Annotated[
+        bool | None,
+        Field(description="whether a reference mean is subtracted before cosines are taken"),
+    ]
+    device: str | None
+    embedding_dim: int
+    engine: str | None
+    licence: str | None
+    model_name: str | None
+    model_version: str | None
+    patch_size: int | None
+    weights: Annotated[str | None, Field(description="where the weights came from")]
+
+
 class ShotDeleted(Model):
     """
     Confirmation that a shot is no longer in the library; its video stays.
@@ -1874,6 +1895,19 @@ class SplitAnswer(Model):
     success: Literal[True] = True
 
 
+class StageModel(Model):
+    """
+    A model of a stage.
+    """
+
+    device: str | None
+    engine: str | None
+    licence: str | None
+    model: str | None
+    version: str
+    weights: Annotated[str | None, Field(description="where they came from")]
+
+
 class StageState(Model):
     """
     One stage of the graph; one that is ``on_demand`` and not loaded starts with its first request.
@@ -1895,6 +1929,28 @@ class StageState(Model):
         AwareDatetime | None,
         Field(description="when the gateway that answers first saw the error"),
     ] = None
+
+
+class StageStatus(Model):
+    """
+    One stage; ``queue`` are the items that wait in this gateway, ``refused`` those that found it full.
+    """
+
+    configured: bool
+    error: str | None
+    loaded: bool
+    loading: bool
+    models: list[StageModel]
+    name: str
+    on_demand: bool
+    place: Annotated[
+        str,
+        Field(description="application.deployment, or `here` in the process of the gateway"),
+    ]
+    queue: int
+    refused: int
+    replicas: Annotated[Replicas | None, Field(description="null where Serve does not say")]
+    since: AwareDatetime | None
 
 
 class StoreShotsAnswer(Model):
@@ -2157,40 +2213,6 @@ class VisualSignal(Model):
         float,
         Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
     ]
-
-
-class GraphsAssetsModelInfoServingModel(Model):
-    """
-    The embedding model in service; what is not known is null.
-    """
-
-    architecture: str | None
-    batch_size: int | None
-    centred: Annotated[
-        bool | None,
-        Field(description="whether a reference mean is subtracted before cosines are taken"),
-    ]
-    device: str | None
-    embedding_dim: int
-    engine: str | None
-    licence: str | None
-    model_name: str | None
-    model_version: str | None
-    patch_size: int | None
-    weights: Annotated[str | None, Field(description="where the weights came from")]
-
-
-class GraphsWebStatusServingModel(Model):
-    """
-    A model of a stage.
-    """
-
-    device: str | None
-    engine: str | None
-    licence: str | None
-    model: str | None
-    version: str
-    weights: Annotated[str | None, Field(description="where they came from")]
 
 
 class AnalyzeRequest(Model):
@@ -2728,7 +2750,7 @@ class ModelInfo(Model):
 
     capabilities: dict[str, bool]
     limits: dict[str, float]
-    model_config_: Annotated[GraphsAssetsModelInfoServingModel, Field(alias="model_config")]
+    model_config_: Annotated[ServingModel, Field(alias="model_config")]
     processing_time: float
     scores: dict[str, dict[str, Any]]
     stages: dict[str, dict[str, Any]]
@@ -2939,28 +2961,6 @@ class ShotsAnalyzed(Model):
     video_asset_id: str
     video_duration: Annotated[float, Field(description="seconds")]
     video_filename: str
-
-
-class StageStatus(Model):
-    """
-    One stage; ``queue`` are the items that wait in this gateway, ``refused`` those that found it full.
-    """
-
-    configured: bool
-    error: str | None
-    loaded: bool
-    loading: bool
-    models: list[GraphsWebStatusServingModel]
-    name: str
-    on_demand: bool
-    place: Annotated[
-        str,
-        Field(description="application.deployment, or `here` in the process of the gateway"),
-    ]
-    queue: int
-    refused: int
-    replicas: Annotated[Replicas | None, Field(description="null where Serve does not say")]
-    since: AwareDatetime | None
 
 
 class Status(Model):

@@ -17,13 +17,18 @@ function usePolled(path) {
 }
 
 export function System() {
-  const health = usePolled("/health");
   return html`<section>
     <div class="head"><h1>Jobs & system</h1></div>
     <${Jobs} />
-    <${Result} of=${health}>${(found) => html`<${Health} health=${found} />`}<//>
-    <${Models} />
+    <${Service} />
   </section>`;
+}
+
+/** The whole state where the key may see it, else what everybody may. */
+function Service() {
+  const status = usePolled("/status");
+  if (status.error?.status === 403) return html`<${Health} />`;
+  return html`<${Result} of=${status}>${(found) => html`<${Status} status=${found} />`}<//>`;
 }
 
 function Jobs() {
@@ -59,23 +64,75 @@ function Jobs() {
   </section>`;
 }
 
-function Health({ health }) {
-  const stores = { Documents: health.database, Objects: health.storage, Cache: health.cache };
-  const rooms = Map.groupBy ? Map.groupBy(health.models, (stage) => stage.name.split("/")[0]) : grouped(health.models);
+function Status({ status }) {
+  const models = status.stages.flatMap((stage) => stage.models.map((model) => ({ stage: stage.name, ...model })));
   return html`
     <section class="card">
-      <h2>Service <span class=${`badge-inline ${health.status}`}>${words(health.status)}</span></h2>
+      <h2>Service</h2>
       <dl class="facts">
-        <dt>Version</dt><dd>${health.version}</dd>
-        <dt>Up</dt><dd>${duration(health.uptime_seconds)}</dd>
-        <dt>GPU</dt><dd>${health.gpu.available ? health.gpu.device_name : "none"}</dd>
-        ${Object.entries(stores).map(([name, store]) => html`<dt>${name}</dt><dd><span class=${`dot ${store.connected && !store.error ? "succeeded" : "failed"}`}></span> ${store.type} ${store.error ?? ""}</dd>`)}
+        <dt>Version</dt><dd>${status.version}</dd>
+        <dt>Up</dt><dd>${duration(status.uptime_seconds)}</dd>
+        ${status.stores.map((store) => html`<dt>${words(store.name)}</dt><dd><span class=${`dot ${store.connected && !store.error ? "succeeded" : "failed"}`}></span> ${store.type}, ${store.latency_ms.toFixed(1)} ms ${store.error ?? ""}</dd>`)}
+        ${Object.entries(status.unknown).map(([name, reason]) => html`<dt>${words(name)}</dt><dd class="bad-text">${reason}</dd>`)}
       </dl>
     </section>
+    <${Rooms} stages=${status.stages} />
     <section class="card">
-      <h2>Stages <span class="quiet">${health.models.filter((stage) => stage.loaded).length} of ${health.models.length} loaded</span></h2>
-      <div class="rooms">${[...rooms].map(([room, stages]) => html`<div key=${room}><h3>${room}</h3><ul>${stages.map((stage) => html`<li title=${stage.error}><span class=${`dot ${stateOf(stage)}`} aria-hidden="true"></span> ${stage.name.split("/")[1]} <small class="quiet">${textOf(stage)}</small></li>`)}</ul></div>`)}</div>
+      <h2>Replicas</h2>
+      <${Table} head=${["Deployment", "Stages", "Replicas", "CPUs", "GPUs", "Waiting", "Refused"]} rows=${placesOf(status.stages)} />
+    </section>
+    <section class="card">
+      <h2>Models</h2>
+      <${Table} head=${["Stage", "Model", "Version", "Licence", "Runs on"]} rows=${models.map((model) => [model.stage, model.model, model.version, model.licence, [model.device, model.engine].filter(Boolean).join(", ")])} />
+    </section>
+    <section class="card">
+      <h2>Recent errors</h2>
+      ${!status.recent_errors.length && html`<p class="empty">None since this gateway started.</p>`}
+      <ul class="errors">${status.recent_errors.map((fault) => html`<li><time class="quiet">${when(fault.at)}</time> <b>${fault.source}</b> ${fault.message}</li>`)}</ul>
     </section>`;
+}
+
+/** Return a row for each deployment that stages run in. */
+function placesOf(stages) {
+  const places = new Map();
+  for (const stage of stages) places.set(stage.place, [...(places.get(stage.place) ?? []), stage]);
+  const sum = (all, name) => all.reduce((total, stage) => total + stage[name], 0);
+  return [...places].map(([place, all]) => {
+    const { replicas } = all[0];
+    const numbers = replicas ? [`${replicas.running} of ${replicas.wanted}`, replicas.cpus, replicas.gpus] : ["", "", ""];
+    return [place === "here" ? "gateway" : place, all.map((stage) => stage.name).join(", "), ...numbers, sum(all, "queue"), sum(all, "refused")];
+  });
+}
+
+function Table({ head, rows }) {
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${head[0]}><table>
+    <thead><tr>${head.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr>${row.map((cell) => html`<td>${cell ?? ""}</td>`)}</tr>`)}</tbody>
+  </table></div>`;
+}
+
+function Rooms({ stages }) {
+  return html`<section class="card">
+    <h2>Stages <span class="quiet">${stages.filter((stage) => stage.loaded).length} of ${stages.length} loaded</span></h2>
+    <div class="rooms">${[...grouped(stages)].map(([room, its]) => html`<div key=${room}><h3>${room}</h3><ul>${its.map((stage) => html`<li title=${stage.error}><span class=${`dot ${stateOf(stage)}`} aria-hidden="true"></span> ${stage.name.split("/")[1]} <small class="quiet">${textOf(stage)}</small></li>`)}</ul></div>`)}</div>
+  </section>`;
+}
+
+function Health() {
+  const health = usePolled("/health");
+  return html`<${Result} of=${health}>
+    ${(found) => html`
+      <section class="card">
+        <h2>Service <span class=${`badge-inline ${found.status}`}>${words(found.status)}</span></h2>
+        <dl class="facts">
+          <dt>Version</dt><dd>${found.version}</dd>
+          <dt>Up</dt><dd>${duration(found.uptime_seconds)}</dd>
+          <dt>GPU</dt><dd>${found.gpu.available ? found.gpu.device_name : "none"}</dd>
+        </dl>
+      </section>
+      <${Rooms} stages=${found.models} />
+    `}
+  <//>`;
 }
 
 function grouped(stages) {
@@ -96,26 +153,11 @@ function stateOf(stage) {
 function textOf(stage) {
   if (!stage.configured) return "not configured";
   if (stage.error) return stage.error;
-  if (stage.loaded) return stage.load_time_ms === null ? "loaded" : `loaded in ${(stage.load_time_ms / 1000).toFixed(1)} s`;
+  if (stage.loaded) return stage.load_time_ms ? `loaded in ${(stage.load_time_ms / 1000).toFixed(1)} s` : "loaded";
   return stage.loading ? "loading" : stage.on_demand ? "starts when it is needed" : "not loaded";
 }
 
 function duration(seconds) {
   const minutes = Math.floor(seconds / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-function Models() {
-  const info = useAsync((signal) => get("/api/v1/model-info", { signal }), []);
-  return html`<section class="card">
-    <h2>Models</h2>
-    <${Result} of=${info}>
-      ${(found) => html`<div class="scroll"><table>
-        <thead><tr><th>Stage</th><th>Model</th><th>Version</th><th>Licence</th><th>Device</th></tr></thead>
-        <tbody>${Object.entries(found.stages).filter(([, stage]) => stage.model || stage.model_version).map(([name, stage]) => html`<tr key=${name}>
-          <td>${name}</td><td>${stage.model ?? ""}</td><td>${stage.model_version ?? ""}</td><td>${stage.licence ?? ""}</td><td>${[stage.device, stage.engine].filter(Boolean).join(", ")}</td>
-        </tr>`)}</tbody>
-      </table></div>`}
-    <//>
-  </section>`;
 }

@@ -38,6 +38,7 @@ Names = Annotated[tuple[str, ...], *CommaSeparated]
 Numbers = Annotated[tuple[PositiveInt, ...], *CommaSeparated]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], *CommaSeparated]
 HostPatterns = Annotated[tuple[Annotated[str, AfterValidator(host_pattern)], ...], *CommaSeparated]
+Days = Annotated[int, Field(ge=0, le=36_500)]
 QuotaText = Annotated[str, AfterValidator(lambda text: quota_text(parse_quota(text)))]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], *CommaSeparated]
 
@@ -105,6 +106,14 @@ class Settings(BaseSettings):
     rate_limit_burst: PositiveInt = Field(
         default=10, validation_alias="RATE_LIMIT_BURST", description="of those, how many may come at once"
     )
+    keep_assets_days: Days = Field(
+        default=0, description="after its last upload an asset is removed; 0, here and below: never"
+    )
+    keep_traces_days: Days = Field(
+        default=0, description="after which face traces, and identities that nothing refers to, are removed"
+    )
+    keep_jobs_days: Days = Field(default=0, description="after which records of jobs that have ended are removed")
+    keep_audit_days: Days = Field(default=0, description="after which entries of the audit trail are removed")
     audit: Literal["none", "writes", "all"] = Field(
         default="writes",
         description="that the audit trail records: whatever may change something; all: reads of files too",

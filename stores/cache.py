@@ -30,6 +30,11 @@ RETRY_AFTER_S = 1.0
 T = TypeVar("T")
 
 
+def features_key(model_version: str, asset_id: str) -> str:
+    """Return the key of the features of an asset by one model."""
+    return f"features:{model_version}:{asset_id}"
+
+
 class Cache:
     """``redis://…``, ``rediss://…`` or ``unix://…``; with the empty URL a cache that is always empty.
 

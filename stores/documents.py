@@ -64,6 +64,17 @@ class Documents(Protocol):
         """
         ...
 
+    async def old_assets(self, before: datetime, after: str = "", limit: int = 1000) -> list[Asset]:
+        """Return assets whose latest upload is before a moment, those being deleted too, in id order from ``after``."""
+        ...
+
+    async def expire_asset(self, asset_id: str, before: datetime) -> bool:
+        """Flag an asset as being deleted if its latest upload is before a moment; True also if it was flagged before.
+
+        False if it is unknown, or there is a later upload.
+        """
+        ...
+
     async def count_assets(self) -> dict[MediaKind, int]:
         """Return how many assets of each kind there are, those being deleted left out."""
         ...

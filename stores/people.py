@@ -108,6 +108,10 @@ class People(Protocol):
         """Return the index of a video, None if there is none."""
         ...
 
+    async def old_indexes(self, before: datetime, after: str = "", limit: int = 1000) -> list[str]:
+        """Return the ids of videos that were indexed before a moment, in their order, from behind ``after``."""
+        ...
+
     async def delete_index(self, asset_id: str) -> int:
         """Remove the index and traces of a video; return how many records there were."""
         ...

@@ -12,7 +12,7 @@ from graphs.web.context import Context
 from graphs.web.errors import AssetNotFound
 from graphs.web.per_asset import PerAsset
 from graphs.web.uploads.library import Library
-from stores.cache import Cache
+from stores.cache import Cache, features_key
 from stores.records import Asset, Features
 from vision.errors import InvalidMedia, MediaNotFound, ModelNotLoaded, StageError, StageUnavailable
 
@@ -117,7 +117,7 @@ class FeatureSource:
         version = str(model.get("model_version", ""))
         if not version:
             return "", 0
-        keys = [self._cache_key(version, asset_id)]
+        keys = [features_key(version, asset_id)]
         cached = sum(each is not None for each in await self._cache.get_many(keys))
         return version, cached if await self._cache.delete(keys) else 0
 
@@ -125,7 +125,7 @@ class FeatureSource:
         version = await self.model_version()
         if not version:
             return {}
-        keys = [self._cache_key(version, asset_id) for asset_id in asset_ids]
+        keys = [features_key(version, asset_id) for asset_id in asset_ids]
         cached = await self._cache.get_many(keys)
         features = {
             asset_id: _unpack(asset_id, version, value)
@@ -165,12 +165,8 @@ class FeatureSource:
         return features
 
     async def _remember(self, features: Iterable[Features]) -> None:
-        packed = {self._cache_key(f.model_version, f.asset_id): _pack(f) for f in features}
+        packed = {features_key(f.model_version, f.asset_id): _pack(f) for f in features}
         await self._cache.set_many(packed, self._context.settings.feature_cache_ttl_s)
-
-    @staticmethod
-    def _cache_key(model_version: str, asset_id: str) -> str:
-        return f"features:{model_version}:{asset_id}"
 
 
 def _pack(features: Features) -> bytes:

@@ -32,7 +32,7 @@ from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context, task_group
 from graphs.web.parts import OptionalParts
-from stores.jobs import Job, Json
+from stores.jobs import Job, Json, job_id_of
 from stores.records import Asset
 from vision.errors import InvalidInput, ProcessingFailed
 from vision.shots.transitions import STILL_AT_MOST, THRESHOLD
@@ -58,7 +58,15 @@ async def submit_index(context: Context, asset: Asset) -> Job:
     payload: Json = {"models": models, "shot_models": shots.version}
     if parts.unavailable:
         payload["unavailable"] = parts.unavailable
-    return await context.quotas.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
+    while True:
+        job = await context.quotas.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
+        if job.status != "succeeded" or people_missing(job):
+            return job
+        # Its results may have been lost, or removed for their age, and made again since.
+        fingerprint = f"{fingerprint} {job.finished_at}"
+        again = await context.jobs.get(job_id_of(INDEX_VIDEO, fingerprint))
+        if again is None and await context.people.get_index(asset.asset_id) is not None:
+            return job
 
 
 async def submit_shots(context: Context, asset: Asset, threshold: float, models: ShotModels) -> Job:

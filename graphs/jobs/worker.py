@@ -11,7 +11,7 @@ from configs.settings import settings
 from deployments.serving.catalog import LocalStages
 from deployments.serving.metrics import publish_regularly
 from deployments.serving.nodes import check_stores, start_on_node
-from graphs.jobs.kinds import find_job_kinds
+from graphs.jobs.kinds import find_job_kinds, submit_hourly
 from graphs.jobs.runner import JobRunner
 from graphs.web.gateway import CallerArgs, deployment_of, open_context
 from graphs.web.metrics import CallMetrics
@@ -42,6 +42,8 @@ class Worker(LocalStages):
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
         self._jobs = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
         self._jobs.start()
+        hourly = [kind.name for kind in find_job_kinds().values() if kind.hourly is not None and kind.hourly(config)]
+        self._hourly = asyncio.create_task(submit_hourly(self._context.jobs, hourly)) if hourly else None
         self._calls = asyncio.create_task(publish_regularly(CallMetrics(self._context.stages).publish))
         self._open = True
 
@@ -49,9 +51,13 @@ class Worker(LocalStages):
         """Raise when the replica should be replaced; Serve calls this."""
         super().check_health()
         self._jobs.check_health()
+        if self._hourly is not None and self._hourly.done() and not self._hourly.cancelled():
+            raise RuntimeError("the jobs of the hour are not submitted any more") from self._hourly.exception()
 
     async def stop(self) -> None:
         """Release the jobs that run, claim no more, send the last spans; call this before killing the process."""
+        if self._hourly is not None:
+            self._hourly.cancel()
         await self._jobs.stop()
         await self.send_spans()
 

@@ -121,6 +121,23 @@ class MongoDocuments(MongoRepository, Documents):
         with translated():
             return [_asset(document) async for document in self._assets.find(wanted).sort(NEWEST_FIRST).limit(limit)]
 
+    async def old_assets(self, before: datetime, after: str = "", limit: int = 1000) -> list[Asset]:
+        await self.complete_assets()
+        old = {"_id": {"$gt": after}, "latest_upload": {"$lt": to_micros(before)}}
+        with translated():
+            return [_asset(document) async for document in self._assets.find(old).sort("_id").limit(limit)]
+
+    async def expire_asset(self, asset_id: str, before: datetime) -> bool:
+        def expire(uploads: Uploads) -> Document | None:
+            return {**_uploads_document(uploads), "deleting": True} if latest(uploads) < before else None
+
+        uploads = await self._change_uploads(asset_id, expire)
+        if uploads is not None:
+            return latest(uploads) < before
+        with translated():
+            flagged = await self._assets.find_one({"_id": asset_id, "deleting": True})
+        return flagged is not None and latest(_uploads(flagged)) < before
+
     async def count_assets(self) -> dict[MediaKind, int]:
         steps: list[Document] = [
             {"$match": {"deleting": False}},

@@ -7,6 +7,7 @@ the one document of the video names that generation, and the older one is remove
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, ClassVar
 
 from pymongo import IndexModel
@@ -57,6 +58,12 @@ class MongoPeople(MongoRepository, People):
         values: dict[str, Any] = {field.name: index.get(field.name) for field in fields(VideoIndex)}
         values |= {"asset_id": asset_id, "cuts": tuple(index["cuts"]), "indexed_at": from_micros(index["indexed_at"])}
         return VideoIndex(**values)
+
+    async def old_indexes(self, before: datetime, after: str = "", limit: int = 1000) -> list[str]:
+        old = {"_id": {"$gt": after}, "indexed_at": {"$lt": to_micros(before)}}
+        with translated():
+            found = self._indexes.find(old, {"_id": 1}).sort("_id", 1).limit(limit)
+            return [document["_id"] async for document in found]
 
     async def delete_index(self, asset_id: str) -> int:
         with translated():

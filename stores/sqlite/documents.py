@@ -61,6 +61,7 @@ UPLOAD_COLUMNS = ["owner", "filename", "uploaded_at", "withdrawn"]
 ASSET_COLUMNS = [field.name for field in fields(Asset) if field.name not in ("filename", "uploaded_at", "uploads")]
 ASSETS = f"SELECT {', '.join(ASSET_COLUMNS + UPLOAD_COLUMNS)} FROM assets JOIN uploads USING (asset_id) "  # noqa: S608
 UPLOADS = f"SELECT {', '.join(UPLOAD_COLUMNS)} FROM uploads WHERE asset_id = ?"  # noqa: S608 (a constant)
+OLD = "NOT EXISTS (SELECT 1 FROM uploads WHERE asset_id = assets.asset_id AND uploaded_at >= ?)"
 FEATURES = "SELECT asset_id, model_version, kind, raw, unit, created_at FROM features "
 FACES = "SELECT asset_id, model_version, places, vectors, created_at FROM faces "
 DERIVED = """SELECT (SELECT count(*) FROM features WHERE asset_id = ?1)
@@ -154,6 +155,15 @@ class SqliteDocuments(SqliteRepository, Documents):
         )
         assets = await self.get_assets(row[0] for row in page)
         return [assets[row[0]] for row in page if row[0] in assets]
+
+    async def old_assets(self, before: datetime, after: str = "", limit: int = 1000) -> list[Asset]:
+        old = f"asset_id IN (SELECT asset_id FROM assets WHERE asset_id > ? AND {OLD} ORDER BY asset_id LIMIT ?)"  # noqa: S608
+        sql = f"{ASSETS} WHERE {old} ORDER BY asset_id"
+        return _assets(await self._engine.read(sql, after, to_micros(before), limit))
+
+    async def expire_asset(self, asset_id: str, before: datetime) -> bool:
+        sql = f"UPDATE assets SET deleting = 1 WHERE asset_id = ? AND {OLD}"  # noqa: S608 (a constant)
+        return await self._engine.execute(sql, asset_id, to_micros(before), reserve=True) > 0
 
     async def count_assets(self) -> dict[MediaKind, int]:
         return dict(await self._engine.read("SELECT kind, COUNT(*) FROM assets WHERE NOT deleting GROUP BY kind"))

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
@@ -59,6 +60,10 @@ class SqlitePeople(SqliteRepository, People):
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         rows = await self._engine.read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
         return next(map(_index, rows), None)
+
+    async def old_indexes(self, before: datetime, after: str = "", limit: int = 1000) -> list[str]:
+        sql = "SELECT asset_id FROM video_indexes WHERE asset_id > ? AND indexed_at < ? ORDER BY asset_id LIMIT ?"
+        return [row[0] for row in await self._engine.read(sql, after, to_micros(before), limit)]
 
     async def delete_index(self, asset_id: str) -> int:
         def delete(connection: sqlite3.Connection) -> int:

@@ -252,6 +252,17 @@ async def test_a_cancelled_job_leaves_nothing_and_can_be_asked_for_again(service
     assert (await service.index(asset)).status == "succeeded"
 
 
+async def test_an_index_that_was_removed_is_made_again_however_often(service: IndexService) -> None:
+    asset = await service.add(film())
+    jobs = []
+    for _ in range(3):
+        jobs.append((await service.index(asset)).job_id)
+        assert (await service.post_index(asset))["job_id"] == jobs[-1]
+        await service.context.people.delete_index(asset.asset_id)
+        assert (await _details(service, asset.asset_id))["index"]["status"] == "not_indexed"
+    assert len(set(jobs)) == 3
+
+
 async def test_a_file_that_cannot_be_read_fails_with_the_reason(service: IndexService, tmp_path: Path) -> None:
     asset = await service.add(film())
     broken = tmp_path / "broken"

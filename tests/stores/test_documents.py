@@ -366,3 +366,27 @@ async def test_uploads_and_deletes_at_once_leave_all_or_nothing(documents: Docum
             assert not asset.deleting
             outcomes = await asyncio.gather(*(documents.withdraw(asset_id(number), owner, owners) for owner in kept))
             assert sorted(outcomes) == ["last"] + ["withdrawn"] * (len(kept) - 1)
+
+
+async def test_an_asset_expires_by_its_latest_upload_alone(documents: Documents) -> None:
+    later, instant = MOMENT + timedelta(seconds=1), timedelta(microseconds=1)
+    for number in range(4):
+        await documents.insert_asset(make_asset(number), "studio")
+    first, second, third, shared = (asset_id(number) for number in range(4))
+    await documents.add_upload(shared, Upload("press", "same.jpg", later))
+    assert await documents.old_assets(MOMENT) == []
+    old = sorted([first, second, third])
+    assert [each.asset_id for each in await documents.old_assets(MOMENT + instant)] == old
+    assert [each.asset_id for each in await documents.old_assets(MOMENT + instant, old[0], 1)] == [old[1]]
+    assert await documents.expire_asset(first, MOMENT) is False
+    assert await documents.expire_asset(first, MOMENT + instant) is True
+    assert await documents.expire_asset(first, MOMENT + instant) is True
+    assert await documents.expire_asset(first, MOMENT) is False
+    assert await documents.expire_asset(shared, later) is False
+    assert await documents.expire_asset(asset_id(9), later) is False
+    deleting = {each.asset_id: each.deleting for each in await documents.old_assets(later + instant)}
+    assert deleting == {first: True, second: False, third: False, shared: False}
+    # A client that has withdrawn its upload does not keep the asset young.
+    assert await documents.withdraw(shared, "press", ["studio", "press"]) == "withdrawn"
+    assert await documents.expire_asset(shared, MOMENT + instant) is True
+    assert not await documents.add_upload(first, Upload("press", "late.jpg", later))

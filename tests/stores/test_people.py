@@ -1,7 +1,7 @@
 """Traces and identities: one contract, over every backend."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +169,14 @@ async def test_a_split_moves_traces_and_keeps_whom_they_are_not(people: People) 
     stored = await people.get_identities([identity(1).identity_uuid, identity(2).identity_uuid])
     np.testing.assert_array_equal(stored[identity(1).identity_uuid].rejected, rejected)
     assert stored[identity(2).identity_uuid].rejected.shape == (0, len(vector(1)))
+
+
+async def test_old_indexes_come_in_pages(people: People) -> None:
+    films = [letter * 32 for letter in "abcd"]
+    for film, seconds in zip(films, (0, 1, 0, 0), strict=True):
+        await people.put_index(replace(index(film, 0), indexed_at=NOW + timedelta(seconds=seconds)), [])
+    a, b, c, d = films
+    assert await people.old_indexes(NOW) == []
+    assert await people.old_indexes(NOW + timedelta(microseconds=1), limit=2) == [a, c]
+    assert await people.old_indexes(NOW + timedelta(microseconds=1), c) == [d]
+    assert await people.old_indexes(NOW + timedelta(seconds=2)) == [a, b, c, d]

@@ -3,12 +3,15 @@
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from PIL import Image
+from playwright.async_api import Route
 
 from tests.browser.conftest import Visit, Visiting
 from tests.graphs.indexing import film, photo
-from tests.graphs.samples import picture
+from tests.graphs.samples import encoded, picture
 
 VIEWS = ("library", "groups", "people", "shots", "authenticity", "muzzle", "system")
 SIZES = [(1360, 900), (390, 844), (3840, 2160)]
@@ -176,3 +179,39 @@ async def test_errors_are_said_where_they_happen(visiting: Visiting, tmp_path: P
         assert "notes.txt" in await failed.inner_text()
         await visit.page.goto(f"{visit.url}/console#/video/nothing-here")
         assert "No asset with id" in await visit.page.locator("[role=alert]").inner_text()
+
+
+async def test_a_large_file_goes_on_after_its_connection_broke(visiting: Visiting, tmp_path: Path) -> None:
+    async with visiting() as visit:
+        page = visit.page
+        await visit.open("library")
+        sent: list[int] = []
+
+        async def cut(route: Route) -> None:
+            """Break the second part of the file, once."""
+            sent.append(int(route.request.headers["upload-offset"]))
+            if len(sent) == 2:
+                await route.abort("connectionreset")
+            else:
+                await route.continue_()
+
+        await page.route("**/api/v1/uploads/*", lambda route: cut(route) if is_part(route) else route.continue_())
+        noise = np.random.default_rng(1).integers(0, 256, (2000, 3200, 3), np.uint8)
+        data = encoded(Image.fromarray(noise), "PNG")
+        await chosen(visit, tmp_path, ("large.png", data))
+        await page.wait_for_selector(".uploads li.stored")
+        part = 8 * 2**20
+        assert len(data) > 2 * part
+        assert sent == [0, part, part, 2 * part]
+        (asset,) = (await visit.service.client.get("/api/v1/assets")).json()["assets"]
+        content = await visit.service.client.get(f"/api/v1/media/{asset['asset_id']}/content")
+        assert content.content == data
+
+        # The same bytes are known by their hash, and not sent again.
+        await chosen(visit, tmp_path, ("again.png", data))
+        await page.wait_for_selector(".uploads li.duplicate")
+        assert len(sent) == 4
+
+
+def is_part(route: Route) -> bool:
+    return route.request.method == "PATCH"

@@ -99,23 +99,83 @@ export async function blob(path, options) {
   return (await send(path, options)).blob();
 }
 
-/** Send a form with files by POST; `onProgress` is called with the part of the bytes that left, 0-1. */
-export function postForm(path, form, { onProgress, signal } = {}) {
+/** Send a body and return the finished XMLHttpRequest; `onProgress` is called with the bytes that left so far. */
+function transfer(method, path, body, headers, { onProgress, signal } = {}) {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const request = new XMLHttpRequest(); // fetch tells nothing of the progress of a body
-    request.open("POST", path);
-    for (const [name, value] of Object.entries(headersOf({}))) request.setRequestHeader(name, value);
+    request.open(method, path);
+    for (const [name, value] of Object.entries(headersOf(headers))) request.setRequestHeader(name, value);
     request.responseType = "json";
-    request.upload.onprogress = (event) => event.lengthComputable && onProgress?.(event.loaded / event.total);
+    request.upload.onprogress = (event) => onProgress?.(event.loaded);
     request.onload = () => {
-      if (request.status >= 200 && request.status < 300) resolve(request.response);
+      if (request.status >= 200 && request.status < 300) resolve(request);
       else reject(failure(request.status, request.response, request.getResponseHeader("x-request-id") ?? ""));
     };
     request.onerror = () => reject(new ApiError(0, "The connection broke before the service had answered."));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
-    signal?.addEventListener("abort", () => request.abort());
-    request.send(form);
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(body);
   });
+}
+
+/** Send a form with files by POST and return the answer; `onProgress` is called with the part that left, 0-1. */
+export async function postForm(path, form, { onProgress, signal } = {}) {
+  const size = [...form.values()].reduce((sum, value) => sum + (value.size ?? 0), 0) || 1;
+  const told = { signal, onProgress: (sent) => onProgress?.(Math.min(sent / size, 1)) };
+  return (await transfer("POST", path, form, {}, told)).response;
+}
+
+const TUS = { "tus-resumable": "1.0.0" };
+const PART = 8 * 2 ** 20;
+const HASHED = 2 ** 28;
+const TRIES = 6;
+
+/**
+ * Upload a large file in parts by the tus protocol and return the id of its asset.
+ *
+ * What the service has by its hash is not sent. After a broken connection it goes on with the first byte that is
+ * missing; it gives up after some tries without any progress.
+ */
+export async function uploadInParts(file, { onProgress, signal } = {}) {
+  const hash = await sha256(file);
+  const metadata = { filename: file.name, ...(hash && { sha256: hash }) };
+  const pairs = Object.entries(metadata).map(([name, value]) => `${name} ${base64Of(value)}`).join(",");
+  const made = await transfer("POST", "/api/v1/uploads", null, { ...TUS, "upload-length": file.size, "upload-metadata": pairs }, { signal });
+  const path = local(made.getResponseHeader("location"));
+  let last = made;
+  let failed = 0;
+  for (let offset = Number(made.getResponseHeader("upload-offset") ?? 0); offset < file.size; ) {
+    const headers = { ...TUS, "upload-offset": offset, "content-type": "application/offset+octet-stream" };
+    const from = offset;
+    try {
+      last = await transfer("PATCH", path, file.slice(offset, offset + PART), headers, { signal, onProgress: (sent) => onProgress?.((from + sent) / file.size) });
+      offset = Number(last.getResponseHeader("upload-offset"));
+    } catch (error) {
+      if (error.name === "AbortError" || ![0, 409, 429, 502, 503, 504].includes(error.status)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** failed));
+      last = await transfer("HEAD", path, null, TUS, { signal }).catch((lost) => {
+        if (failed + 1 >= TRIES) throw lost;
+        return null;
+      });
+      if (last) offset = Number(last.getResponseHeader("upload-offset"));
+    }
+    failed = offset > from ? 0 : failed + 1;
+    if (failed >= TRIES) throw new ApiError(0, "The connection breaks again and again. What has arrived is kept for a day: add the file again later.");
+  }
+  onProgress?.(1);
+  return { assetId: last.getResponseHeader("upload-asset-id"), wasThere: last === made };
+}
+
+/** Return the SHA-256 of a file in hexadecimal digits; none of a very large one, or where the browser computes none. */
+async function sha256(file) {
+  if (!globalThis.crypto?.subtle || file.size > HASHED) return "";
+  const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function base64Of(text) {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
 }
 
 const links = new Map();

@@ -1,10 +1,11 @@
 /** Uploads of this tab: a queue that goes on while one looks at other views. */
 
 import { html, useEffect, useState } from "./preact.js";
-import { postForm } from "./api.js";
+import { get, postForm, uploadInParts } from "./api.js";
 import { bytes } from "./ui.js";
 
 const AT_ONCE = 2;
+const LARGE = 8 * 2 ** 20;
 const uploads = [];
 const listeners = new Set();
 let lastKey = 0;
@@ -20,11 +21,15 @@ export function upload(files, onStored) {
   next();
 }
 
-/** Upload one file and return the answer of the service. */
-export async function uploadOne(file, onProgress) {
+/** Upload one file and return its asset; a large one goes in parts, which survive a broken connection. */
+export async function uploadOne(file, options) {
+  if (file.size >= LARGE) {
+    const { assetId, wasThere } = await uploadInParts(file, options);
+    return { ...(await get(`/api/v1/media/${assetId}`)), duplicate: wasThere };
+  }
   const form = new FormData();
   form.append("file", file, file.name);
-  return postForm("/api/v1/upload-media", form, { onProgress });
+  return postForm("/api/v1/upload-media", form, options);
 }
 
 async function next() {
@@ -33,14 +38,12 @@ async function next() {
   if (!item) return;
   item.state = "sending";
   next();
-  const form = new FormData();
-  form.append("file", item.file, item.file.name);
   try {
     const onProgress = (part) => {
       item.part = part;
       changed();
     };
-    item.asset = await postForm("/api/v1/upload-media", form, { onProgress, signal: item.control.signal });
+    item.asset = await uploadOne(item.file, { onProgress, signal: item.control.signal });
     item.state = item.asset.duplicate ? "duplicate" : "stored";
     item.onStored?.(item.asset);
   } catch (error) {

@@ -22,6 +22,7 @@ from graphs.media.files import files_router
 from graphs.media.identities import file_identities_router, identities_router
 from graphs.media.links import links_router
 from graphs.media.representatives import Representatives
+from graphs.media.sprites import sprites_router
 from graphs.media.streams import streams_router
 from graphs.media.traces import traces_router
 from graphs.web.api import Api, RateLimit
@@ -40,6 +41,7 @@ def _router(context: Context) -> APIRouter:
     for part in (
         streams_router(context, videos),
         files_router(context, videos),
+        sprites_router(context, videos),
         links_router(context, Library(context)),
         traces_router(context, videos, representatives),
         file_identities_router(context, videos, representatives),

@@ -710,6 +710,18 @@ class Media(Group):
             )
         )
 
+    def thumbnails_jpg(self, file_uuid: str) -> bytes:
+        """Return small pictures of the whole film in one; it is made when it is first asked for, and kept."""
+        return self._client.ask(
+            Call[bytes]("GET", "/api/v1/file/{file_uuid}/thumbnails.jpg", bytes, at={"file_uuid": file_uuid})
+        )
+
+    def thumbnails_vtt(self, file_uuid: str) -> str:
+        """Return which part of `thumbnails.jpg` shows the film at which time, as WebVTT that players know."""
+        return self._client.ask(
+            Call[str]("GET", "/api/v1/file/{file_uuid}/thumbnails.vtt", str, at={"file_uuid": file_uuid})
+        )
+
     def trace(
         self,
         file_uuid: str,

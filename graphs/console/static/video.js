@@ -1,7 +1,7 @@
 /** One film: the player, and under it a timeline with its shots and everybody who appears. */
 
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./preact.js";
-import { call, follow, get, mediaUrl, post } from "./api.js";
+import { blob, call, follow, get, mediaUrl, post } from "./api.js";
 import { Download } from "./asset.js";
 import { bytes, clock, Failure, Picture, Result, useAsync, when, words } from "./ui.js";
 
@@ -156,6 +156,8 @@ function Index({ file, again }) {
 function Timeline({ file, duration, time, seek, shots, people, span, setSpan }) {
   const track = useRef(null);
   const [hover, setHover] = useState(null);
+  const [asked, setAsked] = useState(false);
+  const sprites = useAsync(async (signal) => (asked ? spritesOf(file.file_uuid, signal) : null), [file.file_uuid, asked]);
   const from = useRef(null);
   const at = (event) => {
     const { left, width } = track.current.getBoundingClientRect();
@@ -168,6 +170,7 @@ function Timeline({ file, duration, time, seek, shots, people, span, setSpan }) 
   };
   const move = (event) => {
     const now = at(event);
+    setAsked(true);
     setHover(now);
     if (from.current !== null && Math.abs(now - from.current) > duration / 200) setSpan([Math.min(from.current, now), Math.max(from.current, now)]);
   };
@@ -196,24 +199,30 @@ function Timeline({ file, duration, time, seek, shots, people, span, setSpan }) 
       ${people.map((person) => html`<div class="lane" key=${person.label}>${person.traces.map((trace) => html`<i key=${trace.trace_id} style=${{ left: part(trace.first_time), width: `max(2px, ${part(trace.last_time - trace.first_time)})`, background: person.colour }}></i>`)}</div>`)}
       ${span && html`<b class="span" style=${{ left: part(span[0]), width: part(span[1] - span[0]) }}></b>`}
       <b class="head-now" style=${{ left: part(time) }}></b>
-      ${hover !== null && html`<${Preview} file=${file} at=${hover} place=${hover / duration} />`}
+      ${hover !== null && html`<${Preview} sprites=${sprites.value} at=${hover} place=${hover / duration} />`}
     </div>
   </div>`;
 }
 
-/** The frame under the pointer. */
-function Preview({ file, at, place }) {
-  const frames = Math.max(1, file.frame_count ?? 1);
-  // One of 100 pictures, so that a browser has it already when the pointer comes back.
-  const step = Math.max(1, Math.floor(frames / 100));
-  const frame = Math.min(frames - 1, Math.floor((Math.round(place * (frames - 1)) / step)) * step);
-  const [settled, setSettled] = useState(frame);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(frame), 60);
-    return () => clearTimeout(timer);
-  }, [frame]);
+/** Return the small pictures of a film: `{ url, cues }`, each cue with its time and its place on the sheet. */
+async function spritesOf(id, signal) {
+  const path = `/api/v1/file/${id}/thumbnails`;
+  const text = await (await blob(`${path}.vtt`, { signal })).text();
+  const cues = text.split("\n\n").slice(1).map((block) => {
+    const [times, place] = block.trim().split("\n");
+    const [hours, minutes, seconds] = times.split(" --> ")[0].split(":").map(Number);
+    const [x, y, width, height] = place.split("#xywh=")[1].split(",").map(Number);
+    return { time: 3600 * hours + 60 * minutes + seconds, x, y, width, height };
+  });
+  return { url: await mediaUrl(id, `${path}.jpg`), cues };
+}
+
+/** The picture under the pointer. */
+function Preview({ sprites, at, place }) {
+  const cue = sprites?.cues.findLast((each) => each.time <= at);
+  const shown = cue && { width: `${cue.width}px`, height: `${cue.height}px`, backgroundImage: `url("${sprites.url}")`, backgroundPosition: `-${cue.x}px -${cue.y}px` };
   return html`<span class="preview" style=${{ left: `${100 * place}%` }}>
-    <${Picture} src=${`/api/v1/file/${file.file_uuid}/thumbnail?frame=${settled}`} file=${file.file_uuid} alt="" />
+    ${cue && html`<i style=${shown}></i>`}
     <small>${clock(at, 1)}</small>
   </span>`;
 }

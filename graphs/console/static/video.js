@@ -130,7 +130,9 @@ function Index({ file, again }) {
     setError(null);
     try {
       const accepted = await post(`/api/v1/file/${file.file_uuid}/index`);
-      setJob(await get(`/api/v1/jobs/${accepted.job_id}`));
+      const begun = await get(`/api/v1/jobs/${accepted.job_id}`);
+      setJob(begun);
+      if (begun.finished_at) again();
     } catch (failure) {
       setError(failure);
     }

@@ -176,6 +176,11 @@ def settings_in(home: Path, **values: object) -> Iterator[Settings]:
     settings_module.settings.cache_clear()
 
 
+def lasting(answer: httpx.Response) -> dict[str, str]:
+    """The headers of an answer but those that differ from request to request."""
+    return {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id")}
+
+
 def body_of(answer: httpx.Response, status: int) -> Any:
     """The body of a failure that must have this status, say when to try again where that helps, and leak nothing."""
     assert answer.status_code == status, answer.text

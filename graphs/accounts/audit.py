@@ -1,10 +1,11 @@
 """The route that reads the audit trail."""
 
+import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from graphs.web.context import Context
 from graphs.web.schemas import example
@@ -46,13 +47,23 @@ class AuditAnswer(BaseModel):
     next: str | None = Field(description="``after`` of the next page; null where there is none")
 
 
+_DATED: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d")
+
+
+def _dated(given: Any) -> Any:
+    """Refuse the numbers that pydantic takes for seconds since 1970."""
+    if isinstance(given, str) and not _DATED.match(given):
+        raise ValueError("give a date, a time and a zone, as in 2026-01-15T12:00:00Z")
+    return given
+
+
 def audit_router(context: Context) -> APIRouter:
     """Return the route audit."""
     router = APIRouter()
 
     @router.get("/audit")
     async def get_audit(
-        since: Annotated[AwareDatetime | None, Query(description="with a time zone")] = None,
+        since: Annotated[AwareDatetime | None, BeforeValidator(_dated), Query(description="with a time zone")] = None,
         key: Annotated[str | None, Query(max_length=MAX_TEXT, description="id or name of a key")] = None,
         object: Annotated[
             str | None, Query(max_length=MAX_TEXT, description="what was acted upon, an asset id for example")

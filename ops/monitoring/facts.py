@@ -11,7 +11,7 @@ Unit = Literal["short", "reqps", "ops", "percentunit", "ms", "s", "Bps", "bytes"
 Source = Literal["service", "node", "haproxy", "gpu"]
 Severity = Literal["critical", "warning"]
 
-RUNBOOK: Final = "docs/operations.md#alerts"
+RUNBOOK: Final = "docs/monitoring.md#alerts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ FILM = Walk("docs/media.md", (0, 1), ("people/video_faces", "people/identity"))
 SHOTS = Walk("docs/shots.md", (0, 1), ("shots/cuts", "embed/dinov3", "people/faces", "embed/sentence"))
 VERDICT = Walk("docs/authenticity.md", (0, 1))
 MUZZLE = Walk("docs/muzzle.md", (0, 1), ("muzzle/ensemble",))
-OPERATIONS = Walk("docs/operations.md", (0, 1))
-WALKS = (FIRST, SIMILARITY, QUALITY, PHOTO, CLUSTERS, FILM, SHOTS, VERDICT, MUZZLE, OPERATIONS)
+MONITORING = Walk("docs/monitoring.md", (0,))
+OPERATIONS = Walk("docs/operations.md", (0,))
+WALKS = (FIRST, SIMILARITY, QUALITY, PHOTO, CLUSTERS, FILM, SHOTS, VERDICT, MUZZLE, MONITORING, OPERATIONS)
 
 
 @pytest.fixture
@@ -181,7 +182,8 @@ def test_an_animal_is_verified_enrolled_and_identified(running: RunningService, 
 
 
 def test_the_service_is_ready_and_lists_its_jobs(running: RunningService, tmp_path: Path) -> None:
-    (ready,), (jobs,) = OPERATIONS.run(tmp_path, running)
+    ((ready,),) = MONITORING.run(tmp_path, running)
+    ((jobs,),) = OPERATIONS.run(tmp_path, running)
     assert ready == {"status": "ready"}
     assert all(job["kind"] == "index-video" for job in jobs["jobs"])
 

@@ -61,7 +61,7 @@ def test_grafana_reads_the_dashboard() -> None:
 
 def test_every_alert_says_what_to_do_and_is_in_the_documentation() -> None:
     (group,) = yaml.safe_load(RULES.read_text())["groups"]
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "monitoring.md").read_text()
     assert "## Alerts" in page
     for rule, alert in zip(group["rules"], ALERTS, strict=True):
         assert rule["labels"]["severity"] in ("critical", "warning")
@@ -70,7 +70,7 @@ def test_every_alert_says_what_to_do_and_is_in_the_documentation() -> None:
 
 
 def test_every_metric_is_in_the_documentation() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "monitoring.md").read_text()
     for name, metric in METRICS.items():
         labels = ", ".join(metric.labels)
         assert f"| `{name}` | {metric.kind} | {labels} |" in page, name

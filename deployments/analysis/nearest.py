@@ -11,7 +11,7 @@ NEAREST: Final = StageRef[NearestQuery | Forget, SearchResult]("analysis/nearest
 
 
 class NearestAssets(VectorSearch[IndexSource]):
-    """NearestQuery → SearchResult. Forget → an empty one."""
+    """NearestQuery → SearchResult. Forget → one without neighbours, whose ``searched`` says how many vectors went."""
 
     key = NEAREST.key
     stores = ("documents", "vectors")

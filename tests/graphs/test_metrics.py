@@ -129,11 +129,12 @@ async def test_a_full_queue_of_a_stage_is_counted_by_its_name(service: Service, 
     asset_id = await service.upload(picture(2))
     handle = service.context.stages["embed/dinov3"]
     handle._max_pending = 0
+    others = sum(each.refused for key, each in service.context.stages.items() if key != "embed/dinov3")
     answer = await service.try_post("extract-features", asset_id=asset_id)
     assert answer.status_code == 429
     await CallMetrics(service.context.stages).publish()
     assert recorded.total("stage_refused", stage="embed/dinov3") == 1
-    assert recorded.total("stage_refused") == 1
+    assert recorded.total("stage_refused") == 1 + others  # other tests share the handles
     assert recorded.total("requests_refused", reason="overload", api="assets") == 1
     assert recorded.values("stage_waiting", stage="embed/dinov3") == [0]
 

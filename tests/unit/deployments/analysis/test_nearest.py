@@ -157,7 +157,7 @@ def test_what_is_to_be_forgotten_is_gone(start: Start, library: Library) -> None
     stage = start()
     library.add(1, 2, 3)
     ask(stage, vector_of(1))
-    assert stage.predict_batch([Forget(MODEL, (key(1), key(9)))]) == [SearchResult([], 0)]
+    assert stage.predict_batch([Forget(MODEL, (key(1), key(9)))]) == [SearchResult([], 1)]
     result = ask(stage, vector_of(1))
     assert (sorted(ids(result)), result.searched) == ([key(2), key(3)], 2)
     assert stage.predict_batch([Forget("model@9", (key(1),))]) == [SearchResult([], 0)]

@@ -269,7 +269,8 @@ def report(results: dict[str, dict[str, Any]], command: str, seconds: float) -> 
         f"{made_by(command, 'ray', 'openvino', 'av', 'lancedb')}; {seconds / 60:.0f} minutes.",
         "",
         "CPU ms are milliseconds of the processor that all processes of a contestant need together, Ray's and "
-        "HAProxy's included. *Before* is an older checkout, measured in the same run by the same benchmarks.",
+        "HAProxy's included. *Before* is an older checkout, measured in the same run by the same benchmarks. What is "
+        "left between a figure and its aim, and why: [speed-floors](speed-floors.md).",
         "",
         *table(["", "what", "before", "now", "aim"], rows),
     ]

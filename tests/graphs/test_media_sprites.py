@@ -55,7 +55,7 @@ async def test_each_time_has_the_picture_of_its_frame(service: MediaService, nam
         number = place * count // len(shown)
         assert url == "thumbnails.jpg"
         assert (w, h) == (max(2, round(width * scale)), max(2, round(height * scale)))
-        assert begin == pytest.approx(0.0 if place == 0 else truth.times[number], abs=0.0011)
+        assert begin == pytest.approx(0.0 if place == 0 else truth.times[number], abs=0.0011)  # milliseconds, rounded
         assert end > begin
         small = Image.fromarray(truth.pictures[number]).resize((w, h), Image.Resampling.BOX)
         off = np.abs(sheet[y : y + h, x : x + w].astype(np.int16) - np.asarray(small)).mean()

@@ -60,13 +60,17 @@ class Slice:
         return self._end - self._start
 
     def __iter__(self) -> Iterator[bytes]:
+        at = self._start
+        while at < self._end and (chunk := self._read(at)):
+            yield chunk
+            at += len(chunk)
+            self._on_sent(at)
+
+    def _read(self, at: int) -> bytes:
+        # The file is open no longer than this: whoever iterates may stop anywhere, when a connection breaks.
         with self._path.open("rb") as file:
-            file.seek(self._start)
-            at = self._start
-            while at < self._end and (chunk := file.read(min(CHUNK_BYTES, self._end - at))):
-                yield chunk
-                at += len(chunk)
-                self._on_sent(at)
+            file.seek(at)
+            return file.read(min(CHUNK_BYTES, self._end - at))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -251,6 +252,7 @@ def test_one_that_is_killed_is_replaced_at_once_and_again(proxy: Proxy) -> None:
     watch = HAProxyWatch(proxy.folder)
     try:
         for _ in range(2):
+            wait_until(lambda: len(serving_at(proxy.port)) == 1)  # the one that was replaced may still be going
             (serving,) = serving_at(proxy.port)
             os.kill(serving.pid, signal.SIGKILL)
             first.poll()
@@ -289,9 +291,11 @@ def test_it_does_not_outlive_who_started_it(proxy: Proxy) -> None:
 
 def serving_at(port: int) -> list[psutil.Process]:
     """Processes of HAProxy that listen on a port."""
-    return [
-        process
-        for process in psutil.process_iter(["name"])
-        if process.info["name"] == "haproxy"
-        and any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
-    ]
+    serving = []
+    for process in psutil.process_iter(["name"]):
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+            if process.info["name"] == "haproxy" and any(
+                each.laddr.port == port and each.status == psutil.CONN_LISTEN for each in process.net_connections("tcp")
+            ):
+                serving.append(process)
+    return serving

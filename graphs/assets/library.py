@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import re
 import time
 from datetime import datetime
 from enum import IntEnum
@@ -21,13 +20,12 @@ from graphs.web.filenames import derived_name
 from graphs.web.files import StoredFile, send_file
 from graphs.web.hosts import link
 from graphs.web.per_asset import SingleFlight
-from graphs.web.schemas import BINARY, ID_1, RANGES, Answer, AssetId, Responses, example
+from graphs.web.schemas import BINARY, ID_1, RANGES, Answer, AssetId, Responses, example, numbered
 from graphs.web.uploads.library import Library
 from stores import derived
 from stores.objects import ObjectInfo
 from stores.records import Asset, from_micros, to_micros
 from stores.uploads import latest
-from vision.errors import InvalidInput
 from vision.images.decode import decode
 from vision.media.sniff import MediaKind
 
@@ -40,7 +38,6 @@ JPEG: Final[Responses] = {
     200: {"content": {"image/jpeg": BINARY}, "description": "the picture, upright, no side longer than asked for"},
     **RANGES,
 }
-_CURSOR: Final = re.compile(r"(\d{1,17})-([\w-]{1,128})", re.ASCII)
 
 
 class Side(IntEnum):
@@ -181,10 +178,8 @@ def _place(after: str | None) -> tuple[datetime, str] | None:
     """Return the place in the library that a cursor names. Raises InvalidInput."""
     if after is None:
         return None
-    match = _CURSOR.fullmatch(after)
-    if match is None:
-        raise InvalidInput("`after` is the `next` of an earlier page; leave it out for the first one.")
-    return from_micros(int(match[1])), match[2]
+    micros, asset_id = numbered(after, digits=17)
+    return from_micros(micros), asset_id
 
 
 async def _page(

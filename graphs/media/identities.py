@@ -3,7 +3,6 @@
 Also who is in one video, and where two people are together.
 """
 
-import re
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ from graphs.media.schemas import (
 from graphs.media.traces import bbox, indexed, thumbnail_url, trace_of
 from graphs.web.audit import note
 from graphs.web.context import Context, task_group
-from graphs.web.schemas import AssetId, RemovedCounts
+from graphs.web.schemas import AssetId, RemovedCounts, numbered
 from graphs.web.uploads.library import Library, Videos
 from stores.deletion import Removed
 from stores.people import Identity, TraceRecord
@@ -57,7 +56,6 @@ MAX_SIMILAR: Final = 5
 IDENTITY_LENGTH: Final = 64
 MAX_REJECTED: Final = 1000
 """Traces of an identity of which is kept that they are somebody else; of more the last ones."""
-_CURSOR: Final = re.compile(r"(\d{1,10})-([\w-]{1,128})", re.ASCII)
 IdentityId = Annotated[str, Path(max_length=IDENTITY_LENGTH)]
 
 
@@ -261,10 +259,8 @@ def _place(after: str) -> tuple[str, int]:
     """Return the place in a list of appearances that a cursor names. Raises InvalidInput."""
     if not after:
         return "", 0
-    match = _CURSOR.fullmatch(after)
-    if match is None:
-        raise InvalidInput("`after` is the `next` of an earlier page; leave it out for the first one.")
-    return match[2], int(match[1])
+    trace_id, asset_id = numbered(after, digits=10)
+    return asset_id, trace_id
 
 
 def _appearance(trace: TraceRecord, file: Asset) -> Appearance:

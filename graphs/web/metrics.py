@@ -15,10 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from configs.settings import Settings
 from deployments.serving.handle import AnyHandle
 from deployments.serving.metrics import Growth, count, observe, set_gauge
+from graphs.web.access_log import CLIENT_LEFT
 from graphs.web.api import Contracts
 from graphs.web.auth import OPEN_PATHS
 from graphs.web.context import Context
 from graphs.web.rates import REFUSED
+from graphs.web.requests import METHODS
 from stores.errors import StoreError
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -26,9 +28,6 @@ OTHER: Final = "other"
 """Label of all paths that are no routes, so that nobody makes up labels."""
 SERVICE: Final = "service"
 """Label, as an API, of health and documentation."""
-METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
-CLIENT_LEFT: Final = 499
-"""Status of a request whose client left before its answer began; nobody gets it."""
 EMBEDDED: Final = ("sqlite://", "file://")
 
 

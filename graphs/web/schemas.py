@@ -1,5 +1,6 @@
 """Request and response types that several APIs share."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -16,6 +17,8 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic_core import PydanticCustomError
+
+from vision.errors import InvalidInput
 
 ID_1: Final = "9f86d081884c7d659a2feaa0c55ad015"
 """An asset id for examples."""
@@ -54,9 +57,21 @@ RANGES: Final[Responses] = {
 """OpenAPI's responses of what is sent in ranges."""
 
 
+_NUMBER: Final = re.compile(r"\d+", re.ASCII)
+_ID: Final = re.compile(r"[\w-]{1,128}", re.ASCII)
+
+
 def example(**values: Any) -> ConfigDict:
     """Return a ``model_config`` that shows these values as the example of a model."""
     return ConfigDict(json_schema_extra={"examples": [values]})
+
+
+def numbered(after: str, digits: int) -> tuple[int, str]:
+    """Return the number, of so many digits at most, and the asset id of a cursor ``number-id``. Raises InvalidInput."""
+    number, _, asset_id = after.partition("-")
+    if len(number) > digits or not _NUMBER.fullmatch(number) or not _ID.fullmatch(asset_id):
+        raise InvalidInput("`after` is the `next` of an earlier page; leave it out for the first one.")
+    return int(number), asset_id
 
 
 class Answer(BaseModel):

@@ -70,7 +70,7 @@ async def test_a_film_from_its_upload_to_its_people(visiting: Visiting, tmp_path
         assert "frame 22" in await page.locator(".notice.good").inner_text()
 
         await page.locator(".people a").nth(1).click()
-        await page.get_by_label("Name").fill("Bob")
+        await page.get_by_role("textbox", name="Name").fill("Bob")
         await page.get_by_role("button", name="Save").click()
         await page.get_by_role("heading", name="Bob", exact=True).wait_for()
         await page.get_by_label("Same person as").select_option(index=1)
@@ -163,7 +163,7 @@ async def test_names_are_shown_as_text(visiting: Visiting, tmp_path: Path) -> No
 async def test_somebody_is_added_by_a_photo(visiting: Visiting, tmp_path: Path) -> None:
     async with visiting() as visit:
         await visit.open("people")
-        await visit.page.get_by_label("Name").fill("Ada")
+        await visit.page.get_by_role("textbox", name="Name").fill("Ada")
         await chosen(visit, tmp_path, ("ada.png", photo("ada")))
         await visit.page.get_by_role("heading", name="Ada", exact=True).wait_for()
         await visit.page.wait_for_selector(".portrait img")

@@ -99,6 +99,16 @@ export async function blob(path, options) {
   return (await send(path, options)).blob();
 }
 
+/** Return the bytes of a file as base64, as JSON bodies have them. */
+export function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
 /** Send a body and return the finished XMLHttpRequest; `onProgress` is called with the bytes that left so far. */
 function transfer(method, path, body, headers, { onProgress, signal } = {}) {
   return new Promise((resolve, reject) => {

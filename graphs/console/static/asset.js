@@ -1,7 +1,7 @@
 /** One picture or sound: how it looks, what was measured, and what is like it. */
 
 import { html, useState } from "./preact.js";
-import { blob, call, get, mediaUrl, post } from "./api.js";
+import { base64, blob, call, get, mediaUrl, post } from "./api.js";
 import { Tile } from "./library.js";
 import { bytes, clock, Failure, Meter, Picture, Result, useAsync, when, words } from "./ui.js";
 
@@ -162,13 +162,4 @@ async function facesOf(id, signal) {
   const data = await base64(await blob(`/api/v1/media/${id}/thumbnail?side=1280`, { signal }));
   const parts = { run_blur: false, run_quality: false, run_embedding: false, run_emotion: true };
   return (await post("/v1/analyze", { image: { data }, ...parts }, { signal })).result;
-}
-
-function base64(bytes_) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.split(",")[1]);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(bytes_);
-  });
 }

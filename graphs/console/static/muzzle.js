@@ -1,7 +1,7 @@
 /** Cattle by their muzzles: whether two are one, and which animal of the registry it is. */
 
 import { html, useEffect, useState } from "./preact.js";
-import { call, post, postForm } from "./api.js";
+import { base64, call, post, postForm } from "./api.js";
 import { Busy, Drop, Failure, Meter, words } from "./ui.js";
 
 const REFERENCES = ["Reference 1", "Reference 2", "Reference 3"];
@@ -125,14 +125,4 @@ function Enrol() {
     </section>`}
     ${answer?.forgotten && html`<p class="notice good" role="status">${answer.forgotten.animal_id} is forgotten.</p>`}
   `;
-}
-
-async function base64(file) {
-  const { result } = await new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(file);
-  });
-  return result.split(",")[1];
 }

@@ -120,19 +120,22 @@ function Index({ file, again }) {
   const [job, setJob] = useState(file.index.job);
   const [error, setError] = useState(null);
   const running = job && ["queued", "running"].includes(job.status);
+  // The last state ends the following, so it is what asks for the index, and not the end of that.
+  const show = (state) => {
+    setJob(state);
+    if (state.finished_at) again();
+  };
   useEffect(() => {
     if (!running) return;
     const control = new AbortController();
-    follow(job.job_id, setJob, control.signal).then(again, (failure) => control.signal.aborted || setError(failure));
+    follow(job.job_id, show, control.signal).catch((failure) => control.signal.aborted || setError(failure));
     return () => control.abort();
   }, [job?.job_id, running]);
   const begin = async () => {
     setError(null);
     try {
       const accepted = await post(`/api/v1/file/${file.file_uuid}/index`);
-      const begun = await get(`/api/v1/jobs/${accepted.job_id}`);
-      setJob(begun);
-      if (begun.finished_at) again();
+      show(await get(`/api/v1/jobs/${accepted.job_id}`));
     } catch (failure) {
       setError(failure);
     }

@@ -67,6 +67,25 @@ def harden(text: str) -> str:
     return text if serves(text) else re.sub(r"(?m)^(frontend http_frontend\n)\s*bind .*\n", r"\1", text)
 
 
+def keep_servers(text: str, last: str) -> str:
+    """Return a configuration in which each backend without servers has those that it had in the last one.
+
+    Serve forgets an application's replicas for a second or two while it builds a changed one anew, though they go on
+    answering. One that has really ended fails its health check and is answered for as ever, by 503.
+    """
+    before = {name: servers for name, servers in _backends(last) if servers}
+    for name, servers in _backends(text):
+        if not servers and name in before:
+            text = re.sub(rf"(?m)^backend {re.escape(name)}\n", lambda match: match[0] + before[name], text)
+    return text
+
+
+def _backends(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each backend of an application with its lines of servers."""
+    for match in re.finditer(r"(?m)^backend (\S+)\n((?:[ \t].*\n|\n)*)", text):
+        yield match[1], "".join(re.findall(r"(?m)^\s*server .*\n", match[2]))
+
+
 def serves(text: str) -> bool:
     """Whether a configuration knows an application."""
     return re.search(r"(?m)^\s*use_backend ", text) is not None
@@ -225,7 +244,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
-    """Rewrite the configuration that the arguments name, take over, and turn into HAProxy."""
+    """Rewrite the configuration that the arguments name, take over from the process that serves, and turn into HAProxy."""
     # Without -dR processes share the port, so there is no moment without one that listens.
     given = [argument for argument in arguments if argument != "-dR"]
     instead_of = 0
@@ -235,9 +254,11 @@ def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
         del given[at : at + 2]
     config = Path(given[given.index("-f") + 1])
     text = harden(config.read_text())
-    _write(config, text)
     with _locked(folder):
         before = _recorded(folder)
+        if before is not None:
+            text = keep_servers(text, (folder / LAST).read_text())
+        _write(config, text)
         if instead_of and before != instead_of:
             return  # Serve was faster
         if serves(text):

@@ -38,8 +38,8 @@ class Proxy:
         shutil.rmtree(self.folder / NODE, ignore_errors=True)
         (self.folder / NODE).mkdir()
 
-    def write(self, backends: dict[str, int]) -> Path:
-        """Serve's configuration with these applications: path → port of their only replica."""
+    def write(self, backends: dict[str, int | None]) -> Path:
+        """Serve's configuration with these applications: path → port of their only replica, None where it has none."""
         from ray.serve.config import HTTPOptions
 
         config = serve_haproxy.HAProxyConfig(
@@ -59,7 +59,7 @@ class Proxy:
                 name=f"app-{number}",
                 path_prefix=path,
                 app_name=f"app-{number}",
-                servers=[serve_haproxy.ServerConfig("replica", "127.0.0.1", port)],
+                servers=[serve_haproxy.ServerConfig("replica", "127.0.0.1", port)] if port else [],
                 fallback_server=serve_haproxy.ServerConfig("fallback", "127.0.0.1", 9),
             )
             for number, (path, port) in enumerate(backends.items())
@@ -68,7 +68,7 @@ class Proxy:
         serve_haproxy.HAProxyApi(config, made, str(path))._generate_config_file_internal()
         return path
 
-    def start(self, backends: dict[str, int], *arguments: str) -> "subprocess.Popen[bytes]":
+    def start(self, backends: dict[str, int | None], *arguments: str) -> "subprocess.Popen[bytes]":
         program, config = self.variables["RAY_SERVE_HAPROXY_BINARY_PATH"], self.write(backends)
         with (self.folder / "output").open("ab") as output:
             command = [program, "-db", "-f", str(config), "-dR", *arguments]
@@ -167,6 +167,38 @@ class Dying(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, *_: object) -> None: ...
+
+
+def test_a_replica_that_serve_forgets_for_a_while_answers_on_until_it_ends_or_there_is_another(proxy: Proxy) -> None:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Dying) as old,
+        ThreadingHTTPServer(("127.0.0.1", 0), Echo) as new,
+    ):
+        for replica in (old, new):
+            Thread(target=replica.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{proxy.port}/livez"
+        running = proxy.start({"/": old.server_port})
+        assert proxy.status() == 200
+        for _ in range(2):  # Serve writes it more than once
+            running = proxy.start({"/": None}, "-sf", str(running.pid))
+            assert [httpx.get(base).status_code for _ in range(5)] == [200] * 5
+        running = proxy.start({"/": new.server_port}, "-sf", str(running.pid))
+        wait_until(lambda: httpx.get(base).text != "")  # the other tells the id that it was sent
+        new.shutdown()
+        new.server_close()
+        proxy.start({"/": None}, "-sf", str(running.pid))
+        wait_until(lambda: proxy.status() == 503)
+        old.shutdown()
+
+
+def test_an_application_that_serve_deletes_is_gone(proxy: Proxy) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Dying) as replica:
+        Thread(target=replica.serve_forever, daemon=True).start()
+        running = proxy.start({"/b": replica.server_port, "/": replica.server_port})
+        proxy.start({"/b": None}, "-sf", str(running.pid))
+        wait_until(lambda: httpx.get(f"http://127.0.0.1:{proxy.port}/a").status_code == 404)
+        assert httpx.get(f"http://127.0.0.1:{proxy.port}/b/c").status_code == 200
+        replica.shutdown()
 
 
 def test_a_replica_that_dies_over_a_request_costs_a_502_in_json(proxy: Proxy) -> None:

@@ -73,10 +73,10 @@ def keep_servers(text: str, last: str) -> str:
     Serve forgets an application's replicas for a second or two while it builds a changed one anew, though they go on
     answering. One that has really ended fails its health check and is answered for as ever, by 503.
     """
-    before = {name: servers for name, servers in _backends(last) if servers}
+    before = dict(_backends(last))
     for name, servers in _backends(text):
-        if not servers and name in before:
-            text = re.sub(rf"(?m)^backend {re.escape(name)}\n", lambda match: match[0] + before[name], text)
+        if not servers:
+            text = text.replace(f"\nbackend {name}\n", f"\nbackend {name}\n{before.get(name, '')}")
     return text
 
 
@@ -244,7 +244,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def main(binary: str, folder: Path, arguments: Sequence[str]) -> None:
-    """Rewrite the configuration that the arguments name, take over from the process that serves, and turn into HAProxy."""
+    """Rewrite the configuration that the arguments name, take over, and turn into HAProxy."""
     # Without -dR processes share the port, so there is no moment without one that listens.
     given = [argument for argument in arguments if argument != "-dR"]
     instead_of = 0

@@ -32,6 +32,10 @@ class Recorded:
         self._series: dict[str, _Series] = {}
 
     def series(self, name: str) -> _Series:
+        metrics.flush()
+        return self._made(name)
+
+    def _made(self, name: str) -> _Series:
         return self._series.setdefault(name, _Series(metrics.METRICS[name].labels))
 
     def values(self, name: str, **labels: str) -> list[float]:
@@ -46,11 +50,12 @@ class Recorded:
 
     def of(self, name: str) -> dict[Labels, float]:
         """The sums of all label sets."""
-        return {labels: sum(values) for labels, values in self.series(name).values.items()}
+        return {labels: sum(values) for labels, values in self.series(name).values.items() if values}
 
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    metrics.flush()  # what tests before this one have counted
     made = Recorded()
-    monkeypatch.setattr(metrics, "_made", made.series)
+    monkeypatch.setattr(metrics, "_made", made._made)
     return made

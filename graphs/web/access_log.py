@@ -55,6 +55,10 @@ class Exchange:
     seconds: float
     bytes_in: int
     bytes_out: int
+    latency_s: float | None = None
+    """To the first byte of the answer, without that for which its client was waited for; None: no answer."""
+    failure: str = ""
+    """Code of the failure that is answered, empty for none."""
     trace_id: str = ""
     """Of its trace, empty where none is recorded."""
 

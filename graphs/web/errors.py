@@ -38,6 +38,8 @@ MAX_FAULTS: Final = 20
 """Faults of one request that its answer lists."""
 MAX_ID: Final = 64
 """Characters of an unknown id that a message shows."""
+FAILURES: Final = "visiongraph.failures"
+"""Key in the scope of a list of the codes of failures that are answered; copies of the scope share it."""
 MAX_PATH: Final = 200
 """Characters of a path without a route that a message shows."""
 CODES: Final = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 413: "FILE_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
@@ -197,6 +199,7 @@ def install_error_handlers(
             path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
             route = f"{request.method} {path[:MAX_PATH]}"
             failure = replace(failure, message=f"There is no route {route}; /docs lists them.")
+        request.scope.get(FAILURES, []).append(failure.code)
         headers = error.headers if isinstance(error, HTTPException) else None
         if failure.status == 405 and (methods := methods_of(request.scope)):
             headers = {"allow": ", ".join(methods)}  # the router names those of one of the routes only

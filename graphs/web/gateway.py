@@ -27,14 +27,14 @@ from graphs.web.connections import Expectations, HeadRequests, Methods, accept_m
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
 from graphs.web.fetch import open_fetcher
-from graphs.web.headers import enclosed
+from graphs.web.headers import with_headers
 from graphs.web.health import health_router
 from graphs.web.hosts import Hosts
 from graphs.web.limits import RequestLimits
-from graphs.web.metrics import GatewayMetrics, RequestMetrics
+from graphs.web.metrics import GatewayMetrics, record_exchange
 from graphs.web.quick import QuickRoutes
 from graphs.web.rates import RateLimits
-from graphs.web.requests import Observer, replace_serves_ids
+from graphs.web.requests import Observer, RequestIds, Requests, replace_serves_ids
 from graphs.web.status import status_api
 from graphs.web.transfers import Transfers
 from stores.open import Stores
@@ -147,14 +147,13 @@ def build_app(context: Context, apis: Iterable[str]) -> FastAPI:
     _add_fences(app, context, contracts)
     app.quick = context.quick
     context.recent.attach()
-    observers: list[Observer] = [context.recent.ended]
+    observers: list[Observer] = [context.recent.ended, record_exchange]
     if context.access_log is not None:
         observers.append(context.access_log.write)
 
     def enclose(inner: ASGIApp) -> ASGIApp:
-        requests = enclosed(inner, context.settings, contracts, methods, observers)
-        gauges.requests = RequestMetrics(requests, contracts)
-        return gauges.requests
+        gauges.requests = Requests(with_headers(inner, context.settings, contracts, methods), contracts, observers)
+        return RequestIds(gauges.requests)
 
     app.enclose = enclose
     return app

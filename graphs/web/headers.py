@@ -1,6 +1,5 @@
 """What every response carries, also those of the framework, of the fences and of a bug: security headers and CORS."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +12,6 @@ from configs.settings import Settings
 from graphs.web.api import Contracts
 from graphs.web.connections import Methods
 from graphs.web.errors import Failure
-from graphs.web.requests import Observer, RequestIds, Requests
 
 DOCUMENTATION: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 SECURITY: Final = {
@@ -137,10 +135,8 @@ def _reason(cors: CORSMiddleware, headers: Headers) -> str:
     return f"The method must be one of {', '.join(METHODS)}, and the service must not be on a private network."
 
 
-def enclosed(
-    app: ASGIApp, settings: Settings, contracts: Contracts, methods: Methods, observers: Sequence[Observer]
-) -> ASGIApp:
-    """Return the application with what belongs around all of it; the observers are told of each exchange."""
+def with_headers(app: ASGIApp, settings: Settings, contracts: Contracts, methods: Methods) -> ASGIApp:
+    """Return the application whose answers have the headers for browsers."""
     if settings.cors_origins:
         app = Cors(app, settings, contracts, methods)
-    return RequestIds(Requests(SecurityHeaders(app), contracts, observers))
+    return SecurityHeaders(app)

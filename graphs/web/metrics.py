@@ -2,25 +2,19 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from starlette._utils import get_route_path
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from configs.settings import Settings
 from deployments.serving.handle import AnyHandle
 from deployments.serving.metrics import Growth, count, observe, set_gauge
-from graphs.web.access_log import CLIENT_LEFT
-from graphs.web.api import Contracts
+from graphs.web.access_log import Exchange
 from graphs.web.auth import OPEN_PATHS
 from graphs.web.context import Context
-from graphs.web.rates import REFUSED
-from graphs.web.requests import METHODS
+from graphs.web.requests import Requests
 from stores.errors import StoreError
 
 ANSWER_WITHIN_S: Final = 5.0
@@ -28,6 +22,8 @@ OTHER: Final = "other"
 """Label of all paths that are no routes, so that nobody makes up labels."""
 SERVICE: Final = "service"
 """Label, as an API, of health and documentation."""
+REASONS: Final = {"RATE_LIMITED": "rate", "QUOTA_EXCEEDED": "quota"}
+"""Why a request got a 429, by the code of the failure."""
 EMBEDDED: Final = ("sqlite://", "file://")
 
 
@@ -45,70 +41,18 @@ class CallMetrics:
             self._growth.publish("stage_refused", handle.refused, stage=key)
 
 
-class _Measured:
-    """``receive`` and ``send`` of one request: its status, its bytes, and how long its answer took to begin.
-
-    The time for which the bytes of its body were waited for is the client's.
-    """
-
-    __slots__ = ("_receive", "_send", "_started", "_waited", "bytes_in", "bytes_out", "latency_s", "status")
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive, self._send = receive, send
-        self._started, self._waited = time.perf_counter(), 0.0
-        self.status = self.bytes_in = self.bytes_out = 0
-        self.latency_s = 0.0
-
-    async def receive(self) -> Message:
-        asked = time.perf_counter()
-        message = await self._receive()
-        if message["type"] == "http.request" and (body := message.get("body")):
-            self.bytes_in += len(body)
-            self._waited += time.perf_counter() - asked
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.latency_s = max(0.0, time.perf_counter() - self._started - self._waited)
-        elif message["type"] == "http.response.body":
-            self.bytes_out += len(message.get("body", b""))
-        await self._send(message)
-
-
-class RequestMetrics:
-    """ASGI middleware, around all others: records every request when its answer has ended."""
-
-    def __init__(self, app: ASGIApp, contracts: Contracts) -> None:
-        self._app = app
-        self._contracts = contracts
-        self.in_flight = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        measured = _Measured(receive, send)
-        self.in_flight += 1
-        try:
-            await self._app(scope, measured.receive, measured.send)
-        finally:
-            self.in_flight -= 1
-            self._record(scope, measured)
-
-    def _record(self, scope: Scope, measured: _Measured) -> None:
-        contract, path = self._contracts.of(scope), get_route_path(scope)
-        route = contract.route or (path if path in OPEN_PATHS else OTHER)
-        api = contract.api if contract.route or route == OTHER else SERVICE
-        method: str = scope["method"] if scope["method"] in METHODS else OTHER
-        labels: dict[str, str] = {"api": api or OTHER, "route": route, "method": method}
-        count("requests", **labels, status=str(measured.status or CLIENT_LEFT))
-        count("request_bytes", measured.bytes_in, api=labels["api"])
-        count("response_bytes", measured.bytes_out, api=labels["api"])
-        if measured.status:
-            observe("request_latency_ms", measured.latency_s * 1000, **labels)
-        if measured.status == 429:
-            count("requests_refused", api=labels["api"], reason=scope.get(REFUSED, "overload"))
+def record_exchange(exchange: Exchange) -> None:
+    """Record one request whose answer has ended."""
+    route = exchange.route or OTHER
+    api = SERVICE if route in OPEN_PATHS else exchange.api or OTHER
+    labels = {"api": api, "route": route, "method": exchange.method}
+    count("requests", **labels, status=str(exchange.status))
+    count("request_bytes", exchange.bytes_in, api=api)
+    count("response_bytes", exchange.bytes_out, api=api)
+    if exchange.latency_s is not None:
+        observe("request_latency_ms", exchange.latency_s * 1000, **labels)
+    if exchange.status == 429:
+        count("requests_refused", api=api, reason=REASONS.get(exchange.failure, "overload"))
 
 
 class GatewayMetrics:
@@ -119,7 +63,7 @@ class GatewayMetrics:
         self._calls = CallMetrics(context.stages)
         self._growth = Growth()
         self._kinds: set[str] = set()
-        self.requests: RequestMetrics | None = None
+        self.requests: Requests | None = None
 
     async def publish(self) -> None:
         """Set the gauges, and raise the counters that are counted elsewhere."""

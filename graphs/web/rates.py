@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from configs.settings import Networks, Settings
 from graphs.web.api import Contracts, RateLimit
 from graphs.web.auth import CALLER, OPEN_PATHS
-from graphs.web.errors import Failure
+from graphs.web.errors import FAILURES, Failure
 from stores.cache import Cache
 
 logger = logging.getLogger("ray.serve")
@@ -46,9 +46,6 @@ HIGH: Final = 10
 REMEMBERED_PEERS: Final = 4096
 MAX_ADDRESS: Final = 64
 """Characters of an address with scope, port and brackets."""
-
-REFUSED: Final = "visiongraph.refused"
-"""Key in the scope of why a request got a 429, where that is not that the service is overloaded."""
 
 
 class Taken(NamedTuple):
@@ -240,9 +237,9 @@ class RateLimits:
         if taken.allowed:
             await self._app(scope, receive, send_with_headers)
         else:
-            scope[REFUSED] = "rate"
             message = f"{limit.per_minute} requests a minute are the limit here; slow down."
             refusal = Failure(429, "RATE_LIMITED", message)
+            scope.get(FAILURES, []).append(refusal.code)
             response = self._contracts.errors(scope).response(refusal, {"retry-after": str(taken.wait_s)})
             await response(scope, receive, send_with_headers)
 

@@ -18,6 +18,7 @@ from graphs.web.access import EVERYONE
 from graphs.web.access_log import CLIENT_LEFT, Exchange, Outcome
 from graphs.web.api import Contracts
 from graphs.web.auth import CALLER, OPEN_PATHS
+from graphs.web.errors import FAILURES
 from vision.spans import Span, begin, parent_of, recording
 from vision.tracing import Origin, origin
 
@@ -68,6 +69,7 @@ class Requests:
         self._app = app
         self._contracts = contracts
         self._observers = observers
+        self.in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,27 +77,34 @@ class Requests:
             return
         began_at, started = time.time(), time.perf_counter()
         status = bytes_in = bytes_out = 0
+        waited_s, latency_s = 0.0, None
         whole = False
         outcome: Outcome = "left"
 
         async def counted_in() -> Message:
-            nonlocal bytes_in
+            nonlocal bytes_in, waited_s
+            asked = time.perf_counter()
             message = await receive()
-            if message["type"] == "http.request":
-                bytes_in += len(message.get("body", b""))
+            if message["type"] == "http.request" and (body := message.get("body")):
+                bytes_in += len(body)
+                waited_s += time.perf_counter() - asked
             return message
 
         async def counted_out(message: Message) -> None:
-            nonlocal status, bytes_out, whole
+            nonlocal status, bytes_out, whole, latency_s
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                latency_s = max(0.0, time.perf_counter() - started - waited_s)
             await send(message)
             if message["type"] == "http.response.body":
                 bytes_out += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
-            elif message["type"] == "http.response.start":
-                status = message["status"]
 
         recorded = self._recorded(scope)
         token = origin.set(recorded.origin if recorded else Origin(scope[REQUEST_ID]))
+        failures: list[str] = []
+        scope[FAILURES] = failures
+        self.in_flight += 1
         try:
             await self._app(scope, counted_in, counted_out)
         except CancelledError:
@@ -104,6 +113,7 @@ class Requests:
             outcome = "broken"
             raise
         finally:
+            self.in_flight -= 1
             origin.reset(token)
             contract = self._contracts.of(scope)
             path = get_route_path(scope)
@@ -121,6 +131,8 @@ class Requests:
                 seconds=time.perf_counter() - started,
                 bytes_in=bytes_in,
                 bytes_out=bytes_out,
+                latency_s=latency_s,
+                failure=failures[-1] if failures else "",
             )
             if recorded is not None:
                 exchange.trace_id = recorded.trace_id

@@ -6,7 +6,8 @@ import re
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from graphs.web.metrics import CallMetrics, GatewayMetrics, RequestMetrics
+from graphs.web.metrics import CallMetrics, GatewayMetrics, record_exchange
+from graphs.web.requests import RequestIds, Requests
 from stores.errors import StoreError
 from stores.sqlite.jobs import SqliteJobs
 from tests.graphs.conftest import MakeSettings, Serve, Service
@@ -35,7 +36,7 @@ async def test_requests_are_named_by_their_routes(service: Service, recorded: Re
         ("assets", "GET", "/api/v1/media/{asset_id}", "404"),
         ("assets", "HEAD", "/api/v1/media/{asset_id}/content", "200"),
         ("service", "GET", "/livez", "200"),
-        ("assets", "other", "other", "405"),
+        ("assets", "OTHER", "other", "405"),
     }
     assert set(seen.values()) == {1}
     size = len(picture(1))
@@ -82,8 +83,8 @@ async def test_a_slow_client_makes_no_slow_answer(recorded: Recorded, settings_f
 
     async def send(_: Message) -> None: ...
 
-    measured = RequestMetrics(app, await contracts_of(settings_for()))
-    await measured({"type": "http", "method": "POST", "path": "/animals", "headers": []}, receive, send)
+    requests = Requests(app, await contracts_of(settings_for()), [record_exchange])
+    await RequestIds(requests)({"type": "http", "method": "POST", "path": "/animals", "headers": []}, receive, send)
     (latency,) = recorded.values("request_latency_ms", api="muzzle", route="/animals", method="POST")
     assert 49 <= latency < 190
     assert recorded.values("request_bytes", api="muzzle") == [9]
@@ -103,14 +104,15 @@ async def test_a_client_that_leaves_before_the_answer_has_a_status_of_its_own(
     async def nothing(*_: object) -> Message:
         return {"type": "http.disconnect"}
 
-    measured = RequestMetrics(app, await contracts_of(settings_for()))
-    task = asyncio.create_task(measured({"type": "http", "method": "GET", "path": "/animals/x"}, nothing, nothing))  # type: ignore[arg-type]
+    requests = Requests(app, await contracts_of(settings_for()), [record_exchange])
+    scope = {"type": "http", "method": "GET", "path": "/animals/x", "headers": []}
+    task = asyncio.create_task(RequestIds(requests)(scope, nothing, nothing))  # type: ignore[arg-type]
     await entered.wait()
-    assert measured.in_flight == 1
+    assert requests.in_flight == 1
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert measured.in_flight == 0
+    assert requests.in_flight == 0
     assert recorded.total("requests", status="499", route="/animals/{animal_id}") == 1
     assert recorded.of("request_latency_ms") == {}
 

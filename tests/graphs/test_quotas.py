@@ -19,7 +19,11 @@ from stores.open import Stores
 from stores.usage import UsageStore
 from tests.graphs import harness
 from tests.graphs.conftest import MakeSettings, Serve, Service
+from tests.graphs.indexing import film, index_service, long_film
 from tests.graphs.samples import error_of, picture
+from tests.recorded import Recorded, recorded
+
+__all__ = ["recorded"]
 
 UPLOAD = "/api/v1/upload-media"
 
@@ -31,7 +35,9 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "RETRY_S", 0.0)
 
 
-async def make_key(service: Service, quota: str = "", rate: RateClass = "standard", *scopes: str) -> dict[str, str]:
+async def make_key(
+    service: harness.Service, quota: str = "", rate: RateClass = "standard", *scopes: str
+) -> dict[str, str]:
     """Headers with a new key."""
     token, key = new_key("a test", scopes or ("read", "write"), rate=rate, quota=parse_quota(quota))
     assert await service.context.stores.keys.insert(key)
@@ -202,6 +208,17 @@ async def quotas(settings_for: MakeSettings) -> Any:
     stores = Stores.open(config)
     yield Quotas(config, stores)
     await stores.close()
+
+
+async def test_a_429_of_a_quota_is_counted_as_one(settings_for: MakeSettings, recorded: Recorded) -> None:
+    async with index_service(settings_for()) as service:
+        headers = await make_key(service, "jobs=1")
+        films = [await service.add(film()), await service.add(long_film(1))]
+        indexes = [f"/api/v1/file/{each.asset_id}/index" for each in films]
+        answers = [await service.client.post(index, headers=headers) for index in indexes]
+        assert [answer.status_code for answer in answers] == [202, 429]
+        assert answers[1].headers["retry-after"] == "30"
+    assert recorded.of("requests_refused") == {(("api", "media"), ("reason", "quota")): 1}
 
 
 async def test_jobs_are_refused_until_one_has_ended(quotas: Quotas) -> None:

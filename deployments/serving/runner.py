@@ -215,7 +215,7 @@ class StageRunner:
         """Return why a stage that is not loaded cannot answer: its model is missing, or it is on its way."""
         if self._missing is None:
             return StageUnavailable(f"{self.key} is still loading; try again in a few seconds.")
-        return ModelNotLoaded(self._missing)
+        return ModelNotLoaded(self._missing, optional=not self._configured)
 
     async def _load(self) -> None:
         started = time.monotonic()

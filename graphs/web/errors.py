@@ -28,7 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from stores.errors import StoreError, disk_error
-from vision.errors import StageError
+from vision.errors import ModelNotLoaded, StageError
 
 logger = logging.getLogger("ray.serve")
 
@@ -104,8 +104,8 @@ class Failure:
     code: str
     message: str
     details: Any = None
-    retry_after_s: int = RETRY_AFTER_S
-    """Where trying again can help."""
+    retry_after_s: int | None = RETRY_AFTER_S
+    """For those that trying again can help; None where it cannot until somebody configures what is missing."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class ErrorStyle:
     def response(self, failure: Failure, headers: Mapping[str, str] | None = None) -> JSONResponse:
         """Return the response, with Retry-After where trying again can help."""
         status, code = self.codes.get(failure.code, (failure.status, failure.code))
-        retry = {"retry-after": str(failure.retry_after_s)} if status in (429, 503, 504) else {}
+        helps = status in (429, 503, 504) and failure.retry_after_s is not None
+        retry = {"retry-after": str(failure.retry_after_s)} if helps else {}
         body = self.body(replace(failure, status=status, code=code))
         return JSONResponse(body, status_code=status, headers={**retry, **(headers or {})})
 
@@ -136,7 +137,9 @@ CODED: Final = ErrorStyle(_coded)
 def failure_of(error: Exception) -> Failure:
     """Return what clients may know about any exception that can leave a route."""
     if isinstance(error, StageError):
-        retry_after_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
+        # A stage that has no weights looks for them again by itself; a key has to be set by somebody.
+        unset = isinstance(error, ModelNotLoaded) and error.optional
+        retry_after_s = None if unset else getattr(error, "retry_after_s", RETRY_AFTER_S)
         return Failure(error.status, error.code, error.message, getattr(error, "details", None), retry_after_s)
     if isinstance(error, StoreError):
         return Failure(error.status, error.code, error.message)

@@ -14,7 +14,8 @@ from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import photo_error, replace_stage
 from tests.graphs.samples import audio, picture, video
 from tests.graphs.web import web_server
-from vision.errors import ModelNotLoaded
+from vision.errors import ModelNotLoaded, StageError, StageUnavailable
+from vision.language.providers import ProviderKeyMissing
 
 URL = "https://example.com/photo.jpg"
 
@@ -143,6 +144,22 @@ async def test_without_a_key_there_is_no_review(service: Service) -> None:
     replace_stage(service, "language/describe", lambda _: ModelNotLoaded("ANTHROPIC_API_KEY is not set."))
     body = photo_error(await service.try_photo("analyze/llm", image_url=URL), 503, "model_not_ready")
     assert "ANTHROPIC_API_KEY" in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "helps"),
+    [
+        (ModelNotLoaded("No provider has a key.", optional=True), False),
+        (ProviderKeyMissing("There is no key for openai; set OPENAI_API_KEY and restart.", optional=True), False),
+        (ModelNotLoaded("No verified weights."), True),  # a stage looks for them again by itself
+        (StageUnavailable("It is still loading."), True),
+    ],
+)
+async def test_nobody_is_told_to_retry_what_no_retry_cures(service: Service, missing: StageError, helps: bool) -> None:
+    replace_stage(service, "language/describe", lambda _: missing)
+    answer = await service.try_photo("analyze/llm", image_url=URL)
+    assert (answer.status_code, answer.json()["error"]) == (503, "model_not_ready")
+    assert ("retry-after" in answer.headers) == helps
 
 
 async def test_the_asset_is_the_one_that_was_uploaded(service: Service) -> None:

@@ -19,6 +19,7 @@ ASSET: Final = re.compile(r"\b[0-9a-f]{32}\b")
 UNAVAILABLE: Final = (503, 504, 507)
 FRAMES: Final = {"frame": 0, "start_frame": 0, "end_frame": 2}
 """What is asked of a film."""
+NO_KEY: Final = re.compile(r"no provider has a key|There is no key for")
 MEDIA: Final = ("image/", "video/", "audio/", "application/octet-stream")
 LEAKS: Final = (
     *("Traceback", 'File "', "/tmp/", "/work/", "/usr/", "site-packages", ".py", "root:x:", "sqlite", "valkey"),
@@ -238,7 +239,9 @@ def faults(route: Route, answer: httpx.Response, sent: bytes = b"") -> Iterator[
         yield f"a file name with a path in it: {answer.headers['content-disposition'][:80]}"
     if answer.headers.get("x-content-type-options") != "nosniff" and kind.startswith(MEDIA):
         yield "a file without nosniff"
-    if (status in (429, 503, 504)) != ("retry-after" in answer.headers):
+    # No retry cures a key that nobody has set.
+    helps = status in (429, 503, 504) and not (status == 503 and NO_KEY.search(answer.text))
+    if helps != ("retry-after" in answer.headers):
         yield "Retry-After where it does not belong, or none"
 
 

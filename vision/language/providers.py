@@ -76,7 +76,8 @@ class Providers:
                 f"{', '.join(sorted(self.variables))}."
             )
         if not self.key_of(provider):
-            raise ProviderKeyMissing(f"There is no key for {provider}; set {self.variables[provider]} and restart.")
+            fix = f"set {self.variables[provider]} and restart."
+            raise ProviderKeyMissing(f"There is no key for {provider}; {fix}", optional=True)
         return provider, name
 
     def load(self) -> None:

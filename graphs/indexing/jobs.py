@@ -26,7 +26,7 @@ from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_p
 from graphs.indexing.decode import GREY_SIDE, LONG_SIDE, Chunk, VideoDecoder
 from graphs.indexing.finalize import VERSION, analysis_version, build_shots, draft_index, store_index, store_shots
 from graphs.indexing.inference import ChunkInference, Observations
-from graphs.indexing.people import PeopleModels
+from graphs.indexing.people import PeopleModels, assign_again
 from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
@@ -69,6 +69,24 @@ async def submit_index(context: Context, asset: Asset) -> Job:
             return job
 
 
+async def submit_again(context: Context, asset: Asset) -> Job:
+    """Return a job that finds anew whose the traces of an indexed video are, without detecting any face anew.
+
+    One that indexes the video is returned where it runs, and where there is no index by the models that serve now.
+    Raises as ``submit_index``.
+    """
+    parts = OptionalParts()
+    people, shots = await asyncio.gather(parts.of("people", PeopleModels.of(context)), ShotModels.of(context))
+    index, latest = await context.people.get_index(asset.asset_id), await latest_index_job(context, asset.asset_id)
+    if latest is not None and not latest.finished:
+        return latest
+    if people is None or index is None or index.models != people.version:
+        return await submit_index(context, asset)
+    before = "" if latest is None else f"{latest.job_id} {latest.finished_at}"
+    payload: Json = {"models": people.version, "shot_models": shots.version, "again": True}
+    return await context.quotas.submit(INDEX_VIDEO, asset.asset_id, f"{asset.asset_id} again {before}", payload)
+
+
 async def submit_shots(context: Context, asset: Asset, threshold: float, models: ShotModels) -> Job:
     """Return the job that analyses the shots of a video alone; a new one when its results were replaced since."""
     stored = await context.shots.get_analysis(asset.asset_id)
@@ -95,7 +113,7 @@ def people_missing(job: Job | None) -> dict[str, str]:
 
 
 async def index_video(context: Context, job: JobContext) -> Json:
-    """Index people and shots; where a model for people is missing, shots alone.
+    """Index people and shots; where a model for people is missing, shots alone. Asked again, find identities anew.
 
     Raises StageErrors whose message is the reason of the failure.
     """
@@ -104,6 +122,8 @@ async def index_video(context: Context, job: JobContext) -> Json:
     check_models(_version(models), job.payload["models"])
     if models is None:
         return await _shots_alone(context, job, THRESHOLD) | {"unavailable": missing.unavailable}
+    if job.payload.get("again"):
+        return await assign_again(context, job.subject, models) | {"seconds": round(time.perf_counter() - started, 1)}
     async with _observed(context, job, faces=True) as builder:
         draft = await draft_index(context, builder, job.progress)
         result = await store_index(context, job.subject, draft, models)

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
@@ -20,8 +20,9 @@ from graphs.indexing.decode import Timeline
 from graphs.indexing.inference import BLANK, retry
 from graphs.web.context import Context, task_group
 from stores import derived
+from stores.jobs import Json
 from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
-from vision.errors import MediaNotFound
+from vision.errors import InvalidInput, MediaNotFound
 from vision.faces.identities import Assignment, IdentityRequest
 from vision.faces.tracking import Detections, Trace
 
@@ -94,6 +95,45 @@ class Assigned:
         return {record.identity_uuid for record, _ in self.traces if record.identity_uuid is not None}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Faces:
+    """What identities are told by, of the traces of one video in their order.
+
+    ``vectors`` float32[n, 128] of unit length, ``spans`` int64[n, 2] first and last frame, ``counts`` int64[n] how many
+    detections a vector is the mean of.
+    """
+
+    vectors: NDArray[np.float32]
+    spans: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, traces: Sequence[Trace]) -> "Faces":
+        """Return those of traces that are not stored yet."""
+        return cls(
+            _stacked([trace.vector for trace in traces]),
+            np.array([(trace.frames[0], trace.frames[-1]) for trace in traces], np.int64).reshape(-1, 2),
+            np.array([trace.detected.sum() for trace in traces], np.int64),
+        )
+
+    @classmethod
+    def of_stored(cls, records: Sequence[TraceRecord]) -> "Faces":
+        """Return those of stored traces."""
+        return cls(
+            _stacked([record.vector for record in records]),
+            np.array([(record.first_frame, record.last_frame) for record in records], np.int64).reshape(-1, 2),
+            np.array([record.face_count for record in records], np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Owners:
+    """``uuids``: whose each trace of a video is, None of nobody's; ``new``: those of them that are not stored yet."""
+
+    uuids: list[str | None]
+    new: list[Identity]
+
+
 async def assign_identities(
     context: Context, asset_id: str, traces: Sequence[Trace], times: NDArray[np.float64], model: str
 ) -> Assigned:
@@ -101,22 +141,7 @@ async def assign_identities(
 
     A second call returns the same identities, whether those of the first were stored or not. Raises StageError.
     """
-    known = [identity for identity in await context.people.list_identities() if identity.models == model]
-    owners, new = list[str | None]([None] * len(traces)), list[Identity]()
-    for rejected, members in _by_rejection(traces, known).items():
-        others = [identity for identity in known if identity.identity_uuid not in rejected]
-        request = IdentityRequest(
-            vectors=_stacked([traces[each].vector for each in members]),
-            spans=np.array([(traces[each].frames[0], traces[each].frames[-1]) for each in members], np.int64),
-            counts=np.array([traces[each].detected.sum() for each in members], np.int64),
-            known=tuple(identity.identity_uuid for identity in others),
-            known_vectors=_stacked([identity.vector for identity in others]),
-        )
-        assignments = await context.stage(IDENTITIES)(request)
-        found = _new_identities(asset_id, request, assignments, model, members)
-        new += found.values()
-        for place, each in zip(members, assignments, strict=True):
-            owners[place] = each.known or (found[each.group].identity_uuid if each.group in found else None)
+    owners = await find_owners(context, asset_id, Faces.of(traces), model)
     records = [
         (
             TraceRecord(
@@ -132,30 +157,61 @@ async def assign_identities(
             ),
             TraceBoxes(trace.frames, trace.boxes, trace.confidences, trace.detected),
         )
-        for number, (trace, owner) in enumerate(zip(traces, owners, strict=True), 1)
+        for number, (trace, owner) in enumerate(zip(traces, owners.uuids, strict=True), 1)
     ]
-    return Assigned(records, new)
+    return Assigned(records, owners.new)
 
 
-def _by_rejection(traces: Sequence[Trace], known: Sequence[Identity]) -> dict[frozenset[str], list[int]]:
+async def find_owners(context: Context, asset_id: str, faces: Faces, model: str) -> Owners:
+    """Return whose the traces of a video are: people who are known by vectors of ``model``, or new ones.
+
+    Raises StageError.
+    """
+    stored = await context.people.list_identities()
+    known = [identity for identity in stored if identity.models == model]
+    taken = {identity.identity_uuid for identity in stored}
+    owners, new = list[str | None]([None] * len(faces.vectors)), list[Identity]()
+    for rejected, members in _by_rejection(faces.vectors, known).items():
+        others = [identity for identity in known if identity.identity_uuid not in rejected]
+        request = IdentityRequest(
+            vectors=faces.vectors[members],
+            spans=faces.spans[members],
+            counts=faces.counts[members],
+            known=tuple(identity.identity_uuid for identity in others),
+            known_vectors=_stacked([identity.vector for identity in others]),
+        )
+        assignments = await context.stage(IDENTITIES)(request)
+        found = _new_identities(asset_id, request, assignments, model, members, taken)
+        new += found.values()
+        for place, each in zip(members, assignments, strict=True):
+            owners[place] = each.known or (found[each.group].identity_uuid if each.group in found else None)
+    return Owners(owners, new)
+
+
+def _by_rejection(vectors: NDArray[np.float32], known: Sequence[Identity]) -> dict[frozenset[str], list[int]]:
     """Return places of traces by the identities that they are not, as somebody said so of a trace like them.
 
     Like them means: more alike than the identity itself. Traces of different rejections are never taken for one person.
     """
     judged = [identity for identity in known if len(identity.rejected)]
     places: dict[frozenset[str], list[int]] = {}
-    for place, trace in enumerate(traces):
-        others = (each for each in judged if (each.rejected @ trace.vector).max() >= each.vector @ trace.vector)
+    for place, vector in enumerate(vectors):
+        others = (each for each in judged if (each.rejected @ vector).max() >= each.vector @ vector)
         places.setdefault(frozenset(each.identity_uuid for each in others), []).append(place)
     return places
 
 
 def _new_identities(
-    asset_id: str, request: IdentityRequest, assignments: Sequence[Assignment], model: str, places: Sequence[int]
+    asset_id: str,
+    request: IdentityRequest,
+    assignments: Sequence[Assignment],
+    model: str,
+    places: Sequence[int],
+    taken: Collection[str],
 ) -> dict[int, Identity]:
     """Return by group an identity for those that are nobody known and were detected often enough.
 
-    ``places``: of the traces of the request among all traces of the video.
+    ``places``: of the traces of the request among all traces of the video; ``taken``: uuids of other people.
     """
     now = datetime.now(UTC)
     new: dict[int, Identity] = {}
@@ -166,7 +222,7 @@ def _new_identities(
             continue
         mean = (request.vectors[members] * counts[:, None]).sum(0)
         new[group] = Identity(
-            identity_uuid=str(uuid.uuid5(NAMESPACE, f"{asset_id} {model} {places[members[0]]}")),
+            identity_uuid=_free_uuid(f"{asset_id} {model} {places[members[0]]}", taken),
             name=None,
             models=model,
             vector=unit(mean),
@@ -175,6 +231,40 @@ def _new_identities(
             created_at=now,
         )
     return new
+
+
+def _free_uuid(seed: str, taken: Collection[str]) -> str:
+    """Return the same uuid for the same seed, unless that is somebody else's: who the trace was said not to be."""
+    seeds = itertools.chain([seed], (f"{seed} {number}" for number in itertools.count(2)))
+    return next(each for each in (str(uuid.uuid5(NAMESPACE, seed)) for seed in seeds) if each not in taken)
+
+
+async def assign_again(context: Context, asset_id: str, models: PeopleModels) -> Json:
+    """Find whose the stored traces of a video are, as if it had just been indexed; return the result of the job.
+
+    Raises StageError, InvalidInput where the index is gone or of other models, and MediaNotFound, leaving nothing.
+    """
+    index = await context.people.get_index(asset_id)
+    if index is None or index.models != models.version:
+        raise InvalidInput("The index was removed or replaced after this job was submitted; ask for the index again.")
+    records = await context.people.list_traces(asset_id)
+    owners = await find_owners(context, asset_id, Faces.of_stored(records), models.identity)
+    for identity in owners.new:
+        await context.people.put_identity(identity)
+    by_trace = {record.trace_id: owner for record, owner in zip(records, owners.uuids, strict=True)}
+    await context.people.set_identities(asset_id, by_trace)
+    try:
+        await check_asset(context, asset_id)
+    except MediaNotFound:
+        for identity in owners.new:
+            await context.people.delete_identity(identity.identity_uuid)
+        raise
+    return {
+        "traces": len(records),
+        "identities": len({*owners.uuids} - {None}),
+        "new_identities": len(owners.new),
+        "models": models.version,
+    }
 
 
 async def store_people(context: Context, index: VideoIndex, assigned: Assigned) -> None:

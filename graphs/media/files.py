@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.indexing.jobs import latest_index_job, people_missing, submit_index
+from graphs.indexing.jobs import latest_index_job, people_missing, submit_again, submit_index
 from graphs.jobs import api as jobs
 from graphs.jobs.api import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
@@ -46,13 +46,18 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
         return Response(picture.jpeg, media_type="image/jpeg", headers={**CACHED, "content-disposition": name})
 
     @router.post("/file/{file_uuid}/index", tags=["media: index"], status_code=202)
-    async def index(file_uuid: AssetId) -> IndexAccepted:
+    async def index(
+        file_uuid: AssetId,
+        again: Annotated[bool, Query(description="assign identities anew to the traces that there are")] = False,
+    ) -> IndexAccepted:
         """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
 
         After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds the
-        shots alone.
+        shots alone. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a new job
+        compares its traces with everybody known now, and detects nothing.
         """
-        job = await submit_index(context, await videos.get(file_uuid))
+        video = await videos.get(file_uuid)
+        job = await (submit_again(context, video) if again else submit_index(context, video))
         return IndexAccepted(
             file_uuid=file_uuid,
             job_id=job.job_id,

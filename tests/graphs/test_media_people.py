@@ -411,6 +411,99 @@ async def test_who_is_split_off_stays_so_when_the_video_is_indexed_again(service
     assert (merged[1], merged[4]) == (ada, ada)
 
 
+async def owners(service: IndexService, asset: Asset) -> dict[int, str | None]:
+    """Whose each trace of a video is."""
+    return {each["trace_id"]: each["identity_uuid"] for each in (await service.ok(asset, "traces"))["traces"]}
+
+
+async def assigned_again(service: IndexService, asset: Asset) -> dict[str, Any]:
+    """The result of having identities assigned anew."""
+    answer = await service.client.post(f"/api/v1/file/{asset.asset_id}/index", params={"again": True})
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued"), answer.text
+    async with service.working():
+        job = await service.ended(answer.json()["job_id"])
+    assert (job.status, job.error) == ("succeeded", None)
+    assert job.result is not None
+    return job.result
+
+
+async def test_deleted_identities_come_back_without_looking_for_faces_again(service: IndexService) -> None:
+    asset = await service.indexed()
+    before, seen = await owners(service, asset), service.faces.frames_seen
+    who = await names(service, asset)
+    await service.people("PATCH", f"/{who['bob']}", name="Bob")
+    for person in ("ada", "cyd"):
+        await service.people("DELETE", f"/{who[person]}")
+    assert [await owners(service, asset)] == [{1: None, 2: who["bob"], 3: None, 4: None}]
+    assert (await service.post_index(asset))["status"] == "succeeded"  # the same job, which changes nothing
+    assert (await owners(service, asset))[1] is None
+
+    result = await assigned_again(service, asset)
+    assert (result["traces"], result["identities"], result["new_identities"]) == (4, 3, 2)
+    assert (await owners(service, asset), service.faces.frames_seen) == (before, seen)
+    assert (await service.people("GET", f"/{who['bob']}"))["identity"]["name"] == "Bob"
+    # Asked once more it is a new job, and everybody is known.
+    assert (await assigned_again(service, asset))["new_identities"] == 0
+    assert await owners(service, asset) == before
+    state = (await service.client.get(f"/api/v1/file/{asset.asset_id}")).json()["index"]
+    assert (state["status"], state["identity_count"]) == ("succeeded", 3)
+    assert (await service.post_index(asset))["status"] == "succeeded"
+
+
+async def test_a_person_that_was_added_since_is_found_in_a_video_again(service: IndexService) -> None:
+    asset = await service.indexed()
+    who = await names(service, asset)
+    await service.people("DELETE", f"/{who['cyd']}")
+    picture = await service.add(photo("cyd"), "cyd.png")
+    made = await service.people("POST", status=201, name="Cyd", asset_ids=[picture.asset_id])
+    await assigned_again(service, asset)
+    assert (await owners(service, asset))[3] == made["identity"]["identity_uuid"]
+
+
+async def test_a_rejection_is_kept_when_identities_are_assigned_again(service: IndexService) -> None:
+    asset = await service.indexed()
+    ada = (await names(service, asset))["ada"]
+    await service.people("PATCH", f"/{ada}", name="Ada")
+    first = [{"file_uuid": asset.asset_id, "trace_id": 1}]
+    eve = (await service.people("POST", f"/{ada}/split", traces=first))["identity"]["identity_uuid"]
+    await assigned_again(service, asset)
+    assert [(await owners(service, asset))[trace] for trace in (1, 4)] == [eve, ada]
+    # The first trace gave Ada her uuid: without Eve it gets one that is nobody's, and Ada keeps hers and her name.
+    await service.people("DELETE", f"/{eve}")
+    await assigned_again(service, asset)
+    again = await owners(service, asset)
+    assert (again[4], again[1] in (ada, None)) == (ada, False)
+    assert (await service.people("GET", f"/{ada}"))["identity"]["name"] == "Ada"
+    assert await assigned_again(service, asset)
+    assert await owners(service, asset) == again
+
+
+async def test_what_is_asked_again_before_there_is_an_index_is_an_index(service: IndexService) -> None:
+    asset = await service.add(film())
+    url = f"/api/v1/file/{asset.asset_id}/index"
+    first = (await service.client.post(url, params={"again": True})).json()
+    assert first["job_id"] == (await service.post_index(asset))["job_id"]
+    running = (await service.client.post(url, params={"again": True})).json()
+    assert running["job_id"] == first["job_id"]
+    async with service.working():
+        assert (await service.ended(first["job_id"])).status == "succeeded"
+    assert len(await owners(service, asset)) == 4
+    refused = await service.client.post(url, params={"again": "perhaps"})
+    assert refused.status_code == 400
+
+
+async def test_identities_of_an_index_that_is_gone_are_not_assigned(service: IndexService) -> None:
+    asset = await service.indexed()
+    answer = await service.client.post(f"/api/v1/file/{asset.asset_id}/index", params={"again": True})
+    await service.context.people.delete_index(asset.asset_id)
+    async with service.working():
+        job = await service.ended(answer.json()["job_id"])
+    assert (job.status, job.error) == (
+        "failed",
+        "The index was removed or replaced after this job was submitted; ask for the index again.",
+    )
+
+
 async def test_a_split_that_cannot_be_is_refused(service: IndexService) -> None:
     asset = await service.indexed()
     who = await names(service, asset)

@@ -41,6 +41,9 @@ HostPatterns = Annotated[tuple[Annotated[str, AfterValidator(host_pattern)], ...
 Days = Annotated[int, Field(ge=0, le=36_500)]
 QuotaText = Annotated[str, AfterValidator(lambda text: quota_text(parse_quota(text)))]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], *CommaSeparated]
+DeepfaceDetector = Literal[
+    "opencv", "ssd", "dlib", "mtcnn", "fastmtcnn", "retinaface", "mediapipe", "yolov8", "yunet", "centerface"
+]
 
 
 class Settings(BaseSettings):
@@ -197,6 +200,17 @@ class Settings(BaseSettings):
     fetch_ports: Numbers = Field(default=(80, 443), description="ports, comma-separated, that pictures may come from")
     dbscan_eps_default: float = Field(default=0.35, ge=0.01, le=2, validation_alias="DBSCAN_EPS_DEFAULT")
     dbscan_min_samples_default: int = Field(default=2, ge=1, le=50, validation_alias="DBSCAN_MIN_SAMPLES_DEFAULT")
+    clip_model_name: str = Field(
+        default="openai/clip-vit-base-patch32",
+        validation_alias="CLIP_MODEL_NAME",
+        description="of embeddings: a CLIP of models.yaml, by its name there or that of its hub repository",
+    )
+    deepface_detector: DeepfaceDetector = Field(
+        default="opencv", validation_alias="DEEPFACE_DETECTOR", description="each of these means people/faces here"
+    )
+    accept_fallback: bool = Field(
+        default=False, description="embeddings by another model than CLIP, for requests that do not say"
+    )
     llm_default_model: str = Field(default="anthropic/claude-opus-4-6", validation_alias="LLM_DEFAULT_MODEL")
     llm_max_tokens: int = Field(default=500, ge=100, le=2000, validation_alias="LLM_MAX_TOKENS")
 

@@ -11,9 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from deployments.serving.engine_stage import EngineConfig, EngineStage, model_chain
+from configs.settings import settings
+from deployments.serving.engine_stage import EngineConfig, EngineStage
 from deployments.serving.stage import HubModels, SharedImage, StageRef
-from vision.embed.clip import ClipEmbedding, Encoder, TextNotSupported, TextTower, load_encoder, shrink
+from vision.embed.clip import (
+    MODEL_IDS,
+    ClipEmbedding,
+    Encoder,
+    TextNotSupported,
+    TextTower,
+    clip_models,
+    load_encoder,
+    shrink,
+)
 from vision.engines import Engine, EngineName, item_shape
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.images import Pixels
@@ -23,18 +33,35 @@ Ready = NDArray[Any]
 """float32[3, H, W] of a picture, int64[n] of a text."""
 
 CLIP_MODEL = "clip-vit-base-patch32"
-CHAIN = [CLIP_MODEL, "dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
+BACKBONES = ["dinov3-vits16", "dinov2-small", "dinov2-vits14-lineage", "efficientnet-lite0"]
+CHAIN = [CLIP_MODEL, *BACKBONES]
 DIMENSIONS = 512
-NO_TEXT = (
-    f"Texts need the model {CLIP_MODEL}, which is not installed. Get it with `visiongraph models pull {CLIP_MODEL}` "
-    f"where a model hub can be reached, or put its files under VISION_MODELS_DIR/{CLIP_MODEL}; then restart the stage."
-)
+
+
+def no_text() -> str:
+    """Say that texts need a CLIP, which one, and how to get it."""
+    name = configured_chain()[0]
+    return (
+        f"Texts need the model {name}, which is not installed. Get it with `visiongraph models pull {name}` where a "
+        f"model hub can be reached, or put its files under VISION_MODELS_DIR/{name}; then restart the stage."
+    )
+
+
+def configured_chain() -> list[str]:
+    """Return the models to try: the CLIP that CLIP_MODEL_NAME names, then what serves pictures in its place."""
+    name = settings().clip_model_name
+    known = {each: model for model, each in MODEL_IDS.items()}
+    return [known[name] if name in known else clip_models().get(name, name), *BACKBONES]
 
 
 class Config(EngineConfig):
     """``user_config`` of embed/clip; models and engine are read at load, the rest changes in place."""
 
-    models: list[str] = model_chain(CHAIN)
+    models: list[str] = Field(
+        default_factory=configured_chain,
+        min_length=1,
+        description="names of models.yaml; the first available one serves. Without them as CLIP_MODEL_NAME says",
+    )
     engine: EngineName = Field(default="auto", description="what runs the image tower; texts run in torch fp32")
     torch_threads: int = Field(
         default=1, ge=1, description="threads of torch on the CPU; raise for texts or a torch engine"
@@ -92,7 +119,7 @@ class ClipEmbedder(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
         if not isinstance(item, str):
             return self._encoder.preprocess(shrink(item, self.shrink * max(self._encoder.preprocess.size)))
         if self._texts is None:
-            raise TextNotSupported(NO_TEXT)
+            raise TextNotSupported(no_text())
         if not item.strip():
             raise InvalidInput("The text is blank; send a few words.")
         return self._texts.tokenize(item)
@@ -106,12 +133,14 @@ class ClipEmbedder(EngineStage[Config, Pixels | str, Ready, ClipEmbedding]):
             assert self._texts is not None
             vectors[~is_image] = self._texts(texts)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        return [ClipEmbedding(vector, self._encoder.model) for vector in vectors]
+        model, fallback = self._encoder.model, self._encoder.fallback
+        return [ClipEmbedding(vector, model, fallback) for vector in vectors]
 
     def info(self) -> dict[str, Any]:
         return {
             **self._encoder.info(),
             "text": self._texts is not None,
+            "fallback": self._encoder.fallback,
             "embedding_dim": DIMENSIONS,
             "score": "cosine of unit vectors, -1 to 1, higher is more alike",
             **super().info(),

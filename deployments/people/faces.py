@@ -9,11 +9,13 @@ then 0.61. Of faces of 20 pixels in a picture of 1280, 47 of 48. Faces may be ti
 found, and nearly all with a threshold of 0.7, which lets drawn faces in.
 """
 
+import logging
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
+from configs.settings import settings
 from deployments.serving.engine_stage import TorchConfig
 from deployments.serving.stage import SharedImage, Stage, StageRef
 from vision.faces.detection import (
@@ -29,6 +31,8 @@ from vision.faces.face import Face
 from vision.faces.yunet import EngineName, load_yunet
 from vision.images import Pixels
 from vision.weights import Weights, resolve
+
+logger = logging.getLogger("ray.serve")
 
 MODEL: Final = "yunet-2023mar"
 WEIGHT_FILE: Final = "face_detection_yunet_2023mar.onnx"
@@ -73,6 +77,9 @@ class FaceDetector(Stage[Config, Pixels | tuple[Pixels, Boxes], Pyramid, tuple[F
     def load(self) -> None:
         """Raises ModelNotLoaded with the reason of every source when the weights are not available, or when the GPU
         gives other numbers than the CPU."""
+        name = settings().deepface_detector
+        if type(self) is FaceDetector and "deepface_detector" in settings().model_fields_set:
+            logger.info("DEEPFACE_DETECTOR=%s: faces are found by %s here, whatever it names", name, MODEL)
         self._weights = resolve(MODEL)
         path = self._weights.files[WEIGHT_FILE]
         config = self.config

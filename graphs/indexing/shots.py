@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.embed.clip import CLIP, NO_TEXT
+from deployments.embed.clip import CLIP, no_text
 from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES, FrameRequest
 from deployments.people.faces import FACES
@@ -103,7 +103,7 @@ class ShotModels:
 async def _clip_for_texts(context: Context) -> dict[str, Any]:
     info = await context.stage(CLIP).ready_info(BLANK)
     if not info.get("text"):
-        raise TextNotSupported(NO_TEXT)
+        raise TextNotSupported(no_text())
     return info
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -45,6 +47,13 @@ from vision.faces.face import Face
 
 T = TypeVar("T")
 
+NO_CLIP: Final = (
+    "{clip} is not installed, and {model} serves in its place, whose vectors are not comparable with those of CLIP. "
+    "Send accept_fallback=true to have them, or get CLIP with `visiongraph models pull`."
+)
+NO_CLIP_S: Final = 15.0
+"""Seconds for which it is taken as known that another model serves: embeddings that nobody accepts cost time."""
+
 
 class PhotoAnalysis:
     """Decodes and analyses single pictures."""
@@ -52,6 +61,8 @@ class PhotoAnalysis:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._decoder = ImageDecoder(context.settings.max_image_pixels)
+        self._no_clip = ""
+        self._no_clip_until = float("-inf")
 
     async def of(self, data: bytes, image: ImageInput, flags: Flags, clock: Clock) -> PhotoResult:
         """Analyse one encoded picture. Raises the first StageError of any part and cancels the others.
@@ -72,7 +83,12 @@ class PhotoAnalysis:
 
                 blur = start("blur", "run_blur", self._blur)
                 emotion = start("emotion", "run_emotion", self._emotion)
-                embedding = start("embedding", "run_embedding", self._embedding)
+                accepted = flags.accept_fallback
+                if accepted is None:
+                    accepted = self._context.settings.accept_fallback
+                embedding = start(
+                    "embedding", "run_embedding", partial(self._embedding, parts=parts, fallback=accepted)
+                )
                 rated = (
                     group.create_task(self._rated(picture, parts, named=flags.asks_for("run_quality")))
                     if flags.run_quality
@@ -95,9 +111,11 @@ class PhotoAnalysis:
 
     async def _blur(self, picture: DecodedImage) -> Blur:
         sharpness = await self._context.stage(BLUR)(picture.image)
+        # The verdict is of the number that is shown.
+        variance = round(sharpness.laplacian_variance, 4)
         return Blur(
-            laplacian_variance=sharpness.laplacian_variance,
-            is_blurry=sharpness.is_blurry,
+            laplacian_variance=variance,
+            is_blurry=variance < sharpness.threshold,
             blur_threshold=sharpness.threshold,
         )
 
@@ -147,8 +165,19 @@ class PhotoAnalysis:
             ],
         )
 
-    async def _embedding(self, picture: DecodedImage) -> EmbeddingResult:
+    async def _embedding(
+        self, picture: DecodedImage, *, parts: OptionalParts, fallback: bool
+    ) -> EmbeddingResult | None:
+        """Return the embedding; None, for the reason in ``parts``, where it is no CLIP's and ``fallback`` is False."""
+        if not fallback and time.monotonic() < self._no_clip_until:
+            parts.leave_out("embedding", self._no_clip)
+            return None
         embedding = await self._context.stage(CLIP)(picture.image)
+        if embedding.fallback and not fallback:
+            self._no_clip = NO_CLIP.format(clip=self._context.settings.clip_model_name, model=embedding.model)
+            self._no_clip_until = time.monotonic() + NO_CLIP_S
+            parts.leave_out("embedding", self._no_clip)
+            return None
         # Eight places are all that a float32 of this size has; more would double the answer.
         vector: list[float] = np.round(embedding.vector.astype(np.float64), 8).tolist()
         return EmbeddingResult(model=embedding.model, dimensions=len(vector), vector=vector)

@@ -1,8 +1,9 @@
 """Requests and responses of the photo API, as ``photo-api-fields.md`` names them, and the labels of scores."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
 from graphs.web.parts import BASED_ON, UNAVAILABLE
 from graphs.web.schemas import WHOLE, Flag, Number
@@ -45,8 +46,11 @@ MAX_EMBEDDINGS = 5000
 
 ImageId = Annotated[str, StringConstraints(max_length=128)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
-Percentage = Annotated[float, Field(ge=0, le=100)]
-Rating = Annotated[float, Field(ge=1, le=10)]
+Decimals = AfterValidator(partial(round, ndigits=4))
+"""Scores are told with four decimals; further ones are noise of the models."""
+Score = Annotated[float, Decimals]
+Percentage = Annotated[float, Field(ge=0, le=100), Decimals]
+Rating = Annotated[float, Field(ge=1, le=10), Decimals]
 
 URL = "https://example.com/photos/beach.jpg"
 
@@ -92,6 +96,11 @@ class Flags(BaseModel):
     run_quality: Flag = Field(default=True, description="quality and aesthetic")
     run_emotion: Flag = True
     run_embedding: Flag = True
+    accept_fallback: Flag | None = Field(
+        default=None,
+        description="whether an embedding by another model will do where CLIP is not installed, whose vectors are not "
+        "comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)",
+    )
 
     def asks_for(self, flag: str) -> bool:
         """Return whether the request itself switches a part on."""
@@ -116,7 +125,7 @@ class BatchAnalyzeRequest(Flags):
 class Blur(BaseModel):
     """Variance of the Laplacian: the higher, the sharper."""
 
-    laplacian_variance: float = Field(ge=0)
+    laplacian_variance: Score = Field(ge=0)
     is_blurry: bool = Field(description="the variance is below blur_threshold")
     blur_threshold: float
 
@@ -169,7 +178,7 @@ class FaceEmotion(BaseModel):
 
     dominant_emotion: str
     scores: EmotionScores
-    face_confidence: float = Field(ge=0, le=1)
+    face_confidence: Score = Field(ge=0, le=1)
     region: Region
 
 
@@ -181,9 +190,9 @@ class EmotionResult(BaseModel):
 
 
 class EmbeddingResult(BaseModel):
-    """CLIP's image vector, of length 1."""
+    """CLIP's image vector, of length 1; of another model where CLIP is not installed and the request accepts one."""
 
-    model: str
+    model: str = Field(description="what made it; vectors of different models are not comparable")
     dimensions: int
     vector: list[float]
 

@@ -38,6 +38,7 @@ from graphs.web.requests import Observer, RequestIds, Requests, replace_serves_i
 from graphs.web.status import status_api
 from graphs.web.transfers import Transfers
 from stores.open import Stores
+from vision.embed.clip import check_clip_model
 
 DESCRIPTION = "Vision APIs over one graph of Ray Serve deployments: upload an asset once, then work on its id."
 
@@ -240,6 +241,7 @@ def gateway(args: dict[str, Any]) -> Application:
     gateway_args = GatewayArgs.model_validate(args)
     gateway_args.needed()
     check_stores()
+    check_clip_model(settings().clip_model_name)
     return deployment_of(serve.ingress(None)(Gateway), "gateway", gateway_args).bind(args)
 
 

@@ -65,5 +65,9 @@ class OptionalParts:
             self._leave_out([name], error)
             return None
 
+    def leave_out(self, name: str, reason: str) -> None:
+        """Have a part named as missing, for this reason."""
+        self._missing[name] = reason
+
     def _leave_out(self, names: Iterable[str], error: ModelNotLoaded) -> None:
         self._missing |= dict.fromkeys(names, error.reason)

@@ -31,6 +31,7 @@ from ops.cluster import (
 from ops.plan.choice import Choice, choose, fit_gateways, require_fit, shown
 from ops.plan.machines import Node, cluster_nodes, memory_bytes, this_machine
 from stores.valkey import start as start_valkey
+from vision.embed.clip import check_clip_model
 
 console = Console()
 READY_WITHIN_S = 600
@@ -59,6 +60,7 @@ def serve(
     with ExitStack() as running, suppress(KeyboardInterrupt):
         running.enter_context(locked(settings().home.resolve()))
         running.callback(lambda: console.print("stopped"))
+        check_clip_model(settings().clip_model_name)
 
         def prepare(joined: bool) -> None:
             nodes = cluster_nodes() if joined else [this_machine()]

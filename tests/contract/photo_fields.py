@@ -1,6 +1,6 @@
 """``photo-api-fields.md`` as data: what clients of the photo API send and read."""
 
-FLAGS = "run_blur run_quality run_emotion run_embedding"
+FLAGS = "run_blur run_quality run_emotion run_embedding accept_fallback"
 
 REQUESTS = {
     "analyze": f"image {FLAGS}",

@@ -195,6 +195,7 @@ def test_the_fallback_says_what_it_is(fallback: dict[str, ClipEmbedder]) -> None
     (result,) = stage.predict_batch([stage.prepare(np.zeros((300, 300, 3), np.uint8))])
     assert isinstance(result, ClipEmbedding)
     assert result.model == f"{info['model_version']}, projected to 512"
+    assert (result.fallback, info["fallback"]) == (True, True)
     with pytest.raises(TextNotSupported, match=CLIP_MODEL):
         stage.prepare("a photo of a guitar")
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deployments.people.emotion import Emotion
 from deployments.quality.blur import Sharpness
 from deployments.quality.nima import Rating, Ratings
+from graphs.photos import analysis
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.photos import HAPPY, SAD, data_of, faces, photo_error, pixels_of, replace_stage, textured
 from tests.graphs.samples import encoded, picture, plain
 from tests.tolerances import FP32, decimals
+from vision.embed.clip import ClipEmbedding
 from vision.errors import ModelNotLoaded, StageError, StageOverloaded, StageUnavailable
 from vision.images import Pixels
 
@@ -252,6 +255,82 @@ async def test_a_part_that_was_asked_for_by_name_is_not_left_out(
         rest = await service.photo(route, **body, **{other: True for other in PARTS if other != flag})
         for result in rest.get("results") or [rest["result"]]:
             assert set(result["unavailable"]) == parts
+
+
+OTHER = "vit@12345678, projected to 512"
+
+
+def without_clip(service: Service) -> list[Pixels]:
+    """Have another model serve in the place of CLIP; return the pictures that it is given."""
+    given: list[Pixels] = []
+
+    def embed(image: Pixels) -> ClipEmbedding:
+        given.append(image)
+        return ClipEmbedding(np.full(512, 512**-0.5, np.float32), OTHER, fallback=True)
+
+    replace_stage(service, "embed/clip", embed)
+    return given
+
+
+async def test_an_embedding_by_another_model_is_not_taken_for_one_of_clip(service: Service) -> None:
+    given = without_clip(service)
+    data = textured(100)
+    for flags in ({}, {"run_embedding": True}, {"accept_fallback": False}):
+        result = await analyzed(service, data, missing=True, **flags)
+        assert result["embedding"] is None
+        reason = result["unavailable"]["embedding"]
+        for part in ("openai/clip-vit-base-patch32", OTHER, "accept_fallback=true"):
+            assert part in reason
+    assert len(given) == 1  # then it is known that nobody wants what it says
+    result = await analyzed(service, data, accept_fallback=True)
+    assert (result["embedding"]["model"], result["embedding"]["dimensions"]) == (OTHER, 512)
+    batch = await service.photo("analyze/batch", images=[data_of(data)] * 2, accept_fallback=True)
+    assert [each["embedding"]["model"] for each in batch["results"]] == [OTHER] * 2
+    batch = await service.photo("analyze/batch", images=[data_of(data)] * 2)
+    assert (batch["succeeded"], [each["embedding"] for each in batch["results"]]) == (2, [None] * 2)
+
+
+async def test_a_setting_accepts_embeddings_by_another_model(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(accept_fallback=True)) as service:
+        without_clip(service)
+        assert (await analyzed(service, textured(100)))["embedding"]["model"] == OTHER
+        refused = await analyzed(service, textured(100), missing=True, accept_fallback=False)
+        assert refused["embedding"] is None
+
+
+async def test_where_clip_comes_back_its_embeddings_do_too(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "NO_CLIP_S", 0.0)
+    clip = service.context.stages["embed/clip"]
+    without_clip(service)
+    assert (await analyzed(service, textured(100), missing=True))["embedding"] is None
+    service.context.stages["embed/clip"] = clip  # type: ignore[index]
+    assert (await analyzed(service, textured(100)))["embedding"]["model"] == "dummy/clip"
+
+
+def decimals_of(value: Any) -> list[int]:
+    """How many decimals each number of an answer has, but for those of vectors and times."""
+    if isinstance(value, dict):
+        scores = {name: each for name, each in value.items() if name not in ("vector", "processing_time_ms")}
+        return [count for each in scores.values() for count in decimals_of(each)]
+    if isinstance(value, list):
+        return [count for each in value for count in decimals_of(each)]
+    text = repr(value)
+    assert not isinstance(value, float) or "e" not in text, text
+    return [len(text.partition(".")[2])] if isinstance(value, float) else []
+
+
+async def test_scores_have_four_decimals(service: Service) -> None:
+    others = ("angry", "disgust", "fear", "sad", "surprise", "neutral")
+    happy = {**dict.fromkeys(others, 4.6e-7), "happy": 99.99284520661381}
+    replace_stage(service, "people/emotion", lambda item: tuple(Emotion("happy", happy) for _ in item[1]))
+    replace_stage(service, "quality/blur", lambda _: Sharpness(99.99996, True, 100.0))
+    for data in (faces((HAPPY, (10, 20, 39, 59))), textured(77)):
+        result = await analyzed(service, data)
+        assert max(decimals_of(result)) <= 4
+        # The verdict is of the number that is shown.
+        assert (result["blur"]["laplacian_variance"], result["blur"]["is_blurry"]) == (100.0, False)
+    scores = (await analyzed(service, faces((HAPPY, (10, 20, 39, 59)))))["emotion"]["faces"][0]["scores"]
+    assert (scores["happy"], scores["sad"]) == (99.9928, 0.0)
 
 
 async def test_brisque_and_nima_stand_alone(service: Service) -> None:

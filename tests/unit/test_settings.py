@@ -100,6 +100,9 @@ def test_a_blank_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) ->
         ("VISION_ALLOWED_HOSTS", "*"),
         ("VISION_CORS_ORIGINS", "app.example"),
         ("VISION_CORS_ORIGINS", "null"),
+        ("VISION_ACCEPT_FALLBACK", "perhaps"),
+        ("DEEPFACE_DETECTOR", "skip"),
+        ("DEEPFACE_DETECTOR", "haar"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(
@@ -108,6 +111,17 @@ def test_values_that_make_no_sense_are_refused_by_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=variables()[variable] + "|" + variable):
         Settings()
+
+
+def test_detectors_of_the_contract_are_accepted_and_others_are_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("opencv", "ssd", "dlib", "mtcnn", "retinaface")
+    for name in names:
+        monkeypatch.setenv("DEEPFACE_DETECTOR", name)
+        assert Settings().deepface_detector == name
+    monkeypatch.setenv("DEEPFACE_DETECTOR", "haar")
+    with pytest.raises(ValueError, match="DEEPFACE_DETECTOR") as refused:
+        Settings()
+    assert all(f"'{name}'" in str(refused.value) for name in names)
 
 
 def test_only_our_own_unknown_variables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

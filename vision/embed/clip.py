@@ -16,7 +16,7 @@ from vision.embed.backbones import Backbone, load_backbone
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
 from vision.preprocess import Preprocess
-from vision.weights import Weights
+from vision.weights import RegistryInvalid, Weights, registry
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
@@ -34,14 +34,40 @@ SEED = 384_512
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipEmbedding:
-    """``vector``: float32[512] of length 1; ``model``: what made it. Vectors of different models are not comparable."""
+    """``vector``: float32[512] of length 1; ``model``: what made it. Vectors of different models are not comparable.
+
+    ``fallback``: it is no CLIP, and serves in its place.
+    """
 
     vector: NDArray[np.float32]
     model: str
+    fallback: bool = False
 
 
 class TextNotSupported(ModelNotLoaded):
     """A text cannot be embedded because the loaded model has no text tower."""
+
+
+def clip_models() -> dict[str, str]:
+    """Return the models that CLIP_MODEL_NAME may name: those of the registry by their name, and by their repository.
+
+    Raises RegistryInvalid.
+    """
+    clips = {name: model for name, model in registry().root.items() if "CLIPModel" in model.architecture}
+    hubs = {source.repo: name for name, model in clips.items() for source in model.sources if source.kind == "hub"}
+    return {name: name for name in clips} | hubs
+
+
+def check_clip_model(name: str) -> None:
+    """Raise RegistryInvalid, with those that there are, unless CLIP_MODEL_NAME names a model of the registry."""
+    if name in MODEL_IDS.values():
+        return
+    models = clip_models()
+    if name not in models:
+        raise RegistryInvalid(
+            f"CLIP_MODEL_NAME: no model {name[:100]!r} with pinned weights; it may be {', '.join(sorted(models))}, or "
+            "one that `visiongraph models add` has added."
+        )
 
 
 class ClipTowers:
@@ -54,6 +80,11 @@ class ClipTowers:
     def model(self) -> str:
         """Return the name of the model in answers."""
         return MODEL_IDS.get(self._weights.name, self.version)
+
+    @property
+    def fallback(self) -> bool:
+        """Return False: it is a CLIP."""
+        return False
 
     @property
     def version(self) -> str:
@@ -162,6 +193,11 @@ class ProjectedBackbone:
         return f"{self.version}, projected to {TO}"
 
     @property
+    def fallback(self) -> bool:
+        """Return True: it serves in the place of CLIP."""
+        return True
+
+    @property
     def version(self) -> str:
         """Return name and hash of the weights."""
         return self._backbone.version
@@ -204,6 +240,8 @@ class Encoder(Protocol):
 
     @property
     def model(self) -> str: ...
+    @property
+    def fallback(self) -> bool: ...
     @property
     def version(self) -> str: ...
     @property

@@ -654,15 +654,22 @@ class Media(Group):
             )
         )
 
-    async def index(self, file_uuid: str) -> models.IndexAccepted:
+    async def index(self, file_uuid: str, *, again: bool | None = None) -> models.IndexAccepted:
         """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
 
         After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds
-        the shots alone.
+        the shots alone. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a
+        new job compares its traces with everybody known now, and detects nothing.
+
+        :param again: assign identities anew to the traces that there are
         """
         return await self._client.ask(
             Call[models.IndexAccepted](
-                "POST", "/api/v1/file/{file_uuid}/index", models.IndexAccepted, at={"file_uuid": file_uuid}
+                "POST",
+                "/api/v1/file/{file_uuid}/index",
+                models.IndexAccepted,
+                at={"file_uuid": file_uuid},
+                query={"again": again},
             )
         )
 
@@ -1185,6 +1192,7 @@ class Photos(Group):
         self,
         *,
         image: models.ImageInput,
+        accept_fallback: bool | None = None,
         run_blur: bool | None = None,
         run_embedding: bool | None = None,
         run_emotion: bool | None = None,
@@ -1192,6 +1200,8 @@ class Photos(Group):
     ) -> models.AnalyzeAnswer:
         """Sharpness, quality, aesthetics, emotions and embedding of one picture.
 
+        :param accept_fallback: whether an embedding by another model will do where CLIP is not installed, whose
+            vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)
         :param run_quality: quality and aesthetic
         """
         return await self._client.ask(
@@ -1201,6 +1211,7 @@ class Photos(Group):
                 models.AnalyzeAnswer,
                 json={
                     "image": image,
+                    "accept_fallback": accept_fallback,
                     "run_blur": run_blur,
                     "run_embedding": run_embedding,
                     "run_emotion": run_emotion,
@@ -1213,6 +1224,7 @@ class Photos(Group):
         self,
         *,
         images: Sequence[models.ImageInput],
+        accept_fallback: bool | None = None,
         run_blur: bool | None = None,
         run_embedding: bool | None = None,
         run_emotion: bool | None = None,
@@ -1220,6 +1232,8 @@ class Photos(Group):
     ) -> models.BatchAnalyzeAnswer:
         """The same for several pictures; one that fails has its error set, and the others their results.
 
+        :param accept_fallback: whether an embedding by another model will do where CLIP is not installed, whose
+            vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)
         :param run_quality: quality and aesthetic
         """
         return await self._client.ask(
@@ -1229,6 +1243,7 @@ class Photos(Group):
                 models.BatchAnalyzeAnswer,
                 json={
                     "images": images,
+                    "accept_fallback": accept_fallback,
                     "run_blur": run_blur,
                     "run_embedding": run_embedding,
                     "run_emotion": run_emotion,

@@ -592,11 +592,14 @@ class DomainCheckSummary(Model):
 
 class EmbeddingResult(Model):
     """
-    CLIP's image vector, of length 1.
+    CLIP's image vector, of length 1; of another model where CLIP is not installed and the request accepts one.
     """
 
     dimensions: int
-    model: str
+    model: Annotated[
+        str,
+        Field(description="what made it; vectors of different models are not comparable"),
+    ]
     vector: list[float]
 
 
@@ -2220,6 +2223,12 @@ class AnalyzeRequest(Model):
     One picture.
     """
 
+    accept_fallback: Annotated[
+        bool | None,
+        Field(
+            description="whether an embedding by another model will do where CLIP is not installed, whose vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)"
+        ),
+    ] = None
     image: ImageInput
     run_blur: bool | None = True
     run_embedding: bool | None = True
@@ -2315,6 +2324,12 @@ class BatchAnalyzeRequest(Model):
     Several pictures: no more than MAX_BATCH_SIZE, and as many bytes as four of the largest may have.
     """
 
+    accept_fallback: Annotated[
+        bool | None,
+        Field(
+            description="whether an embedding by another model will do where CLIP is not installed, whose vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)"
+        ),
+    ] = None
     images: list[ImageInput]
     run_blur: bool | None = True
     run_embedding: bool | None = True

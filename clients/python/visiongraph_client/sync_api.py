@@ -648,15 +648,22 @@ class Media(Group):
             )
         )
 
-    def index(self, file_uuid: str) -> models.IndexAccepted:
+    def index(self, file_uuid: str, *, again: bool | None = None) -> models.IndexAccepted:
         """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
 
         After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds
-        the shots alone.
+        the shots alone. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a
+        new job compares its traces with everybody known now, and detects nothing.
+
+        :param again: assign identities anew to the traces that there are
         """
         return self._client.ask(
             Call[models.IndexAccepted](
-                "POST", "/api/v1/file/{file_uuid}/index", models.IndexAccepted, at={"file_uuid": file_uuid}
+                "POST",
+                "/api/v1/file/{file_uuid}/index",
+                models.IndexAccepted,
+                at={"file_uuid": file_uuid},
+                query={"again": again},
             )
         )
 
@@ -1177,6 +1184,7 @@ class Photos(Group):
         self,
         *,
         image: models.ImageInput,
+        accept_fallback: bool | None = None,
         run_blur: bool | None = None,
         run_embedding: bool | None = None,
         run_emotion: bool | None = None,
@@ -1184,6 +1192,8 @@ class Photos(Group):
     ) -> models.AnalyzeAnswer:
         """Sharpness, quality, aesthetics, emotions and embedding of one picture.
 
+        :param accept_fallback: whether an embedding by another model will do where CLIP is not installed, whose
+            vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)
         :param run_quality: quality and aesthetic
         """
         return self._client.ask(
@@ -1193,6 +1203,7 @@ class Photos(Group):
                 models.AnalyzeAnswer,
                 json={
                     "image": image,
+                    "accept_fallback": accept_fallback,
                     "run_blur": run_blur,
                     "run_embedding": run_embedding,
                     "run_emotion": run_emotion,
@@ -1205,6 +1216,7 @@ class Photos(Group):
         self,
         *,
         images: Sequence[models.ImageInput],
+        accept_fallback: bool | None = None,
         run_blur: bool | None = None,
         run_embedding: bool | None = None,
         run_emotion: bool | None = None,
@@ -1212,6 +1224,8 @@ class Photos(Group):
     ) -> models.BatchAnalyzeAnswer:
         """The same for several pictures; one that fails has its error set, and the others their results.
 
+        :param accept_fallback: whether an embedding by another model will do where CLIP is not installed, whose
+            vectors are not comparable with CLIP's; without it VISION_ACCEPT_FALLBACK (false)
         :param run_quality: quality and aesthetic
         """
         return self._client.ask(
@@ -1221,6 +1235,7 @@ class Photos(Group):
                 models.BatchAnalyzeAnswer,
                 json={
                     "images": images,
+                    "accept_fallback": accept_fallback,
                     "run_blur": run_blur,
                     "run_embedding": run_embedding,
                     "run_emotion": run_emotion,

@@ -15,13 +15,13 @@ from transformers import CLIPConfig, CLIPModel
 
 from configs import settings as settings_module
 from deployments.embed import dinov3
-from deployments.embed.clip import CHAIN, CLIP_MODEL, ClipEmbedder, Config
+from deployments.embed.clip import BACKBONES, CHAIN, CLIP_MODEL, ClipEmbedder, Config, no_text
 from deployments.serving.catalog import local_handle
 from tests.tolerances import FP32, FP32_DOT, FP32_NETWORK, assert_close, decimals
-from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported, isometry, shrink
+from vision.embed.clip import ClipEmbedding, ClipTowers, TextNotSupported, check_clip_model, isometry, shrink
 from vision.engines import MIN_COSINE, EngineName
 from vision.errors import InvalidInput, ModelNotLoaded
-from vision.weights import Registry, Weights
+from vision.weights import Registry, RegistryInvalid, Weights, registry
 from vision.weights.store import Store
 
 pytestmark = pytest.mark.numeric
@@ -251,6 +251,41 @@ async def test_without_weights_there_is_no_answer(models: Store) -> None:
 
 def test_the_chain_ends_with_that_of_dinov3() -> None:
     assert [CLIP_MODEL, *dinov3.CHAIN] == CHAIN
+
+
+@pytest.mark.parametrize("name", ["clip-mine", "someone/clip-mine"])
+def test_a_setting_chooses_among_the_models_of_the_registry(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = registry().root[CLIP_MODEL].model_dump(mode="json", exclude_none=True)
+    pinned = {"repo": "someone/clip-mine", "revision": "0" * 40}
+    mine = {**shipped, "sources": [{"hub": pinned}]}
+    (tmp_path / "models.yaml").write_text(json.dumps({"clip-mine": mine}))
+    monkeypatch.setenv("VISION_MODELS_FILE", str(tmp_path / "models.yaml"))
+    monkeypatch.setenv("CLIP_MODEL_NAME", name)
+    settings_module.settings.cache_clear()
+    check_clip_model(settings_module.settings().clip_model_name)
+    assert Config().models == ["clip-mine", *BACKBONES]
+    assert ClipEmbedder.model_chains(Config()) == [["clip-mine", *BACKBONES]]
+    assert Config(models=["absent"]).models == ["absent"]
+    assert "visiongraph models pull clip-mine" in no_text()
+    settings_module.settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["openai/clip-vit-large-patch14", "dinov2-small", "x" * 5000])
+def test_a_model_that_is_not_pinned_or_no_clip_is_refused(name: str) -> None:
+    with pytest.raises(RegistryInvalid) as refused:
+        check_clip_model(name)
+    for part in ("CLIP_MODEL_NAME", CLIP_MODEL, f"openai/{CLIP_MODEL}", "visiongraph models add"):
+        assert part in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def test_answers_say_which_model_is_no_clip(models: Store, stage: ClipEmbedder) -> None:
+    assert stage.info()["fallback"] is False
+    (embedding,) = stage.predict_batch([stage.prepare(pictures(1)[0])])
+    assert isinstance(embedding, ClipEmbedding)
+    assert embedding.fallback is False
 
 
 def test_the_isometry_keeps_cosines_and_is_the_same_everywhere() -> None:

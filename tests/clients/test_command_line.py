@@ -12,8 +12,7 @@ import pytest
 
 from tests.clients.conftest import Served
 from tests.graphs.samples import picture, video
-from visiongraph_client import cli, export
-from visiongraph_client.export import Event, Film
+from visiongraph_client import cli
 
 
 async def run(served: Served, *arguments: str | Path) -> int:
@@ -115,32 +114,3 @@ async def test_jobs_are_listed(served: Served, capsys: pytest.CaptureFixture[str
     assert accepted.status_code == 202, accepted.text
     assert await run(served, "jobs", "--json", "--status", "queued") == 0
     assert json.loads(capsys.readouterr().out)["job_id"] == accepted.json()["job_id"]
-
-
-FILM = Film("f" * 32, "film\nEVIL\x01.mov", 30000 / 1001, 100_000)
-EVENTS = [Event("=HYPERLINK(1)", 0, 0, 0.0, 0.03), Event("Zoë\n002  AX  V", 107_892, 107_999, 3600.0, 3603.6, "two")]
-
-
-def test_exported_names_are_only_names() -> None:
-    edl = export.to_edl(FILM, EVENTS)
-    lines = edl.splitlines()
-    assert [line for line in lines if line[:3].isdigit()] == [
-        "001  AX       V     C        00:00:00:00 00:00:00:01 00:00:00:00 00:00:00:01",
-        "002  AX       V     C        00:59:56:12 01:00:00:00 00:00:00:01 00:00:03:19",
-    ]
-    assert lines[0] == "TITLE: film EVIL\x01.mov"
-    (first, second) = csv.DictReader(io.StringIO(export.to_csv(FILM, EVENTS)))
-    assert first["name"] == "'=HYPERLINK(1)"
-    assert second["name"] == "Zoë\n002  AX  V"
-    timeline = opentimelineio.adapters.read_from_string(export.to_otio(FILM, EVENTS), "otio_json")
-    assert [clip.name for clip in timeline.find_clips()] == [event.name for event in EVENTS]
-    with pytest.raises(ValueError, match="export OTIO"):
-        export.to_edl(FILM, EVENTS[:1] * 10_000)
-
-
-@pytest.mark.parametrize(
-    ("frame", "fps", "code"),
-    [(0, 25, "00:00:00:00"), (24, 25, "00:00:00:24"), (25, 25, "00:00:01:00"), (108_000, 29.97, "01:00:00:00")],
-)
-def test_timecodes(frame: int, fps: float, code: str) -> None:
-    assert export.timecode(frame, fps) == code

@@ -5,6 +5,7 @@ import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -52,23 +53,34 @@ QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
 _films: dict[str, bytes] = {}
 
 
-def film(shots: Sequence[Shot] = FILM, fps: int = FPS) -> bytes:
-    """An MP4 with H.264; encoded once, since on a busy machine a second encoding may differ by some bytes."""
-    key = f"{shots} {fps}"
+def film(
+    shots: Sequence[Shot] = FILM, fps: int | Fraction = FPS, form: str = "mp4", stamps: Sequence[int] = ()
+) -> bytes:
+    """A film with H.264; encoded once, since on a busy machine a second encoding may differ by some bytes.
+
+    ``stamps``: when each frame is shown, in milliseconds, in place of a constant rate.
+    """
+    key = f"{shots} {fps} {form} {stamps}"
     if key not in _films:
-        _films[key] = _encode(shots, fps)
+        _films[key] = _encode(shots, fps, form, stamps)
     return _films[key]
 
 
-def _encode(shots: Sequence[Shot], fps: int) -> bytes:
+def _encode(shots: Sequence[Shot], fps: int | Fraction, form: str, stamps: Sequence[int]) -> bytes:
     file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
+    with av.open(file, "w", format=form) as output:
         stream = output.add_stream("libx264", rate=fps, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        if stamps:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        at = iter(stamps)
         for number, (frames, walks) in enumerate(shots):
             for frame in range(frames):
                 pixels = _frame(frame, walks, BACKGROUNDS[number % len(BACKGROUNDS)])
-                output.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+                picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                if stamps:
+                    picture.pts, picture.time_base = next(at), Fraction(1, 1000)
+                output.mux(stream.encode(picture))
         output.mux(stream.encode())
     return file.getvalue()
 

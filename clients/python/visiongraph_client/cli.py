@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -29,6 +30,7 @@ MEDIA: Final = frozenset(
 HEX: Final = frozenset("0123456789abcdef")
 ID_LENGTH: Final = 32
 REDRAW_S: Final = 0.1
+MAX_RATE: Final = 1000
 
 
 class Screen:
@@ -169,8 +171,12 @@ def export_video(client: Client, given: argparse.Namespace, screen: Screen) -> i
     film = export.Film(
         given.file_uuid, details.filename, details.fps or 25.0, details.frame_count or 0, given.media_url or ""
     )
-    events = (_shots if given.what == "shots" else _appearances)(client, given.file_uuid, screen)
-    text = export.FORMATS[given.format](film, events)
+    events = (
+        _shots(client, given.file_uuid, screen)
+        if given.what == "shots"
+        else _appearances(client, given.file_uuid, film.fps)
+    )
+    text = export.FORMATS[given.format](film, events, given.rate)
     if given.output is None:
         print(text, end="")
         return 0
@@ -209,7 +215,7 @@ def _shots(client: Client, file_uuid: str, screen: Screen) -> list[export.Event]
     ]
 
 
-def _appearances(client: Client, file_uuid: str, _: Screen) -> list[export.Event]:
+def _appearances(client: Client, file_uuid: str, fps: float) -> list[export.Event]:
     names = {each.identity_uuid: each.name or each.identity_uuid for each in client.media.people(file_uuid).identities}
     events = [
         export.Event(
@@ -217,7 +223,7 @@ def _appearances(client: Client, file_uuid: str, _: Screen) -> list[export.Event
             first_frame=trace.first_frame,
             last_frame=trace.last_frame,
             start_s=trace.first_time,
-            end_s=trace.last_time,
+            end_s=trace.last_time + 1 / fps,  # it says when the last frame begins
             note=f"trace {trace.trace_id}",
         )
         for trace in client.iter_traces(file_uuid)
@@ -252,6 +258,17 @@ def _job_shown(screen: Screen, name: str) -> Callable[[JobAnswer], None]:
         screen.progress(f"{name}: {job.message or job.status}", job.progress)
 
     return show
+
+
+def _rate(text: str) -> Fraction:
+    """Return a rate such as 25, 29.97 or 30000/1001; 29.97 is that of NTSC."""
+    try:
+        given = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        given = Fraction(0)
+    if not 1 <= given <= MAX_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate; give frames a second, such as 25 or 29.97")
+    return next((each for each in export.RATES if abs(given / each - 1) < export.SAME_RATE), given)
 
 
 def _is_id(text: str) -> bool:
@@ -297,6 +314,7 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("--what", choices=("shots", "people"), default="shots")
     exporting.add_argument("--format", choices=tuple(export.FORMATS), default="csv")
     exporting.add_argument("--output", "-o", type=Path, help="file; else it is printed")
+    exporting.add_argument("--rate", type=_rate, help="frames a second of the editor's project; else those of the film")
     exporting.add_argument("--media-url", help="where an editor finds the film, for OTIO")
     listing = command("jobs", jobs)
     listing.add_argument("--status", choices=("queued", "running", "succeeded", "failed", "cancelled"))

@@ -68,11 +68,15 @@ async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 class CuttingProxy:
     """A proxy to a server that breaks connections when so many bytes of bodies of PATCH have passed, once for each.
 
-    ``passed`` counts those bytes, ``port`` is its own.
+    ``passed`` counts those bytes, ``port`` is its own. It does the same with ``answer_cuts`` bytes of answers, heads
+    included, which ``answered`` counts; ``heads`` are those of requests.
     """
 
     upstream: int
     cuts: list[int]
+    answer_cuts: list[int] = field(default_factory=list)
+    answered: int = 0
+    heads: list[str] = field(default_factory=list)
     port: int = 0
     passed: int = 0
     broken: int = 0
@@ -103,6 +107,7 @@ class CuttingProxy:
 
     async def _request(self, reader: asyncio.StreamReader, up: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head.decode())
         up.write(head)
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         left = int(lengths[0].split(b":")[1]) if lengths else 0
@@ -127,7 +132,15 @@ class CuttingProxy:
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            while chunk := await reader.read(65536):
+            while chunk := await reader.read(min(65536, self._until_cut())):
                 writer.write(chunk)
                 await writer.drain()
+                self.answered += len(chunk)
+                if not self._until_cut():
+                    self.answer_cuts.pop(0)
+                    self.broken += 1
+                    break
         writer.close()
+
+    def _until_cut(self) -> int:
+        return self.answer_cuts[0] - self.answered if self.answer_cuts else 65536

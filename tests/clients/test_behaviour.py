@@ -1,9 +1,7 @@
 """Retries, errors, waiting, pages, downloads and arrays of the client."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -218,18 +216,6 @@ async def test_lists_of_a_real_service(served: Served) -> None:
     assert people == ["Audrey"]
     assert assets == [served.film]
     assert shots == []
-
-
-async def test_downloads_are_whole_or_not_there(served: Served, tmp_path: Path) -> None:
-    async with AsyncClient(served.url) as made:
-        content = await made.assets.media_content(served.film)
-        to = tmp_path / "film.mp4"
-        assert await made.download(f"/api/v1/file/{served.film}/video", to) == len(content)
-        assert to.read_bytes() == content
-        with pytest.raises(InvalidRequest):
-            await made.download(f"/api/v1/file/{served.film}/clip", tmp_path / "clip.ts")
-        assert await made.media.clip(served.film, start_frame=0, end_frame=3)
-    assert [path.name for path in await asyncio.to_thread(lambda: [*tmp_path.iterdir()])] == ["film.mp4"]
 
 
 async def test_features_are_an_array(served: Served) -> None:

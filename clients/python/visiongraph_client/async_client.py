@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 
-from visiongraph_client import connections, flows, models, transfers
+from visiongraph_client import connections, downloads, flows, models, transfers
 from visiongraph_client.async_api import Routes
-from visiongraph_client.errors import api_error
+from visiongraph_client.downloads import Receive
 from visiongraph_client.flows import OnJob
 from visiongraph_client.protocol import Call, Flow, Found, Pause, Retries, Work, ask
 from visiongraph_client.transfers import OnProgress, Stored
@@ -133,17 +133,11 @@ class AsyncClient(Routes):
     async def download(self, path: str, to: Path | str, **query: Any) -> int:
         """Save what a route sends, such as ``/api/v1/file/{id}/video``, and return its number of bytes.
 
-        A file that is cut off is removed.
+        The file has its name once it is whole. A connection that breaks costs no byte twice where the route names the
+        version of its file, as it does for all that is stored: this call goes on after the last byte, and so does a
+        later one with what is in ``NAME.part``. What is made while it is sent begins anew.
         """
-        call = Call[bytes]("GET", path, bytes, query=query)
-        arguments = call.arguments()
-        async with connections.Saving(Path(to)) as saved, self._http.stream(**arguments) as response:
-            if not response.is_success:
-                await response.aread()
-                raise api_error(response)
-            async for chunk in response.aiter_bytes():
-                saved.add(chunk)
-        return saved.size
+        return await self._run(downloads.download(path, Path(to), query, self.retries))
 
     async def features(self, asset_ids: Sequence[str]) -> "NDArray[np.float32]":
         """Return the features of assets as float32[n, d], in their order; needs numpy."""
@@ -192,4 +186,15 @@ class AsyncClient(Routes):
             return await asyncio.sleep(step.seconds)
         if isinstance(step, Work):
             return await asyncio.to_thread(step.function)
+        if isinstance(step, Receive):
+            return await self._receive(step)
         return await self._http.request(**step.arguments(), content=connections.async_content(step))
+
+    async def _receive(self, step: Receive) -> httpx.Response:
+        async with step.part, self._http.stream(**step.call.arguments()) as response:
+            if step.part.takes(response):
+                async for chunk in response.aiter_bytes():
+                    step.part.add(chunk)
+            else:
+                await response.aread()
+        return response

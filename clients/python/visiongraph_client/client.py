@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import httpx
 
-from visiongraph_client import connections, flows, models, transfers
-from visiongraph_client.errors import api_error
+from visiongraph_client import connections, downloads, flows, models, transfers
+from visiongraph_client.downloads import Receive
 from visiongraph_client.flows import OnJob
 from visiongraph_client.protocol import Call, Flow, Found, Pause, Retries, Work, ask
 from visiongraph_client.sync_api import Routes
@@ -128,17 +128,11 @@ class Client(Routes):
     def download(self, path: str, to: Path | str, **query: Any) -> int:
         """Save what a route sends, such as ``/api/v1/file/{id}/video``, and return its number of bytes.
 
-        A file that is cut off is removed.
+        The file has its name once it is whole. A connection that breaks costs no byte twice where the route names the
+        version of its file, as it does for all that is stored: this call goes on after the last byte, and so does a
+        later one with what is in ``NAME.part``. What is made while it is sent begins anew.
         """
-        call = Call[bytes]("GET", path, bytes, query=query)
-        arguments = call.arguments()
-        with connections.Saving(Path(to)) as saved, self._http.stream(**arguments) as response:
-            if not response.is_success:
-                response.read()
-                raise api_error(response)
-            for chunk in response.iter_bytes():
-                saved.add(chunk)
-        return saved.size
+        return self._run(downloads.download(path, Path(to), query, self.retries))
 
     def features(self, asset_ids: Sequence[str]) -> "NDArray[np.float32]":
         """Return the features of assets as float32[n, d], in their order; needs numpy."""
@@ -186,4 +180,15 @@ class Client(Routes):
             return time.sleep(step.seconds)
         if isinstance(step, Work):
             return step.function()
+        if isinstance(step, Receive):
+            return self._receive(step)
         return self._http.request(**step.arguments(), content=connections.content(step))
+
+    def _receive(self, step: Receive) -> httpx.Response:
+        with step.part, self._http.stream(**step.call.arguments()) as response:
+            if step.part.takes(response):
+                for chunk in response.iter_bytes():
+                    step.part.add(chunk)
+            else:
+                response.read()
+        return response

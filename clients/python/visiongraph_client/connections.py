@@ -4,8 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 
@@ -54,35 +53,3 @@ def understood() -> Iterator[None]:
         yield
     except httpx.TransportError as error:
         raise ConnectionFailed(str(error) or type(error).__name__) from error
-
-
-class Saving:
-    """A file that has its name once all of its bytes are there; ``with`` and ``async with`` take it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
-        self.size = 0
-
-    def add(self, chunk: bytes) -> None:
-        """Add bytes."""
-        self._file.write(chunk)
-        self.size += len(chunk)
-
-    def __enter__(self) -> Self:
-        self._file = self._part.open("wb")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        self._file.close()
-        if error is None:
-            self._part.replace(self._path)
-            return
-        self._part.unlink(missing_ok=True)
-        if isinstance(error, httpx.TransportError):
-            raise ConnectionFailed(str(error) or type(error).__name__) from error
-
-    async def __aenter__(self) -> Self:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self.__exit__(kind, error, trace)

@@ -28,6 +28,8 @@ Flow = Generator[Any, Any, T]
 
 CHUNK_BYTES: Final = 256 * 1024
 REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+RETRIED: Final = frozenset({429, 502, 503, 504})
+"""Errors after which a request that does no harm is sent again."""
 NOT_CONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -166,7 +168,7 @@ def respond(call: Call[Any], retries: Retries) -> Flow[httpx.Response]:
             if response.is_success:
                 return response
             failure = api_error(response)
-            again = failure.status == 429 or (call.may_be_repeated and failure.status in (502, 503, 504))
+            again = failure.status == 429 or (call.may_be_repeated and failure.status in RETRIED)
             asked = failure.retry_after_s
             pause = retries.pause(attempt) if asked is None else asked
         if not again or attempt >= retries.attempts or pause > retries.longest_s:

@@ -19,6 +19,7 @@ from vision.media.nvdec import Decoder
 from vision.media.plan import ClipFacts, ClipPlan, ClipRequest
 from vision.media.reader import VideoReader
 from vision.media.remux import copied_part, copied_type, copy
+from vision.media.segments import segment, segments
 
 TICK_S = 10.0
 
@@ -83,6 +84,8 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
         with self._readers.borrowed(item.key) as reader:
             copied = plan.action == "copy"
             part = copied_part(reader, plan) if copied else plan.part(reader.times, reader.facts.duration)
+            parts = segments(reader.times, part) if plan.segmented else []
+            part = part if plan.segment is None else segment(reader.times, part, plan.segment)
             return ClipFacts(
                 first_frame=part.first,
                 last_frame=part.last,
@@ -90,6 +93,7 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
                 start_time=part.start,
                 end_time=part.end,
                 content_type=copied_type(reader, self._opener(item), plan) if copied else CONTENT_TYPES[plan.action],
+                boundaries=(*(each.start for each in parts), parts[-1].end) if parts else (),
             )
 
     def _opener(self, request: ClipRequest) -> Opener:
@@ -109,5 +113,6 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
 
 
 def _first(plan: ClipPlan, reader: VideoReader) -> int:
-    """Return the first frame of a part."""
-    return plan.part(reader.times, reader.facts.duration).first
+    """Return the first frame of a part, or of one segment of it."""
+    part = plan.part(reader.times, reader.facts.duration)
+    return part.first if plan.segment is None else segment(reader.times, part, plan.segment).first

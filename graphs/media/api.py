@@ -19,6 +19,7 @@ from deployments.shots.cuts import CUTS
 from graphs.indexing.faces import FaceSource
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
+from graphs.media.hls import hls_router
 from graphs.media.identities import file_identities_router, identities_router
 from graphs.media.links import links_router
 from graphs.media.representatives import Representatives
@@ -40,6 +41,7 @@ def _router(context: Context) -> APIRouter:
     router = APIRouter(responses=ERRORS)
     for part in (
         streams_router(context, videos),
+        hls_router(context, videos),
         files_router(context, videos),
         sprites_router(context, videos),
         links_router(context, Library(context)),

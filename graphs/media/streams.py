@@ -52,7 +52,7 @@ SUFFIXES: Final = {"video/mp4": ".mp4", "video/webm": ".webm", "video/x-matroska
 def streams_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes video, clip, video/bbox and trace/{trace_id}/video."""
     router = APIRouter(tags=["media: streams"])
-    boxes, sender = Boxes(context), _Sender(context)
+    boxes, sender = Boxes(context), Sender(context)
 
     @router.get("/file/{file_uuid}/video", response_class=Response, responses=VIDEO)
     async def video(
@@ -128,7 +128,7 @@ def _label(what: str, span: Span) -> str:
     return " ".join(filter(None, (what, span.label)))
 
 
-class _Sender:
+class Sender:
     """Sends what media/clips makes of videos."""
 
     def __init__(self, context: Context) -> None:
@@ -153,6 +153,11 @@ class _Sender:
             if plan.action == "copy":
                 headers = {"x-first-frame": str(facts.first_frame), "x-start-time": f"{facts.start_time:.6f}"}
         name, key = derived_name(video.filename, label, SUFFIXES[media_type]), self._parts.key(clip)
+        if plan.segmented:
+            # Made again it would show the same, so a player that has it already need not wait for it.
+            headers["etag"] = f'W/"{key.rpartition("/")[2]}"'
+            if headers["etag"] in request.headers.get("if-none-match", ""):
+                return Response(status_code=304, headers={"cache-control": cache, **headers})
         part = await self._parts.find(key)
         if part is None and asks_for_range(request):
             part = await self._parts.make(key, clip, media_type)

@@ -45,6 +45,7 @@ TABLE = {
     "JobNotFound": ("JOB_NOT_FOUND", 404),
     "JobFinished": ("JOB_FINISHED", 409),
     "FrameOutOfRange": ("FRAME_OUT_OF_RANGE", 400),
+    "SegmentNotFound": ("SEGMENT_NOT_FOUND", 404),
     "UnsafeForDecord": ("INVALID_INPUT", 400),
     "NotIndexed": ("NOT_INDEXED", 409),
     "TraceNotFound": ("TRACE_NOT_FOUND", 404),

@@ -64,8 +64,7 @@ class Sound:
         mono: bool = False,
         stop: threading.Event | None = None,
     ) -> None:
-        own = stream.codec_context.rate
-        self.rate: int = rate or (own if own in RATES else RATES[0])
+        self.rate: int = rate or rate_of(stream)
         self._layout, self._channels = ("mono", 1) if mono else ("stereo", 2)
         self._remaining = round((end - start) * self.rate)
         self._taken = 0
@@ -167,6 +166,12 @@ class Sound:
             self._behind = at + samples.shape[1]
             self.reached = max(self.reached, self._behind)
             yield at, samples
+
+
+def rate_of(stream: Any) -> int:
+    """Return the samples a second of a sound whose stream this is, where none are asked for."""
+    own: int = stream.codec_context.rate
+    return own if own in RATES else RATES[0]
 
 
 class _Mixer:

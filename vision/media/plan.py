@@ -63,7 +63,8 @@ class ClipPlan:
 
     - ``clip``: MPEG-TS with H.264 and AAC, cut to the frame; ``caption`` is drawn into it, with frame number and time;
     - ``copy``: the packets as they are, so it begins at the key frame at or before the first frame;
-    - ``overlay``: fragmented MP4 with H.264 and AAC, boxes and ``caption`` drawn in.
+    - ``overlay``: fragmented MP4 with H.264 and AAC, boxes and ``caption`` drawn in; where it is ``segmented`` for HTTP
+      Live Streaming, one ``segment`` of it, see ``vision.media.segments``, or without a number the header of them all.
 
     The part is ``start_frame`` to ``end_frame``, both included, or what is shown from ``start_time`` to before
     ``end_time``, in seconds; None is the video's own beginning or end. Only frames that are shown for over a second are
@@ -79,6 +80,8 @@ class ClipPlan:
     audio: bool = True
     caption: str = ""
     encoder: EncoderOptions = EncoderOptions()
+    segmented: bool = False
+    segment: int | None = None
 
     def part(self, times: NDArray[np.float64], end: float) -> Part:
         """Return the part of a video whose frames have these times, and whose last one is shown until ``end``.
@@ -198,7 +201,8 @@ class ClipFacts:
     """What a stream will hold.
 
     First and last frame of the source, both included, their count, the time of the first and the end of the last in
-    seconds, and the content type. A copy may begin before the frame that was asked for.
+    seconds, and the content type. A copy may begin before the frame that was asked for. ``boundaries``: of the segments
+    of the part, in seconds, the end of the last one included; empty unless the plan is segmented.
     """
 
     first_frame: int
@@ -207,3 +211,4 @@ class ClipFacts:
     start_time: float
     end_time: float
     content_type: str
+    boundaries: tuple[float, ...] = ()

@@ -4,7 +4,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,14 @@ class Orientation:
         return np.ascontiguousarray(pixels[:: -1 if self.mirrored_y else 1, :: -1 if self.mirrored_x else 1])
 
 
+class Colours(NamedTuple):
+    """What the numbers of a picture mean, by the codes of H.273."""
+
+    matrix: int
+    primaries: int
+    curve: int
+
+
 class Renderer:
     """Renders the pictures of one video stream, all in the size of the first as it is shown.
 
@@ -82,6 +90,8 @@ class Renderer:
 
     orientation: Orientation
     """Turns decoded pictures upright."""
+    colours: Colours
+    """Of the first picture, as ``converted_colours``."""
 
     def __init__(self, first: Any, pixel_aspect: Fraction | None) -> None:
         """Take the first picture, a PyAV VideoFrame, and the width of its pixels over their height, if stated."""
@@ -92,6 +102,7 @@ class Renderer:
         self._make_scaler = VideoReformatter
         self._scalers: dict[tuple[int, int, str, str], Any] = {}
         self._converters: dict[tuple[int, int], ColourConverter] = {}
+        self.colours = self.converted_colours(first)
 
     def twin(self) -> "Renderer":
         """Return one that renders the same, for another thread."""
@@ -131,6 +142,12 @@ class Renderer:
     def changes_colours(self, picture: Any) -> bool:
         """Return whether a picture needs more than the matrix of its colours to be RGB."""
         return _is_narrow_grey(picture) or not is_srgb(picture.color_trc, picture.color_primaries)
+
+    def converted_colours(self, picture: Any) -> Colours:
+        """Return the colours of a picture, those of BT.709 where they are changed."""
+        if self.changes_colours(picture):
+            return Colours(BT709, BT709, BT709)
+        return Colours(matrix_of(picture), picture.color_primaries, picture.color_trc)
 
     def _converter(self, picture: Any) -> ColourConverter | None:
         colours = picture.color_trc, picture.color_primaries

@@ -688,6 +688,70 @@ class Media(Group):
             )
         )
 
+    def segment_header(self, file_uuid: str, *, audio: Literal["on", "off"] | None = None) -> bytes:
+        """Return the header that a player needs to read any segment of a video.
+
+        :param audio: off: without sound
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/segments/init.mp4",
+                bytes,
+                at={"file_uuid": file_uuid},
+                query={"audio": audio},
+            )
+        )
+
+    def segment(
+        self,
+        file_uuid: str,
+        number: int,
+        *,
+        boxes: Literal["none", "all"] | None = None,
+        trace_id: int | None = None,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> bytes:
+        """Return one segment of a video, as a playlist names it; `boxes` and `trace_id` say what is drawn.
+
+        :param number: from 0, in the order of the playlist
+        :param boxes: all: boxes of all traces are drawn
+        :param trace_id: the one trace whose boxes are drawn
+        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/segments/{number}.m4s",
+                bytes,
+                at={"file_uuid": file_uuid, "number": number},
+                query={
+                    "boxes": boxes,
+                    "trace_id": trace_id,
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
     def thumbnail(
         self,
         file_uuid: str,
@@ -818,6 +882,48 @@ class Media(Group):
             )
         )
 
+    def trace_video_playlist(
+        self,
+        file_uuid: str,
+        trace_id: int,
+        *,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> bytes:
+        """Return a playlist (HLS) of what /trace/{trace_id}/video streams.
+
+        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/trace/{trace_id}/video.m3u8",
+                bytes,
+                at={"file_uuid": file_uuid, "trace_id": trace_id},
+                query={
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
     def traces(self, file_uuid: str, *, after: int | None = None, limit: int | None = None) -> models.TracesAnswer:
         """List who is seen when: one trace for each uninterrupted stretch of one person.
 
@@ -879,6 +985,49 @@ class Media(Group):
             )
         )
 
+    def video_playlist(
+        self,
+        file_uuid: str,
+        *,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> bytes:
+        """Return a playlist (HLS) of the video, or of a part, encoded anew: for players that cannot play the file.
+
+        `mode=debug` is that of /video.
+
+        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/video.m3u8",
+                bytes,
+                at={"file_uuid": file_uuid},
+                query={
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
     def video_with_boxes(
         self,
         file_uuid: str,
@@ -907,6 +1056,47 @@ class Media(Group):
             Call[bytes](
                 "GET",
                 "/api/v1/file/{file_uuid}/video/bbox",
+                bytes,
+                at={"file_uuid": file_uuid},
+                query={
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
+    def video_with_boxes_playlist(
+        self,
+        file_uuid: str,
+        *,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> bytes:
+        """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones.
+
+        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/video/bbox.m3u8",
                 bytes,
                 at={"file_uuid": file_uuid},
                 query={

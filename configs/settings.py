@@ -38,6 +38,7 @@ Names = Annotated[tuple[str, ...], *CommaSeparated]
 Numbers = Annotated[tuple[PositiveInt, ...], *CommaSeparated]
 Networks = Annotated[tuple[IPvAnyNetwork, ...], *CommaSeparated]
 HostPatterns = Annotated[tuple[Annotated[str, AfterValidator(host_pattern)], ...], *CommaSeparated]
+Paths = Annotated[tuple[Path, ...], *CommaSeparated]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 QuotaText = Annotated[str, AfterValidator(lambda text: quota_text(parse_quota(text)))]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(origin)], ...], *CommaSeparated]
@@ -183,6 +184,9 @@ class Settings(BaseSettings):
     analysis_keep_days: PositiveFloat = Field(default=30.0, description="how long its answer can be had again")
     analysis_video_backend: Literal["pyav", "decord"] = Field(
         default="pyav", description="library that decodes videos to be judged; decord reads only those safe for it"
+    )
+    c2pa_trust_lists: Paths = Field(
+        default=(), description="PEM files, comma-separated, of certificates whose content credentials are trusted"
     )
 
     max_batch_size: PositiveInt = Field(

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Query, Request
 from graphs.authenticity.answers import audio_answer, video_answer
 from graphs.authenticity.heatmap import draw_heat_map
 from graphs.authenticity.images import ImageAnalysis
+from graphs.authenticity.provenance import media_provenance
 from graphs.authenticity.results import Results
 from graphs.authenticity.schemas import AudioAnswer, BatchAnswer, BatchResult, ImageAnswer, VideoAnswer
 from graphs.authenticity.sound import decoded_sound, examine_sound
 from graphs.authenticity.uploads import MOST_IN_BATCH, Uploads
 from graphs.authenticity.video import examine_video
-from graphs.web.context import Clock, Context, Timer
+from graphs.web.context import Clock, Context, Timer, task_group
 from graphs.web.schemas import upload_body
 from graphs.web.uploads.spool import SpooledUpload
 from vision.errors import StageError
@@ -73,8 +74,11 @@ def analyze_router(context: Context, results: Results) -> APIRouter:
             uploads.decoding_slot(),
         ):
             submission = await uploads.checked(upload, "video")
-            findings = await examine_video(context, submission, num_frames)
-            answer = video_answer(submission, findings, clock)
+            async with task_group() as group:
+                findings_task = group.create_task(examine_video(context, submission, num_frames))
+                provenance_task = group.create_task(media_provenance(context, submission))
+            findings = findings_task.result()
+            answer = video_answer(submission, findings, provenance_task.result(), clock)
             heat_map = None
             if findings.worst is not None:
                 frame, pixels = findings.worst
@@ -87,8 +91,9 @@ def analyze_router(context: Context, results: Results) -> APIRouter:
         """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, AAC, FLAC or OGG."""
         async with uploads.spooled(request, "audio", "file") as (upload,):
             submission = await uploads.checked(upload, "audio")
+            provenance = await media_provenance(context, submission)
             async with decoded_sound(context.settings, submission) as sound:
-                answer = audio_answer(submission, await examine_sound(context, sound), clock)
+                answer = audio_answer(submission, await examine_sound(context, sound), provenance, clock)
             await results.save(answer.analysis_id, answer, None)
             return answer
 

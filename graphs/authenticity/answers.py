@@ -17,22 +17,26 @@ from graphs.authenticity.findings import (
     SoundFindings,
     VideoFindings,
 )
-from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, fuse
+from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, fuse, with_provenance
+from graphs.authenticity.provenance import provenance_block, provenance_signal
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Clock
 from vision.errors import ModelNotLoaded
 from vision.faces.face import Face
 from vision.forensics.temporal import Temporal
 from vision.forensics.voices import RATE
+from vision.provenance.findings import Provenance
 
 STEADY: Final = 0.4
 TREMBLES: Final = 0.7
 
 
-def image_answer(submission: Submission, findings: ImageFindings, clock: Clock) -> schemas.ImageAnswer:
+def image_answer(
+    submission: Submission, findings: ImageFindings, provenance: Provenance | Absent, clock: Clock
+) -> schemas.ImageAnswer:
     """Return the response for an image. Raises ModelNotLoaded when no model could judge it."""
-    verdict = _verdict(findings.probabilities, findings.faults)
-    head = _head(submission, clock)
+    verdict = _verdict(findings.probabilities, findings.faults, provenance)
+    head = _head(submission, clock, provenance)
     return schemas.ImageAnswer(
         **head,
         classification=verdict.classification,
@@ -41,19 +45,22 @@ def image_answer(submission: Submission, findings: ImageFindings, clock: Clock) 
         signals=schemas.ImageSignals(
             visual=_visual(findings, findings.probabilities.get("visual"), verdict, len(findings.faces)),
             forensic=_forensic(findings, findings.probabilities.get("forensic"), verdict),
+            provenance=provenance_signal(provenance, verdict),
         ),
         face_detections=_faces(findings),
-        explanation=explanation.explain(verdict, explanation.image_factors(findings), findings.faults),
+        explanation=explanation.explain(verdict, explanation.image_factors(findings), findings.faults, provenance),
         heatmap_url=_heatmap_url(head["analysis_id"]),
-        unavailable=_unavailable(findings.faults),
+        unavailable=_unavailable(findings.faults, provenance),
     )
 
 
-def video_answer(submission: Submission, findings: VideoFindings, clock: Clock) -> schemas.VideoAnswer:
+def video_answer(
+    submission: Submission, findings: VideoFindings, provenance: Provenance | Absent, clock: Clock
+) -> schemas.VideoAnswer:
     """Return the response for a video. Raises ModelNotLoaded when no model could judge it."""
     probabilities = findings.probabilities
-    verdict = _verdict(probabilities, findings.faults)
-    head = _head(submission, clock)
+    verdict = _verdict(probabilities, findings.faults, provenance)
+    head = _head(submission, clock, provenance)
     frames = [_frame(frame) for frame in findings.frames]
     risks = [frame.risk_score for frame in frames if frame.risk_score is not None]
     most_faces = max((frame.faces_detected for frame in frames), default=0)
@@ -82,16 +89,19 @@ def video_answer(submission: Submission, findings: VideoFindings, clock: Clock) 
             forensic=_forensic(forensic, probabilities.get("forensic"), verdict),
             temporal=_temporal(findings.temporal, verdict),
             audio=None if findings.sound is None else _audio(findings.sound, verdict),
+            provenance=provenance_signal(provenance, verdict),
         ),
-        explanation=explanation.explain(verdict, factors, findings.faults),
+        explanation=explanation.explain(verdict, factors, findings.faults, provenance),
         heatmap_url=None if findings.worst is None else _heatmap_url(head["analysis_id"]),
-        unavailable=_unavailable(findings.faults),
+        unavailable=_unavailable(findings.faults, provenance),
     )
 
 
-def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) -> schemas.AudioAnswer:
+def audio_answer(
+    submission: Submission, findings: SoundFindings, provenance: Provenance | Absent, clock: Clock
+) -> schemas.AudioAnswer:
     """Return the response for a sound; without a verdict where nobody speaks, or where a model is missing."""
-    head = _head(submission, clock)
+    head = _head(submission, clock, provenance)
     decoded_s, speech_s = findings.decoded_s, findings.speech_s
     parts: dict[str, Any] = {
         "audio_info": schemas.AudioInfo(
@@ -108,7 +118,15 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
         ),
         "segments": _segments(findings),
     }
-    if findings.probability is None:
+    heard = None if findings.probability is None else fuse({"audio": findings.probability})
+    verdict = with_provenance(heard, _known(provenance))
+    parts["signals"] = schemas.AudioSignals(provenance=provenance_signal(provenance, verdict))
+    unavailable = _unavailable({}, provenance)
+    if findings.absent is not None and findings.absent.missing:
+        unavailable["prediction"] = findings.absent.reason
+    told = explanation.provenance_factors(provenance)
+    spoken = f"{speech_s or 0:.1f} s of speech in {decoded_s:.1f} s"
+    if verdict is None:
         assert findings.absent is not None
         if findings.absent.missing:
             return schemas.AudioAnswer(
@@ -118,8 +136,8 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
                 confidence="LOW",
                 risk_score=None,
                 prediction=None,
-                explanation=explanation.unjudged_sound(findings),
-                unavailable={"prediction": findings.absent.reason},
+                explanation=explanation.unjudged_sound(findings, told),
+                unavailable=unavailable,
             )
         return schemas.AudioAnswer(
             **head,
@@ -130,26 +148,31 @@ def audio_answer(submission: Submission, findings: SoundFindings, clock: Clock) 
             prediction=None,
             explanation=schemas.Explanation(
                 summary="Nobody speaks in this sound, so there is no voice to judge.",
-                factors=[f"{speech_s or 0:.1f} s of speech in {decoded_s:.1f} s", *explanation.unheard(findings)],
+                factors=[spoken, *told, *explanation.unheard(findings)],
                 recommendation="Send a recording with at least half a second of speech.",
             ),
+            unavailable=unavailable,
         )
-    verdict = _verdict({"audio": findings.probability}, {})
-    synthetic = round(findings.probability, 4)
+    synthetic = None if findings.probability is None else round(findings.probability, 4)
     return schemas.AudioAnswer(
         **head,
         **parts,
         classification=verdict.classification,
         confidence=verdict.confidence,
         risk_score=verdict.risk_score,
-        prediction=schemas.Prediction(synthetic_probability=synthetic, real_probability=round(1 - synthetic, 4)),
-        explanation=explanation.explain(verdict, explanation.sound_factors(findings), {}),
+        prediction=None
+        if synthetic is None
+        else schemas.Prediction(synthetic_probability=synthetic, real_probability=round(1 - synthetic, 4)),
+        explanation=explanation.explain(verdict, explanation.sound_factors(findings), {}, provenance),
+        unavailable=unavailable,
     )
 
 
-def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, Absent]) -> Verdict:
+def _verdict(
+    probabilities: Mapping[str, float], faults: Mapping[str, Absent], provenance: Provenance | Absent
+) -> Verdict:
     unjudged = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
-    verdict = fuse(probabilities, [*faults, *unjudged])
+    verdict = with_provenance(fuse(probabilities, [*faults, *unjudged]), _known(provenance))
     if verdict is None:
         if all(absent.reason.startswith(UNDECODABLE_TRACK) for absent in faults.values()):  # no fault of the models
             raise UndecodableMedia(
@@ -160,7 +183,13 @@ def _verdict(probabilities: Mapping[str, float], faults: Mapping[str, Absent]) -
     return verdict
 
 
-def _unavailable(faults: Mapping[str, Absent]) -> dict[str, str]:
+def _known(provenance: Provenance | Absent) -> Provenance | None:
+    return None if isinstance(provenance, Absent) else provenance
+
+
+def _unavailable(faults: Mapping[str, Absent], provenance: Provenance | Absent) -> dict[str, str]:
+    if isinstance(provenance, Absent):
+        faults = {**faults, "provenance": provenance}
     return {f"signals.{name}": absent.reason for name, absent in sorted(faults.items()) if absent.missing}
 
 
@@ -171,11 +200,12 @@ def _strongest_image(findings: VideoFindings, name: str) -> ImageFindings:
     return ImageFindings((), Absent("no frame could be decoded", True), Absent("no frame could be decoded", True))
 
 
-def _head(submission: Submission, clock: Clock) -> dict[str, Any]:
+def _head(submission: Submission, clock: Clock, provenance: Provenance | Absent) -> dict[str, Any]:
     return {
         "analysis_id": str(uuid.uuid4()),
         "timestamp": datetime.now(UTC).replace(microsecond=0),
         "filename": submission.filename,
+        "provenance": None if isinstance(provenance, Absent) else provenance_block(provenance),
         "processing_time_ms": round(clock.milliseconds),
     }
 

@@ -9,6 +9,7 @@ from graphs.authenticity.fusion import Verdict
 from graphs.authenticity.schemas import Explanation
 from vision.forensics.calibration import PRIOR
 from vision.forensics.temporal import Temporal
+from vision.provenance.findings import Provenance
 
 STRONG: Final = 0.7
 WEAK: Final = 0.4
@@ -31,17 +32,24 @@ ADVICE: Final = {
     "SUSPICIOUS": "Inspect it closely and find the original before using it.",
     "MANIPULATED": "Exercise extreme caution. Consider this media potentially misleading.",
 }
+SIGNATURES: Final = frozenset({"SIGNER_UNKNOWN", "CREDENTIALS_REMOTE"})
+UNKNOWN_ORIGIN: Final = "The file says nothing of where it comes from that could be checked, which proves nothing"
 OUT_OF_DOMAIN: Final = (
     "The voice model was trained on ASVspoof 2019; on other recordings it often takes real voices for synthetic ones"
 )
 
 
-def explain(verdict: Verdict, factors: Iterable[str], faults: Mapping[str, Absent]) -> Explanation:
-    """Explain a verdict.
+def explain(
+    verdict: Verdict,
+    factors: Iterable[str],
+    faults: Mapping[str, Absent],
+    provenance: Provenance | Absent | None = None,
+) -> Explanation:
+    """Explain a verdict; what the file says of itself comes first.
 
     ``faults``: signals whose model did not answer, in some frames of a video at least, and why.
     """
-    lines = [*factors]
+    lines = [*provenance_factors(provenance), *factors]
     for name, absent in faults.items():
         lost = f"Part of the {name} signal is missing" if name in verdict.weights else f"No {name} signal"
         lines.append(f"{lost}: {_clause(absent.reason)}")
@@ -49,7 +57,38 @@ def explain(verdict: Verdict, factors: Iterable[str], faults: Mapping[str, Absen
     if verdict.confidence == "LOW":
         advice += " This result is uncertain; do not base a decision on it."
     summary = SUMMARIES[verdict.classification].format(risk=verdict.risk_score)
+    if "provenance" in verdict.weights and isinstance(provenance, Provenance):
+        summary = _declared(provenance, verdict.risk_score)
     return Explanation(summary=summary, factors=lines, recommendation=advice)
+
+
+def provenance_factors(provenance: Provenance | Absent | None) -> list[str]:
+    """Return what the file says of itself; of the least severe findings only those on signatures."""
+    if provenance is None:
+        return []
+    if isinstance(provenance, Absent):
+        return [f"No provenance signal: {_clause(provenance.reason)}"]
+    told = [
+        finding.text
+        for finding in provenance.findings
+        if finding.severity != "info" or finding.signed or finding.code in SIGNATURES
+    ]
+    return told or [UNKNOWN_ORIGIN]
+
+
+def _declared(provenance: Provenance, risk: float) -> str:
+    """Return the summary of a verdict that rests on what the file says of itself."""
+    declaration = provenance.declaration
+    if declaration is None:
+        return f"This media was changed after it was signed; its risk score is {risk:.0f}/100."
+    what = "generated" if declaration.kind == "generated" else "generated in part"
+    signer = provenance.credentials.signer if provenance.credentials else None
+    who = {
+        "signed_trusted": f"content credentials that {signer}, a trusted signer, signed",
+        "signed_unknown": f"content credentials that {signer}, an unknown signer, signed",
+        "unsigned": "its own metadata, which nobody signed",
+    }[declaration.basis]
+    return f"This media is declared to be {what} by {declaration.by}, in {who}; its risk score is {risk:.0f}/100."
 
 
 def image_factors(findings: ImageFindings) -> list[str]:
@@ -121,13 +160,13 @@ def sound_factors(sound: SoundFindings) -> list[str]:
     return [*factors, *unheard(sound), OUT_OF_DOMAIN]
 
 
-def unjudged_sound(sound: SoundFindings) -> Explanation:
-    """Explain that a model is missing without which a sound has no verdict."""
+def unjudged_sound(sound: SoundFindings, told: Iterable[str] = ()) -> Explanation:
+    """Explain that a model is missing without which a sound has no verdict; ``told``: what the file says of itself."""
     speech = [] if sound.speech_s is None else [f"{sound.speech_s:.1f} s of speech in {sound.decoded_s:.1f} s"]
     reason = "" if sound.absent is None else sound.absent.reason
     return Explanation(
         summary="This sound was measured but not judged, as a model is missing: it may be recorded or synthetic.",
-        factors=[*speech, f"No audio signal: {_clause(reason)}", *unheard(sound)],
+        factors=[*speech, *told, f"No audio signal: {_clause(reason)}", *unheard(sound)],
         recommendation="Draw no conclusion from this answer; send the sound again once the model is there.",
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from graphs.authenticity.schemas import Classification, Confidence
+from vision.provenance.findings import Provenance
 
 WEIGHTS: Final = {"visual": 0.45, "forensic": 0.30}
 REST: Final = 0.25
@@ -29,6 +30,17 @@ TOGETHER: Final = 0.3
 """Difference up to which they agree strongly."""
 SURE: Final = 0.001
 """Probabilities are clipped to this distance from 0 and 1."""
+
+
+DECLARED: Final[dict[str, tuple[float, Confidence]]] = {
+    "signed_trusted": (99.0, "HIGH"),
+    "signed_unknown": (90.0, "MEDIUM"),
+    "unsigned": (60.0, "LOW"),
+}
+"""Risk score and confidence by who stands for the words that a file was generated. Anybody may write them unsigned, of
+another's picture too, so they alone never make it MANIPULATED."""
+CHANGED: Final = DECLARED["unsigned"]
+"""Of a file whose bytes are not those that were signed: what was changed is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,35 @@ def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Ver
     weights = shares(probabilities)
     risk = round(100 * pooled((probabilities[name], weight) for name, weight in weights.items()), 1)
     return Verdict(risk, classify(risk), confidence(risk, probabilities.values(), incomplete=any(missing)), weights)
+
+
+def provenance_score(provenance: Provenance | None) -> float | None:
+    """Return the probability that what a file says of itself stands for, 0-1; None where that is unknown."""
+    decided = _decided(provenance)
+    return None if decided is None else decided[0] / 100
+
+
+def with_provenance(verdict: Verdict | None, provenance: Provenance | None) -> Verdict | None:
+    """Return the verdict of the signals and of what the file says of itself; None where neither says anything.
+
+    A signed declaration of generation decides alone. Without a valid signature it raises the risk to SUSPICIOUS, as
+    changed bytes do. Nothing found, or a camera's signature, leaves the verdict as it is.
+    """
+    decided = _decided(provenance)
+    if decided is None:
+        return verdict
+    risk, sureness = decided
+    if risk < MANIPULATED_FROM and verdict is not None and verdict.risk_score >= risk:
+        return verdict
+    return Verdict(risk, classify(risk), sureness, {"provenance": 1.0})
+
+
+def _decided(provenance: Provenance | None) -> tuple[float, Confidence] | None:
+    if provenance is None:
+        return None
+    if provenance.declaration is not None:
+        return DECLARED[provenance.declaration.basis]
+    return CHANGED if provenance.bytes_changed else None
 
 
 def shares(names: Iterable[str]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from deployments.serving.stage import SharedImage, StageRef
 from graphs.authenticity.answers import image_answer
 from graphs.authenticity.findings import Absent, ImageFindings, result_or_absent
 from graphs.authenticity.heatmap import draw_heat_map
+from graphs.authenticity.provenance import picture_provenance
 from graphs.authenticity.results import Results
 from graphs.authenticity.schemas import ImageAnswer
 from graphs.authenticity.uploads import Submission
@@ -63,8 +64,11 @@ class ImageAnalysis:
         limit = self._context.settings.max_image_pixels
         async with self._decoder.decoded(data) as decoded:
             table = await asyncio.to_thread(luma_table, data, limit)
-            findings = await examine_image(self._context, decoded.image, table)
-        answer = image_answer(submission, findings, clock)
+            async with task_group() as group:
+                findings_task = group.create_task(examine_image(self._context, decoded.image, table))
+                provenance_task = group.create_task(picture_provenance(self._context, decoded.image, data))
+        findings = findings_task.result()
+        answer = image_answer(submission, findings, provenance_task.result(), clock)
         heat_map = await asyncio.to_thread(lambda: draw_heat_map(decode(data, max_pixels=limit), findings))
         await self._results.save(answer.analysis_id, answer, heat_map)
         return answer

@@ -6,12 +6,18 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from graphs.web.parts import UNAVAILABLE
+from vision.provenance.credentials import State as CredentialState
+from vision.provenance.findings import Basis as ProvenanceBasis
+from vision.provenance.findings import Code as ProvenanceCode
+from vision.provenance.sources import Kind as SourceKind
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Risk = Annotated[float, Field(ge=0, le=100)]
 Classification = Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"]
 Confidence = Literal["LOW", "MEDIUM", "HIGH"]
 TemporalConsistency = Literal["CONSISTENT", "INCONSISTENT", "UNDECIDED", "NO_FACE_TRACK", "UNAVAILABLE"]
+ProvenanceStatus = Literal["trusted", "valid", "invalid", "unreadable", "remote", "unsigned", "none"]
+"""State of the content credentials; without any, ``unsigned`` where metadata declare or contradict something."""
 RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
 CONFIDENCE = (
     "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; "
@@ -92,11 +98,23 @@ class AudioSignal(Signal):
     segments: list[Segment]
 
 
+class ProvenanceSignal(Signal):
+    """Signal of what the file says of itself; the block ``provenance`` of the answer has all of it.
+
+    Its score is null where nothing says that the file was generated or changed, which means unknown: neither fake nor
+    genuine. It has no share beside the others; where it decides, it does so alone.
+    """
+
+    status: ProvenanceStatus
+    declared: ProvenanceBasis | None = Field(description="who stands for it that the file was generated; null: nobody")
+
+
 class ImageSignals(BaseModel):
     """Signals of an image."""
 
     visual: VisualSignal
     forensic: ForensicSignal
+    provenance: ProvenanceSignal | None = None
 
 
 class VideoSignals(BaseModel):
@@ -106,6 +124,115 @@ class VideoSignals(BaseModel):
     forensic: ForensicSignal
     temporal: TemporalSignal
     audio: AudioSignal | None
+    provenance: ProvenanceSignal | None = None
+
+
+class AudioSignals(BaseModel):
+    """Signals of a sound beside the prediction."""
+
+    provenance: ProvenanceSignal | None = None
+
+
+class CredentialAction(BaseModel):
+    """What was done to a file, as its signer says."""
+
+    model_config = ConfigDict(from_attributes=True)
+    name: str = Field(description="of C2PA, such as c2pa.created, c2pa.opened, c2pa.edited")
+    source_type: str | None = Field(description="IPTC's digital source type, such as trainedAlgorithmicMedia")
+    software: str | None
+    when: str | None = Field(description="by the clock of the software")
+
+
+class CredentialIngredient(BaseModel):
+    """A file that went into this one."""
+
+    model_config = ConfigDict(from_attributes=True)
+    title: str
+    relationship: str = Field(description="parentOf, componentOf or inputTo")
+    format: str | None
+    state: CredentialState | None = Field(description="of its own credentials when it was taken; null without any")
+    signer: str | None
+    declares: SourceKind | None = Field(description="what its own credentials say that it is")
+
+
+class CredentialFailure(BaseModel):
+    """A check that failed, by its code in the C2PA specification."""
+
+    model_config = ConfigDict(from_attributes=True)
+    code: str
+    explanation: str
+
+
+class ContentCredentials(BaseModel):
+    """The active C2PA manifest of a file. Texts are the signer's own words, in one line, of 300 characters at most."""
+
+    model_config = ConfigDict(from_attributes=True)
+    state: CredentialState = Field(
+        description="trusted: intact, of a signer on a trust list; valid: intact, of an unknown signer; invalid: a "
+        "check failed; unreadable; remote: only an address is named, which is never fetched"
+    )
+    signer: str | None = Field(description="common name of the certificate")
+    organisation: str | None
+    algorithm: str | None
+    serial: str | None
+    signed_at: str | None = Field(description="of a time stamp that was checked; null without one")
+    generator: str | None = Field(description="software that made the manifest, and its version")
+    title: str | None
+    bytes_match: bool | None = Field(description="whether the bytes are those that were signed; null: not reached")
+    actions: list[CredentialAction]
+    ingredients: list[CredentialIngredient]
+    failures: list[CredentialFailure]
+    remote_url: str | None
+    unreadable: str | None = Field(description="why the credentials cannot be read")
+
+
+class FileMetadata(BaseModel):
+    """What metadata say that nobody signed, each as it is written in the file; null for what they do not say."""
+
+    model_config = ConfigDict(from_attributes=True)
+    digital_source_type: str | None
+    make: str | None
+    model: str | None
+    software: str | None
+    taken: str | None
+    created: str | None
+    modified: str | None
+    generator: str | None = Field(description="program whose own text says that it generated the file")
+    generator_place: str | None
+    generator_text: str | None = Field(description="its first 300 characters")
+    jpeg_quality: int | None = Field(description="1-100 where the tables are those of libjpeg; null for a maker's own")
+    thumbnail_correlation: float | None = Field(description="of the embedded thumbnail with the picture, -1 to 1")
+
+
+class ProvenanceFinding(BaseModel):
+    """Something that was found, as code and as text. ``signed``: a signature that was checked vouches for it."""
+
+    model_config = ConfigDict(from_attributes=True)
+    code: ProvenanceCode
+    severity: Literal["strong", "notable", "info"]
+    text: str
+    signed: bool
+
+
+class ProvenanceDeclaration(BaseModel):
+    """That the file, or a part of it, was generated: by which program, and who stands for that."""
+
+    model_config = ConfigDict(from_attributes=True)
+    kind: SourceKind
+    by: str
+    source_type: str | None
+    basis: ProvenanceBasis
+
+
+class Provenance(BaseModel):
+    """Where a file says that it comes from. Nothing found means unknown, never fake and never genuine."""
+
+    model_config = ConfigDict(from_attributes=True)
+    status: ProvenanceStatus
+    declaration: ProvenanceDeclaration | None
+    credentials: ContentCredentials | None
+    metadata: FileMetadata
+    findings: list[ProvenanceFinding]
 
 
 class FaceDetection(BaseModel):
@@ -132,6 +259,9 @@ class Answer(BaseModel):
     timestamp: datetime
     filename: str
     processing_time_ms: int
+    provenance: Provenance | None = Field(
+        default=None, description="where the file says that it comes from; null where its stage did not answer"
+    )
     unavailable: dict[str, str] = UNAVAILABLE
 
 
@@ -242,6 +372,7 @@ class AudioAnswer(Answer):
     risk_score: Risk | None = Field(description=RISK)
     prediction: Prediction | None
     audio_features: AudioFeatures
+    signals: AudioSignals | None = None
     segments: list[Segment]
     explanation: Explanation
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs.settings import Settings
+from deployments.forensics.provenance import ProvenanceReader
 from deployments.forensics.signal import SignalAnalyzer
 from deployments.forensics.temporal import TemporalAnalyzer
 from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
@@ -22,7 +23,7 @@ from tests.graphs.harness import Service, body_of, handles, serving
 
 STAGES = (
     *(DummyPhotoFaces, DummyVideoFaces, DummyRecognizer, DummyVisual, DummySpeech, DummyVoice),
-    *(SignalAnalyzer, TemporalAnalyzer),
+    *(SignalAnalyzer, ProvenanceReader, TemporalAnalyzer),
 )
 BASE = "/api/v1"
 

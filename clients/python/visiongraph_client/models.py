@@ -456,6 +456,51 @@ class CooccurringPerson(Model):
     trace_id: int
 
 
+class CredentialAction(Model):
+    """
+    What was done to a file, as its signer says.
+    """
+
+    name: Annotated[
+        str,
+        Field(description="of C2PA, such as c2pa.created, c2pa.opened, c2pa.edited"),
+    ]
+    software: str | None
+    source_type: Annotated[
+        str | None,
+        Field(description="IPTC's digital source type, such as trainedAlgorithmicMedia"),
+    ]
+    when: Annotated[str | None, Field(description="by the clock of the software")]
+
+
+class CredentialFailure(Model):
+    """
+    A check that failed, by its code in the C2PA specification.
+    """
+
+    code: str
+    explanation: str
+
+
+class CredentialIngredient(Model):
+    """
+    A file that went into this one.
+    """
+
+    declares: Annotated[
+        Literal["generated", "partly_generated", "created", "edited", "composite", "captured"] | None,
+        Field(description="what its own credentials say that it is"),
+    ]
+    format: str | None
+    relationship: Annotated[str, Field(description="parentOf, componentOf or inputTo")]
+    signer: str | None
+    state: Annotated[
+        Literal["trusted", "valid", "invalid", "unreadable", "remote"] | None,
+        Field(description="of its own credentials when it was taken; null without any"),
+    ]
+    title: str
+
+
 class CriterionResult(Model):
     """
     One measured number and whether it is good enough.
@@ -842,6 +887,34 @@ class FileLink(Model):
 
     expires_at: AwareDatetime
     url: str
+
+
+class FileMetadata(Model):
+    """
+    What metadata say that nobody signed, each as it is written in the file; null for what they do not say.
+    """
+
+    created: str | None
+    digital_source_type: str | None
+    generator: Annotated[
+        str | None,
+        Field(description="program whose own text says that it generated the file"),
+    ]
+    generator_place: str | None
+    generator_text: Annotated[str | None, Field(description="its first 300 characters")]
+    jpeg_quality: Annotated[
+        int | None,
+        Field(description="1-100 where the tables are those of libjpeg; null for a maker's own"),
+    ]
+    make: str | None
+    model: str | None
+    modified: str | None
+    software: str | None
+    taken: str | None
+    thumbnail_correlation: Annotated[
+        float | None,
+        Field(description="of the embedded thumbnail with the picture, -1 to 1"),
+    ]
 
 
 class FilePerson(Model):
@@ -1403,6 +1476,66 @@ class PreprocessAnswer(Model):
     processing_time: Annotated[float, Field(description="seconds")]
     tensor_shape: list[int]
     value_range: Annotated[list[float], Field(description="smallest and largest value of the tensor")]
+
+
+class ProvenanceDeclaration(Model):
+    """
+    That the file, or a part of it, was generated: by which program, and who stands for that.
+    """
+
+    basis: Literal["signed_trusted", "signed_unknown", "unsigned"]
+    by: str
+    kind: Literal["generated", "partly_generated", "created", "edited", "composite", "captured"]
+    source_type: str | None
+
+
+class ProvenanceFinding(Model):
+    """
+    Something that was found, as code and as text. ``signed``: a signature that was checked vouches for it.
+    """
+
+    code: Literal[
+        "SIGNED",
+        "SIGNED_GENERATED",
+        "SIGNED_CAPTURED",
+        "SIGNER_UNKNOWN",
+        "BYTES_CHANGED",
+        "CREDENTIALS_INVALID",
+        "CREDENTIALS_UNREADABLE",
+        "CREDENTIALS_REMOTE",
+        "UNSIGNED_GENERATED",
+        "UNSIGNED_SOURCE",
+        "THUMBNAIL_DIFFERS",
+        "TIMES_CONTRADICT",
+        "SIZE_DIFFERS",
+        "SAVED_BY_SOFTWARE",
+        "SOFTWARE_NAMED",
+    ]
+    severity: Literal["strong", "notable", "info"]
+    signed: bool
+    text: str
+
+
+class ProvenanceSignal(Model):
+    """
+    Signal of what the file says of itself; the block ``provenance`` of the answer has all of it.
+
+    Its score is null where nothing says that the file was generated or changed, which means unknown: neither fake nor
+    genuine. It has no share beside the others; where it decides, it does so alone.
+    """
+
+    declared: Annotated[
+        Literal["signed_trusted", "signed_unknown", "unsigned"] | None,
+        Field(description="who stands for it that the file was generated; null: nobody"),
+    ]
+    effective_weight: Annotated[float, Field(description="after that; 0 for a signal that does not exist")]
+    score: float | None
+    status: Literal["trusted", "valid", "invalid", "unreadable", "remote", "unsigned", "none"]
+    unavailable: Annotated[str | None, Field(description="why there is no score")] = None
+    weight: Annotated[
+        float,
+        Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
+    ]
 
 
 class Quality(Model):
@@ -2252,45 +2385,6 @@ class AnomalyAnswer(Model):
     test_assets: int
 
 
-class AudioAnswer(Model):
-    """
-    The verdict on a voice; where nobody speaks it is NO_SPEECH, without any score.
-
-    Where a model is missing that the verdict needs, it is null, as the score is.
-    """
-
-    analysis_id: str
-    audio_features: AudioFeatures
-    audio_info: AudioInfo
-    classification: Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"] | Literal["NO_SPEECH"] | None
-    confidence: Annotated[
-        Literal["LOW", "MEDIUM", "HIGH"],
-        Field(
-            description="LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
-        ),
-    ]
-    explanation: Explanation
-    filename: str
-    media_type: Literal["audio"] = "audio"
-    prediction: Prediction | None
-    processing_time_ms: int
-    risk_score: Annotated[
-        float | None,
-        Field(description="0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"),
-    ]
-    segments: list[Segment]
-    timestamp: AwareDatetime
-    unavailable: Annotated[
-        dict[str, str] | None,
-        Field(
-            description="parts without a result as their model is missing, and why; only there where something is missing",
-            examples=[
-                {"quality.brisque": "no verified weights for brisque-live; `visiongraph models pull brisque-live` …"}
-            ],
-        ),
-    ] = None
-
-
 class AudioSignal(Model):
     """
     Signal of the sound of a video.
@@ -2305,6 +2399,14 @@ class AudioSignal(Model):
         float,
         Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
     ]
+
+
+class AudioSignals(Model):
+    """
+    Signals of a sound beside the prediction.
+    """
+
+    provenance: ProvenanceSignal | None = None
 
 
 class AuditAnswer(Model):
@@ -2440,6 +2542,41 @@ class ClusteringAnswer(Model):
     silhouette_score: float | None
     total_assets: int
     total_inertia: float
+
+
+class ContentCredentials(Model):
+    """
+    The active C2PA manifest of a file. Texts are the signer's own words, in one line, of 300 characters at most.
+    """
+
+    actions: list[CredentialAction]
+    algorithm: str | None
+    bytes_match: Annotated[
+        bool | None,
+        Field(description="whether the bytes are those that were signed; null: not reached"),
+    ]
+    failures: list[CredentialFailure]
+    generator: Annotated[
+        str | None,
+        Field(description="software that made the manifest, and its version"),
+    ]
+    ingredients: list[CredentialIngredient]
+    organisation: str | None
+    remote_url: str | None
+    serial: str | None
+    signed_at: Annotated[
+        str | None,
+        Field(description="of a time stamp that was checked; null without one"),
+    ]
+    signer: Annotated[str | None, Field(description="common name of the certificate")]
+    state: Annotated[
+        Literal["trusted", "valid", "invalid", "unreadable", "remote"],
+        Field(
+            description="trusted: intact, of a signer on a trust list; valid: intact, of an unknown signer; invalid: a check failed; unreadable; remote: only an address is named, which is never fetched"
+        ),
+    ]
+    title: str | None
+    unreadable: Annotated[str | None, Field(description="why the credentials cannot be read")]
 
 
 class Cooccurrence(Model):
@@ -2700,6 +2837,7 @@ class ImageSignals(Model):
     """
 
     forensic: ForensicSignal
+    provenance: ProvenanceSignal | None = None
     visual: VisualSignal
 
 
@@ -2879,6 +3017,18 @@ class PredictResponse(Model):
             description="CONSUMER-FACING: The detailed breakdown of every criterion evaluated. Use this to explain to users WHY the verdict was reached, which criteria passed/failed, and what the observed values were. Each criterion includes a human-readable description ready for display."
         ),
     ]
+
+
+class Provenance(Model):
+    """
+    Where a file says that it comes from. Nothing found means unknown, never fake and never genuine.
+    """
+
+    credentials: ContentCredentials | None
+    declaration: ProvenanceDeclaration | None
+    findings: list[ProvenanceFinding]
+    metadata: FileMetadata
+    status: Literal["trusted", "valid", "invalid", "unreadable", "remote", "unsigned", "none"]
 
 
 class SearchAnswer(Model):
@@ -3078,8 +3228,53 @@ class VideoSignals(Model):
 
     audio: AudioSignal | None
     forensic: ForensicSignal
+    provenance: ProvenanceSignal | None = None
     temporal: TemporalSignal
     visual: VisualSignal
+
+
+class AudioAnswer(Model):
+    """
+    The verdict on a voice; where nobody speaks it is NO_SPEECH, without any score.
+
+    Where a model is missing that the verdict needs, it is null, as the score is.
+    """
+
+    analysis_id: str
+    audio_features: AudioFeatures
+    audio_info: AudioInfo
+    classification: Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"] | Literal["NO_SPEECH"] | None
+    confidence: Annotated[
+        Literal["LOW", "MEDIUM", "HIGH"],
+        Field(
+            description="LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
+        ),
+    ]
+    explanation: Explanation
+    filename: str
+    media_type: Literal["audio"] = "audio"
+    prediction: Prediction | None
+    processing_time_ms: int
+    provenance: Annotated[
+        Provenance | None,
+        Field(description="where the file says that it comes from; null where its stage did not answer"),
+    ] = None
+    risk_score: Annotated[
+        float | None,
+        Field(description="0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"),
+    ]
+    segments: list[Segment]
+    signals: AudioSignals | None = None
+    timestamp: AwareDatetime
+    unavailable: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="parts without a result as their model is missing, and why; only there where something is missing",
+            examples=[
+                {"quality.brisque": "no verified weights for brisque-live; `visiongraph models pull brisque-live` …"}
+            ],
+        ),
+    ] = None
 
 
 class CompositionAnswer(Model):
@@ -3183,6 +3378,10 @@ class ImageAnswer(Model):
     heatmap_url: str
     media_type: Literal["image"] = "image"
     processing_time_ms: int
+    provenance: Annotated[
+        Provenance | None,
+        Field(description="where the file says that it comes from; null where its stage did not answer"),
+    ] = None
     risk_score: Annotated[
         float,
         Field(description="0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"),
@@ -3263,6 +3462,10 @@ class VideoAnswer(Model):
     heatmap_url: str | None
     media_type: Literal["video"] = "video"
     processing_time_ms: int
+    provenance: Annotated[
+        Provenance | None,
+        Field(description="where the file says that it comes from; null where its stage did not answer"),
+    ] = None
     risk_score: Annotated[
         float,
         Field(

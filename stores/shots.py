@@ -30,11 +30,12 @@ def folded(word: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """How a shot begins: ``kind`` (cut, dissolve, fade, …) and its first and last frame."""
+    """How a shot begins: ``kind`` (cut, dissolve, fade, …), its first and last frame, and how sure it is, 0-1."""
 
     kind: str
     first_frame: int
     last_frame: int
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -1,6 +1,6 @@
 """Clusters of vectors that are alike, by scikit-learn and SciPy: any number of them, and by several methods."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -40,12 +40,13 @@ class ClusterQuery:
 class Clustering:
     """``labels``: int64[n], −1 is noise; ``centroids``: float32[k, d] means of the members at unit length;
     ``inertia``: float64[k], summed squared distances of the members to their centroid; ``silhouette``: −1..1, None
-    below 2 clusters."""
+    below 2 clusters; ``silhouettes``: float64[k], its mean over the members of each cluster, empty where it is None."""
 
     labels: Labels
     centroids: NDArray[np.float32]
     inertia: NDArray[np.float64]
     silhouette: float | None
+    silhouettes: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 def cluster(query: ClusterQuery) -> Clustering:
@@ -144,7 +145,7 @@ def _fit(vectors: Vectors, method: Method, k: int) -> Labels:
 
 
 def _described(vectors: Vectors, labels: Labels) -> Clustering:
-    from sklearn.metrics import silhouette_score
+    from sklearn.metrics import silhouette_samples
 
     kept = np.unique(labels[labels >= 0])
     # Cluster numbers without gaps, whatever the method called them.
@@ -153,5 +154,8 @@ def _described(vectors: Vectors, labels: Labels) -> Clustering:
     inertia = np.array([((vectors[labels == k] - centroids[k]) ** 2).sum() for k in range(len(kept))])
     members = labels >= 0
     scorable = 1 < len(kept) < members.sum()
-    silhouette = float(silhouette_score(vectors[members], labels[members])) if scorable else None
-    return Clustering(labels, centroids.astype(np.float32), inertia, silhouette)
+    if not scorable:
+        return Clustering(labels, centroids.astype(np.float32), inertia, None)
+    samples, owners = silhouette_samples(vectors[members], labels[members]), labels[members]
+    silhouettes = np.array([samples[owners == k].mean() for k in range(len(kept))])
+    return Clustering(labels, centroids.astype(np.float32), inertia, float(samples.mean()), silhouettes)

@@ -16,6 +16,7 @@ from graphs.assets.schemas import (
     ClusteringAnswer,
     ClusteringRequest,
     FailedAsset,
+    NamedAsset,
     failed_assets,
 )
 from graphs.assets.similarity import certainty
@@ -67,6 +68,7 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
                 filename=assets[asset_id].filename,
                 anomaly_score=round(float(score), 4),
                 centroid_similarity=round(float(similarity), 6),
+                centroid_similarity_percentage=round((float(similarity) + 1) * 50, 4),
                 is_anomaly=bool(score > threshold),
                 confidence=certainty(float(score), threshold, threshold - (top - threshold), top),
             )
@@ -114,7 +116,15 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
         for asset_id, label in zip(ids, clustering.labels.tolist(), strict=True):
             (members[label] if label >= 0 else noise).append(asset_id)
         clusters = [
-            Cluster(cluster_id=k, size=len(ids_in), inertia=round(inertia, 6), centroid=centroid, assets=ids_in)
+            Cluster(
+                cluster_id=k,
+                size=len(ids_in),
+                inertia=round(inertia, 6),
+                centroid=centroid,
+                assets=ids_in,
+                asset_details=[NamedAsset(asset_id=each, filename=assets[each].filename) for each in ids_in],
+                confidence=_separation(clustering.silhouettes[k] if len(clustering.silhouettes) else None),
+            )
             for k, (ids_in, inertia, centroid) in enumerate(
                 zip(members, clustering.inertia.tolist(), clustering.centroids.tolist(), strict=True)
             )
@@ -125,6 +135,7 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
             n_clusters=len(clusters),
             total_inertia=round(float(clustering.inertia.sum()), 6),
             silhouette_score=clustering.silhouette,
+            confidence=_separation(clustering.silhouette),
             cluster_method=request.cluster_method,
             clusters=clusters,
             noise=noise,
@@ -133,3 +144,7 @@ def analytics_router(context: Context, library: Library, feature_source: Feature
         )
 
     return router
+
+
+def _separation(silhouette: float | None) -> float | None:
+    return None if silhouette is None else round(max(0.0, float(silhouette)), 4)

@@ -33,7 +33,9 @@ class GroupingRequest(BaseModel):
 
     model_config = example(asset_ids=[ID_1, ID_2, ID_3], similarity_threshold=75)
     asset_ids: AssetIds = Field(min_length=1)
-    similarity_threshold: Number = Field(default=75.0, ge=0, le=100)
+    similarity_threshold: Number | None = Field(
+        default=None, ge=0, le=100, description="without it that of the configuration, which begins as 75"
+    )
 
 
 class ShotsRequest(BaseModel):
@@ -127,6 +129,7 @@ class CharacterGroup(BaseModel):
     character_count: int = Field(description="assets in this group")
     assets: list[GroupedAsset] = Field(description="nearest to the middle of the group first")
     representative_asset: str = Field(description="the clear face nearest to the middle of the group")
+    representative_asset_details: GroupedAsset = Field(description="the same asset with its name and face")
     basis: Basis
 
 

@@ -102,12 +102,15 @@ def characters_router(
         """Group assets by face, those with several people in several groups; without faces by the whole picture."""
         wanted = library.batch(request.asset_ids)
         assets, unknown = await library.find(wanted)
-        groups, failures = await grouping.group(assets, request.similarity_threshold)
+        threshold = request.similarity_threshold
+        if threshold is None:
+            threshold = (await configuration.read())["similarity_threshold"]
+        groups, failures = await grouping.group(assets, threshold)
         grouped = {asset.asset_id for group in groups for asset in group.assets}
         return GroupingAnswer(
             total_assets=len(wanted),
             assets_with_features=len(grouped),
-            similarity_threshold=request.similarity_threshold,
+            similarity_threshold=threshold,
             groups_found=len(groups),
             character_groups=groups,
             failed_assets=failed_assets(wanted, failures | unknown),

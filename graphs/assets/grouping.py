@@ -92,6 +92,7 @@ def _group(members: list[_Member], centrality: NDArray[np.float64], basis: Basis
         character_count=len(members),
         assets=[_grouped_asset(members[index]) for index in order],
         representative_asset=members[clearest].asset.asset_id,
+        representative_asset_details=_grouped_asset(members[clearest]),
         basis=basis,
     )
 

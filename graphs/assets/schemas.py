@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
@@ -66,7 +66,7 @@ class AnomalyRequest(BaseModel):
     """References that show what is normal, and the assets to test."""
 
     model_config = example(reference_asset_ids=[ID_1, ID_2], test_asset_ids=[ID_3], anomaly_threshold=2.0)
-    reference_asset_ids: AssetIds = Field(min_length=2)
+    reference_asset_ids: AssetIds = Field(min_length=1, description="at least 2, as one has no spread")
     test_asset_ids: AssetIds = Field(min_length=1)
     anomaly_threshold: Number = Field(default=2.0, ge=0, le=100)
 
@@ -167,15 +167,36 @@ class PreprocessAnswer(Answer):
     value_range: list[float] = Field(description="smallest and largest value of the tensor")
 
 
+Certainty = Annotated[float, Field(ge=0, le=1)]
+CERTAINTY: Final = Field(
+    description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the "
+    "threshold, 1 at the end of the scale"
+)
+
+
+class UnrelatedPictures(BaseModel):
+    """Similarity percentages of pictures that have nothing to do with each other, measured with this model."""
+
+    median: Percentage
+    p95: Percentage = Field(description="95 of 100 unrelated pairs are below")
+    pairs: int = Field(description="how many pairs were measured")
+
+
+UNRELATED: Final = Field(
+    description="what unrelated pictures have by the model in service; null where nobody has measured it"
+)
+
+
 class SimilarityAnswer(Answer):
-    """``confidence`` (0-1): how far the percentage is from the configured similarity threshold."""
+    """How alike two pictures are as a whole."""
 
     asset_id_1: str
     asset_id_2: str
     similarity_percentage: Percentage
     cosine_similarity: Cosine
     euclidean_distance: float = Field(description="of the unit vectors, 0-2")
-    confidence: float = Field(ge=0, le=1)
+    confidence: Certainty = CERTAINTY
+    unrelated: UnrelatedPictures | None = UNRELATED
     model_version: str
 
 
@@ -187,6 +208,7 @@ class Match(BaseModel):
     similarity_percentage: Percentage
     cosine_similarity: Cosine
     euclidean_distance: float
+    confidence: Certainty = CERTAINTY
 
 
 class FailedAsset(BaseModel):
@@ -208,6 +230,7 @@ class BestMatchAnswer(Answer):
     candidates_processed: int
     best_match: Match | None
     ranked_results: list[Match]
+    unrelated: UnrelatedPictures | None = UNRELATED
     failed_assets: list[FailedAsset]
 
 
@@ -216,6 +239,7 @@ class MatrixCell(BaseModel):
 
     asset_id: str
     similarity_percentage: Percentage
+    confidence: Certainty = CERTAINTY
 
 
 class MatrixRow(BaseModel):
@@ -231,17 +255,20 @@ class MatrixAnswer(Answer):
     assets_processed: int
     similarity_matrix: list[MatrixRow]
     matrix_shape: list[int]
+    unrelated: UnrelatedPictures | None = UNRELATED
     failed_assets: list[FailedAsset]
 
 
 class SearchHit(BaseModel):
-    """One search result; ``similarity_score`` in per cent."""
+    """One search result."""
 
     asset_id: str
     filename: str
-    similarity_score: Percentage
+    similarity_score: Percentage = Field(description="similarity_percentage under the name of the contract")
+    similarity_percentage: Percentage = Field(description="(cosine_similarity + 1)·50")
     cosine_similarity: Cosine
     euclidean_distance: float
+    confidence: Certainty = CERTAINTY
 
 
 class SearchAnswer(Answer):
@@ -253,6 +280,7 @@ class SearchAnswer(Answer):
     results_found: int
     top_k: int
     search_results: list[SearchHit]
+    unrelated: UnrelatedPictures | None = UNRELATED
     failed_assets: list[FailedAsset]
 
 
@@ -262,7 +290,8 @@ class AnomalyResult(BaseModel):
     asset_id: str
     filename: str
     anomaly_score: float
-    centroid_similarity: Cosine
+    centroid_similarity: Cosine = Field(description="cosine to the middle of the references, -1 to 1")
+    centroid_similarity_percentage: Percentage = Field(description="(centroid_similarity + 1)·50")
     is_anomaly: bool
     confidence: float = Field(ge=0, le=1, description="how far the score is from the threshold")
 
@@ -280,6 +309,21 @@ class AnomalyAnswer(Answer):
     failed_assets: list[FailedAsset]
 
 
+class NamedAsset(BaseModel):
+    """An asset and its file name."""
+
+    asset_id: str
+    filename: str
+
+
+SEPARATION: Final = Field(
+    ge=0,
+    le=1,
+    description="how well it is set apart from the nearest other cluster: the mean silhouette, 0 where it is negative; "
+    "null below 2 clusters",
+)
+
+
 class Cluster(BaseModel):
     """One cluster; its centroid is the mean of its members' unit vectors."""
 
@@ -288,6 +332,8 @@ class Cluster(BaseModel):
     inertia: float
     centroid: list[float]
     assets: list[str]
+    asset_details: list[NamedAsset] = Field(description="the same assets with their names")
+    confidence: float | None = SEPARATION
 
 
 class ClusteringAnswer(Answer):
@@ -298,6 +344,7 @@ class ClusteringAnswer(Answer):
     n_clusters: int
     total_inertia: float
     silhouette_score: float | None
+    confidence: float | None = SEPARATION
     cluster_method: str
     clusters: list[Cluster]
     noise: list[str]

@@ -26,12 +26,14 @@ from graphs.assets.schemas import (
     SearchHit,
     SearchRequest,
     SimilarityAnswer,
+    UnrelatedPictures,
     failed_assets,
 )
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
 from stores.deletion import Removed
 from stores.records import Asset, Features
+from vision.embed.backbones import unrelated
 from vision.errors import StageError
 
 logger = logging.getLogger("ray.serve")
@@ -80,6 +82,11 @@ def certainty(value: float, threshold: float, low: float, high: float) -> float:
     """Return 0..1: the distance of a value from a threshold, as a share of the part of [low, high] on its side."""
     span = high - threshold if value >= threshold else threshold - low
     return round(min(1.0, abs(value - threshold) / span), 4) if span > 0 else 1.0
+
+
+def _unrelated(model_version: str) -> UnrelatedPictures | None:
+    known = unrelated(model_version)
+    return None if known is None else UnrelatedPictures(median=known.median, p95=known.p95, pairs=known.pairs)
 
 
 async def search(
@@ -132,7 +139,7 @@ def similarity_router(
 
     @router.post("/calculate-similarity")
     async def calculate_similarity(request: PairRequest, clock: Timer) -> SimilarityAnswer:
-        """Measure how alike two assets look, in per cent: (cosine + 1)·50, so 50 means unrelated."""
+        """Measure how alike two assets look, in per cent: (cosine + 1)·50; `unrelated` is what unrelated ones have."""
         assets = await library.get_all([request.asset_id_1, request.asset_id_2])
         features, failures = await feature_source.many(assets.values())
         for error in failures.values():
@@ -146,6 +153,7 @@ def similarity_router(
             cosine_similarity=similarity.cosine,
             euclidean_distance=similarity.distance,
             confidence=certainty(similarity.percentage, threshold, 0, 100),
+            unrelated=_unrelated(features[request.asset_id_1].model_version),
             model_version=features[request.asset_id_1].model_version,
             processing_time=clock.seconds,
         )
@@ -156,6 +164,7 @@ def similarity_router(
         candidates = library.batch(request.candidate_asset_ids)
         asset, assets, unknown = await library.find_with(request.reference_asset_id, candidates)
         reference, features, failures = await feature_source.against(asset, assets.values())
+        threshold = (await configuration.read())["similarity_threshold"]
         ranked = [
             Match(
                 asset_id=asset_id,
@@ -163,6 +172,7 @@ def similarity_router(
                 similarity_percentage=similarity.percentage,
                 cosine_similarity=similarity.cosine,
                 euclidean_distance=similarity.distance,
+                confidence=certainty(similarity.percentage, threshold, 0, 100),
             )
             for asset_id, similarity in rank(reference, features)
         ]
@@ -171,6 +181,7 @@ def similarity_router(
             candidates_processed=len(ranked),
             best_match=ranked[0] if ranked else None,
             ranked_results=ranked,
+            unrelated=_unrelated(reference.model_version),
             failed_assets=failed_assets(candidates, failures | unknown),
             processing_time=clock.seconds,
         )
@@ -183,11 +194,16 @@ def similarity_router(
         features, failures = await feature_source.many(assets.values())
         ids = [asset_id for asset_id in assets if asset_id in features]
         percentages = matrix([features[asset_id] for asset_id in ids]).tolist() if ids else []
+        threshold = (await configuration.read())["similarity_threshold"]
         rows = [
             MatrixRow(
                 asset_id=asset_id,
                 similarities=[
-                    MatrixCell(asset_id=other, similarity_percentage=value)
+                    MatrixCell(
+                        asset_id=other,
+                        similarity_percentage=value,
+                        confidence=certainty(value, threshold, 0, 100),
+                    )
                     for other, value in zip(ids, row, strict=True)
                 ],
             )
@@ -197,6 +213,7 @@ def similarity_router(
             assets_processed=len(ids),
             similarity_matrix=rows,
             matrix_shape=[len(ids), len(ids)],
+            unrelated=_unrelated(features[ids[0]].model_version) if ids else None,
             failed_assets=failed_assets(wanted, failures | unknown),
             processing_time=clock.seconds,
         )
@@ -216,13 +233,16 @@ def similarity_router(
         else:
             reference, _ = await feature_source.one(query)
             ranked, size = await search(context, library, reference, request.top_k)
+        threshold = (await configuration.read())["similarity_threshold"]
         hits = [
             SearchHit(
                 asset_id=asset.asset_id,
                 filename=asset.filename,
                 similarity_score=similarity.percentage,
+                similarity_percentage=similarity.percentage,
                 cosine_similarity=similarity.cosine,
                 euclidean_distance=similarity.distance,
+                confidence=certainty(similarity.percentage, threshold, 0, 100),
             )
             for asset, similarity in ranked[: request.top_k]
         ]
@@ -233,6 +253,7 @@ def similarity_router(
             results_found=len(hits),
             top_k=request.top_k,
             search_results=hits,
+            unrelated=_unrelated(reference.model_version),
             failed_assets=failed_assets(dataset, failures),
             processing_time=clock.seconds,
         )

@@ -158,7 +158,7 @@ class ShotBuilder:
 
         async def build(index: int, span: Span, change: Change | None, stills: list[Still]) -> Shot:
             try:
-                return await self._shot(index, span, change, stills, now)
+                return await self._shot(index, span, _begins(change, threshold), stills, now)
             finally:
                 slots.release()
 
@@ -179,7 +179,9 @@ class ShotBuilder:
             if shot_id not in library or key != keyframe_key(library[shot_id]):
                 await self._context.objects.delete(key)
 
-    async def _shot(self, index: int, span: Span, change: Change | None, stills: list[Still], now: datetime) -> Shot:
+    async def _shot(
+        self, index: int, span: Span, begins: Transition | None, stills: list[Still], now: datetime
+    ) -> Shot:
         times, still = self.timeline.times, stills[0]
         movement = self._movement(span)
         pixels = await self._decode(still)
@@ -206,7 +208,7 @@ class ShotBuilder:
             shot_angle=people.shot_angle,
             framing=people.framing,
             analysis_timestamp=now,
-            transition_in=None if change is None else Transition(change.kind, change.first_frame, change.last_frame),
+            transition_in=begins,
             auto_tags=tuple(dict.fromkeys([*auto_tags(movement, people, appearance.result(), end - start), *labels])),
             features=None if features is None else features.raw,
             features_version=None if features is None else features.model_version,
@@ -332,6 +334,14 @@ def keyframes_folder(video_asset_id: str) -> str:
 def keyframe_key(shot: Shot) -> str:
     """Return the object key; an analysis and the library may have the same shot with different keyframes."""
     return f"{keyframes_folder(shot.video_asset_id)}{shot.shot_id}-{shot.keyframe_frame}.jpg"
+
+
+def _begins(change: Change | None, threshold: float) -> Transition | None:
+    """Return how a shot begins; a cut that another measure has confirmed is as sure as the threshold at least."""
+    if change is None:
+        return None
+    probability = round(max(change.probability, threshold), 4)
+    return Transition(change.kind, change.first_frame, change.last_frame, probability)
 
 
 def faces_in(detections: Detections, frames: NDArray[np.int64]) -> list[list[Face]]:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -115,7 +117,10 @@ def _answer(
         "analysis_timestamp": analysis.analyzed_at,
         "models": analysis.models,
         "contact_sheet_url": sheet_url(request, video.asset_id),
-        "shot_analyses": [_shot(request, shot, keyframes=keyframes) for shot in analysis.shots],
+        "shot_analyses": [
+            _shot(request, shot, keyframes=keyframes) | {"confidence": certain}
+            for shot, certain in zip(analysis.shots, confidences(analysis.shots), strict=True)
+        ],
         "processing_time": clock.seconds,
     }
 
@@ -146,8 +151,19 @@ def _shot(request: Request, shot: Shot, *, keyframes: bool) -> dict[str, Any]:
             "kind": transition.kind,
             "first_frame": transition.first_frame,
             "last_frame": transition.last_frame,
+            "probability": transition.probability,
         },
     }
+
+
+def confidences(shots: Sequence[Shot]) -> list[float | None]:
+    """Return how sure it is of each shot of a video, in order, that it begins and ends where it does, 0-1.
+
+    Where the video itself begins and ends there is no doubt; None where a transition was not rated.
+    """
+    rated = [None if shot.transition_in is None else shot.transition_in.probability for shot in shots[1:]]
+    edges = [1.0, *rated, 1.0]
+    return [None if begins is None or ends is None else min(begins, ends) for begins, ends in pairwise(edges)]
 
 
 def keyframe_url(request: Request, shot: Shot) -> str:

@@ -16,6 +16,8 @@ from vision.shots.movement import LABELS as MOVEMENTS
 
 SLACK_S: Final = 1.0
 """Seconds by which a shot may end after the duration that a container states, which is often off by some frames."""
+TIME_DIGITS: Final = 1e-3
+"""Seconds by which a time that clients send back may differ from that of the analysis."""
 CATEGORIES: Final = {
     "movement": "camera_movement",
     "size": "shot_size",
@@ -45,19 +47,49 @@ def merge_shots(request: StoreShotsRequest, video: Asset, analysis: ShotAnalysis
     last = max(((video.frame_count or 0) - 1, *(shot.end_frame for shot in analysed.values())))
     shots = {}
     for place, given in enumerate(request.shots):
-        name = f"Shot {place} of the request (frames {given.start_frame} to {given.end_frame})"
-        _check_frames(name, given, last)
-        base = analysed.get((given.start_frame, given.end_frame)) or _blank(name, given, place, video.asset_id, now)
+        frames = _frames_of(f"Shot {place} of the request", given, video, analysed.values())
+        name = f"Shot {place} of the request (frames {frames[0]} to {frames[1]})"
+        _check_frames(name, frames, last)
+        base = analysed.get(frames) or _blank(name, given, frames, place, video.asset_id, now)
         shot = _with_texts(_with_measures(name, base, given), given, _scene(request), request.manual_tags)
         _check_times(name, shot, video)
         shots[shot.shot_id] = replace(shot, stored_at=now)
     return list(shots.values())
 
 
-def _check_frames(name: str, given: ShotInput, last: int) -> None:
-    if given.start_frame > given.end_frame:
+def _frames_of(name: str, given: ShotInput, video: Asset, analysed: Iterable[Shot]) -> tuple[int, int]:
+    """Return the first and last frame of a shot; what the request leaves out follows of its times.
+
+    Times of the analysis, in as many digits as answers have, are its frames; others are counted by the mean rate.
+    Raises InvalidInput where neither a frame nor its time is given.
+    """
+    fps = video.fps
+    start, end = given.start_frame, given.end_frame
+    for shot in analysed:
+        if start is None and given.start_timestamp is not None and _same(given.start_timestamp, shot.start_timestamp):
+            start = shot.start_frame
+        if end is None and given.end_timestamp is not None and _same(given.end_timestamp, shot.end_timestamp):
+            end = shot.end_frame
+    if start is None and given.start_timestamp is not None and fps:
+        start = round(given.start_timestamp * fps)
+    if end is None and given.end_timestamp is not None and fps:
+        end = round(given.end_timestamp * fps) - 1  # a shot ends when its last frame does
+        end = end if start is None else max(end, start)
+    if start is None or end is None:
+        missing = "start" if start is None else "end"
+        raise InvalidInput(f"{name} needs {missing}_frame, or {missing}_timestamp to tell it by.")
+    return start, end
+
+
+def _same(time: float, analysed: float) -> bool:
+    return abs(time - analysed) < TIME_DIGITS
+
+
+def _check_frames(name: str, frames: tuple[int, int], last: int) -> None:
+    start, end = frames
+    if start > end:
         raise InvalidInput(f"{name} ends before it starts.")
-    if 0 <= last < given.end_frame:
+    if 0 <= last < end:
         raise InvalidInput(f"{name} is not in the video, whose last frame is {last}.")
 
 
@@ -70,22 +102,25 @@ def _check_times(name: str, shot: Shot, video: Asset) -> None:
         raise InvalidInput(f"{name} has frame {shot.keyframe_frame} as its key frame, which is not in it.")
 
 
-def _blank(name: str, given: ShotInput, place: int, video_asset_id: str, now: datetime) -> Shot:
+def _blank(
+    name: str, given: ShotInput, frames: tuple[int, int], place: int, video_asset_id: str, now: datetime
+) -> Shot:
     """Return a shot that was not analysed. Raises InvalidInput where the request does not say when it is."""
     if given.start_timestamp is None or given.end_timestamp is None:
         raise InvalidInput(
             f"{name} needs start_timestamp and end_timestamp, as no analysis of the video has a shot of these frames."
         )
-    middle = (given.start_frame + given.end_frame) // 2
+    start, end = frames
+    middle = (start + end) // 2
     return Shot(
         video_asset_id=video_asset_id,
         shot_index=place,
-        start_frame=given.start_frame,
-        end_frame=given.end_frame,
+        start_frame=start,
+        end_frame=end,
         start_timestamp=given.start_timestamp,
         end_timestamp=given.end_timestamp,
         keyframe_frame=middle,
-        keyframe_time=_time_of(middle, given.start_frame, given.end_frame, given.start_timestamp, given.end_timestamp),
+        keyframe_time=_time_of(middle, start, end, given.start_timestamp, given.end_timestamp),
         camera_movement=UNDETERMINED,
         movement_intensity=0.0,
         shot_size=UNDETERMINED,

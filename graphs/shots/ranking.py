@@ -68,10 +68,14 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class RankedShot:
-    """One shot: its score and the parts of it, each 0-1; ``keyframe`` is None where that could not be compared."""
+    """One shot: its score and the parts of it, each 0-1; ``keyframe`` is None where that could not be compared.
+
+    ``ahead``: how far its score is above the median of all that were ranked, as a share of what is possible, 0-1.
+    """
 
     shot_id: str
     score: float
+    ahead: float
     text: float
     keyframe: float | None
     emotional_tone: float
@@ -112,11 +116,14 @@ def rank(catalogue: Catalogue, query: EncodedQuery, criteria: Criteria, limit: i
     base = np.where(has_keyframe, (1 - KEYFRAME_WEIGHT) * texts + KEYFRAME_WEIGHT * keyframes, texts)
     scores = 1 - (1 - base) * (1 - boosts @ (TONE_WEIGHT, GENRE_WEIGHT, TAGS_WEIGHT))
     # Where the clipped scores are equal, the cosines still tell which is farther off.
+    scores = np.clip(scores, 0, 1)
+    typical = float(np.median(scores[usable])) if usable.any() else 0.0
     order = np.lexsort((np.arange(len(scores)), -cosines, -scores, ~usable))[: min(limit, int(usable.sum()))]
     return [
         RankedShot(
             catalogue.labels[place].shot_id,
-            float(np.clip(scores[place], 0, 1)),
+            float(scores[place]),
+            max(0.0, float(scores[place]) - typical) / (1 - typical) if typical < 1 else 0.0,
             float(texts[place]),
             float(keyframes[place]) if has_keyframe[place] else None,
             *map(float, boosts[place]),

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from graphs.shots.usages import Source
 from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, example
 from stores.jobs import JobStatus
@@ -35,6 +36,9 @@ class TransitionIn(BaseModel):
     kind: Label
     first_frame: FrameNumber
     last_frame: FrameNumber
+    probability: Annotated[Number, Field(ge=0, le=1)] | None = Field(
+        default=None, description="that there is a transition; null where nobody has measured it"
+    )
 
 
 class ShotAnalysis(BaseModel):
@@ -58,6 +62,9 @@ class ShotAnalysis(BaseModel):
     keyframe_frame: FrameNumber
     thumbnail_url: str | None = None
     transition_in: TransitionIn | None = None
+    confidence: float | None = Field(
+        default=None, ge=0, le=1, description="that it begins and ends here: the lower probability of its transitions"
+    )
 
 
 class AnalyzeShotsRequest(BaseModel):
@@ -112,13 +119,14 @@ class AnalysisPending(Answer):
 class ShotInput(BaseModel):
     """A shot of analyze-video-shots as it came, edited, or with descriptions; what is unknown is left out.
 
-    A null or missing value is taken from the stored analysis of the same frames, where there is one.
+    A null or missing value is taken from the stored analysis of the same frames, where there is one. Frames that are
+    missing follow of the times.
     """
 
     model_config = ConfigDict(extra="ignore")
 
-    start_frame: FrameNumber
-    end_frame: FrameNumber
+    start_frame: FrameNumber | None = None
+    end_frame: FrameNumber | None = None
     shot_index: FrameNumber | None = None
     start_timestamp: Seconds | None = None
     end_timestamp: Seconds | None = None
@@ -235,8 +243,13 @@ class Recommendation(BaseModel):
     genre: str | None
     tags: list[str]
     usage_situations: list[str]
+    usage_source: Source = Field(description="given by people; derived from what was measured and said; or none")
     scene_description: str | None
     relevance_score: float = Field(ge=0, le=1)
+    relevance_percentage: float = Field(ge=0, le=100, description="relevance_score in per cent")
+    confidence: float = Field(
+        ge=0, le=1, description="how far its score is above that of the median shot of the library, of what is possible"
+    )
     reasons: list[Reason]
     thumbnail_url: str
 

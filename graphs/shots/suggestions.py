@@ -17,6 +17,7 @@ from graphs.shots.ranking import (
 from graphs.shots.schemas import Reason, Recommendation, SuggestAnswer, SuggestRequest
 from graphs.shots.texts import EncodedQuery, TextEncoders, shared_words, text_of
 from graphs.shots.thumbnails import thumbnail_url
+from graphs.shots.usages import usages_of
 from graphs.web.context import Context, Timer
 from stores.shots import Catalogue, Shot, labels_of
 
@@ -75,6 +76,7 @@ def _models(query: EncodedQuery, catalogue: Catalogue) -> tuple[list[str], list[
 def _recommendation(
     shot: Shot, ranked: RankedShot, wanted: SuggestRequest, criteria: Criteria, url: str
 ) -> Recommendation:
+    usages, source = usages_of(shot)
     return Recommendation(
         shot_id=shot.shot_id,
         video_asset_id=shot.video_asset_id,
@@ -87,9 +89,12 @@ def _recommendation(
         emotional_tone=shot.emotional_tone,
         genre=shot.genre,
         tags=list(shot.tags),
-        usage_situations=list(shot.usage_situations),
+        usage_situations=usages,
+        usage_source=source,
         scene_description=shot.scene_context,
         relevance_score=round(ranked.score, 4),
+        relevance_percentage=round(100 * ranked.score, 2),
+        confidence=round(ranked.ahead, 4),
         reasons=_reasons(shot, ranked, wanted, criteria),
         thumbnail_url=url,
     )

@@ -80,6 +80,8 @@ def main() -> None:
     for name, cosines in copies.items():
         missed = (cosines < threshold).mean()
         print(f"- {name}: least {cosines.min():.3f}, mean {cosines.mean():.3f}, {100 * missed:.0f} % below 75 %")
+    median, p95 = np.percentile((others + 1) * 50, (50, 95))
+    print(f"- different pictures: median {median:.1f} %, 95 in 100 below {p95:.1f} %, of {len(others)} pairs")
     if arguments.plot is not None:
         draw(measured, IMAGE_POINTS, "Copies of a picture and different pictures", arguments.plot)
 

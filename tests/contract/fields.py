@@ -173,7 +173,6 @@ DEFAULTS = {
     ("anomaly-detection", "anomaly_threshold"): 2.0,
     ("feature-clustering", "cluster_method"): "kmeans",
     ("analyze-image-composition", "extract_features"): True,
-    ("group-by-character", "similarity_threshold"): 75,
     ("reference-enforcement", "compliance_threshold"): 80,
     ("suggest-shots", "limit"): 10,
 }

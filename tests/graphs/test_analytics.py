@@ -27,6 +27,9 @@ async def test_a_stranger_is_an_anomaly_and_a_sibling_is_not(service: Service) -
     assert (usual["asset_id"], usual["is_anomaly"]) == (siblings[4], False)
     assert odd["anomaly_score"] > 2 > usual["anomaly_score"]
     assert usual["centroid_similarity"] > 0.95 > odd["centroid_similarity"]
+    for each in (odd, usual):
+        percentage = (each["centroid_similarity"] + 1) * 50
+        assert each["centroid_similarity_percentage"] == pytest.approx(percentage, abs=2 * decimals(4))
     mean = (odd["anomaly_score"] + usual["anomaly_score"]) / 2
     assert answer["average_anomaly_score"] == pytest.approx(mean, abs=decimals(4))
     assert odd["confidence"] == 1  # more than twice the threshold
@@ -56,6 +59,7 @@ async def test_anomalies_without_the_assets_that_fail(service: Service) -> None:
     for references, tests, word in (
         ([siblings[0], dark], [siblings[2]], "at least 2 reference"),
         ([siblings[0], siblings[0]], [siblings[2]], "at least 2 reference"),
+        ([siblings[0]], [siblings[2]], "at least 2 reference"),
         (siblings[:2], [dark], "None of the test assets could be read."),
     ):
         refused = await service.try_post("anomaly-detection", reference_asset_ids=references, test_asset_ids=tests)
@@ -76,6 +80,12 @@ async def test_families_are_clusters(service: Service, method: str, given: bool)
     assert [cluster["cluster_id"] for cluster in answer["clusters"]] == [0, 1, 2]
     assert [cluster["size"] for cluster in answer["clusters"]] == [4, 4, 4]
     assert answer["silhouette_score"] > 0.8
+    assert answer["confidence"] == pytest.approx(answer["silhouette_score"], abs=decimals(4))
+    parts = [cluster["confidence"] for cluster in answer["clusters"]]
+    assert sum(parts) / 3 == pytest.approx(answer["confidence"], abs=2 * decimals(4))
+    for cluster in answer["clusters"]:
+        assert [each["asset_id"] for each in cluster["asset_details"]] == cluster["assets"]
+        assert {each["filename"][-4:] for each in cluster["asset_details"]} == {".png"}
     total = sum(cluster["inertia"] for cluster in answer["clusters"])
     assert answer["total_inertia"] == pytest.approx(total, abs=decimals(5))
 
@@ -91,7 +101,7 @@ async def test_a_centroid_is_the_mean_of_its_members(service: Service) -> None:
     inertia = ((units - units.mean(0)) ** 2).sum()
     assert cluster["inertia"] == pytest.approx(inertia, abs=decimals(5))
     assert cluster["assets"] == ids
-    assert answer["silhouette_score"] is None
+    assert (answer["silhouette_score"], answer["confidence"]) == (None, None)
 
 
 async def test_what_fits_nowhere_is_noise(service: Service) -> None:

@@ -249,13 +249,25 @@ async def test_groups_are_people(service: Service) -> None:
     members = [{asset["asset_id"] for asset in group["assets"]} for group in groups]
     assert members == [{*happy, both}, {sad, both}, {scene, copy}]
     for group in groups:
-        assert group["representative_asset"] in {asset["asset_id"] for asset in group["assets"]}
+        assert group["representative_asset_details"] in group["assets"]
+        assert group["representative_asset_details"]["asset_id"] == group["representative_asset"]
     # The angles are 40, 50, 55 and 60 degrees, 51.25 in the middle.
     assert [asset["filename"] for asset in groups[0]["assets"]][:2] == ["happy 50.png", "both.png"]
     assert groups[0]["representative_asset"] == happy[1]
     boxes = [asset["face"] for group in groups[:2] for asset in group["assets"] if asset["asset_id"] == both]
     assert boxes[0]["x"] < 100 < boxes[1]["x"]
     assert {asset["face"] is None for asset in groups[2]["assets"]} == {True}
+
+
+async def test_without_a_threshold_a_group_has_the_configured_one(service: Service) -> None:
+    ids = [await service.upload(person(height)) for height in (40, 60)]
+    assert (
+        await service.client.put("/api/v1/config/similarity-threshold", json={"threshold": 99.5})
+    ).status_code == 200
+    answer = await service.post("group-by-character", asset_ids=ids)
+    assert (answer["similarity_threshold"], answer["groups_found"]) == (99.5, 2)
+    answer = await service.post("group-by-character", asset_ids=ids, similarity_threshold=50)
+    assert (answer["similarity_threshold"], answer["groups_found"]) == (50, 1)
 
 
 async def test_the_threshold_of_a_group_is_of_the_request(service: Service) -> None:

@@ -70,9 +70,10 @@ async def test_the_shots_of_a_video(service: IndexService) -> None:
     assert times == [(0.0, 2.4, 2.4), (2.4, 3.6, 1.2), (3.6, 5.2, 1.6)]
     assert [shot["transition_in"] for shot in shots] == [
         None,
-        {"kind": "cut", "first_frame": 59, "last_frame": 60},
-        {"kind": "cut", "first_frame": 89, "last_frame": 90},
+        {"kind": "cut", "first_frame": 59, "last_frame": 60, "probability": 0.9},
+        {"kind": "cut", "first_frame": 89, "last_frame": 90, "probability": 0.9},
     ]
+    assert [shot["confidence"] for shot in shots] == [0.9, 0.9, 0.9]
     for index, shot in enumerate(shots):
         assert shot["shot_index"] == index
         assert shot["start_frame"] <= shot["keyframe_frame"] <= shot["end_frame"]

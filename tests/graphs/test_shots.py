@@ -74,7 +74,7 @@ async def test_what_is_stored_is_listed(service: ShotService) -> None:
         auto_tags=["movement:tilt_up"],
         keyframe_time=0.48,
         keyframe_frame=12,
-        transition_in={"kind": "dissolve", "first_frame": 10, "last_frame": 13},
+        transition_in={"kind": "dissolve", "first_frame": 10, "last_frame": 13, "probability": 0.75},
         scene_description="A woman reads a letter",
         usage_situations=["a turning point"],
         thumbnail_url="http://elsewhere/that is not kept",
@@ -124,6 +124,26 @@ async def test_storing_twice_updates(service: ShotService) -> None:
     assert [(shot["shot_id"], shot["tags"]) for shot in shots] == [(first[0], ["new"]), (first[1], ["old"])]
     assert shots[0]["shot_size"] == "wide"
     assert await service.store(given(2, shot_size="wide"), given(2, shot_size="full")) == await service.store(given(2))
+
+
+@pytest.mark.parametrize(
+    ("times", "frames"),
+    [((0.4, 0.8), (10, 19)), ((0.0, 0.04), (0, 0)), ((0.41, 0.79), (10, 19)), ((0.4, 0.41), (10, 10))],
+)
+async def test_frames_follow_of_the_times(
+    service: ShotService, times: tuple[float, float], frames: tuple[int, int]
+) -> None:
+    await service.store({"start_timestamp": times[0], "end_timestamp": times[1]})
+    listed = await only(service)
+    assert (listed["start_frame"], listed["end_frame"]) == frames  # 25 frames a second
+    assert (listed["start_timestamp"], listed["end_timestamp"]) == times
+
+
+async def test_times_of_an_analysis_are_its_frames(service: ShotService) -> None:
+    (await service.analyse("red", "green"))
+    await service.store({"start_timestamp": 0.4, "end_timestamp": 0.8})
+    listed = await only(service)
+    assert (listed["start_frame"], listed["end_frame"], listed["shot_size"]) == (10, 19, "wide")
 
 
 async def test_an_analysis_gives_what_the_request_leaves_out(service: ShotService) -> None:
@@ -197,13 +217,16 @@ async def test_impossible_shots_are_refused(service: ShotService) -> None:
     assert "key frame at 0.9 s" in message
     message = await refused(service, 400, "INVALID_INPUT", shots=[{"start_frame": 0, "end_frame": 9}])
     assert "needs start_timestamp and end_timestamp" in message
+    message = await refused(service, 400, "INVALID_INPUT", shots=[{}])
+    assert "needs start_frame, or start_timestamp" in message
+    message = await refused(service, 400, "INVALID_INPUT", shots=[{"start_timestamp": 0.4}])
+    assert "needs end_frame, or end_timestamp" in message
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"shots": []},
-        {"shots": [{}]},
         {"shots": [given(0, features=[0.5] * 383)]},
         {"shots": [given(0, start_frame=-1)]},
         {"shots": [given(0, movement_intensity=-0.5)]},

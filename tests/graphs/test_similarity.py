@@ -9,6 +9,7 @@ import pytest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import audio, error_of, picture, plain
 from tests.tolerances import decimals
+from vision.embed.backbones import unrelated
 
 
 async def unit(service: Service, asset_id: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -147,3 +148,30 @@ async def test_more_assets_than_the_limit(
         assert "the limit is 4" in error["message"]
         assert service.embed.calls == 0
         await service.post(route, **body(ids[:4]))
+
+
+async def test_each_similarity_says_how_sure_it_is(service: Service) -> None:
+    """The threshold is 75: 50 is a third below it, 100 is at the end."""
+    ids = [await service.upload(picture(seed)) for seed in (1, 2, 3)]
+    match = await service.post("find-best-match", reference_asset_id=ids[0], candidate_asset_ids=ids)
+    found = await service.post("semantic-search", query_asset_id=ids[0], dataset_asset_ids=ids)
+    matrix = await service.post("batch-similarity", asset_ids=ids)
+    cells = [cell for row in matrix["similarity_matrix"] for cell in row["similarities"]]
+    hits = found["search_results"]
+    assert len(cells) == 9
+    assert len(hits) == 2
+    for each in (*match["ranked_results"], *hits, *cells):
+        percentage = each["similarity_percentage"]
+        sure = (percentage - 75) / 25 if percentage >= 75 else (75 - percentage) / 75
+        assert each["confidence"] == pytest.approx(sure, abs=decimals(3))
+    assert match["best_match"]["confidence"] == 1
+    assert [hit["similarity_score"] for hit in hits] == [hit["similarity_percentage"] for hit in hits]
+    # Nobody has measured the dummy model.
+    assert [answer["unrelated"] for answer in (match, found, matrix)] == [None, None, None]
+
+
+def test_what_unrelated_pictures_have_is_of_the_model_that_serves() -> None:
+    known = unrelated("dinov2-vits14-lineage@c1325d0c")
+    assert known is not None
+    assert 40 < known.median < known.p95 < 75
+    assert unrelated("dinov3-vits16@00000000") is None

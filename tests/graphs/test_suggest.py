@@ -44,9 +44,28 @@ async def test_the_nearest_description_comes_first_and_says_why(service: ShotSer
     assert set(reasons(best)) == {"text"}
     assert reasons(best)["text"]["matched"] == ["car", "chase", "street"]
     assert best["relevance_score"] == reasons(best)["text"]["score"] > other["relevance_score"] >= 0
-    assert (best["scene_description"], best["usage_situations"]) == (chase, ["climax"])
+    assert (best["scene_description"], best["usage_situations"], best["usage_source"]) == (chase, ["climax"], "given")
+    assert (other["usage_situations"], other["usage_source"]) == ([], "none")
+    assert best["relevance_percentage"] == pytest.approx(100 * best["relevance_score"], abs=2 * decimals(2))
+    median = (best["relevance_score"] + other["relevance_score"]) / 2
+    ahead = (best["relevance_score"] - median) / (1 - median)
+    assert best["confidence"] == pytest.approx(ahead, abs=2 * decimals(4))
+    assert other["confidence"] == 0
     assert (best["video_asset_id"], best["duration"]) == (service.film, pytest.approx(0.4))
     assert best["thumbnail_url"].endswith(f"/api/v1/shots/{best['shot_id']}/thumbnail")
+
+
+async def test_uses_follow_of_what_was_measured_and_said(service: ShotService) -> None:
+    await service.store(
+        given(0, shot_size="wide", camera_movement="tracking", shot_angle="eye_level", emotional_tone="sad")
+    )
+    (shot,) = (await service.post("suggest-shots", scene_description="a street"))["recommendations"]
+    assert shot["usage_source"] == "derived"
+    assert shot["usage_situations"] == [
+        "establishing shot: where it takes place, with people in it",
+        "following somebody or something that moves",
+        "a scene of this tone: sad",
+    ]
 
 
 async def test_tone_genre_and_tags_lift_a_shot_by_what_is_missing_to_one(service: ShotService) -> None:

@@ -8,7 +8,7 @@ about 0, the mean of the features over a reference set is subtracted first (``co
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,28 @@ from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
 if TYPE_CHECKING:
     import torch
+
+
+class Unrelated(NamedTuple):
+    """Similarities, (cosine + 1)·50, of pairs of pictures that have nothing to do with each other, by one model."""
+
+    median: float
+    p95: float
+    """95 of 100 such pairs are below."""
+    pairs: int
+
+
+UNRELATED: Final = {
+    "dinov2-vits14-lineage": Unrelated(45.8, 73.6, 1036),
+    "efficientnet-lite0": Unrelated(48.2, 62.4, 1036),
+}
+"""By the name of the weights; made by ``ops.calibration.images``."""
+
+
+def unrelated(version: str) -> Unrelated | None:
+    """Return what unrelated pictures have by the model of this version, None where nobody has measured it."""
+    return UNRELATED.get(version.partition("@")[0])
+
 
 MEANS = Path(__file__).parents[2] / "configs" / "reference_means.npz"
 Array = NDArray[np.float32]
@@ -62,6 +84,12 @@ class Backbone:
             mean: Array | None = means.get(self.weights.name)
         return np.zeros(384, np.float32) if mean is None else mean.astype(np.float32)
 
+    @cached_property
+    def patch_size(self) -> int | None:
+        """Return the side of the model's patches in pixels; None for a model without them."""
+        size = read_json(self.weights, "config.json").get("patch_size")
+        return size if isinstance(size, int) else None
+
     def make_module(self) -> "torch.nn.Module":
         """Return a new torch module, float32[N, 3, H, W] → float32[N, d]: the CLS token after the final norm.
 
@@ -81,6 +109,7 @@ class Backbone:
         return {
             **self.weights.info(),
             "architecture": self.weights.architecture,
+            "patch_size": self.patch_size,
             "input_size": list(self.preprocess.size),
             "preprocess": self.preprocess_config,
             "centred": bool(self.mean.any()),
@@ -89,6 +118,10 @@ class Backbone:
 
 class EfficientNetBackbone(Backbone):
     """EfficientNet-Lite0's 1280-d pooled features through a fixed orthonormal projection to 384-d."""
+
+    @cached_property
+    def patch_size(self) -> int | None:
+        return None
 
     @cached_property
     def preprocess_config(self) -> dict[str, Any]:

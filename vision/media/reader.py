@@ -525,7 +525,7 @@ class VideoReader:
             rotation=self.renderer.orientation.clockwise,
             fps=index.fps,
             frame_count=len(index.pts),
-            duration=index.end_time,
+            duration=round(float(index.end_time), 6),
             has_audio=bool(self._media.container.streams.audio),
             codec=self._stream.codec_context.codec.canonical_name,
             pixel_format=picture.format.name,

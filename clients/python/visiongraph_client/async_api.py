@@ -95,7 +95,10 @@ class Assets(Group):
         test_asset_ids: Sequence[str],
         anomaly_threshold: float | None = None,
     ) -> models.AnomalyAnswer:
-        """Find test assets that do not fit a set of references, by z-score of their distance to its centroid."""
+        """Find test assets that do not fit a set of references, by z-score of their distance to its centroid.
+
+        :param reference_asset_ids: at least 2, as one has no spread
+        """
         return await self._client.ask(
             Call[models.AnomalyAnswer](
                 "POST",
@@ -150,7 +153,7 @@ class Assets(Group):
         )
 
     async def calculate_similarity(self, *, asset_id_1: str, asset_id_2: str) -> models.SimilarityAnswer:
-        """Measure how alike two assets look, in per cent: (cosine + 1)·50, so 50 means unrelated."""
+        """Measure how alike two assets look, in per cent: (cosine + 1)·50; `unrelated` is what unrelated ones have."""
         return await self._client.ask(
             Call[models.SimilarityAnswer](
                 "POST",
@@ -249,7 +252,10 @@ class Assets(Group):
     async def group_by_character(
         self, *, asset_ids: Sequence[str], similarity_threshold: float | None = None
     ) -> models.GroupingAnswer:
-        """Group assets by face, those with several people in several groups; without faces by the whole picture."""
+        """Group assets by face, those with several people in several groups; without faces by the whole picture.
+
+        :param similarity_threshold: without it that of the configuration, which begins as 75
+        """
         return await self._client.ask(
             Call[models.GroupingAnswer](
                 "POST",

@@ -77,7 +77,7 @@ class AnomalyRequest(Model):
     """
 
     anomaly_threshold: float | None = 2.0
-    reference_asset_ids: list[str]
+    reference_asset_ids: Annotated[list[str], Field(description="at least 2, as one has no spread")]
     test_asset_ids: list[str]
 
 
@@ -88,7 +88,8 @@ class AnomalyResult(Model):
 
     anomaly_score: float
     asset_id: str
-    centroid_similarity: float
+    centroid_similarity: Annotated[float, Field(description="cosine to the middle of the references, -1 to 1")]
+    centroid_similarity_percentage: Annotated[float, Field(description="(centroid_similarity + 1)·50")]
     confidence: Annotated[float, Field(description="how far the score is from the threshold")]
     filename: str
     is_anomaly: bool
@@ -307,18 +308,6 @@ class Candidate(Model):
     animal_id: str
     cosine_similarity: Annotated[float, Field(description="Probe and template; 0.0 to 1.0, higher is more alike")]
     euclidean_distance: Annotated[float, Field(description="Probe and template; 0.0 to 2.0, lower is more alike")]
-
-
-class Cluster(Model):
-    """
-    One cluster; its centroid is the mean of its members' unit vectors.
-    """
-
-    assets: list[str]
-    centroid: list[float]
-    cluster_id: int
-    inertia: float
-    size: int
 
 
 class ClusterRequest(Model):
@@ -998,7 +987,10 @@ class GroupingRequest(Model):
     """
 
     asset_ids: list[str]
-    similarity_threshold: float | None = 75.0
+    similarity_threshold: Annotated[
+        float | None,
+        Field(description="without it that of the configuration, which begins as 75"),
+    ] = None
 
 
 class IdentifyDecision(Model):
@@ -1223,6 +1215,12 @@ class Match(Model):
     """
 
     asset_id: str
+    confidence: Annotated[
+        float,
+        Field(
+            description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the threshold, 1 at the end of the scale"
+        ),
+    ]
     cosine_similarity: float
     euclidean_distance: float
     filename: str
@@ -1262,6 +1260,12 @@ class MatrixCell(Model):
     """
 
     asset_id: str
+    confidence: Annotated[
+        float,
+        Field(
+            description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the threshold, 1 at the end of the scale"
+        ),
+    ]
     similarity_percentage: float
 
 
@@ -1372,6 +1376,15 @@ class ModelState(Model):
     device: str | None
     loaded: bool
     name: str | None
+
+
+class NamedAsset(Model):
+    """
+    An asset and its file name.
+    """
+
+    asset_id: str
+    filename: str
 
 
 class NewIdentity(Model):
@@ -1652,11 +1665,16 @@ class Recommendation(Model):
     """
 
     camera_movement: str
+    confidence: Annotated[
+        float,
+        Field(description="how far its score is above that of the median shot of the library, of what is possible"),
+    ]
     duration: float
     emotional_tone: str | None
     end_timestamp: float
     genre: str | None
     reasons: list[Reason]
+    relevance_percentage: Annotated[float, Field(description="relevance_score in per cent")]
     relevance_score: float
     scene_description: str | None
     shot_angle: str
@@ -1666,6 +1684,10 @@ class Recommendation(Model):
     tags: list[str]
     thumbnail_url: str
     usage_situations: list[str]
+    usage_source: Annotated[
+        Literal["given", "derived", "none"],
+        Field(description="given by people; derived from what was measured and said; or none"),
+    ]
     video_asset_id: str
 
 
@@ -1863,14 +1885,21 @@ class SceneContext(Model):
 
 class SearchHit(Model):
     """
-    One search result; ``similarity_score`` in per cent.
+    One search result.
     """
 
     asset_id: str
+    confidence: Annotated[
+        float,
+        Field(
+            description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the threshold, 1 at the end of the scale"
+        ),
+    ]
     cosine_similarity: float
     euclidean_distance: float
     filename: str
-    similarity_score: float
+    similarity_percentage: Annotated[float, Field(description="(cosine_similarity + 1)·50")]
+    similarity_score: Annotated[float, Field(description="similarity_percentage under the name of the contract")]
 
 
 class SearchRequest(Model):
@@ -1985,21 +2014,6 @@ class SimilarIdentity(Model):
     identity_uuid: str
     name: str | None
     similarity_percentage: Annotated[float, Field(description="0-100, from 75 on the same person")]
-
-
-class SimilarityAnswer(Model):
-    """
-    ``confidence`` (0-1): how far the percentage is from the configured similarity threshold.
-    """
-
-    asset_id_1: str
-    asset_id_2: str
-    confidence: float
-    cosine_similarity: float
-    euclidean_distance: Annotated[float, Field(description="of the unit vectors, 0-2")]
-    model_version: str
-    processing_time: Annotated[float, Field(description="seconds")]
-    similarity_percentage: float
 
 
 class SimilarityThreshold(Model):
@@ -2263,6 +2277,20 @@ class TransitionIn(Model):
     first_frame: int
     kind: str
     last_frame: int
+    probability: Annotated[
+        float | None,
+        Field(description="that there is a transition; null where nobody has measured it"),
+    ] = None
+
+
+class UnrelatedPictures(Model):
+    """
+    Similarity percentages of pictures that have nothing to do with each other, measured with this model.
+    """
+
+    median: float
+    p95: Annotated[float, Field(description="95 of 100 unrelated pairs are below")]
+    pairs: Annotated[int, Field(description="how many pairs were measured")]
 
 
 class UploadAnswer(Model):
@@ -2488,6 +2516,10 @@ class BestMatchAnswer(Model):
     processing_time: Annotated[float, Field(description="seconds")]
     ranked_results: list[Match]
     reference_asset_id: str
+    unrelated: Annotated[
+        UnrelatedPictures | None,
+        Field(description="what unrelated pictures have by the model in service; null where nobody has measured it"),
+    ]
 
 
 class CharacterGroup(Model):
@@ -2508,6 +2540,26 @@ class CharacterGroup(Model):
     character_count: Annotated[int, Field(description="assets in this group")]
     group_id: int
     representative_asset: Annotated[str, Field(description="the clear face nearest to the middle of the group")]
+    representative_asset_details: Annotated[GroupedAsset, Field(description="the same asset with its name and face")]
+
+
+class Cluster(Model):
+    """
+    One cluster; its centroid is the mean of its members' unit vectors.
+    """
+
+    asset_details: Annotated[list[NamedAsset], Field(description="the same assets with their names")]
+    assets: list[str]
+    centroid: list[float]
+    cluster_id: int
+    confidence: Annotated[
+        float | None,
+        Field(
+            description="how well it is set apart from the nearest other cluster: the mean silhouette, 0 where it is negative; null below 2 clusters"
+        ),
+    ]
+    inertia: float
+    size: int
 
 
 class ClusterAnswer(Model):
@@ -2535,6 +2587,12 @@ class ClusteringAnswer(Model):
     assets_clustered: int
     cluster_method: str
     clusters: list[Cluster]
+    confidence: Annotated[
+        float | None,
+        Field(
+            description="how well it is set apart from the nearest other cluster: the mean silhouette, 0 where it is negative; null below 2 clusters"
+        ),
+    ]
     failed_assets: list[FailedAsset]
     n_clusters: int
     noise: list[str]
@@ -2894,6 +2952,10 @@ class MatrixAnswer(Model):
     matrix_shape: list[int]
     processing_time: Annotated[float, Field(description="seconds")]
     similarity_matrix: list[MatrixRow]
+    unrelated: Annotated[
+        UnrelatedPictures | None,
+        Field(description="what unrelated pictures have by the model in service; null where nobody has measured it"),
+    ]
 
 
 class ModelInfo(Model):
@@ -3044,6 +3106,10 @@ class SearchAnswer(Model):
     results_found: int
     search_results: list[SearchHit]
     top_k: int
+    unrelated: Annotated[
+        UnrelatedPictures | None,
+        Field(description="what unrelated pictures have by the model in service; null where nobody has measured it"),
+    ]
 
 
 class ShotAnalysis(Model):
@@ -3053,6 +3119,10 @@ class ShotAnalysis(Model):
 
     auto_tags: list[str]
     camera_movement: str
+    confidence: Annotated[
+        float | None,
+        Field(description="that it begins and ends here: the lower probability of its transitions"),
+    ] = None
     duration: float
     end_frame: int
     end_timestamp: Annotated[float, Field(description="when the last frame ends")]
@@ -3075,13 +3145,14 @@ class ShotInput(Model):
     """
     A shot of analyze-video-shots as it came, edited, or with descriptions; what is unknown is left out.
 
-    A null or missing value is taken from the stored analysis of the same frames, where there is one.
+    A null or missing value is taken from the stored analysis of the same frames, where there is one. Frames that are
+    missing follow of the times.
     """
 
     auto_tags: list[str] | None = None
     camera_movement: str | None = None
     emotional_tone: str | None = None
-    end_frame: int
+    end_frame: int | None = None
     end_timestamp: float | None = None
     features: list[float] | None = None
     features_version: str | None = None
@@ -3095,7 +3166,7 @@ class ShotInput(Model):
     shot_angle: str | None = None
     shot_index: int | None = None
     shot_size: str | None = None
-    start_frame: int
+    start_frame: int | None = None
     start_timestamp: float | None = None
     transition_in: TransitionIn | None = None
     usage_situations: list[str] | None = None
@@ -3126,6 +3197,30 @@ class ShotsAnalyzed(Model):
     video_asset_id: str
     video_duration: Annotated[float, Field(description="seconds")]
     video_filename: str
+
+
+class SimilarityAnswer(Model):
+    """
+    How alike two pictures are as a whole.
+    """
+
+    asset_id_1: str
+    asset_id_2: str
+    confidence: Annotated[
+        float,
+        Field(
+            description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the threshold, 1 at the end of the scale"
+        ),
+    ]
+    cosine_similarity: float
+    euclidean_distance: Annotated[float, Field(description="of the unit vectors, 0-2")]
+    model_version: str
+    processing_time: Annotated[float, Field(description="seconds")]
+    similarity_percentage: float
+    unrelated: Annotated[
+        UnrelatedPictures | None,
+        Field(description="what unrelated pictures have by the model in service; null where nobody has measured it"),
+    ]
 
 
 class Status(Model):

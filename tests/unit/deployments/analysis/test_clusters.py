@@ -55,6 +55,8 @@ def test_blobs_are_found(stage: Clusterer, method: Method, centres: int, given: 
     assert_groups(result, centres, 8)
     assert result.silhouette is not None
     assert result.silhouette > 0.7
+    sizes = np.bincount(result.labels[result.labels >= 0])
+    assert result.silhouettes @ sizes / sizes.sum() == pytest.approx(result.silhouette, abs=FP32)
     for label, centroid in enumerate(result.centroids):
         np.testing.assert_allclose(centroid, vectors[result.labels == label].mean(0), atol=FP32)
 

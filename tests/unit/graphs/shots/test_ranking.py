@@ -33,6 +33,8 @@ def test_scores_are_cosines_not_below_zero_and_far_ones_still_in_order() -> None
     best, total = rank(catalogue(-0.5, 0.75, -0.25, 0.5), query(), ANY, 10)
     assert total == 4
     assert [(each.shot_id, each.score) for each in best] == [("1", 0.75), ("3", 0.5), ("2", 0), ("0", 0)]
+    # The median is 0.25; the best has two thirds of what is possible above it.
+    assert [each.ahead for each in best] == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=FP32)
     assert all(each.keyframe is None for each in best)
 
 

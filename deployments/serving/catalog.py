@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import ray
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
@@ -271,6 +272,15 @@ class ServeStatus:
             for name, deployment in application["deployments"].items()
             for options in [deployment["deployment_config"].get("ray_actor_options") or {}]
         }
+
+    async def metrics_pages(self) -> list[str]:
+        """Return the addresses at which the agents of the nodes show metrics. Raises what Ray raises."""
+        nodes = await asyncio.get_running_loop().run_in_executor(self._thread, ray.nodes)
+        return [
+            f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            for node in nodes
+            if node["Alive"] and node["MetricsExportPort"]
+        ]
 
     async def _applications(self) -> dict[str, Any]:
         status = await asyncio.get_running_loop().run_in_executor(self._thread, serve.status)

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from pydantic import BaseModel, Field
 
 from deployments.serving.catalog import DeploymentState
@@ -15,11 +17,18 @@ from deployments.serving.metrics import models_in
 from graphs.web.api import Api, RateLimit
 from graphs.web.context import Context
 from graphs.web.recent import Fault
+from graphs.web.scraping import scraped
 from graphs.web.states import StoreName, configured
 from stores.errors import StoreError
+from vision.errors import StageUnavailable
 
 ANSWER_WITHIN_S: Final = 5.0
 STORES: Final[tuple[StoreName, ...]] = ("documents", "objects", "cache")
+PAGE: Final[dict[str, Any]] = {
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+    "description": "metrics of all processes of all nodes",
+}
+UNKNOWN: Final = "Ray does not say which nodes there are; try again soon."
 T = TypeVar("T")
 
 
@@ -115,12 +124,23 @@ def status_api(context: Context, served: Sequence[Api]) -> Api:
         """Return the state of everything. Needs the scope `admin`."""
         return await _status(context, served)
 
+    @router.get("/metrics", response_class=Response, responses={200: PAGE, 503: {"description": UNKNOWN}})
+    async def metrics() -> Response:
+        """Return the metrics of all nodes in the text format of Prometheus. Needs the scope `admin`."""
+        try:
+            pages = (
+                [] if context.serve is None else await asyncio.wait_for(context.serve.metrics_pages(), ANSWER_WITHIN_S)
+            )
+        except Exception as error:  # Ray's, whatever they are; their texts may be internal
+            raise StageUnavailable(UNKNOWN) from error
+        return Response(await scraped(pages), headers={"content-type": CONTENT_TYPE})
+
     return Api(
         title="Service",
         name="service",
         router=lambda _: router,
         rate=lambda _: RateLimit("service", 60),
-        administration=frozenset({"status"}),
+        administration=frozenset({"status", "metrics"}),
     )
 
 

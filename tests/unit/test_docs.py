@@ -14,9 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 
 def test_the_table_of_settings_has_every_variable_with_its_default() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE
-    )
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
     assert len(dict(rows)) == len(rows)
     assert {name: default.strip("`") for name, default in rows} == {
         name: _shown(name, Settings.model_fields[field].default) for name, field in variables().items()

@@ -1516,6 +1516,10 @@ class Service(Group):
         """200 while this process answers."""
         return await self._client.ask(Call[Any]("GET", "/livez", Any))
 
+    async def metrics(self) -> str:
+        """Return the metrics of all nodes in the text format of Prometheus. Needs the scope `admin`."""
+        return await self._client.ask(Call[str]("GET", "/metrics", str))
+
     async def readyz(self) -> Any:
         """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded.
 

@@ -1508,6 +1508,10 @@ class Service(Group):
         """200 while this process answers."""
         return self._client.ask(Call[Any]("GET", "/livez", Any))
 
+    def metrics(self) -> str:
+        """Return the metrics of all nodes in the text format of Prometheus. Needs the scope `admin`."""
+        return self._client.ask(Call[str]("GET", "/metrics", str))
+
     def readyz(self) -> Any:
         """200 when requests can be served: documents and objects answer, and what its APIs need most is loaded.
 

@@ -47,6 +47,13 @@ class Animals(IndexSource, Protocol):
         """Return the enrolled animals among the keys."""
         ...
 
+    async def latest(self, before: tuple[datetime, str] | None = None, limit: int = 100) -> list[Animal]:
+        """Return animals by when they were enrolled and then their key, last ones first.
+
+        ``before`` is the time and the key of the last animal of the page before.
+        """
+        ...
+
     async def delete(self, key: str) -> bool:
         """Remove an animal; False if there was none."""
         ...

@@ -98,6 +98,13 @@ class Documents(Protocol):
         """
         ...
 
+    async def without_features(self, model_version: str, limit: int) -> list[Asset]:
+        """Return assets with a picture that have no features of one model yet, in any order.
+
+        Those being deleted are left out, and those whose ``error_message`` says that they cannot be processed.
+        """
+        ...
+
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         """Return the stored features of one model, by asset id."""
         ...

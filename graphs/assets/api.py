@@ -9,6 +9,7 @@ from deployments.analysis.anomalies import ANOMALIES
 from deployments.analysis.clusters import CLUSTERS
 from deployments.analysis.groups import GROUPS
 from deployments.analysis.nearest import NEAREST
+from deployments.embed.clip import CLIP
 from deployments.embed.dinov3 import DINOV3
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
@@ -16,6 +17,7 @@ from deployments.quality.blur import BLUR
 from deployments.quality.brisque import BRISQUE
 from deployments.quality.composition import COMPOSITION
 from deployments.quality.exposure import EXPOSURE
+from deployments.quality.maps import MAPS
 from deployments.quality.nima import NIMA
 from graphs.assets.analytics import analytics_router
 from graphs.assets.characters import characters_router
@@ -26,10 +28,12 @@ from graphs.assets.library import library_router
 from graphs.assets.likeness import Comparison
 from graphs.assets.media import media_router
 from graphs.assets.model_info import model_info_router
+from graphs.assets.pictures import pictures_router
 from graphs.assets.quality import quality_router
 from graphs.assets.scores import Measures
 from graphs.assets.similarity import similarity_router
 from graphs.assets.uploads import uploads_router
+from graphs.assets.words import words_router
 from graphs.indexing.faces import FaceSource
 from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
@@ -69,9 +73,11 @@ def _router(context: Context) -> APIRouter:
     router = APIRouter(responses=error_responses(ERRORS))
     for part in (
         media_router(context, library, features),
-        library_router(context, library),
+        library_router(context),
+        pictures_router(context, library),
         uploads_router(Resumable(context, library)),
         similarity_router(context, library, features, configuration),
+        words_router(context, library),
         quality_router(library, features, measures, configuration),
         analytics_router(context, library, features),
         characters_router(library, comparison, Grouping(context, features, faces), configuration),
@@ -88,8 +94,8 @@ API: Final = Api(
     # Older clients look for the same routes without the prefix.
     prefixes=("/api/v1", ""),
     stages=(
-        *(DINOV3, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
-        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, FACES, IDENTITY),
+        *(DINOV3, CLIP, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
+        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, MAPS, FACES, IDENTITY),
     ),
     ready_stages=(DINOV3,),
     routes={
@@ -104,10 +110,12 @@ API: Final = Api(
         "media_content": CONTENT,
         "media_poster": CONTENT,
         "media_thumbnail": CONTENT,
+        "media_map": CONTENT,
     },
     reading=frozenset(
         [
-            *("extract_features", "preprocess_image", "semantic_search", "anomaly_detection", "feature_clustering"),
+            *("extract_features", "preprocess_image", "semantic_search", "text_search"),
+            *("anomaly_detection", "feature_clustering"),
             *("calculate_similarity", "find_best_match", "batch_similarity"),
             *("analyze_quality", "analyze_image_metrics", "batch_quality_check", "analyze_image_composition"),
             *("validate_consistency", "character_matching", "group_by_character"),

@@ -1,52 +1,25 @@
-"""Routes that show the library: its assets, newest first, and small pictures of them."""
+"""The route that shows the library: its assets, newest first."""
 
 import asyncio
-import io
 import time
 from datetime import datetime
-from enum import IntEnum
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
-from PIL import Image
 from pydantic import BaseModel, Field
 
-from graphs.assets.media import CACHE
 from graphs.web.access import caller
 from graphs.web.context import Context, Timer
-from graphs.web.errors import AssetNotFound
-from graphs.web.filenames import derived_name
-from graphs.web.files import StoredFile, send_file
 from graphs.web.hosts import link
-from graphs.web.per_asset import SingleFlight
-from graphs.web.schemas import BINARY, ID_1, RANGES, Answer, AssetId, Responses, example, numbered
-from graphs.web.uploads.library import Library
-from stores import derived
-from stores.objects import ObjectInfo
+from graphs.web.schemas import ID_1, Answer, example, numbered
 from stores.records import Asset, from_micros, to_micros
 from stores.uploads import latest
-from vision.images.decode import decode
 from vision.media.sniff import MediaKind
 
 PAGE: Final = 1000
 PAGES_READ: Final = 20
 """At most for one page of assets with a name that few have."""
-THUMBNAIL_QUALITY: Final = 80
 LINK_S: Final = 6 * 3600
-JPEG: Final[Responses] = {
-    200: {"content": {"image/jpeg": BINARY}, "description": "the picture, upright, no side longer than asked for"},
-    **RANGES,
-}
-
-
-class Side(IntEnum):
-    """Most pixels of the longer side of a thumbnail."""
-
-    TINY = 160
-    SMALL = 320
-    MEDIUM = 640
-    LARGE = 1280
 
 
 class LibraryAsset(BaseModel):
@@ -91,10 +64,9 @@ class LibraryPage(Answer):
     counts: dict[MediaKind, int] = Field(description="assets of the whole library by their kind")
 
 
-def library_router(context: Context, library: Library) -> APIRouter:
-    """Return the routes assets and thumbnail."""
+def library_router(context: Context) -> APIRouter:
+    """Return the route assets."""
     router = APIRouter(tags=["assets: media"])
-    making = SingleFlight[ObjectInfo]()
 
     async def signed(url: str, asset_id: str) -> str:
         """Return a URL that a browser can show, the same for some hours, so that it keeps the picture."""
@@ -132,46 +104,7 @@ def library_router(context: Context, library: Library) -> APIRouter:
             processing_time=clock.seconds,
         )
 
-    async def thumbnail_of(asset: Asset, side: Side) -> ObjectInfo:
-        data = await library.picture(asset)
-        jpeg = await asyncio.to_thread(_thumbnail, data, side, context.settings.max_image_pixels)
-        key = thumbnail_key(asset.asset_id, side)
-        await derived.put(context.objects, context.settings.spool, key, jpeg, "image/jpeg")
-        if await library.gone([asset.asset_id]):
-            await derived.remove(context.objects, derived.folder(asset.asset_id))  # it was deleted meanwhile
-        info = await context.objects.head(key)
-        if info is None:
-            raise AssetNotFound([asset.asset_id])
-        return info
-
-    @router.get("/media/{asset_id}/thumbnail", response_class=Response, responses=JPEG)
-    async def media_thumbnail(
-        asset_id: AssetId,
-        request: Request,
-        side: Annotated[Side, Query(description="most pixels of the longer side")] = Side.SMALL,
-    ) -> Response:
-        """Return a small picture of an asset: of an image, or of a video's poster. It is made once, then kept."""
-        asset = await library.get(asset_id)
-        key = thumbnail_key(asset_id, side)
-        info = await context.objects.head(key) or await making.run(key, lambda: thumbnail_of(asset, side))
-        file = StoredFile.derived(asset, info, derived_name(asset.filename, f"{side}", ".jpg"))
-        return await send_file(context.objects, request, file, CACHE)
-
     return router
-
-
-def thumbnail_key(asset_id: str, side: int) -> str:
-    """Return the object key of a small picture of an asset."""
-    return f"{derived.folder(asset_id)}thumbnail-{side}"
-
-
-def _thumbnail(data: bytes, side: int, max_pixels: int) -> bytes:
-    """Return a picture as JPEG, no side longer than ``side`` pixels. Raises as ``decode``."""
-    image = Image.fromarray(decode(data, max_pixels=max_pixels, shrink_to=side // 2))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=THUMBNAIL_QUALITY, optimize=True)
-    return file.getvalue()
 
 
 def _place(after: str | None) -> tuple[datetime, str] | None:

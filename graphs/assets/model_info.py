@@ -1,7 +1,7 @@
 """The route model-info: which models serve, and what their scores mean."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -10,12 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from deployments.analysis.anomalies import ANOMALIES
 from deployments.analysis.clusters import CLUSTERS
 from deployments.analysis.nearest import NEAREST
+from deployments.embed.clip import CLIP, no_text
 from deployments.embed.dinov3 import DINOV3
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.quality.blur import BLUR
 from deployments.quality.brisque import BRISQUE
 from deployments.quality.composition import COMPOSITION
+from deployments.quality.maps import MAPS
 from deployments.quality.nima import NIMA
 from deployments.serving.stage import StageRef
 from graphs.assets import likeness, scores
@@ -47,11 +49,36 @@ class ModelInfo(BaseModel):
 
     serving: ServingModel = Field(alias="model_config")
     capabilities: dict[str, bool]
+    unavailable: dict[str, str] = Field(description="why, for each capability that is not there")
     scores: dict[str, dict[str, Any]]
     limits: dict[str, float]
     status: str
     stages: dict[str, dict[str, Any]]
     processing_time: float
+
+
+CAPABILITIES: Final[Mapping[str, tuple[StageRef[Any, Any], ...]]] = {
+    "feature_extraction": (DINOV3,),
+    "similarity": (DINOV3,),
+    "semantic_search": (DINOV3, NEAREST),
+    "text_search": (CLIP, NEAREST),
+    "clustering": (DINOV3, CLUSTERS),
+    "anomaly_detection": (DINOV3, ANOMALIES),
+    "quality_analysis": (DINOV3, BLUR, BRISQUE, NIMA),
+    "composition_analysis": (COMPOSITION, FACES),
+    "maps": (MAPS,),
+    "character_analysis": (DINOV3, FACES, IDENTITY),
+}
+"""The stages that each takes."""
+
+
+def _missing(refs: Sequence[StageRef[Any, Any]], infos: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why one of these stages cannot be used; empty when all can."""
+    for ref in refs:
+        info = infos[ref.key]
+        if not usable(info):
+            return str(info.get("error") or f"{ref.key} is not loaded")
+    return ""
 
 
 def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
@@ -67,9 +94,9 @@ def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
         settings = context.settings
         loaded = {key: usable(info) for key, info in infos.items()}
 
-        def ready(*refs: StageRef[Any, Any]) -> bool:
-            return all(loaded[ref.key] for ref in refs)
-
+        unavailable = {name: reason for name, refs in CAPABILITIES.items() if (reason := _missing(refs, infos))}
+        if "text_search" not in unavailable and not infos[CLIP.key].get("text"):
+            unavailable["text_search"] = no_text()
         answer = ModelInfo(
             serving=ServingModel(
                 model_name=embed.get("model"),
@@ -84,16 +111,8 @@ def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 licence=embed.get("licence"),
                 centred=embed.get("centred"),
             ),
-            capabilities={
-                "feature_extraction": ready(DINOV3),
-                "similarity": ready(DINOV3),
-                "semantic_search": ready(DINOV3, NEAREST),
-                "clustering": ready(DINOV3, CLUSTERS),
-                "anomaly_detection": ready(DINOV3, ANOMALIES),
-                "quality_analysis": ready(DINOV3, BLUR, BRISQUE, NIMA),
-                "composition_analysis": ready(COMPOSITION, FACES),
-                "character_analysis": ready(DINOV3, FACES, IDENTITY),
-            },
+            capabilities={name: name not in unavailable for name in CAPABILITIES},
+            unavailable=unavailable,
             scores=scores.EXPLAINED | likeness.EXPLAINED,
             limits={
                 "max_batch_assets": settings.max_batch_assets,
@@ -101,7 +120,7 @@ def model_info_router(context: Context, stages: Sequence[str]) -> APIRouter:
                 "max_image_pixels": settings.max_image_pixels,
                 "max_video_bytes": settings.max_video_bytes,
             },
-            status="ready" if all(loaded.values()) else "degraded" if ready(DINOV3) else "not_loaded",
+            status="ready" if all(loaded.values()) else "degraded" if loaded[DINOV3.key] else "not_loaded",
             stages=all_infos,
             processing_time=clock.seconds,
         )

@@ -8,8 +8,9 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.assets.scores import ScorePart
 from graphs.web.parts import BASED_ON, UNAVAILABLE
-from graphs.web.schemas import ID_1, WHOLE, Answer, AssetId, Flag, Number, RemovedCounts, example
+from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, RemovedCounts, example
 from vision.errors import StageError
+from vision.media.sniff import MediaKind
 
 AssetIds = Annotated[list[Annotated[str, StringConstraints(min_length=0)]], Field(fail_fast=True)]
 """Any text may stand in a list: what is no id of an asset costs itself alone. Validation stops at the first element
@@ -59,6 +60,14 @@ class SearchRequest(BaseModel):
     model_config = example(query_asset_id=ID_1, top_k=5)
     query_asset_id: AssetId
     dataset_asset_ids: AssetIds | None = None
+    top_k: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
+
+
+class TextSearchRequest(BaseModel):
+    """What a picture should show, in words."""
+
+    model_config = example(text="a dog on a beach", top_k=5)
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)] = NOT_BLANK
     top_k: Annotated[int, Field(ge=1, le=1000), WHOLE] = 10
 
 
@@ -264,6 +273,7 @@ class SearchHit(BaseModel):
 
     asset_id: str
     filename: str
+    kind: MediaKind
     similarity_score: Percentage = Field(description="similarity_percentage under the name of the contract")
     similarity_percentage: Percentage = Field(description="(cosine_similarity + 1)·50")
     cosine_similarity: Cosine
@@ -282,6 +292,31 @@ class SearchAnswer(Answer):
     search_results: list[SearchHit]
     unrelated: UnrelatedPictures | None = UNRELATED
     failed_assets: list[FailedAsset]
+
+
+class TextSearchHit(BaseModel):
+    """One picture, or a video by its poster; ``cosine_similarity`` is that of CLIP between text and picture.
+
+    It is no per cent of anything: about 0.15 for what does not fit, from 0.25 for what does. The order counts.
+    """
+
+    asset_id: str
+    filename: str
+    kind: MediaKind
+    cosine_similarity: Cosine
+
+
+class TextSearchAnswer(Answer):
+    """Results, best first."""
+
+    text: str
+    dataset_size: int = Field(description="assets that were searched")
+    complete: bool = Field(description="false where some were never looked at by the model: ask again to go on")
+    results_found: int
+    top_k: int
+    search_results: list[TextSearchHit]
+    failed_assets: list[FailedAsset]
+    model_version: str
 
 
 class AnomalyResult(BaseModel):

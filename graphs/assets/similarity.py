@@ -32,7 +32,7 @@ from graphs.assets.schemas import (
 from graphs.web.context import Context, Timer
 from graphs.web.uploads.library import Library
 from stores.deletion import Removed
-from stores.records import Asset, Features
+from stores.records import Asset, Features, Vector
 from vision.embed.backbones import unrelated
 from vision.errors import StageError
 
@@ -90,24 +90,24 @@ def _unrelated(model_version: str) -> UnrelatedPictures | None:
 
 
 async def search(
-    context: Context, library: Library, query: Features, k: int
+    context: Context, library: Library, model_version: str, unit: Vector, k: int, *, beside: str = ""
 ) -> tuple[list[tuple[Asset, Similarity]], int]:
-    """Return the k assets most similar to the query, best first and without it, and how many were searched."""
+    """Return the k assets nearest to a vector, best first, and how many were searched; both without ``beside``."""
     wanted = k + SPARE
     while True:
-        result = await context.stage(NEAREST)(NearestQuery(query.model_version, query.unit, wanted))
+        result = await context.stage(NEAREST)(NearestQuery(model_version, unit, wanted))
         neighbours = result.neighbours
         assets = await library.known(neighbour.asset_id for neighbour in neighbours)
         stale = tuple(await library.gone(each.asset_id for each in neighbours if each.asset_id not in assets))
         if stale:
-            await _remove_from_index(context, Forget(query.model_version, stale))
+            await _remove_from_index(context, Forget(model_version, stale))
         similar = [
             (assets[neighbour.asset_id], of_cosine(neighbour.cosine))
             for neighbour in neighbours
-            if neighbour.asset_id in assets and neighbour.asset_id != query.asset_id
+            if neighbour.asset_id in assets and neighbour.asset_id != beside
         ]
         if len(similar) >= k or len(neighbours) < wanted:
-            return similar[:k], max(0, result.searched - 1 - len(stale))
+            return similar[:k], max(0, result.searched - bool(beside) - len(stale))
         wanted *= 4
 
 
@@ -232,12 +232,14 @@ def similarity_router(
             ranked = [(assets[asset_id], similarity) for asset_id, similarity in rank(reference, features)]
         else:
             reference, _ = await feature_source.one(query)
-            ranked, size = await search(context, library, reference, request.top_k)
+            space, unit = reference.model_version, reference.unit
+            ranked, size = await search(context, library, space, unit, request.top_k, beside=query.asset_id)
         threshold = (await configuration.read())["similarity_threshold"]
         hits = [
             SearchHit(
                 asset_id=asset.asset_id,
                 filename=asset.filename,
+                kind=asset.kind,
                 similarity_score=similarity.percentage,
                 similarity_percentage=similarity.percentage,
                 cosine_similarity=similarity.cosine,

@@ -1,12 +1,13 @@
 """Routes of the registry: enrol animals, look them up, and find the one on a photo."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import numpy as np
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
 from deployments.muzzle.gallery import GALLERY
 from deployments.serving.vector_search import Forget, NearestQuery
@@ -14,6 +15,7 @@ from graphs.muzzle.photos import MuzzlePhotos, Photo
 from graphs.muzzle.schemas import (
     AnimalId,
     AnimalModel,
+    AnimalPage,
     Candidate,
     DeletedAnimal,
     EnrolRequest,
@@ -37,8 +39,10 @@ from graphs.muzzle.verdicts import (
 )
 from graphs.web.audit import note
 from graphs.web.context import Context
+from graphs.web.schemas import numbered
 from stores.animals import Animal, animal_key
 from stores.deletion import Removed
+from stores.records import from_micros, to_micros
 from vision.errors import InvalidInput, StageError
 from vision.muzzle.ensemble import MuzzleEncoding
 
@@ -119,6 +123,21 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
         if not await animals.insert(animal):
             raise AnimalExists(request.animal_id)
         return EnrolResponse(animal=_model(animal), similar=similar)
+
+    @router.get("/animals", tags=["Animals"], responses=PHOTOS_RESPONSES | OWN_RESPONSES)
+    async def list_animals(
+        after: Annotated[str | None, Query(max_length=160, description="`next` of the page before")] = None,
+        limit: Annotated[int, Query(ge=1, le=500, description="most animals of the page")] = 100,
+    ) -> AnimalPage:
+        """The enrolled animals, the latest first, in pages."""
+        place = None
+        if after is not None:
+            micros, key = numbered(after, digits=17)
+            place = from_micros(micros), key
+        page, enrolled = await asyncio.gather(animals.latest(place, limit + 1), animals.count())
+        shown = page[:limit]
+        following = f"{to_micros(shown[-1].created_at)}-{shown[-1].key}" if len(page) > limit else None
+        return AnimalPage(animals=[_model(each) for each in shown], next=following, enrolled=enrolled)
 
     @router.get("/animals/{animal_id}", tags=["Animals"], responses=PHOTOS_RESPONSES | NOT_FOUND_RESPONSES)
     async def get_animal(animal_id: Id) -> AnimalModel:

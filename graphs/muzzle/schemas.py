@@ -496,6 +496,14 @@ class AnimalModel(BaseModel):
     created_at: datetime
 
 
+class AnimalPage(BaseModel):
+    """A page of the registry, the latest animals first."""
+
+    animals: list[AnimalModel]
+    next: str | None = Field(description="`after` of the next page; null where there is none")
+    enrolled: int = Field(description="Animals of the whole registry")
+
+
 class EnrolResponse(BaseModel):
     """The enrolled animal; ``similar`` are others that its photos match as well: perhaps it is enrolled twice."""
 

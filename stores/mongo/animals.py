@@ -1,6 +1,7 @@
 """Enrolled animals in MongoDB."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from pymongo import IndexModel
@@ -14,7 +15,12 @@ from stores.records import Features, from_blob, from_micros, to_blob, to_micros
 class MongoAnimals(MongoRepository, Animals):
     """The collection ``animals``."""
 
-    indexes: ClassVar = {"animals": [IndexModel([("model_version", 1), ("indexed", 1), ("created_at", 1)])]}
+    indexes: ClassVar = {
+        "animals": [
+            IndexModel([("model_version", 1), ("indexed", 1), ("created_at", 1)]),
+            IndexModel([("created_at", -1), ("_id", -1)]),
+        ]
+    }
 
     def __init__(self, engine: MongoEngine) -> None:
         super().__init__(engine)
@@ -43,6 +49,15 @@ class MongoAnimals(MongoRepository, Animals):
         with translated():
             animals = self._animals.find({"_id": {"$in": list(keys)}})
             return {document["_id"]: _animal(document) async for document in animals}
+
+    async def latest(self, before: tuple[datetime, str] | None = None, limit: int = 100) -> list[Animal]:
+        query: Document = {}
+        if before is not None:
+            when = to_micros(before[0])
+            query = {"$or": [{"created_at": {"$lt": when}}, {"created_at": when, "_id": {"$lt": before[1]}}]}
+        with translated():
+            animals = self._animals.find(query).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            return [_animal(document) async for document in animals]
 
     async def delete(self, key: str) -> bool:
         with translated():

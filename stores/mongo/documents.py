@@ -177,6 +177,22 @@ class MongoDocuments(MongoRepository, Documents):
     async def put_features(self, features: Features) -> bool:
         return await self._put_of_asset(self._features, _features_document(features))
 
+    async def without_features(self, model_version: str, limit: int) -> list[Asset]:
+        wanted: Document = {"kind": {"$in": ["image", "video"]}, "deleting": False, "error_message": None}
+        assets: list[Asset] = []
+        with translated():
+            ids = [document["_id"] async for document in self._assets.find(wanted, {"_id": 1})]
+        for first in range(0, len(ids), IDS_PER_QUERY):
+            page = ids[first : first + IDS_PER_QUERY]
+            with translated():
+                computed = {"_id": {"$in": [_computed_id(model_version, asset_id) for asset_id in page]}}
+                found = {document["asset_id"] async for document in self._features.find(computed, {"asset_id": 1})}
+            missing = [asset_id for asset_id in page if asset_id not in found][: limit - len(assets)]
+            assets += (await self.get_assets(missing)).values()
+            if len(assets) >= limit:
+                break
+        return assets
+
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
         documents = await self._find_ids(self._features, keys)

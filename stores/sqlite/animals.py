@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from stores.animals import Animal, Animals
@@ -16,6 +17,7 @@ SCHEMA = (
     "CREATE INDEX animals_unindexed ON animals (model_version, created_at) WHERE indexed = 0",
     "CREATE INDEX animals_of_version ON animals (model_version)",
 )
+BY_TIME = "CREATE INDEX animals_by_time ON animals (created_at, key)"
 ANIMAL = "SELECT animal_id, model_version, model_ids, reference_codes, template, created_at FROM animals"
 AMONG = "key IN (SELECT value FROM json_each(?))"
 ANIMALS_AMONG = f"{ANIMAL} WHERE {AMONG}"
@@ -41,6 +43,12 @@ class SqliteAnimals(SqliteRepository, Animals):
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
         animals = [_animal(row) for row in await self._engine.read(ANIMALS_AMONG, json.dumps(list(keys)))]
         return {animal.key: animal for animal in animals}
+
+    async def latest(self, before: tuple[datetime, str] | None = None, limit: int = 100) -> list[Animal]:
+        moment, key = (to_micros(before[0]), before[1]) if before else (2**62, "")
+        later = "WHERE (created_at, key) < (?, ?) ORDER BY created_at DESC, key DESC LIMIT ?"
+        rows = await self._engine.read(f"{ANIMAL} {later}", moment, key, limit)
+        return [_animal(row) for row in rows]
 
     async def delete(self, key: str) -> bool:
         return await self._engine.execute("DELETE FROM animals WHERE key = ?", key, reserve=True) > 0

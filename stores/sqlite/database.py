@@ -16,7 +16,7 @@ from stores.errors import StoreError
 from stores.sqlite import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 10
+VERSION: Final = 11
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
@@ -26,6 +26,7 @@ QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *
 SCHEMA: Final = (
     *(*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN),
     people.REJECTED_COLUMN,
+    animals.BY_TIME,
 )
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
@@ -37,6 +38,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     7: QUOTAS,
     8: jobs.ORIGIN,
     9: (people.REJECTED_COLUMN,),
+    10: (animals.BY_TIME,),
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

@@ -196,6 +196,15 @@ class SqliteDocuments(SqliteRepository, Documents):
             to_blob(features.unit),
         )
 
+    async def without_features(self, model_version: str, limit: int) -> list[Asset]:
+        rows = await self._engine.read(
+            """SELECT asset_id FROM assets WHERE kind IN ('image', 'video') AND NOT deleting AND error_message IS NULL
+               AND NOT EXISTS (SELECT 1 FROM features WHERE features.asset_id = assets.asset_id AND model_version = ?)
+               LIMIT ?""",
+            *(model_version, limit),
+        )
+        return list((await self.get_assets(row[0] for row in rows)).values())
+
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         ids = list(asset_ids)
         sql = f"{FEATURES} WHERE model_version = ? AND {AMONG}"

@@ -20,6 +20,7 @@ from vision.weights import store as weights
 APIS = ["assets", "photos", "authenticity"]
 STAGES = (
     *("quality/blur", "quality/brisque", "quality/nima", "quality/exposure", "quality/composition"),
+    "quality/maps",
     *("people/faces", "people/video_faces", "people/identity", "people/emotion", "embed/clip", "embed/dinov3"),
     *("forensics/visual", "forensics/signal", "forensics/temporal", "forensics/speech", "forensics/voice"),
     *("analysis/clusters", "analysis/anomalies", "analysis/groups"),
@@ -144,7 +145,7 @@ async def test_health_says_which_models_are_missing(service: Service) -> None:
     health = (await service.client.get("/health")).json()
     assert health["status"] == "degraded"
     missing = {stage["name"] for stage in health["models"] if not stage["loaded"]}
-    without_weights = {"quality/blur", "quality/exposure", "quality/composition", "forensics/signal"}
+    without_weights = {"quality/blur", "quality/exposure", "quality/composition", "quality/maps", "forensics/signal"}
     assert missing == {key for key in STAGES if not key.startswith("analysis/")} - without_weights - {
         "forensics/temporal"
     }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tests.dummies.dummy import Dummy
 from vision.embed.clip import ClipEmbedding, TextNotSupported
 from vision.embed.sentence import SentenceEmbedding
-from vision.errors import StageError
+from vision.errors import InvalidInput, StageError
 from vision.images import Pixels
 
 COLOURS = ("red", "green", "blue")
@@ -54,8 +54,24 @@ class DummyLook(Dummy[Pixels | str, ClipEmbedding]):
         return {"model": "dummy", "text": True}
 
 
+class PictureLook(DummyLook):
+    """The same for pictures too: one is the colour that it has most of; one that is too wide cannot be taken."""
+
+    widest = 400
+
+    def predict(self, item: Pixels | str) -> ClipEmbedding:
+        if isinstance(item, str):
+            return super().predict(item)
+        if item.shape[1] > self.widest:
+            raise InvalidInput("This picture is too wide.")
+        return ClipEmbedding(look(COLOURS[int(item.mean((0, 1)).argmax())]), "dummy/clip")
+
+
 class BlindLook(DummyLook):
     """CLIP without a text tower, as where its weights are not available."""
+
+    def info(self) -> dict[str, Any]:
+        return {"model": "dummy", "text": False}
 
     def predict(self, item: Pixels | str) -> ClipEmbedding:
         raise TextNotSupported("Texts need another model.")

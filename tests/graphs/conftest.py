@@ -19,6 +19,7 @@ from deployments.analysis.groups import Grouper
 from deployments.quality.blur import BlurDetector
 from deployments.quality.composition import CompositionAnalyzer
 from deployments.quality.exposure import ExposureAnalyzer
+from deployments.quality.maps import PictureMapper
 from deployments.serving.handle import AnyHandle
 from stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
@@ -116,7 +117,7 @@ async def analytics() -> AsyncIterator[dict[str, AnyHandle]]:
 async def serving(config: Settings, analytics: dict[str, AnyHandle]) -> AsyncIterator[Service]:
     """A service over the stores of the settings; there may be several over the same ones."""
     async with (
-        handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity) as own,
+        handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity, PictureMapper) as own,
         harness.serving(
             Service,
             config,

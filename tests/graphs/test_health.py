@@ -55,7 +55,8 @@ async def test_the_model_says_what_it_is(service: Service) -> None:
     assert (config["model_name"], config["model_version"]) == ("dummy", "dummy@00000000")
     assert (config["embedding_dim"], config["device"], config["centred"]) == (384, "cpu", True)
     assert (config["architecture"], config["engine"]) == ("thumbnail", "numpy")
-    assert set(info["capabilities"].values()) == {True}
+    assert [name for name, there in info["capabilities"].items() if not there] == ["text_search"]
+    assert "visiongraph models pull" in info["unavailable"]["text_search"]
     assert info["limits"]["max_batch_assets"] == 100
     assert info["status"] == "ready"
     assert info["stages"]["embed/dinov3"]["preprocess"] == PREPROCESS
@@ -95,7 +96,8 @@ async def test_without_weights_there_is_no_answer(
         assert (await service.client.get("/livez")).status_code == 200
         info = await service.get("model-info")
         assert (info["status"], info["model_config"]["model_name"]) == ("not_loaded", None)
-        assert [name for name, there in info["capabilities"].items() if there] == ["composition_analysis"]
+        assert [name for name, there in info["capabilities"].items() if there] == ["composition_analysis", "maps"]
+        assert "no verified weights" in info["unavailable"]["semantic_search"]
 
         asset_id = await service.upload(picture(1))
         assert (await service.get(f"media/{asset_id}"))["processing_status"] == "uploaded"

@@ -43,6 +43,26 @@ async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -
     assert gone["searched"] == 1
 
 
+async def test_the_registry_is_listed_in_pages_latest_first(service: MuzzleService) -> None:
+    empty = checked(await service.client.get("/animals"), "/animals", 200)
+    assert empty == {"animals": [], "next": None, "enrolled": 0}
+    enrolled = [(await service.enrol(f"DE-{number}", number))["animal"] for number in range(5)]
+    for limit, sizes in ((2, [2, 2, 1]), (5, [5]), (4, [4, 1])):
+        seen, params = list[dict[str, object]](), {"limit": str(limit)}
+        for size in sizes:
+            page = checked(await service.client.get("/animals", params=params), "/animals", 200)
+            assert (len(page["animals"]), page["enrolled"]) == (size, 5)
+            seen += page["animals"]
+            params["after"] = page["next"]
+        assert (seen, page["next"]) == (enrolled[::-1], None)
+    await service.client.delete("/animals/DE-3")
+    left = (await service.client.get("/animals")).json()
+    assert [each["animal_id"] for each in left["animals"]] == ["DE-4", "DE-2", "DE-1", "DE-0"]
+    for odd in ("x", "1-", "99999999999999999999-a", "1-../a"):
+        refused = checked(await service.client.get("/animals", params={"after": odd}), "/animals", 422)
+        assert "`next`" in refused["detail"]
+
+
 async def test_nobody_is_enrolled(service: MuzzleService) -> None:
     answer = await service.post("identify", photo=text(muzzle(1)))
     assert (answer["decision"]["verdict"], answer["candidates"], answer["searched"]) == ("UNKNOWN", [], 0)

@@ -38,6 +38,20 @@ async def test_an_animal_comes_back_as_it_was(animals: Animals) -> None:
     assert await animals.get([given.key]) == {}
 
 
+async def test_animals_are_listed_in_pages_latest_first(animals: Animals) -> None:
+    twins = [replace(animal(number), created_at=NOW) for number in (7, 8)]  # enrolled at the same time
+    for each in (animal(2), *twins, animal(1), animal(3)):
+        await animals.insert(each)
+    expected = ["DE-3", "DE-2", "DE-1", *(each.animal_id for each in sorted(twins, key=lambda each: each.key)[::-1])]
+    for size in (1, 2, 4, 9):
+        listed: list[Animal] = []
+        while page := await animals.latest((listed[-1].created_at, listed[-1].key) if listed else None, size):
+            assert len(page) <= size
+            listed += page
+        assert [each.animal_id for each in listed] == expected
+    np.testing.assert_array_equal(listed[0].references, animal(3).references)
+
+
 async def test_animals_are_counted_by_version(animals: Animals) -> None:
     for number in range(3):
         await animals.insert(animal(number))

@@ -208,6 +208,22 @@ async def test_features_wait_oldest_first_until_marked_as_indexed(documents: Doc
     assert len(await documents.unindexed_features(MODEL, 9)) == 5
 
 
+async def test_pictures_without_features_of_a_model_are_found(documents: Documents) -> None:
+    kinds: dict[int, MediaKind] = {1: "image", 2: "video", 3: "audio", 4: "image", 5: "image", 6: "image", 7: "image"}
+    for number, kind in kinds.items():
+        await documents.insert_asset(replace(make_asset(number), kind=kind))
+    await documents.put_features(make_features(4))
+    await documents.put_features(make_features(5, model="another"))
+    await documents.set_asset_error(asset_id(6), "It is cut short.")
+    await documents.mark_deleting(asset_id(7))
+    found = await documents.without_features(MODEL, 10)
+    assert {asset.asset_id: asset.kind for asset in found} == {asset_id(n): kinds[n] for n in (1, 2, 5)}
+    assert len(await documents.without_features(MODEL, 2)) == 2
+    for number in (1, 2, 5):
+        await documents.put_features(make_features(number))
+    assert await documents.without_features(MODEL, 10) == []
+
+
 async def test_features_replaced_meanwhile_are_not_marked_as_indexed(documents: Documents) -> None:
     await documents.insert_asset(make_asset(1))
     old, new = make_features(1), make_features(1, created_at=MOMENT + timedelta(microseconds=1))

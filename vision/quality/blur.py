@@ -69,16 +69,24 @@ def depth_of_field(grey: Grey) -> float:
 
 def block_blurs(grey: Grey) -> NDArray[np.float64]:
     """Return the median blur of the edges of every block that has enough, a standard deviation of 0 to 5 pixels."""
+    rows, columns, blurs = edge_blurs(grey)
+    side = max(grey.shape) / GRID
+    blocks = (rows / side).astype(int) * GRID + (columns / side).astype(int)
+    judged = [block for block, count in zip(*np.unique(blocks, return_counts=True), strict=True) if count >= MIN_EDGES]
+    return np.array([np.median(blurs[blocks == block]) for block in judged])
+
+
+def edge_blurs(grey: Grey) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the row and the column of each pixel in the middle of an edge, and its blur.
+
+    Blurs are standard deviations of 0 to 5 pixels. ``grey`` is uint8 (H, W).
+    """
     x, y = _gradient(grey, WIDE)
     fine, wide = np.hypot(*_gradient(grey, FINE)), np.hypot(x, y)
     rows, columns = np.nonzero(_crests(x, y) & (wide > EDGE))
     kept = np.clip(wide[rows, columns] / fine[rows, columns], FINE / WIDE, 0.999) ** 2
     squares = (kept * WIDE**2 - FINE**2) / (1 - kept)
-    blurs = np.minimum(np.sqrt(np.maximum(squares, 0)), DEEPEST)
-    side = max(grey.shape) / GRID
-    blocks = (rows / side).astype(int) * GRID + (columns / side).astype(int)
-    judged = [block for block, count in zip(*np.unique(blocks, return_counts=True), strict=True) if count >= MIN_EDGES]
-    return np.array([np.median(blurs[blocks == block]) for block in judged])
+    return rows, columns, np.minimum(np.sqrt(np.maximum(squares, 0)), DEEPEST)
 
 
 def _gradient(grey: Grey, blur: float) -> tuple[Slope, Slope]:

@@ -285,6 +285,17 @@ class Assets(Group):
             Call[bytes]("GET", "/api/v1/media/{asset_id}/content", bytes, at={"asset_id": asset_id})
         )
 
+    async def media_map(self, asset_id: str, name: Literal["focus", "saliency"]) -> bytes:
+        """Return a map of a picture, or of a video's poster, to be laid over it. It is made once, then kept.
+
+        :param name: focus: where it is sharp; saliency: where it draws the eye
+        """
+        return await self._client.ask(
+            Call[bytes](
+                "GET", "/api/v1/media/{asset_id}/maps/{name}.png", bytes, at={"asset_id": asset_id, "name": name}
+            )
+        )
+
     async def media_poster(self, asset_id: str) -> bytes:
         """Return the poster of a video: a JPEG of the key frame before its middle."""
         return await self._client.ask(
@@ -345,6 +356,17 @@ class Assets(Group):
                 "/api/v1/semantic-search",
                 models.SearchAnswer,
                 json={"query_asset_id": query_asset_id, "dataset_asset_ids": dataset_asset_ids, "top_k": top_k},
+            )
+        )
+
+    async def text_search(self, *, text: str, top_k: int | None = None) -> models.TextSearchAnswer:
+        """Find pictures that show what a text says; 503 where no model for texts and pictures serves.
+
+        Pictures that the model never saw are looked at first, some with each request.
+        """
+        return await self._client.ask(
+            Call[models.TextSearchAnswer](
+                "POST", "/api/v1/text-search", models.TextSearchAnswer, json={"text": text, "top_k": top_k}
             )
         )
 
@@ -1220,6 +1242,16 @@ class Media(Group):
 
 class Muzzle(Group):
     """Routes of muzzle."""
+
+    async def list_animals(self, *, after: str | None = None, limit: int | None = None) -> models.AnimalPage:
+        """The enrolled animals, the latest first, in pages.
+
+        :param after: `next` of the page before
+        :param limit: most animals of the page
+        """
+        return await self._client.ask(
+            Call[models.AnimalPage]("GET", "/animals", models.AnimalPage, query={"after": after, "limit": limit})
+        )
 
     async def enrol_animal(self, *, animal_id: str, photos: Sequence[str]) -> models.EnrolResponse:
         """Enrol an animal by 3 to 12 photos of its muzzle (JSON base64 input).

@@ -71,6 +71,19 @@ class AnimalModel(Model):
     ]
 
 
+class AnimalPage(Model):
+    """
+    A page of the registry, the latest animals first.
+    """
+
+    animals: list[AnimalModel]
+    enrolled: Annotated[int, Field(description="Animals of the whole registry")]
+    next: Annotated[
+        str | None,
+        Field(description="`after` of the next page; null where there is none"),
+    ]
+
+
 class AnomalyRequest(Model):
     """
     References that show what is normal, and the assets to test.
@@ -1898,6 +1911,7 @@ class SearchHit(Model):
     cosine_similarity: float
     euclidean_distance: float
     filename: str
+    kind: Literal["image", "video", "audio"]
     similarity_percentage: Annotated[float, Field(description="(cosine_similarity + 1)·50")]
     similarity_score: Annotated[float, Field(description="similarity_percentage under the name of the contract")]
 
@@ -2214,6 +2228,28 @@ class TemporalSignal(Model):
         float,
         Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
     ]
+
+
+class TextSearchHit(Model):
+    """
+    One picture, or a video by its poster; ``cosine_similarity`` is that of CLIP between text and picture.
+
+    It is no per cent of anything: about 0.15 for what does not fit, from 0.25 for what does. The order counts.
+    """
+
+    asset_id: str
+    cosine_similarity: float
+    filename: str
+    kind: Literal["image", "video", "audio"]
+
+
+class TextSearchRequest(Model):
+    """
+    What a picture should show, in words.
+    """
+
+    text: str
+    top_k: int | None = 10
 
 
 class Trace(Model):
@@ -2970,6 +3006,7 @@ class ModelInfo(Model):
     scores: dict[str, dict[str, Any]]
     stages: dict[str, dict[str, Any]]
     status: str
+    unavailable: Annotated[dict[str, str], Field(description="why, for each capability that is not there")]
 
 
 class ModelVerification(Model):
@@ -3289,6 +3326,25 @@ class StoredShot(Model):
     transition_in: TransitionIn | None
     usage_situations: list[str]
     video_asset_id: str
+
+
+class TextSearchAnswer(Model):
+    """
+    Results, best first.
+    """
+
+    complete: Annotated[
+        bool,
+        Field(description="false where some were never looked at by the model: ask again to go on"),
+    ]
+    dataset_size: Annotated[int, Field(description="assets that were searched")]
+    failed_assets: list[FailedAsset]
+    model_version: str
+    processing_time: Annotated[float, Field(description="seconds")]
+    results_found: int
+    search_results: list[TextSearchHit]
+    text: str
+    top_k: int
 
 
 class TraceAnswer(Model):

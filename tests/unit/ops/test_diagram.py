@@ -106,7 +106,7 @@ def test_every_store_is_in_the_picture_with_its_users(path: Path) -> None:
         name for name, value in vars(Stores).items() if isinstance(value, cached_property) and name[0] != "_"
     }
     users = {store.name: set(store.users) for store in loaded.stores}
-    assert users.pop("objects") == {"gateway", "worker", "embed/dinov3", "media/frames", "media/clips"}
+    assert users.pop("objects") == {"gateway", "worker", "embed/dinov3", "quality/maps", "media/frames", "media/clips"}
     assert users.pop("documents") == {"gateway", "worker", "analysis/nearest"}
     assert users.pop("animals") == {"gateway", "worker", "muzzle/gallery"}
     assert users.pop("vectors") == {"analysis/nearest", "muzzle/gallery"}

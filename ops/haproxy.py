@@ -46,6 +46,11 @@ CHECK_EVERY_S = 0.5
 """How often it is looked which process serves; that one's end is known at once."""
 TAKE_OVER_CHECK_S = 0.02
 MAX_BACKOFF_S = 10.0
+SEND_BUFFER: Final = 128 * 1024
+"""Bytes that wait for a replica in the kernel, which takes twice that; they are lost if the client leaves meanwhile.
+
+Left alone that comes to megabytes, which a resumable upload has to send again; with less than this it is slower.
+"""
 
 
 def harden(text: str) -> str:
@@ -54,8 +59,11 @@ def harden(text: str) -> str:
     Every answer has the id of its request, which is that of the client where it is sane (``graphs.web.requests``).
     Its statistics ports listen on loopback and its admin socket is its owner's. While it knows no application its port
     is not open, as it would answer 404. Where no replica is there it answers 503, in place of handing the request to
-    Serve's Python proxy, which has no limits. Access logs to a syslog that nobody has named are not written.
+    Serve's Python proxy, which has no limits. Access logs to a syslog that nobody has named are not written. All that a
+    client had sent before it left reaches the replica.
     """
+    if _SEND_BUFFER not in text:
+        text = re.sub(r"(?m)^global\n", lambda match: match[0] + _SEND_BUFFER, text, count=1)
     text = re.sub(r"(?m)^(\s*stats socket \S+) mode \d+", r"\1 mode 600", text)
     text = re.sub(r"(?m)^(frontend prometheus\n\s*bind ):(?=\d)", r"\g<1>127.0.0.1:", text)
     text = re.sub(r"(?m)^(listen stats\n\s*bind )\*:(?=\d)", r"\g<1>127.0.0.1:", text)
@@ -104,6 +112,7 @@ def _json(code: str, message: str) -> str:
     return f"content-type application/json lf-string '{json.dumps({'error': body})}'"
 
 
+_SEND_BUFFER: Final = f"    tune.sndbuf.server {SEND_BUFFER}\n"
 _FRONTEND: Final = (
     "    http-request set-header X-Request-Id %[uuid]"
     " unless { req.fhdr_cnt(x-request-id) 1 } { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9._:/=+@-]{1,128}$ }\n"

@@ -67,7 +67,7 @@ class Client(Routes):
         on_progress: OnProgress | None = None,
         unfinished: MutableMapping[str, str] | None = None,
     ) -> Stored:
-        """Upload a file of any size: nothing is sent that the service has, and no byte twice if the connection breaks.
+        """Upload a file of any size: nothing is sent that the service has, also after the connection broke.
 
         ``unfinished`` keeps the ids of unfinished uploads by hash, so that a later call goes on with them. Raises
         UploadInterrupted when it was tried again in vain.

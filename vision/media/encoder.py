@@ -222,13 +222,12 @@ class _Video:
         return _turned(frame, orientation) if orientation.turns else frame
 
     def _draw(self, planes: Planes, number: int) -> None:
-        if self._boxes is not None:
-            across, down = self._width / self._reader.facts.width, self._height / self._reader.facts.height
-            boxes = self._boxes.at(number)
-            self._overlay.boxes(planes, (box.scaled(across, down) for box in boxes))
+        across, down = self._width / self._reader.facts.width, self._height / self._reader.facts.height
+        boxes = () if self._boxes is None else self._boxes.at(number)
+        caption = ""
         if self._plan.caption:
-            clock = timecode(float(self._reader.times[number]))
-            self._overlay.caption(planes, f"{self._plan.caption}  frame {number}  {clock}")
+            caption = f"{self._plan.caption}  frame {number}  {timecode(float(self._reader.times[number]))}"
+        self._overlay.draw(planes, (box.scaled(across, down) for box in boxes), caption)
 
 
 def planes_of(frame: Any) -> Planes:

@@ -15,7 +15,7 @@ from vision.media.plan import Box
 def test_a_box_is_outlined_and_named(width: int, height: int, corner: tuple[float, float]) -> None:
     frame = np.full((height, width, 3), 128, np.uint8)
     x, y = corner[0] * width, corner[1] * height
-    Overlay(width, height).boxes(frame, [Box(x, y, width * 0.4, height * 0.5, "Ada", 1)])
+    Overlay(width, height).draw(frame, [Box(x, y, width * 0.4, height * 0.5, "Ada", 1)])
     colour = (frame == PALETTE[1]).all(2)
     dark = (frame == BACKING).all(2)
     light = (frame > 230).all(2)
@@ -31,7 +31,7 @@ def test_a_box_is_outlined_and_named(width: int, height: int, corner: tuple[floa
 
 def test_coordinates_are_those_of_the_picture() -> None:
     frame = np.zeros((300, 400, 3), np.uint8)
-    Overlay(400, 300).boxes(frame, [Box(100, 120, 50, 60, "", 0)])
+    Overlay(400, 300).draw(frame, [Box(100, 120, 50, 60, "", 0)])
     rows, columns = np.nonzero((frame == PALETTE[0]).all(2))
     assert rows.min() == pytest.approx(120, abs=1)
     assert rows.max() == pytest.approx(179, abs=1)
@@ -43,7 +43,7 @@ def test_coordinates_are_those_of_the_picture() -> None:
 def test_other_alphabets_are_not_question_marks() -> None:
     def drawn(label: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         frame = np.zeros((200, 400, 3), np.uint8)
-        Overlay(400, 200).boxes(frame, [Box(20, 60, 100, 100, label, 0)])
+        Overlay(400, 200).draw(frame, [Box(20, 60, 100, 100, label, 0)])
         return frame
 
     pictures = [drawn(label) for label in ("??", "Жя", "格兰", "é€")]
@@ -55,8 +55,8 @@ def test_other_alphabets_are_not_question_marks() -> None:
 def test_colours_repeat() -> None:
     first, again = np.zeros((2, 100, 100, 3), np.uint8)
     overlay = Overlay(100, 100)
-    overlay.boxes(first, [Box(10, 10, 50, 50, "x", 2)])
-    overlay.boxes(again, [Box(10, 10, 50, 50, "x", 2 + len(PALETTE))])
+    overlay.draw(first, [Box(10, 10, 50, 50, "x", 2)])
+    overlay.draw(again, [Box(10, 10, 50, 50, "x", 2 + len(PALETTE))])
     assert np.array_equal(first, again)
 
 
@@ -66,7 +66,7 @@ def shown_of_yuv(width: int, height: int, matrix: int, boxes: list[Box]) -> Pixe
     planes = planes_of(frame)
     for plane in planes:
         plane[:] = 126 if plane is planes[0] else 128
-    Overlay(width, height, matrix).boxes(planes, boxes)
+    Overlay(width, height, matrix).draw(planes, boxes)
     pixels: Pixels = frame.reformat(format="rgb24", src_colorspace=matrix, dst_colorspace=5).to_ndarray()
     return pixels
 
@@ -79,7 +79,7 @@ def test_yuv_looks_as_rgb(width: int, height: int, matrix: int) -> None:
         Box(x * width, y * height, width * 0.3, height * 0.3, "Ada", colour) for colour, (x, y) in enumerate(corners)
     ]
     expected = np.full((height, width, 3), 128, np.uint8)
-    Overlay(width, height).boxes(expected, boxes)
+    Overlay(width, height).draw(expected, boxes)
     difference = np.abs(shown_of_yuv(width, height, matrix, boxes).astype(int) - expected).max(2)
     # Colours of 4:2:0 are off by a pixel beside a line.
     assert (difference > 8).mean() < (0.15 if height < 400 else 0.02)

@@ -130,7 +130,7 @@ class StageConfig(BaseModel):
 def models_of(config: StageConfig) -> list[str]:
     """Return the models that a stage with this configuration may load."""
     names = [getattr(config, "model", None)]
-    for field_name in ("models", "checkpoints"):
+    for field_name in ("models", "second", "checkpoints"):
         names += getattr(config, field_name, None) or ()
     return [name for name in names if isinstance(name, str)]
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from deployments.forensics.generated import Generated
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
 from graphs.authenticity import explanation, schemas
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import (
+    IMAGE_SIGNALS,
     UNDECODABLE_TRACK,
     Absent,
     FrameFindings,
@@ -17,7 +19,7 @@ from graphs.authenticity.findings import (
     SoundFindings,
     VideoFindings,
 )
-from graphs.authenticity.fusion import REST, WEIGHTS, Verdict, fuse, with_provenance
+from graphs.authenticity.fusion import ALONE, REST, WEIGHTS, Verdict, fuse, with_provenance
 from graphs.authenticity.provenance import provenance_block, provenance_signal
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Clock
@@ -45,12 +47,13 @@ def image_answer(
         signals=schemas.ImageSignals(
             visual=_visual(findings, findings.probabilities.get("visual"), verdict, len(findings.faces)),
             forensic=_forensic(findings, findings.probabilities.get("forensic"), verdict),
+            generated=_generated(findings, findings.probabilities.get("generated"), verdict),
             provenance=provenance_signal(provenance, verdict),
         ),
         face_detections=_faces(findings),
         explanation=explanation.explain(verdict, explanation.image_factors(findings), findings.faults, provenance),
         heatmap_url=_heatmap_url(head["analysis_id"]),
-        unavailable=_unavailable(findings.faults, provenance),
+        unavailable=_unavailable(findings.unavailable, provenance),
     )
 
 
@@ -64,7 +67,7 @@ def video_answer(
     frames = [_frame(frame) for frame in findings.frames]
     risks = [frame.risk_score for frame in frames if frame.risk_score is not None]
     most_faces = max((frame.faces_detected for frame in frames), default=0)
-    visual, forensic = _strongest_image(findings, "visual"), _strongest_image(findings, "forensic")
+    visual, forensic, generated = (_strongest_image(findings, name) for name in IMAGE_SIGNALS)
     factors = [
         *explanation.frame_factors(findings),
         *explanation.temporal_factors(findings.temporal),
@@ -87,13 +90,14 @@ def video_answer(
         signals=schemas.VideoSignals(
             visual=_visual(visual, probabilities.get("visual"), verdict, most_faces),
             forensic=_forensic(forensic, probabilities.get("forensic"), verdict),
+            generated=_generated(generated, probabilities.get("generated"), verdict),
             temporal=_temporal(findings.temporal, verdict),
             audio=None if findings.sound is None else _audio(findings.sound, verdict),
             provenance=provenance_signal(provenance, verdict),
         ),
         explanation=explanation.explain(verdict, factors, findings.faults, provenance),
         heatmap_url=None if findings.worst is None else _heatmap_url(head["analysis_id"]),
-        unavailable=_unavailable(findings.faults, provenance),
+        unavailable=_unavailable(findings.unavailable, provenance),
     )
 
 
@@ -171,7 +175,8 @@ def audio_answer(
 def _verdict(
     probabilities: Mapping[str, float], faults: Mapping[str, Absent], provenance: Provenance | Absent
 ) -> Verdict:
-    unjudged = [] if {"visual", "audio"} & set(probabilities) else ["visual"]  # the pixels alone say too little
+    judged = {"visual", "generated", "audio"} & set(probabilities)
+    unjudged = [] if judged else ["visual"]  # the pixels alone say too little
     verdict = with_provenance(fuse(probabilities, [*faults, *unjudged]), _known(provenance))
     if verdict is None:
         if all(absent.reason.startswith(UNDECODABLE_TRACK) for absent in faults.values()):  # no fault of the models
@@ -187,17 +192,18 @@ def _known(provenance: Provenance | Absent) -> Provenance | None:
     return None if isinstance(provenance, Absent) else provenance
 
 
-def _unavailable(faults: Mapping[str, Absent], provenance: Provenance | Absent) -> dict[str, str]:
-    if isinstance(provenance, Absent):
-        faults = {**faults, "provenance": provenance}
-    return {f"signals.{name}": absent.reason for name, absent in sorted(faults.items()) if absent.missing}
+def _unavailable(missing: Mapping[str, Absent], provenance: Provenance | Absent) -> dict[str, str]:
+    if isinstance(provenance, Absent) and provenance.missing:
+        missing = {**missing, "provenance": provenance}
+    return {f"signals.{name}": absent.reason for name, absent in sorted(missing.items())}
 
 
 def _strongest_image(findings: VideoFindings, name: str) -> ImageFindings:
     """Return the frame whose measures are shown: the strongest one, else any, for the reason why there is no score."""
     for frame in (*findings.strongest(name), *findings.frames):
         return frame.image
-    return ImageFindings((), Absent("no frame could be decoded", True), Absent("no frame could be decoded", True))
+    nothing = Absent("no frame could be decoded", fault=True)
+    return ImageFindings((), nothing, nothing, nothing)
 
 
 def _head(submission: Submission, clock: Clock, provenance: Provenance | Absent) -> dict[str, Any]:
@@ -217,7 +223,7 @@ def _heatmap_url(analysis_id: str) -> str:
 def _common(name: str, score: float | None, verdict: Verdict, signal: object) -> dict[str, Any]:
     return {
         "score": _rounded(score),
-        "weight": WEIGHTS.get(name, REST),
+        "weight": 1.0 if name in ALONE else WEIGHTS.get(name, REST),
         "effective_weight": round(verdict.weights.get(name, 0.0), 4),
         "unavailable": signal.reason if isinstance(signal, Absent) and score is None else None,
     }
@@ -250,6 +256,16 @@ def _forensic(findings: ImageFindings, score: float | None, verdict: Verdict) ->
             double_compression=_rounded(measured.double_compression),
         )
     return schemas.ForensicSignal(**_common("forensic", score, verdict, measured), features=features)
+
+
+def _generated(findings: ImageFindings, score: float | None, verdict: Verdict) -> schemas.GeneratedSignal:
+    judged = findings.generated
+    opinions = judged.opinions if isinstance(judged, Generated) else {}
+    return schemas.GeneratedSignal(
+        **_common("generated", score, verdict, judged),
+        model=" and ".join(opinions) or None,
+        opinions={name: round(opinion, 4) for name, opinion in opinions.items()},
+    )
 
 
 def _temporal(temporal: Temporal | Absent, verdict: Verdict) -> schemas.TemporalSignal:

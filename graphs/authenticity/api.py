@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from configs.settings import Settings
+from deployments.forensics.generated import GENERATED
 from deployments.forensics.provenance import PROVENANCE
 from deployments.forensics.signal import SIGNAL
 from deployments.forensics.speech import SPEECH
@@ -77,7 +78,7 @@ API: Final = Api(
     title="Authenticity: deepfake analysis of image, video and audio",
     router=_router,
     prefixes=("/api/v1",),
-    stages=(FACES, VIDEO_FACES, IDENTITY, VISUAL, SIGNAL, TEMPORAL, SPEECH, VOICE, PROVENANCE),
+    stages=(FACES, VIDEO_FACES, IDENTITY, VISUAL, GENERATED, SIGNAL, TEMPORAL, SPEECH, VOICE, PROVENANCE),
     ready_stages=(SIGNAL,),
     errors=ErrorStyle(_detail),
     rate=lambda _: RateLimit("authenticity", 100),

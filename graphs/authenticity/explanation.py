@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from deployments.forensics.generated import Generated
 from deployments.forensics.signal import Signals
 from graphs.authenticity.findings import Absent, ImageFindings, SoundFindings, VideoFindings
 from graphs.authenticity.fusion import Verdict
@@ -34,6 +35,7 @@ ADVICE: Final = {
 }
 SIGNATURES: Final = frozenset({"SIGNER_UNKNOWN", "CREDENTIALS_REMOTE"})
 UNKNOWN_ORIGIN: Final = "The file says nothing of where it comes from that could be checked, which proves nothing"
+UNCHECKED: Final = "Whether a generator made it was not checked, as the model for that is not here"
 OUT_OF_DOMAIN: Final = (
     "The voice model was trained on ASVspoof 2019; on other recordings it often takes real voices for synthetic ones"
 )
@@ -105,6 +107,10 @@ def image_factors(findings: ImageFindings) -> list[str]:
         factors += _forensic([findings.signals])
     elif not findings.signals.fault:
         factors.append(f"No forensic signal: {_clause(findings.signals.reason)}")
+    if isinstance(findings.generated, Generated):
+        factors.append(_generated(findings.generated.probability, divided=findings.generated.divided))
+    elif findings.generated.missing:
+        factors.append(UNCHECKED)
     return factors
 
 
@@ -127,6 +133,14 @@ def frame_factors(findings: VideoFindings) -> list[str]:
     factors += [f"{factor} ({_where(findings, 'forensic')})" for factor in forensic]
     if isinstance(any_frame.signals, Absent) and not measured and "forensic" not in findings.faults:
         factors.append(f"No forensic signal: {_clause(any_frame.signals.reason)}")
+    if "generated" in scores:
+        divided = any(
+            isinstance(frame.image.generated, Generated) and frame.image.generated.divided
+            for frame in findings.strongest("generated")
+        )
+        factors.append(f"{_generated(scores['generated'], divided=divided)} ({_where(findings, 'generated')})")
+    elif isinstance(any_frame.generated, Absent) and any_frame.generated.missing:
+        factors.append(UNCHECKED)
     return factors
 
 
@@ -186,6 +200,16 @@ def _visual(probability: float) -> str:
     if probability >= PRIOR:
         return "Visual patterns give little evidence of manipulation"
     return "Visual patterns show no sign of the manipulations that the model knows"
+
+
+def _generated(probability: float, *, divided: bool) -> str:
+    if divided:
+        return "One model takes it for the work of a generator and the other does not"
+    if probability >= STRONG:
+        return "The whole picture resembles the work of a generator"
+    if probability >= WEAK:
+        return "Whether a generator made the picture is undecided"
+    return "No trace of a generator was found, which recompression hides and unknown generators do not leave"
 
 
 def _where(findings: VideoFindings, name: str) -> str:

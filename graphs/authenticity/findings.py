@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from deployments.forensics.generated import Generated
 from deployments.forensics.signal import Signals
 from deployments.forensics.visual import Visual
 from graphs.authenticity.fusion import pooled
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 TOP: Final = 0.25
 """Share of the frames, those of highest risk, that make the score of a video: a change need not be in all of it."""
+IMAGE_SIGNALS: Final = ("visual", "forensic", "generated")
+"""Signals that an image has, and each frame of a video."""
 UNDECODABLE_TRACK: Final = "the sound track could not be analysed"
 
 
@@ -61,11 +64,15 @@ async def result_or_absent(call: Awaitable[T]) -> T | Absent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFindings:
-    """Findings in an image or in one frame of a video."""
+    """Findings in an image or in one frame of a video.
+
+    ``generated``: its model is an extra; where it is missing the others judge as they would without it.
+    """
 
     faces: tuple[Face, ...]
     visual: Visual | Absent
     signals: Signals | Absent
+    generated: Generated | Absent = Absent("this image was not examined for it", fault=False)
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -77,13 +84,24 @@ class ImageFindings:
                 probabilities["visual"] = max(judged)
         if isinstance(self.signals, Signals):
             probabilities["forensic"] = self.signals.probability
+        if isinstance(self.generated, Generated):
+            probabilities["generated"] = self.generated.probability
         return probabilities
 
     @property
     def faults(self) -> dict[str, Absent]:
         """Return the signals whose model did not answer, and why."""
-        named = {"visual": self.visual, "forensic": self.signals}
-        return {name: signal for name, signal in named.items() if isinstance(signal, Absent) and signal.fault}
+        return {name: absent for name, absent in self._absent.items() if absent.fault}
+
+    @property
+    def unavailable(self) -> dict[str, Absent]:
+        """Return the signals whose model is missing."""
+        return {name: absent for name, absent in self._absent.items() if absent.missing}
+
+    @property
+    def _absent(self) -> dict[str, Absent]:
+        named = zip(IMAGE_SIGNALS, (self.visual, self.signals, self.generated), strict=True)
+        return {name: signal for name, signal in named if isinstance(signal, Absent)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +159,7 @@ class VideoFindings:
     worst: tuple[FrameFindings, Pixels] | None
 
     def strongest(self, name: str) -> tuple[FrameFindings, ...]:
-        """Return the frames that make the visual or the forensic score, highest first; none if no frame has one."""
+        """Return the frames that make the score of one of IMAGE_SIGNALS, highest first; none if no frame has one."""
         scored = [frame for frame in self.frames if name in frame.image.probabilities]
         scored.sort(key=lambda frame: -frame.image.probabilities[name])
         return tuple(scored[: max(1, round(TOP * len(scored)))])
@@ -150,7 +168,7 @@ class VideoFindings:
     def probabilities(self) -> dict[str, float]:
         """Return the probability of each signal that exists, 0-1."""
         probabilities = {}
-        for name in ("visual", "forensic"):
+        for name in IMAGE_SIGNALS:
             if frames := self.strongest(name):
                 probabilities[name] = pooled((frame.image.probabilities[name], 1.0) for frame in frames)
         if isinstance(self.temporal, Temporal):
@@ -168,3 +186,9 @@ class VideoFindings:
         if self.sound is not None and self.sound.absent is not None and self.sound.absent.fault:
             faults["audio"] = self.sound.absent
         return faults
+
+    @property
+    def unavailable(self) -> dict[str, Absent]:
+        """Return the signals whose model is missing."""
+        missing = {name: absent for frame in self.frames for name, absent in frame.image.unavailable.items()}
+        return missing | {name: absent for name, absent in self.faults.items() if absent.missing}

@@ -3,6 +3,8 @@
 Signals are pooled as log-odds, each with its weight (Genest and Zidek 1986, Combining probability distributions: the
 logarithmic opinion pool), over the signals that exist: a sure signal counts for more than an unsure one. The
 visual signal has 45 %, the forensic one 30 %, and motion and voice, where present, share the rest equally.
+A signal of ``ALONE`` is not pooled, as it answers a question of its own: where it is higher than the others together
+it makes the verdict, and where it is lower it says nothing.
 """
 
 import math
@@ -16,6 +18,7 @@ from vision.provenance.findings import Provenance
 WEIGHTS: Final = {"visual": 0.45, "forensic": 0.30}
 REST: Final = 0.25
 """Shared by all other signals."""
+ALONE: Final = frozenset({"generated"})
 SUSPICIOUS_FROM: Final = 40
 MANIPULATED_FROM: Final = 70
 """Risk scores at which the bands begin."""
@@ -60,9 +63,18 @@ def fuse(probabilities: Mapping[str, float], missing: Iterable[str] = ()) -> Ver
     """
     if not probabilities:
         return None
-    weights = shares(probabilities)
-    risk = round(100 * pooled((probabilities[name], weight) for name, weight in weights.items()), 1)
-    return Verdict(risk, classify(risk), confidence(risk, probabilities.values(), incomplete=any(missing)), weights)
+    candidates = [shares(name for name in probabilities if name not in ALONE)]
+    candidates += [{name: 1.0} for name in probabilities if name in ALONE]
+    risk, weights = max(
+        (
+            (round(100 * pooled((probabilities[name], weight) for name, weight in weights.items()), 1), weights)
+            for weights in candidates
+            if weights
+        ),
+        key=lambda candidate: candidate[0],
+    )
+    given = [probabilities[name] for name in weights]
+    return Verdict(risk, classify(risk), confidence(risk, given, incomplete=any(missing)), weights)
 
 
 def provenance_score(provenance: Provenance | None) -> float | None:

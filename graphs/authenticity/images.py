@@ -1,8 +1,10 @@
 """Analysis of images: faces and the visual model on them, forensic measures, and the stored answer."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+from deployments.forensics.generated import GENERATED, Generated
 from deployments.forensics.signal import SIGNAL, Table
 from deployments.forensics.visual import VISUAL, Visual
 from deployments.people.faces import FACES
@@ -25,6 +27,7 @@ FaceDetector: TypeAlias = StageRef[Any, tuple[Face, ...]]
 """Of an image, or of more than that."""
 
 NO_FACE = "there is no face, and the visual model judges faces only"
+NOT_SERVED = "this service is configured without forensics/generated"
 UNSEEN = "no face is large and sharp enough for the visual model"
 
 
@@ -43,11 +46,20 @@ async def examine_image(
             visual = Absent(UNSEEN if faces else NO_FACE, fault=False)
         return faces, visual
 
+    async def examine_whole() -> Generated | Absent:
+        if GENERATED.key not in context.stages:  # a configuration that is older than the stage
+            return Absent(NOT_SERVED, fault=False)
+        generated = await result_or_absent(context.stage(GENERATED)(image))
+        if isinstance(generated, Absent) and generated.missing:
+            return replace(generated, fault=False)
+        return generated
+
     async with task_group() as group:
         faces_task = group.create_task(examine_faces())
         signals_task = group.create_task(result_or_absent(context.stage(SIGNAL)((image, table))))
+        whole_task = group.create_task(examine_whole())
     faces, visual = faces_task.result()
-    return ImageFindings(faces, visual, signals_task.result())
+    return ImageFindings(faces, visual, signals_task.result(), whole_task.result())
 
 
 class ImageAnalysis:

@@ -72,6 +72,17 @@ class ForensicSignal(Signal):
     features: Features | None
 
 
+class GeneratedSignal(Signal):
+    """Signal of the models of generated pictures.
+
+    It is not pooled with the others: it makes the verdict alone where it is higher than they are together, and its
+    effective weight is 1 then.
+    """
+
+    model: str | None = Field(description="name and version of what judged")
+    opinions: dict[str, Share] = Field(description="probability by each model that judged")
+
+
 class TemporalSignal(Signal):
     """Signal of a face that was tracked for some seconds."""
 
@@ -114,6 +125,7 @@ class ImageSignals(BaseModel):
 
     visual: VisualSignal
     forensic: ForensicSignal
+    generated: GeneratedSignal
     provenance: ProvenanceSignal | None = None
 
 
@@ -122,6 +134,7 @@ class VideoSignals(BaseModel):
 
     visual: VisualSignal
     forensic: ForensicSignal
+    generated: GeneratedSignal
     temporal: TemporalSignal
     audio: AudioSignal | None
     provenance: ProvenanceSignal | None = None

@@ -81,6 +81,7 @@ def samples(media: Path | None) -> dict[str, Any]:
         "shots/cuts": rng.integers(0, 256, (100, 27, 48, 3), dtype=np.uint8),
         "muzzle/ensemble": data,
         "forensics/visual": (image, (face,)),
+        "forensics/generated": image,
         "forensics/speech": sound,
         "forensics/voice": sound,
     }

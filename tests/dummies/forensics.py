@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.forensics.generated import Generated
 from deployments.forensics.visual import Visual
 from deployments.forensics.voice import Voice
 from tests.dummies.dummy import Dummy
@@ -28,6 +29,20 @@ class DummyVisual(Dummy[Any, Visual]):
         middles = [image[int(face.y + face.height / 2), int(face.x + face.width / 2)] for face in faces]
         chances = tuple(float(middle[1]) / 255 for middle in middles)
         return Visual("face_level" if faces else "no_face", chances, chances, self.version)
+
+
+class DummyGenerated(Dummy[Any, Generated]):
+    """A picture was generated as far as its last pixel is blue and no other colour. A test may switch it off."""
+
+    key = "forensics/generated"
+    off = False
+
+    def predict(self, item: Any) -> Generated:
+        if self.off:
+            raise ModelNotLoaded("forensics/generated has no weights here.")
+        red, green, blue = (float(value) for value in item[-1, -1])
+        chance = max(0.0, blue - max(red, green)) / 255
+        return Generated(chance, {self.version: chance})
 
 
 class DummySpeech(Dummy[Array, Array]):

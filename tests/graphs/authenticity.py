@@ -17,6 +17,7 @@ from configs.settings import Settings
 from deployments.forensics.provenance import ProvenanceReader
 from deployments.forensics.signal import SignalAnalyzer
 from deployments.forensics.temporal import TemporalAnalyzer
+from tests.dummies.dummy import Dummy
 from tests.dummies.forensics import DummySpeech, DummyVisual, DummyVoice
 from tests.dummies.video import PEOPLE, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 from tests.graphs.harness import Service, body_of, handles, serving
@@ -50,10 +51,10 @@ class AuthenticityService(Service):
 
 
 @asynccontextmanager
-async def serving_authenticity(config: Settings) -> AsyncIterator[AuthenticityService]:
-    """Start a service over the stores of the settings."""
+async def serving_authenticity(config: Settings, *more: type[Dummy[Any, Any]]) -> AsyncIterator[AuthenticityService]:
+    """Start a service over the stores of the settings, with more stages than those that every answer needs."""
     async with (
-        handles(*STAGES) as stages,
+        handles(*STAGES, *more) as stages,
         serving(
             AuthenticityService,
             config,

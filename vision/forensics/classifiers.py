@@ -24,7 +24,7 @@ Array = NDArray[np.float32]
 
 MARGIN: Final = 1.5
 FAKE: Final = ("fake", "deepfake", "ai", "artificial", "synthetic", "manipulated", "spoof", "spoofed", "generated")
-REAL: Final = ("real", "realism", "authentic", "human", "natural", "genuine", "bonafide", "bona")
+REAL: Final = ("real", "realism", "authentic", "human", "hum", "natural", "genuine", "bonafide", "bona")
 SURE: Final = 1e-6
 """Probabilities are clipped to so far from 0 and 1."""
 

@@ -962,6 +962,25 @@ class FrameAnalysis(Model):
     timestamp: Annotated[float, Field(description="seconds from the first frame")]
 
 
+class GeneratedSignal(Model):
+    """
+    Signal of the models of generated pictures.
+
+    It is not pooled with the others: it makes the verdict alone where it is higher than they are together, and its
+    effective weight is 1 then.
+    """
+
+    effective_weight: Annotated[float, Field(description="after that; 0 for a signal that does not exist")]
+    model: Annotated[str | None, Field(description="name and version of what judged")]
+    opinions: Annotated[dict[str, float], Field(description="probability by each model that judged")]
+    score: float | None
+    unavailable: Annotated[str | None, Field(description="why there is no score")] = None
+    weight: Annotated[
+        float,
+        Field(description="its share in the verdict, before the shares are scaled to add up to 1"),
+    ]
+
+
 class Gpu(Model):
     """
     GPU of the embedding stage; memory in bytes, None without one.
@@ -2931,6 +2950,7 @@ class ImageSignals(Model):
     """
 
     forensic: ForensicSignal
+    generated: GeneratedSignal
     provenance: ProvenanceSignal | None = None
     visual: VisualSignal
 
@@ -3379,6 +3399,7 @@ class VideoSignals(Model):
 
     audio: AudioSignal | None
     forensic: ForensicSignal
+    generated: GeneratedSignal
     provenance: ProvenanceSignal | None = None
     temporal: TemporalSignal
     visual: VisualSignal

@@ -154,6 +154,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "people/emotion, ConvNeXt in an old file": ("people/emotion", lambda: convnext(SEVEN)),
     "forensics/visual, ViT": ("forensics/visual", lambda: vit(FORGED)),
     "forensics/visual, ConvNeXt in an old file": ("forensics/visual", lambda: convnext(("fake", "real"))),
+    "forensics/generated, ViT": ("forensics/generated", lambda: vit(("hum", "ai"))),
     "forensics/voice, wav2vec 2.0": ("forensics/voice", lambda: speech("wav2vec2")),
     "forensics/voice, HuBERT in an old file": (
         "forensics/voice",
@@ -168,6 +169,7 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "few tokens": ("embed/sentence", lambda: bert(tokens=64), "takes 64 tokens; texts here have up to 256"),
     "six expressions": ("people/emotion", lambda: vit(SEVEN[1:]), "has the labels disgust, fear, happy, sad, surprise"),
     "cats and dogs": ("forensics/visual", lambda: vit(("cat", "dog")), "are cat, dog; they have to mean real and fake"),
+    "dogs and wolves": ("forensics/generated", lambda: vit(("dog", "wolf")), "are dog, wolf; they have to mean real"),
     "telephone speech": ("forensics/voice", lambda: speech("wav2vec2", rate=8000), "takes sound at 8000 Hz"),
     "speakers": ("forensics/voice", lambda: speech("hubert", ("Ann", "Bob")), "are ann, bob; they have to mean real"),
     "no numbers": ("embed/sentence", lambda: bert(broken=True), "its outputs are not finite numbers"),

@@ -22,7 +22,10 @@ from vision.weights.registry import FileSpec
 
 ROOT = Path(__file__).parents[4]
 OTHER = "f" * 40
-STAGES = ["embed/clip", "embed/dinov3", "embed/sentence", "forensics/visual", "forensics/voice", "people/emotion"]
+STAGES = [
+    *("embed/clip", "embed/dinov3", "embed/sentence", "forensics/generated", "forensics/visual", "forensics/voice"),
+    "people/emotion",
+]
 
 
 def tried(place: Place, key: str, files: Files) -> Trial:

@@ -8,6 +8,14 @@ import { bytes, clock, Failure, Picture, Result, useAsync, when, words } from ".
 const COLOURS = ["#4f8cff", "#ff8a3d", "#38b27a", "#d763c9", "#e2b93b", "#4cc3d9", "#f0616d", "#9a7bff"];
 const BOXES_PER_PAGE = 2000;
 
+/** What the player can play: `path` below the file, the seconds of the film that this shows, whether boxes are in it. */
+const FILM = { name: "film", path: "video", from: 0, to: Infinity, isDrawn: false };
+/** For a film that the browser cannot decode. */
+const ENCODED = { ...FILM, path: "video.m3u8" };
+/** Safari, phones and new browsers play HLS themselves, in which all of a stream that is made on demand can be sought. */
+const PLAYS_HLS = document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "";
+const streamed = (path) => (PLAYS_HLS ? `${path}.m3u8` : path);
+
 /** Return the colour of the nth person. */
 export function colour(number) {
   return COLOURS[number % COLOURS.length];
@@ -25,25 +33,42 @@ function Film({ file, again, start }) {
   const [span, setSpan] = useState(null);
   const [boxes, setBoxes] = useState(true);
   const [error, setError] = useState(null);
-  const url = useAsync(() => mediaUrl(id, `/api/v1/file/${id}/video`), [id]);
+  const [view, setView] = useState(FILM);
+  const wanted = useRef(start || null);
+  const url = useAsync(() => mediaUrl(id, `/api/v1/file/${id}/${view.path}`), [id, view.path]);
   const isIndexed = file.index.indexed_at != null;
   const people = useAsync(async (signal) => (isIndexed ? await peopleOf(id, signal) : []), [id, file.index.indexed_at]);
   const shots = useAsync(async (signal) => (isIndexed ? await post("/api/v1/analyze-video-shots", { video_asset_id: id, extract_keyframes: true }, { signal }) : null), [id, file.index.indexed_at]);
   const duration = file.duration || shots.value?.video_duration || 1;
 
+  const show = (other, seconds = time) => {
+    wanted.current = seconds >= other.from && seconds < other.to ? seconds : other.from;
+    setError(null);
+    setView(other);
+  };
   const seek = useCallback((seconds) => {
-    video.current.currentTime = Math.min(Math.max(seconds, 0), duration);
     setTime(seconds);
-  }, [duration]);
+    if (seconds < view.from || seconds > view.to) show(FILM, seconds);
+    else video.current.currentTime = Math.min(Math.max(seconds, 0), duration) - view.from;
+  }, [duration, view]);
+  const loaded = () => {
+    if (wanted.current !== null) video.current.currentTime = wanted.current - view.from;
+    wanted.current = null;
+  };
+  const failed = () => {
+    if (!url.value) return;
+    if (view === FILM && PLAYS_HLS) show(ENCODED);
+    else setError(new Error(view === FILM ? "This browser cannot play the file as it is. A clip of it plays everywhere: choose a part in the timeline." : "This stream cannot be played. Choose the film again below it."));
+  };
   useEffect(() => {
     let handle = 0;
     const tick = () => {
-      if (video.current && !video.current.paused) setTime(video.current.currentTime);
+      if (video.current && !video.current.paused) setTime(view.from + video.current.currentTime);
       handle = requestAnimationFrame(tick);
     };
     tick();
     return () => cancelAnimationFrame(handle);
-  }, []);
+  }, [view]);
   useEffect(() => {
     const step = (event) => {
       if (event.target.matches("input, select, textarea, video")) return;
@@ -53,11 +78,11 @@ function Film({ file, again, start }) {
         event.preventDefault();
         if (video.current.paused) video.current.play();
         else video.current.pause();
-      } else if (event.key in moves && !event.target.matches("[role=slider]")) seek(video.current.currentTime + moves[event.key]);
+      } else if (event.key in moves && !event.target.matches("[role=slider]")) seek(view.from + video.current.currentTime + moves[event.key]);
     };
     addEventListener("keydown", step);
     return () => removeEventListener("keydown", step);
-  }, [seek, file.fps]);
+  }, [seek, file.fps, view]);
   const remove = async () => {
     if (!confirm(`Delete ${file.filename} and all that was computed of it?`)) return;
     try {
@@ -76,8 +101,8 @@ function Film({ file, again, start }) {
     <${Failure} error=${error} />
     <div class="player">
       <div class="canvas" style=${{ aspectRatio: `${file.width ?? 16} / ${file.height ?? 9}` }}>
-        <video ref=${video} src=${url.value} controls preload="metadata" onLoadedMetadata=${() => start && seek(start)} onSeeked=${() => setTime(video.current.currentTime)} onError=${() => url.value && setError(new Error("This browser cannot play the file as it is. A clip of it plays everywhere: choose a part in the timeline."))}></video>
-        ${boxes && people.value && html`<${Boxes} file=${file} people=${people.value} time=${time} />`}
+        <video ref=${video} src=${url.value} controls preload="metadata" onLoadedMetadata=${loaded} onSeeked=${() => setTime(view.from + video.current.currentTime)} onError=${failed}></video>
+        ${boxes && !view.isDrawn && people.value && html`<${Boxes} file=${file} people=${people.value} time=${time} />`}
       </div>
       <p class="quiet now"><output>${clock(time, 2)}</output> of ${clock(duration, 2)} <span class="hint">Space plays, ← → move a second, , . a frame</span></p>
     </div>
@@ -86,7 +111,10 @@ function Film({ file, again, start }) {
     <${Clip} file=${file} span=${span} setSpan=${setSpan} />
     <${Failure} error=${people.error ?? shots.error} />
     ${people.value?.length > 0 && html`
-      <div class="choice" role="group" aria-label="Drawn over the picture"><button aria-pressed=${boxes} onClick=${() => setBoxes(!boxes)}>Boxes around faces</button></div>
+      <div class="choice" role="group" aria-label="Drawn over the picture">
+        <button aria-pressed=${boxes && !view.isDrawn} disabled=${view.isDrawn} onClick=${() => setBoxes(!boxes)}>Boxes around faces</button>
+        <${Played} people=${people.value} view=${view} show=${show} />
+      </div>
       <${Together} file=${file} people=${people.value} seek=${seek} />
     `}
     ${shots.value && html`<${ShotList} shots=${shots.value} seek=${seek} />`}
@@ -98,6 +126,25 @@ function Film({ file, again, start }) {
       ${file.index.models && html`<dt>Indexed</dt><dd>${when(file.index.indexed_at)} by ${file.index.models}</dd>`}
     </dl></div>
   </section>`;
+}
+
+/** What to play: the film, the same with boxes drawn in, or one appearance of somebody. */
+function Played({ people, view, show }) {
+  const drawn = { name: "boxes", path: streamed("video/bbox"), from: 0, to: Infinity, isDrawn: true };
+  const appearances = people.flatMap((person) => person.traces.map((trace) => ({
+    name: `trace ${trace.trace_id}`,
+    title: `${person.label}, ${clock(trace.first_time, 1)} – ${clock(trace.last_time, 1)}`,
+    path: streamed(`trace/${trace.trace_id}/video`),
+    from: trace.first_time,
+    to: trace.last_time,
+    isDrawn: true,
+  })));
+  const choose = (event) => show([FILM, drawn, ...appearances].find((each) => each.name === event.target.value));
+  return html`<label class="inline">Play <select value=${view.name} onChange=${choose}>
+    <option value="film">the film</option>
+    <option value="boxes">with boxes and names drawn in</option>
+    <optgroup label="One appearance">${appearances.map((each) => html`<option key=${each.name} value=${each.name}>${each.title}</option>`)}</optgroup>
+  </select></label>`;
 }
 
 /** Return everybody in a film with their traces, first seen first. */

@@ -1,18 +1,21 @@
 """A real browser, and the service on a socket with dummy models that it looks at."""
 
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
 
 from configs import settings as settings_module
+from deployments.serving.catalog import AnyStage
 from deployments.serving.handle import StageHandle
 from graphs.web.api import find_apis
 from tests.dummies import LocalNearest
+from tests.dummies.muzzle import DummyMuzzle, LocalGallery
 from tests.dummies.video import DummyVideoFaces
 from tests.graphs.harness import configured, handles, listening, serving
 from tests.graphs.indexing import DUMMIES, REAL, IndexService
@@ -21,6 +24,12 @@ from vision.errors import StageUnavailable
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 REFUSED = "Failed to load resource: the server responded with a status of"
 """What Chromium says of an answer that is an error; the page shows it."""
+
+MEASURES = (
+    *("quality/blur", "quality/exposure", "quality/composition", "quality/maps"),
+    *("analysis/clusters", "analysis/anomalies"),
+)
+"""Stages without weights."""
 
 
 @dataclass
@@ -72,15 +81,33 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+async def chosen(visit: Visit, tmp_path: Path, *files: tuple[str, bytes], place: str = ".drop input >> nth=0") -> None:
+    """Choose files as somebody would, in a file dialog."""
+    folder = tmp_path / "chosen"
+    folder.mkdir(exist_ok=True)
+    for name, data in files:
+        (folder / name).write_bytes(data)
+    await visit.page.locator(place).set_input_files([folder / name for name, _ in files])
+
+
+async def accessible(visit: Visit) -> None:
+    """Fail where a rule of accessibility is broken."""
+    report = await Axe().run(visit.page)
+    found = [(each["id"], each["nodes"][0]["html"][:200]) for each in report.response["violations"]]
+    assert not found, found
+
+
 Visiting = Callable[..., AbstractAsyncContextManager[Visit]]
 
 
 @pytest.fixture
 async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Visiting]:
-    """Makes a visit to a service with these settings, in a window of this size."""
+    """Makes a visit to a service with these settings and ``more`` stages, in a window of this size."""
 
     @asynccontextmanager
-    async def visit(size: tuple[int, int] = (1360, 900), **values: object) -> AsyncIterator[Visit]:
+    async def visit(
+        size: tuple[int, int] = (1360, 900), *, more: Sequence[AnyStage] = (), **values: object
+    ) -> AsyncIterator[Visit]:
         async def unused(*_: object) -> object:
             raise StageUnavailable("not here")
 
@@ -89,7 +116,7 @@ async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         config = configured(monkeypatch, tmp_path, allowed_hosts="", **values)
         keys = {key for api in find_apis().values() for key in api.stage_keys}
-        async with handles(*REAL, *DUMMIES, LocalNearest) as known:
+        async with handles(*REAL, *MEASURES, *DUMMIES, LocalNearest, DummyMuzzle, LocalGallery, *more) as known:
             stages = {key: known.get(key) or StageHandle(key, unused, info) for key in keys}
             async with (
                 serving(IndexService, config, list(find_apis()), stages, faces=DummyVideoFaces.running) as service,

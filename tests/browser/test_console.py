@@ -5,33 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from PIL import Image
 from playwright.async_api import Route
 
-from tests.browser.conftest import Visit, Visiting
+from tests.browser.conftest import Visiting, accessible, chosen
 from tests.graphs.indexing import film, photo
 from tests.graphs.samples import encoded, picture
 
 VIEWS = ("library", "groups", "people", "shots", "authenticity", "muzzle", "system")
 SIZES = [(1360, 900), (390, 844), (3840, 2160)]
 HOSTILE = "\"><img src=x onerror=alert(1)><svg onload=alert(2)>'"
-
-
-async def chosen(visit: Visit, tmp_path: Path, *files: tuple[str, bytes], place: str = ".drop input >> nth=0") -> None:
-    """Choose files as somebody would, in a file dialog."""
-    folder = tmp_path / "chosen"
-    folder.mkdir(exist_ok=True)
-    for name, data in files:
-        (folder / name).write_bytes(data)
-    await visit.page.locator(place).set_input_files([folder / name for name, _ in files])
-
-
-async def accessible(visit: Visit) -> None:
-    """Fail where a rule of accessibility is broken."""
-    report = await Axe().run(visit.page)
-    found = [(each["id"], each["nodes"][0]["html"][:200]) for each in report.response["violations"]]
-    assert not found, found
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]} pixels")

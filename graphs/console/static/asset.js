@@ -1,11 +1,15 @@
-/** One picture or sound: how it looks, what was measured, and what is like it. */
+/** One picture or sound: how it looks, what was measured and drawn over it, and what is like it. */
 
 import { html, useState } from "./preact.js";
 import { base64, blob, call, get, mediaUrl, post } from "./api.js";
-import { Tile } from "./library.js";
-import { bytes, clock, Failure, Meter, Picture, Result, useAsync, when, words } from "./ui.js";
+import { thumbnailOf, Tile } from "./library.js";
+import { bytes, clock, Facts, Failure, Meter, Picture, Result, Strength, useAsync, useObjectUrl, when, words } from "./ui.js";
 
 const SIMILAR = 12;
+const MAPS = {
+  focus: { title: "Focus", hint: "bright where edges are sharp; nothing where they are blurred, or where there are none" },
+  saliency: { title: "Saliency", hint: "bright where colours stand out from those along the border, and so draw the eye" },
+};
 
 export function Asset({ id }) {
   const details = useAsync((signal) => get(`/api/v1/media/${id}`, { signal }), [id]);
@@ -37,8 +41,8 @@ function Loaded({ asset }) {
   </section>`;
 }
 
-function Facts({ asset }) {
-  const facts = {
+function factsOf(asset) {
+  return {
     Size: asset.width ? `${asset.width} × ${asset.height}` : null,
     Duration: asset.duration != null ? clock(asset.duration) : null,
     Format: asset.format,
@@ -46,9 +50,6 @@ function Facts({ asset }) {
     Uploaded: when(asset.upload_timestamp),
     Id: asset.asset_id,
   };
-  return html`<dl class="facts">
-    ${Object.entries(facts).filter(([, value]) => value).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
-  </dl>`;
 }
 
 export function Download({ asset }) {
@@ -58,12 +59,14 @@ export function Download({ asset }) {
 
 function Sound({ asset }) {
   const url = useAsync(() => mediaUrl(asset.asset_id, `/api/v1/media/${asset.asset_id}/content`), [asset.asset_id]);
-  return html`<div class="card"><audio controls src=${url.value}></audio><${Facts} asset=${asset} /></div>`;
+  return html`<div class="card"><audio controls src=${url.value}></audio><${Facts} of=${factsOf(asset)} /></div>`;
 }
 
 function Still({ asset }) {
   const id = asset.asset_id;
   const [drawn, setDrawn] = useState({ faces: true, thirds: false });
+  const [map, setMap] = useState(null);
+  const [strength, setStrength] = useState(0.7);
   const quality = useAsync((signal) => post("/api/v1/analyze-quality", { asset_id: id }, { signal }), [id]);
   const metrics = useAsync((signal) => post("/api/v1/analyze-image-metrics", { asset_id: id }, { signal }), [id]);
   const composition = useAsync((signal) => post("/api/v1/analyze-image-composition", { asset_id: id }, { signal }), [id]);
@@ -73,6 +76,7 @@ function Still({ asset }) {
     <div>
       <div class="canvas">
         <${Picture} src=${`/api/v1/media/${id}/thumbnail?side=1280`} file=${id} alt=${asset.filename} />
+        ${map && html`<${Over} key=${map} id=${id} name=${map} strength=${strength} />`}
         ${drawn.thirds && html`<svg class="over" viewBox="0 0 3 3" preserveAspectRatio="none" aria-hidden="true"><path d="M1 0V3M2 0V3M0 1H3M0 2H3" /></svg>`}
         ${drawn.faces && faces.value?.emotion && html`<${Faces} found=${faces.value} />`}
       </div>
@@ -81,8 +85,10 @@ function Still({ asset }) {
           Faces <span class="quiet">${faces.busy ? "…" : faces.value?.emotion?.faces_detected ?? "–"}</span>
         </button>
         <button aria-pressed=${drawn.thirds} onClick=${() => setDrawn({ ...drawn, thirds: !drawn.thirds })}>Thirds</button>
+        ${Object.entries(MAPS).map(([name, { title }]) => html`<button aria-pressed=${map === name} onClick=${() => setMap(map === name ? null : name)}>${title}</button>`)}
       </div>
-      <div class="card"><${Facts} asset=${asset} /></div>
+      ${map && html`<${Strength} value=${strength} onValue=${setStrength}>Strength<//><p class="quiet">${MAPS[map].title}: ${MAPS[map].hint}.</p>`}
+      <div class="card"><${Facts} of=${factsOf(asset)} /></div>
     </div>
     <div>
       <section class="card">
@@ -121,9 +127,15 @@ function Still({ asset }) {
   </div>`;
 }
 
+/** A map of the picture, laid over it. */
+function Over({ id, name, strength }) {
+  const { url, error } = useObjectUrl(`/api/v1/media/${id}/maps/${name}.png`);
+  if (error) return html`<div class="over failed"><${Failure} error=${error} /></div>`;
+  return url ? html`<img class="over" src=${url} alt=${`Map: ${MAPS[name].hint}`} style=${{ opacity: strength }} />` : null;
+}
+
 function Hit({ hit }) {
-  const asset = { ...hit, thumbnail_url: `/api/v1/media/${hit.asset_id}/thumbnail?side=320`, kind: /\.(mp4|mov|mkv|webm|avi|ts|m4v)$/i.test(hit.filename) ? "video" : "image" };
-  return html`<${Tile} asset=${asset} note=${`${hit.similarity_score.toFixed(0)} % alike`} />`;
+  return html`<${Tile} asset=${{ ...hit, thumbnail_url: thumbnailOf(hit.asset_id) }} note=${`${hit.similarity_score.toFixed(0)} % alike`} />`;
 }
 
 function Composition({ found }) {

@@ -2,6 +2,7 @@
 
 import { html, useCallback, useEffect, useRef, useState } from "./preact.js";
 import { get, local } from "./api.js";
+import { Words } from "./words.js";
 import { upload, uploadOne, useStored } from "./uploads.js";
 import { assetHref, bytes, Busy, clock, Drop, Failure, Grid, Picture } from "./ui.js";
 
@@ -83,10 +84,17 @@ export function Library() {
       <${Drop} compact accept="image/*,video/*" onFiles=${searchBy}><b>Find a picture like…</b>${looking && html`<${Busy}>${looking}<//>`}<//>
     </div>
     <${Failure} error=${error} again=${() => read()} />
-    ${state.next === undefined && !error && html`<${Busy} />`}
-    ${state.next !== undefined && !state.assets.length && html`<p class="empty">${name || kind ? "Nothing matches." : "The library is empty. Add a few files."}</p>`}
-    <${Grid} items=${state.assets} least=${innerWidth < 500 ? 150 : 200} render=${(asset) => html`<${Tile} asset=${asset} />`} onEnd=${more} />
+    <${Words}>
+      ${state.next === undefined && !error && html`<${Busy} />`}
+      ${state.next !== undefined && !state.assets.length && html`<p class="empty">${name || kind ? "Nothing matches." : "The library is empty. Add a few files."}</p>`}
+      <${Grid} items=${state.assets} least=${innerWidth < 500 ? 150 : 200} render=${(asset) => html`<${Tile} asset=${asset} />`} onEnd=${more} />
+    <//>
   </section>`;
+}
+
+/** The address of the small picture of an asset. */
+export function thumbnailOf(id) {
+  return `/api/v1/media/${id}/thumbnail?side=320`;
 }
 
 /** One asset in a grid. */

@@ -81,6 +81,37 @@ export function Picture({ src, file, alt, ...rest }) {
   return html`<img src=${url} alt=${alt} loading="lazy" decoding="async" onError=${() => setFailed(true)} ...${rest} />`;
 }
 
+/** Fetch bytes with the key of this tab, for an element that is to show them; return `{ url, error }`. */
+export function useObjectUrl(path) {
+  const [state, setState] = useState({});
+  useEffect(() => {
+    const control = new AbortController();
+    let url = null;
+    setState({});
+    blob(path, { signal: control.signal }).then(
+      (bytes) => control.signal.aborted || setState({ url: (url = URL.createObjectURL(bytes)) }),
+      (error) => control.signal.aborted || setState({ error }),
+    );
+    return () => {
+      control.abort();
+      if (url) URL.revokeObjectURL(url);
+    };
+  }, [path]);
+  return state;
+}
+
+/** How strongly a map covers what is below it, 0 to 1. */
+export function Strength({ value, onValue, children }) {
+  return html`<label class="slider">${children} <input type="range" min="0" max="1" step="0.05" value=${value} onInput=${(event) => onValue(Number(event.target.value))} /></label>`;
+}
+
+/** Names and values of an answer; what is null is left out. */
+export function Facts({ of }) {
+  const known = Object.entries(of).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  if (!known.length) return null;
+  return html`<dl class="facts">${known.map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
+}
+
 /** A place to drop files on, or to choose them at. */
 export function Drop({ onFiles, accept, multiple = false, folders = false, children, compact = false }) {
   const [over, setOver] = useState(false);

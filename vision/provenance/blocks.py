@@ -19,6 +19,7 @@ LARGEST_BLOCK: Final = 2**20
 LARGEST_TEXT: Final = 64 * 1024
 """Of a longer text only its beginning is read."""
 MOST_TEXTS: Final = 64
+"""Each of which may take a megabyte to unpack."""
 _EXIF, _XMP, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0"
 _IPTC_RESOURCE: Final = 0x0404
 _ZIGZAG: Final = (
@@ -27,6 +28,8 @@ _ZIGZAG: Final = (
     *(61, 54, 47, 55, 62, 63),
 )
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""Of a segment that has a length."""
 _RAW_PROFILE: Final = re.compile(r"Raw profile type (exif|APP1|xmp|iptc)", re.IGNORECASE)
 
 
@@ -64,20 +67,15 @@ def read_blocks(data: memoryview) -> Blocks:
 def _jpeg(data: memoryview, blocks: Blocks) -> None:
     at = 2
     for _ in range(MOST_SEGMENTS):
-        while at + 4 <= len(data) and data[at] != 0xFF:  # decoders step over what stands between segments
-            at += 1
-        while at + 4 <= len(data) and data[at + 1] == 0xFF:
-            at += 1
-        if at + 4 > len(data):
+        match = _MARKER.search(data, at)  # decoders step over what stands between segments
+        if match is None or match.end() + 2 > len(data):
             return
-        marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        marker, at = data[match.end() - 1], match.end()
         if marker in (0xDA, 0xD9):
             return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-            continue
-        _segment(marker, bytes(data[at + 4 : at + 2 + length]), blocks)
-        at += 2 + max(length, 2)
+        (length,) = struct.unpack_from(">H", data, at)
+        _segment(marker, bytes(data[at + 2 : at + length]), blocks)
+        at += max(length, 2)
 
 
 def _segment(marker: int, body: bytes, blocks: Blocks) -> None:
@@ -128,7 +126,7 @@ def _resources(body: bytes) -> Iterator[bytes]:
 
 
 def _png(data: memoryview, blocks: Blocks) -> None:
-    at = len(png.SIGNATURE)
+    at, texts = len(png.SIGNATURE), 0
     for _ in range(png.USUAL_CHUNKS):
         if at + 8 > len(data):
             return
@@ -139,7 +137,8 @@ def _png(data: memoryview, blocks: Blocks) -> None:
             blocks.size = width, height
         elif name == b"eXIf" and length <= LARGEST_BLOCK:
             blocks.exif = blocks.exif or bytes(body).removeprefix(_EXIF)
-        elif name in (b"tEXt", b"zTXt", b"iTXt"):
+        elif name in (b"tEXt", b"zTXt", b"iTXt") and texts < MOST_TEXTS:
+            texts += 1
             _png_text(name, bytes(body[: 4 * LARGEST_BLOCK]), blocks)
         elif name == b"IEND":
             return

@@ -40,16 +40,13 @@ STANDARD_LUMA: Final = (
 
 def parsed_time(value: str) -> datetime | None:
     """Return a time of EXIF or XMP, as UTC where it names a zone, else as if it were; None for one that is none."""
-    text = value.strip()
-    time = next((read for form in _FORMATS if (read := _read(text, form))), None)
-    if time is None:
-        return None
-    return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return next((time for form in _FORMATS if (time := _read(value.strip(), form))), None)
 
 
 def _read(text: str, form: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if form is None else datetime.strptime(text[:19], form)
+        time = datetime.fromisoformat(text) if form is None else datetime.strptime(text[:19], form)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -98,10 +95,16 @@ def thumbnail_correlation(thumbnail: bytes, image: Pixels, orientation: int) -> 
         small = decode(thumbnail, max_pixels=THUMBNAIL_PIXELS)
     except StageError:
         return None
-    stored, whole = _grey(small), _grey(image)
+    stored, whole = _grey(small), _grey(_reduced(image))
     seen = [grey for grey in (stored, _without_bars(stored)) if min(grey.shape) >= LEAST_SIDE]
     values = [_correlation(_turned(grey, turn), whole) for grey in seen for turn in {orientation, 1}]
     return max((value for value in values if value is not None), default=None)
+
+
+def _reduced(image: Pixels) -> Pixels:
+    """Return every n-th pixel of a picture, eight for one that is compared: a filter over all takes 20 ms more."""
+    step = max(min(image.shape[:2]) // (8 * SAMPLE), 1)
+    return np.ascontiguousarray(image[::step, ::step])
 
 
 def _grey(image: Pixels) -> NDArray[np.uint8]:

@@ -267,7 +267,50 @@ def judged(signals: dict[str, Any], provenance: dict[str, Any] | None) -> str:
     usual = {
         "visual": signal | {"faces_detected": 1, "analysis_type": "face_level", "model": "mesonet@1"},
         "forensic": {"score": None, "weight": 0.3, "effective_weight": 0, "unavailable": "too small", "features": None},
+        "generated": signal | {"model": "one@1", "opinions": {"one@1": 0.25}},
         **{name: each for name, each in signals.items() if name in ImageSignals.model_fields},
+    }
+    answer = ImageAnswer.model_validate(
+        {
+            "analysis_id": "5748e24c-f0fb-40b0-90dc-b399c60af656",
+            "timestamp": "2026-01-15T12:00:00Z",
+            "filename": "a.jpg",
+            "processing_time_ms": 5,
+            "provenance": provenance,
+            "classification": "SUSPICIOUS",
+            "confidence": "LOW",
+            "risk_score": 60,
+            "signals": usual,
+            "face_detections": [],
+            "explanation": {"summary": "It may be changed.", "factors": ["One factor"], "recommendation": "Ask."},
+            "heatmap_url": "/api/v1/results/5748e24c/heatmap.png",
+        }
+    ).model_dump(mode="json")
+    answer["signals"] |= signals
+    return json.dumps(answer)
+
+
+async def answering(visit: Visit, path: str, body: str) -> None:
+    """Have the service answer a path with this JSON."""
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(body=body, content_type="application/json")
+
+    await visit.page.route(path, answer)
+
+
+@pytest.mark.parametrize("size", [(1360, 900), (390, 844)], ids=["1360 pixels", "390 pixels"])
+async def test_signals_and_provenance_are_shown_whatever_they_are(
+    visiting: Visiting, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with visiting(size) as visit:
+        page = visit.page
+        signals = {
+            "quite_new": {"score": 0.875, "weight": 0.1, "effective_weight": 0.4, "places": {"left": 0.123456}},
+            "provenance": {
+                **{"score": None, "weight": 0, "effective_weight": 0, "unavailable": None},
+                **{"status": "invalid", "declared": "signed_unknown"},
+            },
         }
         await answering(visit, "**/api/v1/analyze/image/", judged(signals, PROVENANCE))
         await visit.open("authenticity")

@@ -40,6 +40,7 @@ _DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "CLIP": _OPENAI | _CROPPED,
     "ViT": _HALF | {"resample": 2, "size": _SQUARE},
     "Siglip": _HALF | {"resample": 3, "size": _SQUARE},
+    "RTDetr": _IMAGENET | {"resample": 2, "size": {"height": 640, "width": 640}, "do_normalize": False},
     "DINOv3ViT": _IMAGENET | {"resample": 2, "size": _SQUARE},
 }
 _EVERY: Final = {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}

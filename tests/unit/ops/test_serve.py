@@ -127,7 +127,7 @@ def test_what_fits_is_served_and_what_does_not_is_refused(capsys: pytest.Capture
     assert (choice.path, config["http_options"]["port"]) == (laptop, 8123)
     choice, config = configuration(None, [machine(64, [None] * 8)])
     assert choice.path == production
-    assert len(config["applications"]) == 11
+    assert len(config["applications"]) == 12
     assert configuration(laptop, [machine(64, [None] * 8)])[0].path == laptop
     with pytest.raises(DoesNotFitError, match=r"^serve_config\.yaml cannot start: \w+\.\w+ does not fit: .* CPUs"):
         configuration(production, [machine(4, [None], memory_gb=64)])

@@ -17,7 +17,7 @@ from deployments.serving.stage import HubModels, SharedImage, StageRef
 from vision.engines import Engine
 from vision.errors import StageError
 from vision.images import Pixels
-from vision.objects.detection import MOST, DetectedObject, ObjectNetwork
+from vision.objects.detection import MOST, Detections, ObjectNetwork
 from vision.weights import Weights, resolve_first
 
 Array = NDArray[np.float32]
@@ -31,14 +31,14 @@ class Config(EngineConfig):
 
     max_batch_size: int = Field(default=4, ge=1)
     models: list[str] = model_chain(CHAIN)
-    confidence: float = Field(default=0.5, ge=0.05, le=1, description="least confidence of an object")
+    confidence: float = Field(default=0.3, ge=0.05, le=1, description="least confidence of what is told at all")
 
 
-OBJECTS: Final = StageRef[SharedImage, tuple[DetectedObject, ...]]("objects/detector")
+OBJECTS: Final = StageRef[SharedImage, Detections]("objects/detector")
 
 
-class ObjectDetector(EngineStage[Config, Pixels, Prepared, tuple[DetectedObject, ...]]):
-    """Image, uint8 (H, W, 3) RGB → its objects, surest first."""
+class ObjectDetector(EngineStage[Config, Pixels, Prepared, Detections]):
+    """Image, uint8 (H, W, 3) RGB → Detections."""
 
     key = OBJECTS.key
     config_class = Config
@@ -67,11 +67,12 @@ class ObjectDetector(EngineStage[Config, Pixels, Prepared, tuple[DetectedObject,
         height, width = item.shape[:2]
         return self._network.prepare(item), (height, width)
 
-    def predict_batch(self, items: list[Prepared]) -> Sequence[tuple[DetectedObject, ...] | StageError]:
+    def predict_batch(self, items: list[Prepared]) -> Sequence[Detections | StageError]:
         outputs = self._engine(np.stack([tensor for tensor, _ in items]))
-        confidence = self.config.confidence
+        confidence, version = self.config.confidence, self._weights.version
         return [
-            self._network.objects(output, size, confidence) for output, (_, size) in zip(outputs, items, strict=True)
+            Detections(self._network.objects(output, size, confidence), version)
+            for output, (_, size) in zip(outputs, items, strict=True)
         ]
 
     def info(self) -> dict[str, Any]:

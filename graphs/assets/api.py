@@ -11,6 +11,7 @@ from deployments.analysis.groups import GROUPS
 from deployments.analysis.nearest import NEAREST
 from deployments.embed.clip import CLIP
 from deployments.embed.dinov3 import DINOV3
+from deployments.objects.detector import OBJECTS
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.quality.blur import BLUR
@@ -28,6 +29,7 @@ from graphs.assets.library import library_router
 from graphs.assets.likeness import Comparison
 from graphs.assets.media import media_router
 from graphs.assets.model_info import model_info_router
+from graphs.assets.objects import objects_router
 from graphs.assets.pictures import pictures_router
 from graphs.assets.quality import quality_router
 from graphs.assets.scores import Measures
@@ -78,6 +80,7 @@ def _router(context: Context) -> APIRouter:
         uploads_router(Resumable(context, library)),
         similarity_router(context, library, features, configuration),
         words_router(context, library),
+        objects_router(context, library),
         quality_router(library, features, measures, configuration),
         analytics_router(context, library, features),
         characters_router(library, comparison, Grouping(context, features, faces), configuration),
@@ -95,7 +98,7 @@ API: Final = Api(
     prefixes=("/api/v1", ""),
     stages=(
         *(DINOV3, CLIP, NEAREST, CLUSTERS, ANOMALIES, GROUPS),
-        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, MAPS, FACES, IDENTITY),
+        *(BLUR, BRISQUE, NIMA, EXPOSURE, COMPOSITION, MAPS, FACES, IDENTITY, OBJECTS),
     ),
     ready_stages=(DINOV3,),
     routes={
@@ -118,6 +121,7 @@ API: Final = Api(
             *("anomaly_detection", "feature_clustering"),
             *("calculate_similarity", "find_best_match", "batch_similarity"),
             *("analyze_quality", "analyze_image_metrics", "batch_quality_check", "analyze_image_composition"),
+            "detect_objects",
             *("validate_consistency", "character_matching", "group_by_character"),
             *("validate_shot_consistency", "reference_enforcement"),
         ]

@@ -23,6 +23,7 @@ from deployments.quality.maps import PictureMapper
 from deployments.serving.handle import AnyHandle
 from stores import valkey
 from tests.dummies import DummyEmbed, LocalNearest
+from tests.dummies.objects import DummyDetector
 from tests.dummies.people import DummyIdentity
 from tests.dummies.photos import STATELESS, DummyDescribe, DummyNima
 from tests.graphs import harness
@@ -117,7 +118,7 @@ async def analytics() -> AsyncIterator[dict[str, AnyHandle]]:
 async def serving(config: Settings, analytics: dict[str, AnyHandle]) -> AsyncIterator[Service]:
     """A service over the stores of the settings; there may be several over the same ones."""
     async with (
-        handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity, PictureMapper) as own,
+        handles(DummyEmbed, LocalNearest, DummyNima, DummyDescribe, DummyIdentity, DummyDetector, PictureMapper) as own,
         harness.serving(
             Service,
             config,

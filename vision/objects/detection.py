@@ -44,6 +44,14 @@ class DetectedObject:
     label: str
 
 
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects of one picture, surest first, and the version of the weights that found them."""
+
+    objects: tuple[DetectedObject, ...]
+    model_version: str
+
+
 class ObjectNetwork:
     """What surrounds the network of a checkpoint: its input, its classes, and how its outputs become objects."""
 

@@ -199,6 +199,23 @@ class Assets(Group):
             )
         )
 
+    async def detect_objects(
+        self, *, asset_id: str, classes: Sequence[str] | None = None, min_confidence: float | None = None
+    ) -> models.ObjectsAnswer:
+        """Find the objects in a picture: what each is, how sure that is, and where.
+
+        :param classes: only these, as model-info names them; without it all
+        :param min_confidence: the detector tells none below 0.3
+        """
+        return await self._client.ask(
+            Call[models.ObjectsAnswer](
+                "POST",
+                "/api/v1/detect-objects",
+                models.ObjectsAnswer,
+                json={"asset_id": asset_id, "classes": classes, "min_confidence": min_confidence},
+            )
+        )
+
     async def extract_features(self, *, asset_id: str) -> models.FeaturesAnswer:
         """Return the 384 raw features of an asset; they are computed once, then read from the store."""
         return await self._client.ask(

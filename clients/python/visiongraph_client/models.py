@@ -950,6 +950,19 @@ class ForensicSignal(Model):
     ]
 
 
+class FoundObject(Model):
+    """
+    One object; its box in pixels of the picture as it is shown.
+    """
+
+    confidence: float
+    height: float
+    label: Annotated[str, Field(description="one of the 80 classes of COCO")]
+    width: float
+    x: float
+    y: float
+
+
 class FrameAnalysis(Model):
     """
     One frame; ``risk_score`` is null where no model could say anything.
@@ -1426,6 +1439,33 @@ class NewIdentity(Model):
 
     asset_ids: list[str]
     name: str
+
+
+class ObjectsAnswer(Model):
+    """
+    What is in a picture, surest first, and how many of each class.
+    """
+
+    asset_id: str
+    counts: dict[str, int]
+    filename: str
+    image_dimensions: ImageDimensions
+    model_version: str
+    objects: list[FoundObject]
+    processing_time: Annotated[float, Field(description="seconds")]
+
+
+class ObjectsRequest(Model):
+    """
+    A picture, or a video, whose poster is looked at.
+    """
+
+    asset_id: str
+    classes: Annotated[
+        list[str] | None,
+        Field(description="only these, as model-info names them; without it all"),
+    ] = None
+    min_confidence: Annotated[float | None, Field(description="the detector tells none below 0.3")] = 0.5
 
 
 class Pagination(Model):

@@ -18,7 +18,7 @@ from deployments.objects.detector import Config, ObjectDetector
 from vision.engines import EngineName
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
-from vision.objects.detection import DetectedObject
+from vision.objects.detection import DetectedObject, Detections
 from vision.weights import Registry
 from vision.weights.store import Store
 
@@ -158,11 +158,11 @@ def test_objects_are_those_of_transformers(
     results = stage.predict_batch([stage.prepare(image) for image in images])
     number = 0
     for image, result in zip(images, results, strict=True):
-        assert isinstance(result, tuple)
+        assert isinstance(result, Detections)
         expected = reference(network, image, least)
-        assert len(result) == len(expected)
-        number += len(result)
-        for found, (label, score, box) in zip(result, expected, strict=True):
+        assert len(result.objects) == len(expected)
+        number += len(result.objects)
+        for found, (label, score, box) in zip(result.objects, expected, strict=True):
             assert found.label == label.lower().replace("_", " ")
             assert found.confidence == pytest.approx(score, abs=CLOSE)
             assert shares(found, image) == pytest.approx(box, abs=2 * CLOSE)
@@ -175,19 +175,22 @@ def test_a_batch_gives_what_its_items_give_alone(models: Path) -> None:
     alone = [stage.predict_batch([item])[0] for item in prepared]
     together = stage.predict_batch(prepared)
     for one, other in zip(alone, together, strict=True):
-        assert isinstance(one, tuple)
-        assert isinstance(other, tuple)
-        assert [each.label for each in one] == [each.label for each in other]
-        assert [each.confidence for each in one] == pytest.approx([each.confidence for each in other], abs=CLOSE)
+        assert isinstance(one, Detections)
+        assert isinstance(other, Detections)
+        assert [each.label for each in one.objects] == [each.label for each in other.objects]
+        scores, others = ([each.confidence for each in found.objects] for found in (one, other))
+        assert scores == pytest.approx(others, abs=CLOSE)
 
 
 def test_boxes_lie_in_the_picture_and_the_surest_comes_first(models: Path) -> None:
     stage = loaded(confidence=0.05)
     for image in pictures():
         (found,) = stage.predict_batch([stage.prepare(image)])
-        assert isinstance(found, tuple)
-        assert [each.confidence for each in found] == sorted((each.confidence for each in found), reverse=True)
-        for each in found:
+        assert isinstance(found, Detections)
+        assert found.model_version.startswith("tiny@")
+        scores = [each.confidence for each in found.objects]
+        assert scores == sorted(scores, reverse=True)
+        for each in found.objects:
             assert 0 <= each.x < each.x + each.width <= image.shape[1]
             assert 0 <= each.y < each.y + each.height <= image.shape[0]
 

@@ -11,12 +11,12 @@ const MAPS = {
   saliency: { title: "Saliency", hint: "bright where colours stand out from those along the border, and so draw the eye" },
 };
 
-export function Asset({ id }) {
+export function Asset({ id, query }) {
   const details = useAsync((signal) => get(`/api/v1/media/${id}`, { signal }), [id]);
-  return html`<${Result} of=${details}>${(asset) => html`<${Loaded} asset=${asset} />`}<//>`;
+  return html`<${Result} of=${details}>${(asset) => html`<${Loaded} asset=${asset} like=${query.has("like")} />`}<//>`;
 }
 
-function Loaded({ asset }) {
+function Loaded({ asset, like }) {
   const [error, setError] = useState(null);
   const kind = asset.content_type.split("/")[0];
   const remove = async () => {
@@ -37,7 +37,7 @@ function Loaded({ asset }) {
       </div>
     </div>
     <${Failure} error=${error} />
-    ${kind === "audio" ? html`<${Sound} asset=${asset} />` : html`<${Still} asset=${asset} />`}
+    ${kind === "audio" ? html`<${Sound} asset=${asset} />` : html`<${Still} asset=${asset} like=${like} />`}
   </section>`;
 }
 
@@ -62,7 +62,8 @@ function Sound({ asset }) {
   return html`<div class="card"><audio controls src=${url.value}></audio><${Facts} of=${factsOf(asset)} /></div>`;
 }
 
-function Still({ asset }) {
+/** `like`: somebody looks for pictures like it, so these come first. */
+function Still({ asset, like }) {
   const id = asset.asset_id;
   const [drawn, setDrawn] = useState({ faces: true, thirds: false });
   const [map, setMap] = useState(null);
@@ -72,7 +73,17 @@ function Still({ asset }) {
   const composition = useAsync((signal) => post("/api/v1/analyze-image-composition", { asset_id: id }, { signal }), [id]);
   const similar = useAsync((signal) => post("/api/v1/semantic-search", { query_asset_id: id, top_k: SIMILAR + 1 }, { signal }), [id]);
   const faces = useAsync((signal) => facesOf(id, signal), [id]);
+  const alike = html`<section class="wide">
+    <h2>More like this</h2>
+    <${Result} of=${similar} waiting="Comparing with the library">
+      ${(found) => html`<div class="row-grid">
+        ${found.search_results.filter((hit) => hit.asset_id !== id).slice(0, SIMILAR).map((hit) => html`<${Hit} key=${hit.asset_id} hit=${hit} />`)}
+      </div>
+      ${found.search_results.length < 2 && html`<p class="empty">Nothing else has features yet. They are computed when a picture is opened, grouped or searched.</p>`}`}
+    <//>
+  </section>`;
   return html`<div class="columns">
+    ${like && alike}
     <div>
       <div class="canvas">
         <${Picture} src=${`/api/v1/media/${id}/thumbnail?side=1280`} file=${id} alt=${asset.filename} />
@@ -115,15 +126,7 @@ function Still({ asset }) {
       </section>`}
       <${Missing} of=${faces.value?.unavailable} />
     </div>
-    <section class="wide">
-      <h2>More like this</h2>
-      <${Result} of=${similar} waiting="Comparing with the library">
-        ${(found) => html`<div class="row-grid">
-          ${found.search_results.filter((hit) => hit.asset_id !== id).slice(0, SIMILAR).map((hit) => html`<${Hit} key=${hit.asset_id} hit=${hit} />`)}
-        </div>
-        ${found.search_results.length < 2 && html`<p class="empty">Nothing else has features yet. They are computed when a picture is opened, grouped or searched.</p>`}`}
-      <//>
-    </section>
+    ${!like && alike}
   </div>`;
 }
 

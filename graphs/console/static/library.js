@@ -56,7 +56,7 @@ export function Library() {
     setLooking(file.name);
     try {
       const asset = await uploadOne(file);
-      location.hash = assetHref({ asset_id: asset.asset_id, kind: asset.content_type.startsWith("video/") ? "video" : "image" });
+      location.hash = `${assetHref({ asset_id: asset.asset_id, kind: asset.content_type.startsWith("video/") ? "video" : "image" })}?like`;
     } catch (failure) {
       setError(failure);
     }

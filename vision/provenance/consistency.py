@@ -17,9 +17,9 @@ THUMBNAIL_PIXELS: Final = 1_000_000
 SAMPLE: Final = 48
 """Pixels of the shorter side in which a thumbnail is compared with its picture."""
 LEAST_CORRELATION: Final = 0.75
-"""Of the luminance with that of the picture, below which a thumbnail shows something else. Of 240 thumbnails made of 60
-pictures (160 and 320 pixels, with bars, cut to 4:3) the least was 0.83; of 699 of other pictures, three photos of the
-same herd reached 0.75. A small part that was changed is not seen by it."""
+"""Of the luminance with that of the picture, below which a thumbnail shows something else. The report
+ops/bench/reports/provenance.md has the values of thumbnails of the picture itself and of others. A small part that was
+changed is not seen by it."""
 LEAST_CONTRAST: Final = 6.0
 """Standard deviation in grey levels of a picture in which there is something to compare."""
 LEAST_SIDE: Final = 16

@@ -1,0 +1,155 @@
+"""Tracks of objects in composed films, where it is known which box is whose."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.tolerances import FP32
+from vision.errors import InvalidInput
+from vision.objects.tracking import LOST_S, ObjectDetections, ObjectTrack, distance_iou, track_objects
+
+FPS = 24
+EVERY = 8
+"""Three samples a second."""
+Path = Callable[[float], tuple[float, float, float, float] | None]
+
+
+def film(paths: Sequence[tuple[int, Path]], seconds: float, *, noise: float = 0.0, seed: int = 0) -> ObjectDetections:
+    """Boxes of each object (its class, its box by the time) in every eighth frame, off by ``noise`` of their size."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for frame in range(0, round(seconds * FPS), EVERY):
+        for class_index, path in paths:
+            box = path(frame / FPS)
+            if box is not None:
+                x, y, w, h = np.array(box) + noise * random.standard_normal(4) * (box[2], box[3], box[2], box[3])
+                rows.append((frame, (x, y, w, h), float(random.uniform(0.6, 0.95)), class_index))
+    frames, boxes, confidences, classes = zip(*rows, strict=True)
+    return ObjectDetections(
+        np.array(frames, np.int64),
+        np.array(boxes, np.float32),
+        np.array(confidences, np.float32),
+        np.array(classes, np.int64),
+    )
+
+
+def times(seconds: float) -> NDArray[np.float64]:
+    return np.arange(round(seconds * FPS)) / FPS
+
+
+def walk(x: float, y: float, vx: float, vy: float = 0.0, size: tuple[float, float] = (60, 120)) -> Path:
+    return lambda t: (x + vx * t, y + vy * t, *size)
+
+
+def spans(tracks: Sequence[ObjectTrack]) -> list[tuple[int, int, int]]:
+    return [(track.class_index, int(track.frames[0]), int(track.frames[-1])) for track in tracks]
+
+
+def test_one_object_is_one_track_with_a_box_in_every_frame() -> None:
+    (track,) = track_objects(film([(3, walk(10, 20, 90))], 2), (), times(2))
+    assert spans([track]) == [(3, 0, 40)]
+    assert track.detected.sum() == 6
+    assert track.detected[::EVERY].all()
+    np.testing.assert_allclose(track.boxes[:, 0], 10 + 90 * track.frames / FPS, rtol=FP32)
+    assert track.boxes[:, 2:].tolist() == [[60, 120]] * 41
+
+
+@pytest.mark.parametrize("speed", [0, 60, 150])
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_two_who_cross_keep_their_tracks(speed: float, noise: float) -> None:
+    """They pass each other at 40 pixels of height, less than a box: by where each is going they are told apart."""
+    seconds = 4.0
+    paths = [(0, walk(20, 50, speed)), (0, walk(20 + 4 * speed or 300, 90, -speed))]
+    detections = film(paths, seconds, noise=noise, seed=3)
+    tracks = track_objects(detections, (), times(seconds))
+    assert len(tracks) == 2
+    for track in tracks:
+        ys = track.boxes[track.detected, 1]
+        assert np.ptp(ys) < 40, "it changed over to the other one"
+
+
+def test_classes_are_never_mixed() -> None:
+    tracks = track_objects(film([(1, walk(50, 50, 30)), (2, walk(52, 52, 30))], 2), (), times(2))
+    assert spans(tracks) == [(1, 0, 40), (2, 0, 40)]
+
+
+def test_a_cut_ends_every_track() -> None:
+    tracks = track_objects(film([(0, walk(50, 50, 0))], 2), (25,), times(2))
+    assert spans(tracks) == [(0, 0, 24), (0, 32, 40)]
+
+
+def test_what_is_hidden_for_a_moment_is_the_same_and_for_long_another() -> None:
+    def hidden(start: float, end: float) -> Path:
+        return lambda t: None if start <= t < end else (40 + 30 * t, 50, 60, 120)
+
+    short = track_objects(film([(0, hidden(1.0, 1.6))], 4), (), times(4))
+    assert len(short) == 1
+    assert not short[0].detected[24:39].any()
+    long = track_objects(film([(0, hidden(1.0, 1.4 + LOST_S))], 4), (), times(4))
+    assert len(long) == 2
+
+
+def test_unsure_detections_carry_a_track_on_and_begin_none() -> None:
+    detections = film([(0, walk(50, 50, 30))], 2)
+    confidences = detections.confidences.copy()
+    confidences[2:4] = 0.35
+    carried = ObjectDetections(detections.frames, detections.boxes, confidences, detections.classes)
+    (track,) = track_objects(carried, (), times(2))
+    assert track.detected.sum() == 6
+    nothing = ObjectDetections(detections.frames, detections.boxes, np.full_like(confidences, 0.45), detections.classes)
+    assert track_objects(nothing, (), times(2)) == ()
+
+
+def test_a_single_sighting_is_no_track() -> None:
+    assert track_objects(film([(0, walk(50, 50, 0))], 0.2), (), times(1)) == ()
+
+
+def test_a_box_that_doubles_at_once_is_another_object() -> None:
+    def grows(t: float) -> tuple[float, float, float, float]:
+        return (50, 50, 60, 60) if t < 1 else (20, 20, 150, 150)
+
+    assert len(track_objects(film([(0, grows)], 2), (), times(2))) == 2
+
+
+def test_a_crowd_has_no_switch_in_95_of_100_frames() -> None:
+    """Twelve who walk to and fro at up to 2.5 of their widths a second, with boxes that are off by 4 %."""
+    seconds = 8.0
+    random = np.random.default_rng(7)
+    paths: list[tuple[int, Path]] = []
+    for lane in range(12):
+        start, speed, phase = random.uniform(0, 900), random.uniform(20, 150), random.uniform(0, 6)
+
+        def path(
+            t: float, lane: int = lane, start: float = start, speed: float = speed, phase: float = phase
+        ) -> tuple[float, float, float, float]:
+            return start + 2 * speed * float(np.sin(t / 2 + phase)), 60.0 * lane, 60, 110
+
+        paths.append((0, path))
+    tracks = track_objects(film(paths, seconds, noise=0.04, seed=9), (), times(seconds))
+    right = total = 0
+    for track in tracks:
+        whose = []
+        for frame, box in zip(track.frames, track.boxes, strict=True):
+            truth = np.array([path(frame / FPS) for _, path in paths])
+            whose.append(int(np.abs(truth - box).sum(1).argmin()))
+        total += len(whose)
+        right += max(whose.count(each) for each in set(whose))
+    assert total > 0.95 * 12 * (seconds - EVERY / FPS) * FPS
+    assert right / total >= 0.95
+
+
+def test_distance_iou_by_hand() -> None:
+    box = np.array([[0.0, 0, 10, 10]])
+    beside = np.array([[0.0, 0, 10, 10], [10, 0, 10, 10], [5, 0, 10, 10]])
+    # The same; side by side: 0 - 100/500; half: 50/150 - 25/325.
+    assert distance_iou(box, beside)[0].tolist() == pytest.approx([1, -0.2, 1 / 3 - 25 / 325], rel=FP32)
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    good = film([(0, walk(50, 50, 0))], 1)
+    with pytest.raises(InvalidInput, match="differ in length"):
+        track_objects(ObjectDetections(good.frames[1:], good.boxes, good.confidences, good.classes), (), times(1))
+    with pytest.raises(InvalidInput, match="not ordered"):
+        track_objects(ObjectDetections(good.frames[::-1], good.boxes, good.confidences, good.classes), (), times(1))

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     )
     keep_jobs_days: Days = Field(default=0, description="after which records of jobs that have ended are removed")
     keep_audit_days: Days = Field(default=0, description="after which entries of the audit trail are removed")
+    keep_deliveries_days: Days = Field(
+        default=7, description="after which records of deliveries to webhooks that have ended are removed"
+    )
     audit: Literal["none", "writes", "all"] = Field(
         default="writes",
         description="that the audit trail records: whatever may change something; all: reads of files too",
@@ -130,6 +133,12 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         default=(), description="addresses or CIDRs, comma-separated, whose X-Forwarded-… headers are believed"
     )
+    max_webhooks: NonNegativeInt = Field(default=20, description="that one key may have; 0: none are sent anywhere")
+    webhook_timeout_s: PositiveFloat = Field(default=15.0, description="until their receivers must have answered")
+    webhook_allowed_hosts: Names = Field(
+        default=(), description="host names or CIDRs, comma-separated, that they are sent to though not public"
+    )
+    webhook_http: bool = Field(default=False, description="whether they are sent to http:// as well")
     public_url: str = Field(
         default="", description="http(s)://host[:port][/prefix] that links begin with; empty: the host of the request"
     )

@@ -49,12 +49,14 @@ async def delete_asset(stores: Stores, asset_id: str, removed: Removed | None = 
 
 
 async def delete_derived(stores: Stores, asset_id: str, removed: Removed | None = None) -> None:
-    """Remove jobs, face traces, shots and derived objects of an asset, but not its record, bytes and poster.
+    """Remove jobs with what tells of them, face traces, shots and derived objects of an asset.
 
-    Nor does anything else name it then: no identity as a photo of it, no upload in parts as what became of it.
+    Its record, bytes and poster stay. Nothing else names it then: no identity as a photo of it, no upload in parts as
+    what became of it.
     """
     counts = removed or Removed()
     counts.jobs += await stores.jobs.forget(asset_id)
+    counts.jobs += await stores.deliveries.forget(asset_id)  # what they say of those jobs
     counts.documents += await stores.people.delete_index(asset_id)
     counts.documents += await stores.people.forget_reference(asset_id)
     counts.documents += await stores.shots.delete_video(asset_id)

@@ -35,6 +35,9 @@ A worker uses a new name for each claim, so the name is the proof of one lease: 
 retry, release and pause are for the worker of the present lease only. A worker that lost it, killed, paused or cut off,
 changes nothing once the job was claimed again; until then the lease is still nobody else's, and may be renewed.
 
+Each end of a job is kept with it, in the write that ends it, until somebody has announced it: so it is announced at
+least once, whatever dies in between.
+
 Leases are measured by the wall clocks of the machines that share the store. A clock that is wrong by more than a lease
 takes the job from a worker that is alive, which costs its work since the last checkpoint.
 """
@@ -96,6 +99,8 @@ class Job:
     """Of the request that submitted it, empty where none did; this and the next two are its ``origin``."""
     traceparent: str = ""
     tracestate: str = ""
+    unannounced: list[Json] | None = None
+    """Ends of it that were not announced yet, oldest first, see ``as_of``; None where there are none."""
 
     @property
     def origin(self) -> Origin:
@@ -115,7 +120,7 @@ class Job:
     def resubmitted(self, new: "Job") -> "Job | None":
         """Return ``new`` after a failure or cancelling; otherwise withdraw a request to cancel."""
         if self.status in ("failed", "cancelled"):
-            return new
+            return replace(new, unannounced=self.unannounced)
         if self.cancel_requested:
             return replace(self, cancel_requested=False, message="")
         return None
@@ -190,6 +195,14 @@ class Job:
             return self._ended("cancelled", now)
         return replace(self, cancel_requested=True, message="Being cancelled; its worker stops at the next step.")
 
+    def announced(self, ends: Sequence[Json]) -> "Job":
+        """Forget ends that were announced."""
+        return replace(self, unannounced=[end for end in self.unannounced or () if end not in ends] or None)
+
+    def as_of(self, end: Json) -> "Job":
+        """Return the job as it was at one of its ends that are ``unannounced``; it may have been submitted again."""
+        return replace(from_row(to_row(self) | end), unannounced=None)
+
     def _ended(self, status: JobStatus, now: datetime, **values: Any) -> "Job":
         return replace(self, status=status, finished_at=now, worker=None, cancel_requested=False, message="", **values)
 
@@ -213,6 +226,9 @@ class JobStore(ABC):
     A backend implements what is abstract.
     """
 
+    announces = True
+    """Whether ends of its jobs are kept until they were announced."""
+
     async def submit(self, kind: str, subject: str, fingerprint: str, payload: Json, owner: str = "") -> Job:
         """Return the job of this kind and fingerprint: queued as new, unless one is queued, running or succeeded.
 
@@ -220,31 +236,34 @@ class JobStore(ABC):
         """
         new = replace(new_job(kind, subject, fingerprint, payload), owner=owner)
         while not await self._insert(new):
-            changed = await self._change(new.job_id, lambda job: job.resubmitted(new))
+            changed = await self._move(new.job_id, lambda job: job.resubmitted(new))
             if job := changed or await self.get(new.job_id):
                 return job
         return new
 
     async def begin(
-        self, kind: str, subject: str, fingerprint: str, payload: Json, worker: str, lease_s: float
+        self, kind: str, subject: str, fingerprint: str, payload: Json, worker: str, lease_s: float, owner: str = ""
     ) -> Job | None:
         """Submit a job and take it in one step, so that no other worker does; None if it is known already."""
-        begun = new_job(kind, subject, fingerprint, payload).claimed(worker, lease_s, datetime.now(UTC))
+        new = replace(new_job(kind, subject, fingerprint, payload), owner=owner)
+        begun = new.claimed(worker, lease_s, datetime.now(UTC))
         return begun if begun is not None and await self._insert(begun) else None
 
-    async def claim(self, worker: str, kinds: Collection[str], lease_s: float) -> Job | None:
-        """Take a due job of these kinds for ``lease_s`` seconds; None if there is none.
+    async def claim(
+        self, worker: str, kinds: Collection[str], lease_s: float, without: Collection[str] = ()
+    ) -> Job | None:
+        """Take a due job of these kinds for ``lease_s`` seconds, of no owner in ``without``; None if there is none.
 
         ``worker`` must be a name that was never used before.
         """
-        for job_id in await self._due(kinds, datetime.now(UTC)):
+        for job_id in await self._due(kinds, datetime.now(UTC), without):
             if job := await self.claim_job(job_id, worker, lease_s):
                 return job
         return None
 
     async def claim_job(self, job_id: str, worker: str, lease_s: float) -> Job | None:
         """Take one certain job; None if it is unknown, has ended, is not due, or is held by another worker."""
-        job = await self._change(job_id, lambda job: job.claimed(worker, lease_s, datetime.now(UTC)))
+        job = await self._move(job_id, lambda job: job.claimed(worker, lease_s, datetime.now(UTC)))
         return job if job is not None and job.worker == worker else None
 
     async def heartbeat(self, job_id: str, worker: str, progress: float, message: str, lease_s: float) -> bool:
@@ -279,7 +298,11 @@ class JobStore(ABC):
 
     async def cancel(self, job_id: str) -> Job | None:
         """Return the job, now cancelled, or running with cancelling requested; None if unknown or already ended."""
-        return await self._change(job_id, lambda job: job.cancelled(datetime.now(UTC)))
+        return await self._move(job_id, lambda job: job.cancelled(datetime.now(UTC)))
+
+    async def announced(self, job_id: str, ends: Sequence[Json]) -> bool:
+        """Forget ends of a job that were announced; False if the job is unknown by now."""
+        return await self._applied(job_id, lambda job: job.announced(ends))
 
     @abstractmethod
     async def get(self, job_id: str) -> Job | None:
@@ -292,10 +315,15 @@ class JobStore(ABC):
         status: JobStatus | None = None,
         kind: str | None = None,
         subject: str | None = None,
+        owner: str | None = None,
         after: Job | None = None,
         limit: int = 100,
     ) -> Sequence[Job]:
         """Return the jobs that match all given values, latest first, starting behind ``after``."""
+
+    @abstractmethod
+    async def list_unannounced(self, limit: int) -> Sequence[Job]:
+        """Return some jobs with ends that were not announced."""
 
     @abstractmethod
     async def count_unfinished(self, owner: str) -> int:
@@ -314,6 +342,10 @@ class JobStore(ABC):
         """Remove every job of a subject and return how many there were; workers of running ones lose their leases."""
 
     @abstractmethod
+    async def forget_owner(self, owner: str) -> int:
+        """Remove every job of an owner, as ``forget`` does those of a subject."""
+
+    @abstractmethod
     async def _insert(self, job: Job) -> bool:
         """Store a new job; False, changing nothing, if its id is known."""
 
@@ -325,11 +357,27 @@ class JobStore(ABC):
         """
 
     @abstractmethod
-    async def _due(self, kinds: Collection[str], now: datetime) -> Sequence[str]:
-        """Return ids of some unfinished jobs that are due, those due longest first."""
+    async def _due(self, kinds: Collection[str], now: datetime, without: Collection[str]) -> Sequence[str]:
+        """Return ids of some unfinished jobs that are due, of no owner in ``without``, those due longest first."""
+
+    async def _move(self, job_id: str, step: Step) -> Job | None:
+        return await self._change(job_id, _with_end(step) if self.announces else step)
 
     async def _applied(self, job_id: str, step: Step) -> bool:
-        return await self._change(job_id, step) is not None
+        return await self._move(job_id, step) is not None
+
+
+def _with_end(step: Step) -> Step:
+    """Return a transition that keeps the end of a job with it, in the same write."""
+
+    def moved(job: Job) -> Job | None:
+        after = step(job)
+        if after is None or job.finished or not after.finished:
+            return after
+        row = to_row(after)
+        return replace(after, unannounced=[*(job.unannounced or ()), {name: row[name] for name in _END}])
+
+    return moved
 
 
 def new_job(kind: str, subject: str, fingerprint: str, payload: Json) -> Job:
@@ -346,11 +394,16 @@ def job_id_of(kind: str, fingerprint: str) -> str:
 
 COLUMNS: Final = tuple(column.name for column in fields(Job))
 _TIMES = ("created_at", "due_at", "started_at", "finished_at")
-_JSON = ("payload", "checkpoint", "result")
+_JSON = ("payload", "checkpoint", "result", "unannounced")
+_END = (
+    *("status", "progress", "message", "created_at", "started_at", "finished_at", "error", "result", "owner"),
+    "request_id",
+)
+"""Columns of an end."""
 
 
-def to_json(value: Json) -> str:
-    """Return the stored form of payloads, checkpoints and results.
+def to_json(value: Json | list[Json]) -> str:
+    """Return the stored form of payloads, checkpoints, results and ends.
 
     :raises TypeError: it is not JSON.
     :raises ValueError: a number in it is not finite.
@@ -369,7 +422,7 @@ def from_row(row: dict[str, Any]) -> Job:
     """Return the job of ``to_row``."""
     row = row | {"cancel_requested": bool(row["cancel_requested"])}
     row |= {name: from_micros(row[name]) for name in _TIMES if row[name] is not None}
-    row |= {name: json.loads(row[name]) for name in _JSON if row[name] is not None}
+    row |= {name: json.loads(row[name]) for name in _JSON if row.get(name) is not None}
     return Job(**{name: value for name, value in row.items() if name in COLUMNS})  # a later version may know more
 
 

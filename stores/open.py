@@ -21,6 +21,7 @@ from stores.observed import Report, observed
 from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
+from stores.subscriptions import Subscriptions
 from stores.usage import UsageStore
 from stores.vectors import Vectors
 
@@ -178,6 +179,16 @@ class Stores:
         """The audit trail."""
         return observed("audit", self._database.audit, self._report)
 
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """Where ends of jobs are announced to."""
+        return observed("subscriptions", self._database.subscriptions, self._report)
+
+    @cached_property
+    def deliveries(self) -> JobStore:
+        """Deliveries to subscriptions: jobs of their own, that nobody sees among the others."""
+        return observed("deliveries", self._database.deliveries, self._report)
+
     async def migrate(self) -> tuple[int, int]:
         """Bring the documents to the schema of this program, as their first use does.
 
@@ -232,6 +243,10 @@ class _Database(Protocol):
     def usage(self) -> UsageStore: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+    @property
+    def deliveries(self) -> JobStore: ...
     async def migrate(self) -> tuple[int, int]: ...
     async def mentions(self, text: str) -> Mapping[str, int]: ...
     async def close(self) -> None: ...

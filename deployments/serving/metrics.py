@@ -79,6 +79,13 @@ METRICS: Final[Mapping[str, Metric]] = {
     "jobs": Metric("gauge", "Jobs in the store.", ("kind", "status")),
     "jobs_oldest_queued_seconds": Metric("gauge", "How long the oldest job that is due waits already.", ("kind",)),
     "job_attempts": Metric("counter", "Attempts at jobs that have ended.", ("kind", "outcome")),
+    "webhooks": Metric("gauge", "Webhooks, by whether anything is sent to them: enabled, disabled.", ("state",)),
+    "webhook_waiting": Metric("gauge", "Deliveries to webhooks that are under way, or will be tried again."),
+    "webhook_attempts": Metric(
+        "counter",
+        "Attempts at deliveries: delivered, failed; and deliveries given_up.",
+        ("outcome",),
+    ),
     "job_frames": Metric("counter", "Frames of videos that jobs have looked at.", ("kind",)),
     # stores
     "store_latency_ms": Metric(

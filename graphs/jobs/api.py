@@ -1,17 +1,20 @@
-"""The API of durable jobs: the progress and result of long work, and cancelling it; under /api/v1/jobs."""
+"""The API of durable jobs: the progress and result of long work, cancelling it, and webhooks that tell of its end.
 
-from datetime import datetime
-from typing import Annotated, Any, Final
+Under /api/v1/jobs and /api/v1/webhooks.
+"""
+
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
 
 from graphs.jobs.events import HEADERS, JobEvents
-from graphs.web.api import Api, RateLimit
+from graphs.jobs.schemas import JobAnswer, JobsAnswer
+from graphs.jobs.webhooks.routes import webhooks_router
+from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
 from graphs.web.files import Stream
-from graphs.web.schemas import Responses, error_responses, example
+from graphs.web.schemas import Responses, error_responses
 from stores.jobs import Job, JobStatus
 from vision.errors import StageError
 
@@ -46,50 +49,14 @@ class JobFinished(StageError):
     status = 409
 
 
-class JobAnswer(BaseModel):
-    """One job; ``error`` only where it failed, ``result`` only where it succeeded."""
-
-    model_config = example(
-        job_id="0b1f5e8a64c2d7f3a9e01c4b7d2f6a85",
-        kind="index-video",
-        subject="9f86d081884c7d659a2feaa0c55ad015",
-        status="running",
-        progress=0.25,
-        message="Frame 750 of 3000",
-        created_at="2026-01-15T12:00:00Z",
-        started_at="2026-01-15T12:00:01Z",
-        finished_at=None,
-        error=None,
-        result=None,
-        request_id="7c1e4b0f9a2d4c6e8b3f5a1d0e9c8b7a",
-    )
-    job_id: str
-    kind: str
-    subject: str = Field(description="what it works on, an asset id for example")
-    status: JobStatus
-    progress: float = Field(description="0-1")
-    message: str = Field(description="what is being done; may be empty")
-    created_at: datetime
-    started_at: datetime | None = Field(description="when its last attempt began")
-    finished_at: datetime | None
-    error: str | None = Field(description="why it failed")
-    result: dict[str, Any] | None
-    request_id: str = Field(description="X-Request-Id of the request that submitted it; empty where none did")
-
-    @classmethod
-    def of(cls, job: Job) -> "JobAnswer":
-        """Return what clients see of a job."""
-        return cls.model_validate(job, from_attributes=True)
-
-
-class JobsAnswer(BaseModel):
-    """A page of jobs, newest first."""
-
-    jobs: list[JobAnswer]
-    next: str | None = Field(description="``after`` of the next page; null where there is none")
-
-
 def _router(context: Context) -> APIRouter:
+    router = APIRouter()
+    router.include_router(_jobs_router(context))
+    router.include_router(webhooks_router(context))
+    return router
+
+
+def _jobs_router(context: Context) -> APIRouter:
     router = APIRouter(prefix="/jobs", tags=["jobs"], responses=error_responses(ERRORS))
 
     events = JobEvents[JobAnswer]()
@@ -143,9 +110,12 @@ def _router(context: Context) -> APIRouter:
     return router
 
 
+SENDING: Final = RouteLimits(RateLimit("webhooks", 60))
+"""Of routes that look a receiver up, or send to it."""
 API: Final = Api(
-    title="Jobs: progress and cancelling of long work",
+    title="Jobs: progress and cancelling of long work, webhooks",
     router=_router,
     prefixes=("/api/v1",),
     rate=lambda _: RateLimit("jobs", 600),  # clients ask every second for the progress of theirs
+    routes=dict.fromkeys(("create_webhook", "change_webhook", "ping_webhook", "redeliver"), SENDING),
 )

@@ -5,6 +5,7 @@ What becomes of a job whose function
 - returns: it succeeded, with that result;
 - raises a StageError that passes by itself (``retryable``), or anything unforeseen: it is queued again, to be retried
   after a pause, or failed when that was its last attempt;
+- raises TryLater: it is queued until that delay is over, and the attempt is not counted;
 - raises StoreError because a store is full or may not be written to: it pauses, and the attempt is not counted;
 - raises another StoreError: it is queued again as well, with the reason;
 - raises another StageError: it failed at once with that message, as the same input would fail again;
@@ -22,6 +23,7 @@ import os
 import socket
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +49,14 @@ class LeaseLost(Exception):
     """The job was cancelled, or another worker has it now; its function has to end."""
 
 
+class TryLater(Exception):
+    """The job is to be queued until ``delay_s`` seconds are over, as if this attempt had not been."""
+
+    def __init__(self, reason: str, delay_s: float) -> None:
+        super().__init__(reason)
+        self.delay_s = delay_s
+
+
 @dataclass(frozen=True)
 class Timing:
     """Intervals of an attempt, in seconds."""
@@ -70,6 +80,7 @@ class JobContext:
         self.job_id = job.job_id
         self.kind = job.kind
         self.subject = job.subject
+        self.owner = job.owner
         self.payload = job.payload
         self.attempt = job.attempts
         self.checkpoint = job.checkpoint
@@ -117,6 +128,7 @@ class JobRun:
         self._heartbeat_s = min(timing.heartbeat_s, timing.lease_s / 3)
         self._tick_s = min(timing.progress_s, self._heartbeat_s)
         self._context = JobContext(store, job, worker)
+        self.owner = job.owner
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run the function until it ends, the job is cancelled, the lease is lost, or ``stopping`` is set."""
@@ -185,6 +197,9 @@ class JobRun:
         if isinstance(failure, LeaseLost):
             self._count("stopped")
             return partial(store.release, job.job_id, self._worker)
+        if isinstance(failure, TryLater):
+            self._count("paused")
+            return partial(store.pause, job.job_id, self._worker, str(failure), failure.delay_s)
         if isinstance(failure, OSError):
             failure = disk_error("spool", failure) or failure
         if isinstance(failure, (StoreFull, StoreReadOnly, StoreRefused)):
@@ -231,7 +246,7 @@ class JobRun:
 
 
 class JobRunner:
-    """Runs jobs of these kinds, ``at_once`` at a time, from ``start`` to ``stop``.
+    """Runs jobs of these kinds, ``at_once`` at a time, from ``start`` to ``stop``; ``per_owner`` of one owner at most.
 
     ``poll_s`` are the shortest and the longest pause between two polls: pauses double while there is no work.
     """
@@ -242,12 +257,18 @@ class JobRunner:
         kinds: Mapping[str, JobFunction],
         *,
         at_once: int = 1,
+        per_owner: int | None = None,
         poll_s: tuple[float, float] = POLL_S,
         timing: Timing | None = None,
     ) -> None:
         self._store = store
         self._kinds = dict(kinds)
         self._at_once = at_once
+        self._per_owner = at_once + 1 if per_owner is None else per_owner
+        self._running: Counter[str] = Counter()
+        """How many jobs run by owner."""
+        self._claiming = asyncio.Lock()
+        """One claim at a time, as each depends on what runs."""
         self._poll_s = poll_s
         self._timing = timing or Timing()
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -298,6 +319,8 @@ class JobRunner:
             if run is not None:
                 self._woken.set()  # there may be more, for another slot
                 await run.run(self._stopping)
+                self._running[run.owner] -= 1
+                self._running += Counter()  # without those that have none any more
                 pause = shortest
             elif await self._woken_within(pause):
                 pause = shortest
@@ -307,9 +330,12 @@ class JobRunner:
     async def _claim(self) -> JobRun | None:
         # A name for this claim alone: it proves who holds the lease, even against an older claim of this process.
         worker, claimed_at = f"{self._name}-{uuid.uuid4().hex[:12]}", time.monotonic()
-        job = await self._store.claim(worker, self._kinds, self._timing.lease_s)
-        if job is None:
-            return None
+        async with self._claiming:
+            busy = [owner for owner, number in self._running.items() if number >= self._per_owner]
+            job = await self._store.claim(worker, self._kinds, self._timing.lease_s, busy)
+            if job is None:
+                return None
+            self._running[job.owner] += 1
         return JobRun(self._store, job, self._kinds[job.kind], worker, claimed_at, self._timing)
 
     async def _woken_within(self, pause: float) -> bool:

@@ -1,4 +1,4 @@
-"""The worker: runs durable jobs, over the same stores and stages as the gateway."""
+"""The worker: runs durable jobs and tells webhooks of their ends, over the same stores and stages as the gateway."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,6 +13,7 @@ from deployments.serving.metrics import publish_regularly
 from deployments.serving.nodes import check_stores, start_on_node
 from graphs.jobs.kinds import find_job_kinds, submit_hourly
 from graphs.jobs.runner import JobRunner
+from graphs.jobs.webhooks.outbox import Outbox
 from graphs.web.gateway import CallerArgs, deployment_of, open_context
 from graphs.web.metrics import CallMetrics
 
@@ -42,6 +43,8 @@ class Worker(LocalStages):
         kinds = {name: partial(kind.function, self._context) for name, kind in find_job_kinds().items()}
         self._jobs = JobRunner(self._context.jobs, kinds, at_once=config.jobs_at_once)
         self._jobs.start()
+        self._outbox = Outbox(self._context)
+        self._outbox.start()
         hourly = [kind.name for kind in find_job_kinds().values() if kind.hourly is not None and kind.hourly(config)]
         self._hourly = asyncio.create_task(submit_hourly(self._context.jobs, hourly)) if hourly else None
         self._calls = asyncio.create_task(publish_regularly(CallMetrics(self._context.stages).publish))
@@ -51,14 +54,15 @@ class Worker(LocalStages):
         """Raise when the replica should be replaced; Serve calls this."""
         super().check_health()
         self._jobs.check_health()
+        self._outbox.check_health()
         if self._hourly is not None and self._hourly.done() and not self._hourly.cancelled():
             raise RuntimeError("the jobs of the hour are not submitted any more") from self._hourly.exception()
 
     async def stop(self) -> None:
-        """Release the jobs that run, claim no more, send the last spans; call this before killing the process."""
+        """Release what runs, claim no more, send the last spans; call this before killing the process."""
         if self._hourly is not None:
             self._hourly.cancel()
-        await self._jobs.stop()
+        await asyncio.gather(self._jobs.stop(), self._outbox.stop())
         await self.send_spans()
 
     def __del__(self) -> Coroutine[Any, Any, None] | None:

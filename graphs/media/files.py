@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from deployments.media.frames import FRAMES, FrameRequest
 from graphs.indexing.jobs import latest_index_job, people_missing, submit_again, submit_index
 from graphs.jobs import api as jobs
-from graphs.jobs.api import JobAnswer
+from graphs.jobs.schemas import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
 from graphs.web.context import Context
 from graphs.web.filenames import content_disposition, derived_name

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from graphs.jobs.api import JobAnswer
+from graphs.jobs.schemas import JobAnswer
 from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import NOT_BLANK, AssetId, RemovedCounts, example
 

@@ -142,7 +142,7 @@ class Access:
         await self._keys_of_store()
         if not hmac.compare_digest(signature.encode(), self._signature(client, asset_id, expires).encode()):
             return None
-        signer = await self._signer(client)
+        signer = await self.named(client)
         if signer is None:
             return None
         return replace(signer, asset_id=asset_id)
@@ -172,8 +172,8 @@ class Access:
             return await self._tokens.caller(token)
         return None
 
-    async def _signer(self, client: str) -> Caller | None:
-        """Return a caller by name, as far as it may still call."""
+    async def named(self, client: str) -> Caller | None:
+        """Return a caller by name, as far as it may still call; None for one that may not. Raises StoreError."""
         if client in self._env:
             return Caller(client, frozenset({ADMIN}), key_name=FROM_SETTINGS)
         key = (await self._keys_of_store()).get(client)

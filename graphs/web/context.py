@@ -17,7 +17,7 @@ from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.stage import StageRef
 from graphs.web.access import Access
 from graphs.web.access_log import AccessLog
-from graphs.web.fetch import Fetcher
+from graphs.web.fetch import Fetcher, Poster, open_poster
 from graphs.web.quick import QuickRoutes
 from graphs.web.quotas import Quotas
 from graphs.web.recent import RecentFaults
@@ -35,6 +35,7 @@ from stores.open import Stores
 from stores.partial_uploads import PartialUploads
 from stores.people import People
 from stores.shots import Shots
+from stores.subscriptions import Subscriptions
 from stores.usage import UsageStore
 from vision.spans import flush
 
@@ -121,6 +122,16 @@ class Context:
         return self.stores.audit
 
     @property
+    def subscriptions(self) -> Subscriptions:
+        """The store of subscriptions."""
+        return self.stores.subscriptions
+
+    @property
+    def deliveries(self) -> JobStore:
+        """The store of deliveries to subscriptions."""
+        return self.stores.deliveries
+
+    @property
     def cache(self) -> Cache:
         """The cache."""
         return self.stores.cache
@@ -129,6 +140,11 @@ class Context:
     def access(self) -> Access:
         """Who may call."""
         return Access(self.settings, self.keys)
+
+    @cached_property
+    def poster(self) -> Poster:
+        """The client that sends events to subscriptions."""
+        return open_poster(self.settings)
 
     @cached_property
     def quotas(self) -> Quotas:
@@ -161,6 +177,8 @@ class Context:
         self.recent.detach()
         await self.stores.close()
         await self.fetcher.close()
+        if "poster" in self.__dict__:
+            await self.poster.close()
         if self.access_log is not None:
             self.access_log.close()
         await asyncio.to_thread(flush)

@@ -26,7 +26,7 @@ from graphs.web.auth import OPEN_PATHS, KeyCheck, document_keys
 from graphs.web.connections import Expectations, HeadRequests, Methods, accept_many, keep_what_came
 from graphs.web.context import Context
 from graphs.web.errors import install_error_handlers
-from graphs.web.fetch import open_fetcher
+from graphs.web.fetch import AllowList, open_fetcher
 from graphs.web.headers import with_headers
 from graphs.web.health import health_router
 from graphs.web.hosts import Hosts
@@ -104,7 +104,7 @@ def open_context(config: Settings, stages: Mapping[str, AnyHandle], serve: Serve
     """
     context = Context(config, stages, Stores.open(config, record_store_call), open_fetcher(config), serve=serve)
     # A wrong address must show at start and not with the first request.
-    _ = context.objects, context.documents, context.cache
+    _ = context.objects, context.documents, context.cache, AllowList(config.webhook_allowed_hosts)
     return context
 
 

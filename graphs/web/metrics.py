@@ -56,7 +56,7 @@ def record_exchange(exchange: Exchange) -> None:
 
 
 class GatewayMetrics:
-    """The gauges of a gateway: its requests, and what all gateways share, its jobs and its disks."""
+    """The gauges of a gateway: its requests, and what all gateways share, its jobs, webhooks and disks."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -72,7 +72,7 @@ class GatewayMetrics:
         for (cache, result), number in self._context.lookups.items():
             self._growth.publish("cache_lookups", number, cache=cache, result=result)
         await self._calls.publish()
-        await asyncio.gather(self._jobs(), self._disks())
+        await asyncio.gather(self._jobs(), self._webhooks(), self._disks())
 
     async def _jobs(self) -> None:
         try:
@@ -90,6 +90,18 @@ class GatewayMetrics:
             queued = numbers.get((kind, "queued"))
             waits = (now - queued.due_at).total_seconds() if queued else 0
             set_gauge("jobs_oldest_queued_seconds", max(waits, 0), kind=kind)
+
+    async def _webhooks(self) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                subscriptions = await self._context.subscriptions.list()
+                waiting = await self._context.deliveries.count(finished=False) if subscriptions else ()
+        except (StoreError, TimeoutError):
+            return
+        disabled = sum(each.disabled_at is not None for each in subscriptions)
+        set_gauge("webhooks", len(subscriptions) - disabled, state="enabled")
+        set_gauge("webhooks", disabled, state="disabled")
+        set_gauge("webhook_waiting", sum(each.number for each in waiting))
 
     async def _disks(self) -> None:
         for disk, folder in disks(self._context.settings).items():

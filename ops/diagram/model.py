@@ -34,6 +34,8 @@ STORES = {
     "partial_uploads": DATABASE,
     "usage": DATABASE,
     "audit": DATABASE,
+    "subscriptions": DATABASE,
+    "deliveries": DATABASE,
     "vectors": ("vectors", "LanceDB, disk or S3"),
     "cache": ("cache", "Valkey or Redis"),
 }

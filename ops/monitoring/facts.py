@@ -261,6 +261,22 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             "short",
             (Query(f"sum by (kind) ({_rate('job_frames_total')})", "{{kind}}"),),
         ),
+        Panel(
+            "Webhooks",
+            "Webhooks that are enabled and disabled, and deliveries that wait.",
+            "short",
+            (
+                Query("max by (state) (ray_visiongraph_webhooks)", "{{state}}"),
+                Query("max(ray_visiongraph_webhook_waiting)", "waiting"),
+            ),
+        ),
+        Panel(
+            "Deliveries",
+            "Attempts at deliveries to webhooks, and deliveries that were given up.",
+            "ops",
+            (Query(f"sum by (outcome) ({_rate('webhook_attempts_total')})", "{{outcome}}"),),
+            fault=True,
+        ),
     ),
     "Stores": (
         Panel(
@@ -389,9 +405,9 @@ ALERTS: Final[tuple[Alert, ...]] = (
         "VisiongraphJobsFail",
         "warning",
         5,
-        'sum by (kind) (increase(ray_visiongraph_job_attempts_total{outcome="failed"}[1h])) > 5 and '
-        'sum by (kind) (increase(ray_visiongraph_job_attempts_total{outcome="failed"}[1h])) '
-        '> sum by (kind) (increase(ray_visiongraph_job_attempts_total{outcome!="failed"}[1h]))',
+        'sum by (kind) (increase(ray_visiongraph_job_attempts_total{kind!="webhook",outcome="failed"}[1h])) > 5 and '
+        'sum by (kind) (increase(ray_visiongraph_job_attempts_total{kind!="webhook",outcome="failed"}[1h])) '
+        '> sum by (kind) (increase(ray_visiongraph_job_attempts_total{kind!="webhook",outcome!="failed"}[1h]))',
         "Most jobs {{ $labels.kind }} of the last hour failed.",
         "`error` of /api/v1/jobs?status=failed says why.",
     ),

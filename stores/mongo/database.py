@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stores.mongo import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
+from stores.mongo import (
+    analyses,
+    animals,
+    audit,
+    documents,
+    jobs,
+    keys,
+    partial_uploads,
+    people,
+    shots,
+    subscriptions,
+    usage,
+)
 from stores.mongo.engine import MongoEngine, translated
 
 
@@ -25,6 +37,8 @@ class MongoDatabase:
         self.partial_uploads = partial_uploads.MongoPartialUploads(self._engine)
         self.usage = usage.MongoUsage(self._engine)
         self.audit = audit.MongoAudit(self._engine)
+        self.subscriptions = subscriptions.MongoSubscriptions(self._engine)
+        self.deliveries = jobs.MongoJobs(self._engine, "deliveries")
         self._engine.migrate_by({1: self.documents.complete_assets})
 
     async def migrate(self) -> tuple[int, int]:

@@ -1,34 +1,39 @@
-"""Jobs in MongoDB, for many machines."""
+"""Jobs in MongoDB, for many machines, and deliveries, which are jobs of a collection of their own."""
 
 import uuid
 from collections.abc import Collection as AnyOf
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from stores.jobs import UNFINISHED, Job, JobCount, JobStatus, JobStore, Step, changes, from_row, to_row
-from stores.mongo.engine import Collection, Document, MongoRepository, translated
+from stores.mongo.engine import Collection, Document, MongoEngine, MongoRepository, translated
 from stores.records import from_micros, to_micros
 
 
 class MongoJobs(MongoRepository, JobStore):
-    """The collection ``jobs``.
+    """The collection ``jobs``, or ``deliveries``.
 
     A change is written on the condition that the revision, a new one with every write, is still the one it was made
     from; otherwise it is made again.
     """
 
-    indexes: ClassVar = {
-        "jobs": [
+    def __init__(self, engine: MongoEngine, name: Literal["jobs", "deliveries"] = "jobs") -> None:
+        super().__init__(engine)
+        self.announces = name == "jobs"
+        self._name = name
+        latest = [("created_at", DESCENDING), ("_id", DESCENDING)]
+        indexes = [
             IndexModel([("status", ASCENDING), ("due_at", ASCENDING)]),
-            IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)]),
-            IndexModel([("subject", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)]),
+            IndexModel(latest),
+            IndexModel([("subject", ASCENDING), *latest]),
             IndexModel([("owner", ASCENDING), ("status", ASCENDING)]),
+            IndexModel("unannounced", sparse=True) if self.announces else IndexModel([("owner", ASCENDING), *latest]),
         ]
-    }
+        self.indexes = {name: indexes}  # type: ignore[misc]  # of this collection
 
     async def get(self, job_id: str) -> Job | None:
         jobs = await self._jobs()
@@ -42,10 +47,11 @@ class MongoJobs(MongoRepository, JobStore):
         status: JobStatus | None = None,
         kind: str | None = None,
         subject: str | None = None,
+        owner: str | None = None,
         after: Job | None = None,
         limit: int = 100,
     ) -> Sequence[Job]:
-        given: Document = {"status": status, "kind": kind, "subject": subject}
+        given: Document = {"status": status, "kind": kind, "subject": subject, "owner": owner}
         query = {name: value for name, value in given.items() if value is not None}
         if after is not None:
             created_at = to_micros(after.created_at)
@@ -54,6 +60,12 @@ class MongoJobs(MongoRepository, JobStore):
         jobs = await self._jobs()
         with translated():
             cursor = jobs.find(query).sort([("created_at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+            return [_job(document) async for document in cursor]
+
+    async def list_unannounced(self, limit: int) -> Sequence[Job]:
+        jobs = await self._jobs()
+        with translated():
+            cursor = jobs.find({"unannounced": {"$type": "string"}}).limit(limit)
             return [_job(document) async for document in cursor]
 
     async def count_unfinished(self, owner: str) -> int:
@@ -84,6 +96,11 @@ class MongoJobs(MongoRepository, JobStore):
         with translated():
             return (await jobs.delete_many({"subject": subject})).deleted_count
 
+    async def forget_owner(self, owner: str) -> int:
+        jobs = await self._jobs()
+        with translated():
+            return (await jobs.delete_many({"owner": owner})).deleted_count
+
     async def _insert(self, job: Job) -> bool:
         row = to_row(job)
         jobs = await self._jobs()
@@ -111,8 +128,9 @@ class MongoJobs(MongoRepository, JobStore):
             if done.matched_count == 1:
                 return after
 
-    async def _due(self, kinds: AnyOf[str], now: datetime) -> Sequence[str]:
+    async def _due(self, kinds: AnyOf[str], now: datetime, without: AnyOf[str]) -> Sequence[str]:
         due = {"status": {"$in": ["queued", "running"]}, "due_at": {"$lte": to_micros(now)}, "kind": {"$in": [*kinds]}}
+        due |= {"owner": {"$nin": [*without]}} if without else {}
         jobs = await self._jobs()
         with translated():
             cursor = jobs.find(due, {"_id": 1}).sort("due_at").limit(16)
@@ -120,7 +138,7 @@ class MongoJobs(MongoRepository, JobStore):
 
     async def _jobs(self) -> Collection:
         await self._make_indexes()
-        return self._collection("jobs")
+        return self._collection(self._name)
 
 
 def _new_revision() -> dict[str, Any]:

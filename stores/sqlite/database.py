@@ -13,20 +13,34 @@ from pathlib import Path
 from typing import Final
 
 from stores.errors import StoreError
-from stores.sqlite import analyses, animals, audit, documents, jobs, keys, partial_uploads, people, shots, usage
+from stores.sqlite import (
+    analyses,
+    animals,
+    audit,
+    documents,
+    jobs,
+    keys,
+    partial_uploads,
+    people,
+    shots,
+    subscriptions,
+    usage,
+)
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 11
+VERSION: Final = 12
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
 """What came with version 8: owners of jobs, quotas of keys, the audit trail."""
+WEBHOOKS: Final = (*jobs.ENDS, *jobs.DELIVERIES, *subscriptions.SCHEMA)
 SCHEMA: Final = (
     *(*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN),
     people.REJECTED_COLUMN,
     animals.BY_TIME,
+    *WEBHOOKS,
 )
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
@@ -39,6 +53,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     8: jobs.ORIGIN,
     9: (people.REJECTED_COLUMN,),
     10: (animals.BY_TIME,),
+    11: WEBHOOKS,
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
@@ -80,6 +95,8 @@ class SqliteDatabase:
         self.partial_uploads = partial_uploads.SqlitePartialUploads(self.engine)
         self.usage = usage.SqliteUsage(self.engine)
         self.audit = audit.SqliteAudit(self.engine)
+        self.subscriptions = subscriptions.SqliteSubscriptions(self.engine)
+        self.deliveries = jobs.SqliteJobs(self.engine, "deliveries")
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the file to this schema, as opening does; return the version that it had, 0 for a new one, and has."""

@@ -72,6 +72,8 @@ async def test_what_failed_or_was_cancelled_is_queued_as_new(jobs: JobStore) -> 
     again = await submit(jobs, payload={"retry": 1})
     assert again.created_at > first.created_at
     fresh = replace(first, payload={"retry": 1}, created_at=again.created_at, due_at=again.due_at)
+    assert [end["error"] for end in again.unannounced or ()] == ["The file is damaged."]
+    fresh = replace(fresh, unannounced=again.unannounced)
     assert again == fresh == await now_of(jobs, first)
 
     assert await jobs.cancel(first.job_id) is not None

@@ -8,6 +8,7 @@ from visiongraph_client.errors import (
     Conflict,
     ConnectionFailed,
     InvalidRequest,
+    InvalidSignature,
     JobFailed,
     NotFound,
     RateLimited,
@@ -18,6 +19,7 @@ from visiongraph_client.errors import (
 )
 from visiongraph_client.protocol import Retries
 from visiongraph_client.transfers import Progress, Stored
+from visiongraph_client.webhooks import WebhookEvent, verify_webhook
 
 __all__ = [
     "AccessDenied",
@@ -27,6 +29,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "InvalidRequest",
+    "InvalidSignature",
     "JobFailed",
     "NotFound",
     "Progress",
@@ -37,4 +40,6 @@ __all__ = [
     "UploadInterrupted",
     "VisiongraphError",
     "WaitTimeout",
+    "WebhookEvent",
+    "verify_webhook",
 ]

@@ -7,6 +7,7 @@
     ├── UploadInterrupted       an upload that can be resumed
     ├── JobFailed               a job ended without a result
     ├── WaitTimeout             a job was not done in the time given
+    ├── InvalidSignature        a request to a receiver of webhooks that the service has not sent
     └── ApiError                the service answered with an error
         ├── InvalidRequest      400, 413, 415, 422: the request or the file is not what the route takes
         ├── AccessDenied        401, 403: no key, or one that may not do this
@@ -48,6 +49,10 @@ class JobFailed(VisiongraphError):
 
 class WaitTimeout(VisiongraphError):
     """A job was not done in the time given; it goes on."""
+
+
+class InvalidSignature(VisiongraphError):
+    """A request to a receiver of webhooks that the service has not sent, or not now."""
 
 
 class ApiError(VisiongraphError):

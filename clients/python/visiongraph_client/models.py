@@ -156,6 +156,20 @@ class Assignment(Model):
     is_noise: bool
 
 
+class AttemptAnswer(Model):
+    """
+    One attempt at a delivery.
+    """
+
+    at: AwareDatetime
+    error: Annotated[str, Field(description="why it failed; empty where it did not")]
+    seconds: float
+    status: Annotated[
+        int | None,
+        Field(description="of the receiver's answer; null where there was none"),
+    ]
+
+
 class AudioFeatures(Model):
     """
     Measures of the samples.
@@ -582,6 +596,26 @@ class DeletedAnimal(Model):
 
     animal_id: str
     deleted: Literal[True] = True
+
+
+class DeliveryAnswer(Model):
+    """
+    One delivery; of what the receiver answered, only the status is kept.
+    """
+
+    attempts: list[AttemptAnswer]
+    created_at: AwareDatetime
+    delivery_id: str
+    error: Annotated[str | None, Field(description="why it failed")]
+    event_id: Annotated[
+        str,
+        Field(description="webhook-id of what is sent; a delivery that is repeated has the same"),
+    ]
+    finished_at: AwareDatetime | None
+    job_id: str | None
+    next_attempt_at: Annotated[AwareDatetime | None, Field(description="only where it waits")]
+    status: Literal["waiting", "sending", "delivered", "failed"]
+    type: Literal["job.succeeded", "job.failed", "job.cancelled"] | Literal["webhook.ping"]
 
 
 class Detail(Model):
@@ -1441,6 +1475,16 @@ class NewIdentity(Model):
     name: str
 
 
+class NewSecret(Model):
+    """
+    A new secret of a webhook; until ``previous_until`` events are signed with the one before as well.
+    """
+
+    previous_until: AwareDatetime
+    secret: Annotated[str, Field(description="whsec_…; keep it, it is shown once")]
+    webhook_id: str
+
+
 class ObjectsAnswer(Model):
     """
     What is in a picture, surest first, and how many of each class.
@@ -1809,9 +1853,21 @@ class RemovedCounts(Model):
         int,
         Field(description="records: of files, features, faces, traces, shots, identities"),
     ]
-    jobs: int
+    jobs: Annotated[
+        int,
+        Field(description="of the file, and deliveries to webhooks that tell of them"),
+    ]
     objects: Annotated[int, Field(description="files, and pictures and parts that were made of them")]
     vectors: Annotated[int, Field(description="of the search index")]
+
+
+class RemovedWebhook(Model):
+    """
+    A webhook that was removed with the records of its deliveries.
+    """
+
+    deliveries: int
+    webhook_id: str
 
 
 class Replicas(Model):
@@ -1939,6 +1995,14 @@ class ReviewRequest(Model):
         ),
     ] = None
     ref_id: Annotated[str | None, Field(description="comes back with the answer")] = None
+
+
+class RotateRequest(Model):
+    """
+    For how long the secret before signs as well.
+    """
+
+    grace_s: int | None = 86400
 
 
 class SceneContext(Model):
@@ -2474,6 +2538,75 @@ class VisualSignal(Model):
     ]
 
 
+class WebhookAnswer(Model):
+    """
+    One webhook; its secret is in no answer but those that make one.
+    """
+
+    created_at: AwareDatetime
+    delivered_at: Annotated[AwareDatetime | None, Field(description="of a recent success, to a minute")]
+    description: str
+    disabled_at: AwareDatetime | None
+    disabled_reason: Annotated[str | None, Field(description="why nothing is sent to it")]
+    enabled: bool
+    events: list[Literal["job.succeeded", "job.failed", "job.cancelled"]]
+    failing_since: Annotated[
+        AwareDatetime | None,
+        Field(description="first failure since the last success; null where there is none"),
+    ]
+    kinds: list[str]
+    owner: Annotated[
+        str,
+        Field(description="id of the key that made it; empty where there were no keys"),
+    ]
+    url: str
+    waiting: Annotated[int, Field(description="deliveries that are under way, or will be tried again")]
+    webhook_id: str
+
+
+class WebhookChange(Model):
+    """
+    What is to be changed of a webhook; what is absent or null stays as it is.
+    """
+
+    description: str | None = None
+    enabled: Annotated[bool | None, Field(description="true also enables one that was disabled")] = None
+    events: list[Literal["job.succeeded", "job.failed", "job.cancelled"]] | None = None
+    kinds: Annotated[
+        list[str] | None,
+        Field(description="kinds of the jobs that it is about, such as index-video; none for all but those of upkeep"),
+    ] = None
+    url: Annotated[
+        str | None,
+        Field(description="https://… that events are posted to, without user and password"),
+    ] = None
+
+
+class WebhookRequest(Model):
+    """
+    A receiver and what it is to be told of.
+    """
+
+    description: Annotated[str | None, Field(description="for people")] = ""
+    events: list[Literal["job.succeeded", "job.failed", "job.cancelled"]] | None = None
+    kinds: Annotated[
+        list[str] | None,
+        Field(description="kinds of the jobs that it is about, such as index-video; none for all but those of upkeep"),
+    ] = None
+    url: Annotated[
+        str,
+        Field(description="https://… that events are posted to, without user and password"),
+    ]
+
+
+class WebhooksAnswer(Model):
+    """
+    The webhooks of the key, oldest first; those of all keys for one with the scope ``admin``.
+    """
+
+    webhooks: list[WebhookAnswer]
+
+
 class AnalyzeRequest(Model):
     """
     One picture.
@@ -2769,6 +2902,18 @@ class DeleteAnswer(Model):
     storage_deleted: Annotated[
         bool,
         Field(description="false where the file stays for others who uploaded it as well"),
+    ]
+
+
+class DeliveriesAnswer(Model):
+    """
+    A page of deliveries, newest first.
+    """
+
+    deliveries: list[DeliveryAnswer]
+    next: Annotated[
+        str | None,
+        Field(description="``after`` of the next page; null where there is none"),
     ]
 
 
@@ -3126,6 +3271,15 @@ class NewIdentityAnswer(Model):
     identity: IdentityModel
     similar: list[SimilarIdentity]
     success: Literal[True] = True
+
+
+class NewWebhook(Model):
+    """
+    A new webhook, and the secret that its events are signed with.
+    """
+
+    secret: Annotated[str, Field(description="whsec_…; keep it, it is shown once")]
+    webhook: WebhookAnswer
 
 
 class PredictDetails(Model):

@@ -1729,8 +1729,145 @@ class Shots(Group):
         )
 
 
+class Webhooks(Group):
+    """Routes of webhooks."""
+
+    def list_webhooks(self) -> models.WebhooksAnswer:
+        """Your webhooks, oldest first; those of all keys for one with the scope `admin`."""
+        return self._client.ask(Call[models.WebhooksAnswer]("GET", "/api/v1/webhooks", models.WebhooksAnswer))
+
+    def create_webhook(
+        self,
+        *,
+        url: str,
+        description: str | None = None,
+        events: Sequence[Literal["job.succeeded", "job.failed", "job.cancelled"]] | None = None,
+        kinds: Sequence[str] | None = None,
+    ) -> models.NewWebhook:
+        """Have the ends of jobs posted to a URL, signed by Standard Webhooks; the answer has the secret, once.
+
+        :param url: https://… that events are posted to, without user and password
+        :param description: for people
+        :param kinds: kinds of the jobs that it is about, such as index-video; none for all but those of upkeep
+        """
+        return self._client.ask(
+            Call[models.NewWebhook](
+                "POST",
+                "/api/v1/webhooks",
+                models.NewWebhook,
+                json={"url": url, "description": description, "events": events, "kinds": kinds},
+            )
+        )
+
+    def delete_webhook(self, webhook_id: str) -> models.RemovedWebhook:
+        """Remove a webhook with all that waits for it and the records of its deliveries."""
+        return self._client.ask(
+            Call[models.RemovedWebhook](
+                "DELETE", "/api/v1/webhooks/{webhook_id}", models.RemovedWebhook, at={"webhook_id": webhook_id}
+            )
+        )
+
+    def get_webhook(self, webhook_id: str) -> models.WebhookAnswer:
+        """One webhook, and whether events reach it."""
+        return self._client.ask(
+            Call[models.WebhookAnswer](
+                "GET", "/api/v1/webhooks/{webhook_id}", models.WebhookAnswer, at={"webhook_id": webhook_id}
+            )
+        )
+
+    def change_webhook(
+        self,
+        webhook_id: str,
+        *,
+        description: str | None = None,
+        enabled: bool | None = None,
+        events: Sequence[Literal["job.succeeded", "job.failed", "job.cancelled"]] | None = None,
+        kinds: Sequence[str] | None = None,
+        url: str | None = None,
+    ) -> models.WebhookAnswer:
+        """Change a webhook, disable it, or enable it again; what has ended while it was disabled is not sent.
+
+        :param enabled: true also enables one that was disabled
+        :param kinds: kinds of the jobs that it is about, such as index-video; none for all but those of upkeep
+        :param url: https://… that events are posted to, without user and password
+        """
+        return self._client.ask(
+            Call[models.WebhookAnswer](
+                "PATCH",
+                "/api/v1/webhooks/{webhook_id}",
+                models.WebhookAnswer,
+                at={"webhook_id": webhook_id},
+                json={"description": description, "enabled": enabled, "events": events, "kinds": kinds, "url": url},
+            )
+        )
+
+    def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        status: Literal["waiting", "sending", "delivered", "failed"] | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> models.DeliveriesAnswer:
+        """Recent deliveries of a webhook with every attempt, newest first.
+
+        :param after: ``next`` of the page before
+        """
+        return self._client.ask(
+            Call[models.DeliveriesAnswer](
+                "GET",
+                "/api/v1/webhooks/{webhook_id}/deliveries",
+                models.DeliveriesAnswer,
+                at={"webhook_id": webhook_id},
+                query={"status": status, "limit": limit, "after": after},
+            )
+        )
+
+    def get_delivery(self, webhook_id: str, delivery_id: str) -> models.DeliveryAnswer:
+        """One delivery with every attempt."""
+        return self._client.ask(
+            Call[models.DeliveryAnswer](
+                "GET",
+                "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}",
+                models.DeliveryAnswer,
+                at={"webhook_id": webhook_id, "delivery_id": delivery_id},
+            )
+        )
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> models.DeliveryAnswer:
+        """Send an event once more, as a new delivery with the same event id."""
+        return self._client.ask(
+            Call[models.DeliveryAnswer](
+                "POST",
+                "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+                models.DeliveryAnswer,
+                at={"webhook_id": webhook_id, "delivery_id": delivery_id},
+            )
+        )
+
+    def ping_webhook(self, webhook_id: str) -> models.DeliveryAnswer:
+        """Send an event `webhook.ping` now, once, and say what came of it; works for a disabled webhook, too."""
+        return self._client.ask(
+            Call[models.DeliveryAnswer](
+                "POST", "/api/v1/webhooks/{webhook_id}/ping", models.DeliveryAnswer, at={"webhook_id": webhook_id}
+            )
+        )
+
+    def rotate_webhook_secret(self, webhook_id: str, *, grace_s: int | None = None) -> models.NewSecret:
+        """Make a new secret; for a while, by default a day, events are signed with the one before as well."""
+        return self._client.ask(
+            Call[models.NewSecret](
+                "POST",
+                "/api/v1/webhooks/{webhook_id}/secret",
+                models.NewSecret,
+                at={"webhook_id": webhook_id},
+                json={"grace_s": grace_s},
+            )
+        )
+
+
 class Routes:
-    """Every route: accounts, assets, authenticity, jobs, media, muzzle, photos, service, shots."""
+    """Every route: accounts, assets, authenticity, jobs, media, muzzle, photos, service, shots, webhooks."""
 
     def __init__(self, client: Asks) -> None:
         self.accounts = Accounts(client)
@@ -1742,3 +1879,4 @@ class Routes:
         self.photos = Photos(client)
         self.service = Service(client)
         self.shots = Shots(client)
+        self.webhooks = Webhooks(client)

@@ -88,10 +88,11 @@ class AllowList:
 
 
 class GuardedNetwork(AsyncNetworkBackend):
-    """httpcore's network backend. Raises ImageFetchError unless every address of a host is permitted."""
+    """httpcore's network backend. Raises ``refusal`` unless every address of a host is permitted."""
 
-    def __init__(self, allowed: AllowList) -> None:
+    def __init__(self, allowed: AllowList, refusal: type[StageError] = ImageFetchError) -> None:
         self._allowed = allowed
+        self._refusal = refusal
         self._network = AnyIOBackend()
         # Not asyncio's default threads: names that are slow to resolve would block those that decode images.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
@@ -118,10 +119,14 @@ class GuardedNetwork(AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
-        raise ImageFetchError("Pictures are not fetched from sockets.")
+        raise self._refusal("Sockets are not connected to.")
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def check(self, host: str, port: int) -> None:
+        """Raise ``refusal`` unless the host has addresses, and every one is permitted."""
+        await self._permitted(host, port)
 
     def close(self) -> None:
         """Shut the threads down without waiting; one that still resolves ends by itself."""
@@ -135,7 +140,7 @@ class GuardedNetwork(AsyncNetworkBackend):
             addresses = []
         if not addresses or not all(self._allowed.permits(host, address) for address in addresses):
             # One message for both: clients must not learn whether an internal name exists.
-            raise ImageFetchError(f"No public address was found for {host}.")
+            raise self._refusal(f"No public address was found for {host}.")
         return addresses
 
 

@@ -189,7 +189,7 @@ class Document:
             if "application/json" in content:
                 schema = content["application/json"].get("schema") or {}
                 kinds.append(self.kind(schema) if schema else "Any")
-            elif any(kind.startswith("text/") for kind in content):
+            elif any(kind.startswith("text/") or kind.endswith("mpegurl") for kind in content):
                 kinds.append("str")
             elif status in ("201", "204"):
                 kinds.append("Headers")

@@ -84,8 +84,9 @@ class ClipStreamer(Stage[Config, ClipRequest, ClipRequest, ClipFacts]):
         with self._readers.borrowed(item.key) as reader:
             copied = plan.action == "copy"
             part = copied_part(reader, plan) if copied else plan.part(reader.times, reader.facts.duration)
-            parts = segments(reader.times, part) if plan.segmented else []
-            part = part if plan.segment is None else segment(reader.times, part, plan.segment)
+            if plan.segment is not None:
+                part = segment(reader.times, part, plan.segment)
+            parts = segments(reader.times, part) if plan.segmented and plan.segment is None else []
             return ClipFacts(
                 first_frame=part.first,
                 last_frame=part.last,

@@ -9,6 +9,7 @@ from graphs.media.errors import TraceNotFound, not_indexed
 from graphs.media.spans import Span
 from graphs.web.context import Context, task_group
 from stores.people import TraceBoxes, TraceRecord
+from vision.media.overlay import PALETTE
 from vision.media.plan import BoxTrack
 
 AROUND_S: Final = 1.0
@@ -72,8 +73,21 @@ def _person(trace: TraceRecord) -> str | int:
 
 
 def _colours(traces: Sequence[TraceRecord]) -> dict[str | int, int]:
-    """Return a colour for each person, in order of appearance, so that people who are seen together differ."""
-    return {person: number for number, person in enumerate(dict.fromkeys(_person(trace) for trace in traces))}
+    """Return a colour for each person, in order of appearance.
+
+    Where there are more people than colours, whoever appears gets one that nobody has who is on the screen then.
+    """
+    colours: dict[str | int, int] = {}
+    on_screen: list[tuple[int, int]] = []
+    for trace in sorted(traces, key=lambda trace: (trace.first_frame, trace.trace_id)):
+        on_screen = [(last, colour) for last, colour in on_screen if last >= trace.first_frame]
+        person = _person(trace)
+        if person not in colours:
+            taken = {colour for _, colour in on_screen}
+            free = ((len(colours) + step) % len(PALETTE) for step in range(len(PALETTE)))
+            colours[person] = next((colour for colour in free if colour not in taken), len(colours) % len(PALETTE))
+        on_screen.append((trace.last_frame, colours[person]))
+    return colours
 
 
 def _overlaps(trace: TraceRecord, span: Span) -> bool:

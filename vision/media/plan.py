@@ -202,7 +202,7 @@ class ClipFacts:
 
     First and last frame of the source, both included, their count, the time of the first and the end of the last in
     seconds, and the content type. A copy may begin before the frame that was asked for. ``boundaries``: of the segments
-    of the part, in seconds, the end of the last one included; empty unless the plan is segmented.
+    of a segmented part, in seconds, the end of the last one included; empty for one of them, and for other plans.
     """
 
     first_frame: int

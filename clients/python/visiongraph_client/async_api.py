@@ -945,7 +945,7 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
-    ) -> bytes:
+    ) -> str:
         """Return a playlist (HLS) of what /trace/{trace_id}/video streams.
 
         :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
@@ -958,10 +958,10 @@ class Media(Group):
             stamps; frame numbers need no rate
         """
         return await self._client.ask(
-            Call[bytes](
+            Call[str](
                 "GET",
                 "/api/v1/file/{file_uuid}/trace/{trace_id}/video.m3u8",
-                bytes,
+                str,
                 at={"file_uuid": file_uuid, "trace_id": trace_id},
                 query={
                     "mode": mode,
@@ -1049,7 +1049,7 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
-    ) -> bytes:
+    ) -> str:
         """Return a playlist (HLS) of the video, or of a part, encoded anew: for players that cannot play the file.
 
         `mode=debug` is that of /video.
@@ -1064,10 +1064,10 @@ class Media(Group):
             stamps; frame numbers need no rate
         """
         return await self._client.ask(
-            Call[bytes](
+            Call[str](
                 "GET",
                 "/api/v1/file/{file_uuid}/video.m3u8",
-                bytes,
+                str,
                 at={"file_uuid": file_uuid},
                 query={
                     "mode": mode,
@@ -1134,7 +1134,7 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
-    ) -> bytes:
+    ) -> str:
         """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones.
 
         :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
@@ -1147,10 +1147,10 @@ class Media(Group):
             stamps; frame numbers need no rate
         """
         return await self._client.ask(
-            Call[bytes](
+            Call[str](
                 "GET",
                 "/api/v1/file/{file_uuid}/video/bbox.m3u8",
-                bytes,
+                str,
                 at={"file_uuid": file_uuid},
                 query={
                     "mode": mode,

@@ -104,8 +104,9 @@ def _assign(
     tracks: list[_Open], detections: ObjectDetections, own: NDArray[np.intp], time: float, least: float
 ) -> list[int]:
     """Continue tracks by detections; return the indices of those that continue none."""
-    if not tracks or not len(own):
-        return own.tolist()
+    everyone = [int(index) for index in own]
+    if not tracks or not everyone:
+        return everyone
     from scipy.optimize import linear_sum_assignment
 
     boxes = detections.boxes[own].astype(np.float64)
@@ -116,13 +117,13 @@ def _assign(
     # From nobody's continuation nothing is gained: what is too far away counts as exactly the least.
     gains = np.where((likeness >= least) & (ratios <= GROWN), likeness - least + 1e-6, 0.0)
     rows, columns = linear_sum_assignment(-gains)
-    free = set(own.tolist())
+    free = set(everyone)
     for row, column in zip(rows, columns, strict=True):
         if gains[row, column] > 0:
             tracks[row].members.append(int(own[column]))
             tracks[row].times.append(time)
             free.discard(int(own[column]))
-    return [index for index in own.tolist() if index in free]
+    return [index for index in everyone if index in free]
 
 
 def _expected(track: _Open, boxes: NDArray[np.float32], time: float) -> NDArray[np.float64]:

@@ -65,11 +65,11 @@ function Found({ answer, assets }) {
   const least = Math.min(0, ...sorted.map((each) => each.anomaly_score));
   const most = Math.max(answer.anomaly_threshold, ...sorted.map((each) => each.anomaly_score), least + 1);
   const tiles = (found) => html`<ul class="row-grid plain-list">${found.map((each) => html`<li key=${each.asset_id}>
-    <${Tile} asset=${byId.get(each.asset_id)} note=${`cosine to the middle ${each.centroid_similarity.toFixed(2)}`} />
+    <${Tile} asset=${byId.get(each.asset_id)} note=${`cosine ${each.centroid_similarity.toFixed(2)}`} />
     <${Meter} label="Deviation" value=${each.anomaly_score} low=${least} high=${most} digits=${1} unit=" σ" marks=${{ threshold: answer.anomaly_threshold }} />
   </li>`)}</ul>`;
   const deviating = sorted.filter((each) => each.is_anomaly);
-  return html`<div role="status"><p>${deviating.length} of ${answer.test_assets} deviate by more than ${answer.anomaly_threshold} standard deviations of the references.</p></div>
+  return html`<div role="status"><p>${deviating.length} of ${answer.test_assets} deviate by more than ${answer.anomaly_threshold} standard deviations (σ) of the references from their middle; the cosine is that to the middle.</p></div>
     ${deviating.length > 0 && html`<section class="card"><h2>Deviate <span class="quiet">${deviating.length}</span></h2>${tiles(deviating)}</section>`}
     ${deviating.length < sorted.length && html`<section class="card"><h2>Fit <span class="quiet">${sorted.length - deviating.length}</span></h2>${tiles(sorted.filter((each) => !each.is_anomaly))}</section>`}
     ${answer.failed_assets.map((failed) => html`<p class="bad-text">${byId.get(failed.asset_id)?.filename ?? failed.asset_id}: ${failed.error}</p>`)}`;

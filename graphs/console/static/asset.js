@@ -158,7 +158,7 @@ function Composition({ found }) {
 export function Missing({ of }) {
   const reasons = Object.entries(of ?? {});
   if (!reasons.length) return null;
-  return html`<ul class="notice">${reasons.map(([name, reason]) => html`<li><b>${words(name)}</b>: ${reason}</li>`)}</ul>`;
+  return html`<ul class="notice">${reasons.map(([name, reason]) => html`<li><b>${words(name.split(".").at(-1))}</b>: ${reason}</li>`)}</ul>`;
 }
 
 function Faces({ found }) {

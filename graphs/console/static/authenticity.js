@@ -65,10 +65,10 @@ function Verdict({ answer, file }) {
         <p>${explanation.recommendation}</p>
       </section>
       <${Missing} of=${answer.unavailable} />
+      <${Provenance} of=${answer.provenance} />
     </div>
     <div>
       ${answer.heatmap_url && html`<${HeatMap} answer=${answer} file=${file} />`}
-      <${Provenance} of=${answer.provenance} />
       ${answer.signals && Object.values(answer.signals).some(Boolean) && html`<section class="card">
         <h2>Signals</h2>
         ${Object.entries(answer.signals).filter(([, signal]) => signal).map(([name, signal]) => html`<${Signal} name=${name} signal=${signal} />`)}

@@ -16,6 +16,8 @@ const BASES = { signed_trusted: "as a trusted signer says", signed_unknown: "as 
 
 /** An action of C2PA for people: `c2pa.color_adjustments` as "Color adjustments". */
 const actionOf = (name) => words(name.replace(/^c2pa\./, ""));
+/** A word of a standard for people: `trainedAlgorithmicMedia` as "trained algorithmic media". */
+const plain = (name) => name && words(name.replace(/([a-z])([A-Z])/g, "$1 $2")).toLowerCase();
 const moment = (text) => (text && !Number.isNaN(Date.parse(text)) ? when(text) : text);
 
 export function Provenance({ of }) {
@@ -45,8 +47,8 @@ function Credentials({ of }) {
   return html`
     <h3>Content credentials</h3>
     <${Facts} of=${facts} />
-    ${of.actions.length > 0 && html`<h3>What was done</h3><ol>${of.actions.map((action) => html`<li>${[actionOf(action.name), action.source_type, action.software && `with ${action.software}`, moment(action.when)].filter(Boolean).join(", ")}</li>`)}</ol>`}
-    ${of.ingredients.length > 0 && html`<h3>What went into it</h3><ul>${of.ingredients.map((part) => html`<li>${[part.title, words(part.relationship).toLowerCase(), part.declares && words(part.declares).toLowerCase(), part.state ? `credentials ${part.state}` : "no credentials", part.signer && `of ${part.signer}`].filter(Boolean).join(", ")}</li>`)}</ul>`}
+    ${of.actions.length > 0 && html`<h3>What was done</h3><ol>${of.actions.map((action) => html`<li>${[actionOf(action.name), plain(action.source_type), action.software && `with ${action.software}`, moment(action.when)].filter(Boolean).join(", ")}</li>`)}</ol>`}
+    ${of.ingredients.length > 0 && html`<h3>What went into it</h3><ul>${of.ingredients.map((part) => html`<li>${[part.title, plain(part.relationship), plain(part.declares), part.state ? `credentials ${part.state}` : "no credentials", part.signer && `of ${part.signer}`].filter(Boolean).join(", ")}</li>`)}</ul>`}
     ${of.failures.length > 0 && html`<h3>What does not hold</h3><ul class="bad-text">${of.failures.map((failure) => html`<li>${failure.explanation} <small>${failure.code}</small></li>`)}</ul>`}
   `;
 }

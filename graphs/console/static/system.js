@@ -152,7 +152,7 @@ function stateOf(stage) {
 
 function textOf(stage) {
   if (!stage.configured) return "not configured";
-  if (stage.error) return stage.error;
+  if (stage.error) return stage.error.split(/[;\n]/)[0];
   if (stage.loaded) return stage.load_time_ms ? `loaded in ${(stage.load_time_ms / 1000).toFixed(1)} s` : "loaded";
   return stage.loading ? "loading" : stage.on_demand ? "starts when it is needed" : "not loaded";
 }

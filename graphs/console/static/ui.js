@@ -44,10 +44,11 @@ export function Result({ of, children, waiting }) {
 export function Meter({ label, value, low = 0, high = 1, digits = 2, unit = "", hint, marks = {} }) {
   const known = typeof value === "number";
   const place = known ? (Math.min(Math.max(value, low), high) - low) / (high - low) : 0;
+  const text = known ? value.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "−") : "not available";
   return html`<div class="meter" title=${hint}>
     <span class="meter-label">${label}</span>
-    <span class="meter-value">${known ? `${value.toFixed(digits)}${unit}` : "not available"}</span>
-    <span class="meter-bar" role="img" aria-label=${`${label}: ${known ? value.toFixed(digits) : "not available"} of ${low} to ${high}`}>
+    <span class="meter-value">${known ? `${text}${unit}` : text}</span>
+    <span class="meter-bar" role="img" aria-label=${`${label}: ${text} of ${low} to ${high}`}>
       ${known && html`<span style=${{ width: `${place * 100}%` }}></span>`}
       ${Object.entries(marks).map(
         ([name, at]) => html`<i style=${{ left: `${(100 * (at - low)) / (high - low)}%` }} title=${`${name}: ${at}`}></i>`,

@@ -32,6 +32,9 @@ async def test_the_near_duplicate_is_first_in_the_whole_library(service: Service
     assert query not in hits(answer)
     first, second = answer["search_results"][:2]
     assert (first["filename"], second["filename"] != "copy.png") == ("copy.png", True)
+    film = await service.upload(video(1), "named.jpg")
+    among = await service.post("semantic-search", query_asset_id=query, dataset_asset_ids=[film, copy])
+    assert {hit["asset_id"]: hit["kind"] for hit in among["search_results"]} == {film: "video", copy: "image"}
     assert first["similarity_score"] > 95 > second["similarity_score"]
     scores = [hit["similarity_score"] for hit in answer["search_results"]]
     assert scores == sorted(scores, reverse=True)

@@ -10,6 +10,7 @@ from playwright.async_api import Route
 
 from tests.browser.conftest import Visiting, accessible, chosen
 from tests.graphs.indexing import film, photo
+from tests.graphs.receiver import receiving
 from tests.graphs.samples import encoded, picture
 
 VIEWS = ("library", "groups", "people", "shots", "authenticity", "muzzle", "system")
@@ -198,3 +199,36 @@ async def test_a_large_file_goes_on_after_its_connection_broke(visiting: Visitin
 
 def is_part(route: Route) -> bool:
     return route.request.method == "PATCH"
+
+
+async def test_a_webhook_is_added_tested_and_removed(visiting: Visiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISION_WEBHOOK_HTTP", "true")
+    monkeypatch.setenv("VISION_WEBHOOK_ALLOWED_HOSTS", "127.0.0.1")
+    status = "500 No"
+    async with receiving(answer=lambda _: (status, [])) as receiver, visiting((390, 844)) as visit:
+        page = visit.page
+        await visit.open("system")
+        await page.get_by_text("Nobody is told").wait_for()
+        await page.get_by_label("Tell").fill("http://10.1.2.3/")
+        await page.get_by_role("button", name="Add webhook").click()
+        await page.get_by_text("No public address was found for 10.1.2.3.").wait_for()
+        await page.get_by_label("Tell").fill(receiver.url)
+        await page.get_by_role("button", name="Add webhook").click()
+        secret = await page.locator(".notice code").inner_text()
+        await page.get_by_text("Nothing was sent yet").wait_for()
+        await page.get_by_role("button", name="Test").click()
+        await page.locator(".webhooks summary").click()
+        await page.get_by_text("it answered 500").wait_for()
+        assert receiver.got[0].is_signed_with(secret)
+        status = "200 OK"
+        await page.get_by_role("button", name="Test").click()
+        await page.get_by_text("answered 200 in").wait_for()
+        await accessible(visit)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        await page.get_by_role("button", name="I have it").click()
+        await page.get_by_role("button", name="Disable").click()
+        await page.get_by_text("Disabled. Its owner disabled it.").wait_for()
+        await page.get_by_role("button", name="Remove").click()
+        await page.get_by_text("Nobody is told").wait_for()
+        assert secret not in await page.content()
+        visit.watched.check()

@@ -3,6 +3,7 @@
 import { html, useEffect, useState } from "./preact.js";
 import { call, get, post } from "./api.js";
 import { Failure, Result, useAsync, when, words } from "./ui.js";
+import { Webhooks } from "./webhooks.js";
 
 const EVERY_MS = 1500;
 
@@ -20,6 +21,7 @@ export function System() {
   return html`<section>
     <div class="head"><h1>Jobs & system</h1></div>
     <${Jobs} />
+    <${Webhooks} />
     <${Service} />
   </section>`;
 }

@@ -237,6 +237,11 @@ class Settings(BaseSettings):
     )
     predict_euclidean_max: float | None = Field(default=None, gt=0, le=2, validation_alias="PREDICT_EUCLIDEAN_MAX")
     predict_mutual_min: float | None = Field(default=None, ge=0, le=1, validation_alias="PREDICT_MUTUAL_MIN")
+    predict_print_min: PositiveInt | None = Field(
+        default=None,
+        validation_alias="PREDICT_PRINT_MIN",
+        description="places of two prints that must agree; empty for what was calibrated, 8",
+    )
     domain_variance_min: float = Field(default=0.005, ge=0, le=1, validation_alias="DOMAIN_VARIANCE_MIN")
     domain_consistency_max: float = Field(default=0.20, ge=-1, le=1, validation_alias="DOMAIN_CONSISTENCY_MAX")
     identify_margin_min: float = Field(

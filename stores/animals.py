@@ -20,7 +20,8 @@ class Animal:
     """One enrolled animal.
 
     ``references`` is float32[n, d], the ensemble code of each reference photo; ``template`` float32[d] is their mean,
-    of length 1. Both are of ``model_version``, made by the models ``model_ids``.
+    of length 1. Both are of ``model_version``, made by the models ``model_ids``. The prints of the photos are kept
+    beside it (``Animals.prints``).
     """
 
     animal_id: str
@@ -39,8 +40,8 @@ class Animal:
 class Animals(IndexSource, Protocol):
     """Enrolled animals; every write that returned is durable. The vector store indexes their templates."""
 
-    async def insert(self, animal: Animal) -> bool:
-        """Enrol an animal; False, changing nothing, if its id is enrolled already."""
+    async def insert(self, animal: Animal, prints: Sequence[bytes] = ()) -> bool:
+        """Enrol an animal with the prints of its photos; False, changing nothing, if its id is enrolled already."""
         ...
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
@@ -54,8 +55,12 @@ class Animals(IndexSource, Protocol):
         """
         ...
 
+    async def prints(self, keys: Iterable[str]) -> dict[str, tuple[bytes, ...]]:
+        """Return the prints of the enrolled animals among the keys that have any, in the order of their photos."""
+        ...
+
     async def delete(self, key: str) -> bool:
-        """Remove an animal; False if there was none."""
+        """Remove an animal and its prints; False if there was none."""
         ...
 
     async def mark_unindexed(self, model_version: str, keys: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ alike two muzzles are. The distance to the statistics of muzzles, 0 to 2, separa
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from vision.images import decode
 from vision.muzzle.checkpoint import trained_ensemble
 from vision.muzzle.ensemble import CODE_LENGTH, MEMBER_IDS, Ensemble, MuzzleEncoding, default_ensemble
 from vision.muzzle.photo import SIDE, described, muzzle_pixels
-from vision.muzzle.texture import TextureBackbone
+from vision.muzzle.texture import TextureBackbone, split
 from vision.weights import resolve, resolve_first
 
 CHAIN = ["dinov2-vits14-lineage", "efficientnet-lite0"]
@@ -66,7 +67,9 @@ class MuzzleEncoder(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncodi
         self._texture, self._ensemble = _members(self.config)
         self._version = self._ensemble.version(self._texture.version)
         return self.build_engine(
-            self._texture.make_module, version=self._texture.version, input_size=self._texture.size
+            partial(self._texture.make_module, self._ensemble.domain),
+            version=f"{self._texture.version}-likeness@{self._ensemble.domain.digest}",
+            input_size=self._texture.size,
         )
 
     def prepare(self, item: bytes) -> NDArray[np.float32]:
@@ -75,7 +78,7 @@ class MuzzleEncoder(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncodi
         return self._texture.normalize(muzzle_pixels(image))
 
     def predict_batch(self, items: list[NDArray[np.float32]]) -> Sequence[MuzzleEncoding | StageError]:
-        features = self._engine(np.stack(items))
+        features, likeness = split(self._engine(np.stack(items)), self._texture.dimensions)
         codes = self._ensemble.encode(features)
         distances = self._ensemble.domain.distances(features)
         return [
@@ -86,8 +89,9 @@ class MuzzleEncoder(EngineStage[Config, bytes, NDArray[np.float32], MuzzleEncodi
                 domain_limit=self._ensemble.domain.limit,
                 model_version=self._version,
                 thresholds=self._ensemble.thresholds,
+                likeness=skin,
             )
-            for code, distance in zip(codes, distances, strict=True)
+            for code, distance, skin in zip(codes, distances, likeness, strict=True)
         ]
 
     def info(self) -> dict[str, Any]:

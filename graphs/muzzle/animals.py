@@ -12,6 +12,8 @@ from fastapi import APIRouter, Path, Query
 from deployments.muzzle.gallery import GALLERY
 from deployments.serving.vector_search import Forget, NearestQuery
 from graphs.muzzle.photos import MuzzlePhotos, Photo
+from graphs.muzzle.print_schemas import PhotoCheck
+from graphs.muzzle.prints import RECHECKED, MuzzlePrints, checked
 from graphs.muzzle.schemas import (
     AnimalId,
     AnimalModel,
@@ -34,6 +36,7 @@ from graphs.muzzle.verdicts import (
     mutual_criterion,
     mutual_similarity,
     ranked,
+    reranked,
     template,
     unit,
 )
@@ -75,6 +78,19 @@ class AnimalExists(StageError):
         super().__init__(f"An animal {animal_id} is enrolled already; delete it first, or choose another id.")
 
 
+class AnimalDuplicate(StageError):
+    """An animal whose print is enrolled under another id."""
+
+    code = "ANIMAL_DUPLICATE"
+    status = 409
+
+    def __init__(self, animal_id: str, inliers: int) -> None:
+        super().__init__(
+            f"This animal is already there as {animal_id}: their muzzle prints agree in {inliers} places. "
+            'If they are two animals all the same, send "allow_duplicate": true.'
+        )
+
+
 class Gallery:
     """Search among the enrolled animals, checked against the registry."""
 
@@ -104,13 +120,15 @@ class Gallery:
 
 def add_animal_routes(router: APIRouter, context: Context) -> None:
     """Add /animals, /animals/{animal_id} and /identify."""
-    photos, gallery, animals = MuzzlePhotos(context), Gallery(context), context.animals
+    photos, prints, gallery, animals = MuzzlePhotos(context), MuzzlePrints(context), Gallery(context), context.animals
 
     @router.post("/animals", tags=["Animals"], status_code=201, responses=PHOTOS_RESPONSES | EXISTS_RESPONSES)
     async def enrol_animal(request: EnrolRequest) -> EnrolResponse:
         """Enrol an animal by 3 to 12 photos of its muzzle (JSON base64 input).
 
-        Every photo must show a muzzle, and all of them must be alike. The photos are not kept, only their codes.
+        Every photo must show a muzzle, be sharp, large and well framed, and all of them must be alike. An animal whose
+        print is there under another id is refused with a 409 that names it. The photos are not kept, only their codes
+        and prints.
         """
         if await animals.get([animal_key(request.animal_id)]):
             raise AnimalExists(request.animal_id)
@@ -118,11 +136,20 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
         encodings = await photos.encode(references)
         limits = limits_of(context.settings, encodings[0].thresholds)
         animal = _animal(request.animal_id, references, encodings, limits)
-        similar = await _similar(gallery, encodings, limits)
+        taken = await prints.take(references, encodings)
+        checks = [checked(each) for each in taken.qualities]
+        if not request.allow_poor_photos:
+            _require_quality(references, checks)
+        nearest = await _nearest(gallery, encodings)
+        matches = await prints.duplicates(taken.prints, nearest)
+        twin = max(matches, key=lambda each: matches[each].inliers, default=None)
+        if twin is not None and matches[twin].inliers >= limits.inliers and not request.allow_duplicate:
+            raise AnimalDuplicate(twin, matches[twin].inliers)
         note(request.animal_id)
-        if not await animals.insert(animal):
+        if not await animals.insert(animal, taken.prints):
             raise AnimalExists(request.animal_id)
-        return EnrolResponse(animal=_model(animal), similar=similar)
+        similar = _similar(reranked(nearest, matches, limits), limits)
+        return EnrolResponse(animal=_model(animal), similar=similar, photo_checks=checks)
 
     @router.get("/animals", tags=["Animals"], responses=PHOTOS_RESPONSES | OWN_RESPONSES)
     async def list_animals(
@@ -161,16 +188,24 @@ def add_animal_routes(router: APIRouter, context: Context) -> None:
 
     @router.post("/identify", tags=["Animals"], responses=PHOTO_RESPONSES | OWN_RESPONSES)
     async def identify_animal(request: IdentifyRequest) -> IdentifyResponse:
-        """Find the animal of one photo among all that are enrolled, or say that it is unknown."""
-        (probe,) = await photos.encode([await photos.from_text("photo", request.photo)])
+        """Find the animal of one photo among all that are enrolled, or say that it is unknown.
+
+        The 16 animals nearest by their codes are compared by their prints.
+        """
+        photo = await photos.from_text("photo", request.photo)
+        (probe,) = await photos.encode([photo])
         limits = limits_of(context.settings, probe.thresholds)
-        candidates, searched = await gallery.nearest(probe, max(2, request.top_k))
-        decision, summary = identified(probe, candidates, limits)
+        nearest, searched = await gallery.nearest(probe, max(RECHECKED, request.top_k))
+        quality, matches = await prints.search(photo, probe, nearest)
+        candidates = reranked(nearest, matches, limits)
+        decision, summary = identified(probe, candidates, quality, limits)
         enrolled = await animals.count()
         return IdentifyResponse(
             decision=decision,
             summary=summary,
             candidates=candidates[: request.top_k],
+            none_of_these=decision.verdict == "UNKNOWN",
+            quality=checked(quality),
             searched=searched,
             outdated=enrolled - await animals.count(probe.model_version),
         )
@@ -196,19 +231,38 @@ def _animal(animal_id: str, photos: Sequence[Photo], encodings: Sequence[MuzzleE
     )
 
 
-async def _similar(gallery: Gallery, encodings: Sequence[MuzzleEncoding], limits: Limits) -> list[Candidate]:
-    """Return the enrolled animals that any of the photos matches, nearest first."""
+def _require_quality(photos: Sequence[Photo], checks: Sequence[PhotoCheck]) -> None:
+    """Raise InvalidInput with advice for every photo that is not good enough."""
+    poor = [
+        f"{photo.name}: {'; '.join(check.reasons)}."
+        for photo, check in zip(photos, checks, strict=True)
+        if not check.usable
+    ]
+    if poor:
+        raise InvalidInput(
+            f'{" ".join(poor)} Take better photos, or send "allow_poor_photos": true to enrol it by these.'
+        )
+
+
+async def _nearest(gallery: Gallery, encodings: Sequence[MuzzleEncoding]) -> list[Candidate]:
+    """Return the enrolled animals nearest to any of the photos by their codes, nearest first."""
     best: dict[str, Candidate] = {}
     for encoding in encodings:
-        for candidate in (await gallery.nearest(encoding, MOST_SIMILAR))[0]:
+        for candidate in (await gallery.nearest(encoding, RECHECKED))[0]:
             before = best.get(candidate.animal_id, candidate)
             best[candidate.animal_id] = min(before, candidate, key=lambda each: each.euclidean_distance)
+    return sorted(best.values(), key=lambda each: each.euclidean_distance)
+
+
+def _similar(candidates: Sequence[Candidate], limits: Limits) -> list[Candidate]:
+    """Return the first of the candidates that the codes or the prints of the new animal match."""
     same = [
         each
-        for each in best.values()
-        if each.cosine_similarity >= limits.cosine and each.euclidean_distance <= limits.distance
+        for each in candidates
+        if (each.cosine_similarity >= limits.cosine and each.euclidean_distance <= limits.distance)
+        or (each.print_inliers or 0) >= limits.inliers
     ]
-    return sorted(same, key=lambda each: each.euclidean_distance)[:MOST_SIMILAR]
+    return same[:MOST_SIMILAR]
 
 
 def _model(animal: Animal) -> AnimalModel:

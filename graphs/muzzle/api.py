@@ -7,6 +7,7 @@ from fastapi import APIRouter, Security
 from configs.settings import Settings
 from deployments.muzzle.ensemble import ENSEMBLE
 from deployments.muzzle.gallery import GALLERY
+from deployments.muzzle.print import PRINT
 from graphs.muzzle.animals import add_animal_routes
 from graphs.muzzle.texts import KEY
 from graphs.muzzle.verification import add_domain_check_routes, add_encode_routes, add_predict_routes
@@ -49,7 +50,7 @@ def _health(infos: StageInfos) -> dict[str, Any]:
 API: Final = Api(
     title="Muzzle: verification and identification of cattle",
     router=_router,
-    stages=(ENSEMBLE, GALLERY),
+    stages=(ENSEMBLE, GALLERY, PRINT),
     ready_stages=(ENSEMBLE,),
     # The contract's table of errors has no other statuses for a request that cannot be used, or not in time.
     errors=ErrorStyle(

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from graphs.muzzle.print_schemas import PhotoCheck, PrintVerification
 from graphs.muzzle.texts import PHOTO, examples_of
 from graphs.web.schemas import WHOLE
 
@@ -127,6 +128,13 @@ class DomainCheckResponse(BaseModel):
             "to explain to users WHY the verdict was reached. Each criterion includes a human-readable "
             "description ready for display."
         )
+    )
+    quality: PhotoCheck | None = Field(
+        default=None,
+        description=(
+            "With ?include=quality: whether the photo is good enough to be enrolled, with advice for the next one; "
+            "otherwise null. Beyond the original contract."
+        ),
     )
 
 
@@ -460,6 +468,12 @@ class PredictResponse(BaseModel):
             "this section."
         )
     )
+    print: PrintVerification = Field(
+        description=(
+            "The print match behind the criterion 'print_match': how many places of the probe's print agree with each "
+            "reference, the transformation, and whether the photos are good enough. Beyond the original contract."
+        )
+    )
 
 
 AnimalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
@@ -475,6 +489,12 @@ class EnrolRequest(BaseModel):
     photos: list[str] = Field(
         min_length=3, max_length=12, description="3 to 12 base64-encoded JPEG or PNG images of its muzzle"
     )
+    allow_duplicate: bool = Field(
+        default=False, description="Enrol it although its print is that of an animal that is enrolled under another id"
+    )
+    allow_poor_photos: bool = Field(
+        default=False, description="Enrol it although photos are blurred, too small, too dark or badly framed"
+    )
 
 
 class Candidate(BaseModel):
@@ -483,13 +503,22 @@ class Candidate(BaseModel):
     animal_id: str
     cosine_similarity: float = Field(description="Probe and template; 0.0 to 1.0, higher is more alike")
     euclidean_distance: float = Field(description="Probe and template; 0.0 to 2.0, lower is more alike")
+    print_inliers: int | None = Field(
+        default=None,
+        description=(
+            "Places of the print that agree with the best photo it was enrolled with, from 0; null where the prints "
+            "were not compared: it was enrolled before prints were kept, or is not among the nearest 16"
+        ),
+    )
 
 
 class AnimalModel(BaseModel):
     """An enrolled animal."""
 
     animal_id: str
-    photos: int = Field(description="How many reference photos it was enrolled with; the photos are not kept")
+    photos: int = Field(
+        description="How many reference photos it was enrolled with; only their codes and prints are kept"
+    )
     mutual_similarity: float = Field(description="Mean cosine of all pairs of them")
     model_version: str = Field(description="What made its codes; other models do not find it")
     model_ids: list[int]
@@ -509,6 +538,7 @@ class EnrolResponse(BaseModel):
 
     animal: AnimalModel
     similar: list[Candidate]
+    photo_checks: list[PhotoCheck] = Field(description="The quality of each photo, in order")
 
 
 class DeletedAnimal(BaseModel):
@@ -541,7 +571,7 @@ class IdentifyDecision(BaseModel):
 
 
 class IdentifySummary(BaseModel):
-    """Why: cosine_similarity, euclidean_distance, margin, domain_check."""
+    """Why: cosine_similarity, euclidean_distance, margin, domain_check, print_match."""
 
     criteria: list[CriterionResult]
 
@@ -551,6 +581,10 @@ class IdentifyResponse(BaseModel):
 
     decision: IdentifyDecision
     summary: IdentifySummary
-    candidates: list[Candidate] = Field(description="Best first")
+    candidates: list[Candidate] = Field(
+        description="Best first: those whose print agrees, then by distance. Unless IDENTIFIED it is none of these"
+    )
+    none_of_these: bool = Field(description="Whether a muzzle was seen that none of the candidates matches")
+    quality: PhotoCheck = Field(description="Whether the photo is good enough, with advice for the next one")
     searched: int = Field(description="Animals enrolled by the present models")
     outdated: int = Field(description="Animals enrolled by other models, which were not searched: enrol them again")

@@ -171,7 +171,9 @@ PHOTOS_RESPONSES: Final = responses("Invalid payload (missing images, oversized,
 PHOTO_RESPONSES: Final = responses("Invalid payload (missing image, oversized, wrong format)")
 FILES_RESPONSES: Final = responses("Invalid file (wrong format, oversized, missing)")
 NOT_FOUND_RESPONSES: Final[Responses] = OWN_RESPONSES | {404: {"description": "No such animal"}}
-EXISTS_RESPONSES: Final[Responses] = OWN_RESPONSES | {409: {"description": "The animal is enrolled already"}}
+EXISTS_RESPONSES: Final[Responses] = OWN_RESPONSES | {
+    409: {"description": "The animal is enrolled already, by this id or, as its print says, by another"}
+}
 
 ENCODE_DESCRIPTION: Final = """Generate ML embedding codes for 1 to 12 images (JSON base64 input).
 

@@ -1,6 +1,6 @@
 """Verdicts on muzzle photos: pure functions of encodings and thresholds, without HTTP and without stages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.settings import Settings
+from deployments.muzzle.print import PrintAnswer
+from graphs.muzzle.prints import print_verification
 from graphs.muzzle.schemas import (
     Candidate,
     CriterionResult,
@@ -26,13 +28,19 @@ from graphs.muzzle.schemas import (
     ReferenceVsProbe,
 )
 from vision.muzzle.ensemble import MuzzleEncoding, Thresholds
+from vision.muzzle.prints import MIN_INLIERS, PrintMatch
+from vision.muzzle.quality import PhotoQuality
 
 CONTRACT: Final = Thresholds(cosine=0.62, distance=0.85, mutual=0.40)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Thresholds that pass; ``margin`` is the least difference of cosine between the best animal and the next."""
+    """Thresholds that pass.
+
+    ``margin`` is the least difference of cosine between the best animal and the next, ``inliers`` the least number of
+    places in which two prints agree.
+    """
 
     cosine: float
     distance: float
@@ -40,6 +48,7 @@ class Limits:
     variance: float
     consistency: float
     margin: float
+    inliers: int = MIN_INLIERS
 
 
 def limits_of(settings: Settings, calibrated: Thresholds | None) -> Limits:
@@ -52,6 +61,7 @@ def limits_of(settings: Settings, calibrated: Thresholds | None) -> Limits:
         variance=settings.domain_variance_min,
         consistency=settings.domain_consistency_max,
         margin=settings.identify_margin_min,
+        inliers=settings.predict_print_min or MIN_INLIERS,
     )
 
 
@@ -179,9 +189,10 @@ def variance_criterion(value: float, least: float) -> CriterionResult:
     passed = value > least
     measured = f"Embedding variance ({value:.4g})"
     description = (
-        f"{measured} indicates meaningful content (>{least:g})"
+        f"{measured} is above {least:g}. It tells nothing about this photo: codes of length 1 have nearly the same "
+        "variance for every picture; domain_distance tells muzzles from other pictures"
         if passed
-        else f"{measured} is not above {least:g}, as in blank images and noise"
+        else f"{measured} is not above {least:g}: the models gave nearly the same number in all places of their codes"
     )
     return _criterion("embedding_variance", value, least, passed, description)
 
@@ -216,11 +227,13 @@ FAR_BELOW: Final = 0.25
 PROBE: Final = "the probe photo"
 
 
-def predicted(references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, limits: Limits) -> PredictResponse:
+def predicted(
+    references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, prints: PrintAnswer, limits: Limits
+) -> PredictResponse:
     """Return the whole response of /predict. The verdict is
 
     ``INVALID_INPUT`` when a photo shows no muzzle or the references are unlike each other,
-    ``MATCH`` when all four criteria pass, and ``NO_MATCH`` otherwise.
+    ``MATCH`` when all five criteria pass, and ``NO_MATCH`` otherwise.
     """
     codes, probe_code = [concatenated(each) for each in references], concatenated(probe)
     ensemble, mutual = verification(codes, probe_code), mutual_similarity(codes)
@@ -231,9 +244,10 @@ def predicted(references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, limit
         distance_criterion(ensemble.template.distance, limits.distance),
         mutual_criterion(mutual, limits.mutual),
         domain_criterion(strangers, len(photos)),
+        print_criterion(max(each.inliers for each in prints.matches), limits.inliers),
     ]
     return PredictResponse(
-        decision=decision(criteria, ensemble.template, limits),
+        decision=decision(criteria, ensemble.template, limits, prints.qualities[-1]),
         summary=PredictSummary(criteria=criteria),
         details=PredictDetails(
             models=[
@@ -247,12 +261,18 @@ def predicted(references: Sequence[MuzzleEncoding], probe: MuzzleEncoding, limit
             ),
             reference_mutual_similarity=mutual,
         ),
+        print=print_verification(prints, limits.inliers),
     )
 
 
-def decision(criteria: Sequence[CriterionResult], comparison: Comparison, limits: Limits) -> Decision:
-    """Decide verdict, score and confidence from the four criteria, in the order of ``predicted``."""
-    cosine, distance, mutual, domain = criteria
+def decision(
+    criteria: Sequence[CriterionResult], comparison: Comparison, limits: Limits, quality: PhotoQuality
+) -> Decision:
+    """Decide verdict, score and confidence from the five criteria, in the order of ``predicted``.
+
+    Where the print is what fails, the ``quality`` of the probe may explain it.
+    """
+    cosine, distance, mutual, domain, prints = criteria
     certainty = confidence(comparison.distance, limits.distance)
     label = confidence_label(certainty)
     failed = [each for each in criteria if not each.passed]
@@ -268,6 +288,8 @@ def decision(criteria: Sequence[CriterionResult], comparison: Comparison, limits
     else:
         verdict = "NO_MATCH"
         reasons = " ".join(_why_not(each) for each in (cosine, distance) if not each.passed)
+        if not prints.passed:
+            reasons = " ".join(filter(None, [reasons, f"{prints.description}.", advice(quality)]))
         explanation = f"The probe photo does not match the reference animal. {reasons}"
     return Decision(
         verdict=verdict, score=comparison.cosine, confidence=certainty, confidence_label=label, explanation=explanation
@@ -318,6 +340,23 @@ def domain_criterion(strangers: Sequence[str], photos: int) -> CriterionResult:
     )
     value = round((photos - len(strangers)) / photos, PLACES)
     return _criterion("domain_check", value, 1.0, not strangers, description)
+
+
+def print_criterion(value: int, least: int) -> CriterionResult:
+    """Require that the print of the probe agrees with that of one reference in enough places."""
+    passed = value >= least
+    measured = f"The muzzle print agrees in {value} place{'' if value == 1 else 's'}"
+    description = (
+        f"{measured}, at least {least} are required"
+        if passed
+        else f"{measured} only, {least} are required; prints of different animals agree in a few by chance"
+    )
+    return _criterion("print_match", float(value), float(least), passed, description)
+
+
+def advice(quality: PhotoQuality) -> str:
+    """Return in one sentence what is wrong with a photo and what to do; an empty text for a good one."""
+    return f"The photo may be the cause: {'; '.join(quality.reasons)}." if quality.reasons else ""
 
 
 def model_verification(number: int, references: Sequence[Vector], probe: Vector) -> ModelVerification:
@@ -374,20 +413,38 @@ def ranked(probe: MuzzleEncoding, templates: Sequence[tuple[str, Vector]]) -> li
     ]
 
 
+def reranked(candidates: Sequence[Candidate], matches: Mapping[str, PrintMatch], limits: Limits) -> list[Candidate]:
+    """Return candidates with the inliers of their prints: first those that agree, most first, then by distance."""
+    inliers = {animal_id: each.inliers for animal_id, each in matches.items()}
+    known = [each.model_copy(update={"print_inliers": inliers.get(each.animal_id)}) for each in candidates]
+
+    def order(each: Candidate) -> tuple[int, float, str]:
+        agreed = each.print_inliers or 0
+        return -agreed if agreed >= limits.inliers else 0, each.euclidean_distance, each.animal_id
+
+    return sorted(known, key=order)
+
+
 def identified(
-    probe: MuzzleEncoding, candidates: Sequence[Candidate], limits: Limits
+    probe: MuzzleEncoding, candidates: Sequence[Candidate], quality: PhotoQuality, limits: Limits
 ) -> tuple[IdentifyDecision, IdentifySummary]:
     """Decide whether the best of the ranked candidates is the animal on the photo, with the criteria."""
-    scores = [candidate.cosine_similarity for candidate in candidates[:2]]
-    score, second = scores[0] if scores else NOBODY.cosine, scores[1] if len(scores) > 1 else 0.0
+    scores = [candidate.cosine_similarity for candidate in candidates]
+    score, second = scores[0] if scores else NOBODY.cosine, max(scores[1:], default=0.0)
     distance = candidates[0].euclidean_distance if candidates else NOBODY.distance
     margin = round(score - second, PLACES)
+    inliers = [candidate.print_inliers or 0 for candidate in candidates] or [0]
     is_muzzle = domain_check(probe, limits).decision.verdict == VALID
+    prints = print_criterion(inliers[0], limits.inliers)
+    if candidates and candidates[0].print_inliers is None:
+        kept = f"No print of {candidates[0].animal_id} is kept: it was enrolled before there were any; enrol it again"
+        prints = prints.model_copy(update={"description": kept})
     criteria = [
         cosine_criterion(score, limits.cosine),
         distance_criterion(distance, limits.distance),
-        margin_criterion(margin, limits.margin),
+        margin_criterion(margin, limits.margin, prints.passed and max(inliers[1:], default=0) < limits.inliers),
         domain_criterion([] if is_muzzle else [PROBE], 1),
+        prints,
     ]
     failed = [criterion for criterion in criteria if not criterion.passed]
     certainty = confidence(distance, limits.distance)
@@ -400,7 +457,8 @@ def identified(
         explanation = "No animal is enrolled by the present models."
     else:
         reasons = " ".join(f"{criterion.description}." for criterion in failed)
-        explanation = f"The photo is of no enrolled animal for certain. {reasons}"
+        explanation = f"The photo is of none of these animals for certain. {reasons}"
+        explanation = " ".join(filter(None, [explanation, "" if prints.passed else advice(quality)]))
     decision = IdentifyDecision(
         verdict="INVALID_INPUT" if not is_muzzle else "UNKNOWN" if failed else "IDENTIFIED",
         animal_id=None if failed else candidates[0].animal_id,
@@ -413,11 +471,15 @@ def identified(
     return decision, IdentifySummary(criteria=criteria)
 
 
-def margin_criterion(value: float, least: float) -> CriterionResult:
-    """Require that the best candidate stands out from the next one."""
-    passed = value >= least
-    measured = f"The best candidate is {value:.2f} above the next one"
-    description = (
-        f"{measured}, at least {least:.2f} are required" if passed else f"{measured}; {least:.2f} are required"
-    )
+def margin_criterion(value: float, least: float, settled: bool) -> CriterionResult:
+    """Require that the best candidate stands out from the next one: by its codes, or as the only one whose print
+    agrees."""
+    passed = value >= least or settled
+    measured = f"The best candidate is {abs(value):.2f} {'above' if value >= 0 else 'below'} the next one"
+    if value >= least:
+        description = f"{measured}, at least {least:.2f} are required"
+    elif settled:
+        description = f"{measured}, and the only one whose print agrees"
+    else:
+        description = f"{measured}; {least:.2f} are required, or that its print is the only one that agrees"
     return _criterion("margin", value, least, passed, description)

@@ -23,6 +23,8 @@ from configs.settings import settings
 from deployments.embed.dinov3 import Config as DinoConfig
 from deployments.embed.dinov3 import Dinov3Embedder
 from deployments.muzzle.ensemble import Config, MuzzleEncoder
+from deployments.muzzle.print import MuzzlePrint, PrintAnswer, PrintPhoto, PrintQuery
+from deployments.serving.stage import StageConfig
 from graphs.muzzle.verdicts import INVALID, VALID, domain_check, limits_of, predicted
 from ops.bench.altered import png
 from ops.bench.report import processor
@@ -59,8 +61,13 @@ def encoded(stage: MuzzleEncoder, pictures: Sequence[bytes]) -> list[MuzzleEncod
     return encodings
 
 
-def verdicts(encodings: Sequence[MuzzleEncoding], animals: Sequence[str]) -> dict[bool, Counter[str]]:
+def verdicts(
+    encodings: Sequence[MuzzleEncoding], pictures: Sequence[bytes], animals: Sequence[str]
+) -> dict[bool, Counter[str]]:
     """Count verdicts of /predict, by whether the probe shows the animal of its references."""
+    stage = MuzzlePrint(StageConfig())
+    photos = [PrintPhoto(data, each.likeness) for data, each in zip(pictures, encodings, strict=True)]
+    answers = [stage.prepare(PrintQuery(tuple(photos), probe)) for probe in photos]
     counted: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     limits = limits_of(settings(), encodings[0].thresholds)
     for animal in sorted(set(animals)):
@@ -69,7 +76,10 @@ def verdicts(encodings: Sequence[MuzzleEncoding], animals: Sequence[str]) -> dic
             references = [encodings[row] for row in triple]
             for row, name in enumerate(animals):
                 if row not in triple:
-                    verdict = predicted(references, encodings[row], limits).decision.verdict
+                    matches = tuple(answers[row].matches[each] for each in triple)
+                    qualities = tuple(answers[row].qualities[each] for each in (*triple, row))
+                    prints = PrintAnswer(qualities, matches)
+                    verdict = predicted(references, encodings[row], prints, limits).decision.verdict
                     counted[name == animal][verdict] += 1
     return counted
 
@@ -136,7 +146,8 @@ def main() -> None:
     stage.load()
     photos, _ = find_photos([arguments.muzzles])
     animals = [photo.animal for photo in photos]
-    muzzles = encoded(stage, [photo.path.read_bytes() for photo in photos])
+    pictures = [photo.path.read_bytes() for photo in photos]
+    muzzles = encoded(stage, pictures)
     blank = [png(pixels) for _, pixels in blank_pictures()]
     domains = {
         "muzzles": misjudged(muzzles, VALID),
@@ -148,7 +159,7 @@ def main() -> None:
         stage.info(),
         len(photos),
         len(set(animals)),
-        verdicts(muzzles, animals),
+        verdicts(muzzles, pictures, animals),
         domains,
         json.loads((arguments.training / "metrics.json").read_text(encoding="utf-8")),
         timed(stage),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
@@ -10,6 +10,8 @@ from pymongo.errors import DuplicateKeyError
 from stores.animals import Animal, Animals
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import Features, from_blob, from_micros, to_blob, to_micros
+
+WITHOUT_PRINTS: Final = {"prints": False}
 
 
 class MongoAnimals(MongoRepository, Animals):
@@ -26,7 +28,7 @@ class MongoAnimals(MongoRepository, Animals):
         super().__init__(engine)
         self._animals = self._collection("animals")
 
-    async def insert(self, animal: Animal) -> bool:
+    async def insert(self, animal: Animal, prints: Sequence[bytes] = ()) -> bool:
         await self._make_indexes()
         document = {
             "_id": animal.key,
@@ -37,6 +39,7 @@ class MongoAnimals(MongoRepository, Animals):
             "template": to_blob(animal.template),
             "created_at": to_micros(animal.created_at),
             "indexed": False,
+            "prints": list(prints),
         }
         with translated():
             try:
@@ -47,7 +50,7 @@ class MongoAnimals(MongoRepository, Animals):
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
         with translated():
-            animals = self._animals.find({"_id": {"$in": list(keys)}})
+            animals = self._animals.find({"_id": {"$in": list(keys)}}, WITHOUT_PRINTS)
             return {document["_id"]: _animal(document) async for document in animals}
 
     async def latest(self, before: tuple[datetime, str] | None = None, limit: int = 100) -> list[Animal]:
@@ -56,8 +59,14 @@ class MongoAnimals(MongoRepository, Animals):
             when = to_micros(before[0])
             query = {"$or": [{"created_at": {"$lt": when}}, {"created_at": when, "_id": {"$lt": before[1]}}]}
         with translated():
-            animals = self._animals.find(query).sort([("created_at", -1), ("_id", -1)]).limit(limit)
+            animals = self._animals.find(query, WITHOUT_PRINTS).sort([("created_at", -1), ("_id", -1)]).limit(limit)
             return [_animal(document) async for document in animals]
+
+    async def prints(self, keys: Iterable[str]) -> dict[str, tuple[bytes, ...]]:
+        query = {"_id": {"$in": list(keys)}, "prints.0": {"$exists": True}}
+        with translated():
+            animals = self._animals.find(query, {"prints": True})
+            return {document["_id"]: tuple(map(bytes, document["prints"])) async for document in animals}
 
     async def delete(self, key: str) -> bool:
         with translated():
@@ -70,7 +79,7 @@ class MongoAnimals(MongoRepository, Animals):
 
     async def unindexed_features(self, model_version: str, limit: int) -> list[Features]:
         with translated():
-            pending = self._animals.find({"model_version": model_version, "indexed": False})
+            pending = self._animals.find({"model_version": model_version, "indexed": False}, WITHOUT_PRINTS)
             return [_features(document) async for document in pending.sort("created_at", 1).limit(limit)]
 
     async def unindexed_models(self) -> list[str]:

@@ -1,8 +1,11 @@
 """Enrolled animals in SQLite."""
 
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from stores.animals import Animal, Animals
@@ -18,18 +21,21 @@ SCHEMA = (
     "CREATE INDEX animals_of_version ON animals (model_version)",
 )
 BY_TIME = "CREATE INDEX animals_by_time ON animals (created_at, key)"
+PRINTS = """CREATE TABLE animal_prints (
+    key TEXT NOT NULL REFERENCES animals ON DELETE CASCADE, photo INTEGER NOT NULL, print BLOB NOT NULL,
+    PRIMARY KEY (key, photo))"""
+"""What came with version 13: prints, which are large, beside the animals that every search reads."""
 ANIMAL = "SELECT animal_id, model_version, model_ids, reference_codes, template, created_at FROM animals"
 AMONG = "key IN (SELECT value FROM json_each(?))"
 ANIMALS_AMONG = f"{ANIMAL} WHERE {AMONG}"
+PRINTS_AMONG = f"SELECT key, print FROM animal_prints WHERE {AMONG} ORDER BY key, photo"  # noqa: S608 (constants)
 
 
 class SqliteAnimals(SqliteRepository, Animals):
-    """The table ``animals``."""
+    """The tables ``animals`` and ``animal_prints``."""
 
-    async def insert(self, animal: Animal) -> bool:
-        inserted = await self._engine.execute(
-            """INSERT INTO animals (key, animal_id, model_version, model_ids, reference_codes, template, created_at)
-               VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+    async def insert(self, animal: Animal, prints: Sequence[bytes] = ()) -> bool:
+        values = (
             animal.key,
             animal.animal_id,
             animal.model_version,
@@ -38,7 +44,19 @@ class SqliteAnimals(SqliteRepository, Animals):
             to_blob(animal.template),
             to_micros(animal.created_at),
         )
-        return inserted > 0
+
+        def enrol(connection: sqlite3.Connection) -> bool:
+            inserted = connection.execute(
+                """INSERT INTO animals (key, animal_id, model_version, model_ids, reference_codes, template, created_at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
+                values,
+            ).rowcount
+            if inserted:
+                rows = [(animal.key, number, each) for number, each in enumerate(prints)]
+                connection.executemany("INSERT INTO animal_prints VALUES (?, ?, ?)", rows)
+            return inserted > 0
+
+        return await self._engine.write(enrol)
 
     async def get(self, keys: Iterable[str]) -> dict[str, Animal]:
         animals = [_animal(row) for row in await self._engine.read(ANIMALS_AMONG, json.dumps(list(keys)))]
@@ -49,6 +67,10 @@ class SqliteAnimals(SqliteRepository, Animals):
         later = "WHERE (created_at, key) < (?, ?) ORDER BY created_at DESC, key DESC LIMIT ?"
         rows = await self._engine.read(f"{ANIMAL} {later}", moment, key, limit)
         return [_animal(row) for row in rows]
+
+    async def prints(self, keys: Iterable[str]) -> dict[str, tuple[bytes, ...]]:
+        rows = await self._engine.read(PRINTS_AMONG, json.dumps(list(keys)))
+        return {key: tuple(each for _, each in group) for key, group in groupby(rows, itemgetter(0))}
 
     async def delete(self, key: str) -> bool:
         return await self._engine.execute("DELETE FROM animals WHERE key = ?", key, reserve=True) > 0

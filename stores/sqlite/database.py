@@ -28,7 +28,7 @@ from stores.sqlite import (
 )
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 12
+VERSION: Final = 13
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
@@ -41,6 +41,7 @@ SCHEMA: Final = (
     people.REJECTED_COLUMN,
     animals.BY_TIME,
     *WEBHOOKS,
+    animals.PRINTS,
 )
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
@@ -54,6 +55,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     9: (people.REJECTED_COLUMN,),
     10: (animals.BY_TIME,),
     11: WEBHOOKS,
+    12: (animals.PRINTS,),
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

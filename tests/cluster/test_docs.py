@@ -63,7 +63,7 @@ CLUSTERS = Walk("docs/photos.md", (1,))
 FILM = Walk("docs/media.md", (0, 1), ("people/video_faces", "people/identity"))
 SHOTS = Walk("docs/shots.md", (0, 1), ("shots/cuts", "embed/dinov3", "people/faces", "embed/sentence"))
 VERDICT = Walk("docs/authenticity.md", (0, 1))
-MUZZLE = Walk("docs/muzzle.md", (0, 1), ("muzzle/ensemble",))
+MUZZLE = Walk("docs/muzzle.md", (0, 1, 2), ("muzzle/ensemble",))
 MONITORING = Walk("docs/monitoring.md", (0,))
 OPERATIONS = Walk("docs/operations.md", (0,))
 WALKS = (FIRST, SIMILARITY, QUALITY, PHOTO, CLUSTERS, FILM, SHOTS, VERDICT, MUZZLE, MONITORING, OPERATIONS)
@@ -176,8 +176,9 @@ def test_an_animal_is_verified_enrolled_and_identified(running: RunningService, 
         pytest.skip("no folder media/animals beside VISION_MODELS_DIR")
     for name, muzzle in zip(("left", "front", "right", "probe"), MUZZLES, strict=True):
         (tmp_path / f"{name}.jpg").write_bytes((folder / muzzle).read_bytes())
-    (prediction,), (enrolled, identified, deleted) = MUZZLE.run(tmp_path, running)
+    (prediction,), (pixel,), (enrolled, identified, deleted) = MUZZLE.run(tmp_path, running)
     assert prediction["decision"]["verdict"] == "MATCH"
+    assert "1 x 1 pixels" in pixel["detail"]
     assert identified["decision"]["animal_id"] == enrolled["animal"]["animal_id"] == deleted["animal_id"]
 
 

@@ -63,6 +63,7 @@ TABLE = {
     "UndecodableMedia": ("UNDECODABLE_MEDIA", 422),
     "AnalysisNotFound": ("ANALYSIS_NOT_FOUND", 404),
     "NoHeatMap": ("NO_HEAT_MAP", 404),
+    "AnimalDuplicate": ("ANIMAL_DUPLICATE", 409),
     "AnimalNotFound": ("ANIMAL_NOT_FOUND", 404),
     "AnimalExists": ("ANIMAL_EXISTS", 409),
     "StorageUnavailable": ("STORAGE_UNAVAILABLE", 503),
@@ -92,6 +93,7 @@ ARGUMENTS = {
     "NotAnalyzed": ("a" * 32,),
     "AnalysisCancelled": (),
     "IdentityNotFound": ("c3545906-c82d-4b66-aa1d-150bc02decce",),
+    "AnimalDuplicate": ("ANIMAL_DUPLICATE", 409),
     "AnimalNotFound": ("DE-0123456789",),
     "AnimalExists": ("DE-0123456789",),
 }

@@ -17,7 +17,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 from configs.settings import Settings
-from tests.dummies.muzzle import DummyMuzzle, LocalGallery
+from tests.dummies.muzzle import DummyMuzzle, DummyPrint, LocalGallery
 from tests.graphs.harness import LEAKS, Service, handles, listening, serving
 from tests.graphs.samples import encoded, picture
 
@@ -84,7 +84,7 @@ def text(data: bytes) -> str:
 async def serving_muzzle(config: Settings) -> AsyncIterator[MuzzleService]:
     """A service over the stores of the settings, by dummies."""
     async with (
-        handles(DummyMuzzle, LocalGallery) as stages,
+        handles(DummyMuzzle, LocalGallery, DummyPrint) as stages,
         serving(MuzzleService, config, ["muzzle"], stages, ensemble=DummyMuzzle.running) as service,
     ):
         yield service

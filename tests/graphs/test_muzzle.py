@@ -1,5 +1,6 @@
 """Verification, encoding and domain check by HTTP: answers, errors, keys, limits."""
 
+import base64
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import count
@@ -11,6 +12,7 @@ import pytest
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.harness import settings_in
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
+from tests.graphs.samples import picture
 from tests.tolerances import decimals
 from vision.muzzle.ensemble import Thresholds
 
@@ -40,10 +42,10 @@ async def test_the_same_animal_matches(service: MuzzleService) -> None:
     assert [each["model_id"] for each in details["models"]] == [60, 62, 64]
     assert [each["reference_index"] for each in details["models"][0]["reference_vs_probe"]] == [0, 1, 2]
     assert [each["metric"] for each in answer["summary"]["criteria"]] == [
-        *("cosine_similarity", "euclidean_distance", "mutual_similarity", "domain_check"),
+        *("cosine_similarity", "euclidean_distance", "mutual_similarity", "domain_check", "print_match"),
     ]
     thresholds = [each["threshold"] for each in answer["summary"]["criteria"]]
-    assert thresholds == [0.62, 0.85, 0.40, 1.0]
+    assert thresholds == [0.62, 0.85, 0.40, 1.0, 8]
     assert service.ensemble.calls  # one call a photo, put together by the handle
     assert service.ensemble.calls == 4
 
@@ -54,6 +56,28 @@ async def test_another_animal_does_not(service: MuzzleService) -> None:
     assert answer["decision"]["confidence"] == 0
     assert answer["decision"]["confidence_label"] == "NOT_THE_ANIMAL"
     assert "does not match" in answer["decision"]["explanation"]
+
+
+async def test_the_print_is_told_and_drawn_on_request(service: MuzzleService) -> None:
+    body = {"reference_photos": REFERENCES, "probe_photo": text(muzzle(1, 3))}
+    plain = await service.post("predict", **body)
+    assert plain["print"]["matches_png"] is None
+    assert (plain["print"]["inliers"], plain["print"]["threshold"]) == (40, 8)
+    assert len(plain["print"]["references"]) == len(plain["print"]["reference_photos"]) == 3
+    drawn = await service.post("predict?include=matches", **body)
+    assert base64.b64decode(drawn["print"]["matches_png"]).startswith(b"\x89PNG")
+    drawn["print"]["matches_png"] = None
+    assert drawn == plain
+    assert "include" in (await service.post("predict?include=other", 422, **body))["detail"]
+
+
+async def test_the_quality_of_a_photo_is_told_on_request(service: MuzzleService) -> None:
+    photo = text(picture(1001, size=(48, 36)))
+    assert (await service.post("domain-check", photo=photo))["quality"] is None
+    quality = (await service.post("domain-check?include=quality", photo=photo))["quality"]
+    assert (quality["usable"], quality["reasons"]) == (
+        *(False, ["the muzzle is only about 36 pixels large: come closer"]),
+    )
 
 
 async def test_photos_that_cannot_be_compared(service: MuzzleService) -> None:
@@ -185,11 +209,11 @@ async def test_all_of_the_models(service: MuzzleService) -> None:
 
 async def test_thresholds_of_the_environment_come_first(settings_for: MakeSettings) -> None:
     body = {"reference_photos": REFERENCES, "probe_photo": text(muzzle(1, 3))}
-    async with serving_muzzle(settings_for(predict_cosine_threshold=0.9999)) as strict:
+    async with serving_muzzle(settings_for(predict_cosine_threshold=0.9999, predict_print_min=12)) as strict:
         strict.ensemble.thresholds = Thresholds(cosine=0.5, distance=0.01, mutual=0.3)
         answer = await strict.post("predict", **body)
         thresholds = [each["threshold"] for each in answer["summary"]["criteria"]]
-        assert thresholds == [0.9999, 0.01, 0.3, 1.0]
+        assert thresholds == [0.9999, 0.01, 0.3, 1.0, 12]
         assert answer["decision"]["verdict"] == "NO_MATCH"
 
 

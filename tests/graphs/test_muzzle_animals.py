@@ -1,6 +1,8 @@
 """The registry of animals: enrolling, looking up, deleting, and finding the animal of a photo."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -9,6 +11,7 @@ from deployments.serving.vector_search import Forget
 from stores.animals import animal_key
 from tests.graphs.conftest import MakeSettings
 from tests.graphs.muzzle import MuzzleService, blank, checked, muzzle, serving_muzzle, text
+from tests.graphs.samples import picture
 from tests.tolerances import decimals
 
 
@@ -22,6 +25,7 @@ async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -
     enrolled = await service.enrol("DE-1", 1)
     await service.enrol("DE-2", 2)
     assert enrolled["similar"] == []
+    assert [check["usable"] for check in enrolled["photo_checks"]] == [True] * 3
     assert checked(await service.client.get("/animals/DE-1"), "/animals/DE-1", 200) == enrolled["animal"]
     assert (enrolled["animal"]["photos"], enrolled["animal"]["model_ids"]) == (3, [60, 62, 64])
 
@@ -29,7 +33,8 @@ async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -
     assert found["decision"]["verdict"] == "IDENTIFIED"
     assert found["decision"]["animal_id"] == "DE-1"
     assert [each["animal_id"] for each in found["candidates"]] == ["DE-1", "DE-2"]
-    assert (found["searched"], found["outdated"]) == (2, 0)
+    assert [each["print_inliers"] for each in found["candidates"]] == [40, 3]
+    assert (found["searched"], found["outdated"], found["none_of_these"]) == (2, 0, False)
     assert found["decision"]["margin"] == pytest.approx(
         found["candidates"][0]["cosine_similarity"] - found["candidates"][1]["cosine_similarity"], abs=decimals(4)
     )
@@ -40,6 +45,7 @@ async def test_an_animal_is_enrolled_found_and_deleted(service: MuzzleService) -
     gone = await service.post("identify", photo=text(muzzle(1, 4)))
     assert (gone["decision"]["verdict"], gone["decision"]["animal_id"]) == ("UNKNOWN", None)
     assert [each["animal_id"] for each in gone["candidates"]] == ["DE-2"]
+    assert gone["none_of_these"]
     assert gone["searched"] == 1
 
 
@@ -73,7 +79,13 @@ async def test_an_id_is_enrolled_once(service: MuzzleService) -> None:
     await service.enrol("DE-1", 1)
     again = await service.post("animals", 409, animal_id="DE-1", photos=[text(muzzle(2))] * 3)
     assert "enrolled already" in again["detail"]
-    twin = await service.enrol("DE-1b", 1)
+    photos = [text(muzzle(1, photo)) for photo in range(3)]
+    known = await service.post("animals", 409, animal_id="DE-1b", photos=photos)
+    assert "already there as DE-1: their muzzle prints agree in 40 places" in known["detail"]
+    assert '"allow_duplicate": true' in known["detail"]
+    assert await service.context.animals.count() == 1
+    twin = await service.post("animals", 201, animal_id="DE-1b", photos=photos, allow_duplicate=True)
+    assert twin["similar"][0]["print_inliers"] == 40
     assert [each["animal_id"] for each in twin["similar"]] == ["DE-1"]
     between = await service.post("identify", photo=text(muzzle(1)))
     assert between["decision"]["verdict"] == "UNKNOWN"
@@ -90,6 +102,32 @@ async def test_photos_that_enrol_nobody(service: MuzzleService) -> None:
         assert words in (await service.post("animals", 422, animal_id="DE-1", photos=photos))["detail"]
     assert "animal_id" in (await service.post("animals", 422, animal_id="../x", photos=[good] * 3))["detail"]
     assert await service.context.animals.count() == 0
+
+
+async def test_a_poor_photo_is_refused_with_advice_unless_it_is_wanted(service: MuzzleService) -> None:
+    small = [text(picture(1001, size=(48, 36), noise=0.01 * photo)) for photo in range(3)]
+    photos = [text(muzzle(1)), *small[1:]]
+    refused = await service.post("animals", 422, animal_id="DE-1", photos=photos)
+    assert refused["detail"] == (
+        "photos[1]: the muzzle is only about 36 pixels large: come closer. "
+        "photos[2]: the muzzle is only about 36 pixels large: come closer. "
+        'Take better photos, or send "allow_poor_photos": true to enrol it by these.'
+    )
+    enrolled = await service.post("animals", 201, animal_id="DE-1", photos=photos, allow_poor_photos=True)
+    assert [check["usable"] for check in enrolled["photo_checks"]] == [True, False, False]
+
+
+async def test_an_animal_without_a_kept_print_is_not_identified(service: MuzzleService) -> None:
+    await service.enrol("DE-1", 1)
+    key = animal_key("DE-1")
+    animals = service.context.animals
+    before = (await animals.get([key]))[key]
+    for prints in ((), (b"a print of another version",)):
+        await animals.delete(key)
+        await animals.insert(replace(before, created_at=before.created_at + timedelta(seconds=1)), prints)
+        answer = await service.post("identify", photo=text(muzzle(1, 4)))
+        assert (answer["decision"]["verdict"], answer["candidates"][0]["print_inliers"]) == ("UNKNOWN", None)
+        assert "enrol it again" in answer["decision"]["explanation"]
 
 
 async def test_a_photo_of_no_muzzle_is_nobody(service: MuzzleService) -> None:

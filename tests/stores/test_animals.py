@@ -52,6 +52,21 @@ async def test_animals_are_listed_in_pages_latest_first(animals: Animals) -> Non
     np.testing.assert_array_equal(listed[0].references, animal(3).references)
 
 
+async def test_prints_are_kept_beside_their_animal(animals: Animals) -> None:
+    one, two, three = animal(1), animal(2), animal(3)
+    assert await animals.insert(one, [b"left", bytes(range(256)) * 400, b""])
+    assert await animals.insert(two)
+    assert await animals.insert(three, [b"front"])
+    assert not await animals.insert(one, [b"other"])
+    keys = [one.key, two.key, three.key, animal_key("nobody")]
+    assert await animals.prints(keys) == {one.key: (b"left", bytes(range(256)) * 400, b""), three.key: (b"front",)}
+    assert await animals.prints([]) == {}
+    assert await animals.delete(one.key)
+    assert await animals.prints([one.key, three.key]) == {three.key: (b"front",)}
+    assert await animals.insert(one, [b"new"])
+    assert await animals.prints([one.key]) == {one.key: (b"new",)}
+
+
 async def test_animals_are_counted_by_version(animals: Animals) -> None:
     for number in range(3):
         await animals.insert(animal(number))

@@ -221,7 +221,17 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     tables["identities"] = [(*row, b"") for row in tables["identities"]]  # nobody had been rejected
     tables["jobs"] = [(*row, "", "", "", "") for row in tables["jobs"]]  # of nobody
     tables["jobs"] = [(*row, None) for row in tables["jobs"]]  # and has ended before anybody was told
-    empty = ("keys", "signing", "labels", "partial_uploads", "accounts", "audit", "deliveries", "subscriptions")
+    empty = (
+        "keys",
+        "signing",
+        "labels",
+        "partial_uploads",
+        "accounts",
+        "audit",
+        "deliveries",
+        "subscriptions",
+        "animal_prints",
+    )
     return tables | {name: [] for name in empty}
 
 

@@ -39,7 +39,8 @@ class MuzzleEncoding:
     ``codes``: float32[n, 128], one row of length 1 for each of ``model_ids``: 60, 62 and 64, or those of them that are
     loaded. ``domain_distance``: 1 − cosine to the statistics of muzzles, 0 (similar) to 2; above ``domain_limit`` the
     photo shows no muzzle. ``thresholds``: of the calibration of trained models, None without training. Codes of
-    different ``model_version`` are not comparable.
+    different ``model_version`` are not comparable. ``likeness``: float32[s, s], −1 to 1, how much each part of the
+    photo looks like the skin of a muzzle, from its top left corner; None from a version that did not tell.
     """
 
     model_ids: tuple[int, ...]
@@ -48,6 +49,7 @@ class MuzzleEncoding:
     domain_limit: float
     model_version: str
     thresholds: Thresholds | None
+    likeness: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +72,11 @@ class Domain:
     scale: Array
     mean: Array
     limit: float
+
+    @property
+    def digest(self) -> str:
+        """Return eight hex digits of the statistics."""
+        return hashlib.sha256(b"".join(part.tobytes() for part in (self.centre, self.scale, self.mean))).hexdigest()[:8]
 
     def standard(self, features: Array) -> Array:
         """Return features float32[N, d] in units of their standard deviation over general images."""

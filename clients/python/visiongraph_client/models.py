@@ -67,7 +67,7 @@ class AnimalModel(Model):
     mutual_similarity: Annotated[float, Field(description="Mean cosine of all pairs of them")]
     photos: Annotated[
         int,
-        Field(description="How many reference photos it was enrolled with; the photos are not kept"),
+        Field(description="How many reference photos it was enrolled with; only their codes and prints are kept"),
     ]
 
 
@@ -335,6 +335,12 @@ class Candidate(Model):
     animal_id: str
     cosine_similarity: Annotated[float, Field(description="Probe and template; 0.0 to 1.0, higher is more alike")]
     euclidean_distance: Annotated[float, Field(description="Probe and template; 0.0 to 2.0, lower is more alike")]
+    print_inliers: Annotated[
+        int | None,
+        Field(
+            description="Places of the print that agree with the best photo it was enrolled with, from 0; null where the prints were not compared: it was enrolled before prints were kept, or is not among the nearest 16"
+        ),
+    ] = None
 
 
 class ClusterRequest(Model):
@@ -744,20 +750,19 @@ class EnrolRequest(Model):
     An animal and photos of it.
     """
 
+    allow_duplicate: Annotated[
+        bool | None,
+        Field(description="Enrol it although its print is that of an animal that is enrolled under another id"),
+    ] = False
+    allow_poor_photos: Annotated[
+        bool | None,
+        Field(description="Enrol it although photos are blurred, too small, too dark or badly framed"),
+    ] = False
     animal_id: Annotated[str, Field(description="Your id of the animal: letters, digits and . _ : -")]
     photos: Annotated[
         list[str],
         Field(description="3 to 12 base64-encoded JPEG or PNG images of its muzzle"),
     ]
-
-
-class EnrolResponse(Model):
-    """
-    The enrolled animal; ``similar`` are others that its photos match as well: perhaps it is enrolled twice.
-    """
-
-    animal: AnimalModel
-    similar: list[Candidate]
 
 
 class EnsembleSummary(Model):
@@ -1111,7 +1116,7 @@ class IdentifyRequest(Model):
 
 class IdentifySummary(Model):
     """
-    Why: cosine_similarity, euclidean_distance, margin, domain_check.
+    Why: cosine_similarity, euclidean_distance, margin, domain_check, print_match.
     """
 
     criteria: list[CriterionResult]
@@ -1532,6 +1537,47 @@ class PairRequest(Model):
     asset_id_2: str
 
 
+class PhotoCheck(Model):
+    """
+    Whether one photo is good enough for its print to be compared, with advice for the next one.
+    """
+
+    brightness: Annotated[float, Field(description="Its mean grey level, 0 to 255")]
+    features: Annotated[int, Field(description="Beads and ridges that were found on it, 0 to 1000")]
+    glare: Annotated[float, Field(description="Share of it that is white, 0.0 to 1.0")]
+    muzzle_side: Annotated[
+        float,
+        Field(
+            description="Side of a square of the area of the muzzle's skin, in pixels of the photo shrunk to at most 512"
+        ),
+    ]
+    offset_down: Annotated[
+        float,
+        Field(description="Its middle from that of the photo, -0.5 to 0.5 of the height"),
+    ]
+    offset_right: Annotated[
+        float,
+        Field(description="Its middle from that of the photo, -0.5 to 0.5 of the width"),
+    ]
+    reasons: Annotated[
+        list[str],
+        Field(
+            description="What is not good enough and what to do about it, in words for the person who takes the photo"
+        ),
+    ]
+    sharpness: Annotated[
+        float,
+        Field(
+            description="Contrast of grooves over that of beads on this skin; 0.5 to 1.5 when sharp, below 0.35 too blurred"
+        ),
+    ]
+    skin: Annotated[
+        float,
+        Field(description="Share of the photo that shows the skin of the muzzle, 0.0 to 1.0"),
+    ]
+    usable: Annotated[bool, Field(description="Whether nothing is wrong with it")]
+
+
 class PhotoCluster(Model):
     """
     One cluster.
@@ -1605,6 +1651,17 @@ class PreprocessAnswer(Model):
     processing_time: Annotated[float, Field(description="seconds")]
     tensor_shape: list[int]
     value_range: Annotated[list[float], Field(description="smallest and largest value of the tensor")]
+
+
+class PrintTransform(Model):
+    """
+    The similarity transform that puts the probe's print onto the reference's.
+    """
+
+    rotation_degrees: Annotated[float, Field(description="Clockwise, -180 to 180")]
+    scale: Annotated[float, Field(description="Above 1 where the muzzle is larger in the reference")]
+    shift_down: Annotated[float, Field(description="In shares of the longer side of the photo")]
+    shift_right: Annotated[float, Field(description="In shares of the longer side of the photo")]
 
 
 class ProvenanceDeclaration(Model):
@@ -1805,6 +1862,24 @@ class Recommendation(Model):
         Field(description="given by people; derived from what was measured and said; or none"),
     ]
     video_asset_id: str
+
+
+class ReferencePrint(Model):
+    """
+    How the probe's print fits onto one reference.
+    """
+
+    inlier_share: Annotated[float, Field(description="inliers / matches, 0.0 to 1.0")]
+    inliers: Annotated[
+        int,
+        Field(description="Places of the print that agree on one transform, from 0; higher is more alike"),
+    ]
+    matches: Annotated[
+        int,
+        Field(description="Places that look alike, whether or not their arrangement agrees"),
+    ]
+    reference_index: Annotated[int, Field(description="0 (first), 1 (second), or 2 (third)")]
+    transform: Annotated[PrintTransform | None, Field(description="Null where nothing agrees")]
 
 
 class ReferenceVsProbe(Model):
@@ -2940,6 +3015,12 @@ class DomainCheckResponse(Model):
             description="Variance (spread) of the 384-dimensional ensemble embedding vector values. Range: [0.0, ~0.25]. Meaningful muzzle images produce embeddings with moderate variance (typically >0.005). Blank images, solid colors, or completely random noise produce near-zero variance. This is one of the two criteria used for validation."
         ),
     ]
+    quality: Annotated[
+        PhotoCheck | None,
+        Field(
+            description="With ?include=quality: whether the photo is good enough to be enrolled, with advice for the next one; otherwise null. Beyond the original contract."
+        ),
+    ] = None
     summary: Annotated[
         DomainCheckSummary,
         Field(
@@ -3000,6 +3081,16 @@ class EnhancedAnalysis(Model):
     edge_density: float
     rule_of_thirds_score: float
     symmetry_score: SymmetryScore
+
+
+class EnrolResponse(Model):
+    """
+    The enrolled animal; ``similar`` are others that its photos match as well: perhaps it is enrolled twice.
+    """
+
+    animal: AnimalModel
+    photo_checks: Annotated[list[PhotoCheck], Field(description="The quality of each photo, in order")]
+    similar: list[Candidate]
 
 
 class ErrorBody(Model):
@@ -3077,11 +3168,24 @@ class IdentifyResponse(Model):
     Answer of /identify.
     """
 
-    candidates: Annotated[list[Candidate], Field(description="Best first")]
+    candidates: Annotated[
+        list[Candidate],
+        Field(
+            description="Best first: those whose print agrees, then by distance. Unless IDENTIFIED it is none of these"
+        ),
+    ]
     decision: IdentifyDecision
+    none_of_these: Annotated[
+        bool,
+        Field(description="Whether a muzzle was seen that none of the candidates matches"),
+    ]
     outdated: Annotated[
         int,
         Field(description="Animals enrolled by other models, which were not searched: enrol them again"),
+    ]
+    quality: Annotated[
+        PhotoCheck,
+        Field(description="Whether the photo is good enough, with advice for the next one"),
     ]
     searched: Annotated[int, Field(description="Animals enrolled by the present models")]
     summary: IdentifySummary
@@ -3307,29 +3411,28 @@ class PredictDetails(Model):
     ]
 
 
-class PredictResponse(Model):
+class PrintVerification(Model):
     """
-    Answer of /predict.
+    The print of the probe beside those of the references, of which the best counts.
     """
 
-    decision: Annotated[
-        Decision,
-        Field(
-            description="CONSUMER-FACING: The final verdict and the key numbers to show the end user. Contains the MATCH/NO_MATCH verdict, the primary match score (cosine similarity), confidence score and label, and a plain-language explanation. Start here for integration -- most use cases only need 'decision' and 'summary'."
-        ),
+    best_reference: Annotated[int, Field(description="Index of the reference that fits best")]
+    inlier_share: Annotated[float, Field(description="Of the best reference, 0.0 to 1.0")]
+    inliers: Annotated[
+        int,
+        Field(description="Of the best reference; the value of the criterion print_match"),
     ]
-    details: Annotated[
-        PredictDetails,
+    matches_png: Annotated[
+        str | None,
         Field(
-            description="TECHNICAL / DEBUG: Per-model verification results and ensemble-level metrics. Contains the full verification data including per-model breakdowns and per-reference comparisons. Use this for model-level auditing, debugging unexpected verdicts, or building model-selection logic in advanced integrations. Most consumer integrations do not need this section."
+            description="With ?include=matches: a base64-encoded PNG of the probe (left) and the best reference, in grey and with their light evened out, with the places that agree; otherwise null"
         ),
-    ]
-    summary: Annotated[
-        PredictSummary,
-        Field(
-            description="CONSUMER-FACING: The detailed breakdown of every criterion evaluated. Use this to explain to users WHY the verdict was reached, which criteria passed/failed, and what the observed values were. Each criterion includes a human-readable description ready for display."
-        ),
-    ]
+    ] = None
+    probe_photo: PhotoCheck
+    reference_photos: list[PhotoCheck]
+    references: list[ReferencePrint]
+    threshold: Annotated[int, Field(description="Least inliers of a match")]
+    transform: Annotated[PrintTransform | None, Field(description="Of the probe onto the best reference")]
 
 
 class Provenance(Model):
@@ -3806,6 +3909,37 @@ class PhotoResult(Model):
         ),
     ] = None
     width_px: Annotated[int | None, Field(description="null where the picture could not be read")]
+
+
+class PredictResponse(Model):
+    """
+    Answer of /predict.
+    """
+
+    decision: Annotated[
+        Decision,
+        Field(
+            description="CONSUMER-FACING: The final verdict and the key numbers to show the end user. Contains the MATCH/NO_MATCH verdict, the primary match score (cosine similarity), confidence score and label, and a plain-language explanation. Start here for integration -- most use cases only need 'decision' and 'summary'."
+        ),
+    ]
+    details: Annotated[
+        PredictDetails,
+        Field(
+            description="TECHNICAL / DEBUG: Per-model verification results and ensemble-level metrics. Contains the full verification data including per-model breakdowns and per-reference comparisons. Use this for model-level auditing, debugging unexpected verdicts, or building model-selection logic in advanced integrations. Most consumer integrations do not need this section."
+        ),
+    ]
+    print: Annotated[
+        PrintVerification,
+        Field(
+            description="The print match behind the criterion 'print_match': how many places of the probe's print agree with each reference, the transformation, and whether the photos are good enough. Beyond the original contract."
+        ),
+    ]
+    summary: Annotated[
+        PredictSummary,
+        Field(
+            description="CONSUMER-FACING: The detailed breakdown of every criterion evaluated. Use this to explain to users WHY the verdict was reached, which criteria passed/failed, and what the observed values were. Each criterion includes a human-readable description ready for display."
+        ),
+    ]
 
 
 class VideoAnswer(Model):

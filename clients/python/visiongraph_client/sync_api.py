@@ -1262,17 +1262,36 @@ class Muzzle(Group):
             Call[models.AnimalPage]("GET", "/animals", models.AnimalPage, query={"after": after, "limit": limit})
         )
 
-    def enrol_animal(self, *, animal_id: str, photos: Sequence[str]) -> models.EnrolResponse:
+    def enrol_animal(
+        self,
+        *,
+        animal_id: str,
+        photos: Sequence[str],
+        allow_duplicate: bool | None = None,
+        allow_poor_photos: bool | None = None,
+    ) -> models.EnrolResponse:
         """Enrol an animal by 3 to 12 photos of its muzzle (JSON base64 input).
 
-        Every photo must show a muzzle, and all of them must be alike. The photos are not kept, only their codes.
+        Every photo must show a muzzle, be sharp, large and well framed, and all of them must be alike. An animal
+        whose print is there under another id is refused with a 409 that names it. The photos are not kept, only
+        their codes and prints.
 
         :param animal_id: Your id of the animal: letters, digits and . _ : -
         :param photos: 3 to 12 base64-encoded JPEG or PNG images of its muzzle
+        :param allow_duplicate: Enrol it although its print is that of an animal that is enrolled under another id
+        :param allow_poor_photos: Enrol it although photos are blurred, too small, too dark or badly framed
         """
         return self._client.ask(
             Call[models.EnrolResponse](
-                "POST", "/animals", models.EnrolResponse, json={"animal_id": animal_id, "photos": photos}
+                "POST",
+                "/animals",
+                models.EnrolResponse,
+                json={
+                    "animal_id": animal_id,
+                    "photos": photos,
+                    "allow_duplicate": allow_duplicate,
+                    "allow_poor_photos": allow_poor_photos,
+                },
             )
         )
 
@@ -1296,26 +1315,38 @@ class Muzzle(Group):
             Call[models.AnimalModel]("GET", "/animals/{animal_id}", models.AnimalModel, at={"animal_id": animal_id})
         )
 
-    def domain_check(self, *, photo: str) -> models.DomainCheckResponse:
+    def domain_check(
+        self, *, photo: str, include: Sequence[Literal["quality"]] | None = None
+    ) -> models.DomainCheckResponse:
         """Tell whether a photo shows a muzzle (JSON base64 input); no references are needed.
 
         :param photo: A single base64-encoded JPEG or PNG image to validate as a potential muzzle photo. The image
             will be analyzed to determine if it appears to be a bovine muzzle (as opposed to random noise, blank
             images, or completely out-of-domain content). No reference photos are needed -- this check uses
             embedding statistics only.
-        """
-        return self._client.ask(
-            Call[models.DomainCheckResponse]("POST", "/domain-check", models.DomainCheckResponse, json={"photo": photo})
-        )
-
-    def domain_check_file(self, *, photo: File) -> models.DomainCheckResponse:
-        """Tell whether a photo shows a muzzle (multipart input); no references are needed.
-
-        :param photo: Muzzle image to validate (JPEG or PNG)
+        :param include: `quality`: whether the photo is sharp, large and well framed
         """
         return self._client.ask(
             Call[models.DomainCheckResponse](
-                "POST", "/domain-check/file", models.DomainCheckResponse, files={"photo": photo}
+                "POST", "/domain-check", models.DomainCheckResponse, json={"photo": photo}, query={"include": include}
+            )
+        )
+
+    def domain_check_file(
+        self, *, photo: File, include: Sequence[Literal["quality"]] | None = None
+    ) -> models.DomainCheckResponse:
+        """Tell whether a photo shows a muzzle (multipart input); no references are needed.
+
+        :param photo: Muzzle image to validate (JPEG or PNG)
+        :param include: `quality`: whether the photo is sharp, large and well framed
+        """
+        return self._client.ask(
+            Call[models.DomainCheckResponse](
+                "POST",
+                "/domain-check/file",
+                models.DomainCheckResponse,
+                files={"photo": photo},
+                query={"include": include},
             )
         )
 
@@ -1367,6 +1398,8 @@ class Muzzle(Group):
     def identify_animal(self, *, photo: str, top_k: int | None = None) -> models.IdentifyResponse:
         """Find the animal of one photo among all that are enrolled, or say that it is unknown.
 
+        The 16 animals nearest by their codes are compared by their prints.
+
         :param photo: A single base64-encoded JPEG or PNG image of a muzzle
         :param top_k: How many candidates to tell
         """
@@ -1376,17 +1409,21 @@ class Muzzle(Group):
             )
         )
 
-    def predict(self, *, probe_photo: str, reference_photos: Sequence[str]) -> models.PredictResponse:
+    def predict(
+        self, *, probe_photo: str, reference_photos: Sequence[str], include: Sequence[Literal["matches"]] | None = None
+    ) -> models.PredictResponse:
         """Compare a probe photo with three reference photos of one animal (JSON base64 input).
 
-        `MATCH` when all four criteria pass, `INVALID_INPUT` when a photo shows no muzzle or the references are
-        unlike each other, `NO_MATCH` otherwise.
+        `MATCH` when all criteria pass: the four of the codes and `print_match`, that beads and ridges lie in the
+        same places. `INVALID_INPUT` when a photo shows no muzzle or the references are unlike each other,
+        `NO_MATCH` otherwise.
 
         :param probe_photo: A single base64-encoded JPEG or PNG probe muzzle image. This is the photo of the animal
             you want to verify. The API will determine whether it matches the reference animal.
         :param reference_photos: Exactly 3 base64-encoded JPEG or PNG reference muzzle images. These are enrollment
             photos of a known, verified animal. All 3 photos must be from the same animal. Use 3 different angles
             (left, center, right) for best results.
+        :param include: `matches`: a picture of the places of the print that agree
         """
         return self._client.ask(
             Call[models.PredictResponse](
@@ -1394,11 +1431,18 @@ class Muzzle(Group):
                 "/predict",
                 models.PredictResponse,
                 json={"probe_photo": probe_photo, "reference_photos": reference_photos},
+                query={"include": include},
             )
         )
 
     def predict_file(
-        self, *, probe_photo: File, reference_photo_1: File, reference_photo_2: File, reference_photo_3: File
+        self,
+        *,
+        probe_photo: File,
+        reference_photo_1: File,
+        reference_photo_2: File,
+        reference_photo_3: File,
+        include: Sequence[Literal["matches"]] | None = None,
     ) -> models.PredictResponse:
         """Compare a probe photo with three reference photos of one animal (multipart input).
 
@@ -1406,6 +1450,7 @@ class Muzzle(Group):
         :param reference_photo_1: First reference muzzle image (JPEG or PNG)
         :param reference_photo_2: Second reference muzzle image (JPEG or PNG)
         :param reference_photo_3: Third reference muzzle image (JPEG or PNG)
+        :param include: `matches`: a picture of the places of the print that agree
         """
         return self._client.ask(
             Call[models.PredictResponse](
@@ -1418,6 +1463,7 @@ class Muzzle(Group):
                     "reference_photo_2": reference_photo_2,
                     "reference_photo_3": reference_photo_3,
                 },
+                query={"include": include},
             )
         )
 

@@ -299,7 +299,7 @@ def test_a_deployment_without_lines_of_its_own_has_the_default_limits(faults_aft
 def test_a_moved_pack_is_found(faults_after: Callable[..., list[str]]) -> None:
     found = faults_after(set_app("models", name="vision"), CONFIGS[-1])
     others = [f"forensics/{name}" for name in ("visual", "generated", "speech", "voice")]
-    others += ["muzzle/ensemble", "muzzle/gallery"]
+    others += ["muzzle/ensemble", "muzzle/gallery", "muzzle/print"]
     called = {"gateway": ["shots/cuts", "embed/sentence", "analysis/nearest", *others], "jobs": ["shots/cuts"]}
     assert sorted(found) == sorted(
         f"{app} › args › stages: {key} is addressed at models.models, but runs in vision.models"

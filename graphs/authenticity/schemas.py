@@ -188,7 +188,8 @@ class ContentCredentials(BaseModel):
     organisation: str | None
     algorithm: str | None
     serial: str | None
-    signed_at: str | None = Field(description="of a time stamp that was checked; null without one")
+    signed_at: str | None = Field(description="of a time stamp; null without one")
+    time_trusted: bool = Field(description="whether the authority that stamped the time is on a trust list")
     generator: str | None = Field(description="software that made the manifest, and its version")
     title: str | None
     bytes_match: bool | None = Field(description="whether the bytes are those that were signed; null: not reached")

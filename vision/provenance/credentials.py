@@ -46,6 +46,7 @@ LARGEST_MANIFEST_MB: Final = 32
 UNTRUSTED: Final = "signingCredential.untrusted"
 CHANGED: Final = ("assertion.dataHash.mismatch", "assertion.bmffHash.mismatch", "assertion.boxesHash.mismatch")
 """Codes of the specification for bytes that are not those that were signed."""
+TIME_TRUSTED: Final = "timeStamp.trusted"
 EXPIRED: Final = "signingCredential.expired"
 STOPPED: Final = "its reader stopped on them, or took too long"
 
@@ -95,7 +96,8 @@ class Credentials:
     """The active manifest of a file.
 
     ``bytes_match``: whether the bytes are those that were signed; None where that was not reached. ``signed_at``: of a
-    time stamp that was checked, ISO 8601; None without one, as a signer's own clock proves nothing.
+    time stamp, ISO 8601; None without one, as a signer's own clock proves nothing. ``time_trusted``: whether the
+    authority that stamped it is on the trust lists.
     """
 
     state: State
@@ -113,6 +115,7 @@ class Credentials:
     declared: Declared | None = None
     remote_url: str | None = None
     unreadable: str | None = None
+    time_trusted: bool = False
 
 
 def may_have_credentials(data: bytes | mmap.mmap | memoryview) -> bool:
@@ -153,7 +156,7 @@ def _read(data: memoryview, trust: str | None) -> Credentials | None:
                 state = reader.get_validation_state()
                 if len(text) > LARGEST_JSON:
                     return Credentials("unreadable", unreadable="they are too large")
-                return _credentials(reader, state)
+                return summarized(json.loads(text), state, reader.get_remote_url())
         except c2pa.C2paError.ManifestNotFound:
             return None
         except c2pa.C2paError.NotSupported:
@@ -208,8 +211,8 @@ def _broken(message: str) -> Credentials:
     return Credentials("unreadable", unreadable=clean(rest or kind))
 
 
-def _credentials(reader: Any, state: str | None) -> Credentials:
-    store = json.loads(reader.json())
+def summarized(store: Mapping[str, Any], state: str | None, remote_url: str | None) -> Credentials:
+    """Return what the reader's report on a manifest store says; ``state`` and ``remote_url`` as it gives them."""
     manifests = store.get("manifests") or {}
     active = manifests.get(str(store.get("active_manifest")))
     if not isinstance(active, Mapping):
@@ -221,7 +224,6 @@ def _credentials(reader: Any, state: str | None) -> Credentials:
     passed = {entry.get("code") for entry in _list((results.get("activeManifest") or {}).get("success"))}
     signature = active.get("signature_info") or {}
     failures = [Failure(clean(each.get("code")), clean(each.get("explanation", ""))) for each in failed]
-    url = reader.get_remote_url()
     return Credentials(
         state={"Trusted": "trusted", "Valid": "valid"}.get(str(state), "invalid"),  # type: ignore[arg-type]
         signer=_text(signature.get("common_name") or signature.get("issuer")),
@@ -236,7 +238,8 @@ def _credentials(reader: Any, state: str | None) -> Credentials:
         ingredients=tuple(_ingredient(each, manifests) for each in _list(active.get("ingredients"))[:MOST_INGREDIENTS]),
         failures=tuple(dict.fromkeys(each for each in failures if each.code != UNTRUSTED))[:MOST_FAILURES],
         declared=_declared(active, manifests),
-        remote_url=_text(url),
+        remote_url=_text(remote_url),
+        time_trusted=TIME_TRUSTED in passed,
     )
 
 

@@ -302,7 +302,10 @@ def _of_credentials(credentials: Credentials | None) -> Iterator[Finding]:
 def _signer(credentials: Credentials) -> str:
     name, organisation = credentials.signer or "a signer without a name", credentials.organisation
     who = name if organisation in (None, name) else f"{name} ({organisation})"
-    return f"{who} at {credentials.signed_at}" if credentials.signed_at else who
+    if not credentials.signed_at:
+        return who
+    by = "" if credentials.time_trusted else " by an unknown time authority"
+    return f"{who} at {credentials.signed_at}{by}"
 
 
 def _of_invalid(credentials: Credentials) -> Iterator[Finding]:

@@ -2925,16 +2925,17 @@ class ContentCredentials(Model):
     organisation: str | None
     remote_url: str | None
     serial: str | None
-    signed_at: Annotated[
-        str | None,
-        Field(description="of a time stamp that was checked; null without one"),
-    ]
+    signed_at: Annotated[str | None, Field(description="of a time stamp; null without one")]
     signer: Annotated[str | None, Field(description="common name of the certificate")]
     state: Annotated[
         Literal["trusted", "valid", "invalid", "unreadable", "remote"],
         Field(
             description="trusted: intact, of a signer on a trust list; valid: intact, of an unknown signer; invalid: a check failed; unreadable; remote: only an address is named, which is never fetched"
         ),
+    ]
+    time_trusted: Annotated[
+        bool,
+        Field(description="whether the authority that stamped the time is on a trust list"),
     ]
     title: str | None
     unreadable: Annotated[str | None, Field(description="why the credentials cannot be read")]

@@ -28,6 +28,7 @@ from vision import child
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.provenance import credentials as module
 from vision.provenance.credentials import Credentials, may_have_credentials, read_credentials
+from vision.provenance.findings import _of_credentials
 
 MIME: Final = {
     "jpeg": "image/jpeg",
@@ -212,6 +213,21 @@ def test_ingredients_and_what_they_make_of_the_whole() -> None:
 def test_what_actions_declare(actions: list[dict[str, Any]], kind: str | None) -> None:
     declared = found(signed(plain("jpeg"), "image/jpeg", *actions)).declared
     assert (None if declared is None else declared.kind) == kind
+
+
+@pytest.mark.parametrize(("code", "trusted"), [("timeStamp.trusted", True), ("timeStamp.validated", False)])
+def test_when_it_was_signed_is_what_a_time_stamp_says(code: str, trusted: bool) -> None:
+    stamped = "2026-01-02T03:04:05+00:00"
+    signature = {"alg": "Es256", "issuer": "Studio", "common_name": "Signer", "time": stamped}
+    store = {
+        "active_manifest": "a",
+        "manifests": {"a": {"label": "a", "signature_info": signature}},
+        "validation_results": {"activeManifest": {"success": [{"code": code}], "failure": []}},
+    }
+    credentials = module.summarized(store, "Valid", None)
+    assert (credentials.signed_at, credentials.time_trusted) == (stamped, trusted)
+    (finding,) = list(_of_credentials(credentials))[:1]
+    assert (stamped in finding.text, "unknown time authority" in finding.text) == (True, not trusted)
 
 
 # --- hostile files ---

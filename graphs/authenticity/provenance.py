@@ -23,6 +23,8 @@ from vision.provenance.xmp import find_packet
 
 T = TypeVar("T", bound=BaseModel)
 
+NOT_CONFIGURED: Final = Absent("the configuration of this service has no stage forensics/provenance", fault=False)
+"""Of a configuration that is older than the stage."""
 NOTHING: Final = "nothing in the file says that it was generated or changed, which proves neither"
 
 
@@ -67,11 +69,15 @@ def _part(schema: type[T], part: object | None) -> T | None:
 
 async def picture_provenance(context: Context, image: SharedImage, data: bytes) -> Provenance | Absent:
     """Return where a picture comes from; ``data`` is its file."""
+    if PROVENANCE.key not in context.stages:
+        return NOT_CONFIGURED
     return await result_or_absent(context.stage(PROVENANCE)((image, SharedPixels(np.frombuffer(data, np.uint8)), {})))
 
 
 async def media_provenance(context: Context, submission: Submission) -> Provenance | Absent:
     """Return where a film or a sound comes from; its file goes to the stage only where it may hold credentials."""
+    if PROVENANCE.key not in context.stages:
+        return NOT_CONFIGURED
     file, tags = await in_time(asyncio.to_thread(_read, submission))
     shared = None if file is None else SharedPixels(file)
     return await result_or_absent(context.stage(PROVENANCE)((None, shared, tags)))

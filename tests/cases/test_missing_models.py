@@ -22,7 +22,8 @@ STAGES = (
     *("quality/blur", "quality/brisque", "quality/nima", "quality/exposure", "quality/composition"),
     "quality/maps",
     *("people/faces", "people/video_faces", "people/identity", "people/emotion", "embed/clip", "embed/dinov3"),
-    *("forensics/visual", "forensics/signal", "forensics/temporal", "forensics/speech", "forensics/voice"),
+    *("forensics/visual", "forensics/generated", "forensics/signal", "forensics/provenance"),
+    *("forensics/temporal", "forensics/speech", "forensics/voice"),
     *("analysis/clusters", "analysis/anomalies", "analysis/groups"),
 )
 PICTURES = {"JPEG": {"quality": 90}, "PNG": {}, "WEBP": {"quality": 80}}
@@ -114,7 +115,7 @@ async def judged(service: Service, route: str, data: bytes, **query: Any) -> dic
 
 @pytest.mark.parametrize("fmt", PICTURES)
 async def test_a_picture_is_judged_by_its_pixels(service: Service, fmt: str) -> None:
-    body = checked(await judged(service, "image", picture(fmt)), "signals.visual")
+    body = checked(await judged(service, "image", picture(fmt)), "signals.visual", "signals.generated")
     assert (body["confidence"], body["signals"]["visual"]["score"]) == ("LOW", None)
     assert body["risk_score"] == pytest.approx(100 * body["signals"]["forensic"]["score"], abs=0.1)
 
@@ -124,7 +125,7 @@ async def test_a_film_is_judged_by_its_pixels(service: Service, container: str, 
     frames: list[Image.Image] = [scene("ada", seed=place) for place in range(12)]
     data = film(frames, tone(1.2, 0.5), container=container, codec=codec)
     body = await judged(service, "video", data, num_frames=3)
-    checked(body, "signals.audio", "signals.temporal", "signals.visual")
+    checked(body, "signals.audio", "signals.temporal", "signals.visual", "signals.generated")
     assert (body["confidence"], body["signals"]["forensic"]["effective_weight"]) == ("LOW", 1)
 
 
@@ -145,7 +146,6 @@ async def test_health_says_which_models_are_missing(service: Service) -> None:
     health = (await service.client.get("/health")).json()
     assert health["status"] == "degraded"
     missing = {stage["name"] for stage in health["models"] if not stage["loaded"]}
-    without_weights = {"quality/blur", "quality/exposure", "quality/composition", "quality/maps", "forensics/signal"}
-    assert missing == {key for key in STAGES if not key.startswith("analysis/")} - without_weights - {
-        "forensics/temporal"
-    }
+    without_weights = {"quality/blur", "quality/exposure", "quality/composition", "quality/maps"}
+    without_weights |= {"forensics/signal", "forensics/temporal", "forensics/provenance"}
+    assert missing == {key for key in STAGES if not key.startswith("analysis/")} - without_weights

@@ -156,6 +156,19 @@ async def test_sounds_also_where_nobody_speaks(service: AuthenticityService) -> 
     assert (body["classification"], body["confidence"]) == ("MANIPULATED", "HIGH")
 
 
+async def test_a_configuration_without_the_stage_judges_as_before(service: AuthenticityService) -> None:
+    stage = service.context.stages.pop("forensics/provenance")
+    try:
+        picture = await service.judged("image/", signed(saved(scene("ada"), "JPEG"), "image/jpeg", GENERATED))
+        sound = await service.judged("audio/", wav(tone(2, 0.5)))
+    finally:
+        service.context.stages["forensics/provenance"] = stage
+    for body in (picture, sound):
+        assert (body["provenance"], body["signals"]["provenance"]["score"]) == (None, None)
+        assert "has no stage forensics/provenance" in body["signals"]["provenance"]["unavailable"]
+    assert picture["classification"] != "MANIPULATED"
+
+
 async def test_its_trust_lists_are_read_or_the_stage_says_which_is_not(tmp_path: Any) -> None:
     good, bad = tmp_path / "good.pem", tmp_path / "bad.pem"
     good.write_bytes(identity().root + identity("Nobody", "Nowhere").root)

@@ -15,7 +15,7 @@ from deployments.serving.catalog import AnyStage
 from deployments.serving.handle import StageHandle
 from graphs.web.api import find_apis
 from tests.dummies import LocalNearest
-from tests.dummies.muzzle import DummyMuzzle, LocalGallery
+from tests.dummies.muzzle import DummyMuzzle, DummyPrint, LocalGallery
 from tests.dummies.video import DummyVideoFaces
 from tests.graphs.harness import configured, handles, listening, serving
 from tests.graphs.indexing import DUMMIES, REAL, IndexService
@@ -116,7 +116,8 @@ async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
         config = configured(monkeypatch, tmp_path, allowed_hosts="", **values)
         keys = {key for api in find_apis().values() for key in api.stage_keys}
-        async with handles(*REAL, *MEASURES, *DUMMIES, LocalNearest, DummyMuzzle, LocalGallery, *more) as known:
+        muzzles = DummyMuzzle, DummyPrint, LocalGallery
+        async with handles(*REAL, *MEASURES, *DUMMIES, LocalNearest, *muzzles, *more) as known:
             stages = {key: known.get(key) or StageHandle(key, unused, info) for key in keys}
             async with (
                 serving(IndexService, config, list(find_apis()), stages, faces=DummyVideoFaces.running) as service,

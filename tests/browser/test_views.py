@@ -221,6 +221,7 @@ PROVENANCE: dict[str, Any] = {
         "algorithm": "Es256",
         "serial": "1",
         "signed_at": "2026-01-15T12:00:00+00:00",
+        "time_trusted": False,
         "generator": "Picture Maker 3",
         "title": "<b>bold</b>.jpg",
         "bytes_match": False,

@@ -144,7 +144,7 @@ function Hit({ hit }) {
 function Composition({ found }) {
   const { composition_analysis: shot, enhanced_analysis: more } = found;
   return html`
-    <p class="tags">${[shot.shot_size, shot.shot_angle, shot.framing, ...found.composition_tags].filter((tag, place, all) => tag && all.indexOf(tag) === place).map((tag) => html`<span>${words(tag)}</span>`)}</p>
+    <p class="tags">${[shot.shot_size, shot.shot_angle, shot.framing, ...found.composition_tags].filter((tag, place, all) => tag && tag !== "undetermined" && all.indexOf(tag) === place).map((tag) => html`<span>${words(tag)}</span>`)}</p>
     <${Meter} label="Composition" value=${found.composition_score} />
     <${Meter} label="Rule of thirds" value=${more.rule_of_thirds_score} />
     <${Meter} label="Symmetry" value=${more.symmetry_score.overall_symmetry} />

@@ -185,16 +185,22 @@ function Enrol({ first, onEnrolled }) {
   const [id, setId] = useState("");
   const [files, setFiles] = useState(first);
   const [{ answer, error, busy }, run] = useAnswer();
-  const enrol = (event) => {
+  const [allowed, setAllowed] = useState({});
+  const enrol = (event, more = {}) => {
     event.preventDefault();
+    const flags = { ...allowed, ...more };
+    setAllowed(flags);
     run(async () => {
-      const enrolled = await post("/animals", { animal_id: id.trim(), photos: await Promise.all(files.map(base64)) });
+      const enrolled = await post("/animals", { animal_id: id.trim(), photos: await Promise.all(files.map(base64)), ...flags });
+      setAllowed({});
       setFiles([]);
       setId("");
       onEnrolled();
       return enrolled;
     });
   };
+  // What the service refuses unless one insists, it refuses with the field by which one does.
+  const flag = error?.message.match(/"?(allow_\w+)"?: true/)?.[1];
   return html`
     <form class="card inline" onSubmit=${enrol}>
       <label>Animal <input required maxlength="128" value=${id} placeholder="DE-0123456789" onInput=${(event) => setId(event.target.value)} /></label>
@@ -203,6 +209,7 @@ function Enrol({ first, onEnrolled }) {
       <button class="main" disabled=${busy || files.length < 3 || !id.trim()}>Enrol</button>
     </form>
     <${Failure} error=${error} />
+    ${flag && html`<p><button onClick=${(event) => enrol(event, { [flag]: true })}>Enrol it all the same</button></p>`}
     ${busy && html`<${Busy}>Looking at the photos<//>`}
     ${answer && html`<section class="card notice good" role="status">
       <p>${answer.animal.animal_id} is enrolled with ${answer.animal.photos} photos, which are alike by ${answer.animal.mutual_similarity.toFixed(2)}.</p>

@@ -37,7 +37,7 @@ export function Provenance({ of }) {
 function Credentials({ of }) {
   const facts = {
     "Signed by": [of.signer, of.organisation !== of.signer && of.organisation].filter(Boolean).join(", "),
-    When: moment(of.signed_at) ?? (of.signer ? "not known: there is no time stamp that holds" : null),
+    When: of.signed_at ? `${moment(of.signed_at)}${of.time_trusted ? "" : ", by an unknown time authority"}` : of.signer ? "not known: there is no time stamp" : null,
     Program: of.generator,
     Title: of.title,
     Bytes: of.bytes_match === null ? null : of.bytes_match ? "as they were signed" : "changed since they were signed",

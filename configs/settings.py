@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     max_analysis_bytes: PositiveInt = Field(default=100 * 2**20, description="file handed in to be judged")
     analysis_timeout_s: PositiveFloat = Field(default=300.0, description="deadline of it, once the file is here")
     analysis_keep_days: PositiveFloat = Field(default=30.0, description="how long its answer can be had again")
+    reliability_file: Path | None = Field(
+        default=None, description="one's own measurements of how often verdicts are right, over those of the product"
+    )
     analysis_video_backend: Literal["pyav", "decord"] = Field(
         default="pyav", description="library that decodes videos to be judged; decord reads only those safe for it"
     )

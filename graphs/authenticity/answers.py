@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from graphs.authenticity.findings import (
 )
 from graphs.authenticity.fusion import ALONE, REST, WEIGHTS, Verdict, fuse, with_provenance
 from graphs.authenticity.provenance import provenance_block, provenance_signal
+from graphs.authenticity.reliability import Media, Operation
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Clock
 from vision.errors import ModelNotLoaded
@@ -34,10 +36,14 @@ TREMBLES: Final = 0.7
 
 
 def image_answer(
-    submission: Submission, findings: ImageFindings, provenance: Provenance | Absent, clock: Clock
+    submission: Submission, findings: ImageFindings, provenance: Provenance | Absent, clock: Clock, operation: Operation
 ) -> schemas.ImageAnswer:
-    """Return the response for an image. Raises ModelNotLoaded when no model could judge it."""
-    verdict = _verdict(findings.probabilities, findings.faults, provenance)
+    """Return the response for an image.
+
+    Raises ModelNotLoaded when no model could judge it, and FalseAlarmsUnknown.
+    """
+    judged = _verdict("image", findings, provenance, operation)
+    verdict = judged.verdict
     head = _head(submission, clock, provenance)
     return schemas.ImageAnswer(
         **head,
@@ -51,18 +57,25 @@ def image_answer(
             provenance=provenance_signal(provenance, verdict),
         ),
         face_detections=_faces(findings),
-        explanation=explanation.explain(verdict, explanation.image_factors(findings), findings.faults, provenance),
+        explanation=explanation.explain(
+            verdict, explanation.image_factors(findings), findings.faults, provenance, judged.basis
+        ),
         heatmap_url=_heatmap_url(head["analysis_id"]),
         unavailable=_unavailable(findings.unavailable, provenance),
+        operating_point=judged.point,
     )
 
 
 def video_answer(
-    submission: Submission, findings: VideoFindings, provenance: Provenance | Absent, clock: Clock
+    submission: Submission, findings: VideoFindings, provenance: Provenance | Absent, clock: Clock, operation: Operation
 ) -> schemas.VideoAnswer:
-    """Return the response for a video. Raises ModelNotLoaded when no model could judge it."""
+    """Return the response for a video.
+
+    Raises ModelNotLoaded when no model could judge it, and FalseAlarmsUnknown.
+    """
     probabilities = findings.probabilities
-    verdict = _verdict(probabilities, findings.faults, provenance)
+    judged = _verdict("video", findings, provenance, operation)
+    verdict = judged.verdict
     head = _head(submission, clock, provenance)
     frames = [_frame(frame) for frame in findings.frames]
     risks = [frame.risk_score for frame in frames if frame.risk_score is not None]
@@ -95,16 +108,20 @@ def video_answer(
             audio=None if findings.sound is None else _audio(findings.sound, verdict),
             provenance=provenance_signal(provenance, verdict),
         ),
-        explanation=explanation.explain(verdict, factors, findings.faults, provenance),
+        explanation=explanation.explain(verdict, factors, findings.faults, provenance, judged.basis),
         heatmap_url=None if findings.worst is None else _heatmap_url(head["analysis_id"]),
         unavailable=_unavailable(findings.unavailable, provenance),
+        operating_point=judged.point,
     )
 
 
 def audio_answer(
-    submission: Submission, findings: SoundFindings, provenance: Provenance | Absent, clock: Clock
+    submission: Submission, findings: SoundFindings, provenance: Provenance | Absent, clock: Clock, operation: Operation
 ) -> schemas.AudioAnswer:
-    """Return the response for a sound; without a verdict where nobody speaks, or where a model is missing."""
+    """Return the response for a sound; without a verdict where nobody speaks, or where a model is missing.
+
+    Raises FalseAlarmsUnknown.
+    """
     head = _head(submission, clock, provenance)
     decoded_s, speech_s = findings.decoded_s, findings.speech_s
     parts: dict[str, Any] = {
@@ -121,8 +138,15 @@ def audio_answer(
             zero_crossing_rate=round(findings.zero_crossing_rate, 6),
         ),
         "segments": _segments(findings),
+        "opinions": _opinions(findings),
+        "out_of_domain": findings.outside,
     }
-    heard = None if findings.probability is None else fuse({"audio": findings.probability})
+    heard = None
+    basis = ""
+    if findings.probability is not None:
+        heard = fuse({"audio": findings.probability}, findings.outside)
+    if heard is not None:
+        heard, basis, parts["operating_point"] = operation.judge("audio", heard, findings.models)
     verdict = with_provenance(heard, _known(provenance))
     parts["signals"] = schemas.AudioSignals(provenance=provenance_signal(provenance, verdict))
     unavailable = _unavailable({}, provenance)
@@ -167,17 +191,29 @@ def audio_answer(
         prediction=None
         if synthetic is None
         else schemas.Prediction(synthetic_probability=synthetic, real_probability=round(1 - synthetic, 4)),
-        explanation=explanation.explain(verdict, explanation.sound_factors(findings), {}, provenance),
+        explanation=explanation.explain(verdict, explanation.sound_factors(findings), {}, provenance, basis),
         unavailable=unavailable,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A verdict, what its confidence rests on, and the threshold for the rate of false alarms that was asked for."""
+
+    verdict: Verdict
+    basis: str
+    point: schemas.OperatingPoint | None
+
+
 def _verdict(
-    probabilities: Mapping[str, float], faults: Mapping[str, Absent], provenance: Provenance | Absent
-) -> Verdict:
-    judged = {"visual", "generated", "audio"} & set(probabilities)
-    unjudged = [] if judged else ["visual"]  # the pixels alone say too little
-    verdict = with_provenance(fuse(probabilities, [*faults, *unjudged]), _known(provenance))
+    media: Media, findings: ImageFindings | VideoFindings, provenance: Provenance | Absent, operation: Operation
+) -> _Judged:
+    probabilities, faults = findings.probabilities, findings.faults
+    outside = findings.sound.outside if isinstance(findings, VideoFindings) and findings.sound is not None else []
+    fused, basis, point = fuse(probabilities, [*faults, *outside]), "", None
+    if fused is not None:
+        fused, basis, point = operation.judge(media, fused, findings.models, faults)
+    verdict = with_provenance(fused, _known(provenance))
     if verdict is None:
         if all(absent.reason.startswith(UNDECODABLE_TRACK) for absent in faults.values()):  # no fault of the models
             raise UndecodableMedia(
@@ -185,7 +221,7 @@ def _verdict(
             )
         reasons = " ".join(dict.fromkeys(absent.reason for absent in faults.values()))
         raise ModelNotLoaded(f"No model could judge this media, so there is no verdict. {reasons}")
-    return verdict
+    return _Judged(verdict, basis if verdict is fused else "", point)
 
 
 def _known(provenance: Provenance | Absent) -> Provenance | None:
@@ -287,7 +323,13 @@ def _audio(sound: SoundFindings, verdict: Verdict) -> schemas.AudioSignal:
         **_common("audio", sound.probability, verdict, sound.absent),
         speech_seconds=None if sound.speech_s is None else round(sound.speech_s, 2),
         segments=_segments(sound),
+        opinions=_opinions(sound),
+        out_of_domain=sound.outside,
     )
+
+
+def _opinions(sound: SoundFindings) -> dict[str, float]:
+    return {name: round(opinion, 4) for name, opinion in sound.opinions.items()}
 
 
 def _segments(sound: SoundFindings) -> list[schemas.Segment]:

@@ -24,6 +24,13 @@ class UndecodableMedia(StageError):
     status = 422
 
 
+class FalseAlarmsUnknown(StageError):
+    """No threshold is known that keeps a rate of false alarms: it was never measured, or on too few samples."""
+
+    code = "FALSE_ALARMS_UNKNOWN"
+    status = 422
+
+
 class AnalysisNotFound(StageError):
     """No analysis has the id, or it has expired."""
 

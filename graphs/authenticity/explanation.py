@@ -46,15 +46,18 @@ def explain(
     factors: Iterable[str],
     faults: Mapping[str, Absent],
     provenance: Provenance | Absent | None = None,
+    basis: str = "",
 ) -> Explanation:
     """Explain a verdict; what the file says of itself comes first.
 
-    ``faults``: signals whose model did not answer, in some frames of a video at least, and why.
+    ``faults``: signals whose model did not answer, in some frames of a video at least, and why. ``basis``: what the
+    confidence rests on.
     """
     lines = [*provenance_factors(provenance), *factors]
     for name, absent in faults.items():
         lost = f"Part of the {name} signal is missing" if name in verdict.weights else f"No {name} signal"
         lines.append(f"{lost}: {_clause(absent.reason)}")
+    lines += [basis] if basis else []
     advice = ADVICE[verdict.classification]
     if verdict.confidence == "LOW":
         advice += " This result is uncertain; do not base a decision on it."
@@ -171,7 +174,10 @@ def sound_factors(sound: SoundFindings) -> list[str]:
         factors = [f"The voice may be recorded or synthetic {where}"]
     else:
         factors = [f"The voice resembles recorded speech {where}"]
-    return [*factors, *unheard(sound), OUT_OF_DOMAIN]
+    if sound.outside:
+        factors.append(f"The sound is outside of what its model was made for: {'; '.join(sound.outside)}")
+    narrow = not sound.opinions or any(model.startswith("aasist") for model in sound.opinions)
+    return [*factors, *unheard(sound), *([OUT_OF_DOMAIN] if narrow else [])]
 
 
 def unjudged_sound(sound: SoundFindings, told: Iterable[str] = ()) -> Explanation:

@@ -1,8 +1,8 @@
 """What the stages found in an image, a video or a sound, or why they found nothing; verdicts rest on it."""
 
 import logging
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from deployments.forensics.generated import Generated
@@ -12,6 +12,7 @@ from graphs.authenticity.fusion import pooled
 from vision.errors import InvalidInput, ModelNotLoaded, StageError
 from vision.faces.face import Face
 from vision.forensics.temporal import Temporal
+from vision.forensics.voice_domain import Domain
 from vision.images import Pixels
 from vision.media.reader import StreamFacts
 
@@ -23,6 +24,10 @@ TOP: Final = 0.25
 """Share of the frames, those of highest risk, that make the score of a video: a change need not be in all of it."""
 IMAGE_SIGNALS: Final = ("visual", "forensic", "generated")
 """Signals that an image has, and each frame of a video."""
+FORENSIC: Final = "jpeg-ghosts"
+TEMPORAL_METHOD: Final = "face-instability"
+UNNAMED: Final = "a model that does not name itself"
+UNDECIDED: Final = 0.5
 UNDECODABLE_TRACK: Final = "the sound track could not be analysed"
 
 
@@ -89,6 +94,16 @@ class ImageFindings:
         return probabilities
 
     @property
+    def models(self) -> dict[str, str]:
+        """Return what gave the probability of each signal."""
+        models = {"forensic": FORENSIC}
+        if isinstance(self.visual, Visual):
+            models["visual"] = self.visual.model
+        if isinstance(self.generated, Generated):
+            models["generated"] = " and ".join(self.generated.opinions)
+        return {name: models[name] for name in self.probabilities}
+
+    @property
     def faults(self) -> dict[str, Absent]:
         """Return the signals whose model did not answer, and why."""
         return {name: absent for name, absent in self._absent.items() if absent.fault}
@@ -118,7 +133,8 @@ class SoundFindings:
     """Findings in a sound.
 
     ``segments``: the judged windows out of ``windows``; ``decoded_s``: seconds that were decoded; ``lost_s``: seconds
-    among them that are missing in the file or could not be decoded. ``probability`` is None where nobody speaks or no
+    among them that are missing in the file or could not be decoded. ``opinions``: the probability by each model.
+    ``probability`` is None where nobody speaks or no
     model answers; ``absent`` says which.
     """
 
@@ -131,6 +147,21 @@ class SoundFindings:
     probability: float | None
     absent: Absent | None
     lost_s: float = 0.0
+    opinions: Mapping[str, float] = field(default_factory=dict)
+    domain: Domain | None = None
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return what gave the probability."""
+        return {"audio": " and ".join(self.opinions) or UNNAMED}
+
+    @property
+    def outside(self) -> list[str]:
+        """Return why the sound is outside of what its models were made for, in words; empty where it is not."""
+        reasons = [] if self.domain is None else self.domain.outside
+        if len({opinion >= UNDECIDED for opinion in self.opinions.values()}) > 1:
+            reasons.append("its two models disagree")
+        return reasons
 
 
 def undecodable_track(reason: str) -> SoundFindings:
@@ -176,6 +207,15 @@ class VideoFindings:
         if self.sound is not None and self.sound.probability is not None:
             probabilities["audio"] = self.sound.probability
         return probabilities
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return what gave the probability of each signal."""
+        models = {"temporal": TEMPORAL_METHOD}
+        models |= {name: model for frame in self.frames for name, model in frame.image.models.items()}
+        if self.sound is not None:
+            models |= self.sound.models
+        return {name: models[name] for name in self.probabilities}
 
     @property
     def faults(self) -> dict[str, Absent]:

@@ -13,6 +13,7 @@ from graphs.authenticity.answers import image_answer
 from graphs.authenticity.findings import Absent, ImageFindings, result_or_absent
 from graphs.authenticity.heatmap import draw_heat_map
 from graphs.authenticity.provenance import picture_provenance
+from graphs.authenticity.reliability import Operation
 from graphs.authenticity.results import Results
 from graphs.authenticity.schemas import ImageAnswer
 from graphs.authenticity.uploads import Submission
@@ -70,8 +71,11 @@ class ImageAnalysis:
         self._results = results
         self._decoder = ImageDecoder(context.settings.max_image_pixels)
 
-    async def of(self, submission: Submission, clock: Clock) -> ImageAnswer:
-        """Return the answer, stored. Raises the errors of decoding, of overload, and ModelNotLoaded without any."""
+    async def of(self, submission: Submission, clock: Clock, operation: Operation) -> ImageAnswer:
+        """Return the answer, stored.
+
+        Raises the errors of decoding, of overload, ModelNotLoaded without any, and FalseAlarmsUnknown.
+        """
         data = await asyncio.to_thread(submission.path.read_bytes)
         limit = self._context.settings.max_image_pixels
         async with self._decoder.decoded(data) as decoded:
@@ -80,7 +84,7 @@ class ImageAnalysis:
                 findings_task = group.create_task(examine_image(self._context, decoded.image, table))
                 provenance_task = group.create_task(picture_provenance(self._context, decoded.image, data))
         findings = findings_task.result()
-        answer = image_answer(submission, findings, provenance_task.result(), clock)
+        answer = image_answer(submission, findings, provenance_task.result(), clock, operation)
         heat_map = await asyncio.to_thread(lambda: draw_heat_map(decode(data, max_pixels=limit), findings))
         await self._results.save(answer.analysis_id, answer, heat_map)
         return answer

@@ -1,7 +1,7 @@
 """Responses of the authenticity API, as ``authenticity-api.md`` names them, with further fields."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,8 +20,15 @@ ProvenanceStatus = Literal["trusted", "valid", "invalid", "unreadable", "remote"
 """State of the content credentials; without any, ``unsigned`` where metadata declare or contradict something."""
 RISK = "0-100; AUTHENTIC below 40, SUSPICIOUS below 70, MANIPULATED from 70, of whole points"
 CONFIDENCE = (
-    "LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; "
-    "HIGH where signals agree far from 50"
+    "how often such verdicts are right among labelled samples that nothing was fitted to: HIGH at least 95 %, MEDIUM "
+    "at least 80 %, else LOW, as where that was not measured, near 50, where signals disagree, and where a model is "
+    "missing"
+)
+
+
+OPINIONS: Any = Field(default={}, description="probability of a synthetic voice by each model that judged")
+OUT_OF_DOMAIN: Any = Field(
+    default=[], description="why the sound is outside of what its models were made for; confidence is LOW then"
 )
 
 
@@ -107,6 +114,8 @@ class AudioSignal(Signal):
 
     speech_seconds: float | None
     segments: list[Segment]
+    opinions: dict[str, Share] = OPINIONS
+    out_of_domain: list[str] = OUT_OF_DOMAIN
 
 
 class ProvenanceSignal(Signal):
@@ -266,6 +275,29 @@ class Explanation(BaseModel):
     recommendation: str
 
 
+class OperatingPoint(BaseModel):
+    """The threshold that keeps the rate of false alarms that was asked for, and what is left at it."""
+
+    max_false_alarms: Share = Field(description="as asked for")
+    threshold: float = Field(description="risk score from which a file is flagged")
+    flagged: bool = Field(description="whether this file is")
+    recall: Share | None = Field(description="share of measured fakes that are flagged, every kind counting alike")
+    recall_by_kind: dict[str, Share]
+    false_alarms: int = Field(description="genuine samples that are flagged")
+    false_alarm_bound: Share = Field(description="upper 95 % confidence bound of their rate (Clopper and Pearson)")
+    genuine_samples: int
+    fake_samples: int
+    measured_on: str
+    signals: dict[str, str] = Field(description="what was measured: the model of each signal")
+
+
+OPERATING_POINT: Any = Field(
+    default=None,
+    description="there where max_false_alarms was given",
+    exclude_if=lambda point: point is None,
+)
+
+
 class Answer(BaseModel):
     """Fields of every analysis."""
 
@@ -277,6 +309,7 @@ class Answer(BaseModel):
         default=None, description="where the file says that it comes from; null where its stage did not answer"
     )
     unavailable: dict[str, str] = UNAVAILABLE
+    operating_point: OperatingPoint | None = OPERATING_POINT
 
 
 class ImageAnswer(Answer):
@@ -302,6 +335,7 @@ class BatchResult(BaseModel):
     analysis_id: str | None
     error: str | None = None
     unavailable: dict[str, str] = UNAVAILABLE
+    operating_point: OperatingPoint | None = OPERATING_POINT
 
 
 class BatchAnswer(BaseModel):
@@ -386,6 +420,8 @@ class AudioAnswer(Answer):
     risk_score: Risk | None = Field(description=RISK)
     prediction: Prediction | None
     audio_features: AudioFeatures
+    opinions: dict[str, Share] = OPINIONS
+    out_of_domain: list[str] = OUT_OF_DOMAIN
     signals: AudioSignals | None = None
     segments: list[Segment]
     explanation: Explanation

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from configs.settings import Settings
 from deployments.forensics.speech import SPEECH, STEP_S
-from deployments.forensics.voice import VOICE
+from deployments.forensics.voice import VOICE, Voice
 from deployments.serving.streams import in_time
 from graphs.authenticity.errors import UndecodableMedia
 from graphs.authenticity.findings import Absent, Segment, SoundFindings
@@ -24,6 +24,7 @@ from graphs.authenticity.fusion import pooled
 from graphs.authenticity.uploads import Submission
 from graphs.web.context import Context, task_group
 from vision.errors import DeadlineExceeded, InvalidMedia, ModelNotLoaded
+from vision.forensics.voice_domain import Domain
 from vision.forensics.voices import RATE, SAMPLES
 from vision.media.audio import Sound
 from vision.media.container import MediaFile
@@ -138,10 +139,17 @@ async def examine_sound(context: Context, sound: DecodedSound) -> SoundFindings:
         return _findings(sound, seconds, 0, (), Absent(NO_SPEECH, fault=False))
     starts = windows(len(sound.samples), speech)
     try:
-        segments = await _segments(context, sound.samples, spread(starts, MOST_WINDOWS))
+        judged = await _voices(context, sound.samples, spread(starts, MOST_WINDOWS))
     except ModelNotLoaded as error:
         return _findings(sound, seconds, len(starts), (), Absent.without(error))
-    return _findings(sound, seconds, len(starts), segments, None)
+    segments, voices = zip(*judged, strict=True)
+    opinions = {
+        name: pooled((voice.opinions[name], 1.0) for voice in voices if name in voice.opinions)
+        for name in voices[0].opinions
+    }
+    domains = [voice.domain for voice in voices if voice.domain is not None]
+    found = _findings(sound, seconds, len(starts), segments, None)
+    return replace(found, opinions=opinions, domain=Domain.of_windows(domains) if domains else None)
 
 
 def windows(length: int, speech: NDArray[np.bool_]) -> list[int]:
@@ -173,18 +181,18 @@ async def _speech(context: Context, samples: Samples) -> NDArray[np.bool_]:
     return speaks
 
 
-async def _segments(context: Context, samples: Samples, starts: list[int]) -> tuple[Segment, ...]:
+async def _voices(context: Context, samples: Samples, starts: list[int]) -> list[tuple[Segment, Voice]]:
     slots = asyncio.Semaphore(WINDOWS_AT_ONCE)
 
-    async def segment(start: int) -> Segment:
+    async def judged(start: int) -> tuple[Segment, Voice]:
         async with slots:
             part = np.array(samples[start : start + SAMPLES])
             voice = await context.stage(VOICE)(part)
-            return Segment(start / RATE, (start + len(part)) / RATE, voice.probability)
+            return Segment(start / RATE, (start + len(part)) / RATE, voice.probability), voice
 
     async with task_group() as group:
-        tasks = [group.create_task(segment(start)) for start in starts]
-    return tuple(task.result() for task in tasks)
+        tasks = [group.create_task(judged(start)) for start in starts]
+    return [task.result() for task in tasks]
 
 
 def _findings(

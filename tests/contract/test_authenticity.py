@@ -83,7 +83,8 @@ def test_words_of_verdicts(schema: dict[str, Any]) -> None:
 
 
 def test_the_number_of_frames(schema: dict[str, Any]) -> None:
-    (parameter,) = operation(schema, "video/")["parameters"]
+    parameter, other = operation(schema, "video/")["parameters"]
+    assert other["name"] == "max_false_alarms"
     assert (parameter["name"], parameter["required"]) == ("num_frames", False)
     assert {name: parameter["schema"][name] for name in ("default", "minimum", "maximum")} == {
         "default": 16,

@@ -4,6 +4,7 @@ Clips come from the folder ``media`` beside VISION_MODELS_DIR.
 """
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from deployments.forensics.speech import SpeechDetector
 from deployments.forensics.voice import Config, Voice, VoiceDetector
 from tests.tolerances import FP32_DEEP, assert_close, decimals
 from vision.errors import ModelNotLoaded
+from vision.forensics.voice_domain import Domain
 from vision.forensics.voices import RATE, SAMPLES
 
 # OpenVINO converts by torch.jit.
@@ -100,6 +102,41 @@ def test_outside_its_domain_it_is_wrong_and_says_so(voices: VoiceDetector, media
     clips = [samples(path) for path in sorted((media / "wavefake" / "real").glob("*.wav"))]
     assert min(voice.probability for voice in scored(voices, clips)) > 0.8
     assert "LJSpeech" in voices.info()["worth"]
+
+
+def test_what_it_was_not_made_for_is_known_by_its_sound(voices: VoiceDetector, media: Path) -> None:
+    def domain_of(clip: Array) -> Domain:
+        starts = range(0, max(1, len(clip) - SAMPLES + 1), SAMPLES)
+        domains = [voice.domain for voice in scored(voices, [clip[start:] for start in starts])]
+        return Domain.of_windows([domain for domain in domains if domain is not None])
+
+    known = [samples(media / "asvspoof_tts" / f"LA_E_{name}.flac") for name in (4311043, 8411060, 9296375, 9297933)]
+    assert [domain_of(clip).outside for clip in known] == [[]] * 4
+    for path in sorted((media / "wavefake" / "real").glob("*.wav")):
+        (reason,) = domain_of(samples(path)).outside
+        assert "unlike in a studio" in reason
+    for rate, codec in ((8000, "pcm_mulaw"), (8000, "pcm_s16le")):
+        narrow = np.concatenate([telephoned(clip, rate, codec) for clip in known])
+        assert any("as on a telephone" in reason for reason in domain_of(narrow).outside)
+    film = media.parent / "shots" / "transnetv2_test.mp4"
+    assert any("unlike all that it knows" in reason for reason in domain_of(samples(film)[: 20 * RATE]).outside)
+
+
+def telephoned(clip: Array, rate: int, codec: str) -> Array:
+    """Return a clip after a telephone: at a lower rate, coded, and back at 16 kHz."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="wav") as output:
+        stream = output.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(clip[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+        for block in [*resampler.resample(frame), *resampler.resample(None)]:
+            output.mux(stream.encode(block))
+        output.mux(stream.encode(None))
+    with av.open(io.BytesIO(file.getvalue())) as container:
+        back = av.AudioResampler(format="fltp", layout="mono", rate=RATE)
+        blocks = [block for frame in container.decode(audio=0) for block in back.resample(frame)]
+        return np.concatenate([block.to_ndarray()[0] for block in [*blocks, *back.resample(None)]])
 
 
 def test_speech_is_heard(speech: SpeechDetector, media: Path) -> None:

@@ -13,6 +13,7 @@ from vision.engines import BuildEngine, Engine
 from vision.errors import ModelNotLoaded
 from vision.forensics.calibration import AASIST, Calibration
 from vision.forensics.classifiers import fake_log_odds, fake_outputs
+from vision.forensics.voice_domain import distances
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, output_module, read_json
 
@@ -47,6 +48,11 @@ class VoiceNetwork(Protocol):
         """Return scores float32[n] for inputs float32[n, SAMPLES]; higher is more likely recorded."""
         ...
 
+    def examine(self, inputs: Array) -> tuple[Array, Array | None]:
+        """Return the scores, and how far each sound is from what the network knows, float32[n] from 0 to 2; None where
+        that cannot be told."""
+        ...
+
 
 class Aasist:
     """AASIST; its score is its second output, as in the published scores."""
@@ -60,17 +66,22 @@ class Aasist:
 
     def __init__(self, weights: Weights, build: BuildEngine) -> None:
         """Raises ModelNotLoaded when the engine's outputs differ from torch."""
-        from vision.networks.aasist import WEIGHT_FILE, load
+        from vision.networks.aasist import WEIGHT_FILE, load_with_embedding
 
         path = weights.files[WEIGHT_FILE]
-        self.engine: Engine = build(partial(load, path), version=weights.version, input_size=(SAMPLES,))
+        # Not the version alone: an engine of an earlier release, without the embedding, may be in the cache.
+        version = f"{weights.version}-embedding"
+        self.engine: Engine = build(partial(load_with_embedding, path), version=version, input_size=(SAMPLES,))
 
     def prepare(self, window: Array) -> Array:
         return window
 
     def __call__(self, inputs: Array) -> Array:
-        scores: Array = self.engine(inputs)[:, 1]
-        return scores
+        return self.examine(inputs)[0]
+
+    def examine(self, inputs: Array) -> tuple[Array, Array | None]:
+        outputs = self.engine(inputs)
+        return outputs[:, 1], distances(outputs[:, 2:])
 
 
 class TransformersVoice:
@@ -100,6 +111,9 @@ class TransformersVoice:
 
     def __call__(self, inputs: Array) -> Array:
         return -fake_log_odds(self.engine(inputs), self._fake)
+
+    def examine(self, inputs: Array) -> tuple[Array, Array | None]:
+        return self(inputs), None
 
 
 def load_network(weights: Weights, build: BuildEngine) -> VoiceNetwork:

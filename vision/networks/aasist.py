@@ -146,6 +146,11 @@ class Aasist(nn.Module):
         self.out_layer = nn.Linear(5 * narrow, 2)
 
     def forward(self, sound: Tensor) -> Tensor:
+        logits: Tensor = self.out_layer(self.embed(sound))
+        return logits
+
+    def embed(self, sound: Tensor) -> Tensor:
+        """Return what the logits are made of, [n, 160]."""
         bands = functional.conv1d(sound.unsqueeze(1), self.band_pass)
         x = functional.max_pool2d(bands.abs().unsqueeze(1), (3, 3))
         x = self.encoder(functional.selu(self.first_bn(x))).abs()
@@ -164,8 +169,24 @@ class Aasist(nn.Module):
 
         t, s, master = torch.maximum(t1, t2), torch.maximum(s1, s2), torch.maximum(first, second)
         parts = [t.abs().amax(1), t.mean(1), s.abs().amax(1), s.mean(1), master.squeeze(1)]
-        logits: Tensor = self.out_layer(torch.cat(parts, 1))
-        return logits
+        return torch.cat(parts, 1)
+
+
+class AasistWithEmbedding(nn.Module):
+    """Sound float32[n, 64600] to logits and what they are made of, [n, 2 + 160]."""
+
+    def __init__(self, model: Aasist) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sound: Tensor) -> Tensor:
+        embedding = self.model.embed(sound)
+        return torch.cat([self.model.out_layer(embedding), embedding], 1)
+
+
+def load_with_embedding(path: Path) -> AasistWithEmbedding:
+    """Return the network with the published weights, in eval mode. Raises RuntimeError when they do not fit."""
+    return AasistWithEmbedding(load(path)).eval()
 
 
 def load(path: Path) -> Aasist:

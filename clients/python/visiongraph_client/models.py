@@ -229,28 +229,6 @@ class BatchRequest(Model):
     asset_ids: list[str]
 
 
-class BatchResult(Model):
-    """
-    One image of a batch; ``error`` says why it has no verdict.
-    """
-
-    analysis_id: str | None
-    classification: Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"] | None
-    confidence: Literal["LOW", "MEDIUM", "HIGH"] | None
-    error: str | None = None
-    filename: str
-    risk_score: float | None
-    unavailable: Annotated[
-        dict[str, str] | None,
-        Field(
-            description="parts without a result as their model is missing, and why; only there where something is missing",
-            examples=[
-                {"quality.brisque": "no verified weights for brisque-live; `visiongraph models pull brisque-live` …"}
-            ],
-        ),
-    ] = None
-
-
 class BatchStatistics(Model):
     """
     Over the assets that have a score.
@@ -1517,6 +1495,30 @@ class ObjectsRequest(Model):
     min_confidence: Annotated[float | None, Field(description="the detector tells none below 0.3")] = 0.5
 
 
+class OperatingPoint(Model):
+    """
+    The threshold that keeps the rate of false alarms that was asked for, and what is left at it.
+    """
+
+    fake_samples: int
+    false_alarm_bound: Annotated[
+        float,
+        Field(description="upper 95 % confidence bound of their rate (Clopper and Pearson)"),
+    ]
+    false_alarms: Annotated[int, Field(description="genuine samples that are flagged")]
+    flagged: Annotated[bool, Field(description="whether this file is")]
+    genuine_samples: int
+    max_false_alarms: Annotated[float, Field(description="as asked for")]
+    measured_on: str
+    recall: Annotated[
+        float | None,
+        Field(description="share of measured fakes that are flagged, every kind counting alike"),
+    ]
+    recall_by_kind: dict[str, float]
+    signals: Annotated[dict[str, str], Field(description="what was measured: the model of each signal")]
+    threshold: Annotated[float, Field(description="risk score from which a file is flagged")]
+
+
 class Pagination(Model):
     """
     ``total_pages`` is 0 where nothing was found.
@@ -2722,6 +2724,14 @@ class AudioSignal(Model):
     """
 
     effective_weight: Annotated[float, Field(description="after that; 0 for a signal that does not exist")]
+    opinions: Annotated[
+        dict[str, float] | None,
+        Field(description="probability of a synthetic voice by each model that judged"),
+    ] = {}
+    out_of_domain: Annotated[
+        list[str] | None,
+        Field(description="why the sound is outside of what its models were made for; confidence is LOW then"),
+    ] = []
     score: float | None
     segments: list[Segment]
     speech_seconds: float | None
@@ -2770,17 +2780,6 @@ class BatchAnalyzeRequest(Model):
     run_quality: Annotated[bool | None, Field(description="quality and aesthetic")] = True
 
 
-class BatchAnswer(Model):
-    """
-    Verdicts in the order of the files.
-    """
-
-    batch_id: str
-    processing_time_ms: int
-    results: list[BatchResult]
-    total_files: int
-
-
 class BatchQualityAnswer(Model):
     """
     Results in the order of the request; ``batch_statistics`` is null when no asset has a score.
@@ -2797,6 +2796,32 @@ class BatchQualityAnswer(Model):
     quality_results: list[QualityResult]
     quality_threshold: float
     total_assets: int
+    unavailable: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="parts without a result as their model is missing, and why; only there where something is missing",
+            examples=[
+                {"quality.brisque": "no verified weights for brisque-live; `visiongraph models pull brisque-live` …"}
+            ],
+        ),
+    ] = None
+
+
+class BatchResult(Model):
+    """
+    One image of a batch; ``error`` says why it has no verdict.
+    """
+
+    analysis_id: str | None
+    classification: Literal["AUTHENTIC", "SUSPICIOUS", "MANIPULATED"] | None
+    confidence: Literal["LOW", "MEDIUM", "HIGH"] | None
+    error: str | None = None
+    filename: str
+    operating_point: Annotated[
+        OperatingPoint | None,
+        Field(description="there where max_false_alarms was given"),
+    ] = None
+    risk_score: float | None
     unavailable: Annotated[
         dict[str, str] | None,
         Field(
@@ -3717,12 +3742,24 @@ class AudioAnswer(Model):
     confidence: Annotated[
         Literal["LOW", "MEDIUM", "HIGH"],
         Field(
-            description="LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
+            description="how often such verdicts are right among labelled samples that nothing was fitted to: HIGH at least 95 %, MEDIUM at least 80 %, else LOW, as where that was not measured, near 50, where signals disagree, and where a model is missing"
         ),
     ]
     explanation: Explanation
     filename: str
     media_type: Literal["audio"] = "audio"
+    operating_point: Annotated[
+        OperatingPoint | None,
+        Field(description="there where max_false_alarms was given"),
+    ] = None
+    opinions: Annotated[
+        dict[str, float] | None,
+        Field(description="probability of a synthetic voice by each model that judged"),
+    ] = {}
+    out_of_domain: Annotated[
+        list[str] | None,
+        Field(description="why the sound is outside of what its models were made for; confidence is LOW then"),
+    ] = []
     prediction: Prediction | None
     processing_time_ms: int
     provenance: Annotated[
@@ -3745,6 +3782,17 @@ class AudioAnswer(Model):
             ],
         ),
     ] = None
+
+
+class BatchAnswer(Model):
+    """
+    Verdicts in the order of the files.
+    """
+
+    batch_id: str
+    processing_time_ms: int
+    results: list[BatchResult]
+    total_files: int
 
 
 class CompositionAnswer(Model):
@@ -3839,7 +3887,7 @@ class ImageAnswer(Model):
     confidence: Annotated[
         Literal["LOW", "MEDIUM", "HIGH"],
         Field(
-            description="LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
+            description="how often such verdicts are right among labelled samples that nothing was fitted to: HIGH at least 95 %, MEDIUM at least 80 %, else LOW, as where that was not measured, near 50, where signals disagree, and where a model is missing"
         ),
     ]
     explanation: Explanation
@@ -3847,6 +3895,10 @@ class ImageAnswer(Model):
     filename: str
     heatmap_url: str
     media_type: Literal["image"] = "image"
+    operating_point: Annotated[
+        OperatingPoint | None,
+        Field(description="there where max_false_alarms was given"),
+    ] = None
     processing_time_ms: int
     provenance: Annotated[
         Provenance | None,
@@ -3954,7 +4006,7 @@ class VideoAnswer(Model):
     confidence: Annotated[
         Literal["LOW", "MEDIUM", "HIGH"],
         Field(
-            description="LOW near 50, where signals disagree, or where a model did not answer or found no face to judge; HIGH where signals agree far from 50"
+            description="how often such verdicts are right among labelled samples that nothing was fitted to: HIGH at least 95 %, MEDIUM at least 80 %, else LOW, as where that was not measured, near 50, where signals disagree, and where a model is missing"
         ),
     ]
     explanation: Explanation
@@ -3962,6 +4014,10 @@ class VideoAnswer(Model):
     frame_analysis: list[FrameAnalysis]
     heatmap_url: str | None
     media_type: Literal["video"] = "video"
+    operating_point: Annotated[
+        OperatingPoint | None,
+        Field(description="there where max_false_alarms was given"),
+    ] = None
     processing_time_ms: int
     provenance: Annotated[
         Provenance | None,

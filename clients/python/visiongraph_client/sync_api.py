@@ -520,28 +520,62 @@ class Assets(Group):
 class Authenticity(Group):
     """Routes of authenticity."""
 
-    def analyze_audio(self, *, file: File) -> models.AudioAnswer:
-        """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, AAC, FLAC or OGG."""
+    def analyze_audio(self, *, file: File, max_false_alarms: float | None = None) -> models.AudioAnswer:
+        """Estimate how likely a voice is synthetic; NO_SPEECH where nobody speaks. WAV, MP3, M4A, AAC, FLAC or OGG.
+
+        :param max_false_alarms: answer with the threshold that keeps the rate of false alarms below this, and the
+            recall that is left; 422 where that was never measured, or on too few samples to tell
+        """
         return self._client.ask(
-            Call[models.AudioAnswer]("POST", "/api/v1/analyze/audio/", models.AudioAnswer, files={"file": file})
+            Call[models.AudioAnswer](
+                "POST",
+                "/api/v1/analyze/audio/",
+                models.AudioAnswer,
+                files={"file": file},
+                query={"max_false_alarms": max_false_alarms},
+            )
         )
 
-    def analyze_image(self, *, file: File) -> models.ImageAnswer:
-        """Estimate how likely an image was manipulated, and explain why. JPEG, PNG or WebP, up to 100 MB."""
+    def analyze_image(self, *, file: File, max_false_alarms: float | None = None) -> models.ImageAnswer:
+        """Estimate how likely an image was manipulated, and explain why. JPEG, PNG or WebP, up to 100 MB.
+
+        :param max_false_alarms: answer with the threshold that keeps the rate of false alarms below this, and the
+            recall that is left; 422 where that was never measured, or on too few samples to tell
+        """
         return self._client.ask(
-            Call[models.ImageAnswer]("POST", "/api/v1/analyze/image/", models.ImageAnswer, files={"file": file})
+            Call[models.ImageAnswer](
+                "POST",
+                "/api/v1/analyze/image/",
+                models.ImageAnswer,
+                files={"file": file},
+                query={"max_false_alarms": max_false_alarms},
+            )
         )
 
-    def analyze_images(self, *, files: Sequence[File]) -> models.BatchAnswer:
-        """Analyze up to ten images; one that cannot be judged has its error set, and the others have verdicts."""
+    def analyze_images(self, *, files: Sequence[File], max_false_alarms: float | None = None) -> models.BatchAnswer:
+        """Analyze up to ten images; one that cannot be judged has its error set, and the others have verdicts.
+
+        :param max_false_alarms: answer with the threshold that keeps the rate of false alarms below this, and the
+            recall that is left; 422 where that was never measured, or on too few samples to tell
+        """
         return self._client.ask(
-            Call[models.BatchAnswer]("POST", "/api/v1/analyze/image/batch", models.BatchAnswer, files={"files": files})
+            Call[models.BatchAnswer](
+                "POST",
+                "/api/v1/analyze/image/batch",
+                models.BatchAnswer,
+                files={"files": files},
+                query={"max_false_alarms": max_false_alarms},
+            )
         )
 
-    def analyze_video(self, *, file: File, num_frames: int | None = None) -> models.VideoAnswer:
+    def analyze_video(
+        self, *, file: File, num_frames: int | None = None, max_false_alarms: float | None = None
+    ) -> models.VideoAnswer:
         """Analyze a video by single frames, by how a face moves, and by the voice. MP4, AVI, MOV or WebM.
 
         :param num_frames: frames to look at, spread over the video
+        :param max_false_alarms: answer with the threshold that keeps the rate of false alarms below this, and the
+            recall that is left; 422 where that was never measured, or on too few samples to tell
         """
         return self._client.ask(
             Call[models.VideoAnswer](
@@ -549,7 +583,7 @@ class Authenticity(Group):
                 "/api/v1/analyze/video/",
                 models.VideoAnswer,
                 files={"file": file},
-                query={"num_frames": num_frames},
+                query={"num_frames": num_frames, "max_false_alarms": max_false_alarms},
             )
         )
 

@@ -233,3 +233,35 @@ def test_info_says_what_serves_and_what_it_is_worth(stage: VoiceDetector) -> Non
     assert "model card" in info["worth"]
     assert "AASIST" not in info["method"]
     assert isinstance(stage._network, TransformersVoice)
+
+
+def test_a_second_model_judges_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = checkpoint(tmp_path / "first", LABELS)
+    second = checkpoint(tmp_path / "second", {0: "fake", 1: "real"}, kind="hubert")
+    here = {"first": first, "second": second}
+
+    def resolve(names: list[str]) -> Weights:
+        if names[0] not in here:
+            raise ModelNotLoaded(f"no verified weights for {names[0]}")
+        return here[names[0]]
+
+    monkeypatch.setattr("deployments.forensics.voice.resolve_first", resolve)
+    stage = VoiceDetector(Config(models=["first"], second=["second"], engine="torch-fp32"))
+    stage.load()
+    stage.warm_up()
+    windows = [sound(0), sound(2), sound(4, 9000)]
+    voices = judged(stage, *windows)
+    for window, voice in zip(windows, voices, strict=True):
+        whole = np.resize(window, SAMPLES)
+        one, other = logits(first, whole), logits(second, whole)
+        expected = {first.version: sigmoid(one[1] - one[0]), second.version: sigmoid(other[0] - other[1])}
+        assert voice.opinions == pytest.approx(expected, abs=FP32_NETWORK)
+        assert voice.probability == max(voice.opinions.values())
+        assert voice.domain is None
+    assert stage.info()["second_opinion"] == second.version
+    assert stage.model_chains(stage.config) == [["first"], ["second"]]
+    del here["second"]
+    stage.load()
+    (alone,) = judged(stage, sound(0))
+    assert list(alone.opinions) == [first.version]
+    assert stage.info()["second_opinion"] == "not available: no verified weights for second"

@@ -11,7 +11,7 @@ from tests.unit.vision.weights.servers import hub_source, model, registry
 from vision.weights import Store, load_registry
 
 FOLDER = {"folder": {"path": "here"}}
-SECOND_OPINIONS = {"ai-or-human"}
+SECOND_OPINIONS = {"ai-or-human", "wav2vec2-deepfake-voice"}
 """Models that a stage loads only where an operator asks for them."""
 
 

@@ -61,6 +61,7 @@ TABLE = {
     "AnalysisCancelled": ("ANALYSIS_CANCELLED", 409),
     "UnsupportedFileType": ("UNSUPPORTED_FILE_TYPE", 400),
     "UndecodableMedia": ("UNDECODABLE_MEDIA", 422),
+    "FalseAlarmsUnknown": ("FALSE_ALARMS_UNKNOWN", 422),
     "AnalysisNotFound": ("ANALYSIS_NOT_FOUND", 404),
     "NoHeatMap": ("NO_HEAT_MAP", 404),
     "AnimalDuplicate": ("ANIMAL_DUPLICATE", 409),

@@ -28,7 +28,7 @@ from vision.errors import InvalidInput, ModelNotLoaded
 from vision.forensics.calibration import sigmoid
 from vision.forensics.generated import CLIP_MEAN, CLIP_STD, COMMUNITY_FORENSICS, CROP, SHORTER_SIDE, GeneratedClassifier
 from vision.images import Pixels
-from vision.weights import Weights
+from vision.weights import Weights, load_registry
 
 pytestmark = pytest.mark.numeric
 
@@ -171,6 +171,16 @@ def test_it_is_the_network_of_the_paper(tmp_path: Path, size: tuple[int, int]) -
     assert prepared.shape == (3, CROP, CROP)
     assert prepared == pytest.approx(expected[0].numpy(), abs=REFERENCE)
     assert float(loaded(prepared[None])[0]) == pytest.approx(logit_of_timm(weights, expected), abs=REFERENCE)
+
+
+def test_the_pinned_file_is_as_large_as_the_weights_of_this_architecture() -> None:
+    sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 6}
+    with torch.device("meta"):
+        model = ViTForImageClassification(ViTConfig(**sizes, image_size=CROP, patch_size=16, num_labels=1))
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    pinned = load_registry().root[COMMUNITY_FORENSICS].files["model.safetensors"].size
+    assert pinned is not None
+    assert 0 < pinned - weights < 30_000  # the names and shapes of 200 tensors
 
 
 def test_pictures_differ(serving: Callable[..., GeneratedDetector], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ AT_ONCE: Final = 16
 PER_SUBSCRIPTION: Final = 4
 """Deliveries of one process at once, so that a receiver that is slow leaves places to the others."""
 CLAIM_S: Final = (0.2, 4.0)
-TIMING: Final = Timing(lease_s=60.0, heartbeat_s=20.0)
+TIMING: Final = Timing(lease_s=30.0, heartbeat_s=10.0)
 MOST_WAITING: Final = 10_000
 """Deliveries of a subscription that may wait; one with more is disabled."""
 CLEAN_S: Final = 3600.0

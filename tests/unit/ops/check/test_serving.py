@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 import ops.check
+from graphs.web.api import find_apis
 from ops.check import CONFIGS, Fault, faults
 from ops.check.code import Code, model_faults, stage_faults
 from ops.check.fault import Report
@@ -50,6 +51,12 @@ def _faults_of(path: Path, code: Code) -> list[Fault]:
         check_wiring([check_application(raw, code, report) for raw in dicts(data["applications"])], code, report)
     assert all(fault.fix for fault in report.faults)
     return report.faults
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_serves_every_api(path: Path) -> None:
+    gateway = app(yaml.safe_load(path.read_text()), "gateway")
+    assert sorted(gateway["args"]["apis"]) == sorted(find_apis())
 
 
 def app(data: Data, name: str) -> Data:

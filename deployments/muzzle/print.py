@@ -83,6 +83,11 @@ class MuzzlePrint(Stage[StageConfig, PrintQuery, PrintAnswer, PrintAnswer]):
     libraries = ("cv2",)
     prepare_threads = 2
 
+    def warm_up(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+        taken = take_print(noise, np.ones(noise.shape, bool))
+        match(taken, taken)
+
     def prepare(self, item: PrintQuery) -> PrintAnswer:
         taken = [_take(photo) for photo in item.photos]
         probe: _Taken | None = None

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.muzzle.ensemble import Config, MuzzleEncoder
+from graphs.muzzle.verdicts import CONTRACT, compared, concatenated, template
 from ops.bench.report import processor
 from ops.calibration.error_rates import Rate, Verification, rate
 from ops.training.photos import find_photos
@@ -135,9 +136,11 @@ ALTERATIONS: Final[dict[str, Alteration]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """A photo as muzzle/print sees it; ``is_muzzle``: the domain check takes it."""
+    """A photo as muzzle/print sees it; ``code``: float32[384] of muzzle/ensemble; ``is_muzzle``: the domain check takes
+    it."""
 
     print: Print
+    code: NDArray[np.float32]
     quality: PhotoQuality
     is_muzzle: bool
 
@@ -168,7 +171,7 @@ class Prints:
         grey = normalized(image)
         taken = take_print(grey, skin_of(encoding.likeness, *grey.shape))
         is_muzzle = encoding.domain_distance <= encoding.domain_limit
-        return Probe(taken, quality_of(image, encoding.likeness, taken), is_muzzle)
+        return Probe(taken, concatenated(encoding), quality_of(image, encoding.likeness, taken), is_muzzle)
 
 
 def threshold_of(others: Counts) -> int:
@@ -210,6 +213,35 @@ def of_triples(trial: Trial, animals: Sequence[str], probe_of: str | None = None
     return same, other
 
 
+def matched_by_codes(
+    trials: Iterable[Trial], references: Sequence[Probe], animals: Sequence[str]
+) -> tuple[Rate, Rate, Rate]:
+    """Return how often a probe of another animal matches three references that the domain check takes it for.
+
+    By the codes alone (cosine and distance of the contract), by codes and print, and how often one of the same animal
+    is missed by codes and print.
+    """
+    counts = np.zeros((3, 2), int)
+    for animal in sorted(set(animals)):
+        own = [row for row, name in enumerate(animals) if name == animal]
+        for triple in map(list, combinations(own, 3)):
+            mean = template([references[row].code for row in triple])
+            for trial in trials:
+                for row, probe in enumerate(trial.probes):
+                    if row in triple or not probe.is_muzzle:
+                        continue
+                    found = compared(mean, probe.code)
+                    codes = found.cosine >= CONTRACT.cosine and found.distance <= CONTRACT.distance
+                    both = codes and trial.inliers[row, triple].max() >= MIN_INLIERS
+                    if animals[row] == animal:
+                        counts[2] += not both, 1
+                    else:
+                        counts[0] += codes, 1
+                        counts[1] += both, 1
+    alone, together, missed = (rate(int(errors), int(number)) for errors, number in counts)
+    return alone, together, missed
+
+
 def main() -> None:
     """Measure, and write the report and its pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,7 +264,8 @@ def main() -> None:
     strangers = _strangers(prints, arguments.strangers)
     far = [match(a.print, b.print).inliers for a, b in combinations(strangers, 2)]
     far += [match(a.print, b.print).inliers for a in strangers for b in references]
-    text = report(animals, trials, np.array(far, np.int64), len(strangers), arguments.strangers_from)
+    verdicts = matched_by_codes(list(trials.values()), references, animals)
+    text = report(animals, trials, np.array(far, np.int64), len(strangers), arguments.strangers_from, verdicts)
     arguments.out.write_text(text, encoding="utf-8")
     stem = arguments.out.with_suffix("")
     draw_roc(animals, trials, np.array(far, np.int64), Path(f"{stem}-roc.png"))
@@ -273,7 +306,14 @@ def _held_out(animals: Sequence[str], trials: dict[str, Trial], far: Counts) -> 
     return thresholds, {name: rate(*each) for name, each in missed.items()}, rate(false, compared)
 
 
-def report(animals: Sequence[str], trials: dict[str, Trial], far: Counts, strangers: int, source: str) -> str:
+def report(
+    animals: Sequence[str],
+    trials: dict[str, Trial],
+    far: Counts,
+    strangers: int,
+    source: str,
+    verdicts: tuple[Rate, Rate, Rate],
+) -> str:
     """Return the report in Markdown."""
     others = different(trials.values(), animals)
     everything = np.concatenate([others, far])
@@ -328,7 +368,18 @@ def report(animals: Sequence[str], trials: dict[str, Trial], far: Counts, strang
             f"| {name} | {missed[name]} | {mine.min()} | {np.median(mine):.0f} | {muzzles} of {len(names)} "
             f"| {good} of {len(names)} |"
         )
+    alone, together, misses = verdicts
     lines += [
+        "",
+        "## Verdicts of /predict",
+        "",
+        "All these probes that the domain check takes, at the thresholds of the contract. The codes are of the "
+        "untrained ensemble, which was calibrated on these very photos.",
+        "",
+        "| | by the codes alone | by codes and print |",
+        "|---|---|---|",
+        f"| a probe of another animal is a MATCH | {alone} | {together} |",
+        f"| a probe of the same animal is none | | {misses} |",
         "",
         "Altered photos stand for other days only in part: the photos of one animal were taken in one or two sessions. "
         "Of the strangers there is one session each, so they tell of false matches only.",

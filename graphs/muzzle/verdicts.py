@@ -290,6 +290,8 @@ def decision(
         reasons = " ".join(_why_not(each) for each in (cosine, distance) if not each.passed)
         if not prints.passed:
             reasons = " ".join(filter(None, [reasons, f"{prints.description}.", advice(quality)]))
+        else:
+            reasons += f" Its muzzle print agrees in {prints.value:.0f} places all the same: compare another photo."
         explanation = f"The probe photo does not match the reference animal. {reasons}"
     return Decision(
         verdict=verdict, score=comparison.cosine, confidence=certainty, confidence_label=label, explanation=explanation

@@ -149,6 +149,12 @@ def test_codes_that_match_are_no_match_without_the_print() -> None:
     assert predicted(REFERENCES, probe, prints(3, 8, 0), LIMITS).decision.verdict == "MATCH"
 
 
+def test_a_print_that_agrees_alone_is_no_match_and_is_told() -> None:
+    decision = predicted(REFERENCES, encoding(codes(99)), SAME, LIMITS).decision
+    assert decision.verdict == "NO_MATCH"
+    assert decision.explanation.endswith(" Its muzzle print agrees in 52 places all the same: compare another photo.")
+
+
 def test_the_best_reference_counts_for_the_print() -> None:
     told = predicted(REFERENCES, encoding(codes(20, COW, 0.4)), SAME, LIMITS).print
     assert (told.inliers, told.threshold, told.best_reference, told.inlier_share) == (52, 8, 1, 0.8667)

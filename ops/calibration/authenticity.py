@@ -23,7 +23,9 @@ from ops.bench.authenticity import auc, labelled
 from vision.forensics import voices
 from vision.forensics.calibration import AASIST, GHOSTS, MESONET, Calibration
 from vision.forensics.compression import luma_table
+from vision.forensics.voice_domain import REFERENCE
 from vision.images import decode
+from vision.weights import resolve
 
 Pairs = list[tuple[bool, float]]
 SEED = 0
@@ -100,6 +102,23 @@ def aasist(media: Path) -> Pairs:
     return pairs
 
 
+def write_domain(media: Path, path: Path = REFERENCE) -> None:
+    """Write the embeddings, of length 1, of the clips that AASIST's curve is fitted to."""
+    import torch
+
+    from vision.networks.aasist import WEIGHT_FILE, load_with_embedding
+
+    folder = media / "audio_spoof"
+    network = load_with_embedding(resolve("aasist").files[WEIGHT_FILE])
+    with (folder / "labels.csv").open(newline="") as file:
+        names = [row["file"] for row in csv.DictReader(file) if row["reference_aasist_logit_bonafide"]]
+    windows = [np.resize(altered.read_sound(folder / name)[: voices.SAMPLES], voices.SAMPLES) for name in names]
+    with torch.inference_mode():
+        embeddings = np.concatenate([network(torch.from_numpy(window[None])).numpy()[:, 2:] for window in windows])
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.savez_compressed(path, embeddings=(embeddings / lengths).astype(np.float16))
+
+
 def fit(
     pairs: Sequence[tuple[bool, float]], limit: float, penalty: float, weights: Sequence[float] | None = None
 ) -> tuple[float, float]:
@@ -126,9 +145,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     models = os.environ.get("VISION_MODELS_DIR", "")
     parser.add_argument("media", nargs="?", type=Path, default=Path(models).parent / "media" if models else None)
-    media = parser.parse_args().media
+    parser.add_argument("--domain", action="store_true", help="write the embeddings of AASIST's clips, and no more")
+    given = parser.parse_args()
+    media = given.media
     if media is None:
         parser.error("name the folder of media, or set VISION_MODELS_DIR")
+    if given.domain:
+        write_domain(media)
+        return
     show_ghosts(ghosts(media))
     show("MESONET", mesonet(media), MESONET, 1.0)
     # Twenty clips are separated almost without a mistake; without a strong penalty the curve would be a step.

@@ -381,8 +381,8 @@ def report(
         f"| a probe of another animal is a MATCH | {alone} | {together} |",
         f"| a probe of the same animal is none | | {misses} |",
         "",
-        "Nearly all that is missed here is missed by the codes, which other light and focus change: what the prints miss "
-        "by themselves is in the table above. A MATCH needs both; trained codes are what helps.",
+        "Nearly all that is missed here is missed by the codes, which other light and focus change: what the prints "
+        "miss by themselves is in the table above. A MATCH needs both; trained codes are what helps.",
         "",
         "Altered photos stand for other days only in part: the photos of one animal were taken in one or two sessions. "
         "Of the strangers there is one session each, so they tell of false matches only.",

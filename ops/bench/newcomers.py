@@ -42,7 +42,8 @@ class Newcomer:
     own_s: float = 0.0
 
     def click(self, what: Any, called: str) -> None:
-        """Decide on something, point at it and click."""
+        """Decide on something, point at it and click, after scrolling to it if it is not on the screen."""
+        self._scroll_to(what)
         what.click()
         self._did(f"click **{called}**")
 
@@ -54,14 +55,17 @@ class Newcomer:
 
     def read(self, what: Any) -> str:
         """Wait for something and read it, after scrolling to it if it is not on the screen."""
+        self._scroll_to(what)
+        self.own_s += READ_S
+        return " ".join(str(what.inner_text()).split())
+
+    def _scroll_to(self, what: Any) -> None:
         what.wait_for()
         box, height = what.bounding_box(), self.page.viewport_size["height"]
         if box is None or box["y"] + box["height"] > height or box["y"] < 0:
             what.scroll_into_view_if_needed()
             self.steps.append("scroll")
             self.own_s += DECIDE_S + SCROLL_S
-        self.own_s += READ_S
-        return " ".join(str(what.inner_text()).split())
 
     def _did(self, step: str) -> None:
         self.steps.append(step)

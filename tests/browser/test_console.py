@@ -195,6 +195,7 @@ async def test_a_large_file_goes_on_after_its_connection_broke(visiting: Visitin
         await chosen(visit, tmp_path, ("again.png", data))
         await page.wait_for_selector(".uploads li.duplicate")
         assert len(sent) == 4
+        await page.wait_for_load_state("networkidle")
 
 
 def is_part(route: Route) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,27 @@ async def test_a_search_by_a_picture_and_by_its_id(
     assert all(0 <= json.loads(line)["similarity_score"] <= 100 for line in by_file.splitlines())
     assert await run(served, "search", "0" * 32) == 1
     assert "No asset with id" in capsys.readouterr().err
+
+
+async def test_pictures_that_were_indexed_are_found(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (91, 92):
+        (tmp_path / f"{seed}.png").write_bytes(picture(seed))
+    assert await run(served, "upload", tmp_path / "91.png", "--index", "--state", tmp_path / "state.json") == 0
+    capsys.readouterr()
+    assert await run(served, "search", tmp_path / "92.png", "--json", "--top", "100") == 0
+    assert "91.png" in {json.loads(line)["filename"] for line in capsys.readouterr().out.splitlines()}
+
+
+async def test_a_reader_that_has_seen_enough_ends_it_quietly(served: Served) -> None:
+    client = Path(cli.__file__).parents[1]
+    command = f"{sys.executable} -m visiongraph_client.cli people --url {served.url} | true"
+    process = await asyncio.create_subprocess_shell(
+        f"sleep 0.2; {command}", stderr=asyncio.subprocess.PIPE, env={"PYTHONPATH": str(client)}
+    )
+    _, failure = await process.communicate()
+    assert failure == b""
 
 
 async def test_people_of_a_film_and_of_all(served: Served, capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,11 +117,16 @@ def upload(client: Client, given: argparse.Namespace, screen: Screen) -> int:
                 path, label=given.label, unfinished=unfinished, on_progress=_shown(screen, path.name)
             )
             value: dict[str, Any] = {"path": str(path), "asset_id": stored.asset_id, "duplicate": stored.duplicate}
-            if given.index and client.assets.get_media(stored.asset_id).content_type.startswith("video/"):
+            kind = client.assets.get_media(stored.asset_id).content_type.partition("/")[0] if given.index else ""
+            if kind == "video":
                 job = client.index(stored.asset_id)
                 value["job_id"] = job.job_id
                 jobs.append((path.name, job.job_id))
+            elif kind == "image":
+                client.assets.extract_features(asset_id=stored.asset_id)
             screen.result(value, f"{stored.asset_id}  {path}{'  (was there already)' if stored.duplicate else ''}")
+        except BrokenPipeError:
+            raise
         except (VisiongraphError, OSError) as error:
             failed += 1
             screen.error(f"{path}: {error}")
@@ -298,7 +303,9 @@ def parser() -> argparse.ArgumentParser:
 
     uploading = command("upload", upload)
     uploading.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, and folders with all in them")
-    uploading.add_argument("--index", action="store_true", help="index people and shots of videos, and wait for it")
+    uploading.add_argument(
+        "--index", action="store_true", help="find people and shots of videos, and how pictures look, for searches"
+    )
     uploading.add_argument("--label", help="of the files, for keys that are held to it")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     uploading.add_argument(
@@ -330,6 +337,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Client(given.url, given.key) as client:
             status: int = given.function(client, given, screen)
             return status
+    except BrokenPipeError:  # whoever reads the results has seen enough, as head has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (VisiongraphError, ValueError, OSError) as error:
         screen.error(str(error))
         return 1

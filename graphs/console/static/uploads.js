@@ -1,7 +1,7 @@
 /** Uploads of this tab: a queue that goes on while one looks at other views. */
 
 import { html, useEffect, useState } from "./preact.js";
-import { get, postForm, uploadInParts } from "./api.js";
+import { get, post, postForm, uploadInParts } from "./api.js";
 import { bytes } from "./ui.js";
 
 const AT_ONCE = 2;
@@ -46,6 +46,8 @@ async function next() {
     item.asset = await uploadOne(item.file, { onProgress, signal: item.control.signal });
     item.state = item.asset.duplicate ? "duplicate" : "stored";
     item.onStored?.(item.asset);
+    changed();
+    await look(item.asset);
   } catch (error) {
     if (error.status === 429) {
       // Others upload too; what was refused is sent again.
@@ -61,6 +63,16 @@ async function next() {
   }
   changed();
   next();
+}
+
+/** Have a picture looked at, so that searches by its looks find it. It is stored even where that fails, and is looked at when it is opened. */
+async function look({ asset_id, content_type }) {
+  if (!content_type.startsWith("image/")) return;
+  try {
+    await post("/api/v1/extract-features", { asset_id });
+  } catch (error) {
+    console.info(`${asset_id} is not searched by its looks yet: ${error.message}`);
+  }
 }
 
 /** Call `onStored` for every asset that is stored while a view is shown. */

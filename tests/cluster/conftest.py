@@ -17,7 +17,7 @@ from ops.cluster import free_port
 from tests.graphs.conftest import picture
 
 READY_WITHIN_S = 240
-LAST = ("test_serving", "test_docs", "test_crashes", "test_faults", "test_power_cut")
+LAST = ("test_serving", "test_docs", "test_notebooks", "test_crashes", "test_faults", "test_power_cut")
 """Modules that share one start of the service, the one that kills it for good at the end; others have their own Ray."""
 
 

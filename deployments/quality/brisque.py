@@ -6,11 +6,13 @@ regression may go somewhat beyond both ends. Taken at the picture's own resoluti
 mean. Where that regression cannot be had, another one serves, under its own name: trained on LIVE too, but on features
 as OpenCV computes them, so it gets those. Over 150 pictures and 105 distortions of some the scores of the two differ by
 4.2 points on average and have a rank correlation of 0.96; where half of a picture is plain white, by up to 61 points.
+
+Neither was made for pictures that are mostly plain or out of focus, or drawn: ``outside`` says so of a picture.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,11 @@ from deployments.serving.stage import SharedImage, Stage, StageConfig, StageRef
 from vision.errors import ModelNotLoaded, StageError
 from vision.images import Pixels
 from vision.quality.brisque import MATLAB, OPENCV, Svr, features, load_svr
+from vision.quality.content import Content, outside
 from vision.weights import Weights, resolve_first
 
-Features = NDArray[np.float64]
+Ready = tuple[NDArray[np.float64], tuple[Content, ...]]
+"""Features of a picture, float64[36], and why it is none that they were made for."""
 
 CHAIN: Final = ("brisque-live", "brisque-live-opencv")
 RECIPES: Final = {"brisque-live-opencv": OPENCV}
@@ -39,11 +43,13 @@ ACCURACY: Final = {
 @dataclass(frozen=True, slots=True)
 class Distortion:
     """``score``: 0-100, lower is better, ``raw`` clipped; ``raw``: as the regression says; ``model_version``: name and
-    hash of the regression. Scores of different ones are not comparable point by point."""
+    hash of the regression. Scores of different ones are not comparable point by point. ``outside``: why the score may
+    be wrong, as ``vision.quality.content.outside``; empty for most photographs."""
 
     score: float
     raw: float
     model_version: str
+    outside: tuple[Content, ...] = ()
 
 
 class Config(StageConfig):
@@ -56,7 +62,7 @@ class Config(StageConfig):
 BRISQUE: Final = StageRef[SharedImage, Distortion]("quality/brisque")
 
 
-class BrisqueScorer(Stage[Config, Pixels, Features, Distortion]):
+class BrisqueScorer(Stage[Config, Pixels, Ready, Distortion]):
     """Image, uint8 (H, W, 3) RGB → Distortion."""
 
     key = BRISQUE.key
@@ -80,19 +86,24 @@ class BrisqueScorer(Stage[Config, Pixels, Features, Distortion]):
     def warm_up(self) -> None:
         self.predict_batch([self.prepare(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))])
 
-    def prepare(self, item: Pixels) -> Features:
-        """Return float64[36]. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
-        return features(item, self._svr.recipe)
+    def prepare(self, item: Pixels) -> Ready:
+        """Return features and content. Raises InvalidInput for a flat picture or one with a side below 14 pixels."""
+        return features(item, self._svr.recipe), outside(item)
 
-    def predict_batch(self, items: list[Features]) -> Sequence[Distortion | StageError]:
-        version = self._weights.version
-        return [Distortion(min(max(raw, 0.0), 100.0), raw, version) for raw in self._svr(np.stack(items)).tolist()]
+    def predict_batch(self, items: list[Ready]) -> Sequence[Distortion | StageError]:
+        version, scores = self._weights.version, self._svr(np.stack([values for values, _ in items])).tolist()
+        return [
+            Distortion(min(max(raw, 0.0), 100.0), raw, version, content)
+            for raw, (_, content) in zip(scores, items, strict=True)
+        ]
 
     def info(self) -> dict[str, Any]:
         return {
             "method": "BRISQUE (Mittal, Moorthy and Bovik 2012), at the picture's own resolution",
             **self._weights.info(),
             "range": "0 to 100, lower is better; raw may go beyond",
+            "made_for": "photographs that are in focus all over; `outside` names what a picture is instead: "
+            + ", ".join(get_args(Content)),
             "accuracy": ACCURACY.get(self._weights.name, "not measured"),
             "max_batch_size": self.config.max_batch_size,
         }

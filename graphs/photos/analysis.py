@@ -16,6 +16,7 @@ from deployments.people.emotion import EMOTION
 from deployments.people.faces import FACES
 from deployments.quality.blur import BLUR
 from deployments.quality.brisque import BRISQUE, Distortion
+from deployments.quality.exposure import EXPOSURE
 from deployments.quality.nima import NIMA
 from deployments.serving.handle import work_on
 from graphs.photos.errors import PhotoBatchTooLarge, code_of
@@ -44,6 +45,7 @@ from graphs.web.images import DecodedImage, ImageDecoder, from_base64
 from graphs.web.parts import OptionalParts
 from vision.errors import InvalidInput, StageError
 from vision.faces.face import Face
+from vision.quality.exposure import Lighting
 
 T = TypeVar("T")
 
@@ -125,8 +127,9 @@ class PhotoAnalysis:
         async with task_group() as group:
             distortion = group.create_task(parts.of("quality.brisque", self._distortion(picture), named=named))
             ratings = group.create_task(self._ratings(picture, parts, named=named))
+            exposure = group.create_task(self._context.stage(EXPOSURE)(picture.image))
         technical, aesthetic = ratings.result()
-        return _quality(distortion.result(), technical), _aesthetic(aesthetic)
+        return _quality(distortion.result(), technical, exposure.result()), _aesthetic(aesthetic)
 
     async def _ratings(
         self, picture: DecodedImage, parts: OptionalParts, *, named: bool
@@ -183,7 +186,7 @@ class PhotoAnalysis:
         return EmbeddingResult(model=embedding.model, dimensions=len(vector), vector=vector)
 
 
-def _quality(distortion: Distortion | None, technical: float | None) -> Quality | None:
+def _quality(distortion: Distortion | None, technical: float | None, exposure: Lighting) -> Quality | None:
     if distortion is None and technical is None:
         return None
     # The label is of the numbers that are shown.
@@ -191,8 +194,11 @@ def _quality(distortion: Distortion | None, technical: float | None) -> Quality 
     return Quality(
         brisque_score=brisque,
         brisque_model=None if distortion is None else distortion.model_version,
+        brisque_outside=[] if distortion is None else list(distortion.outside),
         nima_technical_score=technical,
-        overall_quality=overall_quality(brisque, technical),
+        exposure=exposure.verdict,
+        exposure_score=exposure.score,
+        overall_quality=overall_quality(brisque, technical, exposure.verdict),
         based_on=["nima"] if brisque is None else ["brisque"] if technical is None else None,
     )
 

@@ -12,6 +12,7 @@ from deployments.people.emotion import EMOTION
 from deployments.people.faces import FACES
 from deployments.quality.blur import BLUR
 from deployments.quality.brisque import BRISQUE
+from deployments.quality.exposure import EXPOSURE
 from deployments.quality.nima import NIMA
 from graphs.photos.analysis import add_analyze_routes
 from graphs.photos.cluster import add_cluster_route
@@ -63,7 +64,7 @@ def _router(context: Context) -> APIRouter:
 API: Final = Api(
     title="Photos: quality, emotion, embedding, clusters, reviews",
     router=_router,
-    stages=(BLUR, BRISQUE, NIMA, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE),
+    stages=(BLUR, BRISQUE, NIMA, EXPOSURE, FACES, EMOTION, CLIP, CLUSTERS, DESCRIBE),
     ready_stages=(BLUR,),
     errors=STYLE,
     rate=lambda settings: RateLimit("photos", settings.rate_limit_per_minute, settings.rate_limit_burst),

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, Str
 from graphs.web.parts import BASED_ON, UNAVAILABLE
 from graphs.web.schemas import WHOLE, Flag, Number
 from vision.language.review import Review
+from vision.quality.content import Content
+from vision.quality.exposure import Verdict
 
 Label = Literal["high", "medium", "low"]
 
@@ -19,11 +21,17 @@ HIGH_AESTHETIC: Final = 6.5
 MEDIUM_AESTHETIC: Final = 5.0
 
 
-def overall_quality(brisque: float | None, technical: float | None) -> Label:
+def overall_quality(brisque: float | None, technical: float | None, exposure: Verdict = "normal") -> Label:
     """Label a picture by BRISQUE (0-100, lower is better) and NIMA's mean technical rating (1-10); the worse counts.
 
-    A score that is not there counts nothing.
+    A score that is not there counts nothing. Neither of them sees whether there was enough light, or too much: a
+    picture of such an exposure is labelled one lower.
     """
+    label = _label(brisque, technical)
+    return label if exposure == "normal" else "medium" if label == "high" else "low"
+
+
+def _label(brisque: float | None, technical: float | None) -> Label:
     if (brisque is None or brisque < HIGH_BRISQUE) and (technical is None or technical >= HIGH_TECHNICAL):
         return "high"
     if (brisque is None or brisque < MEDIUM_BRISQUE) and (technical is None or technical >= MEDIUM_TECHNICAL):
@@ -133,14 +141,23 @@ class Blur(BaseModel):
 class Quality(BaseModel):
     """``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low.
 
-    A score whose model is missing is null, and the label rests on the other one alone, as ``based_on`` says then.
+    It is one lower where ``exposure`` is not normal, which neither of the two scores sees. A score whose model is
+    missing is null, and the label rests on the other one alone, as ``based_on`` says then.
     """
 
     brisque_score: Percentage | None = Field(description="0-100, lower is better")
     brisque_model: str | None = Field(
         description="version of the regression; scores of different ones differ by some points"
     )
+    brisque_outside: list[Content] = Field(
+        default_factory=list,
+        description="why brisque_score may misjudge this picture: most of it is a plain_ground of black or white, or "
+        "out of focus (shallow_focus), or it has flat_colours as drawings, charts and screens have; empty for most "
+        "photographs",
+    )
     nima_technical_score: Rating | None = Field(description="1-10, higher is better")
+    exposure: Verdict = Field(description="whether light was missing, or there was too much of it")
+    exposure_score: Score = Field(ge=0, le=1, description="0-1, higher is better lit; night and snow are low too")
     overall_quality: Label
     based_on: list[Literal["brisque", "nima"]] | None = BASED_ON
 

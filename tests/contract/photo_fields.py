@@ -19,7 +19,8 @@ PARTS = {
     ("analyze", "result"): "image_id source_url width_px height_px blur quality aesthetic emotion embedding "
     "processing_time_ms error unavailable",
     ("analyze", "result.blur"): "laplacian_variance is_blurry blur_threshold",
-    ("analyze", "result.quality"): "brisque_score brisque_model nima_technical_score overall_quality based_on",
+    ("analyze", "result.quality"): "brisque_score brisque_model brisque_outside nima_technical_score "
+    "exposure exposure_score overall_quality based_on",
     ("analyze", "result.aesthetic"): "nima_aesthetic_score aesthetic_label",
     ("analyze", "result.emotion"): "faces_detected faces",
     ("analyze", "result.emotion.faces"): "dominant_emotion scores face_confidence region",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from deployments.people.emotion import Emotion
 from deployments.quality.blur import Sharpness
+from deployments.quality.brisque import Distortion
 from deployments.quality.nima import Rating, Ratings
 from graphs.photos import analysis
 from tests.graphs.conftest import MakeSettings, Serve, Service
@@ -85,11 +86,32 @@ def laplacian_variance(image: Any) -> float:
 
 @pytest.mark.parametrize(
     ("level", "quality", "aesthetic"),
-    [(30, "high", "low"), (90, "medium", "low"), (140, "low", "medium"), (200, "low", "high")],
+    [(50, "high", "low"), (30, "medium", "low"), (90, "medium", "low"), (140, "low", "medium"), (200, "low", "high")],
 )
 async def test_labels(service: Service, level: int, quality: str, aesthetic: str) -> None:
     result = await analyzed(service, textured(level), run_emotion=False, run_embedding=False)
     assert (result["quality"]["overall_quality"], result["aesthetic"]["aesthetic_label"]) == (quality, aesthetic)
+
+
+async def test_what_is_too_dark_or_too_bright_is_one_lower(service: Service) -> None:
+    replace_stage(service, "quality/nima", lambda _: Ratings(EVEN_SIX, EVEN_SIX))
+    replace_stage(service, "quality/brisque", lambda _: Distortion(20.0, 20.0, "dummy", ("plain_ground",)))
+    labels = {}
+    for level in (10, 25, 60, 120, 255):
+        quality = (await analyzed(service, textured(level), run_emotion=False, run_embedding=False))["quality"]
+        assert quality["brisque_outside"] == ["plain_ground"]
+        labels[level] = (quality["exposure"], quality["overall_quality"])
+    assert labels == {
+        10: ("underexposed", "medium"),
+        25: ("underexposed", "medium"),
+        60: ("normal", "high"),
+        120: ("normal", "high"),
+        255: ("overexposed", "medium"),
+    }
+    replace_stage(service, "quality/brisque", lambda _: Distortion(30.0, 30.0, "dummy"))
+    dark = await analyzed(service, textured(10), run_emotion=False, run_embedding=False)
+    assert (dark["quality"]["overall_quality"], dark["quality"]["brisque_outside"]) == ("low", [])
+    assert dark["quality"]["exposure_score"] < 0.4
 
 
 async def test_a_smooth_picture_is_blurry(service: Service) -> None:
@@ -210,6 +232,7 @@ async def test_bodies_may_be_larger_than_those_of_other_routes(settings_for: Mak
 
 REASON = "no verified weights; `visiongraph models pull it` gets them"
 NOT_LOADED = ModelNotLoaded(f"{REASON}\n- it, url of.somewhere: the connection failed")
+EVEN_SIX = Rating(6.5, 1, (0.1,) * 10)
 EVEN = Rating(5, 1, (0.1,) * 10)  # of every picture
 MISSING = [
     ("quality/blur", NOT_LOADED, "run_blur", {"blur"}),

@@ -1730,7 +1730,8 @@ class Quality(Model):
     """
     ``overall_quality``: high when BRISQUE < 25 and NIMA ≥ 6; medium when < 50 and ≥ 4.5; else low.
 
-    A score whose model is missing is null, and the label rests on the other one alone, as ``based_on`` says then.
+    It is one lower where ``exposure`` is not normal, which neither of the two scores sees. A score whose model is
+    missing is null, and the label rests on the other one alone, as ``based_on`` says then.
     """
 
     based_on: Annotated[
@@ -1741,7 +1742,21 @@ class Quality(Model):
         str | None,
         Field(description="version of the regression; scores of different ones differ by some points"),
     ]
+    brisque_outside: Annotated[
+        list[Literal["plain_ground", "flat_colours", "shallow_focus"]] | None,
+        Field(
+            description="why brisque_score may misjudge this picture: most of it is a plain_ground of black or white, or out of focus (shallow_focus), or it has flat_colours as drawings, charts and screens have; empty for most photographs"
+        ),
+    ] = None
     brisque_score: Annotated[float | None, Field(description="0-100, lower is better")]
+    exposure: Annotated[
+        Literal["normal", "underexposed", "overexposed"],
+        Field(description="whether light was missing, or there was too much of it"),
+    ]
+    exposure_score: Annotated[
+        float,
+        Field(description="0-1, higher is better lit; night and snow are low too"),
+    ]
     nima_technical_score: Annotated[float | None, Field(description="1-10, higher is better")]
     overall_quality: Literal["high", "medium", "low"]
 

@@ -21,9 +21,9 @@ def test_the_score_is_clipped_and_raw_is_not() -> None:
     low, high = MATLAB.ranges
     stage._svr = Svr(np.zeros((1, 36)), np.array([200.0]), gamma=0.05, rho=60.0)
     middle = (low + high) / 2
-    best, worst = stage.predict_batch([high + 10 * (high - low), middle])
+    best, worst = stage.predict_batch([(high + 10 * (high - low), ()), (middle, ("plain_ground",))])
     assert best == Distortion(0.0, pytest.approx(-60), "brisque-live@01234567")
-    assert worst == Distortion(100.0, pytest.approx(140), "brisque-live@01234567")
+    assert worst == Distortion(100.0, pytest.approx(140), "brisque-live@01234567", ("plain_ground",))
 
 
 def test_without_its_model_it_does_not_load() -> None:

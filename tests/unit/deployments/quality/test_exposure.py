@@ -1,6 +1,7 @@
 """Light by hand: histograms whose mean, contrast, entropy and score can be worked out."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from deployments.quality.exposure import Config, ExposureAnalyzer
 from vision.images import Pixels
-from vision.quality.exposure import Lighting, lighting, luma_histogram
+from vision.quality.exposure import Lighting, Tones, Verdict, lighting, luma_histogram
 
 
 @pytest.fixture
@@ -61,10 +62,56 @@ def test_what_counts_as_clipped_is_configured(stage: ExposureAnalyzer) -> None:
         assert stage.info()["clip_margin"] == margin
 
 
-@pytest.mark.parametrize(("value", "clipped"), [(0, (1, 0)), (128, (0, 0)), (255, (0, 1))])
-def test_a_flat_picture_scores_nothing(stage: ExposureAnalyzer, value: int, clipped: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("value", "clipped", "verdict"),
+    [(0, (1, 0), "underexposed"), (128, (0, 0), "normal"), (255, (0, 1), "overexposed")],
+)
+def test_a_flat_picture_scores_nothing(
+    stage: ExposureAnalyzer, value: int, clipped: tuple[int, int], verdict: Verdict
+) -> None:
     result = run(stage, greys(np.full((30, 40), value)))
-    assert result == Lighting(0.0, *map(float, clipped), pytest.approx(value / 255), 0.0, 0.0)
+    assert result == Lighting(0.0, *map(float, clipped), pytest.approx(value / 255), 0.0, 0.0, verdict)
+
+
+def photo(seed: int = 0) -> NDArray[np.float64]:
+    """Colours around the middle, float64 (60, 80, 3), 0 to 255, as of a scene in good light."""
+    rng = np.random.default_rng(seed)
+    return (rng.normal(120, 45, (60, 80, 1)) + rng.normal(0, 12, (60, 80, 3))).clip(5, 245)
+
+
+def pixels(values: NDArray[np.float64]) -> Pixels:
+    return np.rint(values.clip(0, 255)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda scene: scene, "normal"),
+        (lambda scene: 0.15 * scene, "underexposed"),
+        (lambda scene: 255 * (scene / 255) ** 4, "underexposed"),
+        (lambda scene: 2.5 * scene, "overexposed"),
+        (lambda scene: scene + 100, "overexposed"),
+    ],
+)
+def test_the_same_scene_in_too_little_and_too_much_light(
+    stage: ExposureAnalyzer, seed: int, change: Callable[[NDArray[np.float64]], NDArray[np.float64]], verdict: Verdict
+) -> None:
+    scene = photo(seed)
+    assert run(stage, pixels(change(scene))).verdict == verdict
+    if verdict != "normal":
+        assert run(stage, pixels(change(scene))).score < run(stage, pixels(scene)).score
+
+
+@pytest.mark.parametrize("ground", [0, 255])
+def test_a_ground_that_something_is_put_on_is_no_exposure(stage: ExposureAnalyzer, ground: int) -> None:
+    scene = photo()
+    scene[:, 20:] = ground
+    result = run(stage, pixels(scene))
+    assert result.verdict == "normal"
+    assert max(result.shadows_clipped, result.highlights_clipped) == pytest.approx(0.75)
+    scene[:, :20] *= 0.15
+    assert run(stage, pixels(scene)).verdict == ("underexposed" if ground == 0 else "normal")
 
 
 def test_black_and_white_is_all_clipped(stage: ExposureAnalyzer) -> None:
@@ -97,12 +144,12 @@ def test_each_pixel_of_a_large_picture_counts() -> None:
 
 
 def test_exposure_away_from_the_middle_scores_lower() -> None:
-    tones = np.random.default_rng(0).normal(0.5, 0.18, 40_000).clip(0, 1)
-    exposed = [
-        lighting(np.bincount((np.clip(tones**2.2 * 2.0**stops, 0, 1) ** (1 / 2.2) * 255).astype(int), minlength=256), 2)
-        for stops in range(-4, 5)
-    ]
-    scores = [result.score for result in exposed]
+    def exposed(stops: int) -> Lighting:
+        levels = 255 * np.clip(linear * 2.0**stops, 0, 1) ** (1 / 2.2)
+        return lighting(Tones(np.bincount(levels.astype(int), minlength=256)), 2)
+
+    linear = np.random.default_rng(0).normal(0.5, 0.18, 40_000).clip(0, 1) ** 2.2
+    scores = [exposed(stops).score for stops in range(-4, 5)]
     assert scores[:5] == sorted(scores[:5])
     assert scores[4:] == sorted(scores[4:], reverse=True)
     assert scores[4] > 0.9

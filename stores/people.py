@@ -65,7 +65,8 @@ class TraceBoxes:
 class TraceRecord:
     """One person in one stretch of a video. ``face_count`` counts detections; times are seconds from the first frame.
 
-    ``vector`` is the mean face vector, of unit length; ``identity_uuid`` is None for an unknown person.
+    ``vector`` is the mean face vector, of length 1, or less where the faces were of low quality; ``identity_uuid`` is
+    None for an unknown person.
     """
 
     asset_id: str

@@ -18,7 +18,8 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupQuery:
-    """``vectors``: float32[n, d] of length 1; ``owners``: int64[n]; ``least_cosine``: the threshold, -1 to 1."""
+    """``vectors``: float32[n, d] of length 1, or less where they are to be trusted less; ``owners``: int64[n];
+    ``least_cosine``: the threshold, -1 to 1."""
 
     vectors: NDArray[np.float32]
     owners: NDArray[np.int64]

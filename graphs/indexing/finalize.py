@@ -20,7 +20,7 @@ from vision.errors import MediaNotFound
 from vision.faces.tracking import Trace
 from vision.shots.transitions import THRESHOLD
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Of this procedure; another one makes other traces and shots of the same video by the same models."""
 LINKED: Final = 0.97
 ASSIGNED: Final = 0.98

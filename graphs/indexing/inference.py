@@ -19,6 +19,7 @@ from deployments.shots.cuts import CUT_DECISIONS, CUTS
 from graphs.indexing.decode import Chunk, FaceFrame
 from graphs.web.context import task_group
 from vision.errors import StageError
+from vision.faces.calibration import is_drawn
 from vision.faces.continuity import between, continued, matched
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
@@ -42,6 +43,8 @@ MAX_FAILED: Final = 20
 """Inputs of one video on which a stage may fail for good before the job does."""
 BLANK: Final = np.zeros((32, 32, 3), np.uint8)
 """An image that costs a stage little."""
+CONFIDENT: Final = 0.87
+"""Confidence of a face from which on ``people/faces`` takes it for one in a picture; drawn ones seldom have it."""
 DIMENSIONS: Final = 128
 """Of the vector of a face."""
 
@@ -61,10 +64,10 @@ class Observations:
     """What was measured on consecutive frames. The names of the fields are those of the stored arrays.
 
     ``frames`` to ``vectors``: the faces, as in ``Detections``, in pixels of the video, in the order in which they
-    were detected. Of every frame ``changes`` float32[n, 2], as from ``ChangeMeter``, and ``probabilities``
-    float32[n, 2], as from ``shots/cuts``. ``motions`` float32[m, 8], as from ``shots/camera``, from the frames
-    ``moved_from`` int64[m] to the frames ``moved`` int64[m]. ``candidates`` int64[k] are frames of possible keyframes,
-    and their ``sharpness`` float64[k].
+    were detected; ``drawn`` bool[n], which of them are surely drawn. Of every frame ``changes`` float32[n, 2], as from
+    ``ChangeMeter``, and ``probabilities`` float32[n, 2], as from ``shots/cuts``. ``motions`` float32[m, 8], as from
+    ``shots/camera``, from the frames ``moved_from`` int64[m] to the frames ``moved`` int64[m]. ``candidates`` int64[k]
+    are frames of possible keyframes, and their ``sharpness`` float64[k].
     """
 
     frames: NDArray[np.int64]
@@ -72,6 +75,7 @@ class Observations:
     confidences: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     vectors: NDArray[np.float32]
+    drawn: NDArray[np.bool_]
     changes: NDArray[np.float32]
     probabilities: NDArray[np.float32]
     moved_from: NDArray[np.int64]
@@ -87,6 +91,17 @@ class Observations:
         order = np.argsort(self.frames, kind="stable")
         return Detections(**{each.name: getattr(self, each.name)[order] for each in fields(Detections)})
 
+    @property
+    def people(self) -> Detections:
+        """Return the faces that are those of people beyond doubt, in the order of their frames.
+
+        A drawn face, on a screen or a wall, is seldom as sure as a real one.
+        """
+        real = (self.confidences >= CONFIDENT) & ~self.drawn
+        order = np.argsort(self.frames, kind="stable")
+        kept = order[real[order]]
+        return Detections(**{each.name: getattr(self, each.name)[kept] for each in fields(Detections)})
+
     @classmethod
     def of(
         cls, chunk: Chunk, probabilities: Probabilities, motions: Motions, faces: Sequence[FrameFaces]
@@ -101,6 +116,7 @@ class Observations:
             confidences=np.array([face.confidence for _, face, _ in pairs], np.float32),
             landmarks=np.array(landmarks, np.float32).reshape(-1, 5, 2),
             vectors=np.array([vector.vector for _, _, vector in pairs], np.float32).reshape(-1, DIMENSIONS),
+            drawn=np.array([is_drawn(vector.quality, vector.strength) for _, _, vector in pairs], np.bool_),
             changes=chunk.changes,
             probabilities=probabilities,
             moved_from=chunk.sampled[:-1],
@@ -253,7 +269,8 @@ def searched_frames(frames: Sequence[FaceFrame]) -> list[int]:
 def continued_faces(before: FrameFaces, after: FrameFaces) -> tuple[int, ...] | None:
     """Return the index of each face of a searched frame in the next one, as ``vision.faces.continuity.continued``."""
     vectors = [np.array([each.vector for each in frame.vectors]).reshape(-1, DIMENSIONS) for frame in (before, after)]
-    return continued(before.faces, after.faces, vectors[0] @ vectors[1].T)
+    lengths = [np.linalg.norm(each, axis=1) for each in vectors]
+    return continued(before.faces, after.faces, vectors[0] @ vectors[1].T / np.outer(*lengths))
 
 
 async def retry(call: Callable[[InT], Awaitable[OutT]], item: InT) -> OutT:

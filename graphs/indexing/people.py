@@ -99,8 +99,8 @@ class Assigned:
 class Faces:
     """What identities are told by, of the traces of one video in their order.
 
-    ``vectors`` float32[n, 128] of unit length, ``spans`` int64[n, 2] first and last frame, ``counts`` int64[n] how many
-    detections a vector is the mean of.
+    ``vectors`` float32[n, 128] as of ``Trace``, ``spans`` int64[n, 2] first and last frame, ``counts`` int64[n] how
+    many detections a vector is the mean of.
     """
 
     vectors: NDArray[np.float32]

@@ -34,11 +34,11 @@ from vision.faces.face import Face
 from vision.faces.tracking import Detections
 from vision.images import Pixels, decode
 from vision.shots.hard_cuts import cuts
-from vision.shots.keyframes import Candidate, keyframe
+from vision.shots.keyframes import Candidate, is_blank, keyframe
 from vision.shots.movement import Movement, classify
 from vision.shots.scale import NOBODY, Scale, scale
 from vision.shots.tags import ZERO_SHOT, auto_tags, look
-from vision.shots.transitions import THUMBNAIL, WINDOW, transitions
+from vision.shots.transitions import THUMBNAIL, WINDOW, joined, transitions
 from vision.shots.transitions import Shot as Span
 from vision.shots.transitions import Transition as Change
 from vision.shots.transitions import shots as spans_of
@@ -46,6 +46,8 @@ from vision.shots.transitions import shots as spans_of
 logger = logging.getLogger("ray.serve")
 
 SHOTS_AT_ONCE: Final = 4
+LEADER_S: Final = 0.12
+"""Longest stretch of one shade that is no shot: three frames of 25 a second."""
 FACE_STILLS: Final = 3
 """Frames of a shot in which faces are detected, where they were not in all of the video."""
 TEMPERATURE: Final = 100.0
@@ -150,9 +152,13 @@ class ShotBuilder:
         """Frames at which the picture changes at once."""
         return cuts(self.observations.changes)
 
+    @cached_property
+    def _people(self) -> Detections:
+        return self.observations.people
+
     async def shots(self, threshold: float) -> list[Shot]:
         """Return the shots in order, and store their keyframes. Raises StageError, ObjectNotFound."""
-        changes = transitions(self.observations.probabilities, threshold, self.sudden)
+        changes = await self._changes(threshold)
         spans = spans_of(changes, len(self.timeline.times))
         slots, now = asyncio.Semaphore(SHOTS_AT_ONCE), datetime.now(UTC)
 
@@ -168,6 +174,19 @@ class ShotBuilder:
                 await slots.acquire()
                 tasks.append(group.create_task(build(index, span, change, await self._stills(span))))
         return [task.result() for task in tasks]
+
+    async def _changes(self, threshold: float) -> list[Change]:
+        """Return the transitions; a few frames of one shade, such as a black leader, are no shot of their own."""
+        changes = transitions(self.observations.probabilities, threshold, self.sudden)
+        longest = max(1, round(LEADER_S * self.timeline.facts.fps))
+        blank = set()
+        for number, span in enumerate(spans_of(changes, len(self.timeline.times))):
+            if span.end_frame - span.start_frame < longest:
+                middle = (span.start_frame + span.end_frame) // 2
+                pixels = await self._decode(Still(middle, await self._jpeg(middle)))
+                if await asyncio.to_thread(is_blank, pixels.mean(2).astype(np.uint8)):
+                    blank.add(number)
+        return joined(changes, blank)
 
     async def remove_keyframes(self, kept: Sequence[Shot]) -> None:
         """Remove keyframes of shots that are neither these nor in the library."""
@@ -233,7 +252,7 @@ class ShotBuilder:
         facts = self.timeline.facts
         if self._faces:
             frames = _steady(self.observations.moved, span)
-            return scale(faces_in(self.observations.detections, frames), facts.width, facts.height)
+            return scale(faces_in(self._people, frames), facts.width, facts.height)
         if not self.models.faces:
             return NOBODY
         async with task_group() as group:

@@ -275,7 +275,7 @@ def _split(
     kept: Identity, given: Sequence[TraceRecord], remaining: Sequence[TraceRecord], name: str | None
 ) -> tuple[Identity, Identity]:
     """Return an identity of the traces that are given away, and the other without them."""
-    rejected = np.concatenate([kept.rejected, [trace.vector for trace in given]])[-MAX_REJECTED:]
+    rejected = np.concatenate([kept.rejected, [unit(trace.vector) for trace in given]])[-MAX_REJECTED:]
     left = replace(kept, rejected=rejected.astype(np.float32))
     if remaining and not kept.references:  # of photos there is a vector that no trace is part of
         left = replace(left, vector=_mean(remaining), weight=float(sum(trace.face_count for trace in remaining)))

@@ -21,7 +21,7 @@ from ops.calibration.error_rates import Verification
 from ops.calibration.faces import read_pairs
 from tests.tolerances import BF16_DEEP, FP32, FP32_DEEP, assert_close, decimals, least_cosine
 from vision.errors import InvalidInput, ModelNotLoaded
-from vision.faces.calibration import face_cosine, similarity_percentage
+from vision.faces.calibration import face_cosine, is_drawn, similarity_percentage
 from vision.faces.face import Face, align, similarity_transform
 from vision.images import Pixels, decode
 from vision.weights.store import store
@@ -269,3 +269,37 @@ def test_a_file_of_another_network_is_refused(stages: object, tmp_path: Path) ->
     for engine in ("openvino-fp32", "torch-fp32"):
         with pytest.raises(ValueError, match="no network from one picture to 128 numbers"):
             identity.SFace(tmp_path / "relu.onnx", engine)
+
+
+def flat_colours(image: Pixels) -> Pixels:
+    """The picture as somebody draws it in a few colours."""
+    areas = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(image), 20, 45)
+    return np.asarray(cv2.medianBlur(areas // 64 * 64 + 32, 7), np.uint8)
+
+
+def pencil(image: Pixels) -> Pixels:
+    grey, _ = cv2.pencilSketch(np.ascontiguousarray(image), sigma_s=60, sigma_r=0.07, shade_factor=0.05)
+    return np.repeat(np.asarray(grey, np.uint8)[..., None], 3, 2)
+
+
+def test_no_photograph_is_said_to_be_drawn_and_some_drawings_are(
+    stages: dict[str, identity.FaceRecognizer], photos: Photos
+) -> None:
+    some = list(photos.values())[:8]
+    real = embedded(stages["auto"], *photos.values())
+    assert not any(is_drawn(vector.quality, vector.strength) for (vector,) in real)
+    assert min(vector.strength for (vector,) in real) > 11
+    items = [(draw(image), detected) for draw in (flat_colours, pencil) for image, detected in some]
+    drawn = embedded(stages["auto"], *items)
+    assert sum(is_drawn(vector.quality, vector.strength) for (vector,) in drawn) >= 5
+    assert np.median([vector.strength for (vector,) in drawn]) < 10.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 1), (1, 31), (31, 31)])
+def test_the_vector_of_a_blurred_face_is_shorter(
+    stages: dict[str, identity.FaceRecognizer], photos: Photos, size: tuple[int, int]
+) -> None:
+    image, detected = photos["img1.jpg"]
+    ((vector,),) = embedded(stages["auto"], (np.asarray(cv2.blur(image, size), np.uint8), detected))
+    length = float(np.linalg.norm(vector.vector))
+    assert length == pytest.approx(1, abs=FP32) if size == (1, 1) else 0.75 <= length < 0.97

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,20 +15,23 @@ import pytest
 from PIL import Image
 
 from configs import settings as settings_module
+from deployments.people.identity import FaceVector
 from deployments.serving.catalog import local_handle
 from graphs.indexing.shots import KeyframeLabels
 from graphs.web.uploads.library import Library
 from stores.records import Asset
 from stores.shots import ShotAnalysis
 from tests.contract.fields import SHOT_CONTRACT
-from tests.dummies import DummyEmbed
+from tests.dummies import DummyEmbed, video
 from tests.dummies.texts import DummyLook
-from tests.dummies.video import DummyCuts
+from tests.dummies.video import PEOPLE, DummyCuts, DummyRecognizer, seen_in
 from tests.graphs.harness import configured
-from tests.graphs.indexing import IndexService, film, index_service, without_weights
+from tests.graphs.indexing import IndexService, Shot, Walk, film, index_service, without_weights
 from tests.graphs.samples import picture
 from vision.embed.clip import ClipEmbedding
 from vision.errors import InvalidInput, ModelNotLoaded
+from vision.faces.face import Face
+from vision.images import Pixels
 from vision.shots.tags import ZERO_SHOT
 
 
@@ -355,3 +359,64 @@ async def test_a_video_too_thin_to_measure_movement_in_has_shots(service: IndexS
     assert [shot["start_frame"] for shot in analysis["shot_analyses"]] == [0, 600]
     assert {shot["camera_movement"] for shot in analysis["shot_analyses"]} == {"undetermined"}
     assert (await service.client.get(analysis["contact_sheet_url"])).status_code == 200
+
+
+SOMEBODY: dict[str, Walk] = {"ada": (0, 29, (40, 30), (60, 30))}
+
+
+@pytest.mark.parametrize("fps", [25, 50])
+@pytest.mark.parametrize("black", [1, 2, 3])
+@pytest.mark.parametrize("place", ["beginning", "middle", "end"])
+async def test_a_few_frames_of_one_shade_are_no_shot(service: IndexService, fps: int, black: int, place: str) -> None:
+    shots: list[Shot] = [(30, SOMEBODY), (30, {"bob": (0, 29, (90, 30), (90, 30))})]
+    shots.insert({"beginning": 0, "middle": 1, "end": 2}[place], (black, {}))
+    analysis = await analyzed(service, await service.add(film(shots, fps)))
+    first, second = (shot["start_frame"] for shot in analysis["shot_analyses"])
+    # In the middle the black is where the one goes over into the other.
+    assert first == 0
+    assert second in {"beginning": (30 + black,), "middle": range(30, 31 + black), "end": (30,)}[place]
+    assert analysis["shot_analyses"][-1]["end_frame"] == 60 + black - 1
+    assert [shot["shot_size"] != "undetermined" for shot in analysis["shot_analyses"]] == [True, True]
+
+
+async def test_a_longer_stretch_of_one_shade_is_a_shot_and_so_is_a_short_one_that_shows_something(
+    service: IndexService,
+) -> None:
+    blank = await analyzed(service, await service.add(film([(30, SOMEBODY), (10, {}), (30, SOMEBODY)])))
+    assert [shot["start_frame"] for shot in blank["shot_analyses"]] == [0, 30, 40]
+    glimpse: Shot = (2, {"cyd": (0, 1, (20, 20), (20, 20)), "bob": (0, 1, (120, 50), (120, 50))})
+    shown = await analyzed(service, await service.add(film([(30, SOMEBODY), glimpse, (30, SOMEBODY)])))
+    assert [shot["start_frame"] for shot in shown["shot_analyses"]] == [0, 30, 32]
+
+
+async def sizes(service: IndexService) -> list[str]:
+    """The sizes of the shots of the film, once it is indexed: Ada and Bob, Cyd, and Ada."""
+    analysis = await service.context.shots.get_analysis((await service.indexed()).asset_id)
+    assert analysis is not None
+    return [shot.shot_size for shot in analysis.shots]
+
+
+@pytest.mark.parametrize(("strength", "quality", "person"), [(13.0, 0.9, True), (5.0, 0.9, False), (5.0, 0.5, True)])
+async def test_a_face_that_is_surely_drawn_is_no_person_of_a_shot(
+    service: IndexService, monkeypatch: pytest.MonkeyPatch, strength: float, quality: float, person: bool
+) -> None:
+    predict = DummyRecognizer.predict
+
+    def drawn(stage: DummyRecognizer, item: tuple[Pixels, tuple[Face, ...]]) -> tuple[FaceVector, ...]:
+        image, faces = item
+        middles = [image[int(face.y + face.height / 2), int(face.x + face.width / 2)].astype(int) for face in faces]
+        is_cyd = [np.abs(middle - PEOPLE["cyd"]).sum() < 60 for middle in middles]
+        given = zip(predict(stage, item), is_cyd, strict=True)
+        return tuple(FaceVector(each.vector, quality, strength) if cyd else each for each, cyd in given)
+
+    monkeypatch.setattr(DummyRecognizer, "predict", drawn)
+    first, second, third = await sizes(service)
+    assert "undetermined" not in (first, third)
+    assert (second != "undetermined") == person
+
+
+async def test_a_face_that_pictures_would_not_count_is_no_person_of_a_shot(
+    service: IndexService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video, "seen_in", lambda image: tuple(replace(face, confidence=0.8) for face in seen_in(image)))
+    assert await sizes(service) == ["undetermined"] * 3

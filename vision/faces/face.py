@@ -143,3 +143,17 @@ def _shrunk(image: Pixels, transform: NDArray[np.float64], factor: float) -> tup
 def _complex(points: Sequence[Point]) -> NDArray[np.complex128]:
     x, y = np.asarray(points, np.float64).T
     return np.asarray(x + 1j * y)
+
+
+def sharpness(crop: Pixels) -> float:
+    """Return how sharp an aligned face, uint8 (112, 112, 3), is in the direction in which it is the least.
+
+    From 0, higher is sharper: the lesser variance of the second derivatives along rows and along columns, over
+    distances that noise does not reach. Large sharp faces have about 22, those of 32 pixels 8, of 20 pixels 4; smeared
+    by an eighth of their width 2.5. The variance of the Laplacian, which adds both up, takes a smear for sharp.
+    """
+    import cv2
+
+    grey = cv2.GaussianBlur(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1.0)
+    kernel = np.array([[1, -2, 1]], np.float32)
+    return min(float(cv2.filter2D(grey, -1, along).var()) for along in (kernel, np.ascontiguousarray(kernel.T)))

@@ -19,8 +19,9 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IdentityRequest:
-    """Traces of one video: ``vectors`` float32[n, d] of unit length, ``spans`` int64[n, 2] first and last frame, both
-    included, ``counts`` int64[n] how many detections each vector is the mean of.
+    """Traces of one video: ``vectors`` float32[n, d] of length 1, or less where their cosines are to be trusted less,
+    ``spans`` int64[n, 2] first and last frame, both included, ``counts`` int64[n] how many detections each vector is
+    the mean of.
 
     ``known`` are uuids, ``known_vectors`` float32[m, d] their vectors, made by the same model.
     """
@@ -104,6 +105,8 @@ def _match(
 
 
 def _mean(vectors: Vectors, counts: NDArray[np.int64]) -> Vectors:
+    """Return the direction of the vectors, of their mean length: what they are trusted on average."""
     mean = (vectors * counts[:, None]).sum(0)
-    unit: Vectors = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
-    return unit
+    length = np.average(np.linalg.norm(vectors, axis=1), weights=counts) if counts.any() else 1.0
+    result: Vectors = (length * mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return result

@@ -51,11 +51,16 @@ class SFace:
 
     def __call__(self, crops: Pixels) -> Vectors:
         """Return float32 (N, 128) of length 1 for aligned crops, uint8 (N, 112, 112, 3) RGB."""
+        return self.with_strengths(crops)[0]
+
+    def with_strengths(self, crops: Pixels) -> tuple[Vectors, NDArray[np.float32]]:
+        """Return the vectors, and float32 (N,), how long each was before: the longer, the surer it is a face."""
         raw = np.empty((len(crops), DIMENSIONS), np.float32)
         for start in range(0, len(crops), self._part):
             raw[start : start + self._part] = self._network(crops[start : start + self._part])
-        unit: Vectors = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
-        return unit
+        strengths = np.linalg.norm(raw, axis=1)
+        unit: Vectors = raw / np.maximum(strengths[:, None], 1e-12)
+        return unit, strengths
 
 
 class _OpenVino:

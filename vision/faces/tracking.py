@@ -24,7 +24,8 @@ MIN_OVERLAP = 0.1
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """Faces of a whole video, ordered by frame: ``frames`` int64[n], ``boxes`` float32[n, 4] as x, y, width, height in
-    pixels, ``confidences`` float32[n], ``landmarks`` float32[n, 5, 2], ``vectors`` float32[n, 128] of unit length."""
+    pixels, ``confidences`` float32[n], ``landmarks`` float32[n, 5, 2], ``vectors`` float32[n, 128] of length 1, or less
+    where they are to be trusted less."""
 
     frames: NDArray[np.int64]
     boxes: NDArray[np.float32]
@@ -37,7 +38,8 @@ class Detections:
 class Trace:
     """One person over consecutive frames, as in ``Detections``; ``detected`` is False where a box was interpolated.
 
-    ``vector`` float32[128] is the mean of the detections' vectors, weighted by confidence and size, of unit length.
+    ``vector`` float32[128] is the mean of the detections' vectors, weighted by confidence and size. Its length is 1, or
+    less where the faces are blurred: the mean of theirs.
     """
 
     frames: NDArray[np.int64]
@@ -82,9 +84,11 @@ def track_faces(
         raise InvalidInput("The detections' arrays differ in length.")
     if np.any(np.diff(frames) < 0):
         raise InvalidInput("The detections are not ordered by frame.")
+    # Within a shot a blurred face is known by its place as well.
+    units = detections.vectors / np.maximum(np.linalg.norm(detections.vectors, axis=1, keepdims=True), 1e-12)
     tracks: list[Track] = []
     for shot in np.split(np.arange(len(frames)), np.searchsorted(frames, cuts)):
-        tracker = ShotTracker(thresholds, boxes, detections.confidences, detections.vectors)
+        tracker = ShotTracker(thresholds, boxes, detections.confidences, units)
         for group in np.split(shot, np.flatnonzero(np.diff(frames[shot])) + 1):
             if len(group):
                 tracker.update(int(frames[group[0]]), group)
@@ -201,11 +205,12 @@ def _trace(track: Track, detections: Detections, longest: int) -> Trace:
     sizes = np.sqrt(detections.boxes[members, 2] * detections.boxes[members, 3])
     weights = detections.confidences[members] * sizes
     mean = (detections.vectors[members] * weights[:, None]).sum(axis=0)
+    trusted = np.average(np.linalg.norm(detections.vectors[members], axis=1), weights=weights)
     return Trace(
         frames=frames.astype(np.int64),
         boxes=at_frames(detections.boxes),
         confidences=at_frames(detections.confidences),
         landmarks=at_frames(detections.landmarks),
         detected=np.isin(frames, seen),
-        vector=(mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32),
+        vector=(trusted * mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32),
     )

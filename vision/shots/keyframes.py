@@ -10,6 +10,8 @@ MIDDLE: Final = 0.5
 """Share of the shot around its middle in which the position of a frame does not matter."""
 PULL: Final = 0.5
 """Weight of a frame at the very end of a shot, relative to an equally sharp one in the middle."""
+BLANK: Final = 6.0
+"""Standard deviation of the grey levels of a frame below which nothing is to be seen in it."""
 
 
 class Candidate(NamedTuple):
@@ -34,6 +36,14 @@ def sharpness(grey: NDArray[np.uint8]) -> float:
         return 0.0
     _, edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(edges[0, 0] / deviation[0, 0]) ** 2
+
+
+def is_blank(grey: NDArray[np.uint8]) -> bool:
+    """Return whether a frame, uint8 (h, w), is of one shade but for noise, as black leaders and flashes are."""
+    import cv2
+
+    _, deviation = cv2.meanStdDev(grey)
+    return bool(deviation[0, 0] < BLANK)
 
 
 def keyframe(

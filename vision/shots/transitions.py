@@ -18,9 +18,9 @@ Only the thumbnails of one window are kept, 0.4 MB.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -284,6 +284,31 @@ def shots(changes: Sequence[Transition], frame_count: int) -> list[Shot]:
         steady = (first, last) if start <= first <= last <= end else ((start + end) // 2,) * 2
         result.append(Shot(start, end, *steady))
     return result
+
+
+def joined(changes: Sequence[Transition], left_out: Collection[int]) -> list[Transition]:
+    """Return the transitions of a video some shots of which are none, given by their numbers from 0.
+
+    Their frames belong to the next shot at the beginning of the video, and to the one before them elsewhere, as a part
+    of the transition to the next. Where no shot would be left all of them stay.
+    """
+    kept = [number for number in range(len(changes) + 1) if number not in left_out]
+    if not kept:
+        return list(changes)
+    return [_across(changes[before:after]) for before, after in pairwise(kept)]
+
+
+def _across(changes: Sequence[Transition]) -> Transition:
+    """Return one transition in the place of those that follow each other."""
+    first, last = changes[0], changes[-1]
+    if first is last:
+        return first
+    return replace(
+        last,
+        first_frame=first.first_frame,
+        kind="cut" if last.last_frame - 1 - first.first_frame < LONGEST_CUT else "gradual",
+        probability=max(change.probability for change in changes),
+    )
 
 
 def _runs(marked: NDArray[np.bool_]) -> list[tuple[int, int]]:

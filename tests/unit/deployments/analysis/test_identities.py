@@ -168,3 +168,16 @@ def test_arrays_that_do_not_belong_together_are_refused(spans: int, counts: int,
 def test_thresholds_are_in_the_info() -> None:
     info = IdentityMatcher(Config(same_cosine=0.5)).info()
     assert (info["same_cosine"], info["known_cosine"]) == (0.5, 0.40)
+
+
+def test_traces_of_blurred_faces_have_to_be_more_alike() -> None:
+    first, second = np.zeros(128), np.zeros(128)
+    first[0], second[:2] = 1, (0.45, np.sqrt(1 - 0.45**2))
+    pair = unit(np.stack([first, second]))
+    assert len({each.group for each in run(pair)}) == 1
+    for trusted in ((0.9, 0.9), (0.8, 1.0)):
+        shorter = (pair * np.array(trusted)[:, None]).astype(np.float32)
+        assert len({each.group for each in run(shorter)}) == 2
+        # Somebody known, from clear faces, is told from one blurred trace by its own quality alone.
+        (found,) = run(shorter[1:], known=("ada",), known_vectors=pair[:1])
+        assert found.known == ("ada" if trusted[1] * 0.45 >= Config().known_cosine else None)

@@ -1,8 +1,10 @@
 """Traces of made-up faces whose paths are known exactly."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from deployments.analysis.tracks import Config, FaceTracker, TrackRequest
@@ -142,3 +144,13 @@ def test_overlap() -> None:
     box = np.array([0, 0, 10, 10], np.float32)
     others = np.array([[0, 0, 10, 10], [5, 0, 10, 10], [20, 20, 5, 5]], np.float32)
     np.testing.assert_allclose(overlap(box, others), [1, 1 / 3, 0], atol=FP32)
+
+
+def test_a_trace_of_blurred_faces_has_a_shorter_vector_and_is_one_trace_all_the_same() -> None:
+    seen = film({1: lambda frame: (100.0 + 4 * frame, 100.0)}, 60)
+    for lengths in ([1.0], [0.75], [1.0, 0.75]):
+        factors = np.resize(np.array(lengths, np.float32), len(seen.frames))
+        (trace,) = traces(replace(seen, vectors=seen.vectors * factors[:, None]))
+        assert np.linalg.norm(trace.vector) == pytest.approx(np.mean(factors), rel=FP32)
+        assert len(trace.frames) == 59
+        assert trace.vector @ person(1) / np.mean(factors) > 0.9

@@ -1,10 +1,13 @@
 """Labels at and beside their thresholds, and sentences that contain the numbers."""
 
+import numpy as np
 import pytest
 
+from deployments.people.identity import FaceVector
 from graphs.assets.likeness import (
     Likeness,
     action_for,
+    by_faces,
     compliance_recommendation,
     confidence_level,
     confidence_score,
@@ -14,6 +17,7 @@ from graphs.assets.likeness import (
     shot_recommendation,
     shot_status,
 )
+from graphs.indexing.faces import EmbeddedFace
 from vision.faces.face import Face
 
 FACE = Face(0, 0, 80.4, 100.6, 0.9, ((0.0, 0.0),) * 5)
@@ -96,3 +100,24 @@ def test_recommendations_differ_by_status() -> None:
     assert "1 of 10 shots does not" in sequence_recommendation(9, 10)
     assert len({sequence_recommendation(right, 10) for right in (10, 9, 8, 7, 6)}) == 5
     assert "error" in sequence_recommendation(0, 0)
+
+
+def embedded(cosine: float, length: float = 1.0) -> EmbeddedFace:
+    """A face of this cosine to that of ``embedded(1)``, whose vector has this length."""
+    vector = np.zeros(128, np.float32)
+    vector[:2] = cosine, np.sqrt(1 - cosine**2)
+    return FACE, FaceVector(length * vector, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "same"), [((1.0, 1.0), True), ((0.96, 1.0), True), ((0.9, 1.0), False), ((0.96, 0.96), False)]
+)
+def test_blurred_faces_have_to_be_more_alike(lengths: tuple[float, float], same: bool) -> None:
+    likeness = by_faces((embedded(1.0, lengths[0]),), (embedded(0.42, lengths[1]),))
+    assert (likeness.percentage >= 75) == same
+    assert likeness.cosine == pytest.approx(0.42)  # as it is
+
+
+def test_the_clear_one_of_two_faces_that_are_as_alike_is_compared() -> None:
+    others = (embedded(0.46, 0.8), embedded(0.44))
+    assert by_faces((embedded(1.0),), others).cosine == pytest.approx(0.44)

@@ -13,7 +13,9 @@ from vision.faces.calibration import (
     face_cosine,
     image_cosine,
     image_percentage,
+    is_drawn,
     similarity_percentage,
+    trust,
 )
 
 Function = Callable[[float], float]
@@ -46,3 +48,18 @@ def test_the_thresholds_of_the_contract_tell_people_apart() -> None:
     assert similarity_percentage(0.355) < 65  # above the most alike of the labelled pairs of two people
     assert similarity_percentage(0.55) >= 85  # below the least alike of one person
     assert similarity_percentage(0.363) == pytest.approx(65)  # OpenCV's published threshold
+
+
+def test_only_large_and_clear_faces_are_said_to_be_drawn() -> None:
+    assert [is_drawn(0.9, strength) for strength in (4.6, 8.5, 11.7, 15.0)] == [True, True, False, False]
+    assert [is_drawn(quality, 5.0) for quality in (0.1, 0.45, 0.69, 0.7)] == [False, False, False, True]
+
+
+def test_blurred_faces_have_to_be_more_alike() -> None:
+    least = face_cosine(75)
+    assert [trust(sharpness) for sharpness in (100.0, 22.0, 8.0)] == [1, 1, 1]
+    needed = {sharpness: least / trust(sharpness) ** 2 for sharpness in (4.0, 2.0, 1.0)}
+    assert needed == pytest.approx({4.0: 0.465, 2.0: 0.53, 1.0: 0.595})
+    assert trust(0.0) == trust(0.01) == 0.75
+    values = [trust(sharpness) for sharpness in np.geomspace(0.1, 30, 50)]
+    assert values == sorted(values)

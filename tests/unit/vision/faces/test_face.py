@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tests.tolerances import FP64
 from vision.errors import InvalidInput
-from vision.faces.face import SIZE, TEMPLATE, Point, align, misfit, scale_of, similarity_transform
+from vision.faces.face import SIZE, TEMPLATE, Point, align, misfit, scale_of, sharpness, similarity_transform
 from vision.images import Pixels
 
 pytestmark = pytest.mark.numeric
@@ -142,3 +142,22 @@ def test_what_lies_outside_the_picture_is_black(scale: float) -> None:
     assert crop[5:-5, 60:].min() == 200
     far = align(image, similarity_transform(moved(landmarks, turned(0, 1, (-900 * scale, 0)))))
     assert far.max() == 0
+
+
+def textured_crop(seed: int = 0) -> Pixels:
+    """An aligned crop with detail at all scales, uint8 (112, 112, 3)."""
+    rng = np.random.default_rng(seed)
+    layers = [cv2.resize(rng.normal(0, 20, (112 // step, 112 // step)), (112, 112)) for step in (1, 2, 4, 8)]
+    return np.repeat(np.rint(128 + sum(layers)).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_smear_in_any_direction_is_a_blur(seed: int) -> None:
+    crop = textured_crop(seed)
+    sharp = sharpness(crop)
+    smears = [cv2.blur(crop, size) for size in ((13, 1), (1, 13))]
+    for blurred in (*smears, cv2.GaussianBlur(crop, (0, 0), 4)):
+        assert sharpness(np.asarray(blurred)) < 0.1 * sharp
+    # As the variance of the Laplacian would have it, a smear keeps a good part of its sharpness.
+    before, after = (cv2.Laplacian(each[..., 0], cv2.CV_32F).var() for each in (crop, smears[0]))
+    assert after > 0.03 * before

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vision.shots.keyframes import Candidate, keyframe, sharpness
+from vision.shots.keyframes import Candidate, is_blank, keyframe, sharpness
 
 
 def picture(contrast: float = 1.0) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -66,3 +66,17 @@ def test_no_frame_of_a_transition() -> None:
 def test_a_shot_of_one_frame_and_of_black() -> None:
     assert keyframe([Candidate(7, 0.0)], 7, 7) == 7
     assert keyframe([Candidate(n, 0.0) for n in range(9)], 0, 8) == 4
+
+
+@pytest.mark.parametrize("level", [0, 16, 128, 255])
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_a_frame_of_one_shade_is_blank(level: int, noise: float) -> None:
+    values = level + np.random.default_rng(0).normal(0, noise, (90, 160))
+    assert is_blank(np.rint(values.clip(0, 255)).astype(np.uint8))
+
+
+def test_a_dark_frame_that_shows_something_is_not_blank() -> None:
+    dark = np.zeros((90, 160), np.uint8)
+    dark[30:60, 50:90] = 40
+    assert not is_blank(dark)
+    assert not is_blank(np.tile(np.arange(20, 52, dtype=np.uint8), (90, 5)))

@@ -17,6 +17,7 @@ from vision.shots.transitions import (
     Windows,
     frames_needed,
     is_decided,
+    joined,
     shots,
     transitions,
 )
@@ -332,3 +333,37 @@ def test_what_is_near_a_decision_is_not_decided(frame: int, logit: float, column
         logits[22] = 4.0
     logits[frame, column] = logit
     assert is_decided((1 / (1 + np.exp(-logits))).astype(np.float32), MARGIN_OF_ERROR) is decided
+
+
+def cut(start: int) -> Transition:
+    """A cut before this frame."""
+    return Transition(first_frame=start - 1, last_frame=start, shot_start=start, kind="cut", probability=start / 100)
+
+
+@pytest.mark.parametrize(
+    ("starts", "left_out", "first_frames"),
+    [
+        ((1, 30), {0}, [0, 30]),  # a black leader
+        ((30, 59), {2}, [0, 30]),  # black at the end
+        ((30, 31), {1}, [0, 31]),  # black in the middle
+        ((30, 31, 32), {1, 2}, [0, 32]),
+        ((1, 2, 30), {0, 1}, [0, 30]),
+        ((30,), set(), [0, 30]),
+        ((1,), {0, 1}, [0, 1]),  # all of it is black: then the black is what it shows
+    ],
+)
+def test_a_shot_that_is_none_goes_to_its_neighbour(
+    starts: tuple[int, ...], left_out: set[int], first_frames: list[int]
+) -> None:
+    spans = shots(joined([cut(start) for start in starts], left_out), 60)
+    assert [span.start_frame for span in spans] == first_frames
+    assert [span.end_frame for span in spans] == [*(start - 1 for start in first_frames[1:]), 59]
+
+
+def test_black_between_two_shots_is_a_part_of_their_transition() -> None:
+    (one,) = joined([cut(30), cut(31)], {1})
+    assert one == Transition(first_frame=29, last_frame=31, shot_start=31, kind="cut", probability=0.31)
+    (three,) = joined([cut(30), cut(33)], {1})
+    assert (three.first_frame, three.last_frame, three.shot_start, three.kind) == (29, 33, 33, "gradual")
+    first, second = shots([three], 60)
+    assert (first.steady_end, second.steady_start) == (29, 33)

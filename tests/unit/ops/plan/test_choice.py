@@ -60,7 +60,7 @@ def test_what_was_asked_for_and_cannot_fit_is_refused_with_what_can() -> None:
     assert require_fit(PRODUCTION, config, [machine(8, [16], memory_gb=32)]).path == PRODUCTION
     with pytest.raises(DoesNotFitError) as refusal:
         require_fit(PRODUCTION, config, [machine(4, [None], memory_gb=64)])
-    assert "need 6.75 CPUs, and 4 are free" in str(refusal.value)
+    assert "need 6.95 CPUs, and 4 are free" in str(refusal.value)
     assert str(refusal.value).startswith("serve_config.yaml cannot start: ")
     assert "Or use configs/workstation.yaml, which fits 4 CPUs, 1 GPU, 64 GB of memory." in str(refusal.value)
 

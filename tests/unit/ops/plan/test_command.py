@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_named_with_what_to_change(plan: Any) -> None:
     code, output = plan(PRODUCTION, nodes=[machine(4, [16], memory_gb=32)])
     assert code == 1
     assert "1 without" in output
-    assert "does not fit: all together need 6.75 CPUs, and 4 are free. Lower num_cpus" in output
+    assert "does not fit: all together need 6.95 CPUs, and 4 are free. Lower num_cpus" in output
 
 
 def test_without_a_configuration_that_which_serve_would_take_is_planned(plan: Any) -> None:

@@ -11,6 +11,7 @@ from graphs.web.parts import BASED_ON, UNAVAILABLE
 from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, RemovedCounts, example
 from vision.errors import StageError
 from vision.media.sniff import MediaKind
+from vision.quality.content import Content
 
 AssetIds = Annotated[list[Annotated[str, StringConstraints(min_length=0)]], Field(fail_fast=True)]
 """Any text may stand in a list: what is no id of an asset costs itself alone. Validation stops at the first element
@@ -425,6 +426,17 @@ class FeatureStatistics(BaseModel):
     min: float
 
 
+OUTSIDE: Final = Field(
+    description="why brisque_score may misjudge this picture: plain_ground, shallow_focus or flat_colours; empty for "
+    "most photographs"
+)
+AGREED: Final = Field(default=None, description="as that of analyze-quality")
+AGREEMENT: Final = Field(
+    description="how far the parts of quality_score agree, times the share of its weights that was measured on a "
+    "picture such as its model was made for; null without a score"
+)
+
+
 class QualityAnswer(Answer):
     """Quality by the quality models, and what the features look like; ``/model-info`` has the formulas.
 
@@ -445,7 +457,9 @@ class QualityAnswer(Answer):
     brisque_model: str | None = Field(
         description="version of the regression; scores of different ones differ by some points"
     )
+    brisque_outside: list[Content] = OUTSIDE
     sharpness_score: Score
+    confidence: Score | None = AGREEMENT
     model_version: str | None = Field(description="of the features")
     unavailable: dict[str, str] = UNAVAILABLE
 
@@ -460,6 +474,7 @@ class MetricsAnswer(Answer):
     overall_quality: Score | None
     dinov3_quality: Score | None = Field(description="diversity of the features alone; no verdict on the picture")
     quality_score: Score | None
+    confidence: Score | None = AGREEMENT
     based_on: list[ScorePart] | None = BASED_ON
     unavailable: dict[str, str] = UNAVAILABLE
 
@@ -470,6 +485,7 @@ class QualityResult(BaseModel):
     asset_id: str
     filename: str | None = Field(description="null for an unknown asset")
     quality_score: Score | None = None
+    confidence: Score | None = AGREED
     diversity_score: Score | None = None
     feature_statistics: FeatureStatistics | None = None
     passes_threshold: bool | None = None

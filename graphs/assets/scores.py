@@ -25,6 +25,7 @@ from graphs.web.uploads.library import Library
 from stores.records import Asset
 from vision.errors import StageError
 from vision.quality.composition import Composition
+from vision.quality.content import Content
 from vision.quality.exposure import Lighting
 
 ScorePart = Literal["nima", "brisque", "sharpness"]
@@ -73,17 +74,34 @@ EXPLAINED: Final[dict[str, dict[str, object]]] = {
 @dataclass(frozen=True, slots=True)
 class Quality:
     """Technical quality: ``technical`` 1-10; ``brisque`` 0-100, lower is better, by the version ``brisque_model``;
-    ``sharpness`` and ``score`` 0-1. What a missing model would have measured is None."""
+    ``sharpness`` and ``score`` 0-1. What a missing model would have measured is None. ``outside``: why BRISQUE may
+    misjudge the picture."""
 
     technical: float | None
     brisque: float | None
     brisque_model: str | None
     sharpness: float
+    outside: tuple[Content, ...] = ()
 
     @property
     def score(self) -> float | None:
         """Return the quality score of the asset API, of the parts that are there; None for sharpness alone."""
         return quality_score(self.technical, self.brisque, self.sharpness)
+
+    @property
+    def confidence(self) -> float | None:
+        """Return how far the parts of the score agree, times the share of its weights that can be relied on, 0-1.
+
+        Parts agree by 1 less the largest minus the smallest of them; BRISQUE is not relied on outside of what it was
+        made for. None without a score.
+        """
+        parts = _parts(self.technical, self.brisque, self.sharpness)
+        if len(parts) == 1:
+            return None
+        relied_on = sum(weight for name, weight in QUALITY_WEIGHTS.items() if name in parts)
+        if self.outside and "undistorted" in parts:
+            relied_on -= QUALITY_WEIGHTS["undistorted"]
+        return round((1 - max(parts.values()) + min(parts.values())) * relied_on, 4)
 
     @property
     def based_on(self) -> list[ScorePart] | None:
@@ -168,6 +186,7 @@ class Measures:
             technical=nima.result(),
             brisque=None if distortion is None else round(distortion.score, 4),
             brisque_model=None if distortion is None else distortion.model_version,
+            outside=() if distortion is None else distortion.outside,
             sharpness=sharpness_score(sharpness.laplacian_variance, sharpness.threshold),
         )
 
@@ -192,12 +211,17 @@ def quality_score(technical: float | None, brisque: float | None, sharpness: flo
     """
     if technical is None and brisque is None:
         return None
+    return _weighted(_parts(technical, brisque, sharpness), QUALITY_WEIGHTS)
+
+
+def _parts(technical: float | None, brisque: float | None, sharpness: float) -> dict[str, float]:
+    """Return the parts of the quality score that are there, 0-1 each, by the names of their weights."""
     parts = {"sharpness": sharpness}
     if technical is not None:
         parts["technical"] = (technical - 1) / 9
     if brisque is not None:
         parts["undistorted"] = 1 - brisque / 100
-    return _weighted(parts, QUALITY_WEIGHTS)
+    return parts
 
 
 def overall_quality(quality: float | None, lighting: float, composition: float) -> float | None:

@@ -1393,6 +1393,12 @@ class MetricsAnswer(Model):
         Field(description="scores that the verdict rests on, where a model is missing; absent where none is"),
     ] = None
     composition_score: float
+    confidence: Annotated[
+        float | None,
+        Field(
+            description="how far the parts of quality_score agree, times the share of its weights that was measured on a picture such as its model was made for; null without a score"
+        ),
+    ]
     dinov3_quality: Annotated[
         float | None,
         Field(description="diversity of the features alone; no verdict on the picture"),
@@ -1777,7 +1783,19 @@ class QualityAnswer(Model):
         str | None,
         Field(description="version of the regression; scores of different ones differ by some points"),
     ]
+    brisque_outside: Annotated[
+        list[Literal["plain_ground", "flat_colours", "shallow_focus"]],
+        Field(
+            description="why brisque_score may misjudge this picture: plain_ground, shallow_focus or flat_colours; empty for most photographs"
+        ),
+    ]
     brisque_score: Annotated[float | None, Field(description="lower is better")]
+    confidence: Annotated[
+        float | None,
+        Field(
+            description="how far the parts of quality_score agree, times the share of its weights that was measured on a picture such as its model was made for; null without a score"
+        ),
+    ]
     diversity_score: Annotated[
         float | None,
         Field(description="share of the feature dimensions in use; no verdict on the picture"),
@@ -1810,6 +1828,7 @@ class QualityResult(Model):
     """
 
     asset_id: str
+    confidence: Annotated[float | None, Field(description="as that of analyze-quality")] = None
     diversity_score: float | None = None
     error: str | None = None
     feature_statistics: FeatureStatistics | None = None

@@ -7,6 +7,7 @@ import pytest
 
 from graphs.assets import scores
 from graphs.assets.scores import (
+    Quality,
     batch_statistics,
     diversity_score,
     feature_statistics,
@@ -43,6 +44,17 @@ def test_without_a_model_the_others_have_its_weight() -> None:
     assert (quality_score(10, None, 1), quality_score(None, 100, 0)) == (1, 0)
     assert quality_score(None, None, 1) is None
     assert overall_quality(None, 1, 1) is None
+
+
+def test_a_score_is_the_surer_the_more_its_parts_agree_and_the_more_of_them_there_are() -> None:
+    # The parts are 0.5, 0.8 and 0.25.
+    assert Quality(5.5, 20, "b", 0.25).confidence == pytest.approx(1 - 0.55)
+    assert Quality(5.5, 20, "b", 0.25, ("shallow_focus",)).confidence == pytest.approx(0.7 * (1 - 0.55))
+    assert Quality(None, 20, "b", 0.25).confidence == pytest.approx(0.5 * (1 - 0.55))
+    assert Quality(5.5, None, None, 0.25).confidence == pytest.approx(0.7 * (1 - 0.25))
+    assert Quality(10, 0, "b", 1).confidence == 1
+    assert Quality(10, 100, "b", 1).confidence == 0
+    assert Quality(None, None, None, 0.5).confidence is None
 
 
 def test_quality_rises_with_every_part() -> None:

@@ -1,4 +1,4 @@
-"""The people of indexed videos: traces of faces, and the identities that traces of all videos belong to."""
+"""The people of indexed videos: traces of faces, the identities that traces of all videos belong to, and objects."""
 
 import io
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -17,7 +17,8 @@ class VideoIndex:
     """How one video was indexed, and when.
 
     ``models`` is the version of the models; ``cuts`` are the first frames of all shots but the first; faces were
-    detected on every ``step``-th frame; ``duration`` is in seconds.
+    detected on every ``step``-th frame; ``duration`` is in seconds. ``objects`` is the version of the model that found
+    the objects, None where none were looked for.
     """
 
     asset_id: str
@@ -31,11 +32,13 @@ class VideoIndex:
     cuts: tuple[int, ...]
     trace_count: int
     indexed_at: datetime
+    objects: str | None = None
+    object_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TraceBoxes:
-    """A trace frame by frame.
+    """A trace, or the track of an object, frame by frame.
 
     ``frames`` int64[n], ascending; ``boxes`` float32[n, 4] as x, y, width, height in pixels of the upright frame;
     ``confidences`` float32[n], 0-1; ``detected`` bool[n], False for interpolated boxes.
@@ -80,6 +83,27 @@ class TraceRecord:
     vector: Vector
 
 
+@dataclass(frozen=True, slots=True)
+class ObjectRecord:
+    """One object in one stretch of a video; times are seconds from the first frame.
+
+    ``label`` is its class; ``sightings`` counts detections, ``confidence`` is their mean, 0-1; ``screen_time`` is in
+    seconds; ``trace_id`` is that of the face trace inside a person's track.
+    """
+
+    asset_id: str
+    track_id: int
+    label: str
+    first_frame: int
+    last_frame: int
+    first_time: float
+    last_time: float
+    sightings: int
+    confidence: float
+    screen_time: float
+    trace_id: int | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
     """A person across videos. ``vector`` is the mean of ``weight`` face vectors, of unit length.
@@ -99,10 +123,45 @@ class Identity:
 
 
 class People(Protocol):
-    """Traces and identities; every write that returned is durable."""
+    """Traces, objects and identities; every write that returned is durable."""
 
-    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
-        """Replace the index and traces of a video. Readers see the old ones or the new ones, never a mixture."""
+    async def put_index(
+        self,
+        index: VideoIndex,
+        traces: Sequence[tuple[TraceRecord, TraceBoxes]],
+        objects: Sequence[tuple[ObjectRecord, TraceBoxes]] = (),
+    ) -> None:
+        """Replace the index, traces and objects of a video. Readers see the old or the new ones, never a mixture."""
+        ...
+
+    async def put_objects(self, index: VideoIndex, objects: Sequence[tuple[ObjectRecord, TraceBoxes]]) -> bool:
+        """Replace the objects of a video alone, and what its index says of them.
+
+        False, changing nothing, where the index of the moment ``indexed_at`` is gone or replaced.
+        """
+        ...
+
+    async def list_objects(
+        self,
+        asset_id: str,
+        *,
+        after: int = -1,
+        limit: int | None = None,
+        labels: Sequence[str] = (),
+        least: float = 0.0,
+    ) -> list[ObjectRecord]:
+        """Return objects of a video with ids above ``after``, in order of ids.
+
+        Those of ``labels``, where any are given, and of at least the confidence ``least``.
+        """
+        ...
+
+    async def count_objects(self, asset_id: str) -> dict[str, int]:
+        """Return how many objects of each class a video has, by label."""
+        ...
+
+    async def get_object(self, asset_id: str, track_id: int) -> tuple[ObjectRecord, TraceBoxes] | None:
+        """Return one object with its boxes, None if there is none."""
         ...
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
@@ -114,7 +173,7 @@ class People(Protocol):
         ...
 
     async def delete_index(self, asset_id: str) -> int:
-        """Remove the index and traces of a video; return how many records there were."""
+        """Remove the index, traces and objects of a video; return how many records there were."""
         ...
 
     async def forget_reference(self, asset_id: str) -> int:
@@ -170,5 +229,5 @@ class People(Protocol):
         ...
 
     def owner_ids(self) -> AsyncIterator[str]:
-        """Yield the ids of all videos with an index or traces, some perhaps twice."""
+        """Yield the ids of all videos with an index, traces or objects, some perhaps several times."""
         ...

@@ -32,12 +32,16 @@ FORMAT: Final = f"{PART_S:g} s, {STRIDE}, " + ", ".join(each.name for each in fi
 
 
 class Parts:
-    """The stored parts of one job: ``<asset>/index/<job>/<number>``, and beside each its keyframe candidates."""
+    """The stored parts of one job: ``<asset>/index/<job>/<number>``, and beside each its keyframe candidates.
 
-    def __init__(self, objects: Objects, spool: Path, asset_id: str, job_id: str) -> None:
+    ``what`` is before the number where they have less than a whole index needs: a job that is resumed may do another.
+    """
+
+    def __init__(self, objects: Objects, spool: Path, asset_id: str, job_id: str, what: str = "") -> None:
         self._objects = objects
         self._spool = spool
-        self._prefix = f"{derived.folder(asset_id)}index/{job_id}/"
+        self._folder = f"{derived.folder(asset_id)}index/{job_id}/"
+        self._prefix = f"{self._folder}{what}"
 
     async def count(self, job: JobContext) -> int:
         """Return how many parts are in the checkpoint of the job and stored without a gap, from the first one on.
@@ -68,7 +72,7 @@ class Parts:
 
     async def delete(self) -> None:
         """Remove all parts."""
-        await derived.remove(self._objects, self._prefix)
+        await derived.remove(self._objects, self._folder)
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}{number:06d}"
@@ -132,9 +136,9 @@ class Checkpoints:
 
 
 @asynccontextmanager
-async def job_parts(context: Context, job: JobContext) -> AsyncIterator[Parts]:
+async def job_parts(context: Context, job: JobContext, what: str = "") -> AsyncIterator[Parts]:
     """Give the parts of a job; they are removed when it has succeeded, and when it will not be resumed."""
-    parts = Parts(context.objects, context.settings.spool, job.subject, job.job_id)
+    parts = Parts(context.objects, context.settings.spool, job.subject, job.job_id, what)
     try:
         yield parts
         await parts.delete()

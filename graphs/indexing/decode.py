@@ -9,7 +9,7 @@ that before every sudden change of the picture too; which of them become keyfram
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -37,6 +37,8 @@ GREY_SIDE: Final = 320
 APART_S: Final = 0.08
 MOST_APART: Final = 3
 """Frames from one sample to the next, at most: so nobody appears more than two frames before being detected."""
+OBJECTS_APART_S: Final = 0.33
+"""Objects are looked for in one frame of each stretch of this length, and in the first of a shot."""
 KEYFRAME_SIDE: Final = 640
 """Pixels of the longer side of a keyframe, at most."""
 KEYFRAME_QUALITY: Final = 88
@@ -61,6 +63,13 @@ class Timeline:
         """Return that of an open video, sampled about every 0.08 s, and every third frame at least."""
         return cls(reader.facts, reader.times, max(1, min(MOST_APART, round(APART_S * reader.facts.fps))))
 
+    def begins_stretch(self, frame: int) -> bool:
+        """Return whether a frame is the first sample of a stretch of ``OBJECTS_APART_S``: wherever decoding began."""
+        if frame % self.step or frame < self.step:
+            return frame == 0
+        before, now = self.times[frame - self.step] // OBJECTS_APART_S, self.times[frame] // OBJECTS_APART_S
+        return bool(before != now)
+
     def end_of(self, frame: int) -> float:
         """Return when the next frame replaces this one, in seconds."""
         return float(self.times[frame + 1]) if frame + 1 < len(self.times) else self.facts.duration
@@ -69,12 +78,13 @@ class Timeline:
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceFrame:
     """A frame to detect faces in; ``scale``: pixels of the video for one of the image; ``begins``: it may be the first
-    of a shot."""
+    of a shot; ``objects``: they are looked for in it too."""
 
     frame: int
     image: Pixels
     scale: float
     begins: bool = False
+    objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +209,24 @@ class ChunkDecoder:
         ready |= {window.start: window for window in windows.flush()}
         yield from (self._chunk(draft, ready) for draft in drafts)
 
+    def object_chunks(self, start: int, begins: Collection[int]) -> Iterator[Chunk]:
+        """Yield chunks as ``chunks`` does, which have nothing but the frames in which objects are looked for.
+
+        ``begins``: the first frames of shots. Raises InvalidMedia when the file cannot be read any further.
+        """
+        draft = self._draft(start, [])
+        for frame, picture in self._reader.pictures(start):
+            while frame >= draft.end:
+                yield self._chunk(draft, {})
+                draft = self._draft(draft.end, [])
+            if frame in begins or self.timeline.begins_stretch(frame):
+                draft.face_frames.append(self._face_frame(frame, picture, begins=frame in begins))
+        while True:
+            yield self._chunk(draft, {})
+            if draft.end >= len(self.timeline.times):
+                return
+            draft = self._draft(draft.end, [])
+
     def _draft(self, first: int, greys: list[tuple[int, NDArray[np.uint8]]]) -> _Draft:
         return _Draft(first, np.zeros((min(STRIDE, len(self.timeline.times) - first), 2), np.float32), greys)
 
@@ -222,7 +250,8 @@ class ChunkDecoder:
     def _face_frame(self, frame: int, picture: Any, *, begins: bool = False) -> FaceFrame:
         size, facts = self._size(LONG_SIDE), self.timeline.facts
         scale = max(facts.width, facts.height) / max(size)
-        return FaceFrame(frame, self._reader.pixels(picture, size), scale, begins)
+        objects = begins or self.timeline.begins_stretch(frame)
+        return FaceFrame(frame, self._reader.pixels(picture, size), scale, begins, objects)
 
     def _size(self, side: int) -> tuple[int, int]:
         return size_within(self.timeline.facts.width, self.timeline.facts.height, side)
@@ -259,6 +288,11 @@ class VideoDecoder:
         """Have ``next`` go on from this frame, as ``ChunkDecoder.chunks`` does."""
         assert self._reader is not None
         self._chunks = ChunkDecoder(self._reader).chunks(frame, faces=faces, still=still)
+
+    def start_objects(self, frame: int, begins: Collection[int]) -> None:
+        """Have ``next`` go on from this frame, as ``ChunkDecoder.object_chunks`` does."""
+        assert self._reader is not None
+        self._chunks = ChunkDecoder(self._reader).object_chunks(frame, begins)
 
     async def next(self) -> Chunk | None:
         """Return the next chunk; None behind the last. Raises as ``open`` does."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import GREY_SIDE
+from graphs.indexing.objects import LabelledTrack, link_objects, object_records
 from graphs.indexing.people import PeopleModels, assign_identities, link_traces, store_people
 from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
@@ -29,7 +30,7 @@ ASSIGNED: Final = 0.98
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """Shots and traces of one video, before traces have identities.
+    """Shots, traces and objects of one video, before traces have identities.
 
     ``first_frames``: of its shots, but for the first one, and all other frames that no trace goes beyond.
     """
@@ -38,18 +39,20 @@ class Draft:
     shots: Sequence[Shot]
     first_frames: tuple[int, ...]
     traces: Sequence[Trace]
+    objects: Sequence[LabelledTrack] = ()
 
 
 async def draft_index(
     context: Context, builder: ShotBuilder, on_progress: Callable[[float, str], None] = lambda _share, _message: None
 ) -> Draft:
-    """Build shots, with their keyframes, and traces. Raises StageError, ObjectNotFound."""
+    """Build shots, with their keyframes, traces and objects. Raises StageError, ObjectNotFound."""
     shots = await build_shots(context, builder, THRESHOLD)
     on_progress(LINKED, "Linking faces to traces")
     first_frames = tuple(sorted({*builder.sudden, *(shot.start_frame for shot in shots[1:])}))
     traces = await link_traces(context, builder.observations.detections, first_frames, builder.timeline)
+    objects = await link_objects(builder.observations, first_frames, builder.timeline.times)
     on_progress(ASSIGNED, "Telling people apart")
-    return Draft(builder, shots, first_frames, traces)
+    return Draft(builder, shots, first_frames, traces, objects)
 
 
 async def build_shots(context: Context, builder: ShotBuilder, threshold: float) -> list[Shot]:
@@ -63,10 +66,16 @@ async def build_shots(context: Context, builder: ShotBuilder, threshold: float) 
     return shots
 
 
-async def store_index(context: Context, asset_id: str, draft: Draft, models: PeopleModels) -> Json:
-    """Assign identities to the traces and store everything; return the result of the job. Raises StageError."""
+async def store_index(
+    context: Context, asset_id: str, draft: Draft, models: PeopleModels, objects: str | None = None
+) -> Json:
+    """Assign identities to the traces and store everything; return the result of the job. Raises StageError.
+
+    ``objects``: version of the model that looked for objects, None where none did.
+    """
     timeline = draft.builder.timeline
     assigned = await assign_identities(context, asset_id, draft.traces, timeline.times, models.identity)
+    things = await object_records(asset_id, draft.objects, assigned.traces, timeline)
     index = VideoIndex(
         asset_id=asset_id,
         models=models.version,
@@ -79,14 +88,17 @@ async def store_index(context: Context, asset_id: str, draft: Draft, models: Peo
         cuts=draft.first_frames,
         trace_count=len(assigned.traces),
         indexed_at=datetime.now(UTC),
+        objects=objects,
+        object_count=len(things),
     )
     try:
-        await store_people(context, index, assigned)
+        await store_people(context, index, assigned, things)
     except MediaNotFound:
         await draft.builder.remove_keyframes(())
         raise
     await store_shots(context, asset_id, draft.builder, draft.shots, THRESHOLD)
-    return {
+    found = {} if objects is None else {"objects": len(things), "object_models": objects}
+    return found | {
         "traces": len(assigned.traces),
         "identities": len(assigned.identities),
         "new_identities": len(assigned.new),
@@ -112,6 +124,15 @@ async def store_shots(
         await context.shots.delete_video(asset_id)
         await builder.remove_keyframes(())
         raise
+
+
+def is_current(analysis: ShotAnalysis | None, models: ShotModels) -> bool:
+    """Return whether stored shots were made by these models and this procedure, with whatever threshold."""
+    return (
+        analysis is not None
+        and analysis.models.startswith(f"{models.version} ")
+        and analysis.models.endswith(f" {GREY_SIDE} {VERSION}")
+    )
 
 
 def analysis_version(models: ShotModels, threshold: float) -> str:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.objects.detector import OBJECTS
 from deployments.people.identity import IDENTITY, FaceVector
 from deployments.people.video_faces import VIDEO_FACES
 from deployments.serving.handle import AnyHandle, StageHandle
@@ -23,6 +24,7 @@ from vision.faces.calibration import is_drawn
 from vision.faces.continuity import between, continued, matched
 from vision.faces.face import Face
 from vision.faces.tracking import Detections
+from vision.objects.detection import DetectedObject
 from vision.shots.hard_cuts import LEAST
 from vision.shots.movement import Motion, Motions
 from vision.shots.transitions import MARGIN, WINDOW, Probabilities
@@ -60,6 +62,15 @@ class FrameFaces:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class FrameObjects:
+    """The objects of one frame, in pixels of its image; ``scale`` makes them pixels of the video."""
+
+    frame: int
+    objects: tuple[DetectedObject, ...]
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Observations:
     """What was measured on consecutive frames. The names of the fields are those of the stored arrays.
 
@@ -67,7 +78,8 @@ class Observations:
     were detected; ``drawn`` bool[n], which of them are surely drawn. Of every frame ``changes`` float32[n, 2], as from
     ``ChangeMeter``, and ``probabilities`` float32[n, 2], as from ``shots/cuts``. ``motions`` float32[m, 8], as from
     ``shots/camera``, from the frames ``moved_from`` int64[m] to the frames ``moved`` int64[m]. ``candidates`` int64[k]
-    are frames of possible keyframes, and their ``sharpness`` float64[k].
+    are frames of possible keyframes, and their ``sharpness`` float64[k]. ``object_frames`` int64[j] to
+    ``object_labels`` str[j]: the objects, ordered by frame, as in ``ObjectDetections``, in pixels of the video.
     """
 
     frames: NDArray[np.int64]
@@ -83,6 +95,10 @@ class Observations:
     motions: NDArray[np.float32]
     candidates: NDArray[np.int64]
     sharpness: NDArray[np.float64]
+    object_frames: NDArray[np.int64]
+    object_boxes: NDArray[np.float32]
+    object_confidences: NDArray[np.float32]
+    object_labels: NDArray[np.str_]
 
     @property
     def detections(self) -> Detections:
@@ -104,12 +120,19 @@ class Observations:
 
     @classmethod
     def of(
-        cls, chunk: Chunk, probabilities: Probabilities, motions: Motions, faces: Sequence[FrameFaces]
+        cls,
+        chunk: Chunk,
+        probabilities: Probabilities,
+        motions: Motions,
+        faces: Sequence[FrameFaces],
+        objects: Sequence[FrameObjects] = (),
     ) -> "Observations":
         """Return those of a chunk, from what the stages returned for it."""
         pairs = [(each, face, vector) for each in faces for face, vector in zip(each.faces, each.vectors, strict=True)]
         boxes = [np.multiply((face.x, face.y, face.width, face.height), each.scale) for each, face, _ in pairs]
         landmarks = [np.multiply(face.landmarks, each.scale) for each, face, _ in pairs]
+        seen = [(frame, each) for frame in objects for each in frame.objects]
+        places = [np.multiply((each.x, each.y, each.width, each.height), frame.scale) for frame, each in seen]
         return cls(
             frames=np.array([each.frame for each, _, _ in pairs], np.int64),
             boxes=np.array(boxes, np.float32).reshape(-1, 4),
@@ -124,6 +147,10 @@ class Observations:
             motions=motions,
             candidates=np.array([each.frame for each in chunk.candidates], np.int64),
             sharpness=np.array([each.sharpness for each in chunk.candidates], np.float64),
+            object_frames=np.array([frame.frame for frame, _ in seen], np.int64),
+            object_boxes=np.array(places, np.float32).reshape(-1, 4),
+            object_confidences=np.array([each.confidence for _, each in seen], np.float32),
+            object_labels=np.array([each.label for _, each in seen], np.str_),
         )
 
     @classmethod
@@ -138,6 +165,7 @@ class ChunkInference:
     ``name`` is that of the video in logs; ``on_progress`` is called with the number of frames up to each that is done.
     ``shared``: whether the stages may be in other processes, for which pictures go through Ray's object store.
     ``decisions``: whether ``shots/cuts`` takes windows of which only these count, and the threshold is ``THRESHOLD``.
+    ``people`` and ``things``: whether faces and objects are looked for.
     """
 
     def __init__(
@@ -148,12 +176,16 @@ class ChunkInference:
         *,
         shared: bool = True,
         decisions: bool = False,
+        people: bool = True,
+        things: bool = False,
     ) -> None:
         self._stages = stages
         self._name = name
         self._on_progress = on_progress
         self._shared = shared
         self._decisions = decisions
+        self._people = people
+        self._things = things
         self._slots = asyncio.Semaphore(FRAMES_AT_ONCE)
         self.failed = 0
         """Inputs on which a stage failed for good so far."""
@@ -163,8 +195,9 @@ class ChunkInference:
         async with task_group() as group:
             cuts = group.create_task(self.cuts(chunk))
             motions = group.create_task(self.motions(chunk.run))
-            faces = group.create_task(self.faces(chunk.face_frames))
-        return Observations.of(chunk, cuts.result(), motions.result(), faces.result())
+            faces = group.create_task(self.faces(chunk.face_frames if self._people else ()))
+            objects = group.create_task(self.objects(chunk.face_frames if self._things else ()))
+        return Observations.of(chunk, cuts.result(), motions.result(), faces.result(), objects.result())
 
     async def cuts(self, chunk: Chunk) -> Probabilities:
         """Return float32[n, 2] of the n frames of a chunk; zeros where it has no window, or the stage failed on it."""
@@ -205,6 +238,19 @@ class ChunkInference:
         found |= {place: task.result() for place, task in tasks.items()}
         nobody = [FrameFaces(frame.frame, (), (), frame.scale) for frame in frames]
         return [found[place] or empty for place, empty in enumerate(nobody)]
+
+    async def objects(self, frames: Sequence[FaceFrame]) -> list[FrameObjects]:
+        """Return the objects in the frames in which they are looked for; none where the stage failed on one."""
+
+        async def detect(frame: FaceFrame) -> FrameObjects | None:
+            async with self._slots:
+                image = SharedPixels(frame.image) if self._shared else frame.image
+                found = await self._call(OBJECTS, image, f"frame {frame.frame}")
+            return None if found is None else FrameObjects(frame.frame, found.objects, frame.scale)
+
+        async with task_group() as group:
+            tasks = [group.create_task(detect(frame)) for frame in frames if frame.objects]
+        return [seen for task in tasks if (seen := task.result()) is not None]
 
     async def _search(self, frame: FaceFrame) -> FrameFaces | None:
         """Return the faces of a frame; None where a stage failed on it."""

@@ -21,7 +21,7 @@ from graphs.indexing.inference import BLANK, retry
 from graphs.web.context import Context, task_group
 from stores import derived
 from stores.jobs import Json
-from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
+from stores.people import Identity, ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import InvalidInput, MediaNotFound
 from vision.faces.identities import Assignment, IdentityRequest
 from vision.faces.tracking import Detections, Trace
@@ -267,11 +267,13 @@ async def assign_again(context: Context, asset_id: str, models: PeopleModels) ->
     }
 
 
-async def store_people(context: Context, index: VideoIndex, assigned: Assigned) -> None:
+async def store_people(
+    context: Context, index: VideoIndex, assigned: Assigned, objects: Sequence[tuple[ObjectRecord, TraceBoxes]] = ()
+) -> None:
     """Replace the index of a video. Raises MediaNotFound, leaving nothing, where it was deleted meanwhile."""
     for identity in assigned.new:
         await context.people.put_identity(identity)
-    await context.people.put_index(index, assigned.traces)
+    await context.people.put_index(index, assigned.traces, objects)
     await derived.remove(context.objects, faces_folder(index.asset_id))  # those of the index before
     try:
         await check_asset(context, index.asset_id)

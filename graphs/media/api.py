@@ -11,6 +11,7 @@ from deployments.embed.dinov3 import DINOV3
 from deployments.media.clips import CLIPS
 from deployments.media.frames import FRAMES
 from deployments.media.sharpness import SHARPNESS
+from deployments.objects.detector import OBJECTS
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
@@ -22,6 +23,7 @@ from graphs.media.files import files_router
 from graphs.media.hls import hls_router
 from graphs.media.identities import file_identities_router, identities_router
 from graphs.media.links import links_router
+from graphs.media.objects import objects_router
 from graphs.media.representatives import Representatives
 from graphs.media.sprites import sprites_router
 from graphs.media.streams import streams_router
@@ -46,6 +48,7 @@ def _router(context: Context) -> APIRouter:
         sprites_router(context, videos),
         links_router(context, Library(context)),
         traces_router(context, videos, representatives),
+        objects_router(context, videos),
         file_identities_router(context, videos, representatives),
         identities_router(context, FaceSource(context, Library(context))),
     ):
@@ -59,7 +62,7 @@ API: Final = Api(
     prefixes=("/api/v1",),
     stages=(
         *(CLIPS, FRAMES, SHARPNESS, VIDEO_FACES, IDENTITY, FACES, TRACKS, IDENTITIES),
-        *(CUTS, CAMERA, DINOV3, CLIP),
+        *(CUTS, CAMERA, DINOV3, CLIP, OBJECTS),
     ),
     ready_stages=(CLIPS, FRAMES),
     errors=ErrorStyle(_body, {"VALIDATION_ERROR": (400, "INVALID_INPUT")}),

@@ -1,98 +1,218 @@
-"""Boxes of stored traces, as they are drawn into a video."""
+"""Boxes of stored traces and objects, as they are drawn into a video."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+from fastapi import Depends, Query
 
-from graphs.media.errors import TraceNotFound, not_indexed
+from graphs.media.errors import TraceNotFound, TrackNotFound, not_indexed
 from graphs.media.spans import Span
 from graphs.web.context import Context, task_group
-from stores.people import TraceBoxes, TraceRecord
+from stores.people import ObjectRecord, TraceBoxes, TraceRecord
+from vision.errors import InvalidInput
 from vision.media.overlay import PALETTE
 from vision.media.plan import BoxTrack
 
 AROUND_S: Final = 1.0
 """Traces that end or begin so near to a part are read too, as times of traces are rounded."""
+FACE: Final = "face"
+"""What faces are called among the classes of objects."""
+
+Key = str | int | tuple[str, int]
+"""Whose a colour is: an identity, a trace of nobody known, or ``("object", track_id)``."""
+
+
+class Choice(NamedTuple):
+    """What is drawn: ``classes`` of objects, and ``face`` for faces, None for all; of at least ``min_confidence``."""
+
+    classes: tuple[str, ...] | None = None
+    min_confidence: float = 0.0
+
+    @property
+    def faces(self) -> bool:
+        """Return whether faces are drawn."""
+        return self.classes is None or FACE in self.classes
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return the query parameters that make this choice."""
+        query = {} if self.classes is None else {"classes": ",".join(self.classes)}
+        return query | ({"min_confidence": f"{self.min_confidence:g}"} if self.min_confidence else {})
+
+
+EVERYTHING: Final = Choice()
+
+
+async def choice_of(
+    classes: Annotated[
+        str | None,
+        Query(
+            max_length=2000,
+            description="only these classes of objects, separated by commas; face stands for faces; without it all",
+            examples=["dog,car,face"],
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, Query(ge=0, le=1, description="only what was found with this mean confidence at least", examples=[0.5])
+    ] = 0.0,
+) -> Choice:
+    """Return what is to be drawn. Raises InvalidInput where classes are given, but none is named."""
+    return Choice(classes_of(classes), min_confidence)
+
+
+ChoiceOf = Annotated[Choice, Depends(choice_of)]
+
+
+def classes_of(text: str | None) -> tuple[str, ...] | None:
+    """Return the names in a list that is separated by commas. Raises InvalidInput where there is none."""
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name for each in text.split(",") if (name := " ".join(each.lower().split()))))
+    if not names:
+        raise InvalidInput("classes names no class; leave it out for all of them.")
+    return names
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """What is drawn in one colour, with one label."""
+
+    key: Key
+    label: str
+    boxes: TraceBoxes
 
 
 class Boxes:
-    """Read the boxes of a video's traces, labelled and in colours."""
+    """Read the boxes of a video's traces and objects, labelled and in colours."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._people = context.people
 
-    async def of_all(self, file_uuid: str, span: Span) -> BoxTrack | None:
-        """Return the boxes of all traces in this part; None for a video that is not indexed."""
-        if await self._context.people.get_index(file_uuid) is None:
+    async def of_all(
+        self, file_uuid: str, span: Span, choice: Choice = EVERYTHING, *, numbers: bool = False
+    ) -> BoxTrack | None:
+        """Return all boxes in this part; None for a video that is not indexed.
+
+        ``numbers``: labels of objects have their number and confidence.
+        """
+        if await self._people.get_index(file_uuid) is None:
             return None
-        records = await self._context.people.list_traces(file_uuid)
+        traces = await self._people.list_traces(file_uuid)
+        objects = await self._people.list_objects(file_uuid)
+        colours = _colours(traces, objects)
+        wanted = [
+            each
+            for each in objects
+            if (choice.classes is None or each.label in choice.classes)
+            and each.confidence >= choice.min_confidence
+            and _overlaps(each, span)
+        ]
+        faces = [each for each in traces if choice.faces and _overlaps(each, span)]
         async with task_group() as group:
-            tasks = [
-                group.create_task(self._context.people.get_trace(file_uuid, record.trace_id))
-                for record in records
-                if _overlaps(record, span)
-            ]
-        traces = [task.result() for task in tasks]
-        return await self._track([trace for trace in traces if trace is not None], _colours(records))
+            face_tasks = [group.create_task(self._people.get_trace(file_uuid, each.trace_id)) for each in faces]
+            tasks = [group.create_task(self._people.get_object(file_uuid, each.track_id)) for each in wanted]
+        seen = [trace for each in face_tasks if (trace := each.result()) is not None]
+        sure = [trace for trace in seen if _confidence(trace[1]) >= choice.min_confidence]
+        found = [stored for task in tasks if (stored := task.result()) is not None]
+        persons = {trace.trace_id: _person(trace) for trace in traces}
+        things = [_Drawn(_owner(each, persons), _name(each, numbers=numbers), boxes) for each, boxes in found]
+        return _track([*things, *await self._faces(sure)], colours)
 
     async def of_one(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, BoxTrack]:
         """Return one trace and its boxes. Raises NotIndexed and TraceNotFound."""
-        trace = await self._context.people.get_trace(file_uuid, trace_id)
+        trace = await self._people.get_trace(file_uuid, trace_id)
         if trace is None:
-            if await self._context.people.get_index(file_uuid) is None:
+            if await self._people.get_index(file_uuid) is None:
                 raise await not_indexed(self._context, file_uuid)
             raise TraceNotFound(file_uuid, trace_id)
-        records = await self._context.people.list_traces(file_uuid)
-        return trace[0], await self._track([trace], _colours(records))
+        return trace[0], _track(await self._faces([trace]), await self._all_colours(file_uuid))
 
-    async def _track(self, traces: Sequence[tuple[TraceRecord, TraceBoxes]], colours: dict[str | int, int]) -> BoxTrack:
-        identities = await self._context.people.get_identities(
+    async def of_object(self, file_uuid: str, track_id: int) -> tuple[ObjectRecord, BoxTrack]:
+        """Return one object and its boxes. Raises NotIndexed and TrackNotFound."""
+        stored = await self._people.get_object(file_uuid, track_id)
+        if stored is None:
+            if await self._people.get_index(file_uuid) is None:
+                raise await not_indexed(self._context, file_uuid)
+            raise TrackNotFound(file_uuid, track_id)
+        record, boxes = stored
+        persons = {trace.trace_id: _person(trace) for trace in await self._people.list_traces(file_uuid)}
+        drawn = _Drawn(_owner(record, persons), f"{record.label} {record.track_id}", boxes)
+        return record, _track([drawn], await self._all_colours(file_uuid))
+
+    async def _all_colours(self, file_uuid: str) -> dict[Key, int]:
+        return _colours(await self._people.list_traces(file_uuid), await self._people.list_objects(file_uuid))
+
+    async def _faces(self, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> list[_Drawn]:
+        identities = await self._people.get_identities(
             {record.identity_uuid for record, _ in traces if record.identity_uuid}
         )
-        labels = []
-        for record, _ in traces:
+        drawn = []
+        for record, boxes in traces:
             identity = identities.get(record.identity_uuid or "")
             name = identity.name if identity else None
-            labels.append(f"{name} ({record.trace_id})" if name else f"trace {record.trace_id}")
-        sizes = [len(boxes.frames) for _, boxes in traces]
-        frames = np.concatenate([boxes.frames for _, boxes in traces] or [np.zeros(0, np.int64)])
-        order = np.argsort(frames, kind="stable")
-        boxes = np.concatenate([boxes.boxes for _, boxes in traces] or [np.zeros((0, 4), np.float32)])
-        return BoxTrack(
-            frames=frames[order],
-            boxes=boxes[order],
-            colours=np.repeat(np.array([colours[_person(record)] for record, _ in traces], np.int32), sizes)[order],
-            names=np.repeat(np.arange(len(traces), dtype=np.int32), sizes)[order],
-            labels=tuple(labels),
-        )
+            label = f"{name} ({record.trace_id})" if name else f"trace {record.trace_id}"
+            drawn.append(_Drawn(_person(record), label, boxes))
+        return drawn
 
 
-def _person(trace: TraceRecord) -> str | int:
+def _track(drawn: Sequence[_Drawn], colours: Mapping[Key, int]) -> BoxTrack:
+    sizes = [len(each.boxes.frames) for each in drawn]
+    frames = np.concatenate([each.boxes.frames for each in drawn] or [np.zeros(0, np.int64)])
+    order = np.argsort(frames, kind="stable")
+    boxes = np.concatenate([each.boxes.boxes for each in drawn] or [np.zeros((0, 4), np.float32)])
+    return BoxTrack(
+        frames=frames[order],
+        boxes=boxes[order],
+        colours=np.repeat(np.array([colours[each.key] for each in drawn], np.int32), sizes)[order],
+        names=np.repeat(np.arange(len(drawn), dtype=np.int32), sizes)[order],
+        labels=tuple(each.label for each in drawn),
+    )
+
+
+def _person(trace: TraceRecord) -> Key:
     return trace.identity_uuid or trace.trace_id
 
 
-def _colours(traces: Sequence[TraceRecord]) -> dict[str | int, int]:
-    """Return a colour for each person, in order of appearance.
+def _owner(record: ObjectRecord, persons: Mapping[int, Key]) -> Key:
+    """Return whose colour an object has: a person's is that of their face."""
+    own: Key = ("object", record.track_id)
+    return own if record.trace_id is None else persons.get(record.trace_id, own)
 
-    Where there are more people than colours, whoever appears gets one that nobody has who is on the screen then.
+
+def _name(record: ObjectRecord, *, numbers: bool) -> str:
+    return f"{record.label} {record.track_id} {record.confidence:.2f}" if numbers else record.label
+
+
+def _confidence(boxes: TraceBoxes) -> float:
+    return float(boxes.confidences[boxes.detected].mean()) if boxes.detected.any() else 0.0
+
+
+def _colours(traces: Sequence[TraceRecord], objects: Sequence[ObjectRecord] = ()) -> dict[Key, int]:
+    """Return a colour for each person and object, in order of appearance.
+
+    Where there are more of them than colours, what appears gets one that nothing has which is on the screen then.
     """
-    colours: dict[str | int, int] = {}
+    persons = {trace.trace_id: _person(trace) for trace in traces}
+    seen = [(each.first_frame, 0, each.trace_id, each.last_frame, _person(each)) for each in traces]
+    seen += [(each.first_frame, 1, each.track_id, each.last_frame, _owner(each, persons)) for each in objects]
+    colours: dict[Key, int] = {}
     on_screen: list[tuple[int, int]] = []
-    for trace in sorted(traces, key=lambda trace: (trace.first_frame, trace.trace_id)):
-        on_screen = [(last, colour) for last, colour in on_screen if last >= trace.first_frame]
-        person = _person(trace)
-        if person not in colours:
+    for first, _, _, last, key in sorted(seen, key=lambda each: each[:3]):
+        on_screen = [(until, colour) for until, colour in on_screen if until >= first]
+        if key not in colours:
             taken = {colour for _, colour in on_screen}
             free = ((len(colours) + step) % len(PALETTE) for step in range(len(PALETTE)))
-            colours[person] = next((colour for colour in free if colour not in taken), len(colours) % len(PALETTE))
-        on_screen.append((trace.last_frame, colours[person]))
+            colours[key] = next((colour for colour in free if colour not in taken), len(colours) % len(PALETTE))
+        on_screen.append((last, colours[key]))
     return colours
 
 
-def _overlaps(trace: TraceRecord, span: Span) -> bool:
+def _overlaps(record: TraceRecord | ObjectRecord, span: Span) -> bool:
     if span.start_frame is not None and span.end_frame is not None:
-        return trace.last_frame >= span.start_frame and trace.first_frame <= span.end_frame
+        return record.last_frame >= span.start_frame and record.first_frame <= span.end_frame
     if span.start_time is not None and span.end_time is not None and span.fps is None:
-        return trace.last_time >= span.start_time - AROUND_S and trace.first_time <= span.end_time + AROUND_S
+        return record.last_time >= span.start_time - AROUND_S and record.first_time <= span.end_time + AROUND_S
     return True

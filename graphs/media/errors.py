@@ -5,6 +5,7 @@
     StageError
     ├── NotIndexed        409  the video has no index yet
     ├── TraceNotFound     404  its index has no such trace
+    ├── TrackNotFound     404  its index has no such object
     ├── IdentityNotFound  404  unknown, deleted or merged identity
     └── NeverTogether     404  two people share no frame
 """
@@ -13,7 +14,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
-from graphs.indexing.jobs import latest_index_job, people_missing
+from graphs.indexing.jobs import latest_index_job, parts_missing
 from graphs.web.context import Context
 from graphs.web.schemas import error_responses, example
 from vision.errors import ModelNotLoaded, StageError
@@ -25,16 +26,22 @@ class NotIndexed(StageError):
     code = "NOT_INDEXED"
     status = 409
 
-    def __init__(self, file_uuid: str) -> None:
+    def __init__(self, file_uuid: str, what: str = "") -> None:
         super().__init__(
-            f"{file_uuid} is not indexed yet; POST /api/v1/file/{file_uuid}/index does it, and its job says when."
+            f"{file_uuid} is not indexed {what}yet; POST /api/v1/file/{file_uuid}/index does it, and its job says when."
         )
 
 
 async def not_indexed(context: Context, file_uuid: str) -> StageError:
     """Return why a video has no index: NotIndexed, or ModelNotLoaded where its job could not look for people."""
-    missing = people_missing(await latest_index_job(context, file_uuid))
-    return ModelNotLoaded(missing["people"]) if missing else NotIndexed(file_uuid)
+    missing = parts_missing(await latest_index_job(context, file_uuid))
+    return ModelNotLoaded(missing["people"]) if "people" in missing else NotIndexed(file_uuid)
+
+
+async def objects_missing(context: Context, file_uuid: str) -> StageError:
+    """Return why an index has no objects: NotIndexed, or ModelNotLoaded where its job could not look for them."""
+    missing = parts_missing(await latest_index_job(context, file_uuid))
+    return ModelNotLoaded(missing["objects"]) if "objects" in missing else NotIndexed(file_uuid, "for objects ")
 
 
 class TraceNotFound(StageError):
@@ -46,6 +53,18 @@ class TraceNotFound(StageError):
     def __init__(self, file_uuid: str, trace_id: int) -> None:
         super().__init__(
             f"{file_uuid} has no trace {trace_id}; GET /api/v1/file/{file_uuid}/traces lists those it has."
+        )
+
+
+class TrackNotFound(StageError):
+    """A track of an object that the index of the video does not have."""
+
+    code = "TRACK_NOT_FOUND"
+    status = 404
+
+    def __init__(self, file_uuid: str, track_id: int) -> None:
+        super().__init__(
+            f"{file_uuid} has no object {track_id}; GET /api/v1/file/{file_uuid}/objects lists those it has."
         )
 
 

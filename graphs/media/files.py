@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.indexing.jobs import latest_index_job, people_missing, submit_again, submit_index
+from graphs.indexing.jobs import latest_index_job, parts_missing, submit_again, submit_index
 from graphs.jobs import api as jobs
 from graphs.jobs.schemas import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
@@ -50,11 +50,12 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
         file_uuid: AssetId,
         again: Annotated[bool, Query(description="assign identities anew to the traces that there are")] = False,
     ) -> IndexAccepted:
-        """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
+        """Index the people, objects and shots of a video, as a job. Asked again, it is the same job, running or done.
 
         After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds the
-        shots alone. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a new job
-        compares its traces with everybody known now, and detects nothing.
+        shots alone; where that for objects is, it finds all else, and an index by it is completed later without looking
+        for faces anew. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a new
+        job compares its traces with everybody known now, and detects nothing.
         """
         video = await videos.get(file_uuid)
         job = await (submit_again(context, video) if again else submit_index(context, video))
@@ -63,7 +64,7 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
             job_id=job.job_id,
             status=job.status,
             status_url=f"{jobs.PREFIX}/{job.job_id}",
-            unavailable=people_missing(job),
+            unavailable=parts_missing(job),
         )
 
     @router.get("/file/{file_uuid}", tags=["media: index"])
@@ -83,8 +84,10 @@ async def index_state(context: Context, file_uuid: str) -> IndexState:
     latest = await latest_index_job(context, file_uuid)
     job = None if latest is None else JobAnswer.of(latest)
     status = "not_indexed" if index is None else "succeeded"
-    missing = people_missing(latest)
-    if latest is not None and (not latest.finished or (index is None and (latest.status == "failed" or missing))):
+    missing = parts_missing(latest)
+    if latest is not None and (
+        not latest.finished or (index is None and (latest.status == "failed" or "people" in missing))
+    ):
         status = latest.status
     if index is None:
         return IndexState.model_validate({"status": status, "job": job, "unavailable": missing})
@@ -99,6 +102,9 @@ async def index_state(context: Context, file_uuid: str) -> IndexState:
             "cuts": index.cuts,
             "trace_count": index.trace_count,
             "identity_count": len({trace.identity_uuid for trace in traces} - {None}),
+            "object_models": index.objects,
+            "object_count": index.object_count,
+            "unavailable": {} if index.objects is not None else missing,
         }
     )
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from deployments.media.clips import CLIPS
-from graphs.media.boxes import Boxes
+from graphs.media.boxes import Boxes, ChoiceOf
 from graphs.media.spans import Audio, Mode, Span, SpanOf
 from graphs.media.streams import OF_BOXES, OF_FILE, Sender
 from graphs.media.traces import TraceId, indexed
@@ -38,12 +38,13 @@ SEGMENT: Final[Responses] = {
 }
 
 Number = Annotated[int, Path(ge=0, le=2**31 - 1, description="from 0, in the order of the playlist")]
-Drawn = Annotated[Literal["none", "all"], Query(description="all: boxes of all traces are drawn")]
+Drawn = Annotated[Literal["none", "all"], Query(description="all: boxes of all traces and objects are drawn")]
 DrawnTrace = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="the one trace whose boxes are drawn")]
+DrawnObject = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="the one object whose boxes are drawn")]
 
 
 def hls_router(context: Context, videos: Videos) -> APIRouter:
-    """Return the routes video.m3u8, video/bbox.m3u8, trace/{trace_id}/video.m3u8 and those of their segments."""
+    """Return the routes video.m3u8, video/bbox.m3u8, those of a trace and an object, and those of their segments."""
     router = APIRouter(tags=["media: streams"])
     boxes, sender = Boxes(context), Sender(context)
 
@@ -63,12 +64,17 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
 
     @router.get("/file/{file_uuid}/video/bbox.m3u8", response_class=Response, responses=PLAYLIST)
     async def video_with_boxes_playlist(
-        file_uuid: AssetId, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
+        file_uuid: AssetId,
+        request: Request,
+        span: SpanOf,
+        choice: ChoiceOf,
+        mode: Mode = "normal",
+        audio: Audio = "on",
     ) -> Response:
         """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones."""
         await videos.get(file_uuid)
         await indexed(context, file_uuid)
-        return await playlist(request, file_uuid, "../", span, mode=mode, audio=audio, boxes="all")
+        return await playlist(request, file_uuid, "../", span, mode=mode, audio=audio, boxes="all", **choice.query)
 
     @router.get("/file/{file_uuid}/trace/{trace_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
     async def trace_video_playlist(
@@ -86,6 +92,22 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
             span = Span(trace.first_frame, trace.last_frame)
         return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, trace_id=str(trace_id))
 
+    @router.get("/file/{file_uuid}/object/{track_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
+    async def object_video_playlist(
+        file_uuid: AssetId,
+        track_id: TraceId,
+        request: Request,
+        span: SpanOf,
+        mode: Mode = "normal",
+        audio: Audio = "on",
+    ) -> Response:
+        """Return a playlist (HLS) of what /object/{track_id}/video streams."""
+        await videos.get(file_uuid)
+        record, _ = await boxes.of_object(file_uuid, track_id)
+        if span.is_whole:
+            span = Span(record.first_frame, record.last_frame)
+        return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, track_id=str(track_id))
+
     @router.get("/file/{file_uuid}/segments/init.mp4", response_class=Response, responses=SEGMENT)
     async def segment_header(file_uuid: AssetId, request: Request, audio: Audio = "on") -> Response:
         """Return the header that a player needs to read any segment of a video."""
@@ -100,22 +122,27 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         number: Number,
         request: Request,
         span: SpanOf,
+        choice: ChoiceOf,
         boxes_drawn: Annotated[Drawn, Query(alias="boxes")] = "none",
         trace_id: DrawnTrace = None,
+        track_id: DrawnObject = None,
         mode: Mode = "normal",
         audio: Audio = "on",
     ) -> Response:
-        """Return one segment of a video, as a playlist names it; `boxes` and `trace_id` say what is drawn."""
+        """Return one segment of a video, as a playlist names it; `boxes`, `trace_id`, `track_id` say what is drawn."""
         asset = await videos.get(file_uuid)
         plan = replace(plan_of(span, mode, audio), segment=number)
         track = None
         if trace_id is not None:
             _, track = await boxes.of_one(file_uuid, trace_id)
+        elif track_id is not None:
+            _, track = await boxes.of_object(file_uuid, track_id)
         elif boxes_drawn == "all":
             await indexed(context, file_uuid)
             # Traces are read for the frames of this segment alone.
             facts = await context.stage(CLIPS)(ClipRequest(file_uuid, plan))
-            track = await boxes.of_all(file_uuid, Span(facts.first_frame, facts.last_frame))
+            part = Span(facts.first_frame, facts.last_frame)
+            track = await boxes.of_all(file_uuid, part, choice, numbers=mode == "debug")
         cache = OF_FILE if track is None else OF_BOXES
         return await sender.send(request, asset, plan, cache, f"segment {number}", track)
 
@@ -129,7 +156,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         part = {name: value for name, value in span._asdict().items() if value is not None}
         # Who came by a signed link goes on by it.
         link = {name: value for name, value in request.query_params.items() if name in LINK}
-        unusual = {name: value for name, value in options.items() if value not in USUAL}
+        unusual = {name: value for name, value in options.items() if value not in USUAL or name == "classes"}
         sound = {name: value for name, value in unusual.items() if name == "audio"}
         text = playlist_of(
             facts.boundaries,

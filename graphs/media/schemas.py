@@ -51,6 +51,8 @@ class IndexState(BaseModel):
     cuts: list[int] = Field(default_factory=list, description="first frames of all shots but the first")
     trace_count: int = 0
     identity_count: int = 0
+    object_models: str | None = Field(default=None, description="null where no objects were looked for")
+    object_count: int = 0
     unavailable: dict[str, str] = UNAVAILABLE
 
 
@@ -103,7 +105,7 @@ class BBox(BaseModel):
 
 
 class TraceBox(BaseModel):
-    """Where the face is in one frame; ``detected`` is false where that was interpolated."""
+    """Where the face or object is in one frame; ``detected`` is false where that was interpolated."""
 
     frame_number: int
     bbox: BBox
@@ -113,6 +115,39 @@ class TraceBox(BaseModel):
 
 class TraceAnswer(FileAnswer, Trace):
     """A trace with its boxes, or some of them."""
+
+    boxes: list[TraceBox]
+    next_frame: int | None = Field(description="``start_frame`` of the boxes that follow; null where there are none")
+
+
+class ObjectTrack(BaseModel):
+    """One object in one stretch of the video."""
+
+    track_id: int
+    label: str = Field(description="its class, one of those of the detector, as model-info names them")
+    first_frame: int
+    last_frame: int
+    first_time: float = Field(description="seconds")
+    last_time: float
+    sightings: int = Field(description="frames in which it was detected; between them boxes are interpolated")
+    confidence: float = Field(description="mean of the detections, 0 to 1")
+    screen_time: float = Field(description="seconds from the beginning of the first frame to the end of the last")
+    trace_id: int | None = Field(description="the trace of the face inside a person's track")
+    thumbnail_url: str
+
+
+class FileObjectsAnswer(FileAnswer):
+    """A page of objects in order of their ids, which is that of their first frames."""
+
+    objects: list[ObjectTrack]
+    counts: dict[str, int] = Field(description="tracks of each class in the whole video")
+    total: int = Field(description="tracks in the whole video")
+    object_models: str = Field(description="version of the detector and its threshold")
+    next: int | None = Field(description="``after`` of the next page; null where there is none")
+
+
+class ObjectTrackAnswer(FileAnswer, ObjectTrack):
+    """An object with its boxes, or some of them."""
 
     boxes: list[TraceBox]
     next_frame: int | None = Field(description="``start_frame`` of the boxes that follow; null where there are none")

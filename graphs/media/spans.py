@@ -14,7 +14,9 @@ MAX_SECONDS: Final = 10**7
 Moment = Annotated[FiniteFloat, Field(ge=0, le=MAX_SECONDS)]
 Mode = Annotated[
     Literal["normal", "debug"],
-    Query(description="debug: boxes of traces, and the number and time of each frame, are drawn on the picture"),
+    Query(
+        description="debug: boxes of faces and objects, and the number and time of each frame, are drawn on the picture"
+    ),
 ]
 Audio = Annotated[Literal["on", "off"], Query(description="off: without sound")]
 StartFrame = Annotated[FrameNumber | None, Query(description="zero-based; needs end_frame", examples=[0])]

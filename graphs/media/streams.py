@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from deployments.media.clips import CLIPS
-from graphs.media.boxes import Boxes
+from graphs.media.boxes import EVERYTHING, Boxes, Choice, ChoiceOf
 from graphs.media.errors import not_indexed
 from graphs.media.parts import Parts
 from graphs.media.spans import Audio, Mode, Span, SpanOf
@@ -50,7 +50,7 @@ SUFFIXES: Final = {"video/mp4": ".mp4", "video/webm": ".webm", "video/x-matroska
 
 
 def streams_router(context: Context, videos: Videos) -> APIRouter:
-    """Return the routes video, clip, video/bbox and trace/{trace_id}/video."""
+    """Return the routes video, clip, video/bbox, trace/{trace_id}/video and object/{track_id}/video."""
     router = APIRouter(tags=["media: streams"])
     boxes, sender = Boxes(context), Sender(context)
 
@@ -66,7 +66,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         """
         asset = await videos.get(file_uuid)
         if mode == "debug":
-            track = await indexed_boxes(file_uuid, span)
+            track = await indexed_boxes(file_uuid, span, numbers=True)
             return await sender.send(
                 request, asset, span.plan("overlay", audio, "DEBUG"), OF_BOXES, _label("debug", span), track
             )
@@ -83,17 +83,25 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         if span.is_whole:
             raise InvalidInput("Which part? Give start_frame and end_frame, or start_time and end_time.")
         debug = mode == "debug"
-        track = await boxes.of_all(file_uuid, span) if debug else None
+        track = await boxes.of_all(file_uuid, span, numbers=True) if debug else None
         plan = span.plan("clip", audio, "CLIP" if debug else "")
         return await sender.send(request, asset, plan, OF_CLIP, _label("", span), track)
 
     @router.get("/file/{file_uuid}/video/bbox", response_class=Response, responses=MP4)
     async def video_with_boxes(
-        file_uuid: FileUuid, request: Request, span: SpanOf, mode: Mode = "normal", audio: Audio = "on"
+        file_uuid: FileUuid,
+        request: Request,
+        span: SpanOf,
+        choice: ChoiceOf,
+        mode: Mode = "normal",
+        audio: Audio = "on",
     ) -> Response:
-        """Stream the video, or a part of it, with a labelled box around each face that indexing found."""
+        """Stream the video, or a part of it, with a labelled box around each face and object that indexing found.
+
+        `mode=debug` adds the number and confidence of each object, and the number and time of each frame.
+        """
         asset = await videos.get(file_uuid)
-        track = await indexed_boxes(file_uuid, span)
+        track = await indexed_boxes(file_uuid, span, choice, numbers=mode == "debug")
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await sender.send(request, asset, plan, OF_BOXES, _label("boxes", span), track)
 
@@ -115,8 +123,28 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await sender.send(request, asset, plan, OF_BOXES, label, track)
 
-    async def indexed_boxes(file_uuid: str, span: Span) -> BoxTrack:
-        track = await boxes.of_all(file_uuid, span)
+    @router.get("/file/{file_uuid}/object/{track_id}/video", response_class=Response, responses=MP4)
+    async def object_video(
+        file_uuid: FileUuid,
+        track_id: Annotated[int, Path(ge=0, le=2**31 - 1)],
+        request: Request,
+        span: SpanOf,
+        mode: Mode = "normal",
+        audio: Audio = "on",
+    ) -> Response:
+        """Stream the video with a labelled box that follows one object, over the frames of its track or in a part."""
+        asset = await videos.get(file_uuid)
+        record, track = await boxes.of_object(file_uuid, track_id)
+        label = _label(f"object {track_id}", span)
+        if span.is_whole:
+            span = Span(record.first_frame, record.last_frame)
+        plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
+        return await sender.send(request, asset, plan, OF_BOXES, label, track)
+
+    async def indexed_boxes(
+        file_uuid: str, span: Span, choice: Choice = EVERYTHING, *, numbers: bool = False
+    ) -> BoxTrack:
+        track = await boxes.of_all(file_uuid, span, choice, numbers=numbers)
         if track is None:
             raise await not_indexed(context, file_uuid)
         return track

@@ -75,7 +75,7 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
         return TraceAnswer(
             file_uuid=file_uuid,
             **trace_of(record).model_dump(),
-            boxes=[_box(boxes, place, index) for place in shown],
+            boxes=[box_of(boxes, place, index) for place in shown],
             next_frame=int(boxes.frames[shown.stop]) if shown.stop < last else None,
         )
 
@@ -135,7 +135,8 @@ def bbox(box: Box) -> BBox:
     return BBox(x=x, y=y, width=width, height=height)
 
 
-def _box(boxes: TraceBoxes, place: int, index: VideoIndex) -> TraceBox:
+def box_of(boxes: TraceBoxes, place: int, index: VideoIndex) -> TraceBox:
+    """Return what clients see of one box of a trace or an object."""
     return TraceBox(
         frame_number=int(boxes.frames[place]),
         bbox=bbox(whole_box(boxes, place, index)),

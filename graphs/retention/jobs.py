@@ -172,7 +172,7 @@ class _Sweep:
                 records = await people.delete_index(asset_id)
                 pictures += await derived.remove(objects, faces_folder(asset_id))  # one that was made meanwhile
                 await self._record(asset_id, removed={"objects": pictures, "documents": records})
-                self._count(videos=1, traces=records - 1, objects=pictures, documents=records)
+                self._count(videos=1, traces=records - 1 - index.object_count, objects=pictures, documents=records)
             self._count(left=len(page) - len(idle))
             await self._save(page[-1])
 

@@ -1,7 +1,8 @@
-"""Traces and identities in MongoDB.
+"""Traces, objects and identities in MongoDB.
 
 Without transactions over several documents, the traces of a new index are written first, under a new generation; then
-the one document of the video names that generation, and the older one is removed.
+the one document of the video names that generation, and the older one is removed. So are its objects, which have a
+generation of their own.
 """
 
 import uuid
@@ -13,42 +14,106 @@ from typing import Any, ClassVar
 from pymongo import IndexModel
 
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
-from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import from_blob, from_micros, to_blob, to_micros
 
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
+OBJECT_FIELDS = [field.name for field in fields(ObjectRecord)]
 
 
 class MongoPeople(MongoRepository, People):
-    """Collections ``video_indexes``, ``traces`` and ``identities``."""
+    """Collections ``video_indexes``, ``traces``, ``object_tracks`` and ``identities``."""
 
     indexes: ClassVar = {
         "traces": [
             IndexModel([("asset_id", 1), ("generation", 1), ("trace_id", 1)], unique=True),
             IndexModel("identity_uuid", sparse=True),
-        ]
+        ],
+        "object_tracks": [IndexModel([("asset_id", 1), ("generation", 1), ("track_id", 1)], unique=True)],
     }
 
     def __init__(self, engine: MongoEngine) -> None:
         super().__init__(engine)
         self._indexes = self._collection("video_indexes")
         self._traces = self._collection("traces")
+        self._objects = self._collection("object_tracks")
         self._identities = self._collection("identities")
 
-    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
+    async def put_index(
+        self,
+        index: VideoIndex,
+        traces: Sequence[tuple[TraceRecord, TraceBoxes]],
+        objects: Sequence[tuple[ObjectRecord, TraceBoxes]] = (),
+    ) -> None:
         await self._make_indexes()
         generation = uuid.uuid4().hex
         values: Document = asdict(index) | {"cuts": list(index.cuts), "indexed_at": to_micros(index.indexed_at)}
-        values |= {"_id": index.asset_id, "generation": generation}
+        values |= {"_id": index.asset_id, "generation": generation, "object_generation": generation}
         del values["asset_id"]
         documents = [
             _trace_document(trace) | {"generation": generation, "boxes": boxes.packed()} for trace, boxes in traces
         ]
+        await self._insert_objects(objects, generation)
+        older = {"asset_id": index.asset_id, "generation": {"$ne": generation}}
         with translated():
             if documents:
                 await self._traces.insert_many(documents, ordered=False)
             await self._indexes.replace_one({"_id": index.asset_id}, values, upsert=True)
-            await self._traces.delete_many({"asset_id": index.asset_id, "generation": {"$ne": generation}})
+            await self._traces.delete_many(older)
+            await self._objects.delete_many(older)
+
+    async def put_objects(self, index: VideoIndex, objects: Sequence[tuple[ObjectRecord, TraceBoxes]]) -> bool:
+        await self._make_indexes()
+        generation = uuid.uuid4().hex
+        await self._insert_objects(objects, generation)
+        same = {"_id": index.asset_id, "indexed_at": to_micros(index.indexed_at)}
+        named = {"objects": index.objects, "object_count": index.object_count, "object_generation": generation}
+        with translated():
+            if not (await self._indexes.update_one(same, {"$set": named})).matched_count:
+                await self._objects.delete_many({"asset_id": index.asset_id, "generation": generation})
+                return False
+            await self._objects.delete_many({"asset_id": index.asset_id, "generation": {"$ne": generation}})
+        return True
+
+    async def list_objects(
+        self,
+        asset_id: str,
+        *,
+        after: int = -1,
+        limit: int | None = None,
+        labels: Sequence[str] = (),
+        least: float = 0.0,
+    ) -> list[ObjectRecord]:
+        query = await self._current(asset_id, "object_generation")
+        if query is None:
+            return []
+        query |= {"track_id": {"$gt": after}, "confidence": {"$gte": least}}
+        if labels:
+            query["label"] = {"$in": list(labels)}
+        with translated():
+            found = self._objects.find(query, {"boxes": 0}).sort("track_id", 1).limit(0 if limit is None else limit)
+            return [_object(document) async for document in found]
+
+    async def count_objects(self, asset_id: str) -> dict[str, int]:
+        query = await self._current(asset_id, "object_generation")
+        if query is None:
+            return {}
+        steps: list[Document] = [
+            {"$match": query},
+            {"$group": {"_id": "$label", "count": {"$sum": 1}}},
+            {"$sort": {"_id": 1}},
+        ]
+        with translated():
+            groups = await self._objects.aggregate(steps)
+            return {group["_id"]: group["count"] async for group in groups}
+
+    async def get_object(self, asset_id: str, track_id: int) -> tuple[ObjectRecord, TraceBoxes] | None:
+        query = await self._current(asset_id, "object_generation")
+        if query is None:
+            return None
+        with translated():
+            found = await self._objects.find_one(query | {"track_id": track_id})
+        return None if found is None else (_object(found), TraceBoxes.unpacked(found["boxes"]))
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         with translated():
@@ -56,6 +121,7 @@ class MongoPeople(MongoRepository, People):
         if index is None:
             return None
         values: dict[str, Any] = {field.name: index.get(field.name) for field in fields(VideoIndex)}
+        values["object_count"] = values["object_count"] or 0  # one of a version before objects
         values |= {"asset_id": asset_id, "cuts": tuple(index["cuts"]), "indexed_at": from_micros(index["indexed_at"])}
         return VideoIndex(**values)
 
@@ -69,7 +135,8 @@ class MongoPeople(MongoRepository, People):
         with translated():
             index = await self._indexes.delete_one({"_id": asset_id})
             traces = await self._traces.delete_many({"asset_id": asset_id})
-        return index.deleted_count + traces.deleted_count
+            objects = await self._objects.delete_many({"asset_id": asset_id})
+        return index.deleted_count + traces.deleted_count + objects.deleted_count
 
     async def forget_reference(self, asset_id: str) -> int:
         with translated():
@@ -168,7 +235,7 @@ class MongoPeople(MongoRepository, People):
         return identity.deleted_count > 0
 
     async def owner_ids(self) -> AsyncIterator[str]:
-        for name, field in (("video_indexes", "_id"), ("traces", "asset_id")):
+        for name, field in (("video_indexes", "_id"), ("traces", "asset_id"), ("object_tracks", "asset_id")):
             async for asset_id in self._values(name, field):
                 yield asset_id
 
@@ -177,10 +244,23 @@ class MongoPeople(MongoRepository, People):
             indexes = self._indexes.find({"_id": {"$in": list(asset_ids)}}, {"generation": 1})
             return {index["_id"]: index["generation"] async for index in indexes}
 
-    async def _current(self, asset_id: str) -> Document | None:
+    async def _insert_objects(self, objects: Sequence[tuple[ObjectRecord, TraceBoxes]], generation: str) -> None:
+        documents = [asdict(record) | {"generation": generation, "boxes": boxes.packed()} for record, boxes in objects]
+        if documents:
+            with translated():
+                await self._objects.insert_many(documents, ordered=False)
+
+    async def _current(self, asset_id: str, field: str = "generation") -> Document | None:
+        """Return what the current traces or objects of a video have; None where there is no index."""
         with translated():
-            index = await self._indexes.find_one({"_id": asset_id}, {"generation": 1})
-        return None if index is None else {"asset_id": asset_id, "generation": index["generation"]}
+            index = await self._indexes.find_one({"_id": asset_id}, {field: 1})
+        # An index of a version before objects has no generation of them, and no object has None.
+        return None if index is None else {"asset_id": asset_id, "generation": index.get(field)}
+
+
+def _object(document: Document) -> ObjectRecord:
+    values: dict[str, Any] = {name: document.get(name) for name in OBJECT_FIELDS}
+    return ObjectRecord(**values)
 
 
 def _trace_document(trace: TraceRecord) -> Document:

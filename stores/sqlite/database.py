@@ -28,7 +28,7 @@ from stores.sqlite import (
 )
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 13
+VERSION: Final = 14
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
@@ -42,6 +42,7 @@ SCHEMA: Final = (
     animals.BY_TIME,
     *WEBHOOKS,
     animals.PRINTS,
+    *people.OBJECTS,
 )
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: (documents.FACES_TABLE,),
@@ -56,6 +57,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     10: (animals.BY_TIME,),
     11: WEBHOOKS,
     12: (animals.PRINTS,),
+    13: people.OBJECTS,
 }
 """For each older version, the statements that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

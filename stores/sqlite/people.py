@@ -1,4 +1,4 @@
-"""Traces and identities in SQLite."""
+"""Traces, objects and identities in SQLite."""
 
 import json
 import sqlite3
@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import from_blob, from_micros, to_blob, to_micros
 from stores.sqlite.engine import SqliteRepository
 
@@ -28,34 +28,97 @@ SCHEMA = (
 )
 REJECTED_COLUMN = "ALTER TABLE identities ADD COLUMN rejected BLOB NOT NULL DEFAULT x''"
 """Came with version 7."""
+OBJECTS = (
+    "ALTER TABLE video_indexes ADD COLUMN objects TEXT",
+    "ALTER TABLE video_indexes ADD COLUMN object_count INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE object_tracks (
+        asset_id TEXT NOT NULL REFERENCES video_indexes ON DELETE CASCADE, track_id INTEGER NOT NULL,
+        label TEXT NOT NULL, first_frame INTEGER NOT NULL, last_frame INTEGER NOT NULL, first_time REAL NOT NULL,
+        last_time REAL NOT NULL, sightings INTEGER NOT NULL, confidence REAL NOT NULL, screen_time REAL NOT NULL,
+        trace_id INTEGER, boxes BLOB NOT NULL, PRIMARY KEY (asset_id, track_id))""",
+    "CREATE INDEX object_tracks_by_label ON object_tracks (label, asset_id)",
+)
+"""Came with version 14."""
 INDEX_FIELDS = [field.name for field in fields(VideoIndex)]
 INDEX = f"SELECT {', '.join(INDEX_FIELDS)} FROM video_indexes "  # noqa: S608 (a constant)
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
 TRACE_COLUMNS = ", ".join(TRACE_FIELDS)
+OBJECT_FIELDS = [field.name for field in fields(ObjectRecord)]
+OBJECT_COLUMNS = ", ".join(OBJECT_FIELDS)
+PUT_OBJECT = f"""INSERT INTO object_tracks ({OBJECT_COLUMNS}, boxes)
+    VALUES ({"?, " * len(OBJECT_FIELDS)}?)"""  # noqa: S608 (a constant)
 IDENTITY = "SELECT identity_uuid, name, models, vector, weight, reference_ids, created_at, rejected FROM identities "
 IDENTITIES_AMONG = f"{IDENTITY} WHERE identity_uuid IN (SELECT value FROM json_each(?))"  # noqa: S608 (a constant)
 REFERRING = """SELECT identity_uuid, reference_ids FROM identities
     WHERE instr(reference_ids, ?1) AND ?1 IN (SELECT value FROM json_each(reference_ids))"""
+PUT_INDEX = f"INSERT INTO video_indexes ({', '.join(INDEX_FIELDS)}) VALUES ({', '.join('?' * len(INDEX_FIELDS))})"  # noqa: S608
 PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
 
 
 class SqlitePeople(SqliteRepository, People):
-    """Tables ``video_indexes``, ``traces`` and ``identities``."""
+    """Tables ``video_indexes``, ``traces``, ``object_tracks`` and ``identities``."""
 
-    async def put_index(self, index: VideoIndex, traces: Sequence[tuple[TraceRecord, TraceBoxes]]) -> None:
+    async def put_index(
+        self,
+        index: VideoIndex,
+        traces: Sequence[tuple[TraceRecord, TraceBoxes]],
+        objects: Sequence[tuple[ObjectRecord, TraceBoxes]] = (),
+    ) -> None:
         head = (
             *(index.asset_id, index.models, index.width, index.height, index.fps, index.frame_count, index.duration),
             *(index.step, json.dumps(index.cuts), index.trace_count, to_micros(index.indexed_at)),
+            *(index.objects, index.object_count),
         )
         rows = [(*_trace_row(trace), boxes.packed()) for trace, boxes in traces]
+        tracks = [_object_row(each) for each in objects]
 
         def put(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM video_indexes WHERE asset_id = ?", (index.asset_id,))
-            connection.execute("INSERT INTO video_indexes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", head)
+            connection.execute(PUT_INDEX, head)
             connection.executemany("INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(PUT_OBJECT, tracks)
 
         await self._engine.write(put)
+
+    async def put_objects(self, index: VideoIndex, objects: Sequence[tuple[ObjectRecord, TraceBoxes]]) -> bool:
+        values = (index.objects, index.object_count, index.asset_id, to_micros(index.indexed_at))
+        tracks = [_object_row(each) for each in objects]
+
+        def put(connection: sqlite3.Connection) -> bool:
+            update = "UPDATE video_indexes SET objects = ?, object_count = ? WHERE asset_id = ? AND indexed_at = ?"
+            if not connection.execute(update, values).rowcount:
+                return False
+            connection.execute("DELETE FROM object_tracks WHERE asset_id = ?", (index.asset_id,))
+            connection.executemany(PUT_OBJECT, tracks)
+            return True
+
+        return await self._engine.write(put)
+
+    async def list_objects(
+        self,
+        asset_id: str,
+        *,
+        after: int = -1,
+        limit: int | None = None,
+        labels: Sequence[str] = (),
+        least: float = 0.0,
+    ) -> list[ObjectRecord]:
+        sql = f"""SELECT {OBJECT_COLUMNS} FROM object_tracks WHERE asset_id = ? AND track_id > ? AND confidence >= ?
+            AND (? OR label IN (SELECT value FROM json_each(?))) ORDER BY track_id LIMIT ?"""  # noqa: S608 (a constant)
+        count = NO_LIMIT if limit is None else limit
+        rows = await self._engine.read(sql, asset_id, after, least, not labels, json.dumps(list(labels)), count)
+        return [ObjectRecord(*row) for row in rows]
+
+    async def count_objects(self, asset_id: str) -> dict[str, int]:
+        sql = "SELECT label, count(*) FROM object_tracks WHERE asset_id = ? GROUP BY label ORDER BY label"
+        return dict(await self._engine.read(sql, asset_id))
+
+    async def get_object(self, asset_id: str, track_id: int) -> tuple[ObjectRecord, TraceBoxes] | None:
+        sql = f"""SELECT {OBJECT_COLUMNS}, boxes FROM object_tracks
+            WHERE asset_id = ? AND track_id = ?"""  # noqa: S608 (a constant)
+        rows = await self._engine.read(sql, asset_id, track_id)
+        return next(((ObjectRecord(*row[:-1]), TraceBoxes.unpacked(row[-1])) for row in rows), None)
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         rows = await self._engine.read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
@@ -68,8 +131,9 @@ class SqlitePeople(SqliteRepository, People):
     async def delete_index(self, asset_id: str) -> int:
         def delete(connection: sqlite3.Connection) -> int:
             ((traces,),) = connection.execute("SELECT count(*) FROM traces WHERE asset_id = ?", (asset_id,))
+            ((objects,),) = connection.execute("SELECT count(*) FROM object_tracks WHERE asset_id = ?", (asset_id,))
             indexes = connection.execute("DELETE FROM video_indexes WHERE asset_id = ?", (asset_id,)).rowcount
-            return int(indexes + traces)
+            return int(indexes + traces + objects)
 
         return await self._engine.write(delete, reserve=True)
 
@@ -163,8 +227,14 @@ class SqlitePeople(SqliteRepository, People):
         return await self._engine.write(delete, reserve=True)
 
     async def owner_ids(self) -> AsyncIterator[str]:
-        for (asset_id,) in await self._engine.read("SELECT asset_id FROM video_indexes"):  # all traces have one
+        # All traces and objects have one.
+        for (asset_id,) in await self._engine.read("SELECT asset_id FROM video_indexes"):
             yield asset_id
+
+
+def _object_row(each: tuple[ObjectRecord, TraceBoxes]) -> tuple[Any, ...]:
+    record, boxes = each
+    return (*(getattr(record, name) for name in OBJECT_FIELDS), boxes.packed())
 
 
 def _trace_row(trace: TraceRecord) -> tuple[Any, ...]:

@@ -10,8 +10,9 @@ PART = {"start_frame", "end_frame", "start_time", "end_time", "fps", "mode", "au
 STREAMS: dict[str, tuple[str, set[str]]] = {
     "video": ("video/mp4", PART),
     "clip": ("video/mp2t", PART),
-    "video/bbox": ("video/mp4", PART),
+    "video/bbox": ("video/mp4", PART | {"classes", "min_confidence"}),
     "trace/{trace_id}/video": ("video/mp4", PART),
+    "object/{track_id}/video": ("video/mp4", PART),
     "thumbnail": ("image/jpeg", {"frame", "x", "y", "w", "h"}),
 }
 
@@ -33,7 +34,7 @@ def test_a_stream_says_what_it_takes_and_gives(paths: dict[str, Any], route: str
     parameters = {parameter["name"]: parameter for parameter in operation["parameters"]}
     assert {name for name, each in parameters.items() if each["in"] == "query"} == query
     for name, parameter in parameters.items():
-        if name not in ("mode", "audio", "trace_id"):
+        if name not in ("mode", "audio", "trace_id", "track_id"):
             assert parameter["description"]
             assert parameter["schema"]["examples"]
     assert operation["responses"]["200"]["content"][media_type]["schema"] == {"type": "string", "format": "binary"}

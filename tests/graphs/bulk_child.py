@@ -22,6 +22,7 @@ class Waiting(Log):
 
 async def main() -> None:
     async with index_service(settings()) as service:
+        del service.context.stages["objects/detector"]  # type: ignore[attr-defined]  # as in the run that resumes it
         run = BulkRun(service.context, find_items(sys.argv[1:]), LocalPipeline(), LocalFinalizer(), Waiting(), QUICK)
         await recorded(service.context, sys.argv[1:], run, asyncio.Event(), QUICK)
 

@@ -19,6 +19,7 @@ from graphs.jobs.runner import JobRunner, Timing
 from stores.jobs import Job
 from stores.records import Asset
 from tests.dummies import DummyEmbed
+from tests.dummies.objects import OBJECTS, DummyDetector
 from tests.dummies.photos import DummyClip
 from tests.dummies.texts import DummySentence
 from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
@@ -35,6 +36,9 @@ Walk = tuple[int, int, tuple[int, int], tuple[int, int]]
 Shot = tuple[int, Mapping[str, Walk]]
 """How many frames, and who walks where; frames count from the first one of the shot."""
 FACE = (32, 40)
+THINGS = {"dog": (30, 20), "car": (60, 24), "person": (44, 72)}
+"""Width and height of objects; they walk as people do."""
+COLOURS = {label: colour for colour, (label, _) in OBJECTS.items()}
 
 # Ada is alone, Bob comes in at frame 21; after the cut at 60 Cyd is alone; after the one at 90 Ada is back.
 FILM: tuple[Shot, ...] = (
@@ -46,7 +50,16 @@ REAL = (
     *("media/clips", "media/frames", "media/sharpness", "shots/camera"),
     *("analysis/tracks", "analysis/identities"),
 )
-DUMMIES = (DummyVideoFaces, DummyPhotoFaces, DummyRecognizer, DummyCuts, DummyEmbed, DummyClip, DummySentence)
+DUMMIES = (
+    DummyVideoFaces,
+    DummyPhotoFaces,
+    DummyRecognizer,
+    DummyCuts,
+    DummyEmbed,
+    DummyClip,
+    DummySentence,
+    DummyDetector,
+)
 QUICK = Timing(lease_s=2.0, heartbeat_s=0.1, progress_s=0.05, retry_s=0.01)
 
 
@@ -107,7 +120,8 @@ def _frame(frame: int, walks: Mapping[str, Walk], background: tuple[int, int, in
         if first <= frame <= last:
             share = (frame - first) / max(1, last - first)
             x, y = (round(a + share * (b - a)) for a, b in zip(start, end, strict=True))
-            pixels[y : y + FACE[1], x : x + FACE[0]] = PEOPLE[person]
+            width, height = THINGS.get(person, FACE)
+            pixels[y : y + height, x : x + width] = PEOPLE.get(person) or COLOURS[person]
     return pixels
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stores.open import Stores
-from stores.people import Identity, People, TraceBoxes, TraceRecord, VideoIndex
+from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILM = "a" * 32
@@ -180,3 +180,51 @@ async def test_old_indexes_come_in_pages(people: People) -> None:
     assert await people.old_indexes(NOW + timedelta(microseconds=1), limit=2) == [a, c]
     assert await people.old_indexes(NOW + timedelta(microseconds=1), c) == [d]
     assert await people.old_indexes(NOW + timedelta(seconds=2)) == [a, b, c, d]
+
+
+def thing(track_id: int, label: str = "dog", confidence: float = 0.75) -> tuple[ObjectRecord, TraceBoxes]:
+    _, boxes = trace(track_id)
+    first, last = int(boxes.frames[0]), int(boxes.frames[-1])
+    face = 1 if label == "person" else None
+    return ObjectRecord(FILM, track_id, label, first, last, first / 25, last / 25, 25, confidence, 2.0, face), boxes
+
+
+def numbers(things: list[ObjectRecord]) -> list[int]:
+    return [each.track_id for each in things]
+
+
+async def test_objects_come_back_as_they_were_stored(people: People) -> None:
+    made = [thing(1), thing(2, "car", 0.5), thing(3, "person")]
+    stored = replace(index(), objects="detr@1", object_count=3)
+    await people.put_index(stored, [trace(1)], made)
+    assert await people.get_index(FILM) == stored
+    assert await people.list_objects(FILM) == [record for record, _ in made]
+    assert numbers(await people.list_objects(FILM, after=1, limit=1)) == [2]
+    assert numbers(await people.list_objects(FILM, labels=["dog", "person"])) == [1, 3]
+    assert numbers(await people.list_objects(FILM, labels=["dog", "car"], least=0.6)) == [1]
+    assert await people.count_objects(FILM) == {"car": 1, "dog": 1, "person": 1}
+    found = await people.get_object(FILM, 3)
+    assert found is not None
+    assert found[0] == made[2][0]
+    for name in ("frames", "boxes", "confidences", "detected"):
+        np.testing.assert_array_equal(getattr(found[1], name), getattr(made[2][1], name))
+    assert await people.get_object(FILM, 4) is None
+    assert await people.delete_index(FILM) == 1 + 1 + 3
+    assert await people.list_objects(FILM) == []
+
+
+async def test_objects_are_replaced_alone_or_with_the_index(people: People) -> None:
+    await people.put_index(index(), [trace(1)])
+    assert await people.list_objects(FILM) == []
+    completed = replace(index(), objects="detr@1", object_count=1)
+    assert await people.put_objects(completed, [thing(5)])
+    assert await people.get_index(FILM) == completed
+    assert ids(await people.list_traces(FILM)) == [1]
+    assert numbers(await people.list_objects(FILM)) == [5]
+    # Another index has come meanwhile, or none is there.
+    late = replace(completed, indexed_at=NOW - timedelta(seconds=1))
+    assert not await people.put_objects(late, [thing(6)])
+    assert not await people.put_objects(replace(completed, asset_id="e" * 32), [])
+    assert numbers(await people.list_objects(FILM)) == [5]
+    await people.put_index(index(), [trace(2)])
+    assert (await people.list_objects(FILM), await people.count_objects(FILM)) == ([], {})

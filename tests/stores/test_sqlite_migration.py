@@ -221,6 +221,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     tables["identities"] = [(*row, b"") for row in tables["identities"]]  # nobody had been rejected
     tables["jobs"] = [(*row, "", "", "", "") for row in tables["jobs"]]  # of nobody
     tables["jobs"] = [(*row, None) for row in tables["jobs"]]  # and has ended before anybody was told
+    tables["video_indexes"] = [(*row, None, 0) for row in tables["video_indexes"]]  # objects were not looked for
     empty = (
         "keys",
         "signing",
@@ -231,6 +232,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
         "deliveries",
         "subscriptions",
         "animal_prints",
+        "object_tracks",
     )
     return tables | {name: [] for name in empty}
 

@@ -1474,6 +1474,33 @@ class NewSecret(Model):
     webhook_id: str
 
 
+class ObjectTrack(Model):
+    """
+    One object in one stretch of the video.
+    """
+
+    confidence: Annotated[float, Field(description="mean of the detections, 0 to 1")]
+    first_frame: int
+    first_time: Annotated[float, Field(description="seconds")]
+    label: Annotated[
+        str,
+        Field(description="its class, one of those of the detector, as model-info names them"),
+    ]
+    last_frame: int
+    last_time: float
+    screen_time: Annotated[
+        float,
+        Field(description="seconds from the beginning of the first frame to the end of the last"),
+    ]
+    sightings: Annotated[
+        int,
+        Field(description="frames in which it was detected; between them boxes are interpolated"),
+    ]
+    thumbnail_url: str
+    trace_id: Annotated[int | None, Field(description="the trace of the face inside a person's track")]
+    track_id: int
+
+
 class ObjectsAnswer(Model):
     """
     What is in a picture, surest first, and how many of each class.
@@ -2506,7 +2533,7 @@ class Trace(Model):
 
 class TraceBox(Model):
     """
-    Where the face is in one frame; ``detected`` is false where that was interpolated.
+    Where the face or object is in one frame; ``detected`` is false where that was interpolated.
     """
 
     bbox: BBox
@@ -3172,6 +3199,23 @@ class FaceEmotion(Model):
     scores: EmotionScores
 
 
+class FileObjectsAnswer(Model):
+    """
+    A page of objects in order of their ids, which is that of their first frames.
+    """
+
+    counts: Annotated[dict[str, int], Field(description="tracks of each class in the whole video")]
+    file_uuid: str
+    next: Annotated[
+        int | None,
+        Field(description="``after`` of the next page; null where there is none"),
+    ]
+    object_models: Annotated[str, Field(description="version of the detector and its threshold")]
+    objects: list[ObjectTrack]
+    success: Literal[True] = True
+    total: Annotated[int, Field(description="tracks in the whole video")]
+
+
 class FilePeopleAnswer(Model):
     """
     Who is in this video, in order of appearance.
@@ -3318,6 +3362,8 @@ class IndexState(Model):
     indexed_at: AwareDatetime | None = None
     job: Annotated[JobAnswer | None, Field(description="the latest job")]
     models: str | None = None
+    object_count: int | None = 0
+    object_models: Annotated[str | None, Field(description="null where no objects were looked for")] = None
     status: Literal["not_indexed", "queued", "running", "succeeded", "failed"]
     trace_count: int | None = 0
     unavailable: Annotated[
@@ -3444,6 +3490,40 @@ class NewWebhook(Model):
 
     secret: Annotated[str, Field(description="whsec_…; keep it, it is shown once")]
     webhook: WebhookAnswer
+
+
+class ObjectTrackAnswer(Model):
+    """
+    An object with its boxes, or some of them.
+    """
+
+    boxes: list[TraceBox]
+    confidence: Annotated[float, Field(description="mean of the detections, 0 to 1")]
+    file_uuid: str
+    first_frame: int
+    first_time: Annotated[float, Field(description="seconds")]
+    label: Annotated[
+        str,
+        Field(description="its class, one of those of the detector, as model-info names them"),
+    ]
+    last_frame: int
+    last_time: float
+    next_frame: Annotated[
+        int | None,
+        Field(description="``start_frame`` of the boxes that follow; null where there are none"),
+    ]
+    screen_time: Annotated[
+        float,
+        Field(description="seconds from the beginning of the first frame to the end of the last"),
+    ]
+    sightings: Annotated[
+        int,
+        Field(description="frames in which it was detected; between them boxes are interpolated"),
+    ]
+    success: Literal[True] = True
+    thumbnail_url: str
+    trace_id: Annotated[int | None, Field(description="the trace of the face inside a person's track")]
+    track_id: int
 
 
 class PredictDetails(Model):

@@ -681,7 +681,8 @@ class Media(Group):
         """Stream a part of the video, exactly from its first to its last frame, encoded anew.
 
         :param file_uuid: the asset id that the upload gave
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -728,11 +729,12 @@ class Media(Group):
         )
 
     def index(self, file_uuid: str, *, again: bool | None = None) -> models.IndexAccepted:
-        """Index the people and shots of a video, as a job. Asked again, it is the same job, running or done.
+        """Index the people, objects and shots of a video, as a job. Asked again, it is the same job, running or done.
 
         After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds
-        the shots alone. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a
-        new job compares its traces with everybody known now, and detects nothing.
+        the shots alone; where that for objects is, it finds all else, and an index by it is completed later without
+        looking for faces anew. With ``again`` a video that is indexed gets identities anew, as after some were
+        deleted: a new job compares its traces with everybody known now, and detects nothing.
 
         :param again: assign identities anew to the traces that there are
         """
@@ -767,6 +769,153 @@ class Media(Group):
             )
         )
 
+    def object_track(
+        self,
+        file_uuid: str,
+        track_id: int,
+        *,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        limit: int | None = None,
+    ) -> models.ObjectTrackAnswer:
+        """Return where one object is, frame by frame.
+
+        :param start_frame: the first frame of interest
+        :param end_frame: the last one
+        """
+        return self._client.ask(
+            Call[models.ObjectTrackAnswer](
+                "GET",
+                "/api/v1/file/{file_uuid}/object/{track_id}",
+                models.ObjectTrackAnswer,
+                at={"file_uuid": file_uuid, "track_id": track_id},
+                query={"start_frame": start_frame, "end_frame": end_frame, "limit": limit},
+            )
+        )
+
+    def object_thumbnail(self, file_uuid: str, track_id: int) -> bytes:
+        """Return the object as a JPEG, from the frame in which it is large and sure."""
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/object/{track_id}/thumbnail",
+                bytes,
+                at={"file_uuid": file_uuid, "track_id": track_id},
+            )
+        )
+
+    def object_video(
+        self,
+        file_uuid: str,
+        track_id: int,
+        *,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> bytes:
+        """Stream the video with a labelled box that follows one object, over the frames of its track or in a part.
+
+        :param file_uuid: the asset id that the upload gave
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[bytes](
+                "GET",
+                "/api/v1/file/{file_uuid}/object/{track_id}/video",
+                bytes,
+                at={"file_uuid": file_uuid, "track_id": track_id},
+                query={
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
+    def object_video_playlist(
+        self,
+        file_uuid: str,
+        track_id: int,
+        *,
+        mode: Literal["normal", "debug"] | None = None,
+        audio: Literal["on", "off"] | None = None,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        fps: float | None = None,
+    ) -> str:
+        """Return a playlist (HLS) of what /object/{track_id}/video streams.
+
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
+        :param audio: off: without sound
+        :param start_frame: zero-based; needs end_frame
+        :param end_frame: the last frame of the part
+        :param start_time: seconds from the first frame; needs end_time
+        :param end_time: seconds; the part ends before it, or with the video
+        :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
+            stamps; frame numbers need no rate
+        """
+        return self._client.ask(
+            Call[str](
+                "GET",
+                "/api/v1/file/{file_uuid}/object/{track_id}/video.m3u8",
+                str,
+                at={"file_uuid": file_uuid, "track_id": track_id},
+                query={
+                    "mode": mode,
+                    "audio": audio,
+                    "start_frame": start_frame,
+                    "end_frame": end_frame,
+                    "start_time": start_time,
+                    "end_time": end_time,
+                    "fps": fps,
+                },
+            )
+        )
+
+    def objects(
+        self,
+        file_uuid: str,
+        *,
+        classes: str | None = None,
+        min_confidence: float | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> models.FileObjectsAnswer:
+        """List what is seen when: one track for each uninterrupted stretch of one object.
+
+        :param classes: only these classes, separated by commas
+        :param min_confidence: least mean confidence of a track
+        :param after: ``next`` of the page before
+        """
+        return self._client.ask(
+            Call[models.FileObjectsAnswer](
+                "GET",
+                "/api/v1/file/{file_uuid}/objects",
+                models.FileObjectsAnswer,
+                at={"file_uuid": file_uuid},
+                query={"classes": classes, "min_confidence": min_confidence, "after": after, "limit": limit},
+            )
+        )
+
     def segment_header(self, file_uuid: str, *, audio: Literal["on", "off"] | None = None) -> bytes:
         """Return the header that a player needs to read any segment of a video.
 
@@ -789,6 +938,7 @@ class Media(Group):
         *,
         boxes: Literal["none", "all"] | None = None,
         trace_id: int | None = None,
+        track_id: int | None = None,
         mode: Literal["normal", "debug"] | None = None,
         audio: Literal["on", "off"] | None = None,
         start_frame: int | None = None,
@@ -796,13 +946,17 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
+        classes: str | None = None,
+        min_confidence: float | None = None,
     ) -> bytes:
-        """Return one segment of a video, as a playlist names it; `boxes` and `trace_id` say what is drawn.
+        """Return one segment of a video, as a playlist names it; `boxes`, `trace_id`, `track_id` say what is drawn.
 
         :param number: from 0, in the order of the playlist
-        :param boxes: all: boxes of all traces are drawn
+        :param boxes: all: boxes of all traces and objects are drawn
         :param trace_id: the one trace whose boxes are drawn
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param track_id: the one object whose boxes are drawn
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -810,6 +964,8 @@ class Media(Group):
         :param end_time: seconds; the part ends before it, or with the video
         :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
             stamps; frame numbers need no rate
+        :param classes: only these classes of objects, separated by commas; face stands for faces; without it all
+        :param min_confidence: only what was found with this mean confidence at least
         """
         return self._client.ask(
             Call[bytes](
@@ -820,6 +976,7 @@ class Media(Group):
                 query={
                     "boxes": boxes,
                     "trace_id": trace_id,
+                    "track_id": track_id,
                     "mode": mode,
                     "audio": audio,
                     "start_frame": start_frame,
@@ -827,6 +984,8 @@ class Media(Group):
                     "start_time": start_time,
                     "end_time": end_time,
                     "fps": fps,
+                    "classes": classes,
+                    "min_confidence": min_confidence,
                 },
             )
         )
@@ -934,7 +1093,8 @@ class Media(Group):
         """Stream the video with a labelled box that follows one person, over the frames of the trace or in a part.
 
         :param file_uuid: the asset id that the upload gave
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -976,7 +1136,8 @@ class Media(Group):
     ) -> str:
         """Return a playlist (HLS) of what /trace/{trace_id}/video streams.
 
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -1037,7 +1198,8 @@ class Media(Group):
         whole. `mode=debug` is encoded, as /video/bbox is.
 
         :param file_uuid: the asset id that the upload gave
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -1080,7 +1242,8 @@ class Media(Group):
 
         `mode=debug` is that of /video.
 
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -1118,11 +1281,16 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
+        classes: str | None = None,
+        min_confidence: float | None = None,
     ) -> bytes:
-        """Stream the video, or a part of it, with a labelled box around each face that indexing found.
+        """Stream the video, or a part of it, with a labelled box around each face and object that indexing found.
+
+        `mode=debug` adds the number and confidence of each object, and the number and time of each frame.
 
         :param file_uuid: the asset id that the upload gave
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -1130,6 +1298,8 @@ class Media(Group):
         :param end_time: seconds; the part ends before it, or with the video
         :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
             stamps; frame numbers need no rate
+        :param classes: only these classes of objects, separated by commas; face stands for faces; without it all
+        :param min_confidence: only what was found with this mean confidence at least
         """
         return self._client.ask(
             Call[bytes](
@@ -1145,6 +1315,8 @@ class Media(Group):
                     "start_time": start_time,
                     "end_time": end_time,
                     "fps": fps,
+                    "classes": classes,
+                    "min_confidence": min_confidence,
                 },
             )
         )
@@ -1160,10 +1332,13 @@ class Media(Group):
         start_time: float | None = None,
         end_time: float | None = None,
         fps: float | None = None,
+        classes: str | None = None,
+        min_confidence: float | None = None,
     ) -> str:
         """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones.
 
-        :param mode: debug: boxes of traces, and the number and time of each frame, are drawn on the picture
+        :param mode: debug: boxes of faces and objects, and the number and time of each frame, are drawn on the
+            picture
         :param audio: off: without sound
         :param start_frame: zero-based; needs end_frame
         :param end_frame: the last frame of the part
@@ -1171,6 +1346,8 @@ class Media(Group):
         :param end_time: seconds; the part ends before it, or with the video
         :param fps: turns start_time and end_time into frame numbers at this rate, in place of the frames' time
             stamps; frame numbers need no rate
+        :param classes: only these classes of objects, separated by commas; face stands for faces; without it all
+        :param min_confidence: only what was found with this mean confidence at least
         """
         return self._client.ask(
             Call[str](
@@ -1186,6 +1363,8 @@ class Media(Group):
                     "start_time": start_time,
                     "end_time": end_time,
                     "fps": fps,
+                    "classes": classes,
+                    "min_confidence": min_confidence,
                 },
             )
         )

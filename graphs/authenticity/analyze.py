@@ -29,7 +29,7 @@ Route = Callable[[Any], Any]
 FalseAlarms = Annotated[
     float | None,
     Query(
-        gt=0,
+        ge=1e-6,
         lt=1,
         description="answer with the threshold that keeps the rate of false alarms below this, and the recall that is "
         "left; 422 where that was never measured, or on too few samples to tell",

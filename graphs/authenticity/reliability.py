@@ -247,7 +247,7 @@ def upper_bound(errors: int, count: int) -> float:
 
 def samples_for(max_false_alarms: float) -> int:
     """Return how many genuine samples without a false alarm tell a rate."""
-    return math.ceil(math.log(1 - SURE) / math.log(1 - max_false_alarms))
+    return math.ceil(math.log1p(-SURE) / math.log1p(-max_false_alarms))
 
 
 def _too_few(rate: float, measured: Measured) -> FalseAlarmsUnknown:

@@ -2,8 +2,8 @@
 
 RT-DETRv2 (Lv et al. 2024, https://arxiv.org/abs/2407.17140) resizes a picture to a square whatever its shape, and gives
 one box with a score of each class for each of its queries, of which no two show the same thing: there is nothing to
-suppress afterwards. Its queries are chosen by score, so two that are nearly equal may change places between engines;
-``detector_module`` sorts them, which makes the outputs of engines comparable.
+suppress afterwards. Its queries are chosen by score, so two that are nearly equal may change places between engines:
+``detector_module`` has them in the order of their scores, and engines are compared by each number over all rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,6 +111,8 @@ def detector_module(weights: Weights) -> "torch.nn.Module":
     model = load_checkpoint(MODEL_FOR_OBJECT_DETECTION_MAPPING, weights, optional=("denoising",))
 
     class Detector(torch.nn.Module):
+        rows_in_any_order = True
+
         def __init__(self) -> None:
             super().__init__()
             self.model = model

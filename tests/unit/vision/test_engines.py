@@ -241,3 +241,40 @@ def test_the_machine_chooses_its_engine(
     monkeypatch.setattr(engines, "cpu_flags", lambda: flags)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert choose_engine(wanted) == chosen
+
+
+class Fixed:
+    """An engine that gives the same output whatever it is asked."""
+
+    name = "openvino-fp32"
+    device = "cpu"
+    streams = 1
+
+    def __init__(self, output: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        self._output = output
+
+    def __call__(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        return self._output[: len(batch)]
+
+
+class Rows(torch.nn.Module):
+    """float32[N, 3, 16, 24] → the rows float32[N, 30, 4] that it was made with."""
+
+    def __init__(self, rows: np.ndarray[Any, np.dtype[np.float32]], *, in_any_order: bool) -> None:
+        super().__init__()
+        self.rows_in_any_order = in_any_order
+        self.rows = torch.from_numpy(rows)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.rows[: len(images)]
+
+
+def test_rows_that_change_places_are_the_same_where_the_module_says_that_they_are_a_set() -> None:
+    rows = np.random.default_rng(4).standard_normal((4, 30, 4)).astype(np.float32)
+    swapped, wrong = Fixed(rows[:, ::-1]), Fixed(-rows + 1)
+    a_set = engines.TorchEngine(Rows(rows, in_any_order=True), "torch-fp32", "cpu", None)
+    a_list = engines.TorchEngine(Rows(rows, in_any_order=False), "torch-fp32", "cpu", None)
+    engines._check(swapped, a_set, SIZE)
+    for engine, reference in ((swapped, a_list), (wrong, a_set), (wrong, a_list)):
+        with pytest.raises(ModelNotLoaded, match="differs from torch fp32"):
+            engines._check(engine, reference, SIZE)

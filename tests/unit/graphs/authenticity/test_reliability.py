@@ -37,7 +37,7 @@ def test_the_bound_is_that_of_clopper_and_pearson(errors: int, count: int) -> No
 
 
 def test_samples_that_a_rate_takes() -> None:
-    assert [samples_for(rate) for rate in (0.01, 0.05, 0.1)] == [299, 59, 29]
+    assert [samples_for(rate) for rate in (0.01, 0.05, 0.1, 1e-6)] == [299, 59, 29, 2_995_731]
     assert upper_bound(0, 299) <= 0.01 < upper_bound(0, 298)
     assert upper_bound(5, 5) == 1
 

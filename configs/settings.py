@@ -177,6 +177,10 @@ class Settings(BaseSettings):
     video_decoder: Literal["auto", "software", "nvdec"] = Field(
         default="auto", description="of films that are indexed; auto is nvdec where the process has a GPU"
     )
+    index_objects: bool = Field(
+        default=True,
+        description="whether films are looked through for objects, which on a CPU takes longer than all the rest",
+    )
     jobs_at_once: PositiveInt = Field(default=1, description="durable jobs that one worker runs at a time")
     request_timeout_s: PositiveFloat = 60.0
     presign_ttl_s: NonNegativeInt = Field(

@@ -21,6 +21,7 @@ from vision.objects.tracking import ObjectDetections, track_objects
 PERSON: Final = "person"
 LEAST_INSIDE: Final = 0.5
 """Share of the frames that a person and a face are both in, in which the face is inside the person."""
+NOT_WANTED: Final = "VISION_INDEX_OBJECTS is off, so films are not looked through for objects."
 NOT_SERVED: Final = "this program runs without objects/detector"
 
 Stored = tuple[ObjectRecord, TraceBoxes]
@@ -35,6 +36,8 @@ class ObjectModels:
     @classmethod
     async def of(cls, context: Context) -> "ObjectModels":
         """Return that which serves now. Raises ModelNotLoaded and StageUnavailable."""
+        if not context.settings.index_objects:
+            raise ModelNotLoaded(NOT_WANTED)
         if OBJECTS.key not in context.stages:  # a bulk run, or a configuration that is older than the stage
             raise ModelNotLoaded(NOT_SERVED)
         info = await context.stage(OBJECTS).ready_info(BLANK)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from configs import settings as settings_module
 from graphs.indexing import decode
+from graphs.indexing.objects import NOT_WANTED
 from graphs.media.boxes import Boxes, choice_of
 from graphs.media.spans import Span
 from stores.records import Asset
@@ -94,6 +95,20 @@ async def test_a_box_follows_its_object(service: IndexService) -> None:
     assert boxes.detected[0]
     assert not boxes.detected.all()
     assert boxes.detected.sum() == record.sightings
+
+
+async def test_who_does_not_want_objects_has_films_indexed_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with index_service(configured(monkeypatch, tmp_path, index_objects="false")) as service:
+        asset = await service.add(film(SCENE))
+        job = await service.index(asset)
+        assert job.result is not None
+        assert (job.status, job.result["unavailable"]) == ("succeeded", {"objects": NOT_WANTED})
+        assert DummyDetector.running.calls == 0
+        answer = await service.client.get(f"/api/v1/file/{asset.asset_id}/objects")
+        assert media_error(answer, 503, "MODEL_NOT_LOADED") == NOT_WANTED
+    settings_module.settings.cache_clear()
 
 
 @pytest.mark.parametrize("version", ["", "dummy@00000009"])

@@ -24,6 +24,7 @@ Array = NDArray[np.float32]
 Prepared = tuple[Array, tuple[int, int]]
 
 CHAIN: Final = ["rtdetr-v2-r18vd"]
+ACCURACY: Final = {"rtdetr-v2-r18vd": "AP 0.481 on COCO's validation set, by its authors"}
 
 
 class Config(EngineConfig):
@@ -85,5 +86,5 @@ class ObjectDetector(EngineStage[Config, Pixels, Prepared, Detections]):
             "confidence": "0 to 1, higher is surer",
             "threshold": self.config.confidence,
             "most_objects": MOST,
-            "accuracy": "COCO validation AP 0.481 by its authors",
+            "accuracy": ACCURACY.get(self._weights.name, "as its model card says"),
         }

@@ -23,14 +23,14 @@ def words_router(context: Context, library: Library) -> APIRouter:
     """Return the route text-search."""
     router = APIRouter(tags=["assets: similarity"])
     pictures = ImageDecoder(context.settings.max_image_pixels)
-    documents, clip = context.documents, context.stage(CLIP)
+    documents = context.documents
 
     unusable: set[str] = set()
     """Assets whose picture the model cannot take; they must not stand before others each time."""
 
     async def embed(asset: Asset) -> Features:
         async with pictures.decoded(await library.picture(asset)) as picture:
-            embedding = await clip(picture.image)
+            embedding = await context.stage(CLIP)(picture.image)
         vector, now = embedding.vector, datetime.now(UTC)
         features = Features(asset.asset_id, embedding.model, asset.kind, vector, vector, now)
         if not await documents.put_features(features):
@@ -45,7 +45,7 @@ def words_router(context: Context, library: Library) -> APIRouter:
 
         Pictures that the model never saw are looked at first, some with each request.
         """
-        text = await clip(request.text)
+        text = await context.stage(CLIP)(request.text)
         without = await documents.without_features(text.model, AT_ONCE + 1 + len(unusable))
         unseen = [asset for asset in without if asset.asset_id not in unusable]
         _, failures = await embedded.many(unseen[:AT_ONCE])

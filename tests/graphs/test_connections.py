@@ -96,7 +96,7 @@ async def test_every_get_route_answers_head_alike(service: Service) -> None:
     assert "/api/v1/media/{asset_id}/content" in routes
     for route in [*routes, "/docs", "/openapi.json", "/api/v1/media/{asset_id}/poster"]:
         for asset_id in (clip, UNKNOWN):
-            url = route.format(asset_id=asset_id, upload_id=UNKNOWN)
+            url = route.format(asset_id=asset_id, upload_id=UNKNOWN, name="focus")
             get, head = await service.client.get(url), await service.client.head(url)
             assert (head.status_code, head.content) == (get.status_code, b""), url
             assert set(head.headers) == set(get.headers), url

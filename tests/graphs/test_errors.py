@@ -98,7 +98,7 @@ async def test_a_body_that_is_no_such_object(refusing: Service, route: str, body
         ("semantic-search", "top_k", 1001),
         ("semantic-search", "top_k", 2.5),
         ("semantic-search", "dataset_asset_ids", [None]),
-        ("anomaly-detection", "reference_asset_ids", [KNOWN]),
+        ("anomaly-detection", "reference_asset_ids", []),
         ("anomaly-detection", "test_asset_ids", []),
         ("anomaly-detection", "anomaly_threshold", -1),
         ("feature-clustering", "asset_ids", [KNOWN]),

@@ -27,11 +27,16 @@ pytestmark = pytest.mark.numeric
 SIDE = 128
 LABELS = ("person", "Potted_Plant", "dog")
 FILES = ("model.safetensors", "config.json", "preprocessor_config.json")
+PREPROCESS = {
+    "image_processor_type": "RTDetrImageProcessor",
+    "size": {"height": SIDE, "width": SIDE},
+    "do_normalize": False,
+}
 CLOSE = 1e-3  # of a box as a share of the picture, and of a score: what two resizings of it differ by at most
 
 
-@pytest.fixture(scope="module")
-def network() -> RTDetrV2ForObjectDetection:
+def tiny_network() -> RTDetrV2ForObjectDetection:
+    """RT-DETRv2 with its real parts, each as small as can be, and random weights that rate queries differently."""
     backbone = RTDetrResNetConfig(
         embedding_size=8,
         hidden_sizes=[8, 16, 24, 32],
@@ -67,13 +72,17 @@ def network() -> RTDetrV2ForObjectDetection:
     return model
 
 
+@pytest.fixture(scope="module")
+def network() -> RTDetrV2ForObjectDetection:
+    return tiny_network()
+
+
 @pytest.fixture
 def models(network: RTDetrV2ForObjectDetection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A store with this checkpoint and nothing else, on the CPU."""
     folder = tmp_path / "detector"
     network.save_pretrained(folder)
-    preprocess = {"image_processor_type": "RTDetrImageProcessor", "size": {"height": SIDE, "width": SIDE}}
-    (folder / FILES[2]).write_text(json.dumps(preprocess | {"do_normalize": False}))
+    (folder / FILES[2]).write_text(json.dumps(PREPROCESS))
     settle(tmp_path, monkeypatch)
     threads = torch.get_num_threads()
     yield tmp_path

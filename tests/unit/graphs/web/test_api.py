@@ -92,7 +92,7 @@ async def test_an_upload_is_read_by_its_route_and_may_be_large(tmp_path: Path) -
         ("GET", "/api/v1/file/abc/trace/7/thumbnail", "media", "/api/v1/file/{file_uuid}/trace/{trace_id}/thumbnail"),
         ("HEAD", "/api/v1/media/abc/content", "assets", "/api/v1/media/{asset_id}/content"),
         ("POST", "/animals", "muzzle", "/animals"),
-        ("GET", "/animals", "muzzle", ""),
+        ("PUT", "/animals", "muzzle", ""),
         ("GET", "/v1/secret/of/somebody", "photos", ""),
         ("GET", "/wp-login.php", "", ""),
     ],

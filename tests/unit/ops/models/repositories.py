@@ -31,6 +31,8 @@ from transformers import (
 
 from tests.unit.deployments.embed.test_clip import MERGES, vocabulary
 from tests.unit.deployments.embed.test_clip import PREPROCESS as CLIP_PREPROCESS
+from tests.unit.deployments.objects.test_detector import PREPROCESS as DETECTOR_PREPROCESS
+from tests.unit.deployments.objects.test_detector import tiny_network
 from vision.faces.expressions import EXPRESSIONS
 
 Files = dict[str, bytes]
@@ -50,13 +52,18 @@ SPEECH: dict[str, Any] = {
 
 
 def files_of(
-    model: PreTrainedModel, more: Mapping[str, object], *, pickled: bool = False, broken: bool = False, std: float = 0.2
+    model: PreTrainedModel,
+    more: Mapping[str, object],
+    *,
+    pickled: bool = False,
+    broken: bool = False,
+    std: float | None = 0.2,
 ) -> Files:
     """Files as the hub has them; ``pickled``: the checkpoint as old repositories have it; ``broken``: with weights that
-    are no numbers; ``more``: JSON or text."""
+    are no numbers; ``more``: JSON or text; ``std``: of all weights, None for those that it has."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        for parameter in model.parameters():
+        for parameter in model.parameters() if std else ():
             # As they are made, scales are all one and biases all zero: that would hide a mistake.
             torch.nn.init.normal_(parameter, std=std)
     if broken:
@@ -143,6 +150,12 @@ def speech(kind: str, labels: tuple[str, ...] = ("bonafide", "spoof"), rate: int
 
 
 SEVEN = tuple(name.capitalize() for name in EXPRESSIONS)
+
+
+def detector(**options: Any) -> Files:
+    return files_of(tiny_network(), {"preprocessor_config.json": DETECTOR_PREPROCESS | options}, std=None)
+
+
 GOOD: dict[str, tuple[str, Any]] = {
     "embed/dinov3, DINOv3": ("embed/dinov3", dinov3),
     "embed/dinov3, DINOv2 in an old file": ("embed/dinov3", dinov2),
@@ -150,6 +163,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "embed/clip in an old file": ("embed/clip", lambda: clip(pickled=True)),
     "embed/sentence": ("embed/sentence", bert),
     "embed/sentence in an old file": ("embed/sentence", lambda: bert(pooling="", pickled=True)),
+    "objects/detector": ("objects/detector", detector),
     "people/emotion, ViT": ("people/emotion", lambda: vit(tuple(reversed(SEVEN)))),
     "people/emotion, ConvNeXt in an old file": ("people/emotion", lambda: convnext(SEVEN)),
     "forensics/visual, ViT": ("forensics/visual", lambda: vit(FORGED)),
@@ -167,6 +181,11 @@ BAD: dict[str, tuple[str, Any, str]] = {
     "a vector of the first token": ("embed/sentence", lambda: bert(pooling="cls_token"), "has pooling_mode_cls_token"),
     "sentences of 128 numbers": ("embed/sentence", lambda: bert(128), "gives vectors of 128 numbers; 384 are stored"),
     "few tokens": ("embed/sentence", lambda: bert(tokens=64), "takes 64 tokens; texts here have up to 256"),
+    "pictures of no one size": (
+        "objects/detector",
+        lambda: detector(size={"shortest_edge": 128}),
+        "takes pictures of no fixed size",
+    ),
     "six expressions": ("people/emotion", lambda: vit(SEVEN[1:]), "has the labels disgust, fear, happy, sad, surprise"),
     "cats and dogs": ("forensics/visual", lambda: vit(("cat", "dog")), "are cat, dog; they have to mean real and fake"),
     "dogs and wolves": ("forensics/generated", lambda: vit(("dog", "wolf")), "are dog, wolf; they have to mean real"),

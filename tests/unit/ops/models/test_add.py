@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[4]
 OTHER = "f" * 40
 STAGES = [
     *("embed/clip", "embed/dinov3", "embed/sentence", "forensics/generated", "forensics/visual", "forensics/voice"),
-    "people/emotion",
+    *("objects/detector", "people/emotion"),
 ]
 
 
@@ -57,6 +57,7 @@ def test_a_model_that_fits_runs_in_its_stage(place: Place, kind: str) -> None:
     assert trial.item_ms > 0
     said = {"embed/dinov3": ("embedding_dim", 384), "embed/clip": ("embedding_dim", 512)}
     said |= {"embed/sentence": ("embedding_dim", 384), "people/emotion": ("accuracy", "as its model card says")}
+    said |= {"objects/detector": ("accuracy", "as its model card says")}
     name, value = said.get(key, ("worth", "as its model card says; its own probability is used, without calibration"))
     assert trial.info[name] == value
 

@@ -2,7 +2,7 @@
 
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./preact.js";
 import { blob, call, follow, get, mediaUrl, post } from "./api.js";
-import { Download } from "./asset.js";
+import { Download, Missing } from "./asset.js";
 import { bytes, clock, Failure, Picture, Result, useAsync, when, words } from "./ui.js";
 
 const COLOURS = ["#4f8cff", "#ff8a3d", "#38b27a", "#d763c9", "#e2b93b", "#4cc3d9", "#f0616d", "#9a7bff"];
@@ -187,7 +187,6 @@ function Index({ file, again }) {
       setError(failure);
     }
   };
-  const missing = Object.values(file.index.unavailable ?? {});
   return html`<div class="index">
     ${running && html`<div class="card inline" role="status">
       <span>${job.message || words(job.status)}</span>
@@ -199,7 +198,7 @@ function Index({ file, again }) {
       <span>${job?.status === "failed" ? `The index failed: ${job.error}` : "Its people and shots are not known yet."}</span>
       <button class="main" onClick=${begin}>Find people and shots</button>
     </div>`}
-    ${missing.length > 0 && html`<p class="notice">${missing.join(" ")}</p>`}
+    <${Missing} of=${file.index.unavailable} />
     <${Failure} error=${error} />
   </div>`;
 }
@@ -382,16 +381,17 @@ function Boxes({ file, people, time }) {
       );
     }
   }, [now.map(({ trace }) => trace.trace_id).join()]);
+  const size = file.height / 28;
+  const boxes = now.flatMap(({ person, trace }) => {
+    const part = (time - trace.first_time) / (trace.last_time - trace.first_time || 1);
+    const box = known.current.get(trace.trace_id)?.get(Math.round(trace.first_frame + part * (trace.last_frame - trace.first_frame)));
+    return box ? [{ ...box, person, key: trace.trace_id }] : [];
+  });
   return html`<svg class="over boxes" viewBox=${`0 0 ${file.width} ${file.height}`} preserveAspectRatio="none" aria-hidden="true">
-    ${now.map(({ person, trace }) => {
-      const boxes = known.current.get(trace.trace_id);
-      const part = (time - trace.first_time) / (trace.last_time - trace.first_time || 1);
-      const box = boxes?.get(Math.round(trace.first_frame + part * (trace.last_frame - trace.first_frame)));
-      return box && html`<g key=${trace.trace_id}>
-        <rect x=${box.x} y=${box.y} width=${box.width} height=${box.height} style=${{ stroke: person.colour }} vector-effect="non-scaling-stroke" />
-        <text x=${box.x} y=${Math.max(box.y - 6, file.height / 28)} font-size=${file.height / 28} style=${{ fill: person.colour }}>${person.label}</text>
-      </g>`;
-    })}
+    ${labelled(boxes, size).map((box) => html`<g key=${box.key}>
+      <rect x=${box.x} y=${box.y} width=${box.width} height=${box.height} style=${{ stroke: box.person.colour }} vector-effect="non-scaling-stroke" />
+      <text x=${box.x} y=${box.baseline} font-size=${size} style=${{ fill: box.person.colour }}>${box.person.label}</text>
+    </g>`)}
   </svg>`;
 }
 
@@ -403,4 +403,17 @@ async function boxesOf(fileId, traceId) {
     from = page.next_frame;
   }
   return boxes;
+}
+
+/** The boxes, each with the baseline of its label: above it, or below where another label is in the way. */
+function labelled(boxes, size) {
+  const taken = [];
+  return boxes.map((box) => {
+    const width = 0.6 * size * box.person.label.length;
+    const places = [Math.max(box.y - 6, size), box.y + box.height + size];
+    const free = (y) => taken.every((other) => box.x > other.x + other.width || other.x > box.x + width || Math.abs(y - other.y) > size);
+    const baseline = places.find(free) ?? places[0];
+    taken.push({ x: box.x, y: baseline, width });
+    return { ...box, baseline };
+  });
 }

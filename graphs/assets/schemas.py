@@ -177,7 +177,6 @@ class PreprocessAnswer(Answer):
     value_range: list[float] = Field(description="smallest and largest value of the tensor")
 
 
-Certainty = Annotated[float, Field(ge=0, le=1)]
 CERTAINTY: Final = Field(
     description="how sure it is on which side of the configured similarity threshold the percentage is: 0 at the "
     "threshold, 1 at the end of the scale"
@@ -205,7 +204,7 @@ class SimilarityAnswer(Answer):
     similarity_percentage: Percentage
     cosine_similarity: Cosine
     euclidean_distance: float = Field(description="of the unit vectors, 0-2")
-    confidence: Certainty = CERTAINTY
+    confidence: Score = CERTAINTY
     unrelated: UnrelatedPictures | None = UNRELATED
     model_version: str
 
@@ -218,7 +217,7 @@ class Match(BaseModel):
     similarity_percentage: Percentage
     cosine_similarity: Cosine
     euclidean_distance: float
-    confidence: Certainty = CERTAINTY
+    confidence: Score = CERTAINTY
 
 
 class FailedAsset(BaseModel):
@@ -249,7 +248,7 @@ class MatrixCell(BaseModel):
 
     asset_id: str
     similarity_percentage: Percentage
-    confidence: Certainty = CERTAINTY
+    confidence: Score = CERTAINTY
 
 
 class MatrixRow(BaseModel):
@@ -279,7 +278,7 @@ class SearchHit(BaseModel):
     similarity_percentage: Percentage = Field(description="(cosine_similarity + 1)·50")
     cosine_similarity: Cosine
     euclidean_distance: float
-    confidence: Certainty = CERTAINTY
+    confidence: Score = CERTAINTY
 
 
 class SearchAnswer(Answer):

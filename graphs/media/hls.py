@@ -88,8 +88,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         """Return a playlist (HLS) of what /trace/{trace_id}/video streams."""
         await videos.get(file_uuid)
         trace, _ = await boxes.of_one(file_uuid, trace_id)
-        if span.is_whole:
-            span = Span(trace.first_frame, trace.last_frame)
+        span = span.or_frames(trace.first_frame, trace.last_frame)
         return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, trace_id=str(trace_id))
 
     @router.get("/file/{file_uuid}/object/{track_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
@@ -104,8 +103,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         """Return a playlist (HLS) of what /object/{track_id}/video streams."""
         await videos.get(file_uuid)
         record, _ = await boxes.of_object(file_uuid, track_id)
-        if span.is_whole:
-            span = Span(record.first_frame, record.last_frame)
+        span = span.or_frames(record.first_frame, record.last_frame)
         return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, track_id=str(track_id))
 
     @router.get("/file/{file_uuid}/segments/init.mp4", response_class=Response, responses=SEGMENT)

@@ -58,6 +58,10 @@ class Span(NamedTuple):
             return f"frames {self.start_frame}-{self.end_frame}"
         return "" if self.start_time is None else f"{self.start_time:g}-{self.end_time:g} s"
 
+    def or_frames(self, first_frame: int, last_frame: int) -> "Span":
+        """Return this part; where none was asked for, that of these frames."""
+        return Span(first_frame, last_frame) if self.is_whole else self
+
     def plan(self, action: Action, audio: str, caption: str = "") -> ClipPlan:
         """Return what to make of this part."""
         return ClipPlan(action, *self, audio=audio == "on", caption=caption)

@@ -118,8 +118,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         asset = await videos.get(file_uuid)
         trace, track = await boxes.of_one(file_uuid, trace_id)
         label = _label(f"trace {trace_id}", span)
-        if span.is_whole:
-            span = Span(trace.first_frame, trace.last_frame)
+        span = span.or_frames(trace.first_frame, trace.last_frame)
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await sender.send(request, asset, plan, OF_BOXES, label, track)
 
@@ -136,8 +135,7 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         asset = await videos.get(file_uuid)
         record, track = await boxes.of_object(file_uuid, track_id)
         label = _label(f"object {track_id}", span)
-        if span.is_whole:
-            span = Span(record.first_frame, record.last_frame)
+        span = span.or_frames(record.first_frame, record.last_frame)
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await sender.send(request, asset, plan, OF_BOXES, label, track)
 

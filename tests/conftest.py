@@ -1,9 +1,18 @@
-"""What all tests share: one cache of compiled engines, and how modules are spread over processes."""
+"""What all tests share: one cache of compiled engines, how modules are spread over processes, and patience."""
 
 import os
 from typing import Any
 
 import pytest
+
+from stores import cache
+
+
+@pytest.fixture
+def patient_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let caches made in a test wait for their server as long as a busy machine takes."""
+    for wait in ("POOL_WAIT_S", "CONNECT_TIMEOUT_S", "REPLY_TIMEOUT_S"):
+        monkeypatch.setattr(cache, wait, 60.0)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -18,6 +18,8 @@ from tests.graphs.conftest import MakeSettings, Serve
 from tests.graphs.harness import contracts_of, settings_in
 from tests.graphs.samples import error_of
 
+pytestmark = pytest.mark.usefixtures("patient_cache")
+
 SLOW = Bucket.holding(10, per_minute=1)
 """Ten at once, then one a minute: no test lasts long enough for a token to fall in."""
 MINUTE_US = 60_000_000

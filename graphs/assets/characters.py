@@ -54,7 +54,7 @@ def characters_router(
         """Check whether two assets show the same person: by face where both have one, else by the whole picture."""
         assets = await library.get_all([request.asset_id_1, request.asset_id_2])
         likeness = await comparison.pair(assets[request.asset_id_1], assets[request.asset_id_2])
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         score = confidence_score(likeness, threshold)
         return ConsistencyAnswer(
             asset_id_1=request.asset_id_1,
@@ -78,7 +78,7 @@ def characters_router(
         reference, assets, unknown = await library.find_with(request.reference_asset_id, tested)
         likenesses, failures = await comparison.against(reference, assets.values())
         failures |= unknown
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         results = [
             _match(assets[asset_id], likenesses[asset_id], threshold)
             if asset_id in likenesses
@@ -104,7 +104,7 @@ def characters_router(
         assets, unknown = await library.find(wanted)
         threshold = request.similarity_threshold
         if threshold is None:
-            threshold = (await configuration.read())["similarity_threshold"]
+            threshold = (await configuration.read()).similarity
         groups, failures = await grouping.group(assets, threshold)
         grouped = {asset.asset_id for group in groups for asset in group.assets}
         return GroupingAnswer(
@@ -124,7 +124,7 @@ def characters_router(
         reference, assets, unknown = await library.find_with(request.character_reference_asset_id, library.batch(shots))
         likenesses, failures = await comparison.against(reference, assets.values())
         failures |= unknown
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         validations = [
             _shot(index, assets[asset_id], likenesses[asset_id], threshold)
             if asset_id in likenesses

@@ -1,5 +1,6 @@
 """The thresholds that clients may change: stored in the document store, so every gateway sees them."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter
@@ -14,7 +15,8 @@ from graphs.assets.schemas import (
 from graphs.web.audit import note
 from graphs.web.context import Context, Timer
 
-DEFAULTS: Final = {"quality_threshold": 0.5, "similarity_threshold": 75.0}
+QUALITY: Final = "quality_threshold"
+SIMILARITY: Final = "similarity_threshold"
 MIB: Final = 2**20
 FORMATS: Final = (
     *("JPG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"),
@@ -23,19 +25,37 @@ FORMATS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """``quality``: below it an image is poor, 0 to 1; ``similarity``: from it on two assets match, 0 to 100."""
+
+    quality: float = 0.5
+    similarity: float = 75.0
+
+
+DEFAULTS: Final = Thresholds()
+
+
 class Configuration:
-    """Reads the values at every request, so that a change takes effect everywhere at once."""
+    """Reads the thresholds at every request, so that a change takes effect everywhere at once."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def read(self) -> dict[str, float]:
-        """Return all values, with defaults where nothing was set."""
-        return DEFAULTS | await self._context.documents.get_config()
+    async def read(self) -> Thresholds:
+        """Return those in force, with defaults where nothing was set."""
+        stored = await self._context.documents.get_config()
+        return Thresholds(stored.get(QUALITY, DEFAULTS.quality), stored.get(SIMILARITY, DEFAULTS.similarity))
 
-    async def change(self, key: str, value: float) -> float:
-        """Set one value and return the previous one."""
-        previous = (await self.read())[key]
+    async def change_quality(self, value: float) -> float:
+        """Set the threshold of quality and return the previous one."""
+        return await self._change(QUALITY, (await self.read()).quality, value)
+
+    async def change_similarity(self, value: float) -> float:
+        """Set the threshold of similarity and return the previous one."""
+        return await self._change(SIMILARITY, (await self.read()).similarity, value)
+
+    async def _change(self, key: str, previous: float, value: float) -> float:
         await self._context.documents.set_config({key: value})
         note(key, value=value, previous=previous)
         return previous
@@ -48,11 +68,11 @@ def configuration_router(context: Context, configuration: Configuration) -> APIR
     @router.get("/config")
     async def get_config(clock: Timer) -> ConfigAnswer:
         """Return the thresholds and limits in force."""
-        values = await configuration.read()
+        thresholds = await configuration.read()
         settings = context.settings
         return ConfigAnswer(
-            quality_threshold=values["quality_threshold"],
-            similarity_threshold=values["similarity_threshold"],
+            quality_threshold=thresholds.quality,
+            similarity_threshold=thresholds.similarity,
             max_file_size_mb=settings.max_image_bytes / MIB,
             max_video_size_mb=settings.max_video_bytes / MIB,
             max_audio_size_mb=settings.max_audio_bytes / MIB,
@@ -66,7 +86,7 @@ def configuration_router(context: Context, configuration: Configuration) -> APIR
     @router.put("/config/quality-threshold")
     async def put_quality_threshold(request: QualityThreshold, clock: Timer) -> QualityThresholdAnswer:
         """Set the quality below which an image counts as poor (0-1)."""
-        previous = await configuration.change("quality_threshold", request.threshold)
+        previous = await configuration.change_quality(request.threshold)
         return QualityThresholdAnswer(
             quality_threshold=request.threshold,
             previous_threshold=previous,
@@ -77,7 +97,7 @@ def configuration_router(context: Context, configuration: Configuration) -> APIR
     @router.put("/config/similarity-threshold")
     async def put_similarity_threshold(request: SimilarityThreshold, clock: Timer) -> SimilarityThresholdAnswer:
         """Set the percentage from which two assets count as a match (0-100)."""
-        previous = await configuration.change("similarity_threshold", request.threshold)
+        previous = await configuration.change_similarity(request.threshold)
         return SimilarityThresholdAnswer(
             similarity_threshold=request.threshold,
             previous_threshold=previous,

@@ -57,7 +57,7 @@ def quality_router(
             embedding = group.create_task(parts.of("features", features_of(asset)))
             configured = group.create_task(configuration.read())
         quality, features = measuring.result(), embedding.result()
-        threshold = configured.result()["quality_threshold"]
+        threshold = configured.result().quality
         return QualityAnswer(
             asset_id=asset.asset_id,
             quality_score=quality.score,
@@ -111,7 +111,7 @@ def quality_router(
         qualities, unmeasured = measuring.result()
         embedded = embedding.result()
         features, unembedded = ({}, {}) if embedded is None else embedded
-        threshold = configured.result()["quality_threshold"]
+        threshold = configured.result().quality
         failures = unembedded | unmeasured
         results = [
             _scored(assets[asset_id], qualities[asset_id], features.get(asset_id), threshold)

@@ -145,7 +145,7 @@ def similarity_router(
         for error in failures.values():
             raise error
         similarity = between(features[request.asset_id_1], features[request.asset_id_2])
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         return SimilarityAnswer(
             asset_id_1=request.asset_id_1,
             asset_id_2=request.asset_id_2,
@@ -164,7 +164,7 @@ def similarity_router(
         candidates = library.batch(request.candidate_asset_ids)
         asset, assets, unknown = await library.find_with(request.reference_asset_id, candidates)
         reference, features, failures = await feature_source.against(asset, assets.values())
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         ranked = [
             Match(
                 asset_id=asset_id,
@@ -194,7 +194,7 @@ def similarity_router(
         features, failures = await feature_source.many(assets.values())
         ids = [asset_id for asset_id in assets if asset_id in features]
         percentages = matrix([features[asset_id] for asset_id in ids]).tolist() if ids else []
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         rows = [
             MatrixRow(
                 asset_id=asset_id,
@@ -234,7 +234,7 @@ def similarity_router(
             reference, _ = await feature_source.one(query)
             space, unit = reference.model_version, reference.unit
             ranked, size = await search(context, library, space, unit, request.top_k, beside=query.asset_id)
-        threshold = (await configuration.read())["similarity_threshold"]
+        threshold = (await configuration.read()).similarity
         hits = [
             SearchHit(
                 asset_id=asset.asset_id,

@@ -1,21 +1,18 @@
 """The route that finds the objects in a picture."""
 
 from collections import Counter
-from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from deployments.objects.detector import OBJECTS
 from graphs.assets.schemas import ImageDimensions, Score
+from graphs.indexing.classes import ClassName, check_classes
 from graphs.web.context import Context, Timer
 from graphs.web.images import ImageDecoder
 from graphs.web.schemas import ID_1, Answer, AssetId, Number, example
 from graphs.web.uploads.library import Library
-from vision.errors import InvalidInput
 from vision.objects.detection import DetectedObject
-
-ClassName = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, min_length=1, max_length=64)]
 
 
 class ObjectsRequest(BaseModel):
@@ -61,7 +58,7 @@ def objects_router(context: Context, library: Library) -> APIRouter:
         """Find the objects in a picture: what each is, how sure that is, and where."""
         asset = await library.get(request.asset_id)
         if request.classes:
-            await _check_classes(context, request.classes)
+            await check_classes(context, request.classes)
         async with pictures.decoded(await library.picture(asset)) as picture:
             found = await context.stage(OBJECTS)(picture.image)
         objects = [
@@ -80,15 +77,6 @@ def objects_router(context: Context, library: Library) -> APIRouter:
         )
 
     return router
-
-
-async def _check_classes(context: Context, wanted: list[str]) -> None:
-    """Raise InvalidInput for a class that the detector does not know; one that is not there says so itself later."""
-    info = (await context.states.stages([OBJECTS.key]))[OBJECTS.key]
-    known = info.get("classes") or wanted
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise InvalidInput(f"There is no class {unknown[0]!r}; there are {', '.join(sorted(known))}.")
 
 
 def _found(each: DetectedObject) -> FoundObject:

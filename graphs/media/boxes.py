@@ -7,11 +7,11 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from fastapi import Depends, Query
 
+from graphs.indexing.classes import MOST_TEXT, classes_of
 from graphs.media.errors import TraceNotFound, TrackNotFound, not_indexed
 from graphs.media.spans import Span
 from graphs.web.context import Context, task_group
 from stores.people import ObjectRecord, TraceBoxes, TraceRecord
-from vision.errors import InvalidInput
 from vision.media.overlay import PALETTE
 from vision.media.plan import BoxTrack
 
@@ -49,7 +49,7 @@ async def choice_of(
     classes: Annotated[
         str | None,
         Query(
-            max_length=2000,
+            max_length=MOST_TEXT,
             description="only these classes of objects, separated by commas; face stands for faces; without it all",
             examples=["dog,car,face"],
         ),
@@ -63,16 +63,6 @@ async def choice_of(
 
 
 ChoiceOf = Annotated[Choice, Depends(choice_of)]
-
-
-def classes_of(text: str | None) -> tuple[str, ...] | None:
-    """Return the names in a list that is separated by commas. Raises InvalidInput where there is none."""
-    if text is None:
-        return None
-    names = tuple(dict.fromkeys(name for each in text.split(",") if (name := " ".join(each.lower().split()))))
-    if not names:
-        raise InvalidInput("classes names no class; leave it out for all of them.")
-    return names
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.media.boxes import classes_of
+from graphs.indexing.classes import MOST_TEXT, classes_of
 from graphs.media.errors import TrackNotFound, objects_missing
 from graphs.media.representatives import Box, candidates, whole_box
 from graphs.media.schemas import FileObjectsAnswer, FrameNumber, ObjectTrack, ObjectTrackAnswer
@@ -49,7 +49,7 @@ def objects_router(context: Context, videos: Videos) -> APIRouter:
         file_uuid: AssetId,
         classes: Annotated[
             str | None,
-            Query(max_length=2000, description="only these classes, separated by commas", examples=["dog,car"]),
+            Query(max_length=MOST_TEXT, description="only these classes, separated by commas", examples=["dog,car"]),
         ] = None,
         min_confidence: Annotated[float, Query(ge=0, le=1, description="least mean confidence of a track")] = 0.0,
         after: Annotated[int, Query(ge=-1, description="``next`` of the page before")] = -1,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
+from vision.objects.classes import class_name
 from vision.preprocess import Preprocess
 from vision.weights import Weights
 from vision.weights.checkpoint import load_checkpoint, read_json
@@ -33,7 +34,7 @@ BOX: Final = 4
 class DetectedObject:
     """An object in pixels of its image; its box lies inside. ``confidence``: 0 to 1, higher is surer.
 
-    ``label``: the class by its name, as the checkpoint has it, such as ``dog``.
+    ``label``: the class by its one name, see ``vision.objects.classes``, such as ``dog``.
     """
 
     x: float
@@ -132,4 +133,4 @@ def _labels(weights: Weights) -> Sequence[str]:
     labels = [names.get(str(index)) for index in range(len(names))]
     if not labels or None in labels:
         raise ModelNotLoaded(f"The config.json of {weights.name} does not name its classes.")
-    return [str(label).strip().lower().replace("_", " ") for label in labels]
+    return [class_name(str(label)) for label in labels]

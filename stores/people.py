@@ -16,9 +16,9 @@ from stores.records import Vector
 class VideoIndex:
     """How one video was indexed, and when.
 
-    ``models`` is the version of the models; ``cuts`` are the first frames of all shots but the first; faces were
-    detected on every ``step``-th frame; ``duration`` is in seconds. ``objects`` is the version of the model that found
-    the objects, None where none were looked for.
+    ``models`` is the version of the models that found the people, empty where nobody was looked for; ``cuts`` are the
+    first frames of all shots but the first; faces were detected on every ``step``-th frame; ``duration`` is in seconds.
+    ``objects`` is the version of the model that found the objects, None where none were looked for.
     """
 
     asset_id: str

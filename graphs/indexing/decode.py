@@ -164,10 +164,13 @@ class ChunkDecoder:
         self._reader = reader
         self.timeline = Timeline.of(reader)
 
-    def chunks(self, start: int = 0, *, faces: bool = True, still: bool = False) -> Iterator[Chunk]:
-        """Yield the chunks from frame ``start`` on, a multiple of ``STRIDE``; without ``faces`` no ``face_frames``.
+    def chunks(
+        self, start: int = 0, *, faces: bool = True, objects: bool = False, still: bool = False
+    ) -> Iterator[Chunk]:
+        """Yield the chunks from frame ``start`` on, a multiple of ``STRIDE``.
 
-        ``still``: with the windows in which nothing changes, which a low threshold needs.
+        Their ``face_frames`` are those for ``faces``, else those for ``objects`` alone, else none. ``still``: with the
+        windows in which nothing changes, which a low threshold needs.
         Every ``step`` frames are sampled, and the first and last frame of a shot. Damaged frames are left out. Raises
         InvalidMedia when the file cannot be read any further.
         """
@@ -195,7 +198,7 @@ class ChunkDecoder:
                     draft.candidates += sharpest.take()
                 if faces and sudden and before is not None and not before[2]:
                     draft.face_frames.append(self._face_frame(before[0], before[1]))
-                if faces and sampled:
+                if (faces and sampled) or (objects and (sudden or self.timeline.begins_stretch(frame))):
                     draft.face_frames.append(self._face_frame(frame, picture, begins=sudden))
                 if grey is not None:
                     draft.greys.append((frame, grey))
@@ -284,10 +287,10 @@ class VideoDecoder:
             raise
         return decoder
 
-    def start(self, frame: int, *, faces: bool = True, still: bool = False) -> None:
+    def start(self, frame: int, *, faces: bool = True, objects: bool = False, still: bool = False) -> None:
         """Have ``next`` go on from this frame, as ``ChunkDecoder.chunks`` does."""
         assert self._reader is not None
-        self._chunks = ChunkDecoder(self._reader).chunks(frame, faces=faces, still=still)
+        self._chunks = ChunkDecoder(self._reader).chunks(frame, faces=faces, objects=objects, still=still)
 
     def start_objects(self, frame: int, begins: Collection[int]) -> None:
         """Have ``next`` go on from this frame, as ``ChunkDecoder.object_chunks`` does."""

@@ -10,8 +10,8 @@ from typing import Final
 
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import GREY_SIDE
-from graphs.indexing.objects import LabelledTrack, link_objects, object_records
-from graphs.indexing.people import PeopleModels, assign_identities, link_traces, store_people
+from graphs.indexing.objects import LabelledTrack, kept_objects, link_objects, object_records
+from graphs.indexing.people import Assigned, PeopleModels, assign_identities, link_traces, store_people
 from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
 from stores.jobs import Json
@@ -67,18 +67,23 @@ async def build_shots(context: Context, builder: ShotBuilder, threshold: float) 
 
 
 async def store_index(
-    context: Context, asset_id: str, draft: Draft, models: PeopleModels, objects: str | None = None
+    context: Context, asset_id: str, draft: Draft, models: PeopleModels | None, objects: str | None = None
 ) -> Json:
     """Assign identities to the traces and store everything; return the result of the job. Raises StageError.
 
-    ``objects``: version of the model that looked for objects, None where none did.
+    ``models``: those that looked for people, None where none did. ``objects``: version of the model that looked for
+    objects, None where none did: then those of the index before remain.
     """
-    timeline = draft.builder.timeline
-    assigned = await assign_identities(context, asset_id, draft.traces, timeline.times, models.identity)
-    things = await object_records(asset_id, draft.objects, assigned.traces, timeline)
+    timeline, tracks = draft.builder.timeline, draft.objects
+    assigned = Assigned([], [])
+    if models is not None:
+        assigned = await assign_identities(context, asset_id, draft.traces, timeline.times, models.identity)
+    if objects is None:
+        objects, tracks = await kept_objects(context, asset_id, draft.first_frames)
+    things = await object_records(asset_id, tracks, assigned.traces, timeline)
     index = VideoIndex(
         asset_id=asset_id,
-        models=models.version,
+        models="" if models is None else models.version,
         width=timeline.facts.width,
         height=timeline.facts.height,
         fps=timeline.facts.fps,
@@ -97,17 +102,16 @@ async def store_index(
         await draft.builder.remove_keyframes(())
         raise
     await store_shots(context, asset_id, draft.builder, draft.shots, THRESHOLD)
-    found = {} if objects is None else {"objects": len(things), "object_models": objects}
-    return found | {
-        "traces": len(assigned.traces),
-        "identities": len(assigned.identities),
-        "new_identities": len(assigned.new),
-        "detections": len(draft.builder.observations.frames),
-        "shots": len(draft.shots),
-        "cuts": len(draft.first_frames),
-        "frames": len(timeline.times),
-        "models": models.version,
-    }
+    found: Json = {} if objects is None else {"objects": len(things), "object_models": objects}
+    if models is not None:
+        found |= {
+            "traces": len(assigned.traces),
+            "identities": len(assigned.identities),
+            "new_identities": len(assigned.new),
+            "detections": len(draft.builder.observations.frames),
+            "models": models.version,
+        }
+    return found | {"shots": len(draft.shots), "cuts": len(draft.first_frames), "frames": len(timeline.times)}
 
 
 async def store_shots(

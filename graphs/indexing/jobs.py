@@ -1,4 +1,4 @@
-"""The jobs that index a video: its people, objects and shots, or its shots alone; and the record of a bulk run.
+"""The jobs that index a video: what of its people, objects and shots there are models for; the record of a bulk run.
 
 The video is decoded once, in order. What is observed is stored part by part, each of some seconds of video, and the
 checkpoint counts the parts; so a job whose worker was killed resumes behind the last part. Traces, identities and
@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from deployments.analysis.identities import IDENTITIES
@@ -59,35 +60,37 @@ CHUNKS_AT_ONCE: Final = 2
 async def submit_index(context: Context, asset: Asset) -> Job:
     """Return the job that indexes this video with the models that serve now; the same job while both stay the same.
 
-    Without a model for people it looks for shots alone, and without one for objects for none. Raises StageUnavailable,
-    and ModelNotLoaded without a model that finds cuts.
+    Without a model for people it looks for nobody, and without one for objects for none; ``parts_missing`` tells why.
+    Raises StageUnavailable, and ModelNotLoaded without a model that finds cuts.
     """
     parts = OptionalParts()
-    people, shots = await asyncio.gather(parts.of("people", PeopleModels.of(context)), ShotModels.of(context))
-    models = _version(people)
-    # Objects are beside the traces: without these there is no place for them.
-    things = None if people is None else await parts.of("objects", ObjectModels.of(context))
-    fingerprint = f"{asset.asset_id} {models} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
-    payload: Json = {"models": models, "shot_models": shots.version}
+    people, things, shots = await asyncio.gather(
+        parts.of("people", PeopleModels.of(context)),
+        parts.of("objects", ObjectModels.of(context)),
+        ShotModels.of(context),
+    )
+    index = await context.people.get_index(asset.asset_id)
+    # What a model found remains while it is away, and the job that found it is this one.
+    found = _version(people) or ("" if index is None else index.models)
+    fingerprint = f"{asset.asset_id} {found} {shots.version} {LONG_SIDE} {GREY_SIDE} {VERSION}"
+    payload: Json = {"models": _version(people), "shot_models": shots.version}
     if things is not None:
         payload["objects"] = things.version
     if parts.unavailable:
         payload["unavailable"] = parts.unavailable
-    index = await context.people.get_index(asset.asset_id)
     if things is not None:
         fingerprint = f"{fingerprint} {things.version}"
-    elif index is not None and index.models == models and index.objects is not None:
-        # The detector is away: what it found remains, and the job that found it is this one.
+    elif index is not None and index.models == found and index.objects is not None:
         fingerprint = f"{fingerprint} {index.objects}"
     while True:
         job = await context.quotas.submit(INDEX_VIDEO, asset.asset_id, fingerprint, payload)
-        if job.status != "succeeded" or "people" in parts_missing(job):
+        if job.status != "succeeded" or (people is None and things is None):
             return job
         # Its results may have been lost, or removed for their age, and made again since.
         fingerprint = f"{fingerprint} {job.finished_at}"
         again = await context.jobs.get(job_id_of(INDEX_VIDEO, fingerprint))
         index = await context.people.get_index(asset.asset_id)
-        if again is None and index is not None and (things is None or index.objects == things.version):
+        if again is None and index is not None and not _lacking(index, people, things):
             return job
 
 
@@ -134,42 +137,81 @@ def parts_missing(job: Job | None) -> dict[str, str]:
     return missing
 
 
-async def index_video(context: Context, job: JobContext) -> Json:
-    """Index people, objects and shots; where a model for people is missing, shots alone.
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """What a job looks for in a video.
 
-    Asked again, it finds identities anew. Where an index lacks objects alone, it looks for nothing else. Raises
-    StageErrors whose message is the reason of the failure.
+    ``people`` and ``objects``: the models, None where these are not looked for. ``index``: that to which objects are
+    added, and nothing else of which changes; None where shots are looked for too.
     """
-    started, missing = time.perf_counter(), OptionalParts()
-    models = await missing.of("people", PeopleModels.of(context))
-    check_models(_version(models), job.payload["models"])
-    if models is None:
-        return await _shots_alone(context, job, THRESHOLD) | {"unavailable": missing.unavailable}
-    if job.payload.get("again"):
-        return await assign_again(context, job.subject, models) | {"seconds": round(time.perf_counter() - started, 1)}
+
+    people: PeopleModels | None
+    objects: ObjectModels | None
+    index: VideoIndex | None = None
+
+    @property
+    def what(self) -> str:
+        """Return what the stored parts of such a job are called."""
+        if self.index is not None:
+            return "objects-"
+        return "without-objects-" if self.objects is None else ""
+
+
+async def plan_index(context: Context, job: JobContext) -> IndexPlan:
+    """Return what is to be looked for: nothing that these models have found already, unless they have found it all.
+
+    Raises InvalidInput where the models are not those that the job was submitted for.
+    """
+    missing = OptionalParts()
+    people = await missing.of("people", PeopleModels.of(context))
+    check_models(_version(people), job.payload["models"])
     things: ObjectModels | None = None
     if "objects" in job.payload:
         things = await missing.of("objects", ObjectModels.of(context))
         check_models("" if things is None else things.version, job.payload["objects"])
-    index = await context.people.get_index(job.subject)
-    if things is not None and index is not None and await _lacks_objects_alone(context, index, models, things):
-        result = await _objects_alone(context, job, index, things)
+    index, lacking = await context.people.get_index(job.subject), frozenset[str]()
+    if index is not None and is_current(await context.shots.get_analysis(index.asset_id), await ShotModels.of(context)):
+        lacking = _lacking(index, people, things)
+    if lacking == {"objects"}:
+        return IndexPlan(None, things, index)
+    if people is None and index is not None and index.models:
+        return IndexPlan(None, None)  # those who were found remain while the model is away
+    return IndexPlan(people, None if lacking == {"people"} else things)
+
+
+def _lacking(index: VideoIndex, people: PeopleModels | None, things: ObjectModels | None) -> frozenset[str]:
+    """Return what these models, where there are any, have not found of an index: people, objects, or both."""
+    lacks = {
+        "people": people is not None and index.models != people.version,
+        "objects": things is not None and index.objects != things.version,
+    }
+    return frozenset(part for part, is_lacking in lacks.items() if is_lacking)
+
+
+async def index_video(context: Context, job: JobContext) -> Json:
+    """Index what there are models for of people and objects, and shots. Asked again, find identities anew.
+
+    Raises StageErrors whose message is the reason of the failure.
+    """
+    started = time.perf_counter()
+    if job.payload.get("again"):
+        models = await PeopleModels.of(context)
+        check_models(models.version, job.payload["models"])
+        return await assign_again(context, job.subject, models) | {"seconds": round(time.perf_counter() - started, 1)}
+    plan = await plan_index(context, job)
+    if plan.objects is not None and plan.index is not None:
+        result = await _objects_alone(context, job, plan.index, plan.objects)
+    elif plan.people is None and plan.objects is None:
+        result = await _shots_alone(context, job, THRESHOLD, plan.what)
     else:
-        async with _observed(context, job, faces=True, objects=things is not None) as builder:
+        faces, things = plan.people is not None, plan.objects
+        async with _observed(context, job, plan.what, faces=faces, objects=things is not None) as builder:
             draft = await draft_index(context, builder, job.progress)
             version = None if things is None else things.version
-            result = await store_index(context, job.subject, draft, models, version)
+            result = await store_index(context, job.subject, draft, plan.people, version)
     if unavailable := job.payload.get("unavailable"):
         result = result | {"unavailable": unavailable}
     return result | {"seconds": round(time.perf_counter() - started, 1)}
-
-
-async def _lacks_objects_alone(context: Context, index: VideoIndex, models: PeopleModels, things: ObjectModels) -> bool:
-    """Return whether all of an index but its objects is what these models make."""
-    if index.models != models.version or index.objects == things.version:
-        return False
-    shots = await ShotModels.of(context)
-    return is_current(await context.shots.get_analysis(index.asset_id), shots)
 
 
 async def _objects_alone(context: Context, job: JobContext, index: VideoIndex, things: ObjectModels) -> Json:
@@ -196,9 +238,9 @@ async def analyze_shots(context: Context, job: JobContext) -> Json:
     return await _shots_alone(context, job, float(job.payload["threshold"]))
 
 
-async def _shots_alone(context: Context, job: JobContext, threshold: float) -> Json:
+async def _shots_alone(context: Context, job: JobContext, threshold: float, what: str = "") -> Json:
     started = time.perf_counter()
-    async with _observed(context, job, faces=False, threshold=threshold) as builder:
+    async with _observed(context, job, what, faces=False, threshold=threshold) as builder:
         shots = await build_shots(context, builder, threshold)
         await store_shots(context, job.subject, builder, shots, threshold)
         return {
@@ -226,10 +268,19 @@ def check_models(serving: str, requested: str) -> None:
 
 @asynccontextmanager
 async def _observed(
-    context: Context, job: JobContext, *, faces: bool, objects: bool = False, threshold: float = THRESHOLD
+    context: Context,
+    job: JobContext,
+    what: str = "",
+    *,
+    faces: bool,
+    objects: bool = False,
+    threshold: float = THRESHOLD,
 ) -> AsyncIterator[ShotBuilder]:
-    """Run the stages on the whole video, and give what builds its shots; stored parts are removed at the end."""
-    async with job_parts(context, job) as parts:
+    """Run the stages on the whole video, and give what builds its shots; stored parts are removed at the end.
+
+    ``what``: what the parts are called.
+    """
+    async with job_parts(context, job, what) as parts:
         await check_asset(context, job.subject)
         models = await ShotModels.of(context)
         check_models(models.version, job.payload["shot_models"])
@@ -242,11 +293,13 @@ async def _observed(
                 f"job {job.job_id}",
                 checkpoints.report,
                 decisions=models.decisions and threshold == THRESHOLD,
+                people=faces,
                 things=objects,
             )
             still = threshold < STILL_AT_MOST
             await _observe(
-                job, inference, decoder, checkpoints, lambda start: decoder.start(start, faces=faces, still=still)
+                *(job, inference, decoder, checkpoints),
+                lambda start: decoder.start(start, faces=faces, objects=objects, still=still),
             )
         finally:
             await decoder.close()

@@ -124,6 +124,21 @@ def faces_of(tracks: Sequence[LabelledTrack], traces: Sequence[tuple[TraceRecord
     return found
 
 
+async def kept_objects(
+    context: Context, asset_id: str, first_frames: Sequence[int]
+) -> tuple[str | None, list[LabelledTrack]]:
+    """Return the version of the detector and the tracks of a stored index; none where its shots are other ones.
+
+    What was found remains where the detector is away, or nothing is to be found anew.
+    """
+    index = await context.people.get_index(asset_id)
+    if index is None or index.objects is None or index.cuts != tuple(first_frames):
+        return None, []
+    records = await context.people.list_objects(asset_id)
+    stored = [await context.people.get_object(asset_id, record.track_id) for record in records]
+    return index.objects, [LabelledTrack(record.label, boxes) for record, boxes in filter(None, stored)]
+
+
 def _fit(person: TraceBoxes, face: TraceBoxes) -> float:
     """Return for how many frames, and how well, a face is inside a person; 0 where it mostly is not."""
     _, rows, others = np.intersect1d(person.frames, face.frames, assume_unique=True, return_indices=True)
@@ -147,7 +162,8 @@ async def store_objects(
     people, asset_id = context.people, index.asset_id
     tracks = await link_objects(observations, index.cuts, timeline.times)
     stored = [await people.get_trace(asset_id, each.trace_id) for each in await people.list_traces(asset_id)]
-    records = await object_records(asset_id, tracks, [each for each in stored if each is not None], timeline)
+    traces = [each for each in stored if each is not None]
+    records = await object_records(asset_id, tracks, traces, timeline)
     await check_asset(context, asset_id)
     if not await people.put_objects(replace(index, objects=version, object_count=len(records)), records):
         raise InvalidInput("The index was removed or replaced after this job was submitted; ask for the index again.")
@@ -156,4 +172,5 @@ async def store_objects(
     except MediaNotFound:
         await people.delete_index(asset_id)  # its delete may have come before
         raise
-    return {"objects": len(records), "frames": len(timeline.times), "models": index.models, "object_models": version}
+    found: Json = {"traces": len(traces), "models": index.models} if index.models else {}
+    return found | {"objects": len(records), "object_models": version, "frames": len(timeline.times)}

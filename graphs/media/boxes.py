@@ -115,7 +115,8 @@ class Boxes:
         """Return one trace and its boxes. Raises NotIndexed and TraceNotFound."""
         trace = await self._people.get_trace(file_uuid, trace_id)
         if trace is None:
-            if await self._people.get_index(file_uuid) is None:
+            index = await self._people.get_index(file_uuid)
+            if index is None or not index.models:
                 raise await not_indexed(self._context, file_uuid)
             raise TraceNotFound(file_uuid, trace_id)
         return trace[0], _track(await self._faces([trace]), await self._all_colours(file_uuid))

@@ -33,7 +33,7 @@ class NotIndexed(StageError):
 
 
 async def not_indexed(context: Context, file_uuid: str) -> StageError:
-    """Return why a video has no index: NotIndexed, or ModelNotLoaded where its job could not look for people."""
+    """Return why a video has no index, or no people: NotIndexed, or ModelNotLoaded where none could be looked for."""
     missing = parts_missing(await latest_index_job(context, file_uuid))
     return ModelNotLoaded(missing["people"]) if "people" in missing else NotIndexed(file_uuid)
 

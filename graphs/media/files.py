@@ -52,10 +52,10 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
     ) -> IndexAccepted:
         """Index the people, objects and shots of a video, as a job. Asked again, it is the same job, running or done.
 
-        After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds the
-        shots alone; where that for objects is, it finds all else, and an index by it is completed later without looking
-        for faces anew. With ``again`` a video that is indexed gets identities anew, as after some were deleted: a new
-        job compares its traces with everybody known now, and detects nothing.
+        After one that failed or was cancelled a new job is started. Where the model for people or that for objects is
+        missing, it finds all else, and an index by it is completed later without looking anew for what it has. With
+        ``again`` a video that is indexed gets identities anew, as after some were deleted: a new job compares its
+        traces with everybody known now, and detects nothing.
         """
         video = await videos.get(file_uuid)
         job = await (submit_again(context, video) if again else submit_index(context, video))
@@ -91,12 +91,14 @@ async def index_state(context: Context, file_uuid: str) -> IndexState:
         status = latest.status
     if index is None:
         return IndexState.model_validate({"status": status, "job": job, "unavailable": missing})
+    found = {"people"} if index.models else set[str]()
+    found |= set() if index.objects is None else {"objects"}
     traces = await context.people.list_traces(file_uuid)
     return IndexState.model_validate(
         {
             "status": status,
             "job": job,
-            "models": index.models,
+            "models": index.models or None,
             "indexed_at": index.indexed_at,
             "frames_apart": index.step,
             "cuts": index.cuts,
@@ -104,7 +106,7 @@ async def index_state(context: Context, file_uuid: str) -> IndexState:
             "identity_count": len({trace.identity_uuid for trace in traces} - {None}),
             "object_models": index.objects,
             "object_count": index.object_count,
-            "unavailable": {} if index.objects is not None else missing,
+            "unavailable": {part: why for part, why in missing.items() if part not in found},
         }
     )
 

@@ -58,7 +58,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         """
         await videos.get(file_uuid)
         if mode == "debug":
-            await indexed(context, file_uuid)
+            await indexed(context, file_uuid, people=False)
         drawn = "all" if mode == "debug" else "none"
         return await playlist(request, file_uuid, "", span, mode=mode, audio=audio, boxes=drawn)
 
@@ -73,7 +73,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
     ) -> Response:
         """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones."""
         await videos.get(file_uuid)
-        await indexed(context, file_uuid)
+        await indexed(context, file_uuid, people=False)
         return await playlist(request, file_uuid, "../", span, mode=mode, audio=audio, boxes="all", **choice.query)
 
     @router.get("/file/{file_uuid}/trace/{trace_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
@@ -136,7 +136,7 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         elif track_id is not None:
             _, track = await boxes.of_object(file_uuid, track_id)
         elif boxes_drawn == "all":
-            await indexed(context, file_uuid)
+            await indexed(context, file_uuid, people=False)
             # Traces are read for the frames of this segment alone.
             facts = await context.stage(CLIPS)(ClipRequest(file_uuid, plan))
             part = Span(facts.first_frame, facts.last_frame)

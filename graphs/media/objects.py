@@ -33,7 +33,7 @@ def objects_router(context: Context, videos: Videos) -> APIRouter:
 
     async def index_of(file_uuid: str) -> VideoIndex:
         await videos.get(file_uuid)
-        index = await indexed(context, file_uuid)
+        index = await indexed(context, file_uuid, people=False)
         if index.objects is None:
             raise await objects_missing(context, file_uuid)
         return index

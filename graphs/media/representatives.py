@@ -56,7 +56,7 @@ class Representatives:
     async def of(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, ChosenFace, bytes]:
         """Return a trace, its representative face, and a JPEG of that. Raises NotIndexed and TraceNotFound."""
         index = await self._context.people.get_index(file_uuid)
-        if index is None:
+        if index is None or not index.models:
             raise await not_indexed(self._context, file_uuid)
         trace = await self._context.people.get_trace(file_uuid, trace_id)
         if trace is None:

@@ -43,7 +43,7 @@ class IndexState(BaseModel):
 
     status: IndexStatus
     job: JobAnswer | None = Field(description="the latest job")
-    models: str | None = None
+    models: str | None = Field(default=None, description="null where nobody was looked for")
     indexed_at: datetime | None = None
     frames_apart: int | None = Field(
         default=None, description="frames from one in which faces were detected to the next"

@@ -102,10 +102,13 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
     return router
 
 
-async def indexed(context: Context, file_uuid: str) -> VideoIndex:
-    """Return the index of a video. Raises NotIndexed, and ModelNotLoaded where people could not be looked for."""
+async def indexed(context: Context, file_uuid: str, *, people: bool = True) -> VideoIndex:
+    """Return the index of a video, with ``people`` one for which they were looked for.
+
+    Raises NotIndexed, and ModelNotLoaded where they could not be looked for.
+    """
     index = await context.people.get_index(file_uuid)
-    if index is None:
+    if index is None or (people and not index.models):
         raise await not_indexed(context, file_uuid)
     return index
 

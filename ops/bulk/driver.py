@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from configs.settings import settings
+from deployments.objects.detector import OBJECTS
 from deployments.serving.catalog import AnyStage, find_stage
 from deployments.serving.handle import AnyHandle, StageHandle
 from deployments.serving.nodes import working_nodes
@@ -22,7 +23,7 @@ from graphs.indexing.shots import ShotModels
 from graphs.jobs.runner import JobContext, JobRun, LeaseLost, Timing
 from graphs.web.context import Context
 from graphs.web.gateway import open_context
-from ops.bulk.plan import Options, Plan, make_plan, stage_configs
+from ops.bulk.plan import Options, Plan, make_plan, served_stages, stage_configs
 from ops.bulk.report import Report
 from ops.bulk.run import BulkRun, Monitor, PipelineBroken
 from ops.bulk.sources import Item, find_items
@@ -95,9 +96,11 @@ def index(
     try:
         cpus = [float(node["Resources"]["CPU"]) for node in working_nodes()]
         check_stores(settings(), len(cpus), ("objects", "documents"))
-        plan = make_plan(ray.cluster_resources(), options, max(cpus) if len(cpus) > 1 else 0.0)
+        path = config or default_config()
+        objects = settings().index_objects and OBJECTS.key in served_stages(path)
+        plan = make_plan(ray.cluster_resources(), options, max(cpus) if len(cpus) > 1 else 0.0, objects=objects)
         niceness = 0 if started_here else NICENESS
-        setup = StageSetup(find, stage_configs(config or default_config()), niceness=niceness)
+        setup = StageSetup(find, stage_configs(path), niceness=niceness, objects=objects)
         environment = {} if started_here else {"env_vars": inherited_environment(len(cpus))}
         return asyncio.run(_run(sources, items, plan, setup, environment, monitor, timing))
     finally:
@@ -118,15 +121,20 @@ async def _run(
     stopping = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    for_objects = f"{plan.object_workers} for objects, " if plan.object_workers else ""
     monitor.message(
-        f"Workers: {plan.decoders} to decode, {plan.frame_workers} for faces and camera, {plan.cut_workers} for cuts, "
-        f"{plan.finalizers} to finalize; {plan.cpus:g} CPUs each"
+        f"Workers: {plan.decoders} to decode, {plan.frame_workers} for faces and camera, {for_objects}"
+        f"{plan.cut_workers} for cuts, {plan.finalizers} to finalize; {plan.cpus:g} CPUs each"
     )
     finalizers = FinalizerPool(plan, setup, environment)
     infos = await _started(finalizers, stopping, monitor)
     async with _context(infos) as context:
         # Fails with the reason, if a model is missing, before anything is claimed.
         await asyncio.gather(PeopleModels.of(context), ShotModels.of(context))
+        detector = infos.get(OBJECTS.key, {"loaded": True})
+        if not detector["loaded"]:
+            monitor.message(f"Objects are not looked for: {ModelNotLoaded(str(detector['error'])).reason}")
+            setup, plan = replace(setup, objects=False), plan.without_objects()
         versions = {key: str(info["model_version"]) for key, info in infos.items() if "model_version" in info}
         pipeline = RayPipeline(plan, replace(setup, versions=versions), environment)
         run = BulkRun(context, items, pipeline, finalizers, monitor, timing)

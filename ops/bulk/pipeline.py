@@ -1,7 +1,8 @@
-"""The Ray Data pipeline: numbers of items → DecodeVideos → InferFrames → InferCuts → messages for the driver.
+"""The Ray Data pipeline: numbers of items → DecodeVideos → InferObjects → InferFrames → InferCuts → messages.
 
-It streams: a row moves on as soon as its chunk is decoded, no operator runs far ahead of the next, and rows in between
-are in Ray's object store, within Ray Data's share of it. A worker that dies is replaced, and its rows are made again.
+The messages are for the driver. It streams: a row moves on as soon as its chunk is decoded, no operator runs far ahead
+of the next, and rows in between are in Ray's object store, within Ray Data's share of it. A worker that dies is
+replaced, and its rows are made again.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from ops.bulk.workers import (
     Grant,
     InferCuts,
     InferFrames,
+    InferObjects,
     Message,
     StageSetup,
     from_row,
@@ -209,6 +211,14 @@ class RayPipeline:
             compute=data.ActorPoolStrategy(size=plan.decoders, max_tasks_in_flight_per_actor=1),
             **options,
         )
+        if plan.object_workers:
+            rows = rows.map_batches(
+                InferObjects,
+                fn_constructor_args=(self._setup,),
+                compute=data.ActorPoolStrategy(size=plan.object_workers, max_tasks_in_flight_per_actor=2),
+                num_gpus=plan.gpus,
+                **options,
+            )
         rows = rows.map_batches(
             InferFrames,
             fn_constructor_args=(self._setup,),

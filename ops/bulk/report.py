@@ -47,6 +47,7 @@ class FileReport:
     shots: int = 0
     traces: int = 0
     identities: int = 0
+    objects: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Report:
             "frames_per_s": round(decoded / self.took, 1) if self.took > 0 else 0.0,
             "shots": sum(file.shots for file in indexed),
             "traces": sum(file.traces for file in indexed),
+            "objects": sum(file.objects for file in indexed),
             "took_s": round(self.took, 1),
             "started_in_s": round(self.started_in, 1),
         }
@@ -152,7 +154,7 @@ class Screen:
         self._done += 1
         if self._all is not None:
             self._progress.update(self._all, completed=self._done)
-        counts = f"{report.frames} frames, {report.shots} shots, {report.traces} traces"
+        counts = f"{report.frames} frames, {report.shots} shots, {report.traces} traces, {report.objects} objects"
         details = report.reason or (counts if report.frames else "")
         colour = COLOURS[report.state]
         self._progress.console.print(
@@ -176,6 +178,7 @@ def summary(report: Report) -> Table:
     table.add_row("frames", f"{totals['frames']:.0f}")
     table.add_row("shots", f"{totals['shots']:.0f}")
     table.add_row("traces", f"{totals['traces']:.0f}")
+    table.add_row("objects", f"{totals['objects']:.0f}")
     table.add_row(
         "frames/s",
         f"{totals['frames_per_s']:.1f} ({totals['decoded_frames']:.0f} decoded in {totals['took_s']:.0f} s, "

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from graphs.indexing.checkpoint import INFERRED, Checkpoints, check_asset, job_parts
 from graphs.indexing.finalize import ASSIGNED, LINKED
 from graphs.indexing.inference import MAX_FAILED
-from graphs.indexing.jobs import submit_index
+from graphs.indexing.jobs import plan_index, submit_index
 from graphs.jobs.runner import JobContext, JobRun, Timing
 from graphs.web.context import Context
 from ops.bulk.report import FileReport, Report, State
@@ -35,6 +35,8 @@ POLL_S: Final = 1.0
 MAX_FRUITLESS: Final = 3
 """Consecutive rounds in which no file ends, after which the run fails."""
 STATES: Final[Mapping[str, State]] = {"succeeded": "indexed", "failed": "failed", "cancelled": "cancelled"}
+REPORTED: Final = ("frames", "shots", "traces", "identities", "objects")
+"""Counts of the result of a job."""
 MAX_DECODERS: Final = 3
 """Decoders that may die of one video in one attempt."""
 DECODERS_DIED: Final = "Every process that decoded this video crashed; export it again as H.264 and AAC."
@@ -140,12 +142,14 @@ class VideoAttempt:
 
     async def run(self, job: JobContext) -> Json:
         """Run the job. Raises StageError."""
-        started = time.perf_counter()
-        async with job_parts(self._context, job) as parts:
+        started, plan = time.perf_counter(), await plan_index(self._context, job)
+        cuts = None if plan.index is None else plan.index.cuts
+        objects = None if plan.objects is None else plan.objects.version
+        async with job_parts(self._context, job, plan.what) as parts:
             await check_asset(self._context, job.subject)
             done = await parts.count(job)
             start = done * (job.checkpoint["next_frame"] // job.checkpoint["parts"]) if done else 0
-            self.grant.set_result(Grant(self.id, job.subject, start))
+            self.grant.set_result(Grant(self.id, job.subject, start, objects is not None, cuts))
             opened, early = await self._opened()
             frames = len(opened.timeline.times)
             checkpoints = Checkpoints(self._context, job, parts, frames, opened.timeline.facts.fps)
@@ -156,8 +160,13 @@ class VideoAttempt:
                 self.decoded += chunk.end - chunk.first
                 self._on_progress(chunk.end, frames)
             stored, span = checkpoints.stored, checkpoints.span
-            request = FinalizeRequest(job.subject, job.job_id, job.payload, opened.timeline, stored, span)
+            request = FinalizeRequest(
+                *(job.subject, job.job_id, job.payload, opened.timeline, stored, span),
+                *(plan.what, objects, plan.index),
+            )
             result = await self._finalize(job, request)
+        if unavailable := job.payload.get("unavailable"):
+            result = result | {"unavailable": unavailable}
         return result | {"seconds": round(time.perf_counter() - started, 1)}
 
     async def _finalize(self, job: JobContext, request: FinalizeRequest) -> Json:
@@ -439,7 +448,7 @@ class BulkRun:
         state: State = "skipped" if before and job.status == "succeeded" else STATES[job.status]
         reason = "The job was cancelled." if job.status == "cancelled" else job.error
         result: dict[str, Any] = job.result or {}
-        values: dict[str, Any] = {name: result.get(name, 0) for name in ("frames", "shots", "traces", "identities")}
+        values: dict[str, Any] = {name: result.get(name, 0) for name in REPORTED}
         values |= {"reason": reason, "job_id": job.job_id, "attempts": job.attempts}
         self._report(number, state, asset, **values)
 

@@ -6,8 +6,8 @@ checkpoints are the driver's. Ray replaces a worker that dies and has its rows m
 the same rows.
 
 A row has two columns: ``images``, uint8 (frames, h, w, 3), which Ray keeps as they are and workers read in place; and
-``note``, everything else, pickled. Only the frames in which faces are detected are large, and they are dropped as soon
-as that is done.
+``note``, everything else, pickled. Only the frames in which objects and faces are detected are large, and they are
+dropped as soon as that is done.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from deployments.analysis.tracks import TRACKS
 from deployments.embed.clip import CLIP
 from deployments.embed.dinov3 import DINOV3
 from deployments.media.frames import FRAMES
+from deployments.objects.detector import OBJECTS
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
@@ -37,8 +38,9 @@ from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import Parts, retrying_lost_parts
 from graphs.indexing.decode import Chunk, ChunkDecoder, KeyframeCandidate, Timeline
 from graphs.indexing.finalize import Draft, draft_index, store_index
-from graphs.indexing.inference import ChunkInference, FrameFaces, Observations
+from graphs.indexing.inference import ChunkInference, FrameFaces, FrameObjects, Observations
 from graphs.indexing.jobs import check_models
+from graphs.indexing.objects import ObjectModels, store_objects
 from graphs.indexing.people import PeopleModels
 from graphs.indexing.shots import SHOTS_AT_ONCE, ShotBuilder, ShotModels
 from graphs.web.context import Context
@@ -47,6 +49,7 @@ from stores.errors import StoreError
 from stores.jobs import Json
 from stores.objects import ObjectNotFound
 from stores.open import Stores
+from stores.people import VideoIndex
 from vision.errors import InvalidInput, MediaNotFound, StageError, StageUnavailable
 from vision.images import Pixels
 from vision.media.reader import VideoReader
@@ -61,7 +64,7 @@ Batch = Mapping[str, NDArray[Any]]
 
 FRAME_STAGES: Final = (VIDEO_FACES.key, IDENTITY.key, CAMERA.key)
 FINAL_STAGES: Final = (DINOV3, CLIP, TRACKS, IDENTITIES, FRAMES, VIDEO_FACES, IDENTITY, CUTS, FACES)
-"""Stages of a finalizer; the last four only report their models."""
+"""Stages of a finalizer; the last four only report their models, and so does that for objects beside them."""
 AT_ONCE: Final = {CUTS.key: 1, DINOV3.key: SHOTS_AT_ONCE, CLIP.key: SHOTS_AT_ONCE}
 """The most items that a worker has for these at once: networks are warmed up once for each size of a batch."""
 FINALIZER_DIED: Final = "The worker that finalized this video died; the job resumes."
@@ -71,11 +74,16 @@ _NO_IMAGES: Final = np.zeros((1, 1, 1, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Permission to decode a video from frame ``start`` on, for one attempt at its job."""
+    """Permission to decode a video from frame ``start`` on, for one attempt at its job.
+
+    ``objects``: whether they are looked for; ``cuts``: the first frames of shots, where nothing else is.
+    """
 
     attempt: str
     asset_id: str
     start: int
+    objects: bool = False
+    cuts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,17 +102,26 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A chunk whose ``face_frames`` have no images; these are in the other column."""
+    """A chunk whose ``face_frames`` have no images; these are in the other column.
+
+    ``people`` and ``objects``: whether they are to be looked for; ``found``: objects in it, where that was done
+    already; the stage failed on ``failed`` inputs.
+    """
 
     chunk: Chunk
+    people: bool = True
+    objects: bool = False
+    found: Sequence[FrameObjects] = ()
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inferred:
-    """A chunk without its frames, with the faces and camera motions in them; stages failed on ``failed`` inputs."""
+    """A chunk without its frames, with the faces, objects and camera motions in them; ``failed`` as in ``Decoded``."""
 
     chunk: Chunk
     faces: Sequence[FrameFaces]
+    objects: Sequence[FrameObjects]
     motions: Motions
     failed: int
 
@@ -141,11 +158,11 @@ def from_row(batch: Batch) -> Message:
     return message
 
 
-def chunk_row(attempt: str, chunk: Chunk) -> Row:
-    """Return the row of a decoded chunk."""
+def chunk_row(attempt: str, chunk: Chunk, *, people: bool = True, objects: bool = False) -> Row:
+    """Return the row of a decoded chunk, in which people or objects or both are to be looked for."""
     images = np.stack([each.image for each in chunk.face_frames]) if chunk.face_frames else _NO_IMAGES
     frames = tuple(replace(each, image=_NO_IMAGES[0]) for each in chunk.face_frames)
-    return to_row(Message(attempt, Decoded(replace(chunk, face_frames=frames))), images)
+    return to_row(Message(attempt, Decoded(replace(chunk, face_frames=frames), people, objects)), images)
 
 
 def _plain_row(attempt: str, content: Opened | Failed) -> Row:
@@ -168,6 +185,8 @@ class StageSetup:
     versions: Mapping[str, str] = field(default_factory=dict)
     niceness: int = 0
     """Added to the niceness of the cluster's workers."""
+    objects: bool = False
+    """Whether there are workers for objects."""
 
 
 class Mailbox(Protocol):
@@ -218,8 +237,10 @@ class DecodeVideos:
             yield _plain_row(grant.attempt, Opened(decoder.timeline))
             if grant.start >= len(reader.times):
                 return
-            for chunk in decoder.chunks(grant.start):
-                yield chunk_row(grant.attempt, chunk)
+            alone, start = grant.cuts is not None, grant.start
+            chunks = decoder.chunks(start) if grant.cuts is None else decoder.object_chunks(start, grant.cuts)
+            for chunk in chunks:
+                yield chunk_row(grant.attempt, chunk, people=not alone, objects=grant.objects)
                 if not self._mailbox.is_wanted(grant.attempt):
                     return
 
@@ -239,15 +260,43 @@ class _StageWorker:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(work)
 
-    def _row(self, message: Message, work: Callable[[ChunkInference], Coroutine[Any, Any, Message]]) -> Row:
+    def _row(
+        self,
+        message: Message,
+        work: Callable[[ChunkInference], Coroutine[Any, Any, Message]],
+        images: Pixels | None = None,
+    ) -> Row:
+        """Return the row of the message that becomes of one, or of its failure; ``images`` go on with it."""
         inference = ChunkInference(self._stages, f"attempt {message.attempt}", shared=False, decisions=True)
         try:
-            return to_row(self._wait(work(inference)))
+            return to_row(self._wait(work(inference)), images)
         except StageError as error:
-            return to_row(Message(message.attempt, Failed(error)))
+            failure = Failed(error)
         except Exception as error:  # one video must not end the others
             logger.exception("attempt %s", message.attempt)
-            return to_row(Message(message.attempt, Failed(f"{type(self).__name__}: {type(error).__name__}")))
+            failure = Failed(f"{type(self).__name__}: {type(error).__name__}")
+        return to_row(Message(message.attempt, failure), None if images is None else _NO_IMAGES)
+
+
+class InferObjects(_StageWorker):
+    """A chunk with its images → the same with the objects in it; the images go on where people are looked for too."""
+
+    def __init__(self, setup: StageSetup) -> None:
+        super().__init__((OBJECTS.key,), setup)
+
+    def __call__(self, batch: Batch) -> Row:
+        message = from_row(batch)
+        decoded, images = message.content, batch["images"][0]
+        if not isinstance(decoded, Decoded) or not decoded.objects:
+            return to_row(message, images)
+        chunk = _with_images(decoded.chunk, batch)
+
+        async def infer(inference: ChunkInference) -> Message:
+            found = await inference.objects(chunk.face_frames)
+            rest = decoded.chunk if decoded.people else replace(decoded.chunk, face_frames=())
+            return Message(message.attempt, replace(decoded, chunk=rest, found=found, failed=inference.failed))
+
+        return self._row(message, infer, images if decoded.people else _NO_IMAGES)
 
 
 class InferFrames(_StageWorker):
@@ -258,14 +307,17 @@ class InferFrames(_StageWorker):
 
     def __call__(self, batch: Batch) -> Row:
         message = from_row(batch)
-        if not isinstance(message.content, Decoded):
+        decoded = message.content
+        if not isinstance(decoded, Decoded):
             return to_row(message)
-        chunk = _with_images(message.content.chunk, batch)
+        chunk = _with_images(decoded.chunk, batch)
 
         async def infer(inference: ChunkInference) -> Message:
-            faces, motions = await asyncio.gather(inference.faces(chunk.face_frames), inference.motions(chunk.run))
+            searched = chunk.face_frames if decoded.people else ()
+            faces, motions = await asyncio.gather(inference.faces(searched), inference.motions(chunk.run))
             rest = replace(chunk, face_frames=(), run=replace(chunk.run, frames=chunk.run.frames[:0]))
-            return Message(message.attempt, Inferred(rest, faces, motions, inference.failed))
+            failed = decoded.failed + inference.failed
+            return Message(message.attempt, Inferred(rest, faces, decoded.found, motions, failed))
 
         return self._row(message, infer)
 
@@ -285,7 +337,7 @@ class InferCuts(_StageWorker):
 
         async def infer(inference: ChunkInference) -> Message:
             probabilities = await inference.cuts(chunk)
-            observations = Observations.of(chunk, probabilities, inferred.motions, inferred.faces)
+            observations = Observations.of(chunk, probabilities, inferred.motions, inferred.faces, inferred.objects)
             failed = inferred.failed + inference.failed
             return Message(message.attempt, Observed(chunk.first, chunk.end, observations, chunk.candidates, failed))
 
@@ -319,7 +371,11 @@ async def _loaded(keys: tuple[str, ...], setup: StageSetup) -> dict[str, AnyHand
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FinalizeRequest:
-    """A video whose frames are all observed, in ``parts`` parts of ``span`` frames."""
+    """A video whose frames are all observed, in ``parts`` parts of ``span`` frames, which are called ``what``.
+
+    ``objects``: version of the detector, None where no objects were looked for; ``index``: that to which they are
+    added, where nothing else was looked for.
+    """
 
     asset_id: str
     job_id: str
@@ -327,10 +383,13 @@ class FinalizeRequest:
     timeline: Timeline
     parts: int
     span: int
+    what: str = ""
+    objects: str | None = None
+    index: VideoIndex | None = None
 
 
 class Finalizer:
-    """An actor that makes shots, traces and identities of finished videos, with the stages in its own process.
+    """An actor that makes shots, traces, objects and identities of finished videos, with the stages in its own process.
 
     StageErrors are returned, so that they keep their class on their way to the driver.
     """
@@ -348,12 +407,14 @@ class Finalizer:
         return {key: await stage.info() for key, stage in stages.items()}
 
     async def draft(self, request: FinalizeRequest) -> StageError | None:
-        """Make shots and traces, which stay here until they are stored or dropped."""
+        """Make shots and traces, which stay here until they are stored or dropped, unless objects alone are added."""
         context = await self._ready()
+        if request.index is not None:
+            return None
         try:
             models = await ShotModels.of(context)
             check_models(models.version, request.payload["shot_models"])
-            parts = Parts(context.objects, context.settings.spool, request.asset_id, request.job_id)
+            parts = _parts(context, request)
             with retrying_lost_parts():
                 observations = await parts.read(request.parts)
                 builder = ShotBuilder(
@@ -367,12 +428,18 @@ class Finalizer:
     async def store(self, request: FinalizeRequest) -> Json | StageError:
         """Assign identities to the traces, store everything, and return the result of the job."""
         context, draft = await self._ready(), self._drafts.pop(request.job_id, None)
-        if draft is None:
-            return StageUnavailable(FINALIZER_DIED)
         try:
+            if request.objects is not None:
+                check_models((await ObjectModels.of(context)).version, request.objects)
+                if request.index is not None:
+                    with retrying_lost_parts():
+                        observations = await _parts(context, request).read(request.parts)
+                    return await store_objects(context, request.index, observations, request.timeline, request.objects)
+            if draft is None:
+                return StageUnavailable(FINALIZER_DIED)
             models = await PeopleModels.of(context)
             check_models(models.version, request.payload["models"])
-            return await store_index(context, request.asset_id, draft, models)
+            return await store_index(context, request.asset_id, draft, models, request.objects)
         except StageError as error:
             return error
 
@@ -383,6 +450,11 @@ class Finalizer:
     async def _ready(self) -> Context:
         async with self._loading:
             if self._context is None:
-                handles = await _handles([ref.key for ref in FINAL_STAGES], self._setup)
+                stages = (*FINAL_STAGES, OBJECTS) if self._setup.objects else FINAL_STAGES
+                handles = await _handles([ref.key for ref in stages], self._setup)
                 self._context = open_context(settings(), handles)
             return self._context
+
+
+def _parts(context: Context, request: FinalizeRequest) -> Parts:
+    return Parts(context.objects, context.settings.spool, request.asset_id, request.job_id, request.what)

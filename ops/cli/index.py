@@ -34,6 +34,7 @@ def index(
     decoders: Annotated[int, typer.Option(min=0, help="Workers that decode; 0: by the size of the cluster.")] = 0,
     people: Annotated[int, typer.Option(min=0, help="Workers for faces and camera movement; 0: as above.")] = 0,
     cuts: Annotated[int, typer.Option(min=0, help="Workers for cuts; 0: as above.")] = 0,
+    objects: Annotated[int, typer.Option(min=0, help="Workers for objects; 0: as above.")] = 0,
     gpus_per_actor: Annotated[
         float, typer.Option(min=0.01, max=1, help="GPU share of each worker that uses one.")
     ] = 0.125,
@@ -45,21 +46,21 @@ def index(
     ] = False,
     wait: Annotated[bool, typer.Option(help="With --submit: show what it prints, and wait for its end.")] = True,
 ) -> None:
-    """Index people and shots in every video of SOURCE; skip finished videos, and resume unfinished ones.
+    """Index people, objects and shots in every video of SOURCE; skip finished videos, and resume unfinished ones.
 
     Exit code 0: every file is indexed; 1: one failed or was cancelled; 3: the run was stopped first.
     """
     if report is not None and not os.access(report if report.exists() else report.parent, os.W_OK):
         raise ClusterError(f"The report cannot be written to {report}; name a file in a writable folder.")
     if submitted:
-        numbers = {"share": share, "decoders": decoders, "people": people, "cuts": cuts}
+        numbers = {"share": share, "decoders": decoders, "people": people, "cuts": cuts, "objects": objects}
         arguments = [f"--{name}={value}" for name, value in (numbers | {"gpus-per-actor": gpus_per_actor}).items()]
         files = {"report": report, "config": config}
         arguments += [f"--{name}={path.absolute()}" for name, path in files.items() if path is not None]
         _submit([*arguments, "--", *map(absolute, source)], wait=wait)
         return
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    options = Options(share, decoders, people, cuts, gpus_per_actor)
+    options = Options(share, decoders, people, cuts, gpus_per_actor, objects)
     try:
         with Screen(console) as screen:
             result = index_sources(source, options, screen, config=config)

@@ -5,6 +5,7 @@ from typing import Final
 
 from deployments.serving.catalog import AnyStage, find_stage
 from tests.dummies.assets import DummyEmbed
+from tests.dummies.objects import DummyDetector
 from tests.dummies.photos import DummyClip
 from tests.dummies.video import DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
 from vision.faces.face import Face
@@ -22,7 +23,11 @@ class SlowVideoFaces(DummyVideoFaces):
 
 
 DUMMIES: Final[dict[str, AnyStage]] = {
-    cls.key: cls for cls in (DummyEmbed, DummyClip, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces)
+    cls.key: cls
+    for cls in (
+        *(DummyEmbed, DummyClip, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces),
+        DummyDetector,
+    )
 }
 
 

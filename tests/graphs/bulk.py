@@ -1,7 +1,7 @@
 """A bulk run in this process: the workers of the pipeline without Ray, over real stores, with dummies as models."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,13 +17,17 @@ from ops.bulk.workers import (
     Grant,
     InferCuts,
     InferFrames,
+    InferObjects,
     Message,
+    Row,
     StageSetup,
     from_row,
 )
 from stores.jobs import Json
 from tests.dummies.stages import find
 from vision.errors import StageError
+
+Worker = InferObjects | InferFrames | InferCuts
 
 
 class LocalMailbox:
@@ -47,11 +51,11 @@ class LocalMailbox:
 class LocalPipeline:
     """One decoder, one item after the other. ``shuffled``: rows come out of order, each of them twice.
 
-    ``break_after``: so many rows the first round has.
+    ``break_after``: so many rows the first round has. ``objects``: whether there are workers for them.
     """
 
-    def __init__(self, *, shuffled: bool = False, break_after: int | None = None) -> None:
-        self._setup = StageSetup(find)
+    def __init__(self, *, shuffled: bool = False, break_after: int | None = None, objects: bool = False) -> None:
+        self._setup = StageSetup(find, objects=objects)
         self._shuffled = shuffled
         self.break_after = break_after
         self.rounds: list[list[int]] = []
@@ -72,11 +76,11 @@ class LocalPipeline:
             return grant
 
         with ThreadPoolExecutor(1) as thread:
-            frames, cuts = await loop.run_in_executor(thread, self._workers)
+            workers = await loop.run_in_executor(thread, self._workers)
             decode = DecodeVideos(LocalMailbox(loop, noted, self._dropped))
             try:
                 for number in numbers:
-                    messages = await loop.run_in_executor(thread, self._messages, decode, frames, cuts, number)
+                    messages = await loop.run_in_executor(thread, self._messages, decode, workers, number)
                     for message in reversed(messages * 2) if self._shuffled else messages:
                         if limit is not None and count >= limit:
                             return
@@ -84,23 +88,26 @@ class LocalPipeline:
                         yield message
                         await asyncio.sleep(0.01)  # observations are stored meanwhile
             finally:
-                frames.close()
-                cuts.close()
+                for worker in workers:
+                    worker.close()
 
-    def _workers(self) -> tuple[InferFrames, InferCuts]:
-        return InferFrames(self._setup), InferCuts(self._setup)
+    def _workers(self) -> list[Worker]:
+        objects = [InferObjects(self._setup)] if self._setup.objects else []
+        return [*objects, InferFrames(self._setup), InferCuts(self._setup)]
 
     @staticmethod
-    def _messages(decode: DecodeVideos, frames: InferFrames, cuts: InferCuts, number: int) -> list[Message]:
-        rows = decode({"number": np.array([number])})
-        return [from_row(cuts(frames(each))) for each in rows]
+    def _messages(decode: DecodeVideos, workers: Sequence[Worker], number: int) -> list[Message]:
+        rows: Iterable[Row] = decode({"number": np.array([number])})
+        for worker in workers:
+            rows = map(worker, rows)
+        return [from_row(row) for row in rows]
 
 
 class LocalFinalizer:
     """A Finalizer in this process."""
 
-    def __init__(self) -> None:
-        self.finalizer = Finalizer(StageSetup(find))
+    def __init__(self, *, objects: bool = False) -> None:
+        self.finalizer = Finalizer(StageSetup(find, objects=objects))
         self.failing: list[StageError] = []
         """What the next ones end in."""
 

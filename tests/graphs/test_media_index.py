@@ -114,9 +114,10 @@ async def test_an_unknown_file_is_not_indexed(service: IndexService) -> None:
 
 
 @pytest.mark.parametrize("key", ["people/identity", "people/video_faces"])
-async def test_without_a_model_for_people_the_shots_are_found(service: IndexService, key: str) -> None:
-    reason = {"people": "It has no weights here."}
-    mend = without_weights(service, key, ModelNotLoaded("It has no weights here.\n- it, folder: not set"))
+async def test_without_models_for_people_and_objects_the_shots_are_found(service: IndexService, key: str) -> None:
+    reason = {"people": "It has no weights here.", "objects": "It has none either."}
+    mend_people = without_weights(service, key, ModelNotLoaded("It has no weights here.\n- it, folder: not set"))
+    mend_objects = without_weights(service, "objects/detector", ModelNotLoaded("It has none either."))
     asset = await service.add(film())
     assert (await service.post_index(asset))["unavailable"] == reason
     job = await service.index(asset)
@@ -128,8 +129,11 @@ async def test_without_a_model_for_people_the_shots_are_found(service: IndexServ
     assert (state["status"], state["unavailable"], state["trace_count"]) == ("succeeded", reason, 0)
     for route in ("traces", "identities", "video/bbox", "trace/1/thumbnail", "trace/1/video"):
         assert media_error(await service.get(asset, route), 503, "MODEL_NOT_LOADED") == reason["people"]
+    assert media_error(await service.get(asset, "objects"), 503, "MODEL_NOT_LOADED")
+    assert (await service.post_index(asset))["job_id"] == job.job_id
 
-    mend()
+    mend_people()
+    mend_objects()
     again = await service.post_index(asset)
     assert (again["job_id"] != job.job_id, "unavailable" in again) == (True, False)
     assert (await service.index(asset)).status == "succeeded"

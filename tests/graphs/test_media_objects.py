@@ -283,3 +283,99 @@ async def test_without_a_detector_the_routes_of_objects_say_so(service: IndexSer
     media_error(await service.get(asset, "object/1/video"), 404, "TRACK_NOT_FOUND")
     answer = await service.get(asset, "video/bbox", start_frame=0, end_frame=3)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("key", ["people/identity", "people/video_faces"])
+async def test_without_a_model_for_people_objects_and_shots_are_found_and_completed_by_faces(
+    service: IndexService, key: str
+) -> None:
+    mend = without_weights(service, key, ModelNotLoaded(f"{WHY}\n- it, folder: not set"))
+    asset = await service.add(film(SCENE))
+    first = await service.index(asset)
+    assert first.result is not None
+    assert (first.status, first.result["unavailable"], first.result["objects"], "traces" in first.result) == (
+        *("succeeded", {"people": WHY}, 3),
+        False,
+    )
+    state = await index_of(service, asset)
+    assert (state["status"], state["models"], state["unavailable"]) == ("succeeded", None, {"people": WHY})
+    assert (state["object_count"], state["cuts"], state["trace_count"]) == (3, [60], 0)
+    before = await objects_of(service, asset)
+    assert [record.trace_id for record, _ in before] == [None] * 3
+    for route in ("traces", "trace/1", "identities", "trace/1/thumbnail", "trace/1/video", "trace/1/video.m3u8"):
+        assert media_error(await service.get(asset, route), 503, "MODEL_NOT_LOADED") == WHY
+    assert [each["label"] for each in (await service.ok(asset, "objects"))["objects"]] == ["dog", "car", "person"]
+    assert (await service.get(asset, "video/bbox", start_frame=0, end_frame=3)).status_code == 200
+    assert await labels_at(service, asset, 80) == ["car", "person"]
+    assert (await service.post_index(asset))["job_id"] == first.job_id
+    assert service.faces.frames_seen == 0
+
+    mend()
+    looked = DummyDetector.running.calls
+    second = await service.index(asset)
+    assert second.result is not None
+    assert (second.status, second.job_id != first.job_id, second.result["traces"]) == ("succeeded", True, 2)
+    assert DummyDetector.running.calls == looked
+    state = await index_of(service, asset)
+    assert (state["trace_count"], state["object_count"], "unavailable" in state) == (2, 3, False)
+    after = await objects_of(service, asset)
+    assert [record.label for record, _ in after] == ["dog", "car", "person"]
+    assert after[2][0].trace_id is not None
+    for (_, one), (_, other) in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+    assert (await service.post_index(asset))["job_id"] == second.job_id
+
+
+async def test_an_index_without_people_equals_the_one_in_one_pass(service: IndexService) -> None:
+    asset = await service.indexed(film(SCENE))
+    whole = await objects_of(service, asset), await service.ok(asset, "traces"), await service.ok(asset, "identities")
+    await service.context.people.delete_index(asset.asset_id)
+    await service.context.jobs.forget(asset.asset_id)
+    mend = without_weights(service, "people/identity", ModelNotLoaded(WHY))
+    assert (await service.index(asset)).status == "succeeded"
+    mend()
+    assert (await service.index(asset)).status == "succeeded"
+    halves = await objects_of(service, asset), await service.ok(asset, "traces"), await service.ok(asset, "identities")
+    assert [record for record, _ in halves[0]] == [record for record, _ in whole[0]]
+    assert halves[1:] == whole[1:]
+
+
+async def test_who_was_found_remains_while_the_model_for_people_is_away(service: IndexService) -> None:
+    asset = await service.indexed(film(SCENE))
+    job, traces = await service.post_index(asset), await service.ok(asset, "traces")
+    without_weights(service, "people/video_faces", ModelNotLoaded(WHY))
+    assert (await service.post_index(asset))["job_id"] == job["job_id"]
+    DummyDetector.running.version = "dummy@00000009"
+    again = await service.index(asset)
+    assert (again.status, again.job_id != job["job_id"]) == ("succeeded", True)
+    assert await service.ok(asset, "traces") == traces
+    state = await index_of(service, asset)
+    assert (state["object_models"], "unavailable" in state) == ("dummy@00000009:", False)
+
+
+async def test_objects_remain_where_faces_are_looked_for_anew_and_the_detector_is_away(service: IndexService) -> None:
+    asset = await service.indexed(film(SCENE))
+    before = [record for record, _ in await objects_of(service, asset)]
+    without_weights(service, "objects/detector", ModelNotLoaded(WHY))
+    service.faces.version = "dummy@00000009"
+    job = await service.index(asset)
+    assert (job.status, job.result and job.result["objects"]) == ("succeeded", 3)
+    assert [record for record, _ in await objects_of(service, asset)] == before
+
+
+async def test_a_job_without_people_that_stops_resumes_and_finds_the_same(service: IndexService) -> None:
+    without_weights(service, "people/video_faces", ModelNotLoaded(WHY))
+    long: tuple[Shot, ...] = ((250, {"dog": (0, 249, (5, 30), (150, 60))}),)
+    asset = await service.indexed(film(long, 10))
+    (whole,) = await objects_of(service, asset)
+    await service.context.people.delete_index(asset.asset_id)
+    await service.context.jobs.forget(asset.asset_id)
+    job_id = (await service.post_index(asset))["job_id"]
+    async with service.working() as runner:
+        await service.until(job_id, lambda job: job.checkpoint.get("parts", 0) >= 1 or job.finished)
+        await runner.stop()
+    async with service.working():
+        assert (await service.ended(job_id)).status == "succeeded"
+    (again,) = await objects_of(service, asset)
+    assert again[0] == whole[0]
+    np.testing.assert_array_equal(again[1].boxes, whole[1].boxes)

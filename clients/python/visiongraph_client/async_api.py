@@ -739,10 +739,10 @@ class Media(Group):
     async def index(self, file_uuid: str, *, again: bool | None = None) -> models.IndexAccepted:
         """Index the people, objects and shots of a video, as a job. Asked again, it is the same job, running or done.
 
-        After one that failed or was cancelled a new job is started. Where a model for people is missing, it finds
-        the shots alone; where that for objects is, it finds all else, and an index by it is completed later without
-        looking for faces anew. With ``again`` a video that is indexed gets identities anew, as after some were
-        deleted: a new job compares its traces with everybody known now, and detects nothing.
+        After one that failed or was cancelled a new job is started. Where the model for people or that for objects
+        is missing, it finds all else, and an index by it is completed later without looking anew for what it has.
+        With ``again`` a video that is indexed gets identities anew, as after some were deleted: a new job compares
+        its traces with everybody known now, and detects nothing.
 
         :param again: assign identities anew to the traces that there are
         """

@@ -3361,7 +3361,7 @@ class IndexState(Model):
     identity_count: int | None = 0
     indexed_at: AwareDatetime | None = None
     job: Annotated[JobAnswer | None, Field(description="the latest job")]
-    models: str | None = None
+    models: Annotated[str | None, Field(description="null where nobody was looked for")] = None
     object_count: int | None = 0
     object_models: Annotated[str | None, Field(description="null where no objects were looked for")] = None
     status: Literal["not_indexed", "queued", "running", "succeeded", "failed"]

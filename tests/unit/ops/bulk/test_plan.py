@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.bulk.plan import Options, PlanError, make_plan, stage_configs
+from ops.bulk.plan import Options, PlanError, make_plan, served_stages, stage_configs
 from tests.graphs.harness import ROOT
 
 
@@ -50,3 +50,34 @@ def test_stages_are_configured_as_they_are_deployed() -> None:
     configs = stage_configs(ROOT / "serve_config.yaml")
     assert configs["shots/cuts"]["max_batch_size"] == 4
     assert stage_configs(ROOT / "configs" / "laptop.yaml")["shots/cuts"] == {"max_batch_size": 1}
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 16, 1000])
+def test_workers_for_objects_are_within_the_share(cpus: int) -> None:
+    plan = make_plan({"CPU": cpus}, Options(0.5), objects=True)
+    assert plan.object_workers >= 1
+    assert plan.workers * plan.cpus <= 0.5 * cpus + 0.001 * plan.workers
+    without = plan.without_objects()
+    assert (without.object_workers, without.workers) == (0, plan.workers)
+    assert make_plan({"CPU": cpus}, Options(0.5)).object_workers == 0
+
+
+def test_objects_take_most_of_a_large_cluster() -> None:
+    plan = make_plan({"CPU": 100}, Options(0.5), objects=True)
+    assert (plan.decoders, plan.object_workers, plan.frame_workers, plan.cut_workers) == (3, 20, 10, 10)
+    asked = make_plan({"CPU": 100}, Options(0.5, object_workers=7), objects=True)
+    assert asked.object_workers == 7
+
+
+def test_the_detector_shares_the_gpus() -> None:
+    plan = make_plan({"CPU": 100, "GPU": 1}, Options(0.75, gpus_per_actor=0.125), objects=True)
+    assert (plan.cut_workers, plan.object_workers, plan.finalizers) == (2, 2, 2)
+    with pytest.raises(PlanError, match="three workers"):
+        make_plan({"CPU": 100, "GPU": 1}, Options(0.25, gpus_per_actor=0.125), objects=True)
+
+
+@pytest.mark.parametrize("name", ["serve_config.yaml", "configs/workstation.yaml", "configs/laptop.yaml"])
+def test_a_configuration_says_which_stages_it_has(name: str) -> None:
+    stages = served_stages(ROOT / name)
+    assert {"objects/detector", "shots/cuts", "people/video_faces"} <= stages
+    assert "objects/nothing" not in stages

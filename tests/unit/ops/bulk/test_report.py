@@ -4,8 +4,8 @@ import json
 
 from ops.bulk.report import FileReport, Report, summary
 
-DONE = FileReport("a.mp4", "indexed", "a" * 32, "j", None, 1, 1800.0, 45000, 30000, 300, 40, 9)
-OLD = FileReport("b.mp4", "skipped", "b" * 32, "k", None, 1, 3600.0, 90000, 0, 500, 60, 12)
+DONE = FileReport("a.mp4", "indexed", "a" * 32, "j", None, 1, 1800.0, 45000, 30000, 300, 40, 9, 7)
+OLD = FileReport("b.mp4", "skipped", "b" * 32, "k", None, 1, 3600.0, 90000, 0, 500, 60, 12, 5)
 BAD = FileReport("c.mp4", "failed", reason="It is damaged.")
 HALF = FileReport("d.mp4", "unfinished", "d" * 32, "l", "The run was stopped.", 1, 60.0, 0, 1000)
 ENDED = FileReport("f.mp4", "cancelled", "f" * 32, "m", "The job was cancelled.")
@@ -22,6 +22,7 @@ def test_totals_are_of_what_is_indexed_and_speed_of_what_was_decoded() -> None:
         "frames_per_s": 310.0,
         "shots": 800,
         "traces": 100,
+        "objects": 12,
         "took_s": 100.0,
         "started_in_s": 12.0,
     }

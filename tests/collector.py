@@ -11,6 +11,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.waiting import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class Received:
@@ -47,7 +49,7 @@ class Collector:
 
     def wait_for(self, *names: str) -> list[Received]:
         """The first spans of these names, which must arrive."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while any(not self.named(name) for name in names):
             assert time.monotonic() < deadline, ([span.name for span in self.spans], names)
             time.sleep(0.02)

@@ -13,6 +13,7 @@ import yaml
 
 from ops.cluster import free_port
 from ops.monitoring.write import RULES
+from tests.waiting import PATIENCE_S
 
 PROGRAM = shutil.which("prometheus")
 PROMTOOL = shutil.which("promtool")
@@ -66,7 +67,7 @@ def prometheus(folder: Path, targets: dict[str, str], interval: str = "1s") -> I
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + PATIENCE_S
         while True:
             try:
                 if httpx.get(f"http://{address}/-/ready").status_code == 200:

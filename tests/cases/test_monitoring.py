@@ -17,6 +17,7 @@ from ops.monitoring.write import RULES
 from tests.cases.prometheus import PROGRAM, PROMTOOL, Prometheus, prometheus
 from tests.graphs.harness import ROOT
 from tests.graphs.samples import picture
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Prometheus here (Debian's package prometheus)")
 
@@ -132,7 +133,7 @@ def test_figures_are_those_of_the_load(monitored: Monitored) -> None:
 
 
 def test_every_alert_is_evaluated_and_none_fires_while_all_is_well(monitored: Monitored) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while True:
         (group,) = monitored.prometheus.get("rules")["groups"]
         rules = {rule["name"]: rule for rule in group["rules"]}

@@ -3,13 +3,10 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import httpx
 
 from tests.cluster.conftest import RunningService, photo
-
-RECOVERS_WITHIN_S = 90
 
 
 class Load:
@@ -48,13 +45,6 @@ class Load:
                 except httpx.TransportError:
                     self.broken += 1
                     time.sleep(0.1)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + RECOVERS_WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not recover"
-        time.sleep(0.2)
 
 
 def all_there(client: httpx.Client, asset_ids: list[str]) -> bool:

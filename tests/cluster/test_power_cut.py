@@ -4,7 +4,8 @@ import os
 import signal
 
 from tests.cluster.conftest import RunningService, start
-from tests.cluster.load import Load, all_there, wait_for
+from tests.cluster.load import Load, all_there
+from tests.waiting import wait_for
 
 
 def test_killing_every_process_costs_no_acknowledged_upload(running: RunningService) -> None:

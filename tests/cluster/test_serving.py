@@ -13,9 +13,9 @@ import pytest
 
 from ops.one_machine import SETTINGS
 from tests.cluster.conftest import RunningService, photo, upload
-from tests.cluster.load import wait_for
 from tests.graphs.harness import ROOT
 from tests.graphs.samples import picture, video
+from tests.waiting import wait_for
 
 
 def test_features_are_computed_once_and_then_read(client: httpx.Client) -> None:
@@ -72,10 +72,7 @@ def test_shared_images_leave_the_object_store(running: RunningService, client: h
     data = picture(40, size=(1200, 1000), fmt="JPEG")
     for _ in range(20):  # 3.6 MB each, once decoded, for stages of other processes than the gateway's
         client.post("/api/v1/analyze/image/", files={"file": ("it.jpg", data)}).raise_for_status()
-    deadline = time.monotonic() + 30
-    while held() > 10 * 2**20 and time.monotonic() < deadline:
-        time.sleep(1)
-    assert held() <= 10 * 2**20
+    wait_for(lambda: held() <= 10 * 2**20, every_s=1)
 
 
 def test_the_dashboard_knows_applications_and_deployments_by_name(running: RunningService) -> None:

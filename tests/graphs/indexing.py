@@ -26,6 +26,7 @@ from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecogni
 from tests.graphs.harness import handles, serving
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
+from tests.waiting import PATIENCE_S
 from vision.errors import StageError
 
 SIZE = (192, 108)
@@ -152,7 +153,7 @@ class IndexService(MediaService):
 
     async def until(self, job_id: str, reached: Callable[[Job], bool]) -> Job:
         """The job when it has come so far."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 job = await self.context.jobs.get(job_id)
                 assert job is not None

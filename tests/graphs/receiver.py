@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 Answer = Callable[[int], tuple[str, list[str]]]
 """Status line and headers of the answer to the request of a number, from 0."""
 
@@ -55,7 +57,7 @@ class Receiver:
 
     async def wait(self, number: int) -> list[Got]:
         """The first requests, of which so many must come."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.got) < number:  # noqa: ASYNC110 (several wait for different numbers)
                 await asyncio.sleep(0.005)
         return self.got[:number]

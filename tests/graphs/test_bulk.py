@@ -28,6 +28,7 @@ from tests.graphs.bulk import LocalFinalizer, LocalPipeline, Log
 from tests.graphs.harness import configured
 from tests.graphs.indexing import QUICK, IndexService, film, index_service, long_film
 from tests.graphs.samples import audio
+from tests.waiting import PATIENCE_S
 from vision.errors import StageUnavailable
 
 
@@ -69,7 +70,7 @@ class Bulk:
         self.run_ = BulkRun(service.context, find_items([str(films)]), pipeline, finalizer, self.log, QUICK)
 
     async def run(self) -> Report:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             return await self.run_.run(self.stopping)
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.harness import listening
 from tests.graphs.samples import picture, video
+from tests.waiting import PATIENCE_S
 
 BOTH = pytest.mark.parametrize("http", ["h11", "httptools"])
 UNKNOWN = "0" * 32
@@ -36,7 +37,7 @@ class Client:
         self.writer.write("\r\n".join([*lines, "", ""]).encode() + body)
 
     async def read(self, *, head: bool = False) -> Reply:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             status = int(lines[0].split(" ")[1])
             headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:] if line)}
@@ -61,7 +62,7 @@ class Client:
 
     async def closed(self) -> bool:
         """Whether the server closes the connection without another byte."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             try:
                 return await self.reader.read() == b""
             except ConnectionError:

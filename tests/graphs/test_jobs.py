@@ -24,6 +24,7 @@ from graphs.web.gateway import build_app, open_context
 from stores.jobs import Job, JobStore
 from tests.graphs.harness import configured
 from tests.graphs.samples import error_of
+from tests.waiting import PATIENCE_S
 from vision.errors import InvalidMedia
 from vision.tracing import Origin, log_request_ids, origin
 
@@ -62,7 +63,7 @@ class Service:
 
     async def wait(self, job_id: str, status: str) -> Any:
         """The job in this state, in which it must arrive."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while (job := await self.get(f"/{job_id}"))["status"] != status:
                 assert job["finished_at"] is None, job
                 await asyncio.sleep(0.01)  # as a client does

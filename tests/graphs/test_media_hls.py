@@ -14,8 +14,9 @@ from stores.keys import new_key
 from tests.graphs.harness import listening, settings_in
 from tests.graphs.media import MediaService, decoded, film, indexed, media_error, serving_media, url
 from tests.graphs.samples import picture
-from tests.graphs.test_media_ranges import CountedClips, until
+from tests.graphs.test_media_ranges import CountedClips
 from tests.unit.vision.media.samples import number_in
+from tests.waiting import until
 from vision.media import segments
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from graphs.web.uploads.library import Library
 from stores.records import Asset
 from tests.graphs.harness import lasting, listening, settings_in
 from tests.graphs.media import MediaService, decoded, film, indexed, media_error, serving_media, url
+from tests.waiting import until
 from vision.media.plan import ClipRequest
 
 
@@ -43,13 +44,6 @@ class CountedClips(ClipStreamer):
 def counted() -> None:
     CountedClips.streams = CountedClips.closed = 0
     CountedClips.go.set()
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for something that has to come about."""
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,19 +22,12 @@ from tests.dummies import digest
 from tests.graphs.harness import listening, settings_in
 from tests.graphs.media import MediaService, decoded, film, media_error, serving_media, url
 from tests.stores.seaweed import seaweedfs
+from tests.waiting import PATIENCE_S, until
 from vision.errors import InvalidMedia
 from vision.media.plan import ClipRequest
 
 MIB = 2**20
-PATIENCE_S = 30.0
 LONG: Final[dict[str, Any]] = {"size": (640, 480), "frames": 250, "beeps": (0.5,)}
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Wait for something that has to come about."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not true():  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.02)
 
 
 async def stored(service: MediaService, folder: Path, data: bytes) -> Asset:

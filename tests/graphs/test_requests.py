@@ -17,6 +17,7 @@ from tests.graphs.harness import Service as AnyService
 from tests.graphs.harness import every_api, listening, settings_in
 from tests.graphs.samples import picture
 from tests.graphs.test_connections import BOTH, connected
+from tests.waiting import PATIENCE_S
 
 MADE = re.compile(r"[0-9a-f]{32}")
 UNKNOWN = "0" * 32
@@ -55,7 +56,7 @@ class Log:
 
     async def of(self, request_id: str) -> dict[str, Any]:
         """The one line of a request, which comes when that has ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := [line for line in self.lines() if line["request_id"] == request_id]):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         [line] = found

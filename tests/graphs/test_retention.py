@@ -28,6 +28,7 @@ from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import picture
 from tests.stores.samples import asset_id, make_asset, make_features
 from tests.stores.test_people import identity, index, trace
+from tests.waiting import PATIENCE_S
 
 NOW = datetime(2026, 6, 1, 12, 34, 56, tzinfo=UTC)
 DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
@@ -54,7 +55,7 @@ async def submit(context: Context, hour: str = "2026-06-01T12") -> Job:
 
 
 async def ended(context: Context, job: Job) -> Job:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             now = await context.jobs.get(job.job_id)
             assert now is not None
@@ -65,7 +66,7 @@ async def ended(context: Context, job: Job) -> Job:
 
 async def submitted(context: Context, status: JobStatus | None = None) -> Sequence[Job]:
     """The sweeps of this status, of which there must come some."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if made := await context.jobs.list(kind=RETENTION, status=status):
                 return made

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tests.graphs.conftest import MakeSettings, Serve, Service, serving
 from tests.graphs.harness import listening, settings_in
 from tests.graphs.samples import picture
 from tests.graphs.test_connections import BOTH, Client, Reply, connected, form
+from tests.waiting import PATIENCE_S, until
 
 FORM = "Content-Type: multipart/form-data; boundary=b"
 JSON = "Content-Type: application/json"
@@ -74,12 +75,6 @@ async def senders(port: int, count: int, headers: tuple[str, ...] = UPLOAD[1]) -
         for client in clients:
             client.send(UPLOAD[0], *headers, body=OPENING)
         yield clients
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.005)
 
 
 async def upload(port: int, seed: int) -> int:
@@ -198,7 +193,7 @@ async def test_the_client_with_most_senders_makes_room(
 
 
 async def next_reply(clients: list[Client]) -> Reply:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             for client in clients:
                 if client.reader._buffer:  # type: ignore[attr-defined]

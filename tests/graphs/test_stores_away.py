@@ -18,6 +18,7 @@ from tests.graphs.harness import settings_in
 from tests.graphs.samples import error_of, picture
 from tests.stores.conftest import s3_endpoint, s3_url  # noqa: F401 (fixtures)
 from tests.stores.wire import Wire, wire
+from tests.waiting import PATIENCE_S
 
 # ruff: noqa: F811 (a fixture is an argument of its name)
 
@@ -33,7 +34,7 @@ def s3_wire(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]
 
 async def until_ready(service: Service) -> None:
     """Wait until the stores are back."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while "objects" in (await service.client.get("/readyz")).text:  # noqa: ASYNC110 (it is another process)
             await asyncio.sleep(0.1)
 

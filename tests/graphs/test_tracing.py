@@ -31,6 +31,7 @@ from tests.graphs.test_requests import Log
 from tests.unit.deployments.serving import stage_child
 from tests.unit.deployments.serving.stage_child import Talkative
 from tests.unit.deployments.serving.test_origins import Replica
+from tests.waiting import PATIENCE_S
 from vision import spans
 from vision.spans import begin, parent_of, span
 from vision.tracing import NOBODY, Origin, origin
@@ -314,7 +315,7 @@ async def test_a_job_is_in_the_trace_of_the_request_that_made_it(
         job_id = (await stores.jobs.submit("index", "file", "print", {})).job_id
     origin.reset(token)
     running = Worker({})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while (job := await stores.jobs.get(job_id)) is None or not job.finished:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     closing = running.__del__()

@@ -17,7 +17,8 @@ from stores.errors import StoreError
 from stores.jobs import Job, JobStatus, JobStore
 from tests.graphs.harness import configured
 from tests.graphs.receiver import Receiver, receiving
-from tests.graphs.webhooks import LOCAL, PREFIX, Service, at_once, receiver, service, serving, until, working
+from tests.graphs.webhooks import LOCAL, PREFIX, Service, at_once, receiver, service, serving, working
+from tests.waiting import until
 
 __all__ = ["at_once", "receiver", "service"]  # the fixtures
 

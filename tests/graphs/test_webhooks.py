@@ -16,7 +16,8 @@ from graphs.jobs.worker import Worker
 from tests.graphs.harness import configured
 from tests.graphs.receiver import Receiver, receiving
 from tests.graphs.samples import error_of
-from tests.graphs.webhooks import LOCAL, PREFIX, Service, at_once, receiver, service, serving, until, working
+from tests.graphs.webhooks import LOCAL, PREFIX, Service, at_once, receiver, service, serving, working
+from tests.waiting import until
 
 __all__ = ["at_once", "receiver", "service"]  # the fixtures
 

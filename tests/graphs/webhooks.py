@@ -1,7 +1,7 @@
 """A service of jobs and webhooks with receivers on loopback, for the tests of both sides."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from stores.jobs import JobStatus, JobStore
 from stores.keys import new_key
 from tests.graphs.harness import configured
 from tests.graphs.receiver import Receiver, receiving
+from tests.waiting import PATIENCE_S
 
 PREFIX = "/api/v1/webhooks"
 QUICK = Timing(lease_s=5.0, heartbeat_s=1.0, progress_s=0.02, retry_s=0.01)
@@ -59,7 +60,7 @@ class Service:
 
     async def ended(self, webhook_id: str, number: int = 1) -> list[dict[str, Any]]:
         """The deliveries of a webhook, newest first, of which so many must end."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = (await self.get(f"/{webhook_id}/deliveries", limit=100))["deliveries"]
                 if len(found) == number and all(each["finished_at"] for each in found):
@@ -83,14 +84,6 @@ async def end_job(jobs: JobStore, number: int = 1, status: JobStatus = "succeede
     else:
         await jobs.succeed(job.job_id, "w", {"traces": 3})
     return job.job_id
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """What the condition gives as soon as it gives something."""
-    async with asyncio.timeout(20):
-        while not (found := await condition()):  # noqa: ASYNC110 (as a client looks)
-            await asyncio.sleep(0.01)
-        return found
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from stores.valkey import ValkeyServer
 from tests.stores.mongodb import database
 from tests.stores.samples import asset_id, make_asset, write_file
 from tests.stores.wire import Fault, Wire, wire
+from tests.waiting import PATIENCE_S
 
 DATA = bytes(range(256)) * 12_000
 WORKERS = 16
@@ -84,7 +85,7 @@ async def test_a_bucket_that_fails_is_given_up_in_time_and_heals(
     assert await bucket.get("other") == DATA
 
 
-async def eventually(call: Callable[[], Awaitable[object]], within_s: float = 20.0) -> None:
+async def eventually(call: Callable[[], Awaitable[object]], within_s: float = PATIENCE_S) -> None:
     """Wait until a call succeeds."""
     async with asyncio.timeout(within_s):
         while True:

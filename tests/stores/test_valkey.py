@@ -5,7 +5,6 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -19,11 +18,12 @@ from stores.cache import Cache
 from stores.errors import StoreError
 from stores.valkey import MAX_SOCKET_PATH_BYTES, ValkeyServer, start
 from tests.stores.children import spawn
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def ends(pid: int) -> bool:
-    """Whether the process ends within ten seconds; a zombie has ended."""
-    deadline = time.monotonic() + 10
+    """Whether the process ends in time; a zombie has ended."""
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -130,8 +130,8 @@ def test_a_server_that_does_not_start_tells_why(tmp_path: Path) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether the server at the address answers within ten seconds."""
-    deadline = time.monotonic() + 10
+    """Whether the server at the address answers in time."""
+    deadline = time.monotonic() + PATIENCE_S
     with Redis.from_url(url, retry=Retry(NoBackoff(), 0)) as redis:
         while time.monotonic() < deadline:
             try:
@@ -153,7 +153,7 @@ def test_a_supervised_server_comes_back_as_often_as_it_is_killed(
             assert ends(killed)
             assert answers(server.url)
             assert Redis.from_url(server.url).get("key") == b"value"
-            wait_until(lambda killed=killed: server.pid != killed)
+            wait_for(lambda killed=killed: server.pid != killed)
         last = server.pid
     assert ends(last)
     assert ["is gone" in text for text in caplog.messages] == [True, False] * 2
@@ -168,7 +168,7 @@ async def test_the_cache_of_a_gateway_is_there_again_with_its_server(tmp_path: P
         os.kill(killed, signal.SIGKILL)
         assert ends(killed)
         seen = [await cache.ping()]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not seen[-1] and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
             seen.append(await cache.ping())
@@ -189,7 +189,7 @@ def test_one_that_cannot_be_started_again_is_tried_on_and_said_once(
         way.mkdir() if obstacle == "valkey.conf" else way.write_text("in the way")
         killed = server.pid
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: sum("cannot" in text for text in caplog.messages) == 1)
+        wait_for(lambda: sum("cannot" in text for text in caplog.messages) == 1)
         time.sleep(1.0)
         assert [("is gone" in text, "cannot" in text) for text in caplog.messages] == [(True, False), (False, True)]
         way.rmdir() if obstacle == "valkey.conf" else way.unlink()
@@ -208,10 +208,3 @@ def test_one_that_cannot_be_started_again_can_be_stopped(tmp_path: Path) -> None
     server.stop()
     assert time.monotonic() - stopped_at < 10
     assert ends(server.pid)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)

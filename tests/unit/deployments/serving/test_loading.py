@@ -19,6 +19,7 @@ from deployments.serving.catalog import StageHost
 from deployments.serving.loading import LoadQueue, fatal_loads
 from deployments.serving.runner import REPLY_S, StageRunner
 from deployments.serving.stage import Stage, StageConfig
+from tests.waiting import PATIENCE_S
 from vision.deadlines import request_deadline
 from vision.errors import ModelNotLoaded, StageUnavailable
 
@@ -71,7 +72,7 @@ async def hosts() -> AsyncIterator[Any]:
 
 
 async def begun(*keys: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while Gated.order != list(keys):  # noqa: ASYNC110 (a stage loads on a thread of its own)
             await asyncio.sleep(0.005)
 

@@ -19,6 +19,7 @@ from deployments.serving.runner import StageRunner
 from deployments.serving.stage import SharedPixels, Stage, StageConfig, sent
 from graphs.jobs.worker import Worker, WorkerArgs
 from graphs.web.gateway import Gateway, GatewayArgs, gateway
+from tests.waiting import PATIENCE_S
 from vision.deadlines import request_deadline
 from vision.errors import DeadlineExceeded, InvalidInput, StageOverloaded, StageUnavailable
 
@@ -59,7 +60,7 @@ async def stages() -> AsyncIterator[LocalStages]:
 
 
 async def under_way(count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while len(Seen.items) < count:  # noqa: ASYNC110 (a stage works on a thread of its own)
             await asyncio.sleep(0.002)
 

@@ -18,6 +18,7 @@ from deployments.serving import runner as stage_module
 from deployments.serving.catalog import local_handle
 from deployments.serving.runner import StageRunner
 from deployments.serving.stage import INLINE_BYTES, Stage, StageConfig, needs_reference
+from tests.waiting import PATIENCE_S
 from vision.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -115,7 +116,7 @@ async def test_it_loads_warms_up_and_answers_in_order(runner: StageRunner) -> No
 
 async def test_a_bad_item_fails_alone(runner: StageRunner) -> None:
     await runner.configure({})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         results = await runner.run([1, "bad", 0, "x", -1, -2, -3, 4], None)
     assert (results[0], results[7]) == (2, 8)
     kinds = [type(result) for result in results[1:7]]

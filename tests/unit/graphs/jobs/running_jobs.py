@@ -1,7 +1,6 @@
 """A store of jobs that can be away, and what the tests of the runner ask of it."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from stores.errors import StoreError
 from stores.jobs import Job, JobStatus
 from stores.sqlite.database import SqliteDatabase
 from stores.sqlite.jobs import SqliteJobs
+from tests.waiting import until
 
 Run = Callable[..., JobRunner]
 
@@ -54,15 +54,6 @@ class Jobs(SqliteJobs):
 
 async def submit(jobs: Jobs, number: int = 1, **payload: Any) -> str:
     return (await jobs.submit("index", f"file {number}", f"{number}", payload)).job_id
-
-
-async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
-    """What the condition gives as soon as it gives something."""
-    ends = time.monotonic() + 30
-    while not (result := await condition()):
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.005)
-    return result
 
 
 async def finished(jobs: Jobs, job_id: str, status: JobStatus) -> Job:

@@ -11,7 +11,8 @@ import pytest
 from graphs.jobs.runner import JobContext, LeaseLost, Timing
 from stores.jobs import Job
 from stores.open import Stores
-from tests.unit.graphs.jobs.running_jobs import Jobs, Run, finished, for_ever, refused, submit, until
+from tests.unit.graphs.jobs.running_jobs import Jobs, Run, finished, for_ever, refused, submit
+from tests.waiting import PATIENCE_S, until
 
 
 async def test_a_lease_is_kept_for_as_long_as_the_work_takes(jobs: Jobs, run: Run, url: str) -> None:
@@ -119,7 +120,7 @@ async def test_a_job_that_is_taken_away_stops_and_changes_nothing(jobs: Jobs, ru
     await until(lambda: jobs.list(status="running"))
     assert await jobs.forget("file 1") == 1
     job_id = (await jobs.submit("other", "file 1", "1", {})).job_id
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await stopped.wait()
     await runner.stop()
     assert [job.job_id for job in await jobs.list()] == [job_id]
@@ -162,7 +163,7 @@ async def test_work_stops_when_the_store_is_away_for_a_whole_lease(jobs: Jobs, r
 
     runner = run(work, Timing(lease_s=0.5, heartbeat_s=0.05, progress_s=0.02))
     job_id = await submit(jobs)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await stopped.wait()
     await until(refused(jobs, "release"))
     assert jobs.refused.count("heartbeat") > 3

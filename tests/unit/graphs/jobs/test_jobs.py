@@ -8,7 +8,8 @@ import pytest
 
 from graphs.jobs.runner import JobContext, Timing
 from stores.jobs import Job
-from tests.unit.graphs.jobs.running_jobs import Jobs, Run, finished, submit, until
+from tests.unit.graphs.jobs.running_jobs import Jobs, Run, finished, submit
+from tests.waiting import until
 from vision.errors import InvalidMedia, StageOverloaded
 
 

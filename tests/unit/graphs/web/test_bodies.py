@@ -1,7 +1,7 @@
 """Routes with large bodies: a few are in memory at a time, and none waits for its turn beyond the request's time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from graphs.web.errors import install_error_handlers
 from graphs.web.limits import SMALL, RequestLimits
 from graphs.web.transfers import Transfers
 from graphs.web.uploads.spool import Spool
+from tests.waiting import until
 
 PADDING = "x" * SMALL
 
@@ -124,12 +125,6 @@ async def test_a_content_length_that_is_none(client: httpx.AsyncClient, length: 
     headers = {"content-length": length.encode("latin-1"), "content-type": "application/json"}
     answer = await client.post("/v1/length", content=b'{"text": "ab"}', headers=headers)  # type: ignore[arg-type]
     assert answer.status_code == status
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 - nobody tells when
-            await asyncio.sleep(0.005)
 
 
 def post(client: httpx.AsyncClient, body: Any, route: str = "hold") -> asyncio.Task[httpx.Response]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.vision.media.conftest import MakeVideo
 from tests.unit.vision.media.samples import number_in
+from tests.waiting import wait_for
 from vision.errors import ProcessingFailed
 from vision.media import decord_reader as decord_module
 from vision.media.decord_reader import DecordReader, decord_objections, is_fragmented, open_reader
@@ -48,10 +49,7 @@ def test_it_stands_still_between_batches_and_ends_with_its_reader(
         for _ in range(6):
             next(frames)
         (child,) = children()
-        until = time.monotonic() + 10
-        while child.status() != psutil.STATUS_STOPPED and time.monotonic() < until:
-            time.sleep(0.005)
-        assert child.status() == psutil.STATUS_STOPPED
+        wait_for(lambda: child.status() == psutil.STATUS_STOPPED)
         before = child.cpu_times()
         time.sleep(0.1)
         assert child.cpu_times()[:2] == before[:2]

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from PIL import Image
 from tests import sockets
 from tests.credentials import CAPTURED, GENERATED, action, identity, signed
 from tests.graphs.authenticity import coded, film, saved, scene, tone, wav
+from tests.waiting import wait_for
 from vision import child
 from vision.errors import InvalidMedia, MediaTooLarge
 from vision.provenance import credentials as module
@@ -165,9 +165,8 @@ def test_the_manifest_of_another_file() -> None:
 def test_a_certificate_that_has_expired() -> None:
     late = identity("Late", "Test Studio", lasts_s=2)
     data = signed(plain("jpeg"), "image/jpeg", GENERATED, by=late)
-    deadline = time.monotonic() + 20
-    while (credentials := found(data, late.root)).state == "trusted" and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for(lambda: found(data, late.root).state != "trusted", every_s=0.2)
+    credentials = found(data, late.root)
     assert (credentials.state, credentials.bytes_match) == ("invalid", True)
     assert [failure.code for failure in credentials.failures] == [module.EXPIRED]
 

@@ -107,7 +107,8 @@ def together(person: Newcomer, given: argparse.Namespace) -> str:
     page = person.page
     person.choose(page.locator(".drop", has_text="Add files").locator("input"), given.film, "Add files")
     person.click(page.locator(".tile", has_text=given.film.name).first, given.film.name)
-    person.click(page.get_by_role("button", name="Find people and shots"), "Find people and shots")
+    find = "Find people, objects and shots"
+    person.click(page.get_by_role("button", name=find), find)
     boxes = page.get_by_label("together with")
     boxes.nth(max(given.people) - 1).wait_for()
     for number in given.people:

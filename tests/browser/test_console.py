@@ -39,7 +39,7 @@ async def test_a_film_from_its_upload_to_its_people(visiting: Visiting, tmp_path
         await page.get_by_role("button", name="Clear").click()
         await page.locator(".choice button", has_text="Films").click()
         await page.locator(".tile", has_text="walk.mp4").click()
-        await page.get_by_role("button", name="Find people and shots").click()
+        await page.get_by_role("button", name="Find people, objects and shots").click()
         await page.wait_for_selector(".people li >> nth=2")
         assert await page.locator(".people li").count() == 3
         assert await page.locator(".lane.shots i").count() == 3
@@ -115,7 +115,7 @@ async def test_a_key_is_asked_for_and_opens_pictures_and_films(visiting: Visitin
         assert await page.evaluate(loaded)
         await page.locator(".tile").click()
         await page.wait_for_selector("video[src*=signature]")
-        await page.get_by_role("button", name="Find people and shots").click()
+        await page.get_by_role("button", name="Find people, objects and shots").click()
         await page.wait_for_selector(".people li img")
         await page.wait_for_timeout(500)
         assert await page.evaluate("document.querySelector('video').readyState") >= 1

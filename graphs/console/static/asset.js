@@ -2,10 +2,15 @@
 
 import { html, useState } from "./preact.js";
 import { base64, blob, call, get, mediaUrl, post } from "./api.js";
+import { Drawn, PALETTE } from "./boxes.js";
 import { thumbnailOf, Tile } from "./library.js";
+import { Choice, chosenOf, classesOf, EVERYTHING, percent } from "./objects.js";
 import { bytes, clock, Facts, Failure, Meter, Picture, Result, Strength, useAsync, useObjectUrl, when, words } from "./ui.js";
 
 const SIMILAR = 12;
+/** How sure the detector has to be at first. */
+const LEAST = 0.5;
+const FACE = "#4f8cff";
 const MAPS = {
   focus: { title: "Focus", hint: "bright where edges are sharp; nothing where they are blurred, or where there are none" },
   saliency: { title: "Saliency", hint: "bright where colours stand out from those along the border, and so draw the eye" },
@@ -65,7 +70,8 @@ function Sound({ asset }) {
 /** `like`: somebody looks for pictures like it, so these come first. */
 function Still({ asset, like }) {
   const id = asset.asset_id;
-  const [drawn, setDrawn] = useState({ faces: true, thirds: false });
+  const [drawn, setDrawn] = useState({ faces: true, objects: true, thirds: false });
+  const [filter, setFilter] = useState({ ...EVERYTHING, least: LEAST });
   const [map, setMap] = useState(null);
   const [strength, setStrength] = useState(0.7);
   const quality = useAsync((signal) => post("/api/v1/analyze-quality", { asset_id: id }, { signal }), [id]);
@@ -73,6 +79,14 @@ function Still({ asset, like }) {
   const composition = useAsync((signal) => post("/api/v1/analyze-image-composition", { asset_id: id }, { signal }), [id]);
   const similar = useAsync((signal) => post("/api/v1/semantic-search", { query_asset_id: id, top_k: SIMILAR + 1 }, { signal }), [id]);
   const faces = useAsync((signal) => facesOf(id, signal), [id]);
+  const objects = useAsync((signal) => post("/api/v1/detect-objects", { asset_id: id, min_confidence: 0 }, { signal }), [id]);
+  const classes = classesOf(objects.value?.objects ?? []);
+  const shown = chosenOf(objects.value?.objects ?? [], filter);
+  const boxes = [
+    ...(drawn.faces ? facesIn(faces.value, objects.value?.image_dimensions) : []),
+    ...(drawn.objects ? shown.map((each, place) => ({ ...each, key: `object ${place}`, label: `${each.label} ${percent(each.confidence)}`, colour: PALETTE[classes.findIndex(({ label }) => label === each.label) % PALETTE.length] })) : []),
+  ];
+  const frame = objects.value?.image_dimensions ?? (faces.value && { width: faces.value.width_px, height: faces.value.height_px });
   const alike = html`<section class="wide">
     <h2>More like this</h2>
     <${Result} of=${similar} waiting="Comparing with the library">
@@ -89,15 +103,20 @@ function Still({ asset, like }) {
         <${Picture} src=${`/api/v1/media/${id}/thumbnail?side=1280`} file=${id} alt=${asset.filename} />
         ${map && html`<${Over} key=${map} id=${id} name=${map} strength=${strength} />`}
         ${drawn.thirds && html`<svg class="over" viewBox="0 0 3 3" preserveAspectRatio="none" aria-hidden="true"><path d="M1 0V3M2 0V3M0 1H3M0 2H3" /></svg>`}
-        ${drawn.faces && faces.value?.emotion && html`<${Faces} found=${faces.value} />`}
+        ${frame && html`<${Drawn} width=${frame.width} height=${frame.height} boxes=${boxes} label=${`${boxes.filter((box) => box.isFace).length} faces, ${boxes.filter((box) => !box.isFace).length} objects`} />`}
       </div>
       <div class="choice" role="group" aria-label="Drawn over the picture">
         <button aria-pressed=${drawn.faces} onClick=${() => setDrawn({ ...drawn, faces: !drawn.faces })}>
           Faces <span class="quiet">${faces.busy ? "…" : faces.value?.emotion?.faces_detected ?? "–"}</span>
         </button>
+        <button aria-pressed=${drawn.objects} disabled=${!objects.busy && !classes.length} onClick=${() => setDrawn({ ...drawn, objects: !drawn.objects })}>
+          Objects <span class="quiet">${objects.busy ? "…" : objects.value ? shown.length : "–"}</span>
+        </button>
         <button aria-pressed=${drawn.thirds} onClick=${() => setDrawn({ ...drawn, thirds: !drawn.thirds })}>Thirds</button>
         ${Object.entries(MAPS).map(([name, { title }]) => html`<button aria-pressed=${map === name} onClick=${() => setMap(map === name ? null : name)}>${title}</button>`)}
       </div>
+      ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter} />`}
+      ${objects.error && html`<${Missing} of=${{ objects: objects.error.message }} />`}
       ${map && html`<${Strength} value=${strength} onValue=${setStrength}>Strength<//><p class="quiet">${MAPS[map].title}: ${MAPS[map].hint}.</p>`}
       <div class="card"><${Facts} of=${factsOf(asset)} /></div>
     </div>
@@ -161,15 +180,13 @@ export function Missing({ of }) {
   return html`<ul class="notice">${reasons.map(([name, reason]) => html`<li><b>${words(name.split(".").at(-1))}</b>: ${reason}</li>`)}</ul>`;
 }
 
-function Faces({ found }) {
-  const { width_px: width, height_px: height } = found;
-  const { faces } = found.emotion;
-  return html`<svg class="over boxes" viewBox=${`0 0 ${width} ${height}`} preserveAspectRatio="none" role="img" aria-label=${`${faces.length} faces`}>
-    ${faces.map(({ region }, number) => html`<g>
-      <rect x=${region.x} y=${region.y} width=${region.w} height=${region.h} vector-effect="non-scaling-stroke" />
-      <text x=${region.x} y=${Math.max(region.y - height * 0.012, height * 0.03)} font-size=${Math.max(width, height) / 40}>${number + 1}</text>
-    </g>`)}
-  </svg>`;
+/** Return the boxes of faces in a picture of these `dimensions`, by default those of the copy on which they were found. */
+function facesIn(found, dimensions) {
+  const scale = (dimensions?.width ?? found?.width_px) / found?.width_px;
+  return (found?.emotion?.faces ?? []).map(({ region: { x, y, w, h } }, number) => {
+    const [left, top, width, height] = [x, y, w, h].map((each) => each * scale);
+    return { key: `face ${number}`, x: left, y: top, width, height, colour: FACE, label: String(number + 1), isFace: true };
+  });
 }
 
 /** Return what the photo API finds of the faces of a picture, on a copy of 1280 pixels. */

@@ -161,24 +161,24 @@ async function droppedFiles(transfer) {
   return files;
 }
 
-/** Keep the width of an element, in pixels. */
-export function useWidth() {
+/** Keep the width and the height of an element, in pixels. */
+export function useSize() {
   const ref = useRef(null);
-  const [width, setWidth] = useState(0);
+  const [size, setSize] = useState([0, 0]);
   useLayoutEffect(() => {
-    const observer = new ResizeObserver(([entry]) => setWidth(entry.contentRect.width));
+    const observer = new ResizeObserver(([{ contentRect }]) => setSize([contentRect.width, contentRect.height]));
     observer.observe(ref.current);
-    setWidth(ref.current.clientWidth);
+    setSize([ref.current.clientWidth, ref.current.clientHeight]);
     return () => observer.disconnect();
   }, []);
-  return [ref, width];
+  return [ref, ...size];
 }
 
 const ROWS_AROUND = 3;
 
 /** A grid of many items, of which only those in sight are in the page. `onEnd` is called when its end comes near. */
 export function Grid({ items, least, ratio = 0.75, foot = 44, gap = 12, render, onEnd }) {
-  const [ref, width] = useWidth();
+  const [ref, width] = useSize();
   const [window_, setWindow] = useState({ top: 0, height: 800 });
   const columns = Math.max(1, Math.floor((width + gap) / (least + gap)));
   const cell = (width - gap * (columns - 1)) / columns;
@@ -215,8 +215,7 @@ export function Grid({ items, least, ratio = 0.75, foot = 44, gap = 12, render, 
 
 /** Seconds as 1:02:03.4. */
 export function clock(seconds, digits = 1) {
-  const whole = Math.floor(seconds);
-  const rest = digits ? (seconds - whole).toFixed(digits).slice(1) : "";
+  const [whole, rest] = [Math.floor(Number(seconds.toFixed(digits))), digits ? seconds.toFixed(digits).slice(-digits - 1) : ""];
   const minutes = Math.floor(whole / 60) % 60;
   const two = (number) => String(number).padStart(2, "0");
   const hours = Math.floor(whole / 3600);

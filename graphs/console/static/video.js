@@ -1,12 +1,12 @@
-/** One film: the player, and under it a timeline with its shots and everybody who appears. */
+/** One film: the player, and under it a timeline with its shots and who and what appears. */
 
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "./preact.js";
-import { blob, call, follow, get, mediaUrl, post } from "./api.js";
+import { call, follow, get, mediaUrl, post } from "./api.js";
 import { Download, Missing } from "./asset.js";
+import { coloured, FilmBoxes } from "./boxes.js";
+import { Chosen, chosenOf, EVERYTHING, Objects, objectsOf } from "./objects.js";
+import { Timeline } from "./timeline.js";
 import { bytes, clock, Failure, Picture, Result, useAsync, when, words } from "./ui.js";
-
-const COLOURS = ["#4f8cff", "#ff8a3d", "#38b27a", "#d763c9", "#e2b93b", "#4cc3d9", "#f0616d", "#9a7bff"];
-const BOXES_PER_PAGE = 2000;
 
 /** What the player can play: `path` below the file, the seconds of the film that this shows, whether boxes are in it. */
 const FILM = { name: "film", path: "video", from: 0, to: Infinity, isDrawn: false };
@@ -15,31 +15,37 @@ const ENCODED = { ...FILM, path: "video.m3u8" };
 /** Safari, phones and new browsers play HLS themselves, in which all of a stream that is made on demand can be sought. */
 const PLAYS_HLS = document.createElement("video").canPlayType("application/vnd.apple.mpegurl") !== "";
 const streamed = (path) => (PLAYS_HLS ? `${path}.m3u8` : path);
-
-/** Return the colour of the nth person. */
-export function colour(number) {
-  return COLOURS[number % COLOURS.length];
-}
+const NOBODY = [];
 
 export function Video({ id, query }) {
   const file = useAsync((signal) => get(`/api/v1/file/${id}`, { signal }), [id]);
-  return html`<${Result} of=${file}>${(details) => html`<${Film} file=${details} again=${file.again} start=${Number(query.get("t") ?? 0)} />`}<//>`;
+  return html`<${Result} of=${file}>${(details) => html`<${Film} file=${details} again=${file.again} start=${Number(query.get("t") ?? 0)} classes=${query.get("objects")?.split(",") ?? []} />`}<//>`;
 }
 
-function Film({ file, again, start }) {
+/** `start`: the second to begin at; `classes`: of the objects that are shown first, all where there are none. */
+function Film({ file, again, start, classes }) {
   const id = file.file_uuid;
   const video = useRef(null);
   const [time, setTime] = useState(start);
   const [span, setSpan] = useState(null);
-  const [boxes, setBoxes] = useState(true);
+  const [boxes, setBoxes] = useState({ faces: true, objects: true });
+  const [filter, setFilter] = useState({ ...EVERYTHING, classes });
+  const [one, setOne] = useState(null);
   const [error, setError] = useState(null);
   const [view, setView] = useState(FILM);
   const wanted = useRef(start || null);
   const url = useAsync(() => mediaUrl(id, `/api/v1/file/${id}/${view.path}`), [id, view.path]);
-  const isIndexed = file.index.indexed_at != null;
-  const people = useAsync(async (signal) => (isIndexed ? await peopleOf(id, signal) : []), [id, file.index.indexed_at]);
-  const shots = useAsync(async (signal) => (isIndexed ? await post("/api/v1/analyze-video-shots", { video_asset_id: id, extract_keyframes: true }, { signal }) : null), [id, file.index.indexed_at]);
+  const { indexed_at: indexed, object_models: detector, unavailable } = file.index;
+  const isIndexed = indexed != null;
+  const people = useAsync(async (signal) => (isIndexed && !unavailable?.people ? await peopleOf(id, signal) : []), [id, indexed, unavailable?.people]);
+  const objects = useAsync(async (signal) => (isIndexed && detector != null ? await objectsOf(id, signal) : []), [id, indexed, detector]);
+  const shots = useAsync(async (signal) => (isIndexed ? await post("/api/v1/analyze-video-shots", { video_asset_id: id, extract_keyframes: true }, { signal }) : null), [id, indexed]);
   const duration = file.duration || shots.value?.video_duration || 1;
+  const seen = useMemo(() => coloured(people.value ?? [], objects.value ?? []), [people.value, objects.value]);
+  const shown = useMemo(() => chosenOf(seen.objects, filter), [seen, filter]);
+  const chosen = seen.objects.find((track) => track.track_id === one) ?? null;
+  // One that is chosen is shown, whatever else is.
+  const overlaid = useMemo(() => shown.filter((track) => boxes.objects && track !== chosen).concat(chosen ?? []), [shown, chosen, boxes]);
 
   const show = (other, seconds = time) => {
     wanted.current = seconds >= other.from && seconds < other.to ? seconds : other.from;
@@ -60,6 +66,20 @@ function Film({ file, again, start }) {
     if (view === FILM && PLAYS_HLS) show(ENCODED);
     else setError(new Error(view === FILM ? "This browser cannot play the file as it is. A clip of it plays everywhere: choose a part in the timeline." : "This stream cannot be played. Choose the film again below it."));
   };
+  const choose = (track, seconds) => {
+    setOne(track.track_id);
+    seek(seconds);
+  };
+  const choice = new URLSearchParams({
+    ...(filter.classes.length && { classes: [...filter.classes, ...(boxes.faces ? ["face"] : [])].join() }),
+    ...(filter.least && { min_confidence: filter.least }),
+  }).toString();
+  const drawn = { ...FILM, name: "boxes", path: streamed("video/bbox") + (choice && `?${choice}`), isDrawn: true };
+  useEffect(() => {
+    if (view.name !== drawn.name || view.path === drawn.path) return;
+    const timer = setTimeout(() => show(drawn), 500);
+    return () => clearTimeout(timer);
+  }, [view, drawn.path]);
   useEffect(() => {
     let handle = 0;
     const tick = () => {
@@ -102,35 +122,41 @@ function Film({ file, again, start }) {
     <div class="player">
       <div class="canvas" style=${{ aspectRatio: `${file.width ?? 16} / ${file.height ?? 9}` }}>
         <video ref=${video} src=${url.value} controls preload="metadata" onLoadedMetadata=${loaded} onSeeked=${() => setTime(view.from + video.current.currentTime)} onError=${failed}></video>
-        ${boxes && !view.isDrawn && people.value && html`<${Boxes} file=${file} people=${people.value} time=${time} />`}
+        ${!view.isDrawn && file.width && html`<${FilmBoxes} file=${file} people=${boxes.faces ? seen.people : NOBODY} objects=${overlaid} chosen=${chosen} time=${time} />`}
       </div>
       <p class="quiet now"><output>${clock(time, 2)}</output> of ${clock(duration, 2)} <span class="hint">Space plays, ← → move a second, , . a frame</span></p>
     </div>
     <${Index} file=${file} again=${again} />
-    <${Timeline} file=${file} duration=${duration} time=${time} seek=${seek} shots=${shots.value?.shot_analyses ?? []} people=${people.value ?? []} span=${span} setSpan=${setSpan} />
+    <${Timeline} file=${file} duration=${duration} time=${time} seek=${seek} shots=${shots.value?.shot_analyses ?? NOBODY} people=${seen.people} objects=${shown} chosen=${chosen} choose=${choose} span=${span} setSpan=${setSpan} />
+    <${Chosen} file=${file} track=${chosen} seek=${seek} close=${() => setOne(null)} play=${() => show(alone(chosen), chosen.first_time)} />
     <${Clip} file=${file} span=${span} setSpan=${setSpan} />
-    <${Failure} error=${people.error ?? shots.error} />
-    ${people.value?.length > 0 && html`
-      <div class="choice" role="group" aria-label="Drawn over the picture">
-        <button aria-pressed=${boxes && !view.isDrawn} disabled=${view.isDrawn} onClick=${() => setBoxes(!boxes)}>Boxes around faces</button>
-        <${Played} people=${people.value} view=${view} show=${show} />
-      </div>
-      <${Together} file=${file} people=${people.value} seek=${seek} />
-    `}
-    ${shots.value && html`<${ShotList} shots=${shots.value} seek=${seek} />`}
+    <${Failure} error=${people.error ?? objects.error ?? shots.error} />
+    ${(seen.people.length > 0 || seen.objects.length > 0) && html`<div class="choice" role="group" aria-label="Drawn over the picture">
+      ${["faces", "objects"].filter((kind) => seen[kind === "faces" ? "people" : kind].length).map((kind) => html`<button key=${kind} aria-pressed=${boxes[kind] && !view.isDrawn} disabled=${view.isDrawn} onClick=${() => setBoxes({ ...boxes, [kind]: !boxes[kind] })}>Boxes around ${kind}</button>`)}
+      <${Played} people=${seen.people} drawn=${drawn} view=${view} show=${show} />
+    </div>`}
+    ${useMemo(() => html`
+      ${seen.people.length > 0 && html`<${Together} file=${file} people=${seen.people} seek=${seek} />`}
+      ${objects.value && detector != null && html`<${Objects} file=${file} objects=${seen.objects} filter=${filter} setFilter=${setFilter} chosen=${chosen} choose=${choose} />`}
+      ${shots.value && html`<${ShotList} shots=${shots.value} seek=${seek} />`}
+    `, [file, seen, objects.value, shots.value, filter, chosen, seek])}
     <div class="card"><dl class="facts">
       <dt>Size</dt><dd>${file.width} × ${file.height}, ${file.fps?.toFixed(2)} frames/s, ${file.frame_count} frames</dd>
       <dt>Format</dt><dd>${file.format}${file.has_audio ? ", with sound" : ", without sound"}</dd>
       <dt>Bytes</dt><dd>${bytes(file.file_size)}</dd>
       <dt>Uploaded</dt><dd>${when(file.uploaded_at)}</dd>
-      ${file.index.models && html`<dt>Indexed</dt><dd>${when(file.index.indexed_at)} by ${file.index.models}</dd>`}
+      ${isIndexed && html`<dt>Indexed</dt><dd>${when(indexed)} by ${[file.index.models, detector].filter(Boolean).join(" and ")}</dd>`}
     </dl></div>
   </section>`;
 }
 
-/** What to play: the film, the same with boxes drawn in, or one appearance of somebody. */
-function Played({ people, view, show }) {
-  const drawn = { name: "boxes", path: streamed("video/bbox"), from: 0, to: Infinity, isDrawn: true };
+/** Return one object alone, as the player can play it. */
+function alone(track) {
+  return { name: `object ${track.track_id}`, title: `${track.label} ${track.track_id}`, path: streamed(`object/${track.track_id}/video`), from: track.first_time, to: track.last_time, isDrawn: true };
+}
+
+/** What to play: the film, the same with boxes drawn in, or one appearance of somebody or something. */
+function Played({ people, drawn, view, show }) {
   const appearances = people.flatMap((person) => person.traces.map((trace) => ({
     name: `trace ${trace.trace_id}`,
     title: `${person.label}, ${clock(trace.first_time, 1)} – ${clock(trace.last_time, 1)}`,
@@ -139,11 +165,11 @@ function Played({ people, view, show }) {
     to: trace.last_time,
     isDrawn: true,
   })));
-  const choose = (event) => show([FILM, drawn, ...appearances].find((each) => each.name === event.target.value));
+  const choose = (event) => show([FILM, drawn, ...appearances, view].find((each) => each.name === event.target.value));
   return html`<label class="inline">Play <select value=${view.name} onChange=${choose}>
     <option value="film">the film</option>
     <option value="boxes">with boxes and names drawn in</option>
-    <optgroup label="One appearance">${appearances.map((each) => html`<option key=${each.name} value=${each.name}>${each.title}</option>`)}</optgroup>
+    <optgroup label="One appearance">${[...appearances, ...(view.name.startsWith("object") ? [view] : [])].map((each) => html`<option key=${each.name} value=${each.name}>${each.title}</option>`)}</optgroup>
   </select></label>`;
 }
 
@@ -159,7 +185,7 @@ async function peopleOf(id, signal) {
   const known = identities.map((person) => ({ ...person, traces: traces.filter((trace) => trace.identity_uuid === person.identity_uuid) }));
   const others = traces.filter((trace) => !known.some((person) => person.traces.includes(trace)));
   const strangers = others.map((trace) => ({ identity_uuid: null, name: "not assigned", thumbnail_url: trace.thumbnail_url, first_frame: trace.first_frame, first_time: trace.first_time, face_count: trace.face_count, traces: [trace] }));
-  return [...known, ...strangers].map((person, number) => ({ ...person, colour: colour(number), label: person.name ?? `Person ${number + 1}` }));
+  return [...known, ...strangers].map((person, number) => ({ ...person, label: person.name ?? `Person ${number + 1}` }));
 }
 
 /** The state of the index, and the way to have one. */
@@ -167,6 +193,7 @@ function Index({ file, again }) {
   const [job, setJob] = useState(file.index.job);
   const [error, setError] = useState(null);
   const running = job && ["queued", "running"].includes(job.status);
+  const { objects: reason, ...others } = file.index.unavailable ?? {};
   // The last state ends the following, so it is what asks for the index, and not the end of that.
   const show = (state) => {
     setJob(state);
@@ -195,87 +222,16 @@ function Index({ file, again }) {
       <button onClick=${async () => setJob(await call("DELETE", `/api/v1/jobs/${job.job_id}`))}>Cancel</button>
     </div>`}
     ${!running && file.index.indexed_at == null && html`<div class="card inline">
-      <span>${job?.status === "failed" ? `The index failed: ${job.error}` : "Its people and shots are not known yet."}</span>
-      <button class="main" onClick=${begin}>Find people and shots</button>
+      <span>${job?.status === "failed" ? `The index failed: ${job.error}` : "Its people, objects and shots are not known yet."}</span>
+      <button class="main" onClick=${begin}>Find people, objects and shots</button>
     </div>`}
-    <${Missing} of=${file.index.unavailable} />
+    ${!running && file.index.indexed_at != null && file.index.object_models == null && html`<div class="card inline">
+      <span>${reason ? `No objects: ${reason}` : "Its objects were not looked for yet."}</span>
+      <button onClick=${begin}>${reason ? "Look again" : "Find objects"}</button>
+    </div>`}
+    <${Missing} of=${others} />
     <${Failure} error=${error} />
   </div>`;
-}
-
-/** Shots and people over time. A click jumps, dragging chooses a part. */
-function Timeline({ file, duration, time, seek, shots, people, span, setSpan }) {
-  const track = useRef(null);
-  const [hover, setHover] = useState(null);
-  const [asked, setAsked] = useState(false);
-  const sprites = useAsync(async (signal) => (asked ? spritesOf(file.file_uuid, signal) : null), [file.file_uuid, asked]);
-  const from = useRef(null);
-  const at = (event) => {
-    const { left, width } = track.current.getBoundingClientRect();
-    return Math.min(Math.max((event.clientX - left) / width, 0), 1) * duration;
-  };
-  const down = (event) => {
-    if (event.button) return;
-    from.current = at(event);
-    track.current.setPointerCapture(event.pointerId);
-  };
-  const move = (event) => {
-    const now = at(event);
-    setAsked(true);
-    setHover(now);
-    if (from.current !== null && Math.abs(now - from.current) > duration / 200) setSpan([Math.min(from.current, now), Math.max(from.current, now)]);
-  };
-  const up = (event) => {
-    if (from.current === null) return;
-    const now = at(event);
-    if (Math.abs(now - from.current) <= duration / 200) {
-      setSpan(null);
-      seek(now);
-    }
-    from.current = null;
-  };
-  const keys = (event) => {
-    const moves = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10, Home: -Infinity, End: Infinity };
-    if (event.key in moves) {
-      event.preventDefault();
-      seek(Math.min(Math.max(time + moves[event.key], 0), duration));
-    }
-  };
-  const part = (seconds) => `${(100 * seconds) / duration}%`;
-  return html`<div class="timeline">
-    <div class="labels" aria-hidden="true"><span>Shots</span>${people.map((person) => html`<span key=${person.label} title=${person.label}><i style=${{ background: person.colour }}></i>${person.label}</span>`)}</div>
-    <div class="track" ref=${track} tabindex="0" role="slider" aria-label="Position in the film" aria-valuemin="0" aria-valuemax=${duration} aria-valuenow=${time.toFixed(2)} aria-valuetext=${clock(time, 1)}
-      onPointerDown=${down} onPointerMove=${move} onPointerUp=${up} onPointerLeave=${() => setHover(null)} onKeyDown=${keys}>
-      <div class="lane shots">${shots.map((shot) => html`<i key=${shot.shot_index} style=${{ left: part(shot.start_timestamp), width: part(shot.duration) }} title=${`${words(shot.shot_size)}, ${words(shot.camera_movement)}`}></i>`)}</div>
-      ${people.map((person) => html`<div class="lane" key=${person.label}>${person.traces.map((trace) => html`<i key=${trace.trace_id} style=${{ left: part(trace.first_time), width: `max(2px, ${part(trace.last_time - trace.first_time)})`, background: person.colour }}></i>`)}</div>`)}
-      ${span && html`<b class="span" style=${{ left: part(span[0]), width: part(span[1] - span[0]) }}></b>`}
-      <b class="head-now" style=${{ left: part(time) }}></b>
-      ${hover !== null && html`<${Preview} sprites=${sprites.value} at=${hover} place=${hover / duration} />`}
-    </div>
-  </div>`;
-}
-
-/** Return the small pictures of a film: `{ url, cues }`, each cue with its time and its place on the sheet. */
-async function spritesOf(id, signal) {
-  const path = `/api/v1/file/${id}/thumbnails`;
-  const text = await (await blob(`${path}.vtt`, { signal })).text();
-  const cues = text.split("\n\n").slice(1).map((block) => {
-    const [times, place] = block.trim().split("\n");
-    const [hours, minutes, seconds] = times.split(" --> ")[0].split(":").map(Number);
-    const [x, y, width, height] = place.split("#xywh=")[1].split(",").map(Number);
-    return { time: 3600 * hours + 60 * minutes + seconds, x, y, width, height };
-  });
-  return { url: await mediaUrl(id, `${path}.jpg`), cues };
-}
-
-/** The picture under the pointer. */
-function Preview({ sprites, at, place }) {
-  const cue = sprites?.cues.findLast((each) => each.time <= at);
-  const shown = cue && { width: `${cue.width}px`, height: `${cue.height}px`, backgroundImage: `url("${sprites.url}")`, backgroundPosition: `-${cue.x}px -${cue.y}px` };
-  return html`<span class="preview" style=${{ left: `${100 * place}%` }}>
-    ${cue && html`<i style=${shown}></i>`}
-    <small>${clock(at, 1)}</small>
-  </span>`;
 }
 
 /** A part of the film as a file of its own. */
@@ -314,7 +270,7 @@ function Together({ file, people, seek }) {
       setError(failure);
     }
   };
-  const seconds = (person) => person.traces.reduce((sum, trace) => sum + trace.last_time - trace.first_time, 0);
+  const seconds = (stretches) => stretches.reduce((sum, each) => sum + each.last_time - each.first_time, 0);
   return html`<section>
     <h2>People <span class="quiet">choose two to see when they first share a frame</span></h2>
     ${answer && html`<p class="notice good" role="status">First together at ${clock(answer.timestamp_secs, 2)} (frame ${answer.frame_number}); ${answer.total_cooccurrence_frames} frames in all.</p>`}
@@ -323,7 +279,7 @@ function Together({ file, people, seek }) {
       ${people.map((person) => html`<li key=${person.label} class=${chosen.includes(person.identity_uuid) ? "chosen" : ""}>
         <button class="plain" onClick=${() => seek(person.first_time)} title="Jump to the first appearance"><${Picture} src=${person.thumbnail_url} file=${file.file_uuid} alt=${`${person.label}: to the first appearance`} /></button>
         <span><i style=${{ background: person.colour }}></i> ${person.identity_uuid ? html`<a href=${`#/person/${person.identity_uuid}`}>${person.label}</a>` : person.label}</span>
-        <small class="quiet">${clock(seconds(person), 1)} in ${person.traces.length} ${person.traces.length === 1 ? "appearance" : "appearances"}</small>
+        <small class="quiet">${clock(seconds(person.traces), 1)} in ${person.traces.length} ${person.traces.length === 1 ? "appearance" : "appearances"}${person.bodies.length > 0 && `, body ${clock(seconds(person.bodies), 1)}`}</small>
         ${person.identity_uuid && html`<label class="inline"><input type="checkbox" checked=${chosen.includes(person.identity_uuid)} onChange=${() => choose(person.identity_uuid)} /> together with</label>`}
       </li>`)}
     </ul>
@@ -360,60 +316,4 @@ function ShotList({ shots, seek }) {
 /** Return what the shot library keeps of an analysed shot. */
 function kept({ duration, thumbnail_url, ...shot }) {
   return shot;
-}
-
-/** Boxes around the faces of the frame that is shown; the boxes of a trace are fetched when it is on screen first. */
-function Boxes({ file, people, time }) {
-  const known = useRef(new Map());
-  const [, redraw] = useState(0);
-  const shown = useMemo(() => people.flatMap((person) => person.traces.map((trace) => ({ person, trace }))), [people]);
-  const now = shown.filter(({ trace }) => trace.first_time - 0.05 <= time && time <= trace.last_time + 0.05);
-  useEffect(() => {
-    for (const { trace } of now) {
-      if (known.current.has(trace.trace_id)) continue;
-      known.current.set(trace.trace_id, null);
-      boxesOf(file.file_uuid, trace.trace_id).then(
-        (boxes) => {
-          known.current.set(trace.trace_id, boxes);
-          redraw((before) => before + 1);
-        },
-        () => known.current.delete(trace.trace_id),
-      );
-    }
-  }, [now.map(({ trace }) => trace.trace_id).join()]);
-  const size = file.height / 28;
-  const boxes = now.flatMap(({ person, trace }) => {
-    const part = (time - trace.first_time) / (trace.last_time - trace.first_time || 1);
-    const box = known.current.get(trace.trace_id)?.get(Math.round(trace.first_frame + part * (trace.last_frame - trace.first_frame)));
-    return box ? [{ ...box, person, key: trace.trace_id }] : [];
-  });
-  return html`<svg class="over boxes" viewBox=${`0 0 ${file.width} ${file.height}`} preserveAspectRatio="none" aria-hidden="true">
-    ${labelled(boxes, size).map((box) => html`<g key=${box.key}>
-      <rect x=${box.x} y=${box.y} width=${box.width} height=${box.height} style=${{ stroke: box.person.colour }} vector-effect="non-scaling-stroke" />
-      <text x=${box.x} y=${box.baseline} font-size=${size} style=${{ fill: box.person.colour }}>${box.person.label}</text>
-    </g>`)}
-  </svg>`;
-}
-
-async function boxesOf(fileId, traceId) {
-  const boxes = new Map();
-  for (let from = 0; from !== null; ) {
-    const page = await get(`/api/v1/file/${fileId}/trace/${traceId}?start_frame=${from}&limit=${BOXES_PER_PAGE}`);
-    for (const { frame_number, bbox } of page.boxes) boxes.set(frame_number, bbox);
-    from = page.next_frame;
-  }
-  return boxes;
-}
-
-/** The boxes, each with the baseline of its label: above it, or below where another label is in the way. */
-function labelled(boxes, size) {
-  const taken = [];
-  return boxes.map((box) => {
-    const width = 0.6 * size * box.person.label.length;
-    const places = [Math.max(box.y - 6, size), box.y + box.height + size];
-    const free = (y) => taken.every((other) => box.x > other.x + other.width || other.x > box.x + width || Math.abs(y - other.y) > size);
-    const baseline = places.find(free) ?? places[0];
-    taken.push({ x: box.x, y: baseline, width });
-    return { ...box, baseline };
-  });
 }

@@ -8,9 +8,7 @@ indexed without the detector, then with it, then completed by the detector alone
 import argparse
 import asyncio
 import hashlib
-import json
 import logging
-import os
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -18,86 +16,30 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import yaml
 
-from configs import settings as settings_module
-from configs.settings import PREFIX, settings
 from deployments.objects.detector import OBJECTS
 from deployments.serving.catalog import find_stage, local_handle
 from graphs.indexing.decode import OBJECTS_APART_S
 from graphs.web.context import Context
+from ops.bench import detectors
 from ops.bench.film import FPS, planned, write
 from ops.bench.indexing import LARGE, Indexed, cast_of, index, opened
 from ops.bench.report import made_by, publish, table
 
 MODEL: Final = "generated-rtdetr-v2-r18vd"
 ENGINE: Final = "torch-fp32"
-"""Random weights give other queries for a difference in rounding, so no other engine agrees with this one on them."""
-SIDE: Final = 640
-CLASSES: Final = 80
-
-
-def generate(folder: Path) -> None:
-    """Write a checkpoint of the architecture and size of RT-DETRv2-R18, with random weights."""
-    import torch
-    from transformers import RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
-
-    backbone = RTDetrResNetConfig(
-        embedding_size=64,
-        hidden_sizes=[64, 128, 256, 512],
-        depths=[2, 2, 2, 2],
-        layer_type="basic",
-        out_indices=[2, 3, 4],
-    )
-    names = {number: f"class {number}" for number in range(CLASSES)}
-    config = RTDetrV2Config(
-        backbone_config=backbone,
-        encoder_in_channels=[128, 256, 512],
-        hidden_expansion=0.5,
-        decoder_layers=3,
-        num_denoising=0,
-        id2label=names,
-        label2id={name: number for number, name in names.items()},
-    )
-    torch.manual_seed(0)
-    RTDetrV2ForObjectDetection(config).eval().save_pretrained(folder)
-    preprocess = {"image_processor_type": "RTDetrImageProcessor", "size": {"height": SIDE, "width": SIDE}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocess | {"do_normalize": False}))
-
-
-def register(root: Path) -> None:
-    """Have this process find a generated checkpoint beside all other weights."""
-    models = root / "models"
-    models.mkdir()
-    there = settings().models_dir
-    for path in there.expanduser().iterdir() if there else ():
-        (models / path.name).symlink_to(path.resolve())
-    folder = models / MODEL
-    generate(folder)
-    files = {
-        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
-        for path in folder.iterdir()
-    }
-    entry = {
-        "task": "object-detection",
-        "licence": "none",
-        "commercial": True,
-        "description": "random weights, of the size of RT-DETRv2-R18",
-        "architecture": "RT-DETRv2",
-        "vram_mb": 400,
-        "files": files,
-        "sources": [{"folder": {"path": MODEL}}],
-    }
-    (root / "models.yaml").write_text(yaml.safe_dump({MODEL: entry}))
-    os.environ |= {f"{PREFIX}MODELS_DIR": str(models), f"{PREFIX}MODELS_FILE": str(root / "models.yaml")}
-    settings_module.settings.cache_clear()
 
 
 async def measure(photos: Path, seconds: int, rounds: int) -> list[str]:
     """Return the lines of the report."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        register(root)
+        detectors.save(
+            detectors.with_random_weights(detectors.rtdetr_v2_r18vd),
+            root / "checkpoint",
+            detectors.preprocessing(detectors.SIDE),
+        )
+        detectors.register(root, **{MODEL: root / "checkpoint"})
         film, cast = root / "film.mp4", cast_of(photos)
         shots = planned(np.random.default_rng(0), cast, seconds)
         await asyncio.to_thread(write, film, shots, cast.heads, LARGE, FPS, 0)

@@ -83,3 +83,14 @@ def publish(lines: Sequence[str], out: Path | None) -> None:
     print(text)
     if out is not None:
         out.write_text(text, encoding="utf-8")
+
+
+def publish_section(heading: str, lines: Sequence[str], out: Path | None) -> None:
+    """Print a section of a report, and write it to ``out`` if given, in the place of the one of this heading."""
+    text = "\n".join([f"## {heading}", "", *lines]).rstrip("\n") + "\n"
+    print(text)
+    if out is None:
+        return
+    before, *sections = (out.read_text(encoding="utf-8") if out.exists() else "").split("\n## ")
+    them = {section.partition("\n")[0]: f"## {section.rstrip()}\n" for section in sections} | {heading: text}
+    out.write_text("\n".join([f"{before.rstrip()}\n", *them.values()]), encoding="utf-8")

@@ -2,13 +2,17 @@
 
 RT-DETRv2 (Lv et al. 2024, https://arxiv.org/abs/2407.17140) resizes a picture to a square whatever its shape, and gives
 one box with a score of each class for each of its queries, of which no two show the same thing: there is nothing to
-suppress afterwards. Its queries are chosen by score, so two that are nearly equal may change places between engines:
-``detector_module`` has them in the order of their scores, and engines are compared by each number over all rows.
+suppress afterwards. Others of its family do the same. DETR and YOLOS have a class for no object, and scores that are
+shares among the classes; they and Conditional DETR keep the shape of a picture, with a border: their outputs would be
+misread here, so they are refused.
+
+Its queries are chosen by score, so two that are nearly equal may change places between engines: ``detector_module`` has
+them in the order of their scores, and engines are compared by each number over all rows.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +27,8 @@ from vision.weights.checkpoint import load_checkpoint, read_json
 if TYPE_CHECKING:
     import torch
 
+FAMILY: Final = {"rt_detr": "RT-DETR", "rt_detr_v2": "RT-DETRv2", "d_fine": "D-FINE"}
+"""Kinds of checkpoints that score each class by itself and take pictures of one size, and their names."""
 Array = NDArray[np.float32]
 
 MOST: Final = 100
@@ -57,9 +63,17 @@ class ObjectNetwork:
     """What surrounds the network of a checkpoint: its input, its classes, and how its outputs become objects."""
 
     def __init__(self, weights: Weights) -> None:
-        """Raises ModelNotLoaded for a configuration without classes or with a preprocessing that is unknown."""
+        """Raises ModelNotLoaded for a network of another family, one without classes, and an unknown preprocessing."""
         self._weights = weights
-        self.labels = _labels(weights)
+        config = read_json(weights, "config.json")
+        kind = config.get("model_type")
+        if kind not in FAMILY or not config.get("use_focal_loss", True):
+            softmax = " trained without focal loss" if kind in FAMILY else ""
+            raise ModelNotLoaded(
+                f"{weights.name} is of the kind {kind}{softmax}, whose scores and boxes mean something else; "
+                f"use a checkpoint of {', '.join(FAMILY.values())}."
+            )
+        self.labels = _labels(weights, config)
         try:
             self._preprocess = Preprocess.from_config(read_json(weights, "preprocessor_config.json"), fast=True)
         except ValueError as error:
@@ -84,12 +98,13 @@ class ObjectNetwork:
     def objects(self, output: Array, size: tuple[int, int], confidence: float) -> tuple[DetectedObject, ...]:
         """Return the objects of at least this confidence, surest first, of one output and its image's (height, width).
 
-        A query may be sure of two classes at once, and is then two objects, as in the model's own code.
+        A query may be sure of two classes at once, and is then two objects; there are no more objects than queries, as
+        in the model's own code.
         """
         logits, boxes = output[:, :-BOX].astype(np.float64), output[:, -BOX:].astype(np.float64)
         scores = 1 / (1 + np.exp(-logits))
         queries, classes = np.nonzero(scores >= confidence)
-        order = np.argsort(-scores[queries, classes], kind="stable")[:MOST]
+        order = np.argsort(-scores[queries, classes], kind="stable")[: min(MOST, len(output))]
         height, width = size
         found = []
         for query, class_index in zip(queries[order], classes[order], strict=True):
@@ -127,9 +142,9 @@ def detector_module(weights: Weights) -> "torch.nn.Module":
     return Detector()
 
 
-def _labels(weights: Weights) -> Sequence[str]:
+def _labels(weights: Weights, config: Mapping[str, Any]) -> Sequence[str]:
     """Return the names of the classes in the order of the outputs."""
-    names: Mapping[str, str] = read_json(weights, "config.json").get("id2label", {})
+    names: Mapping[str, str] = config.get("id2label") or {}
     labels = [names.get(str(index)) for index in range(len(names))]
     if not labels or None in labels:
         raise ModelNotLoaded(f"The config.json of {weights.name} does not name its classes.")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import RTDetrImageProcessor, RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
+from transformers import PreTrainedModel, RTDetrImageProcessor, RTDetrImageProcessorPil
 
 from configs import settings as settings_module
 from deployments.objects.detector import Config, ObjectDetector
+from ops.bench.detectors import CLASSES, SMALL, SMALL_SIDE, preprocessing, save, with_random_weights
+from ops.bench.object_reference import resized_as_torchvision
 from vision.engines import EngineName
 from vision.errors import ModelNotLoaded
 from vision.images import Pixels
@@ -24,65 +26,22 @@ from vision.weights.store import Store
 
 pytestmark = pytest.mark.numeric
 
-SIDE = 128
-LABELS = ("person", "Potted_Plant", "dog")
+SIDE = SMALL_SIDE
+LABELS = CLASSES
 FILES = ("model.safetensors", "config.json", "preprocessor_config.json")
-PREPROCESS = {
-    "image_processor_type": "RTDetrImageProcessor",
-    "size": {"height": SIDE, "width": SIDE},
-    "do_normalize": False,
-}
-CLOSE = 1e-3  # of a box as a share of the picture, and of a score: what two resizings of it differ by at most
-
-
-def tiny_network() -> RTDetrV2ForObjectDetection:
-    """RT-DETRv2 with its real parts, each as small as can be, and random weights that rate queries differently."""
-    backbone = RTDetrResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        out_indices=[2, 3, 4],
-    )
-    config = RTDetrV2Config(
-        backbone_config=backbone,
-        encoder_in_channels=[16, 24, 32],
-        encoder_hidden_dim=32,
-        encoder_ffn_dim=32,
-        d_model=32,
-        decoder_in_channels=[32, 32, 32],
-        decoder_ffn_dim=32,
-        decoder_layers=2,
-        decoder_attention_heads=2,
-        encoder_attention_heads=2,
-        num_queries=12,
-        num_denoising=0,
-        id2label=dict(enumerate(LABELS)),
-        label2id={name: index for index, name in enumerate(LABELS)},
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        model = RTDetrV2ForObjectDetection(config).eval()
-        for name, parameter in model.named_parameters():
-            # As they are made, all queries score alike: which ones are the best would be left to rounding.
-            if parameter.dim() > 1:
-                torch.nn.init.normal_(parameter, std=0.15)
-            elif "class_embed" in name or "enc_score_head" in name:
-                torch.nn.init.zeros_(parameter)
-    return model
+PREPROCESS = preprocessing(SIDE)
+CLOSE = 1e-3  # of a box as a share of the picture, and of a score: what two engines differ by at most
 
 
 @pytest.fixture(scope="module")
-def network() -> RTDetrV2ForObjectDetection:
-    return tiny_network()
+def network() -> PreTrainedModel:
+    return with_random_weights(SMALL["rt_detr_v2"])
 
 
 @pytest.fixture
-def models(network: RTDetrV2ForObjectDetection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def models(network: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A store with this checkpoint and nothing else, on the CPU."""
-    folder = tmp_path / "detector"
-    network.save_pretrained(folder)
-    (folder / FILES[2]).write_text(json.dumps(PREPROCESS))
+    save(network, tmp_path / "detector", PREPROCESS)
     settle(tmp_path, monkeypatch)
     threads = torch.get_num_threads()
     yield tmp_path
@@ -131,11 +90,12 @@ def pictures() -> list[Pixels]:
 
 
 def reference(
-    network: RTDetrV2ForObjectDetection, image: Pixels, confidence: float
+    network: PreTrainedModel, image: Pixels, confidence: float, preprocess: Mapping[str, Any] = PREPROCESS
 ) -> list[tuple[str, float, list[float]]]:
     """Label, score and box (x, y, x, y as shares) by transformers alone."""
-    processor = RTDetrImageProcessor(size={"height": SIDE, "width": SIDE})
-    inputs = processor(Image.fromarray(image), return_tensors="pt")
+    processor = RTDetrImageProcessor(**preprocess)
+    resized = resized_as_torchvision(image, preprocess)
+    inputs = processor(resized, do_resize=False, input_data_format="channels_first", return_tensors="pt")
     with torch.inference_mode():
         output = network(**inputs)
     (found,) = processor.post_process_object_detection(output, confidence, target_sizes=[(1, 1)])
@@ -149,33 +109,125 @@ def shares(found: DetectedObject, image: Pixels) -> list[float]:
     return [found.x / width, found.y / height, right / width, bottom / height]
 
 
-def threshold(network: RTDetrV2ForObjectDetection) -> float:
+def threshold(network: PreTrainedModel, preprocess: Mapping[str, Any] = PREPROCESS) -> float:
     """A confidence in the widest gap of the scores, that some of the objects have and others have not."""
-    scores = sorted(score for image in pictures() for _, score, _ in reference(network, image, 0.0))
+    scores = sorted(score for image in pictures() for _, score, _ in reference(network, image, 0.0, preprocess))
     gaps = np.diff(scores[len(scores) // 4 :])
     place = len(scores) // 4 + int(gaps.argmax())
     return float((scores[place] + scores[place + 1]) / 2)
 
 
-@pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
-def test_objects_are_those_of_transformers(
-    models: Path, network: RTDetrV2ForObjectDetection, engine: EngineName
-) -> None:
-    least = max(0.05, threshold(network))
-    stage = loaded(engine, confidence=least)
-    images = pictures()
+def compare(stage: ObjectDetector, network: PreTrainedModel, preprocess: Mapping[str, Any], least: float) -> int:
+    """Compare the objects of all pictures in one batch with transformers'; return their number."""
+    images, number = pictures(), 0
     results = stage.predict_batch([stage.prepare(image) for image in images])
-    number = 0
     for image, result in zip(images, results, strict=True):
         assert isinstance(result, Detections)
-        expected = reference(network, image, least)
+        expected = reference(network, image, least, preprocess)
         assert len(result.objects) == len(expected)
-        number += len(result.objects)
+        number += len(expected)
         for found, (label, score, box) in zip(result.objects, expected, strict=True):
             assert found.label == label.lower().replace("_", " ")
             assert found.confidence == pytest.approx(score, abs=CLOSE)
-            assert shares(found, image) == pytest.approx(box, abs=2 * CLOSE)
-    assert number > 0
+            assert shares(found, image) == pytest.approx(box, abs=CLOSE)
+    return number
+
+
+@pytest.mark.parametrize("engine", ["torch-fp32", "openvino-fp32"])
+def test_objects_are_those_of_transformers(models: Path, network: PreTrainedModel, engine: EngineName) -> None:
+    least = max(0.05, threshold(network))
+    assert compare(loaded(engine, confidence=least), network, PREPROCESS, least) > 0
+
+
+@pytest.mark.parametrize("kind", ["rt_detr", "d_fine"])
+def test_others_of_its_family_are_read_alike(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = with_random_weights(SMALL[kind])
+    save(other, tmp_path / "detector", PREPROCESS)
+    settle(tmp_path, monkeypatch)
+    least = max(0.05, threshold(other))
+    assert compare(loaded(confidence=least), other, PREPROCESS, least) > 0
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"size": {"height": 96, "width": 160}},
+        {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]},
+        {"do_normalize": True},
+        {"resample": 3},
+        {"rescale_factor": 1 / 128},
+        {"image_processor_type": "RTDetrImageProcessorFast"},
+    ],
+    ids=["no square", "normalised", "normalised as usual", "bicubic", "another range", "the other processor"],
+)
+def test_a_picture_is_prepared_as_the_checkpoint_says(
+    models: Path, network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, others: dict[str, Any]
+) -> None:
+    preprocess = PREPROCESS | others
+    (models / "detector" / FILES[2]).write_text(json.dumps(preprocess))
+    settle(models, monkeypatch)
+    least = max(0.05, threshold(network, preprocess))
+    stage = loaded(confidence=least)
+    assert compare(stage, network, preprocess, least) > 0
+    if "image_processor_type" not in others:
+        noise = np.random.default_rng(3).integers(0, 256, (90, 200, 3), dtype=np.uint8)
+        plain = RTDetrImageProcessor(**PREPROCESS)(Image.fromarray(noise), return_tensors="np")["pixel_values"][0]
+        prepared = stage.prepare(noise)[0]
+        assert prepared.shape != plain.shape or np.abs(prepared - plain).max() > 10 * CLOSE, "nothing was changed"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "detr"}, "of the kind detr"),
+        ({"model_type": "yolos"}, "of the kind yolos"),
+        ({"model_type": "conditional_detr"}, "of the kind conditional_detr"),
+        ({"model_type": "deformable_detr"}, "of the kind deformable_detr"),
+        ({"model_type": None}, "use a checkpoint of RT-DETR, RT-DETRv2, D-FINE"),
+        ({"use_focal_loss": False}, "without focal loss"),
+        ({"id2label": None}, "does not name its classes"),
+        ({"id2label": {"1": "dog", "2": "cat", "3": "cow"}}, "does not name its classes"),
+        ({"id2label": {"0": "dog", "1": "cat"}}, "of another shape"),
+    ],
+)
+def test_a_network_whose_outputs_mean_something_else_is_refused(
+    models: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], said: str
+) -> None:
+    path = models / "detector" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    settle(models, monkeypatch)
+    with pytest.raises(ModelNotLoaded, match=said):
+        loaded()
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"image_processor_type": "DetrImageProcessor"}, "'Detr' is unknown"),
+        ({"image_processor_type": "YolosImageProcessor"}, "'Yolos' is unknown"),
+        ({"image_processor_type": "ConditionalDetrImageProcessor"}, "'ConditionalDetr' is unknown"),
+        ({"size": {"shortest_edge": 480, "longest_edge": 640}}, "use height and width"),
+        ({"do_pad": True}, "do_pad"),
+        ({"do_resize": False}, "no fixed size"),
+    ],
+)
+def test_a_picture_that_would_be_prepared_otherwise_is_refused(
+    models: Path, monkeypatch: pytest.MonkeyPatch, others: dict[str, Any], said: str
+) -> None:
+    (models / "detector" / FILES[2]).write_text(json.dumps(PREPROCESS | others))
+    settle(models, monkeypatch)
+    with pytest.raises(ModelNotLoaded, match=said):
+        loaded()
+
+
+@pytest.mark.parametrize("size", [(480, 640), (41, 700), (4, 9), (1080, 607), (SIDE, SIDE)])
+def test_pixels_are_those_of_transformers_with_pillow_but_for_rounding(models: Path, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    ours, _ = loaded().prepare(image)
+    theirs = RTDetrImageProcessorPil(**PREPROCESS)(Image.fromarray(image), return_tensors="np")["pixel_values"][0]
+    levels = np.abs(ours - theirs) * 255
+    assert levels.max() < 1.01  # of 255: a value that lies in the middle is rounded up or down
+    assert (levels > 0.5).mean() < 0.05  # in the worst of these pictures, which are noise
 
 
 def test_a_batch_gives_what_its_items_give_alone(models: Path) -> None:
@@ -212,7 +264,7 @@ def test_its_info_names_the_classes_and_the_weights(models: Path) -> None:
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(
-    models: Path, network: RTDetrV2ForObjectDetection, monkeypatch: pytest.MonkeyPatch
+    models: Path, network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = models / "detector" / "config.json"
     config = json.loads(path.read_text())

@@ -1,13 +1,13 @@
-"""The document store: assets, uploads, features, faces and configuration, behind one protocol with two backends.
+"""The document store: assets, uploads, what was computed of them, and configuration, behind one protocol.
 
 ``sqlite:///file`` is embedded; ``mongodb://…`` serves many machines.
 """
 
-from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from stores.records import Asset, Features, PictureFaces
+from stores.records import Asset, ClassCount, Features, PictureFaces, PictureObjects, Vector
 from stores.uploads import ANYONE, Addition, Upload, Withdrawal
 from vision.media.sniff import MediaKind
 
@@ -56,11 +56,16 @@ class Documents(Protocol):
         ...
 
     async def newest_assets(
-        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+        self,
+        kind: MediaKind | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 1000,
+        among: Collection[str] | None = None,
     ) -> list[Asset]:
         """Return assets, those being deleted left out, by their latest upload and then their id, last ones first.
 
-        ``kind`` leaves others out. ``before`` is the latest upload and the id of the last asset of the page before.
+        ``kind`` leaves others out, and so do the ids ``among``. ``before`` is the latest upload and the id of the last
+        asset of the page before.
         """
         ...
 
@@ -79,12 +84,16 @@ class Documents(Protocol):
         """Return how many assets of each kind there are, those being deleted left out."""
         ...
 
+    async def hidden_from(self, owner: str) -> set[str]:
+        """Return assets that a client does not see: those being deleted, and those of others that it has withdrawn."""
+        ...
+
     async def mark_deleting(self, asset_id: str) -> bool:
         """Flag an asset as being deleted; False if the id is unknown."""
         ...
 
     async def delete_asset(self, asset_id: str) -> int:
-        """Remove an asset, its features and its faces; return how many records there were, 0 for an unknown id."""
+        """Remove an asset, its features, faces and objects; return how many records there were, 0 for an unknown id."""
         ...
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
@@ -136,6 +145,48 @@ class Documents(Protocol):
         """Return the stored faces of one pair of models, by asset id; an asset without faces has an empty record."""
         ...
 
+    async def without_faces(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        """Return pictures whose faces one pair of models never looked for, as ``without_features`` does.
+
+        ``since`` leaves out those whose latest upload is earlier.
+        """
+        ...
+
+    def face_vectors(
+        self, model_version: str, among: Collection[str] | None = None
+    ) -> AsyncIterator[tuple[list[str], Vector]]:
+        """Yield the faces that one pair of models found, some thousand at a time.
+
+        The asset id of each face, and float32[n, d], a row for each. ``among``: of these assets alone.
+        """
+        ...
+
+    async def put_objects(self, objects: PictureObjects) -> bool:
+        """Store the objects of an asset, replacing those that any model found before.
+
+        Return False, changing nothing, if the asset is unknown or being deleted. Clears the asset's error.
+        """
+        ...
+
+    async def get_objects(self, asset_ids: Iterable[str]) -> dict[str, PictureObjects]:
+        """Return the stored objects, by asset id; an asset without any has an empty record."""
+        ...
+
+    async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        """Return pictures whose objects one model never looked for, as ``without_faces`` does; videos are left out."""
+        ...
+
+    async def pictures_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        """Return pictures that have objects of all of these classes, one of each with at least this confidence."""
+        ...
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        """Return the classes of objects in pictures, by label, and how many pictures were looked at.
+
+        ``without``: ids of assets that do not count.
+        """
+        ...
+
     async def get_config(self) -> dict[str, float]:
         """Return all configuration values that were ever set."""
         ...
@@ -145,7 +196,7 @@ class Documents(Protocol):
         ...
 
     def owner_ids(self) -> AsyncIterator[str]:
-        """Yield the ids of all assets with features or faces, some perhaps twice."""
+        """Yield the ids of all assets with features, faces or objects, some perhaps twice."""
         ...
 
     async def ping(self) -> None:

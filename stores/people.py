@@ -1,7 +1,9 @@
 """The people of indexed videos: traces of faces, the identities that traces of all videos belong to, and objects."""
 
 import io
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -9,7 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stores.records import Vector
+from stores.records import ClassCount, Vector
+from vision.objects.tags import Appearance, Tag, tags_of_stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,19 @@ class ObjectRecord:
     screen_time: float
     trace_id: int | None
 
+    @property
+    def appearance(self) -> Appearance:
+        """Return when it is in sight."""
+        return Appearance(self.label, self.confidence, self.first_time, self.first_time + self.screen_time)
+
+
+def summary(objects: Iterable[ObjectRecord]) -> list[tuple[Tag, int]]:
+    """Return the classes of the objects of a film, longest seen first, and how many tracks each has."""
+    records = list(objects)
+    tracks = Counter(each.label for each in records)
+    tags = tags_of_stretch((each.appearance for each in records), 0.0, math.inf)
+    return [(tag, tracks[tag.label]) for tag in tags]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
@@ -162,6 +178,33 @@ class People(Protocol):
 
     async def get_object(self, asset_id: str, track_id: int) -> tuple[ObjectRecord, TraceBoxes] | None:
         """Return one object with its boxes, None if there is none."""
+        ...
+
+    async def film_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        """Return the classes of objects of videos, longest seen first; of those where objects were looked for."""
+        ...
+
+    async def films_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        """Return videos that have objects of all of these classes, one of each with at least this confidence."""
+        ...
+
+    async def films_of(self, identity_uuids: Sequence[str]) -> set[str]:
+        """Return videos in which one of these identities is seen."""
+        ...
+
+    async def objects_in(self, asset_ids: Sequence[str], labels: Sequence[str]) -> list[ObjectRecord]:
+        """Return the objects of these classes in some videos, in each in order of ids."""
+        ...
+
+    async def traces_in(self, asset_ids: Sequence[str], identity_uuids: Sequence[str]) -> list[TraceRecord]:
+        """Return the traces of these identities in some videos, in each in order of ids."""
+        ...
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        """Return the classes of objects in videos, by label, and in how many videos objects were looked for.
+
+        ``without``: ids of videos that do not count.
+        """
         ...
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:

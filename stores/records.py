@@ -1,5 +1,6 @@
 """Records of the document store and their stored forms, the same for every backend."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,10 +9,14 @@ from numpy.typing import NDArray
 
 from stores.uploads import Uploads
 from vision.media.sniff import MediaKind
+from vision.objects.detection import DetectedObject
+from vision.objects.tags import Tag, tags_of_picture
 
 Vector = NDArray[np.float32]
 
 PLACE_COLUMNS = 16
+PLACE_BYTES = 4 * PLACE_COLUMNS
+OBJECT_COLUMNS = 5
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +88,51 @@ class PictureFaces:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureObjects:
+    """Objects in the picture of one asset, or in a video's poster, by the detector that looked last; there may be none.
+
+    ``model_version`` is that of its weights and its threshold. ``width`` and ``height`` are pixels of the picture,
+    upright. ``labels`` are classes, ``places`` float32[n, 5]: x, y, width, height in pixels, confidence 0-1.
+    """
+
+    asset_id: str
+    model_version: str
+    kind: MediaKind
+    width: int
+    height: int
+    labels: tuple[str, ...]
+    places: Vector
+    created_at: datetime
+
+    @property
+    def objects(self) -> tuple[DetectedObject, ...]:
+        """Return the objects in their order, surest first."""
+        # Rounded, as a confidence of 0.9 is not less than 0.9 after it was stored.
+        return tuple(
+            DetectedObject(x, y, width, height, round(confidence, 6), label)
+            for label, (x, y, width, height, confidence) in zip(self.labels, self.places.tolist(), strict=True)
+        )
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """Return the classes of the objects, surest first."""
+        return tags_of_picture(self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """In how many assets of one kind a class of objects is, and how many of it: in pictures objects, in films tracks.
+
+    ``screen_time``: seconds with at least one of them in sight, of all films together.
+    """
+
+    label: str
+    assets: int
+    objects: int
+    screen_time: float = 0.0
+
+
 def to_micros(moment: datetime) -> int:
     """Return microseconds since 1970, the lossless and sortable form of a time in every backend.
 
@@ -122,3 +172,13 @@ def from_face_blobs(places: bytes, vectors: bytes) -> tuple[Vector, Vector]:
     """Return ``places`` and ``vectors`` of PictureFaces, read-only, from the ``to_blob`` of each."""
     rows, flat = from_blob(places).reshape(-1, PLACE_COLUMNS), from_blob(vectors)
     return rows, flat.reshape(len(rows), flat.size // max(1, len(rows)))
+
+
+def stacked_faces(pictures: Iterable[tuple[str, int, bytes]]) -> tuple[list[str], Vector]:
+    """Return the asset id of each face and float32[n, d], a row for each, of ids, numbers of faces and vectors."""
+    ids, blobs = list[str](), list[bytes]()
+    for asset_id, count, blob in pictures:
+        ids += [asset_id] * count
+        blobs.append(blob)
+    flat = from_blob(b"".join(blobs))
+    return ids, flat.reshape(len(ids), flat.size // max(1, len(ids)))

@@ -23,6 +23,7 @@ from deployments.quality.nima import NIMA
 from graphs.assets.analytics import analytics_router
 from graphs.assets.characters import characters_router
 from graphs.assets.configuration import Configuration, configuration_router
+from graphs.assets.contents import Contents
 from graphs.assets.features import FeatureSource
 from graphs.assets.grouping import Grouping
 from graphs.assets.library import library_router
@@ -37,6 +38,7 @@ from graphs.assets.similarity import similarity_router
 from graphs.assets.uploads import uploads_router
 from graphs.assets.words import words_router
 from graphs.indexing.faces import FaceSource
+from graphs.indexing.picture_objects import ObjectSource
 from graphs.web.api import Api, RateLimit, RouteLimits
 from graphs.web.context import Context
 from graphs.web.schemas import error_responses
@@ -72,15 +74,16 @@ def _router(context: Context) -> APIRouter:
     measures = Measures(context, library)
     faces = FaceSource(context, library)
     comparison = Comparison(features, faces)
+    objects = ObjectSource(context, library)
     router = APIRouter(responses=error_responses(ERRORS))
     for part in (
         media_router(context, library, features),
-        library_router(context),
+        library_router(context, Contents(context, objects, faces)),
         pictures_router(context, library),
         uploads_router(Resumable(context, library)),
         similarity_router(context, library, features, configuration),
         words_router(context, library),
-        objects_router(context, library),
+        objects_router(context, library, objects),
         quality_router(library, features, measures, configuration),
         analytics_router(context, library, features),
         characters_router(library, comparison, Grouping(context, features, faces), configuration),

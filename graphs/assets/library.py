@@ -1,4 +1,4 @@
-"""The route that shows the library: its assets, newest first."""
+"""The route that shows the library: its assets, newest first, all of them or those that have something in them."""
 
 import asyncio
 import time
@@ -8,9 +8,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from graphs.assets.contents import Contents, Found, Matched
+from graphs.indexing.classes import MOST_TEXT
+from graphs.indexing.tags import TAGS, ObjectTag, tags_of
 from graphs.web.access import caller
 from graphs.web.context import Context, Timer
 from graphs.web.hosts import link
+from graphs.web.parts import UNAVAILABLE, OptionalParts
 from graphs.web.schemas import ID_1, Answer, example, numbered
 from stores.records import Asset, from_micros, to_micros
 from stores.uploads import latest
@@ -35,6 +39,10 @@ class LibraryAsset(BaseModel):
     duration: float | None = Field(description="seconds, for video and audio")
     uploaded_at: datetime
     thumbnail_url: str | None = Field(description="picture with no side longer than 320 pixels; null for audio")
+    tags: list[ObjectTag] | None = TAGS
+    matched: Matched | None = Field(
+        default=None, description="where in it what was asked for is; null where nothing was asked for"
+    )
 
 
 class LibraryPage(Answer):
@@ -53,18 +61,26 @@ class LibraryPage(Answer):
                 "duration": None,
                 "uploaded_at": "2026-01-15T12:00:00Z",
                 "thumbnail_url": f"http://127.0.0.1:8000/api/v1/media/{ID_1}/thumbnail?side=320",
+                "tags": [{"label": "dog", "confidence": 0.93, "at_once": 2, "screen_time": None}],
+                "matched": None,
             }
         ],
         next=None,
         counts={"image": 1},
+        complete=True,
         processing_time=0.004,
     )
     assets: list[LibraryAsset]
     next: str | None = Field(description="``after`` of the next page; null where there is none")
     counts: dict[MediaKind, int] = Field(description="assets of the whole library by their kind")
+    complete: bool = Field(
+        default=True,
+        description="false where pictures were never looked at for what was asked for: ask again to go on",
+    )
+    unavailable: dict[str, str] = UNAVAILABLE
 
 
-def library_router(context: Context) -> APIRouter:
+def library_router(context: Context, contents: Contents) -> APIRouter:
     """Return the route assets."""
     router = APIRouter(tags=["assets: media"])
 
@@ -73,14 +89,16 @@ def library_router(context: Context) -> APIRouter:
         now = int(time.time())
         return (await context.access.signed(url, asset_id, 2 * LINK_S - now % LINK_S))[0]
 
-    async def shown(request: Request, asset: Asset, *, is_open: bool) -> LibraryAsset:
+    async def shown(
+        request: Request, asset: Asset, tags: list[ObjectTag] | None, matched: Matched | None, *, is_open: bool
+    ) -> LibraryAsset:
         url = None
         if asset.kind != "audio":
             url = f"{link(request, 'media_thumbnail', asset_id=asset.asset_id)}?side=320"
             if not is_open:
                 url = await signed(url, asset.asset_id)
         facts = {name: getattr(asset, name) for name in LibraryAsset.model_fields if hasattr(asset, name)}
-        return LibraryAsset(**facts, thumbnail_url=url)
+        return LibraryAsset(**facts, thumbnail_url=url, tags=tags, matched=matched)
 
     @router.get("/assets")
     async def list_assets(
@@ -88,19 +106,54 @@ def library_router(context: Context) -> APIRouter:
         clock: Timer,
         kind: Annotated[MediaKind | None, Query(description="only these")] = None,
         name: Annotated[str, Query(max_length=200, description="text that the file name has, in any case")] = "",
+        objects: Annotated[
+            str | None,
+            Query(
+                max_length=MOST_TEXT,
+                description="only what has objects of all of these classes in it, separated by commas",
+                examples=["dog,car"],
+            ),
+        ] = None,
+        people: Annotated[
+            str | None,
+            Query(
+                max_length=MOST_TEXT,
+                description="only what all of these people are in, uuids or names of identities separated by commas",
+                examples=["Audrey Hepburn"],
+            ),
+        ] = None,
+        min_confidence: Annotated[
+            float, Query(ge=0, le=1, description="least confidence of an object, in films of a track")
+        ] = 0.0,
         after: Annotated[str | None, Query(max_length=160, description="``next`` of the page before")] = None,
         limit: Annotated[int, Query(ge=1, le=500, description="most assets of the page")] = 100,
     ) -> LibraryPage:
-        """Return the assets of the library, latest upload first. A page can be short, and ``next`` be there anyway."""
-        place = _place(after)
+        """Return the assets of the library, latest upload first. A page can be short, and ``next`` be there anyway.
+
+        With ``objects`` and ``people``: pictures and indexed films that have all of these, and where. Pictures that the
+        models never saw are looked at first, some with each request.
+        """
+        place, parts = _place(after), OptionalParts()
+        wanted = await contents.wanted(objects, people, min_confidence)
+        complete, found, matched = True, None, dict[str, Matched]()
+        if wanted is not None:
+            complete = await contents.look(wanted, kind, parts)
+            found = await contents.find(wanted, kind)
         counts, (assets, following) = await asyncio.gather(
-            context.documents.count_assets(), _page(context, kind, name, place, limit)
+            context.documents.count_assets(), _page(context, kind, name, place, limit, found)
         )
-        is_open = await context.access.is_open()
+        if wanted is not None:
+            matched = await contents.matched(wanted, assets)
+        tags, is_open = await tags_of(context, assets), await context.access.is_open()
         return LibraryPage(
-            assets=[await shown(request, asset, is_open=is_open) for asset in assets],
+            assets=[
+                await shown(request, each, tags.get(each.asset_id), matched.get(each.asset_id), is_open=is_open)
+                for each in assets
+            ],
             next=following,
             counts=counts,
+            complete=complete,
+            unavailable=parts.unavailable,
             processing_time=clock.seconds,
         )
 
@@ -116,16 +169,22 @@ def _place(after: str | None) -> tuple[datetime, str] | None:
 
 
 async def _page(
-    context: Context, kind: MediaKind | None, name: str, place: tuple[datetime, str] | None, limit: int
+    context: Context,
+    kind: MediaKind | None,
+    name: str,
+    place: tuple[datetime, str] | None,
+    limit: int,
+    found: Found | None = None,
 ) -> tuple[list[Asset], str | None]:
-    """Return up to ``limit`` assets that the caller sees, and the cursor of what comes after them."""
+    """Return up to ``limit`` assets that the caller sees, of those ``found``, and the cursor of what comes after."""
     owner, wanted, assets = caller.get().name, name.casefold(), list[Asset]()
+    among = None if found is None else found.films | found.pictures
     for _ in range(PAGES_READ):
         size = PAGE if wanted else limit
-        read = await context.documents.newest_assets(kind, place, size)
+        read = await context.documents.newest_assets(kind, place, size, among)
         for number, stored in enumerate(read, 1):
             place = latest(stored.uploads), stored.asset_id
-            asset = stored.seen_by(owner)
+            asset = stored.seen_by(owner) if found is None or stored in found else None
             if asset is not None and wanted in asset.filename.casefold():
                 assets.append(asset)
             if len(assets) == limit:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from graphs.assets.features import FeatureSource
 from graphs.assets.schemas import AssetRef, DeleteAnswer, FeaturesAnswer, MediaDetails, PreprocessAnswer, UploadAnswer
 from graphs.assets.similarity import forget
+from graphs.indexing.tags import tags_of
 from graphs.web.audit import note
 from graphs.web.bodies import JsonResponse
 from graphs.web.context import Clock, Context, Timer
@@ -105,7 +106,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
 
     @router.get("/media/{asset_id}")
     async def get_media(asset_id: AssetId, request: Request, clock: Timer) -> MediaDetails:
-        """Return metadata, URL and, once computed, features of an asset."""
+        """Return metadata, URL and, once computed, features of an asset, and what was seen in it."""
         asset = await library.get(asset_id)
         status, raw, computed_at = await status_of(asset)
         fields = await describe(request, asset, status, clock)
@@ -116,6 +117,7 @@ def media_router(context: Context, library: Library, feature_source: FeatureSour
                 "features_timestamp": computed_at,
                 "error_message": asset.error_message,
                 "features": raw,
+                "tags": (await tags_of(context, [asset])).get(asset_id),
             }
         )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from graphs.assets.scores import ScorePart
+from graphs.indexing.tags import TAGS, ObjectTag
 from graphs.web.parts import BASED_ON, UNAVAILABLE
 from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, RemovedCounts, example
 from vision.errors import StageError
@@ -143,6 +144,7 @@ class MediaDetails(MediaAnswer):
     features_timestamp: datetime | None
     error_message: str | None
     features: list[float] | None
+    tags: list[ObjectTag] | None = TAGS
 
 
 class DeleteAnswer(Answer):

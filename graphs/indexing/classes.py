@@ -34,7 +34,9 @@ def classes_of(text: str | None, parameter: str = "classes") -> tuple[str, ...] 
 
 async def check_classes(context: Context, wanted: Iterable[str]) -> None:
     """Raise InvalidInput for a class that the detector does not know; where none serves, nothing is known of them."""
-    info = (await context.states.stages([OBJECTS.key])).get(OBJECTS.key, {})
+    if OBJECTS.key not in context.stages:
+        return
+    info = (await context.states.stages([OBJECTS.key]))[OBJECTS.key]
     known: list[str] = info.get("classes") or []
     unknown = [name for name in wanted if name not in known]
     if known and unknown:

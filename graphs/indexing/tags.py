@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from pydantic import BaseModel, Field
 
+from graphs.web.context import Context
 from stores.people import ObjectRecord
+from stores.records import Asset
 from vision.objects.tags import Appearance, Tag, tags_of_stretch
 
 
@@ -18,11 +21,27 @@ class ObjectTag(BaseModel):
     screen_time: float | None = Field(description="seconds with at least one of them in sight; null for a picture")
 
 
+TAGS: Final = Field(
+    default=None,
+    description="what was seen in it, by class: of a video in the whole film, longest first, of a picture surest "
+    "first; null where nobody has looked for objects yet",
+)
+"""The field ``tags`` of an asset."""
+
+
+async def tags_of(context: Context, assets: Iterable[Asset]) -> dict[str, list[ObjectTag]]:
+    """Return what is stored of what was seen in assets, by their ids; not of those where nobody has looked."""
+    kinds = {asset.asset_id: asset.kind for asset in assets}
+    films = [asset_id for asset_id, kind in kinds.items() if kind == "video"]
+    pictures = [asset_id for asset_id, kind in kinds.items() if kind == "image"]
+    tags = {each: shown_tags(seen) for each, seen in (await context.people.film_tags(films)).items()} if films else {}
+    objects = await context.documents.get_objects(pictures) if pictures else {}
+    return tags | {asset_id: shown_tags(record.tags) for asset_id, record in objects.items()}
+
+
 def appearances_of(records: Iterable[ObjectRecord]) -> list[Appearance]:
     """Return when the objects of a film are in sight."""
-    return [
-        Appearance(each.label, each.confidence, each.first_time, each.first_time + each.screen_time) for each in records
-    ]
+    return [each.appearance for each in records]
 
 
 def tags_of_film(records: Iterable[ObjectRecord]) -> list[ObjectTag]:

@@ -6,7 +6,6 @@
     ├── NotIndexed        409  the video has no index yet
     ├── TraceNotFound     404  its index has no such trace
     ├── TrackNotFound     404  its index has no such object
-    ├── IdentityNotFound  404  unknown, deleted or merged identity
     └── NeverTogether     404  two people share no frame
 """
 
@@ -66,16 +65,6 @@ class TrackNotFound(StageError):
         super().__init__(
             f"{file_uuid} has no object {track_id}; GET /api/v1/file/{file_uuid}/objects lists those it has."
         )
-
-
-class IdentityNotFound(StageError):
-    """An identity that was never made, or was deleted or merged into another one."""
-
-    code = "IDENTITY_NOT_FOUND"
-    status = 404
-
-    def __init__(self, identity_uuid: str) -> None:
-        super().__init__(f"There is no identity {identity_uuid}; GET /api/v1/identities lists those there are.")
 
 
 class NeverTogether(StageError):

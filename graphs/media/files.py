@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
 from graphs.indexing.jobs import latest_index_job, parts_missing, submit_again, submit_index
+from graphs.indexing.tags import tags_of
 from graphs.jobs import api as jobs
 from graphs.jobs.schemas import JobAnswer
 from graphs.media.schemas import FileDetails, FrameNumber, IndexAccepted, IndexState
@@ -71,8 +72,9 @@ def files_router(context: Context, videos: Videos) -> APIRouter:
     async def details(file_uuid: AssetId) -> FileDetails:
         """Return facts of a video and the state of its index."""
         video = await videos.get(file_uuid)
+        tags, state = await tags_of(context, [video]), await index_state(context, file_uuid)
         return FileDetails.model_validate(
-            {**_facts(video), "file_uuid": file_uuid, "index": await index_state(context, file_uuid)}
+            {**_facts(video), "file_uuid": file_uuid, "index": state, "tags": tags.get(file_uuid)}
         )
 
     return router

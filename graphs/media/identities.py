@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from graphs.indexing.faces import FaceSource
 from graphs.indexing.people import identity_version, unit
-from graphs.media.errors import IdentityNotFound, NeverTogether
+from graphs.media.errors import NeverTogether
 from graphs.media.representatives import Representatives
 from graphs.media.schemas import (
     Appearance,
@@ -41,6 +41,7 @@ from graphs.media.schemas import (
 from graphs.media.traces import bbox, indexed, thumbnail_url, trace_of
 from graphs.web.audit import note
 from graphs.web.context import Context, task_group
+from graphs.web.errors import IdentityNotFound
 from graphs.web.schemas import AssetId, RemovedCounts, numbered
 from graphs.web.uploads.library import Library, Videos
 from stores.deletion import Removed

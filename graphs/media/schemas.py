@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from graphs.indexing.tags import TAGS, ObjectTag
 from graphs.jobs.schemas import JobAnswer
 from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import NOT_BLANK, AssetId, RemovedCounts, example
@@ -72,6 +73,7 @@ class FileDetails(FileAnswer):
     has_audio: bool | None
     uploaded_at: datetime
     index: IndexState
+    tags: list[ObjectTag] | None = TAGS
 
 
 class Trace(BaseModel):

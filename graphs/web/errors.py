@@ -5,6 +5,7 @@ Raised here, beside those of ``vision.errors``::
     StageError
     ├── AssetNotFound       404  unknown asset ids
     │   └── UploadOfOthers  404  an asset to delete that only other clients have uploaded
+    ├── IdentityNotFound    404  unknown, deleted or merged identity
     ├── BatchTooLarge       400  more ids than one request may have
     ├── BodyTooSlow         408  a body that stopped, or came at a rate below the limit
     └── StorageUnavailable  503  the asset is being deleted at this moment
@@ -65,6 +66,16 @@ class UploadOfOthers(AssetNotFound):
         super().__init__(asset_ids)
         names = ", ".join(asset_ids)
         self.message = f"You have no upload of {names}; other clients have, and each of them deletes its own."
+
+
+class IdentityNotFound(StageError):
+    """An identity that was never made, or was deleted or merged into another one."""
+
+    code = "IDENTITY_NOT_FOUND"
+    status = 404
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"There is no identity {identity[:MAX_ID]}; GET /api/v1/identities lists those there are.")
 
 
 class BatchTooLarge(StageError):

@@ -39,7 +39,7 @@ class MongoDatabase:
         self.audit = audit.MongoAudit(self._engine)
         self.subscriptions = subscriptions.MongoSubscriptions(self._engine)
         self.deliveries = jobs.MongoJobs(self._engine, "deliveries")
-        self._engine.migrate_by({1: self.documents.complete_assets})
+        self._engine.migrate_by({1: self.documents.complete_assets, 2: self.people.complete_tags})
 
     async def migrate(self) -> tuple[int, int]:
         """Bring the database to this schema; return the version that it had, 0 for a new one, and that it has."""

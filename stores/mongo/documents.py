@@ -1,6 +1,6 @@
-"""Assets with their uploads, features, faces and configuration in MongoDB, for many machines."""
+"""Assets with their uploads, what was computed of them, and configuration in MongoDB, for many machines."""
 
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import ClassVar, Final
@@ -9,14 +9,21 @@ from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from stores.documents import Documents
-from stores.mongo.engine import Collection, Document, MongoEngine, MongoRepository, translated
+from stores.mongo import engine
+from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import (
+    OBJECT_COLUMNS,
+    PLACE_BYTES,
     Asset,
+    ClassCount,
     Features,
     PictureFaces,
+    PictureObjects,
+    Vector,
     from_blob,
     from_face_blobs,
     from_micros,
+    stacked_faces,
     to_blob,
     to_micros,
 )
@@ -24,13 +31,15 @@ from stores.uploads import ANYONE, Addition, Upload, Uploads, Withdrawal, earlie
 from vision.media.sniff import MediaKind
 
 IDS_PER_QUERY = 1000
+FACES_AT_ONCE: Final = 5000
+"""Pictures whose faces are in memory at once."""
 OLD_FIELDS = ("filename", "uploaded_at")
 """Of the one upload of an asset, in documents of earlier versions."""
 NEWEST_FIRST: Final = [("latest_upload", DESCENDING), ("_id", DESCENDING)]
 
 
 class MongoDocuments(MongoRepository, Documents):
-    """Collections ``assets``, ``features``, ``faces`` and ``config``."""
+    """Collections ``assets``, ``features``, ``faces``, ``picture_objects`` and ``config``."""
 
     indexes: ClassVar = {
         "assets": [IndexModel(NEWEST_FIRST), IndexModel("uploads.owner")],
@@ -39,6 +48,10 @@ class MongoDocuments(MongoRepository, Documents):
             IndexModel([("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]),
         ],
         "faces": [IndexModel("asset_id")],
+        "picture_objects": [
+            IndexModel([("tags.label", ASCENDING), ("tags.confidence", ASCENDING)]),
+            IndexModel("model_version"),
+        ],
     }
 
     def __init__(self, engine: MongoEngine) -> None:
@@ -46,6 +59,7 @@ class MongoDocuments(MongoRepository, Documents):
         self._assets = self._collection("assets")
         self._features = self._collection("features")
         self._faces = self._collection("faces")
+        self._objects = self._collection("picture_objects")
         self._config = self._collection("config")
         self._is_complete = False
 
@@ -110,7 +124,11 @@ class MongoDocuments(MongoRepository, Documents):
             return [_asset(document) async for document in cursor]
 
     async def newest_assets(
-        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+        self,
+        kind: MediaKind | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 1000,
+        among: Collection[str] | None = None,
     ) -> list[Asset]:
         await self.complete_assets()
         wanted: Document = {"deleting": False} | ({"kind": kind} if kind else {})
@@ -118,6 +136,18 @@ class MongoDocuments(MongoRepository, Documents):
             moment, asset_id = to_micros(before[0]), before[1]
             earlier = {"latest_upload": {"$lt": moment}}
             wanted["$or"] = [earlier, {"latest_upload": moment, "_id": {"$lt": asset_id}}]
+        if among is not None and len(among) > IDS_PER_QUERY:
+            # So many are met soon on the way from the newest one on.
+            ids = list[str]()
+            with translated():
+                async for document in self._assets.find(wanted, {"_id": 1}).sort(NEWEST_FIRST):
+                    ids += [document["_id"]] if document["_id"] in among else []
+                    if len(ids) == limit:
+                        break
+            assets = await self.get_assets(ids)
+            return [assets[each] for each in ids if each in assets]
+        if among is not None:
+            wanted["_id"] = {"$in": list(among)}
         with translated():
             return [_asset(document) async for document in self._assets.find(wanted).sort(NEWEST_FIRST).limit(limit)]
 
@@ -156,6 +186,14 @@ class MongoDocuments(MongoRepository, Documents):
                 await self._change_uploads(document["_id"], _uploads_document)
         self._is_complete = True
 
+    async def hidden_from(self, owner: str) -> set[str]:
+        await self._make_indexes()
+        # The only upload of an asset that was withdrawn leaves it as it is.
+        withdrawn = {"uploads": {"$elemMatch": {"owner": owner, "withdrawn": True}}, "uploads.1": {"$exists": True}}
+        with translated():
+            found = self._assets.find({"$or": [{"deleting": True}, withdrawn]}, {"_id": 1})
+            return {document["_id"] async for document in found}
+
     async def mark_deleting(self, asset_id: str) -> bool:
         return await self._set_asset({"_id": asset_id}, {"deleting": True})
 
@@ -168,8 +206,9 @@ class MongoDocuments(MongoRepository, Documents):
         with translated():
             features = await self._features.delete_many({"asset_id": asset_id})
             faces = await self._faces.delete_many({"asset_id": asset_id})
+            objects = await self._objects.delete_one({"_id": asset_id})
             asset = await self._assets.delete_one({"_id": asset_id})
-            return features.deleted_count + faces.deleted_count + asset.deleted_count
+            return features.deleted_count + faces.deleted_count + objects.deleted_count + asset.deleted_count
 
     async def set_asset_error(self, asset_id: str, message: str | None) -> None:
         await self._set_asset({"_id": asset_id}, {"error_message": message})
@@ -178,20 +217,7 @@ class MongoDocuments(MongoRepository, Documents):
         return await self._put_of_asset(self._features, _features_document(features))
 
     async def without_features(self, model_version: str, limit: int) -> list[Asset]:
-        wanted: Document = {"kind": {"$in": ["image", "video"]}, "deleting": False, "error_message": None}
-        assets: list[Asset] = []
-        with translated():
-            ids = [document["_id"] async for document in self._assets.find(wanted, {"_id": 1})]
-        for first in range(0, len(ids), IDS_PER_QUERY):
-            page = ids[first : first + IDS_PER_QUERY]
-            with translated():
-                computed = {"_id": {"$in": [_computed_id(model_version, asset_id) for asset_id in page]}}
-                found = {document["asset_id"] async for document in self._features.find(computed, {"asset_id": 1})}
-            missing = [asset_id for asset_id in page if asset_id not in found][: limit - len(assets)]
-            assets += (await self.get_assets(missing)).values()
-            if len(assets) >= limit:
-                break
-        return assets
+        return await self._without(self._features, ("image", "video"), model_version, limit)
 
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         keys = (_computed_id(model_version, asset_id) for asset_id in asset_ids)
@@ -236,6 +262,51 @@ class MongoDocuments(MongoRepository, Documents):
         documents = await self._find_ids(self._faces, keys)
         return {document["asset_id"]: _faces(document) for document in documents}
 
+    async def without_faces(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        return await self._without(self._faces, ("image",), model_version, limit, since)
+
+    async def face_vectors(
+        self, model_version: str, among: Collection[str] | None = None
+    ) -> AsyncIterator[tuple[list[str], Vector]]:
+        if among is not None:
+            faces = (await self.get_faces(model_version, among)).values()
+            yield stacked_faces((each.asset_id, len(each.places), to_blob(each.vectors)) for each in faces)
+            return
+        page: list[tuple[str, int, bytes]] = []
+        with translated():
+            async for each in self._faces.find({"model_version": model_version}):
+                page.append((each["asset_id"], len(each["places"]) // PLACE_BYTES, each["vectors"]))
+                if len(page) == FACES_AT_ONCE:
+                    yield stacked_faces(page)
+                    page.clear()
+        yield stacked_faces(page)
+
+    async def put_objects(self, objects: PictureObjects) -> bool:
+        return await self._put_of_asset(self._objects, _objects_document(objects), objects.asset_id)
+
+    async def get_objects(self, asset_ids: Iterable[str]) -> dict[str, PictureObjects]:
+        documents = await self._find_ids(self._objects, asset_ids)
+        return {document["_id"]: _objects(document) for document in documents}
+
+    async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        return await self._without(self._objects, ("image",), model_version, limit, since)
+
+    async def pictures_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        return await self._having_all("picture_objects", labels, least)
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        counted: Document = {"kind": "image", "_id": {"$nin": list(without)}}
+        steps: list[Document] = [
+            {"$match": counted},
+            {"$unwind": "$tags"},
+            {"$group": {"_id": "$tags.label", "assets": {"$sum": 1}, "objects": {"$sum": "$tags.at_once"}}},
+            {"$sort": {"_id": 1}},
+        ]
+        with translated():
+            groups = await self._objects.aggregate(steps)
+            counts = [ClassCount(each["_id"], each["assets"], each["objects"]) async for each in groups]
+            return counts, await self._objects.count_documents(counted)
+
     async def get_config(self) -> dict[str, float]:
         with translated():
             return {document["_id"]: document["value"] async for document in self._config.find()}
@@ -247,14 +318,45 @@ class MongoDocuments(MongoRepository, Documents):
         await self._bulk(self._config, changes)
 
     async def owner_ids(self) -> AsyncIterator[str]:
-        for name in ("features", "faces"):
+        for name in ("features", "faces", "picture_objects"):
             async for asset_id in self._values(name, "asset_id"):
                 yield asset_id
 
-    async def _put_of_asset(self, collection: Collection, document: Document) -> bool:
-        """Store a record of an asset and clear the asset's error; False if the asset is unknown or being deleted."""
+    async def _without(
+        self,
+        collection: engine.Collection,
+        kinds: Sequence[MediaKind],
+        model_version: str,
+        limit: int,
+        since: datetime | None = None,
+    ) -> list[Asset]:
+        """Return assets of which a collection has no document of one model, see ``without_features``."""
+        wanted: Document = {"kind": {"$in": list(kinds)}, "deleting": False, "error_message": None}
+        if since is not None:
+            await self.complete_assets()
+            wanted["latest_upload"] = {"$gte": to_micros(since)}
+        assets: list[Asset] = []
+        with translated():
+            ids = [document["_id"] async for document in self._assets.find(wanted, {"_id": 1})]
+        for first in range(0, len(ids), IDS_PER_QUERY):
+            page = ids[first : first + IDS_PER_QUERY]
+            with translated():
+                keys = [*page, *(_computed_id(model_version, asset_id) for asset_id in page)]
+                computed = {"_id": {"$in": keys}, "model_version": model_version}
+                found = {document["asset_id"] async for document in collection.find(computed, {"asset_id": 1})}
+            missing = [asset_id for asset_id in page if asset_id not in found][: limit - len(assets)]
+            assets += (await self.get_assets(missing)).values()
+            if len(assets) >= limit:
+                break
+        return assets
+
+    async def _put_of_asset(self, collection: engine.Collection, document: Document, key_id: str | None = None) -> bool:
+        """Store a record of an asset and clear the asset's error; False if the asset is unknown or being deleted.
+
+        ``key_id``: its key, where it is not one for each model.
+        """
         alive = {"_id": document["asset_id"], "deleting": False}
-        key = {"_id": _computed_id(document["model_version"], document["asset_id"])}
+        key = {"_id": key_id or _computed_id(document["model_version"], document["asset_id"])}
         await self._make_indexes()
         with translated():
             if await self._assets.find_one(alive, {"_id": 1}) is None:
@@ -294,7 +396,7 @@ class MongoDocuments(MongoRepository, Documents):
         with translated():
             return (await self._assets.update_one(which, change)).matched_count == 1
 
-    async def _find_ids(self, collection: Collection, ids: Iterable[str]) -> list[Document]:
+    async def _find_ids(self, collection: engine.Collection, ids: Iterable[str]) -> list[Document]:
         all_ids, documents = list(ids), []
         with translated():
             for first in range(0, len(all_ids), IDS_PER_QUERY):
@@ -302,7 +404,7 @@ class MongoDocuments(MongoRepository, Documents):
                 documents += await collection.find({"_id": {"$in": page}}).to_list()
         return documents
 
-    async def _bulk(self, collection: Collection, changes: list[UpdateOne]) -> None:
+    async def _bulk(self, collection: engine.Collection, changes: list[UpdateOne]) -> None:
         if changes:
             with translated():
                 await collection.bulk_write(changes, ordered=False)
@@ -351,6 +453,34 @@ def _faces(document: Document) -> PictureFaces:
         document["model_version"],
         *from_face_blobs(document["places"], document["vectors"]),
         from_micros(document["created_at"]),
+    )
+
+
+def _objects_document(objects: PictureObjects) -> Document:
+    tags = objects.tags if objects.kind == "image" else ()
+    return {
+        "asset_id": objects.asset_id,
+        "model_version": objects.model_version,
+        "kind": objects.kind,
+        "width": objects.width,
+        "height": objects.height,
+        "labels": list(objects.labels),
+        "places": to_blob(objects.places),
+        "tags": [{"label": tag.label, "confidence": tag.confidence, "at_once": tag.at_once} for tag in tags],
+        "created_at": to_micros(objects.created_at),
+    }
+
+
+def _objects(document: Document) -> PictureObjects:
+    return PictureObjects(
+        asset_id=document["asset_id"],
+        model_version=document["model_version"],
+        kind=document["kind"],
+        width=document["width"],
+        height=document["height"],
+        labels=tuple(document["labels"]),
+        places=from_blob(document["places"]).reshape(-1, OBJECT_COLUMNS),
+        created_at=from_micros(document["created_at"]),
     )
 
 

@@ -105,6 +105,15 @@ class MongoRepository:
                     await self._collection(name).create_indexes(list(indexes))
             self._has_indexes = True
 
+    async def _having_all(self, name: str, labels: Sequence[str], least: float) -> set[str]:
+        """Return the ids of documents of a collection that have all of these tags, each with this confidence."""
+        await self._make_indexes()
+        each = [{"tags": {"$elemMatch": {"label": label, "confidence": {"$gte": least}}}} for label in labels]
+        if not each:
+            return set()
+        with translated():
+            return {document["_id"] async for document in self._collection(name).find({"$and": each}, {"_id": 1})}
+
     async def _values(self, name: str, field: str, query: Document | None = None) -> AsyncIterator[str]:
         """Yield the different values of a field in the documents of a collection that match; there may be millions."""
         with translated():

@@ -2,11 +2,12 @@
 
 Without transactions over several documents, the traces of a new index are written first, under a new generation; then
 the one document of the video names that generation, and the older one is removed. So are its objects, which have a
-generation of their own.
+generation of their own. What is in a film by class is in the document of the video, with the generation that it is of:
+where that differs, a program of a version before tags has written the objects.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, ClassVar
@@ -14,8 +15,9 @@ from typing import Any, ClassVar
 from pymongo import IndexModel
 
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
-from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex
-from stores.records import from_blob, from_micros, to_blob, to_micros
+from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex, summary
+from stores.records import ClassCount, from_blob, from_micros, to_blob, to_micros
+from vision.objects.tags import Tag
 
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
 OBJECT_FIELDS = [field.name for field in fields(ObjectRecord)]
@@ -29,6 +31,7 @@ class MongoPeople(MongoRepository, People):
             IndexModel([("asset_id", 1), ("generation", 1), ("trace_id", 1)], unique=True),
             IndexModel("identity_uuid", sparse=True),
         ],
+        "video_indexes": [IndexModel([("tags.label", 1), ("tags.confidence", 1)])],
         "object_tracks": [IndexModel([("asset_id", 1), ("generation", 1), ("track_id", 1)], unique=True)],
     }
 
@@ -38,6 +41,7 @@ class MongoPeople(MongoRepository, People):
         self._traces = self._collection("traces")
         self._objects = self._collection("object_tracks")
         self._identities = self._collection("identities")
+        self._is_tagged = False
 
     async def put_index(
         self,
@@ -49,6 +53,7 @@ class MongoPeople(MongoRepository, People):
         generation = uuid.uuid4().hex
         values: Document = asdict(index) | {"cuts": list(index.cuts), "indexed_at": to_micros(index.indexed_at)}
         values |= {"_id": index.asset_id, "generation": generation, "object_generation": generation}
+        values |= _tags([record for record, _ in objects], generation)
         del values["asset_id"]
         documents = [
             _trace_document(trace) | {"generation": generation, "boxes": boxes.packed()} for trace, boxes in traces
@@ -68,6 +73,7 @@ class MongoPeople(MongoRepository, People):
         await self._insert_objects(objects, generation)
         same = {"_id": index.asset_id, "indexed_at": to_micros(index.indexed_at)}
         named = {"objects": index.objects, "object_count": index.object_count, "object_generation": generation}
+        named |= _tags([record for record, _ in objects], generation)
         with translated():
             if not (await self._indexes.update_one(same, {"$set": named})).matched_count:
                 await self._objects.delete_many({"asset_id": index.asset_id, "generation": generation})
@@ -114,6 +120,79 @@ class MongoPeople(MongoRepository, People):
         with translated():
             found = await self._objects.find_one(query | {"track_id": track_id})
         return None if found is None else (_object(found), TraceBoxes.unpacked(found["boxes"]))
+
+    async def film_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        await self.complete_tags()
+        names = ("label", "confidence", "at_once", "screen_time")
+        with translated():
+            found = self._indexes.find({"_id": {"$in": list(asset_ids)}, "objects": {"$ne": None}}, {"tags": 1})
+            return {
+                document["_id"]: tuple(Tag(*(tag[name] for name in names)) for tag in document.get("tags", ()))
+                async for document in found
+            }
+
+    async def films_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        await self.complete_tags()
+        return await self._having_all("video_indexes", labels, least)
+
+    async def films_of(self, identity_uuids: Sequence[str]) -> set[str]:
+        await self._make_indexes()
+        with translated():
+            found = self._traces.find(
+                {"identity_uuid": {"$in": list(identity_uuids)}}, {"asset_id": 1, "generation": 1}
+            )
+            traces = {(document["asset_id"], document["generation"]) async for document in found}
+        current = await self._generations({asset_id for asset_id, _ in traces})
+        return {asset_id for asset_id, generation in traces if current.get(asset_id) == generation}
+
+    async def objects_in(self, asset_ids: Sequence[str], labels: Sequence[str]) -> list[ObjectRecord]:
+        current = await self._generations(asset_ids, "object_generation")
+        wanted = {"asset_id": {"$in": list(asset_ids)}, "label": {"$in": list(labels)}}
+        with translated():
+            found = self._objects.find(wanted, {"boxes": 0}).sort([("asset_id", 1), ("track_id", 1)])
+            return [_object(each) async for each in found if current.get(each["asset_id"]) == each["generation"]]
+
+    async def traces_in(self, asset_ids: Sequence[str], identity_uuids: Sequence[str]) -> list[TraceRecord]:
+        current = await self._generations(asset_ids)
+        wanted = {"asset_id": {"$in": list(asset_ids)}, "identity_uuid": {"$in": list(identity_uuids)}}
+        with translated():
+            found = self._traces.find(wanted, {"boxes": 0}).sort([("asset_id", 1), ("trace_id", 1)])
+            return [_trace(each) async for each in found if current.get(each["asset_id"]) == each["generation"]]
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        await self.complete_tags()
+        counted: Document = {"objects": {"$ne": None}, "_id": {"$nin": list(without)}}
+        sums = {"objects": {"$sum": "$tags.tracks"}, "screen_time": {"$sum": "$tags.screen_time"}}
+        steps: list[Document] = [
+            {"$match": counted},
+            {"$project": {"tags": 1}},
+            {"$unwind": "$tags"},
+            {"$group": {"_id": "$tags.label", "assets": {"$sum": 1}, **sums}},
+            {"$sort": {"_id": 1}},
+        ]
+        with translated():
+            groups = await self._indexes.aggregate(steps)
+            counts = [ClassCount(each.pop("_id"), **each) async for each in groups]
+            return counts, await self._indexes.count_documents(counted)
+
+    async def complete_tags(self) -> None:
+        """Make the indexes, and tag the films whose objects a program of a version before tags has written, once."""
+        if self._is_tagged:
+            return
+        await self._make_indexes()
+        fields_read = {"object_generation": 1, "tagged_generation": 1}
+        with translated():
+            found = self._indexes.find({"objects": {"$ne": None}}, fields_read)
+            generations = {
+                document["_id"]: document["object_generation"]
+                async for document in found
+                if document.get("tagged_generation") != document["object_generation"]
+            }
+            for asset_id, generation in generations.items():
+                same = {"_id": asset_id, "object_generation": generation}
+                tags = _tags(await self.list_objects(asset_id), generation)
+                await self._indexes.update_one(same, {"$set": tags})
+        self._is_tagged = True
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         with translated():
@@ -239,10 +318,10 @@ class MongoPeople(MongoRepository, People):
             async for asset_id in self._values(name, field):
                 yield asset_id
 
-    async def _generations(self, asset_ids: Iterable[str]) -> dict[str, str]:
+    async def _generations(self, asset_ids: Iterable[str], field: str = "generation") -> dict[str, str | None]:
         with translated():
-            indexes = self._indexes.find({"_id": {"$in": list(asset_ids)}}, {"generation": 1})
-            return {index["_id"]: index["generation"] async for index in indexes}
+            indexes = self._indexes.find({"_id": {"$in": list(asset_ids)}}, {field: 1})
+            return {index["_id"]: index.get(field) async for index in indexes}
 
     async def _insert_objects(self, objects: Sequence[tuple[ObjectRecord, TraceBoxes]], generation: str) -> None:
         documents = [asdict(record) | {"generation": generation, "boxes": boxes.packed()} for record, boxes in objects]
@@ -256,6 +335,20 @@ class MongoPeople(MongoRepository, People):
             index = await self._indexes.find_one({"_id": asset_id}, {field: 1})
         # An index of a version before objects has no generation of them, and no object has None.
         return None if index is None else {"asset_id": asset_id, "generation": index.get(field)}
+
+
+def _tags(objects: Sequence[ObjectRecord], generation: str) -> Document:
+    tags = [
+        {
+            "label": tag.label,
+            "confidence": tag.confidence,
+            "at_once": tag.at_once,
+            "screen_time": tag.screen_time,
+            "tracks": tracks,
+        }
+        for tag, tracks in summary(objects)
+    ]
+    return {"tags": tags, "tagged_generation": generation}
 
 
 def _object(document: Document) -> ObjectRecord:

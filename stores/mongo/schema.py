@@ -12,7 +12,7 @@ from typing import Any, Final
 from stores.errors import StoreError
 
 COLLECTION: Final = "schema"
-VERSION: Final = 2
+VERSION: Final = 3
 OLDEST: Final = 1
 """Schema of the oldest program that may use what this one writes."""
 

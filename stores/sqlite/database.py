@@ -7,7 +7,7 @@ removes those files once it is durable.
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -28,13 +28,15 @@ from stores.sqlite import (
 )
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 14
+VERSION: Final = 15
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
 """Tables that came with version 3."""
 QUOTAS: Final = (*jobs.OWNERS, *keys.QUOTAS, *documents.OWNERS, *usage.SCHEMA, *audit.SCHEMA)
 """What came with version 8: owners of jobs, quotas of keys, the audit trail."""
+TAGS: Final = (*documents.OBJECTS, *people.TAGS)
+"""What came with version 15: objects of pictures, and what is in films by class."""
 WEBHOOKS: Final = (*jobs.ENDS, *jobs.DELIVERIES, *subscriptions.SCHEMA)
 SCHEMA: Final = (
     *(*documents.SCHEMA, *MERGED, *keys.SCHEMA, *partial_uploads.SCHEMA, *QUOTAS, *jobs.ORIGIN),
@@ -43,8 +45,10 @@ SCHEMA: Final = (
     *WEBHOOKS,
     animals.PRINTS,
     *people.OBJECTS,
+    *TAGS,
 )
-MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
+Step = str | Callable[[sqlite3.Connection], None]
+MIGRATIONS: Final[Mapping[int, Sequence[Step]]] = {
     1: (documents.FACES_TABLE,),
     2: MERGED,
     3: documents.MOVE_UPLOADS,
@@ -58,8 +62,9 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     11: WEBHOOKS,
     12: (animals.PRINTS,),
     13: people.OBJECTS,
+    14: (*TAGS, people.tag_films),
 }
-"""For each older version, the statements that bring the tables to the next one."""
+"""For each older version, the statements and functions that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {
     "jobs": {"jobs": "jobs"},
     "people": {"video_indexes": "video_indexes", "traces": "traces", "identities": "identities"},
@@ -150,11 +155,15 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
         return version
+    steps: list[Sequence[Step]]
     steps = [SCHEMA] if version == 0 else [MIGRATIONS[step] for step in range(version, VERSION)]
     if not steps:
         raise StoreError(f"sqlite: the file has schema {version}, this program knows {VERSION}; update the program")
     for statement in (statement for step in steps for statement in step):
-        connection.execute(statement)
+        if isinstance(statement, str):
+            connection.execute(statement)
+        else:
+            statement(connection)
     for store, old in _legacy_files(path):
         if old.exists():
             _merge(connection, old, LEGACY[store])

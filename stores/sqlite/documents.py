@@ -1,20 +1,26 @@
-"""Assets, uploads, features, faces and configuration in SQLite: durable, shared by the processes of one machine."""
+"""Assets, uploads, what was computed of them, and configuration in SQLite: shared by the processes of one machine."""
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Container, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from stores.documents import Documents
 from stores.records import (
+    OBJECT_COLUMNS,
+    PLACE_BYTES,
     Asset,
+    ClassCount,
     Features,
     PictureFaces,
+    PictureObjects,
+    Vector,
     from_blob,
     from_face_blobs,
     from_micros,
+    stacked_faces,
     to_blob,
     to_micros,
 )
@@ -40,6 +46,17 @@ LABELS_TABLE = """CREATE TABLE labels (
     PRIMARY KEY (asset_id, label)) WITHOUT ROWID"""
 UPLOADS_BY_TIME = "CREATE INDEX uploads_by_time ON uploads (uploaded_at, asset_id)"
 OWNERS = ("CREATE INDEX uploads_of_owner ON uploads (owner)",)
+OBJECTS = (
+    """CREATE TABLE picture_objects (
+        asset_id TEXT PRIMARY KEY REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL, kind TEXT NOT NULL,
+        width INTEGER NOT NULL, height INTEGER NOT NULL, labels TEXT NOT NULL, places BLOB NOT NULL,
+        created_at INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE picture_tags (
+        label TEXT NOT NULL, asset_id TEXT NOT NULL REFERENCES picture_objects ON DELETE CASCADE,
+        confidence REAL NOT NULL, at_once INTEGER NOT NULL, PRIMARY KEY (label, asset_id)) WITHOUT ROWID""",
+    "CREATE INDEX picture_tags_of_asset ON picture_tags (asset_id)",
+)
+"""Came with version 15. Posters of videos have no tags: their films have."""
 SCHEMA = (
     """CREATE TABLE assets (
         asset_id TEXT PRIMARY KEY, kind TEXT NOT NULL, format TEXT NOT NULL,
@@ -64,16 +81,23 @@ UPLOADS = f"SELECT {', '.join(UPLOAD_COLUMNS)} FROM uploads WHERE asset_id = ?" 
 OLD = "NOT EXISTS (SELECT 1 FROM uploads WHERE asset_id = assets.asset_id AND uploaded_at >= ?)"
 FEATURES = "SELECT asset_id, model_version, kind, raw, unit, created_at FROM features "
 FACES = "SELECT asset_id, model_version, places, vectors, created_at FROM faces "
+OBJECT_FIELDS = [field.name for field in fields(PictureObjects)]
+OBJECTS_OF = f"SELECT {', '.join(OBJECT_FIELDS)} FROM picture_objects "  # noqa: S608 (constants)
+PUT_OBJECTS = f"INSERT INTO picture_objects ({', '.join(OBJECT_FIELDS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 DERIVED = """SELECT (SELECT count(*) FROM features WHERE asset_id = ?1)
-    + (SELECT count(*) FROM faces WHERE asset_id = ?1)"""
+    + (SELECT count(*) FROM faces WHERE asset_id = ?1) + (SELECT count(*) FROM picture_objects WHERE asset_id = ?1)"""
 # One bound JSON array in place of many placeholders: no limit on ids, and one cached statement.
 AMONG = "asset_id IN (SELECT value FROM json_each(?))"
 INLINE_IDS = 64
 """Keyed reads of up to this many ids run on the event loop."""
+FEW_IDS: Final = 2000
+"""Of up to this many assets each is looked up and all are sorted; of more, the newest are tried one after the other."""
+FACES_AT_ONCE: Final = 5000
+"""Pictures whose faces are in memory at once."""
 
 
 class SqliteDocuments(SqliteRepository, Documents):
-    """Tables ``assets``, ``uploads``, ``labels``, ``features``, ``faces`` and ``config``."""
+    """Tables ``assets``, ``uploads``, ``labels``, ``features``, ``faces``, ``config``, and those of objects."""
 
     async def insert_asset(self, asset: Asset, owner: str = ANYONE) -> bool:
         names, marks = ", ".join(ASSET_COLUMNS), ", ".join("?" * len(ASSET_COLUMNS))
@@ -141,17 +165,26 @@ class SqliteDocuments(SqliteRepository, Documents):
         return _assets(await self._engine.read(f"{ASSETS} WHERE {page} ORDER BY asset_id", after, limit))
 
     async def newest_assets(
-        self, kind: MediaKind | None = None, before: tuple[datetime, str] | None = None, limit: int = 1000
+        self,
+        kind: MediaKind | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 1000,
+        among: Collection[str] | None = None,
     ) -> list[Asset]:
         moment, asset_id = (to_micros(before[0]), before[1]) if before else (2**62, "")
+        chosen, ids = "", []
+        if among is not None:
+            # With the sign SQLite does not look each of them up, but goes by the time.
+            sign, ids = "" if len(among) <= FEW_IDS else "+", [json.dumps(list(among))]
+            chosen = f"{sign}uploads.{AMONG} AND"
         # Withdrawn uploads have the time 0, so where any is left the latest one of an asset is none of them.
         page = await self._engine.read(
-            """SELECT asset_id FROM uploads JOIN assets USING (asset_id)
-               WHERE (uploaded_at, asset_id) < (?, ?) AND NOT deleting AND (? IS NULL OR kind = ?)
+            f"""SELECT asset_id FROM uploads JOIN assets USING (asset_id)
+               WHERE {chosen} (uploaded_at, asset_id) < (?, ?) AND NOT deleting AND (? IS NULL OR kind = ?)
                AND NOT EXISTS (SELECT 1 FROM uploads AS later WHERE later.asset_id = uploads.asset_id
                    AND (later.uploaded_at, later.owner) > (uploads.uploaded_at, uploads.owner))
-               ORDER BY uploaded_at DESC, asset_id DESC LIMIT ?""",
-            *(moment, asset_id, kind, kind, limit),
+               ORDER BY uploaded_at DESC, asset_id DESC LIMIT ?""",  # noqa: S608 (constants)
+            *(*ids, moment, asset_id, kind, kind, limit),
         )
         assets = await self.get_assets(row[0] for row in page)
         return [assets[row[0]] for row in page if row[0] in assets]
@@ -167,6 +200,12 @@ class SqliteDocuments(SqliteRepository, Documents):
 
     async def count_assets(self) -> dict[MediaKind, int]:
         return dict(await self._engine.read("SELECT kind, COUNT(*) FROM assets WHERE NOT deleting GROUP BY kind"))
+
+    async def hidden_from(self, owner: str) -> set[str]:
+        sql = """SELECT asset_id FROM assets WHERE deleting UNION SELECT asset_id FROM uploads WHERE owner = ?
+            AND withdrawn AND EXISTS (SELECT 1 FROM uploads AS other
+                WHERE other.asset_id = uploads.asset_id AND other.owner <> uploads.owner)"""
+        return {row[0] for row in await self._engine.read(sql, owner)}
 
     async def mark_deleting(self, asset_id: str) -> bool:
         return (
@@ -197,13 +236,7 @@ class SqliteDocuments(SqliteRepository, Documents):
         )
 
     async def without_features(self, model_version: str, limit: int) -> list[Asset]:
-        rows = await self._engine.read(
-            """SELECT asset_id FROM assets WHERE kind IN ('image', 'video') AND NOT deleting AND error_message IS NULL
-               AND NOT EXISTS (SELECT 1 FROM features WHERE features.asset_id = assets.asset_id AND model_version = ?)
-               LIMIT ?""",
-            *(model_version, limit),
-        )
-        return list((await self.get_assets(row[0] for row in rows)).values())
+        return await self._without("features", ("image", "video"), model_version, limit)
 
     async def get_features(self, model_version: str, asset_ids: Iterable[str]) -> dict[str, Features]:
         ids = list(asset_ids)
@@ -246,6 +279,59 @@ class SqliteDocuments(SqliteRepository, Documents):
         rows = await self._engine.read(sql, model_version, json.dumps(ids), inline=len(ids) <= INLINE_IDS)
         return {row[0]: _faces(row) for row in rows}
 
+    async def without_faces(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        return await self._without("faces", ("image",), model_version, limit, since)
+
+    async def face_vectors(
+        self, model_version: str, among: Collection[str] | None = None
+    ) -> AsyncIterator[tuple[list[str], Vector]]:
+        chosen, ids = ("", []) if among is None else (f"AND {AMONG}", [json.dumps(list(among))])
+        sql = f"""SELECT asset_id, length(places), vectors FROM faces WHERE model_version = ? AND asset_id > ? {chosen}
+            ORDER BY asset_id LIMIT ?"""  # noqa: S608 (constants)
+        after = ""
+        while rows := await self._engine.read(sql, model_version, after, *ids, FACES_AT_ONCE):
+            after = rows[-1][0]
+            yield stacked_faces((asset_id, places // PLACE_BYTES, vectors) for asset_id, places, vectors in rows)
+
+    async def put_objects(self, objects: PictureObjects) -> bool:
+        tags = objects.tags if objects.kind == "image" else ()
+        rows = [(tag.label, objects.asset_id, tag.confidence, tag.at_once) for tag in tags]
+        values = (
+            *(objects.asset_id, objects.model_version, objects.kind, objects.width, objects.height),
+            *(json.dumps(objects.labels), to_blob(objects.places), to_micros(objects.created_at)),
+        )
+
+        def put(connection: sqlite3.Connection) -> bool:
+            alive = "SELECT 1 FROM assets WHERE asset_id = ? AND NOT deleting"
+            if connection.execute(alive, (objects.asset_id,)).fetchone() is None:
+                return False
+            connection.execute("DELETE FROM picture_objects WHERE asset_id = ?", (objects.asset_id,))
+            connection.execute(PUT_OBJECTS, values)
+            connection.executemany("INSERT INTO picture_tags VALUES (?, ?, ?, ?)", rows)
+            connection.execute("UPDATE assets SET error_message = NULL WHERE asset_id = ?", (objects.asset_id,))
+            return True
+
+        return await self._engine.write(put)
+
+    async def get_objects(self, asset_ids: Iterable[str]) -> dict[str, PictureObjects]:
+        ids = list(asset_ids)
+        rows = await self._engine.read(f"{OBJECTS_OF} WHERE {AMONG}", json.dumps(ids), inline=len(ids) <= INLINE_IDS)
+        return {row[0]: _objects(row) for row in rows}
+
+    async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
+        return await self._without("picture_objects", ("image",), model_version, limit, since)
+
+    async def pictures_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        return await self._having_all("picture_tags", labels, least)
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        ids = json.dumps(list(without))
+        sql = f"SELECT label, count(*), sum(at_once) FROM picture_tags WHERE NOT {AMONG} GROUP BY label ORDER BY label"  # noqa: S608
+        rows = await self._engine.read(sql, ids)
+        seen = f"SELECT count(*) FROM picture_objects WHERE kind = 'image' AND NOT {AMONG}"  # noqa: S608 (constants)
+        ((looked_at,),) = await self._engine.read(seen, ids)
+        return [ClassCount(*row) for row in rows], int(looked_at)
+
     async def get_config(self) -> dict[str, float]:
         return dict(await self._engine.read("SELECT name, value FROM config", inline=True))
 
@@ -256,9 +342,24 @@ class SqliteDocuments(SqliteRepository, Documents):
         )
 
     async def owner_ids(self) -> AsyncIterator[str]:
-        # Whoever has features or faces has a record: they reference it.
-        for (asset_id,) in await self._engine.read("SELECT asset_id FROM features UNION SELECT asset_id FROM faces"):
+        # Whoever has features, faces or objects has a record: they reference it.
+        sql = """SELECT asset_id FROM features UNION SELECT asset_id FROM faces
+            UNION SELECT asset_id FROM picture_objects"""
+        for (asset_id,) in await self._engine.read(sql):
             yield asset_id
+
+    async def _without(
+        self, table: str, kinds: Sequence[MediaKind], model_version: str, limit: int, since: datetime | None = None
+    ) -> list[Asset]:
+        """Return assets of which a table has no row of one model, see ``without_features``."""
+        late = "asset_id IN (SELECT asset_id FROM uploads WHERE uploaded_at >= ?) AND" if since else ""
+        rows = await self._engine.read(
+            f"""SELECT asset_id FROM assets WHERE {late} kind IN (SELECT value FROM json_each(?)) AND NOT deleting
+               AND error_message IS NULL AND NOT EXISTS (SELECT 1 FROM {table} AS computed
+                   WHERE computed.asset_id = assets.asset_id AND model_version = ?) LIMIT ?""",  # noqa: S608 (constants)
+            *(*([to_micros(since)] if since else []), json.dumps(list(kinds)), model_version, limit),
+        )
+        return list((await self.get_assets(row[0] for row in rows)).values())
 
     async def _put_of_asset(self, sql: str, item: Features | PictureFaces, *values: Any) -> bool:
         """Store a record of an asset and clear the asset's error; False if the asset is unknown or being deleted."""
@@ -316,3 +417,10 @@ def _features(row: tuple[Any, ...]) -> Features:
 def _faces(row: tuple[Any, ...]) -> PictureFaces:
     asset_id, model_version, places, vectors, created_at = row
     return PictureFaces(asset_id, model_version, *from_face_blobs(places, vectors), from_micros(created_at))
+
+
+def _objects(row: tuple[Any, ...]) -> PictureObjects:
+    values = dict(zip(OBJECT_FIELDS, row, strict=True))
+    places = from_blob(values["places"]).reshape(-1, OBJECT_COLUMNS)
+    labels, created_at = tuple(json.loads(values["labels"])), from_micros(values["created_at"])
+    return PictureObjects(**values | {"labels": labels, "places": places, "created_at": created_at})

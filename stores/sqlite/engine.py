@@ -6,7 +6,7 @@ The file is in WAL mode. Writes of many callers share one transaction, so that t
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -230,6 +230,12 @@ class SqliteRepository:
     async def check_room(self) -> None:
         """Raise StoreFull or StoreReadOnly while nothing more can be stored."""
         self._engine.disk.check()
+
+    async def _having_all(self, table: str, labels: Sequence[str], least: float) -> set[str]:
+        """Return the assets that have all of these labels in a table of tags, each with at least this confidence."""
+        sql = f"SELECT asset_id FROM {table} WHERE label = ? AND confidence >= ?"  # noqa: S608 (a constant)
+        having = [{row[0] for row in await self._engine.read(sql, label, least)} for label in labels]
+        return set.intersection(*having) if having else set()
 
 
 class GroupWriter:

@@ -2,14 +2,15 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex
-from stores.records import from_blob, from_micros, to_blob, to_micros
+from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex, summary
+from stores.records import ClassCount, from_blob, from_micros, to_blob, to_micros
 from stores.sqlite.engine import SqliteRepository
+from vision.objects.tags import Tag
 
 SCHEMA = (
     """CREATE TABLE video_indexes (
@@ -39,6 +40,15 @@ OBJECTS = (
     "CREATE INDEX object_tracks_by_label ON object_tracks (label, asset_id)",
 )
 """Came with version 14."""
+TAGS = (
+    """CREATE TABLE film_tags (
+        label TEXT NOT NULL, asset_id TEXT NOT NULL REFERENCES video_indexes ON DELETE CASCADE,
+        confidence REAL NOT NULL, at_once INTEGER NOT NULL, screen_time REAL NOT NULL, tracks INTEGER NOT NULL,
+        PRIMARY KEY (label, asset_id)) WITHOUT ROWID""",
+    "CREATE INDEX film_tags_of_asset ON film_tags (asset_id)",
+    "DROP INDEX object_tracks_by_label",  # tags are looked up instead, of which a film has one for each class
+)
+"""Came with version 15."""
 INDEX_FIELDS = [field.name for field in fields(VideoIndex)]
 INDEX = f"SELECT {', '.join(INDEX_FIELDS)} FROM video_indexes "  # noqa: S608 (a constant)
 TRACE_FIELDS = [field.name for field in fields(TraceRecord)]
@@ -53,11 +63,22 @@ REFERRING = """SELECT identity_uuid, reference_ids FROM identities
     WHERE instr(reference_ids, ?1) AND ?1 IN (SELECT value FROM json_each(reference_ids))"""
 PUT_INDEX = f"INSERT INTO video_indexes ({', '.join(INDEX_FIELDS)}) VALUES ({', '.join('?' * len(INDEX_FIELDS))})"  # noqa: S608
 PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+AMONG = "asset_id IN (SELECT value FROM json_each(?))"
+PUT_TAG = "INSERT INTO film_tags VALUES (?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
 
 
+def tag_films(connection: sqlite3.Connection) -> None:
+    """Tag the films of version 14."""
+    indexes = connection.execute("SELECT asset_id FROM video_indexes WHERE object_count > 0").fetchall()
+    for (asset_id,) in indexes:
+        sql = f"SELECT {OBJECT_COLUMNS} FROM object_tracks WHERE asset_id = ?"  # noqa: S608 (a constant)
+        records = [ObjectRecord(*row) for row in connection.execute(sql, (asset_id,))]
+        connection.executemany(PUT_TAG, _tag_rows(asset_id, records))
+
+
 class SqlitePeople(SqliteRepository, People):
-    """Tables ``video_indexes``, ``traces``, ``object_tracks`` and ``identities``."""
+    """Tables ``video_indexes``, ``traces``, ``object_tracks``, ``film_tags`` and ``identities``."""
 
     async def put_index(
         self,
@@ -72,25 +93,30 @@ class SqlitePeople(SqliteRepository, People):
         )
         rows = [(*_trace_row(trace), boxes.packed()) for trace, boxes in traces]
         tracks = [_object_row(each) for each in objects]
+        tags = _tag_rows(index.asset_id, [record for record, _ in objects])
 
         def put(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM video_indexes WHERE asset_id = ?", (index.asset_id,))
             connection.execute(PUT_INDEX, head)
             connection.executemany("INSERT INTO traces VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             connection.executemany(PUT_OBJECT, tracks)
+            connection.executemany(PUT_TAG, tags)
 
         await self._engine.write(put)
 
     async def put_objects(self, index: VideoIndex, objects: Sequence[tuple[ObjectRecord, TraceBoxes]]) -> bool:
         values = (index.objects, index.object_count, index.asset_id, to_micros(index.indexed_at))
         tracks = [_object_row(each) for each in objects]
+        tags = _tag_rows(index.asset_id, [record for record, _ in objects])
 
         def put(connection: sqlite3.Connection) -> bool:
             update = "UPDATE video_indexes SET objects = ?, object_count = ? WHERE asset_id = ? AND indexed_at = ?"
             if not connection.execute(update, values).rowcount:
                 return False
-            connection.execute("DELETE FROM object_tracks WHERE asset_id = ?", (index.asset_id,))
+            for table in ("object_tracks", "film_tags"):
+                connection.execute(f"DELETE FROM {table} WHERE asset_id = ?", (index.asset_id,))  # noqa: S608
             connection.executemany(PUT_OBJECT, tracks)
+            connection.executemany(PUT_TAG, tags)
             return True
 
         return await self._engine.write(put)
@@ -119,6 +145,43 @@ class SqlitePeople(SqliteRepository, People):
             WHERE asset_id = ? AND track_id = ?"""  # noqa: S608 (a constant)
         rows = await self._engine.read(sql, asset_id, track_id)
         return next(((ObjectRecord(*row[:-1]), TraceBoxes.unpacked(row[-1])) for row in rows), None)
+
+    async def film_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        sql = f"""SELECT asset_id, label, confidence, at_once, screen_time
+            FROM video_indexes LEFT JOIN film_tags USING (asset_id) WHERE objects IS NOT NULL AND {AMONG}
+            ORDER BY screen_time DESC, confidence DESC, label"""  # noqa: S608 (constants)
+        tags: dict[str, tuple[Tag, ...]] = {}
+        for asset_id, label, *values in await self._engine.read(sql, json.dumps(list(asset_ids))):
+            tags[asset_id] = (*tags.get(asset_id, ()), *([] if label is None else [Tag(label, *values)]))
+        return tags
+
+    async def films_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
+        return await self._having_all("film_tags", labels, least)
+
+    async def films_of(self, identity_uuids: Sequence[str]) -> set[str]:
+        sql = "SELECT DISTINCT asset_id FROM traces WHERE identity_uuid IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in await self._engine.read(sql, json.dumps(list(identity_uuids)))}
+
+    async def objects_in(self, asset_ids: Sequence[str], labels: Sequence[str]) -> list[ObjectRecord]:
+        sql = f"""SELECT {OBJECT_COLUMNS} FROM object_tracks WHERE {AMONG}
+            AND label IN (SELECT value FROM json_each(?)) ORDER BY asset_id, track_id"""  # noqa: S608 (constants)
+        rows = await self._engine.read(sql, json.dumps(list(asset_ids)), json.dumps(list(labels)))
+        return [ObjectRecord(*row) for row in rows]
+
+    async def traces_in(self, asset_ids: Sequence[str], identity_uuids: Sequence[str]) -> list[TraceRecord]:
+        sql = f"""SELECT {TRACE_COLUMNS} FROM traces WHERE {AMONG}
+            AND +identity_uuid IN (SELECT value FROM json_each(?)) ORDER BY asset_id, trace_id"""  # noqa: S608 (constants)
+        rows = await self._engine.read(sql, json.dumps(list(asset_ids)), json.dumps(list(identity_uuids)))
+        return [_trace(row) for row in rows]
+
+    async def count_classes(self, without: Collection[str] = ()) -> tuple[list[ClassCount], int]:
+        ids = json.dumps(list(without))
+        sql = f"""SELECT label, count(*), sum(tracks), sum(screen_time) FROM film_tags
+            WHERE NOT {AMONG} GROUP BY label ORDER BY label"""  # noqa: S608 (constants)
+        rows = await self._engine.read(sql, ids)
+        seen = f"SELECT count(*) FROM video_indexes WHERE objects IS NOT NULL AND NOT {AMONG}"  # noqa: S608 (constants)
+        ((looked_at,),) = await self._engine.read(seen, ids)
+        return [ClassCount(*row) for row in rows], int(looked_at)
 
     async def get_index(self, asset_id: str) -> VideoIndex | None:
         rows = await self._engine.read(f"{INDEX} WHERE asset_id = ?", asset_id, inline=True)
@@ -235,6 +298,12 @@ class SqlitePeople(SqliteRepository, People):
 def _object_row(each: tuple[ObjectRecord, TraceBoxes]) -> tuple[Any, ...]:
     record, boxes = each
     return (*(getattr(record, name) for name in OBJECT_FIELDS), boxes.packed())
+
+
+def _tag_rows(asset_id: str, objects: Sequence[ObjectRecord]) -> list[tuple[Any, ...]]:
+    return [
+        (tag.label, asset_id, tag.confidence, tag.at_once, tag.screen_time, tracks) for tag, tracks in summary(objects)
+    ]
 
 
 def _trace_row(trace: TraceRecord) -> tuple[Any, ...]:

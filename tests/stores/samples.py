@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stores.records import PLACE_COLUMNS, Asset, Features, PictureFaces, Vector
+from stores.records import OBJECT_COLUMNS, PLACE_COLUMNS, Asset, Features, PictureFaces, PictureObjects, Vector
 from vision.media.sniff import MediaKind
 
 MODEL = "dinov3-vits16/1"
+DETECTOR = "detr@1:0.3"
 MOMENT = datetime(2026, 3, 4, 5, 6, 7, 123457, tzinfo=UTC)
 
 
@@ -52,6 +53,16 @@ def make_faces(number: int, *, count: int = 2, model: str = MODEL, created_at: d
     rng = np.random.default_rng(number)
     places = rng.standard_normal((count, PLACE_COLUMNS), dtype=np.float32)
     return PictureFaces(asset_id(number), model, places, rng.standard_normal((count, 8), dtype=np.float32), created_at)
+
+
+def make_objects(
+    number: int, *objects: tuple[str, float], kind: MediaKind = "image", model: str = DETECTOR
+) -> PictureObjects:
+    """Objects by class and confidence, four pixels apart."""
+    places = [(4 * place, 8, 30, 20.5, confidence) for place, (_, confidence) in enumerate(objects)]
+    array = np.array(places, np.float32).reshape(-1, OBJECT_COLUMNS)
+    labels = tuple(label for label, _ in objects)
+    return PictureObjects(asset_id(number), model, kind, 640, 480, labels, array, MOMENT)
 
 
 def write_file(folder: Path, content: bytes, name: str = "upload") -> Path:

@@ -22,7 +22,17 @@ from stores.people import Identity, TraceBoxes, TraceRecord, VideoIndex
 from stores.repair import Repaired, repair
 from stores.shots import ShotAnalysis, ShotFilter
 from stores.uploads import Upload
-from tests.stores.samples import MODEL, MOMENT, asset_id, make_asset, make_faces, make_features, unit_vector, write_file
+from tests.stores.samples import (
+    MODEL,
+    MOMENT,
+    asset_id,
+    make_asset,
+    make_faces,
+    make_features,
+    make_objects,
+    unit_vector,
+    write_file,
+)
 from tests.stores.test_animals import animal
 from tests.stores.test_shots import shot
 
@@ -73,6 +83,7 @@ async def derive(stores: Stores, number: int) -> None:
     await stores.shots.put_analysis(ShotAnalysis(owner, "cuts@1", MOMENT, (shot(0, owner), shot(1, owner))))
     await stores.shots.put_shots([shot(0, owner)])
     await stores.documents.put_faces(make_faces(number))
+    await stores.documents.put_objects(make_objects(number, ("dog", 0.9)))
     for model in (MODEL, OLD_MODEL):
         features = make_features(number, model=model, kind="video")
         await stores.documents.put_features(features)
@@ -86,6 +97,8 @@ async def left_of(stores: Stores, owner: str) -> dict[str, Any]:
         "features": await stores.documents.get_features(MODEL, [owner]),
         "old features": await stores.documents.get_features(OLD_MODEL, [owner]),
         "faces": await stores.documents.get_faces(MODEL, [owner]),
+        "picture objects": await stores.documents.get_objects([owner]),
+        "pictures with": owner in await stores.documents.pictures_with(["dog"]),
         "jobs": list(await stores.jobs.list(subject=owner)),
         "index": await stores.people.get_index(owner),
         "traces": await stores.people.list_traces(owner),
@@ -106,7 +119,7 @@ async def left_of(stores: Stores, owner: str) -> dict[str, Any]:
 async def test_a_delete_takes_all_that_is_derived_from_the_asset(stores: Stores, put: Put) -> None:
     owner, other = await fill(stores, put, 1), await fill(stores, put, 2)
     before = await left_of(stores, other)
-    assert len(before) == 12
+    assert len(before) == 14
     await stores.documents.mark_deleting(owner)
     assert await delete_asset(stores, owner)
     assert set(await left_of(stores, owner)) == {"vectors"}  # the index follows: the gateway tells it
@@ -145,7 +158,7 @@ async def test_a_crash_after_the_last_of_several_uploads_was_withdrawn(stores: S
     done = await repair(stores)
     assert (done.finished, done.orphans, done.removed) == ([asset_id(1)], [], [])
     assert await left_of(stores, asset_id(1)) == {}
-    assert len(await left_of(stores, asset_id(2))) == 12
+    assert len(await left_of(stores, asset_id(2))) == 14
     assert await repair(stores) == Repaired()
 
 
@@ -265,14 +278,14 @@ async def test_a_delete_says_what_it_removed_and_nothing_is_left(stores: Stores,
     before = await mentions(stores, gone)
     assert before["objects"] == 7
     assert before["vectors"] == 2
-    assert {"documents: assets", "documents: jobs", "documents: traces", "documents: identities"} <= set(before)
+    assert {"documents: assets", "documents: jobs", "documents: traces", "documents: picture_objects"} <= set(before)
     await stores.documents.mark_deleting(gone)
     removed = Removed()
     assert await delete_asset(stores, gone, removed)
     removed.vectors += await stores.vectors.remove_all([gone])
-    # A record, two features, faces; an index and a trace; an analysis of two shots and one of the library; a name of a
-    # photo; an upload in parts.
-    assert removed.counts() == {"objects": 7, "documents": 12, "jobs": 1, "vectors": 2, "cache": 0}
+    # A record, two features, faces, objects; an index and a trace; an analysis of two shots and one of the library; a
+    # name of a photo; an upload in parts.
+    assert removed.counts() == {"objects": 7, "documents": 13, "jobs": 1, "vectors": 2, "cache": 0}
     await stores.audit.append(new_entry(MOMENT, "", "operator", "DELETE", gone, "200"))
     assert await mentions(stores, gone) == {"documents: audit": 1}
     assert (await stores.people.get_identities(["who"]))["who"].references == (kept,)

@@ -117,13 +117,22 @@ class Assets(Group):
         *,
         kind: Literal["image", "video", "audio"] | None = None,
         name: str | None = None,
+        objects: str | None = None,
+        people: str | None = None,
+        min_confidence: float | None = None,
         after: str | None = None,
         limit: int | None = None,
     ) -> models.LibraryPage:
         """Return the assets of the library, latest upload first. A page can be short, and ``next`` be there anyway.
 
+        With ``objects`` and ``people``: pictures and indexed films that have all of these, and where. Pictures that
+        the models never saw are looked at first, some with each request.
+
         :param kind: only these
         :param name: text that the file name has, in any case
+        :param objects: only what has objects of all of these classes in it, separated by commas
+        :param people: only what all of these people are in, uuids or names of identities separated by commas
+        :param min_confidence: least confidence of an object, in films of a track
         :param after: ``next`` of the page before
         :param limit: most assets of the page
         """
@@ -132,8 +141,22 @@ class Assets(Group):
                 "GET",
                 "/api/v1/assets",
                 models.LibraryPage,
-                query={"kind": kind, "name": name, "after": after, "limit": limit},
+                query={
+                    "kind": kind,
+                    "name": name,
+                    "objects": objects,
+                    "people": people,
+                    "min_confidence": min_confidence,
+                    "after": after,
+                    "limit": limit,
+                },
             )
+        )
+
+    async def library_objects(self) -> models.LibraryObjects:
+        """Count what is in the pictures and films of the library, by class of objects."""
+        return await self._client.ask(
+            Call[models.LibraryObjects]("GET", "/api/v1/assets/objects", models.LibraryObjects)
         )
 
     async def batch_quality_check(self, *, asset_ids: Sequence[str]) -> models.BatchQualityAnswer:
@@ -202,7 +225,7 @@ class Assets(Group):
     async def detect_objects(
         self, *, asset_id: str, classes: Sequence[str] | None = None, min_confidence: float | None = None
     ) -> models.ObjectsAnswer:
-        """Find the objects in a picture: what each is, how sure that is, and where.
+        """Find the objects in a picture: what each is, how sure that is, and where. Found once, they are stored.
 
         :param classes: only these, as model-info names them; without it all
         :param min_confidence: the detector tells none below 0.3
@@ -291,7 +314,7 @@ class Assets(Group):
         )
 
     async def get_media(self, asset_id: str) -> models.MediaDetails:
-        """Return metadata, URL and, once computed, features of an asset."""
+        """Return metadata, URL and, once computed, features of an asset, and what was seen in it."""
         return await self._client.ask(
             Call[models.MediaDetails]("GET", "/api/v1/media/{asset_id}", models.MediaDetails, at={"asset_id": asset_id})
         )

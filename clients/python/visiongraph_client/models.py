@@ -1216,41 +1216,20 @@ class JobsAnswer(Model):
     ]
 
 
-class LibraryAsset(Model):
+class LibraryClass(Model):
     """
-    An asset of the library.
+    A class of objects, and where in the library it is.
     """
 
-    asset_id: str
-    content_type: str
-    duration: Annotated[float | None, Field(description="seconds, for video and audio")]
-    file_size: Annotated[int, Field(description="bytes")]
-    filename: str
-    height: int | None
-    kind: Literal["image", "video", "audio"]
-    thumbnail_url: Annotated[
-        str | None,
-        Field(description="picture with no side longer than 320 pixels; null for audio"),
+    films: Annotated[int, Field(description="that have one of it or more")]
+    label: str
+    objects: Annotated[int, Field(description="of it in all pictures")]
+    pictures: Annotated[int, Field(description="that have one of it or more")]
+    screen_time: Annotated[
+        float,
+        Field(description="seconds of all films with at least one of it in sight"),
     ]
-    uploaded_at: AwareDatetime
-    width: Annotated[int | None, Field(description="pixels, as shown")]
-
-
-class LibraryPage(Model):
-    """
-    A page of the library, latest upload first.
-    """
-
-    assets: list[LibraryAsset]
-    counts: Annotated[
-        dict[Literal["image", "video", "audio"], int],
-        Field(description="assets of the whole library by their kind"),
-    ]
-    next: Annotated[
-        str | None,
-        Field(description="``after`` of the next page; null where there is none"),
-    ]
-    processing_time: Annotated[float, Field(description="seconds")]
+    tracks: Annotated[int, Field(description="of it in all films, one for each uninterrupted stretch")]
 
 
 class LinkRequest(Model):
@@ -1269,6 +1248,15 @@ class LinkRequest(Model):
             examples=["video", "thumbnail?frame=100", "clip?start_time=1&end_time=4"],
         ),
     ] = ""
+
+
+class LookedAt(Model):
+    """
+    How many assets of a kind there are, and in how many of them objects were looked for.
+    """
+
+    looked_at: int
+    total: int
 
 
 class Match(Model):
@@ -1338,38 +1326,6 @@ class MatrixRow(Model):
 
     asset_id: str
     similarities: list[MatrixCell]
-
-
-class MediaDetails(Model):
-    """
-    An asset with its features, once computed.
-    """
-
-    asset_id: str
-    content_type: str
-    duration: Annotated[float | None, Field(description="seconds, for video and audio")] = None
-    error_message: str | None
-    features: list[float] | None
-    features_extracted: bool
-    features_timestamp: AwareDatetime | None
-    file_size: Annotated[int, Field(description="bytes")]
-    filename: str
-    format: str
-    fps: float | None = None
-    frame_count: int | None = None
-    height: int | None
-    processing_status: Literal["uploaded", "processed", "failed"]
-    processing_time: Annotated[float, Field(description="seconds")]
-    public_url: str
-    rotation: Annotated[
-        int | None,
-        Field(description="degrees clockwise, already applied to width and height"),
-    ] = None
-    upload_timestamp: AwareDatetime
-    width: Annotated[
-        int | None,
-        Field(description="pixels, as shown: EXIF orientation, rotation and pixel shape applied"),
-    ]
 
 
 class MediaError(Model):
@@ -1446,6 +1402,15 @@ class ModelState(Model):
     name: str | None
 
 
+class Moment(Model):
+    """
+    A stretch of a film, in seconds.
+    """
+
+    end: float
+    start: float
+
+
 class NamedAsset(Model):
     """
     An asset and its file name.
@@ -1472,6 +1437,26 @@ class NewSecret(Model):
     previous_until: AwareDatetime
     secret: Annotated[str, Field(description="whsec_…; keep it, it is shown once")]
     webhook_id: str
+
+
+class ObjectTag(Model):
+    """
+    A class of objects that was seen.
+    """
+
+    at_once: Annotated[int, Field(description="most of them in one picture or frame")]
+    confidence: Annotated[
+        float,
+        Field(description="of the surest of them; in a film the mean of its detections"),
+    ]
+    label: Annotated[
+        str,
+        Field(description="one of the classes of the detector, as model-info names them"),
+    ]
+    screen_time: Annotated[
+        float | None,
+        Field(description="seconds with at least one of them in sight; null for a picture"),
+    ]
 
 
 class ObjectTrack(Model):
@@ -2417,6 +2402,20 @@ class StoreStatus(Model):
     type: str
 
 
+class Stretch(Model):
+    """
+    One object or person in one stretch of a film; times are seconds from its first frame.
+    """
+
+    end: float
+    start: float
+    trace_id: Annotated[int | None, Field(description="of the face")] = None
+    track_id: Annotated[
+        int | None,
+        Field(description="of the object; of the body that the face is part of"),
+    ] = None
+
+
 class SuggestAnswer(Model):
     """
     Shots, best first; ``total_found`` is how many of the library were ranked.
@@ -3027,6 +3026,28 @@ class ContentCredentials(Model):
     unreadable: Annotated[str | None, Field(description="why the credentials cannot be read")]
 
 
+class ContentMatch(Model):
+    """
+    What was asked for, in one asset.
+    """
+
+    confidence: Annotated[
+        float | None,
+        Field(
+            description="of the surest object; of a face in a picture how alike it is, from 0.75 on the same person; null for people in films"
+        ),
+    ]
+    number: Annotated[
+        int,
+        Field(description="how many of it a picture has; how many stretches a film"),
+    ]
+    stretches: Annotated[
+        list[Stretch] | None,
+        Field(description="the first 20 in a film; null for a picture"),
+    ]
+    wanted: Annotated[str, Field(description="the class, or the name or uuid, as it was asked for")]
+
+
 class Cooccurrence(Model):
     """
     The first frame that two people share, and how many they share.
@@ -3377,6 +3398,32 @@ class IndexState(Model):
     ] = None
 
 
+class LibraryObjects(Model):
+    """
+    What is in the library by class, that which is in most assets first.
+    """
+
+    classes: list[LibraryClass]
+    films: LookedAt
+    pictures: LookedAt
+    processing_time: Annotated[float, Field(description="seconds")]
+
+
+class Matched(Model):
+    """
+    Where in an asset what was asked for is.
+    """
+
+    objects: list[ContentMatch]
+    people: list[ContentMatch]
+    together: Annotated[
+        list[Moment] | None,
+        Field(description="the first 20 stretches in which all of it is in sight at once; null for a picture"),
+    ]
+    together_number: Annotated[int | None, Field(description="how many there are")]
+    together_time: Annotated[float | None, Field(description="seconds of all of them")]
+
+
 class MatchingAnswer(Model):
     """
     Results in the order of the request.
@@ -3406,6 +3453,44 @@ class MatrixAnswer(Model):
     unrelated: Annotated[
         UnrelatedPictures | None,
         Field(description="what unrelated pictures have by the model in service; null where nobody has measured it"),
+    ]
+
+
+class MediaDetails(Model):
+    """
+    An asset with its features, once computed.
+    """
+
+    asset_id: str
+    content_type: str
+    duration: Annotated[float | None, Field(description="seconds, for video and audio")] = None
+    error_message: str | None
+    features: list[float] | None
+    features_extracted: bool
+    features_timestamp: AwareDatetime | None
+    file_size: Annotated[int, Field(description="bytes")]
+    filename: str
+    format: str
+    fps: float | None = None
+    frame_count: int | None = None
+    height: int | None
+    processing_status: Literal["uploaded", "processed", "failed"]
+    processing_time: Annotated[float, Field(description="seconds")]
+    public_url: str
+    rotation: Annotated[
+        int | None,
+        Field(description="degrees clockwise, already applied to width and height"),
+    ] = None
+    tags: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="what was seen in it, by class: of a video in the whole film, longest first, of a picture surest first; null where nobody has looked for objects yet"
+        ),
+    ] = None
+    upload_timestamp: AwareDatetime
+    width: Annotated[
+        int | None,
+        Field(description="pixels, as shown: EXIF orientation, rotation and pixel shape applied"),
     ]
 
 
@@ -3984,6 +4069,12 @@ class FileDetails(Model):
         Field(description="degrees clockwise, already applied to width and height"),
     ]
     success: Literal[True] = True
+    tags: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="what was seen in it, by class: of a video in the whole film, longest first, of a picture surest first; null where nobody has looked for objects yet"
+        ),
+    ] = None
     uploaded_at: AwareDatetime
     width: Annotated[
         int | None,
@@ -4044,6 +4135,66 @@ class LibraryAnswer(Model):
     pagination: Pagination
     processing_time: Annotated[float, Field(description="seconds")]
     shots: list[StoredShot]
+
+
+class LibraryAsset(Model):
+    """
+    An asset of the library.
+    """
+
+    asset_id: str
+    content_type: str
+    duration: Annotated[float | None, Field(description="seconds, for video and audio")]
+    file_size: Annotated[int, Field(description="bytes")]
+    filename: str
+    height: int | None
+    kind: Literal["image", "video", "audio"]
+    matched: Annotated[
+        Matched | None,
+        Field(description="where in it what was asked for is; null where nothing was asked for"),
+    ] = None
+    tags: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="what was seen in it, by class: of a video in the whole film, longest first, of a picture surest first; null where nobody has looked for objects yet"
+        ),
+    ] = None
+    thumbnail_url: Annotated[
+        str | None,
+        Field(description="picture with no side longer than 320 pixels; null for audio"),
+    ]
+    uploaded_at: AwareDatetime
+    width: Annotated[int | None, Field(description="pixels, as shown")]
+
+
+class LibraryPage(Model):
+    """
+    A page of the library, latest upload first.
+    """
+
+    assets: list[LibraryAsset]
+    complete: Annotated[
+        bool | None,
+        Field(description="false where pictures were never looked at for what was asked for: ask again to go on"),
+    ] = True
+    counts: Annotated[
+        dict[Literal["image", "video", "audio"], int],
+        Field(description="assets of the whole library by their kind"),
+    ]
+    next: Annotated[
+        str | None,
+        Field(description="``after`` of the next page; null where there is none"),
+    ]
+    processing_time: Annotated[float, Field(description="seconds")]
+    unavailable: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="parts without a result as their model is missing, and why; only there where something is missing",
+            examples=[
+                {"quality.brisque": "no verified weights for brisque-live; `visiongraph models pull brisque-live` …"}
+            ],
+        ),
+    ] = None
 
 
 class PhotoResult(Model):

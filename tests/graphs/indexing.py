@@ -23,7 +23,7 @@ from tests.dummies.objects import OBJECTS, DummyDetector
 from tests.dummies.photos import DummyClip
 from tests.dummies.texts import DummySentence
 from tests.dummies.video import PEOPLE, DummyCuts, DummyPhotoFaces, DummyRecognizer, DummyVideoFaces
-from tests.graphs.harness import handles, serving
+from tests.graphs.harness import Service, handles, serving
 from tests.graphs.media import MediaService
 from tests.graphs.samples import encoded
 from tests.waiting import PATIENCE_S
@@ -197,7 +197,7 @@ class IndexService(MediaService):
         return [key for key in keys if "/shots/" not in key]
 
 
-def without_weights(service: IndexService, key: str, error: StageError) -> Callable[[], None]:
+def without_weights(service: Service, key: str, error: StageError) -> Callable[[], None]:
     """Have a stage answer everything with this error; return what makes it well again."""
 
     async def refuse(_: Any) -> Any:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -11,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stores.records import Vector, from_blob, from_micros, to_blob, to_micros
+from vision.objects.tags import Tag
 
 ID_LENGTH: Final = 32
 TEXT_SIZE: Final = 384
 CLIP_SIZE: Final = 512
 VECTORS: Final = ("features", "clip", "text")
+BESIDE: Final = (*VECTORS, "objects")
+"""Fields of a shot that are stored beside its record."""
 
 
 def shot_id_of(video_asset_id: str, start_frame: int, end_frame: int) -> str:
@@ -45,7 +49,8 @@ class Shot:
     ``movement_intensity`` is a share of the frame's size per second. ``features`` (float32[384]) and ``clip``
     (float32[512], unit length) embed the key frame; ``text`` (float32[384], unit length) embeds a description of the
     shot. Each comes with the version of its model, and is None if it was not computed. Only shots of the library have
-    descriptions by people (``manual_tags`` to ``usage_situations``) and ``stored_at``.
+    descriptions by people (``manual_tags`` to ``usage_situations``), ``stored_at``, and ``objects``: tags of what is
+    seen in it, None where nobody looked. Those of an analysis are not stored, as they follow of the video's index.
     """
 
     video_asset_id: str
@@ -76,6 +81,7 @@ class Shot:
     text: Vector | None = None
     text_version: str | None = None
     stored_at: datetime | None = None
+    objects: tuple[Tag, ...] | None = None
 
     @property
     def shot_id(self) -> str:
@@ -107,7 +113,8 @@ class ShotAnalysis:
 class ShotFilter:
     """Conditions that shots of the library must all meet; words are compared as by ``folded``.
 
-    ``movement`` is a movement (pan_left) or its first words (pan); a shot must have all ``tags``.
+    ``movement`` is a movement (pan_left) or its first words (pan); a shot must have all ``tags``, and show all
+    ``objects``, which are compared as they are.
     """
 
     movement: str | None = None
@@ -115,6 +122,7 @@ class ShotFilter:
     genre: str | None = None
     tags: tuple[str, ...] = ()
     video_asset_id: str | None = None
+    objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,11 +136,32 @@ class ShotLabels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ShotSpan:
+    """Where a shot of the library is, as ``Shot`` has it, and the tags of its objects."""
+
+    shot_id: str
+    start_frame: int
+    end_frame: int
+    start_timestamp: float
+    end_timestamp: float
+    objects: tuple[Tag, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Showing:
+    """Shots that show a class of objects: their places in a catalogue, int64[k], and confidences, float64[k], 0-1."""
+
+    places: NDArray[np.int64]
+    confidences: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Catalogue:
     """The columns of all shots of the library that a search needs, in the order of their ids.
 
     ``text`` is float32[n, 384] and ``clip`` float32[n, 512], rows of unit length, zeros if the shot has no vector
-    of that model version; ``has_text`` and ``has_clip`` are bool[n].
+    of that model version; ``has_text`` and ``has_clip`` are bool[n]. ``objects`` has the shots of each class by its
+    label; in ``not_looked`` shots nobody looked for objects.
     """
 
     labels: tuple[ShotLabels, ...]
@@ -140,6 +169,8 @@ class Catalogue:
     has_text: NDArray[np.bool_]
     clip: Vector
     has_clip: NDArray[np.bool_]
+    objects: Mapping[str, Showing] = field(default_factory=dict)
+    not_looked: int = 0
 
 
 class Shots(Protocol):
@@ -169,6 +200,14 @@ class Shots(Protocol):
         """Count the shots of the library that meet the conditions."""
         ...
 
+    async def spans(self, asset_id: str) -> list[ShotSpan]:
+        """Return where the shots of a video are that are in the library, in no order."""
+        ...
+
+    async def set_objects(self, objects: Mapping[str, tuple[Tag, ...] | None]) -> None:
+        """Replace the tags of objects of shots of the library, by shot id; ids that are not there change nothing."""
+        ...
+
     async def revision(self) -> int:
         """Return a number that changes with every change of the library."""
         ...
@@ -192,11 +231,11 @@ class Shots(Protocol):
 
 _MOMENTS: Final = ("analysis_timestamp", "stored_at")
 _LISTS: Final = ("auto_tags", "manual_tags", "usage_situations")
-_PLAIN: Final = tuple(field.name for field in fields(Shot) if field.name not in VECTORS)
+_PLAIN: Final = tuple(each.name for each in fields(Shot) if each.name not in BESIDE)
 
 
 def to_json(shot: Shot) -> str:
-    """Return everything but the vectors as JSON, the stored form of every backend."""
+    """Return everything but the vectors and the objects as JSON, the stored form of every backend."""
     values = {name: getattr(shot, name) for name in _PLAIN}
     for name in _MOMENTS:
         values[name] = None if values[name] is None else to_micros(values[name])
@@ -209,7 +248,7 @@ def to_blobs(shot: Shot) -> dict[str, bytes | None]:
     return {name: None if (vector := getattr(shot, name)) is None else to_blob(vector) for name in VECTORS}
 
 
-def from_row(record: str, blobs: Mapping[str, bytes | None]) -> Shot:
+def from_row(record: str, blobs: Mapping[str, bytes | None], objects: tuple[Tag, ...] | None = None) -> Shot:
     """Return the shot of ``to_json`` and ``to_blobs``."""
     values: dict[str, Any] = json.loads(record)
     for name in _MOMENTS:
@@ -219,7 +258,14 @@ def from_row(record: str, blobs: Mapping[str, bytes | None]) -> Shot:
     if values["transition_in"] is not None:
         values["transition_in"] = Transition(**values["transition_in"])
     values |= {name: None if (blob := blobs[name]) is None else from_blob(blob) for name in VECTORS}
-    return Shot(**values)
+    return Shot(**values, objects=objects)
+
+
+def span_of(shot_id: str, record: str, objects: tuple[Tag, ...] | None) -> ShotSpan:
+    """Return where the shot of ``to_json`` is."""
+    values: dict[str, Any] = json.loads(record)
+    frames, times = (values["start_frame"], values["end_frame"]), (values["start_timestamp"], values["end_timestamp"])
+    return ShotSpan(shot_id, *frames, *times, objects)
 
 
 def labels_of(shot: Shot) -> ShotLabels:
@@ -246,10 +292,29 @@ def stored_moment(shot: Shot) -> int:
 
 
 def catalogue_of(
-    labels: Sequence[ShotLabels], texts: Sequence[bytes | None], clips: Sequence[bytes | None]
+    labels: Sequence[ShotLabels],
+    texts: Sequence[bytes | None],
+    clips: Sequence[bytes | None],
+    objects: Sequence[Mapping[str, float] | None],
 ) -> Catalogue:
-    """Return the catalogue of shots in order, each with the stored forms of its two vectors or None."""
-    return Catalogue(tuple(labels), *_matrix(texts, TEXT_SIZE), *_matrix(clips, CLIP_SIZE))
+    """Return the catalogue of shots in order.
+
+    Each with the stored forms of its two vectors or None, and the confidence of each class that it shows, None where
+    nobody looked.
+    """
+    showing = defaultdict[str, tuple[list[int], list[float]]](lambda: ([], []))
+    for place, shown in enumerate(objects):
+        for label, confidence in (shown or {}).items():
+            places, confidences = showing[label]
+            places.append(place)
+            confidences.append(confidence)
+    return Catalogue(
+        tuple(labels),
+        *_matrix(texts, TEXT_SIZE),
+        *_matrix(clips, CLIP_SIZE),
+        {label: Showing(np.array(places), np.array(confidences)) for label, (places, confidences) in showing.items()},
+        sum(shown is None for shown in objects),
+    )
 
 
 def _matrix(blobs: Sequence[bytes | None], size: int) -> tuple[Vector, NDArray[np.bool_]]:

@@ -12,6 +12,7 @@ from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import GREY_SIDE
 from graphs.indexing.objects import LabelledTrack, kept_objects, link_objects, object_records
 from graphs.indexing.people import Assigned, PeopleModels, assign_identities, link_traces, store_people
+from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.indexing.shots import ShotBuilder, ShotModels
 from graphs.web.context import Context
 from stores.jobs import Json
@@ -102,6 +103,7 @@ async def store_index(
         await draft.builder.remove_keyframes(())
         raise
     await store_shots(context, asset_id, draft.builder, draft.shots, THRESHOLD)
+    await tag_stored_shots(context, asset_id)
     found: Json = {} if objects is None else {"objects": len(things), "object_models": objects}
     if models is not None:
         found |= {

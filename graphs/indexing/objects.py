@@ -12,6 +12,7 @@ from deployments.objects.detector import OBJECTS
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import Timeline
 from graphs.indexing.inference import BLANK, Observations
+from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.web.context import Context
 from stores.jobs import Json
 from stores.people import ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
@@ -172,5 +173,6 @@ async def store_objects(
     except MediaNotFound:
         await people.delete_index(asset_id)  # its delete may have come before
         raise
+    await tag_stored_shots(context, asset_id)
     found: Json = {"traces": len(traces), "models": index.models} if index.models else {}
     return found | {"objects": len(records), "object_models": version, "frames": len(timeline.times)}

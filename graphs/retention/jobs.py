@@ -16,6 +16,7 @@ from typing import Any, Final
 from configs.settings import Settings
 from deployments.embed.dinov3 import DINOV3
 from graphs.indexing.people import faces_folder
+from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context
@@ -160,6 +161,7 @@ class _Sweep:
         gone = [each for each in self._batch if await people.get_index(each) is None]
         for asset_id in gone:
             await people.delete_index(asset_id)  # traces may be left of one that was cut off
+            await tag_stored_shots(self._context, asset_id)
         await self._record_lost("videos", gone)
         while page := await people.old_indexes(before, self._after, BATCH):
             idle = [asset_id for asset_id in page if not await self._is_busy(asset_id)]
@@ -171,6 +173,7 @@ class _Sweep:
                 pictures = await derived.remove(objects, faces_folder(asset_id))
                 records = await people.delete_index(asset_id)
                 pictures += await derived.remove(objects, faces_folder(asset_id))  # one that was made meanwhile
+                await tag_stored_shots(self._context, asset_id)
                 await self._record(asset_id, removed={"objects": pictures, "documents": records})
                 self._count(videos=1, traces=records - 1 - index.object_count, objects=pictures, documents=records)
             self._count(left=len(page) - len(idle))

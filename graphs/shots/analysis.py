@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -11,7 +12,9 @@ from fastapi.responses import Response
 
 from graphs.indexing.finalize import analysis_version
 from graphs.indexing.jobs import submit_shots
+from graphs.indexing.shot_tags import FilmObjects
 from graphs.indexing.shots import ShotModels
+from graphs.indexing.tags import shown_tags
 from graphs.jobs import api as jobs
 from graphs.shots.errors import AnalysisCancelled
 from graphs.shots.schemas import AnalysisPending, AnalyzeShotsRequest, ShotsAnalyzed
@@ -54,7 +57,8 @@ def analysis_router(context: Context, videos: Videos) -> APIRouter:
         if isinstance(result, Job):
             return _pending(video, result, clock)
         missing = {"unavailable": dict(models.missing)} if models.missing else {}
-        return JsonResponse(_answer(request, body, video, result, clock) | missing)
+        shots = (await FilmObjects.of(context, video.asset_id)).tagged(result.shots)
+        return JsonResponse(_answer(request, body, video, replace(result, shots=tuple(shots)), clock) | missing)
 
     return router
 
@@ -142,6 +146,7 @@ def _shot(request: Request, shot: Shot, *, keyframes: bool) -> dict[str, Any]:
         "features": shot.features if keyframes else None,
         "features_version": shot.features_version if keyframes else None,
         "auto_tags": list(shot.auto_tags),
+        "objects": None if shot.objects is None else [dict(tag) for tag in shown_tags(shot.objects)],
         "keyframe_time": round(shot.keyframe_time, 6),
         "keyframe_frame": shot.keyframe_frame,
         "thumbnail_url": keyframe_url(request, shot) if keyframes else None,

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from graphs.indexing.classes import MOST_TEXT, check_classes, classes_of
+from graphs.indexing.shot_tags import FilmObjects, tag_stored_shots
+from graphs.indexing.tags import shown_tags
 from graphs.shots.errors import ShotNotFound
 from graphs.shots.merging import merge_shots
 from graphs.shots.schemas import (
@@ -54,12 +57,15 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
         embeddings = await encoders.means([text_parts(shot) for shot in shots])
         before = {shot.shot_id: shot for shot in analysis.shots} if analysis else {}
         before |= await context.shots.get_shots([shot.shot_id for shot in shots])
+        film = await FilmObjects.of(context, video.asset_id)
         await context.shots.put_shots(
             [
                 replace(shot, text=embedding.vector, text_version=embedding.model_version)
-                for shot, embedding in zip(shots, embeddings, strict=True)
+                for shot, embedding in zip(film.tagged(shots), embeddings, strict=True)
             ]
         )
+        if not await film.is_current(context):
+            await tag_stored_shots(context, video.asset_id)
         await asyncio.gather(*(delete_thumbnail(context, old) for old in _outdated(shots, before)))
         if await videos.is_gone(video.asset_id):
             # The video was deleted meanwhile, and its shots perhaps before these came.
@@ -81,12 +87,23 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
         emotional_tone: Annotated[Label | None, Query(examples=["tense"])] = None,
         genre: Annotated[Label | None, Query(examples=["thriller"])] = None,
         tags: TagList = None,
+        objects: Annotated[
+            str | None,
+            Query(
+                max_length=MOST_TEXT,
+                description="shots that show all of these classes of objects, separated by commas",
+                examples=["dog,car"],
+            ),
+        ] = None,
         page: Annotated[int, Query(ge=1, le=LAST_PAGE)] = 1,
         page_size: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> Response:
         """List shots that match all filters, latest stored first. Upper case, `_` and `-` make no difference."""
         listed = [tag.strip() for tag in (tags or "").split(",") if tag.strip()]
-        wanted = ShotFilter(movement_type, emotional_tone, genre, tuple(listed))
+        shown = classes_of(objects, "objects") or ()
+        if shown:
+            await check_classes(context, shown)
+        wanted = ShotFilter(movement_type, emotional_tone, genre, tuple(listed), objects=shown)
         total = await context.shots.count_shots(wanted)
         shots = await context.shots.list_shots(wanted, offset=(page - 1) * page_size, limit=page_size)
         given = {
@@ -94,6 +111,7 @@ def library_router(context: Context, videos: Videos, encoders: TextEncoders) -> 
             "emotional_tone": emotional_tone,
             "genre": genre,
             "tags": listed or None,
+            "objects": list(shown) or None,
         }
         return JsonResponse(
             {
@@ -154,6 +172,7 @@ def _stored(shot: Shot, url: str) -> dict[str, Any]:
         "tags": shot.tags,
         "auto_tags": shot.auto_tags,
         "manual_tags": shot.manual_tags,
+        "objects": None if shot.objects is None else [dict(tag) for tag in shown_tags(shot.objects)],
         "emotional_tone": shot.emotional_tone,
         "genre": shot.genre,
         "scene_description": shot.scene_context,

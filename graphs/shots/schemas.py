@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints
 
+from graphs.indexing.tags import ObjectTag
 from graphs.shots.usages import Source
 from graphs.web.parts import UNAVAILABLE
 from graphs.web.schemas import ID_1, NOT_BLANK, WHOLE, Answer, AssetId, Flag, Number, example
@@ -28,6 +29,12 @@ Uses = Annotated[list[Use], Field(max_length=MOST_USES, fail_fast=True)]
 FrameNumber = Annotated[int, Field(ge=0, le=LAST_FRAME), WHOLE]
 Seconds = Annotated[Number, Field(ge=0)]
 Features = Annotated[list[Number], Field(min_length=FEATURES, max_length=FEATURES, fail_fast=True)]
+
+
+OBJECTS: Final = Field(
+    default=None,
+    description="classes of objects that are seen in it, longest seen first; null where nobody looked through the film",
+)
 
 
 class TransitionIn(BaseModel):
@@ -58,6 +65,7 @@ class ShotAnalysis(BaseModel):
     features: Features | None = Field(description="raw features of the key frame")
     features_version: str | None = Field(default=None, description="the model of the features")
     auto_tags: Tags
+    objects: list[ObjectTag] | None = OBJECTS
     keyframe_time: Seconds
     keyframe_frame: FrameNumber
     thumbnail_url: str | None = None
@@ -198,7 +206,10 @@ class StoreShotsAnswer(Answer):
 
 
 class SuggestRequest(BaseModel):
-    """What a scene needs; with ``strict``, shots without its tone, genre and tags are left out."""
+    """What a scene needs; with ``strict``, shots without its tone, genre and tags are left out.
+
+    A shot that shows what a tag names, such as a dog, has that tag.
+    """
 
     model_config = example(
         scene_description="a tense chase through a city at night",
@@ -221,10 +232,10 @@ class SuggestRequest(BaseModel):
 class Reason(BaseModel):
     """One part of a score: ``score`` is how well it matched (0-1), ``weight`` what it counts for."""
 
-    part: Literal["text", "keyframe", "emotional_tone", "genre", "tags"]
+    part: Literal["text", "keyframe", "emotional_tone", "genre", "tags", "objects"]
     score: float = Field(ge=0, le=1)
     weight: float = Field(ge=0, le=1)
-    matched: list[str] = Field(description="the words, tags or labels that are in both")
+    matched: list[str] = Field(description="the words, tags, labels or classes of objects that are in both")
     explanation: str
 
 
@@ -242,6 +253,7 @@ class Recommendation(BaseModel):
     emotional_tone: str | None
     genre: str | None
     tags: list[str]
+    objects: list[ObjectTag] | None = OBJECTS
     usage_situations: list[str]
     usage_source: Source = Field(description="given by people; derived from what was measured and said; or none")
     scene_description: str | None
@@ -263,7 +275,9 @@ class SuggestAnswer(Answer):
     desired_tags: list[str]
     recommendations: list[Recommendation]
     total_found: int
-    matched_by: list[str] = Field(description="the models that the texts were compared with")
+    matched_by: list[str] = Field(
+        description="the models that the texts were compared with, and the classes of objects that they name"
+    )
     not_matched_by: list[str] = Field(description="what could not be compared, and why")
     unavailable: dict[str, str] = UNAVAILABLE
 
@@ -290,6 +304,7 @@ class StoredShot(BaseModel):
     tags: list[str]
     auto_tags: list[str]
     manual_tags: list[str]
+    objects: list[ObjectTag] | None = OBJECTS
     emotional_tone: str | None
     genre: str | None
     scene_description: str | None

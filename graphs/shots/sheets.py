@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
+from graphs.indexing.shot_tags import FilmObjects
 from graphs.shots.errors import NotAnalyzed
 from graphs.shots.thumbnails import thumbnail
 from graphs.web.context import Context
@@ -17,7 +18,7 @@ from graphs.web.hosts import link
 from graphs.web.schemas import BINARY, FileUuid, Responses
 from graphs.web.uploads.library import Videos
 from stores.records import Asset
-from stores.shots import Shot, ShotAnalysis
+from stores.shots import Shot
 from vision.errors import StageError
 from vision.media.overlay import timecode
 from vision.quality.framing import UNDETERMINED
@@ -67,21 +68,20 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes shots/sheets."""
     router = APIRouter(tags=["shots"])
 
-    async def analyzed(file_uuid: str) -> tuple[Asset, ShotAnalysis]:
+    async def analyzed(file_uuid: str) -> tuple[Asset, Sequence[Shot]]:
         video = await videos.get(file_uuid)
         analysis = await context.shots.get_analysis(video.asset_id)
         if analysis is None:
             raise NotAnalyzed(video.asset_id)
-        return video, analysis
+        return video, (await FilmObjects.of(context, video.asset_id)).tagged(analysis.shots)
 
     @router.get("/shots/sheets/{file_uuid}.png", name=ROUTE, response_class=Response, responses=PNG)
     async def contact_sheet_png(
         file_uuid: FileUuid, page: Annotated[int, Query(ge=1, le=1_000_000, description="of 60 shots each")] = 1
     ) -> Response:
         """Draw the keyframes of an analysed video with timecodes and labels; `X-Pages` is the number of pages."""
-        video, analysis = await analyzed(file_uuid)
-        pages = max(1, -(-len(analysis.shots) // SHOTS_A_PAGE))
-        shots = analysis.shots[(page - 1) * SHOTS_A_PAGE : page * SHOTS_A_PAGE]
+        video, shots = await analyzed(file_uuid)
+        pages = max(1, -(-len(shots) // SHOTS_A_PAGE))
         slots = asyncio.Semaphore(SHOTS_AT_ONCE)
 
         async def cell(shot: Shot) -> Cell:
@@ -93,8 +93,8 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
                         raise
                     return Cell(shot, None)
 
-        cells = await asyncio.gather(*map(cell, shots))
-        title = f"{video.filename}   {len(analysis.shots)} shots   {timecode(video.duration or 0.0)}"
+        cells = await asyncio.gather(*map(cell, shots[(page - 1) * SHOTS_A_PAGE : page * SHOTS_A_PAGE]))
+        title = f"{video.filename}   {len(shots)} shots   {timecode(video.duration or 0.0)}"
         title += f"   page {page} of {pages}" if pages > 1 else ""
         png = await asyncio.to_thread(draw_sheet, title, cells)
         return Response(png, media_type="image/png", headers={"cache-control": "no-cache", "x-pages": str(pages)})
@@ -102,16 +102,15 @@ def sheets_router(context: Context, videos: Videos) -> APIRouter:
     @router.get("/shots/sheets/{file_uuid}.html", response_class=Response, responses=HTML)
     async def contact_sheet_html(file_uuid: FileUuid) -> Response:
         """Return the same as an HTML page, whose pictures are loaded as they come into view."""
-        video, analysis = await analyzed(file_uuid)
-        page = _page(video, analysis)
+        page = _page(*await analyzed(file_uuid))
         return HTMLResponse(page, headers={"content-security-policy": POLICY, "cache-control": "no-cache"})
 
     return router
 
 
-def _page(video: Asset, analysis: ShotAnalysis) -> str:
-    title = escape(f"{video.filename}: {len(analysis.shots)} shots")
-    figures = "\n".join(_figure(shot) for shot in analysis.shots)
+def _page(video: Asset, shots: Sequence[Shot]) -> str:
+    title = escape(f"{video.filename}: {len(shots)} shots")
+    figures = "\n".join(_figure(shot) for shot in shots)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>\n'
         f"<h1>{title}</h1>\n<main>\n{figures}\n</main></html>\n"
@@ -119,11 +118,12 @@ def _page(video: Asset, analysis: ShotAnalysis) -> str:
 
 
 def _figure(shot: Shot) -> str:
-    when, measured, tags = map(escape, caption(shot))
+    when, measured, *others = map(escape, caption(shot))
+    tags = "".join(f'<p class="tags">{line}' for line in others)
     source = f"/api/v1/file/{shot.video_asset_id}/thumbnail?frame={shot.keyframe_frame}"
     return (
         f'<figure><img loading="lazy" src="{source}" alt="frame {shot.keyframe_frame}">'
-        f'<figcaption><p>{when}<p>{measured}<p class="tags">{tags}</figcaption></figure>'
+        f"<figcaption><p>{when}<p>{measured}{tags}</figcaption></figure>"
     )
 
 
@@ -132,7 +132,8 @@ def draw_sheet(title: str, cells: Sequence[Cell]) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     width = COLUMNS * (PICTURE[0] + GAP) + GAP
-    cell_height = PICTURE[1] + 3 * LINE + GAP
+    captions = [caption(cell.shot) for cell in cells]
+    cell_height = PICTURE[1] + max((len(lines) for lines in captions), default=0) * LINE + GAP
     rows = -(-len(cells) // COLUMNS)
     page = Image.new("RGB", (width, HEADER + rows * cell_height + GAP), PAPER)
     pen = ImageDraw.Draw(page)
@@ -153,7 +154,8 @@ def draw_sheet(title: str, cells: Sequence[Cell]) -> bytes:
                 page.paste(
                     picture, (left + (PICTURE[0] - picture.width) // 2, top + (PICTURE[1] - picture.height) // 2)
                 )
-        for line, (text, colour) in enumerate(zip(caption(cell.shot), (INK, INK, FADED), strict=True)):
+        for line, text in enumerate(captions[place]):
+            colour = INK if line < 2 else FADED
             fitted = _fitted(pen, text, PICTURE[0], font)
             pen.text((left, top + PICTURE[1] + 4 + line * LINE), fitted, colour, font)
     file = BytesIO()
@@ -162,13 +164,18 @@ def draw_sheet(title: str, cells: Sequence[Cell]) -> bytes:
     return file.getvalue()
 
 
-def caption(shot: Shot) -> tuple[str, str, str]:
-    """Return three lines: when it is, what the camera does and how near it is, and the tags that say something else."""
+def caption(shot: Shot) -> list[str]:
+    """Return three lines: when it is, what the camera does and how near it is, and the tags that say something else.
+
+    A fourth one has the objects that are seen in it, if any are.
+    """
     measured = [shot.camera_movement, shot.shot_size, shot.shot_angle, shot.framing]
     labels = [label for label in measured if label != UNDETERMINED]
     tags = [tag for tag in shot.tags if tag not in labels]
     when = f"{shot.shot_index + 1}   {timecode(shot.start_timestamp)}   {shot.duration:.2f} s"
-    return when, " · ".join(labels) or UNDETERMINED, " · ".join(tags)
+    objects = [f"{tag.label} ×{tag.at_once}" if tag.at_once > 1 else tag.label for tag in shot.objects or ()]
+    lines = [when, " · ".join(labels) or UNDETERMINED, " · ".join(tags)]
+    return [*lines, " · ".join(objects)] if objects else lines
 
 
 def _fitted(pen: "ImageDraw", text: str, width: int, font: "FreeTypeFont | ImageFont") -> str:

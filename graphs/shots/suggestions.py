@@ -4,9 +4,11 @@ import asyncio
 
 from fastapi import APIRouter, Request
 
+from graphs.indexing.tags import shown_tags
 from graphs.shots.ranking import (
     GENRE_WEIGHT,
     KEYFRAME_WEIGHT,
+    OBJECTS_WEIGHT,
     TAGS_WEIGHT,
     TONE_WEIGHT,
     CatalogueCache,
@@ -31,20 +33,20 @@ def suggestions_router(context: Context, encoders: TextEncoders, catalogues: Cat
         """Find shots of the library that fit a scene, best first, each with the reasons.
 
         The scene's description is compared with the texts of a shot and, where CLIP serves, with its key frame; tone,
-        genre and tags raise the score of shots that have them, and with `strict` leave out those that do not.
+        genre and tags raise the score of shots that have them, and with `strict` leave out those that do not. So do
+        objects that the description or the tags name, such as a dog, where a shot shows them; with `strict` a shot
+        that shows what a tag names has that tag, and the description leaves out nothing.
         """
-        tags = wanted.desired_tags or []
-        criteria = Criteria.of(wanted.emotional_tone, wanted.genre_context, tags, strict=wanted.strict)
         query = await encoders.query(wanted.scene_description)
         catalogue = await catalogues.get(query.text_version, query.clip_version)
-        best, total = await asyncio.to_thread(rank, catalogue, query, criteria, wanted.limit)
+        criteria, best, total = await asyncio.to_thread(_ranked, wanted, query, catalogue)
         shots = await context.shots.get_shots([each.shot_id for each in best])
-        matched_by, not_matched_by = _models(query, catalogue)
+        matched_by, not_matched_by = _models(query, catalogue, criteria)
         return SuggestAnswer(
             scene_description=wanted.scene_description,
             emotional_tone=wanted.emotional_tone,
             genre_context=wanted.genre_context,
-            desired_tags=tags,
+            desired_tags=wanted.desired_tags or [],
             recommendations=[
                 _recommendation(shots[each.shot_id], each, wanted, criteria, thumbnail_url(request, each.shot_id))
                 for each in best
@@ -60,7 +62,14 @@ def suggestions_router(context: Context, encoders: TextEncoders, catalogues: Cat
     return router
 
 
-def _models(query: EncodedQuery, catalogue: Catalogue) -> tuple[list[str], list[str]]:
+def _ranked(
+    wanted: SuggestRequest, query: EncodedQuery, catalogue: Catalogue
+) -> tuple[Criteria, list[RankedShot], int]:
+    criteria = Criteria.of(wanted, catalogue.objects)
+    return criteria, *rank(catalogue, query, criteria, wanted.limit)
+
+
+def _models(query: EncodedQuery, catalogue: Catalogue, criteria: Criteria) -> tuple[list[str], list[str]]:
     matched_by, not_matched_by = [f"text: {query.text_version}"], []
     if query.missing:
         not_matched_by += [f"{part}: {reason}" for part, reason in query.missing.items()]
@@ -70,6 +79,13 @@ def _models(query: EncodedQuery, catalogue: Catalogue) -> tuple[list[str], list[
         matched_by.append(f"keyframe: {query.clip_version}")
     if others := int((~catalogue.has_text).sum()):
         not_matched_by.append(f"text: {others} shots have vectors of another model; store them again to include them.")
+    if criteria.objects:
+        if catalogue.not_looked < len(catalogue.labels):
+            matched_by.append(f"objects: {', '.join(criteria.objects)}")
+        if others := catalogue.not_looked:
+            not_matched_by.append(
+                f"objects: {others} shots were not looked through; index their films to include them."
+            )
     return matched_by, not_matched_by
 
 
@@ -89,6 +105,7 @@ def _recommendation(
         emotional_tone=shot.emotional_tone,
         genre=shot.genre,
         tags=list(shot.tags),
+        objects=None if shot.objects is None else shown_tags(shot.objects),
         usage_situations=usages,
         usage_source=source,
         scene_description=shot.scene_context,
@@ -135,4 +152,11 @@ def _reasons(shot: Shot, ranked: RankedShot, wanted: SuggestRequest, criteria: C
         text = f"It has {len(matched)} of the {len(criteria.tags)} tags asked for."
         score = round(ranked.tags, 4)
         reasons.append(Reason(part="tags", score=score, weight=TAGS_WEIGHT, matched=matched, explanation=text))
+    seen = {tag.label: tag for tag in shot.objects or ()}
+    matched = [label for label in criteria.objects if label in seen]
+    if ranked.objects and matched:
+        shown = ", ".join(f"{label} (confidence {seen[label].confidence:.2f})" for label in matched)
+        text = f"It shows {len(matched)} of the {len(criteria.objects)} classes of objects that are named: {shown}."
+        score = round(ranked.objects, 4)
+        reasons.append(Reason(part="objects", score=score, weight=OBJECTS_WEIGHT, matched=matched, explanation=text))
     return reasons

@@ -5,10 +5,11 @@ the one document of the video names that generation, and the older one is remove
 """
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
-from pymongo import IndexModel, ReplaceOne
+from pymongo import IndexModel, ReplaceOne, UpdateOne
 
 from stores.mongo.engine import Document, MongoEngine, MongoRepository, translated
 from stores.records import from_micros, to_micros
@@ -20,21 +21,24 @@ from stores.shots import (
     ShotFilter,
     ShotLabels,
     Shots,
+    ShotSpan,
     catalogue_of,
     folded,
     from_row,
     labels_of,
+    span_of,
     stored_moment,
     to_blobs,
     to_json,
 )
+from vision.objects.tags import Tag
 
 ATTEMPTS = 5
 """To read an analysis while it is being replaced."""
 ORDER = [("stored_at", -1), ("asset_id", 1), ("start_frame", 1), ("_id", 1)]
 LIBRARY = "library"
-SHOT = {"record": 1, **dict.fromkeys(VECTORS, 1)}
-SEARCHED = {"tone": 1, "genre": 1, "tags": 1, "text": 1, "text_version": 1, "clip": 1, "clip_version": 1}
+SHOT = {"record": 1, "objects": 1, **dict.fromkeys(VECTORS, 1)}
+SEARCHED = dict.fromkeys(("tone", "genre", "tags", "text", "text_version", "clip", "clip_version", "objects"), 1)
 
 
 class MongoShots(MongoRepository, Shots):
@@ -114,6 +118,22 @@ class MongoShots(MongoRepository, Shots):
         with translated():
             return await self._shots.count_documents(_query(shot_filter))
 
+    async def spans(self, asset_id: str) -> list[ShotSpan]:
+        with translated():
+            shots = self._shots.find({"asset_id": asset_id}, {"record": 1, "objects": 1})
+            return [span_of(shot["_id"], shot["record"], _tags(shot)) async for shot in shots]
+
+    async def set_objects(self, objects: Mapping[str, tuple[Tag, ...] | None]) -> None:
+        if not objects:
+            return
+        with translated():
+            changes = [
+                UpdateOne({"_id": shot_id}, {"$set": {"objects": _objects(tags)}}) for shot_id, tags in objects.items()
+            ]
+            changed = await self._shots.bulk_write(changes, ordered=False)
+        if changed.matched_count:
+            await self._changed()
+
     async def revision(self) -> int:
         with translated():
             library = await self._library.find_one({"_id": LIBRARY})
@@ -126,6 +146,7 @@ class MongoShots(MongoRepository, Shots):
             [ShotLabels(row["_id"], row.get("tone"), row.get("genre"), frozenset(row["tags"])) for row in rows],
             [row["text"] if row["text_version"] == text_version else None for row in rows],
             [row["clip"] if clip_version is not None and row["clip_version"] == clip_version else None for row in rows],
+            [None if (tags := _tags(row)) is None else {tag.label: tag.confidence for tag in tags} for row in rows],
         )
 
     async def delete_shot(self, shot_id: str) -> bool:
@@ -174,6 +195,7 @@ def _document(shot: Shot) -> Document:
         "tags": sorted(labels.tags),
         "text_version": shot.text_version,
         "clip_version": shot.clip_version,
+        "objects": _objects(shot.objects),
         **_stored(shot),
     }
 
@@ -184,7 +206,16 @@ def _beginnings(words: str) -> list[str]:
 
 
 def _shot(document: Document) -> Shot:
-    return from_row(document["record"], {name: document[name] for name in VECTORS})
+    return from_row(document["record"], {name: document[name] for name in VECTORS}, _tags(document))
+
+
+def _objects(tags: tuple[Tag, ...] | None) -> list[Document] | None:
+    return None if tags is None else [asdict(tag) for tag in tags]
+
+
+def _tags(document: Document) -> tuple[Tag, ...] | None:
+    objects = document.get("objects")  # one of a version before objects has none
+    return None if objects is None else tuple(Tag(**each) for each in objects)
 
 
 def _query(shot_filter: ShotFilter) -> Document:
@@ -194,4 +225,6 @@ def _query(shot_filter: ShotFilter) -> Document:
         query["asset_id"] = shot_filter.video_asset_id
     if shot_filter.tags:
         query["tags"] = {"$all": [folded(tag) for tag in shot_filter.tags]}
+    if shot_filter.objects:
+        query["$and"] = [{"objects.label": label} for label in shot_filter.objects]
     return query

@@ -28,7 +28,7 @@ from stores.sqlite import (
 )
 from stores.sqlite.engine import BUSY_TIMEOUT_S, SqliteEngine, connect
 
-VERSION: Final = 15
+VERSION: Final = 16
 MERGED_SINCE: Final = 3
 """The version from which on there is one file."""
 MERGED: Final = (*jobs.SCHEMA, *people.SCHEMA, *shots.SCHEMA, *analyses.SCHEMA, *animals.SCHEMA)
@@ -46,6 +46,7 @@ SCHEMA: Final = (
     animals.PRINTS,
     *people.OBJECTS,
     *TAGS,
+    *shots.OBJECTS,
 )
 Step = str | Callable[[sqlite3.Connection], None]
 MIGRATIONS: Final[Mapping[int, Sequence[Step]]] = {
@@ -63,6 +64,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[Step]]] = {
     12: (animals.PRINTS,),
     13: people.OBJECTS,
     14: (*TAGS, people.tag_films),
+    15: shots.OBJECTS,
 }
 """For each older version, the statements and functions that bring the tables to the next one."""
 LEGACY: Final[Mapping[str, Mapping[str, str]]] = {

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 from stores.records import from_micros, to_micros
@@ -14,15 +14,18 @@ from stores.shots import (
     ShotFilter,
     ShotLabels,
     Shots,
+    ShotSpan,
     catalogue_of,
     folded,
     from_row,
     labels_of,
+    span_of,
     stored_moment,
     to_blobs,
     to_json,
 )
 from stores.sqlite.engine import SqliteRepository
+from vision.objects.tags import Tag
 
 SCHEMA = (
     """CREATE TABLE shot_analyses (
@@ -41,20 +44,31 @@ SCHEMA = (
     "CREATE TABLE shot_library (revision INTEGER NOT NULL)",
     "INSERT INTO shot_library VALUES (0)",
 )
+OBJECTS = (
+    # As {label: [confidence, at_once, screen_time]}, longest seen first; NULL where nobody looked.
+    "ALTER TABLE shots ADD COLUMN objects TEXT",
+    "DROP INDEX shots_by_time",
+    """CREATE INDEX shots_by_time ON shots
+        (stored_at DESC, asset_id, start_frame, shot_id, movement, tone, genre, tags, objects)""",
+)
+"""Came with version 16."""
 ANALYSIS = """SELECT models, analyzed_at, record, features, clip, text FROM shot_analyses
     LEFT JOIN analysed_shots USING (asset_id) WHERE asset_id = ? ORDER BY place"""
 PUT_ANALYSED = "INSERT INTO analysed_shots VALUES (?, ?, ?, ?, ?, ?)"
-PUT = "INSERT OR REPLACE INTO shots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-AMONG = """SELECT shot_id, record, features, clip, text FROM shots
-    WHERE shot_id IN (SELECT value FROM json_each(?))"""
+PUT = "INSERT OR REPLACE INTO shots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+SHOT = f"record, {', '.join(VECTORS)}, objects"
+AMONG = f"""SELECT shot_id, {SHOT} FROM shots
+    WHERE shot_id IN (SELECT value FROM json_each(?))"""  # noqa: S608 (a constant)
 MATCHES = """FROM shots WHERE (?1 IS NULL OR movement = ?1 OR substr(movement, 1, length(?1) + 1) = ?1 || ' ')
     AND (?2 IS NULL OR tone = ?2) AND (?3 IS NULL OR genre = ?3) AND (?4 IS NULL OR asset_id = ?4)
-    AND NOT EXISTS (SELECT value FROM json_each(?5) WHERE value NOT IN (SELECT value FROM json_each(shots.tags)))"""
-LIST = f"""SELECT record, features, clip, text {MATCHES}
-    ORDER BY stored_at DESC, asset_id, start_frame, shot_id LIMIT ?6 OFFSET ?7"""
+    AND NOT EXISTS (SELECT value FROM json_each(?5) WHERE value NOT IN (SELECT value FROM json_each(shots.tags)))
+    AND NOT EXISTS (SELECT value FROM json_each(?6) WHERE value NOT IN (SELECT key FROM json_each(shots.objects)))"""
+LIST = f"""SELECT {SHOT} {MATCHES}
+    ORDER BY stored_at DESC, asset_id, start_frame, shot_id LIMIT ?7 OFFSET ?8"""
 COUNT = f"SELECT count(*) {MATCHES}"
 CATALOGUE = """SELECT shot_id, tone, genre, tags, CASE text_version WHEN ? THEN text END,
-    CASE clip_version WHEN ? THEN clip END FROM shots ORDER BY shot_id"""
+    CASE clip_version WHEN ? THEN clip END, objects FROM shots ORDER BY shot_id"""
+SET_OBJECTS = "UPDATE shots SET objects = ? WHERE shot_id = ?"
 CHANGED = "UPDATE shot_library SET revision = revision + 1"
 NO_LIMIT = -1
 
@@ -81,7 +95,7 @@ class SqliteShots(SqliteRepository, Shots):
         if not rows:
             return None
         models, analyzed_at = rows[0][:2]
-        shots = tuple(_shot(row[2:]) for row in rows if row[2] is not None)
+        shots = tuple(_shot((*row[2:], None)) for row in rows if row[2] is not None)
         return ShotAnalysis(asset_id, models, from_micros(analyzed_at), shots)
 
     async def put_shots(self, shots: Sequence[Shot]) -> None:
@@ -106,6 +120,20 @@ class SqliteShots(SqliteRepository, Shots):
         ((count,),) = await self._engine.read(COUNT, *_conditions(shot_filter))
         return int(count)
 
+    async def spans(self, asset_id: str) -> list[ShotSpan]:
+        rows = await self._engine.read("SELECT shot_id, record, objects FROM shots WHERE asset_id = ?", asset_id)
+        return [span_of(shot_id, record, _tags(objects)) for shot_id, record, objects in rows]
+
+    async def set_objects(self, objects: Mapping[str, tuple[Tag, ...] | None]) -> None:
+        rows = [(_objects(tags), shot_id) for shot_id, tags in objects.items()]
+
+        def update(connection: sqlite3.Connection) -> None:
+            if connection.executemany(SET_OBJECTS, rows).rowcount:
+                connection.execute(CHANGED)
+
+        if rows:
+            await self._engine.write(update, reserve=not any(objects.values()))
+
     async def revision(self) -> int:
         ((revision,),) = await self._engine.read("SELECT revision FROM shot_library", inline=True)
         return int(revision)
@@ -113,7 +141,10 @@ class SqliteShots(SqliteRepository, Shots):
     async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
         rows = await self._engine.read(CATALOGUE, text_version, clip_version)
         labels = [ShotLabels(row[0], row[1], row[2], frozenset(json.loads(row[3]))) for row in rows]
-        return catalogue_of(labels, [row[4] for row in rows], [row[5] for row in rows])
+        shown = [
+            None if row[6] is None else {label: seen[0] for label, seen in json.loads(row[6]).items()} for row in rows
+        ]
+        return catalogue_of(labels, [row[4] for row in rows], [row[5] for row in rows], shown)
 
     async def delete_shot(self, shot_id: str) -> bool:
         def delete(connection: sqlite3.Connection) -> bool:
@@ -146,12 +177,23 @@ def _row(shot: Shot) -> tuple[Any, ...]:
     return (
         *(shot.shot_id, shot.video_asset_id, shot.start_frame, stored_moment(shot), folded(shot.camera_movement)),
         *(labels.emotional_tone, labels.genre, json.dumps(sorted(labels.tags)), shot.text_version, shot.clip_version),
-        *(to_json(shot), *to_blobs(shot).values()),
+        *(to_json(shot), *to_blobs(shot).values(), _objects(shot.objects)),
     )
 
 
 def _shot(row: Sequence[Any]) -> Shot:
-    return from_row(row[0], dict(zip(VECTORS, row[1:], strict=True)))
+    record, *blobs, objects = row
+    return from_row(record, dict(zip(VECTORS, blobs, strict=True)), _tags(objects))
+
+
+def _objects(tags: tuple[Tag, ...] | None) -> str | None:
+    if tags is None:
+        return None
+    return json.dumps({tag.label: (tag.confidence, tag.at_once, tag.screen_time) for tag in tags})
+
+
+def _tags(objects: str | None) -> tuple[Tag, ...] | None:
+    return None if objects is None else tuple(Tag(label, *seen) for label, seen in json.loads(objects).items())
 
 
 def _conditions(shot_filter: ShotFilter) -> tuple[str | None, ...]:
@@ -159,4 +201,5 @@ def _conditions(shot_filter: ShotFilter) -> tuple[str | None, ...]:
     return (
         *(None if word is None else folded(word) for word in words),
         *(shot_filter.video_asset_id, json.dumps([folded(tag) for tag in shot_filter.tags])),
+        json.dumps(shot_filter.objects),
     )

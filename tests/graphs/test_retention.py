@@ -23,11 +23,13 @@ from stores.audit import AuditEntry, new_entry
 from stores.deletion import Removed, delete_asset
 from stores.jobs import Job, JobStatus
 from stores.mentions import mentions
+from stores.shots import ShotFilter
 from stores.uploads import Upload
 from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.samples import picture
 from tests.stores.samples import asset_id, make_asset, make_features
 from tests.stores.test_people import identity, index, trace
+from tests.stores.test_shots import shot
 from tests.waiting import PATIENCE_S
 
 NOW = datetime(2026, 6, 1, 12, 34, 56, tzinfo=UTC)
@@ -178,8 +180,9 @@ async def test_old_traces_and_nobodies_go(settings_for: MakeSettings, serve: Ser
             (edge, before, "00000002"),
             (busy, before - DAY, None),
         ):
-            video = replace(index(asset, 2), indexed_at=moment)
+            video = replace(index(asset, 2), indexed_at=moment, objects="detr@1")
             await people.put_index(video, [trace(n, who, asset) for n in (1, 2)])
+            await context.shots.put_shots([shot(0, asset, objects=())])
         await context.jobs.submit("index-video", busy, "1", {})
         await derived.put(context.objects, context.settings.spool, f"{faces_folder(old)}1-1.jpg", b"x", "image/jpeg")
         made = {
@@ -196,6 +199,8 @@ async def test_old_traces_and_nobodies_go(settings_for: MakeSettings, serve: Ser
         result = await swept(context)
         assert result == {"left": 1, "videos": 1, "traces": 2, "identities": 1, "objects": 1, "documents": 4}
         assert [await people.get_index(each) is None for each in (old, edge, busy)] == [True, False, False]
+        left = {each.video_asset_id: each.objects for each in await context.shots.list_shots(ShotFilter())}
+        assert left == {old: None, edge: (), busy: ()}
         assert [each.identity_uuid for each in await people.list_identities()] == [f"{n:08d}" for n in (2, 3, 4, 5)]
         assert [(each.action, each.object_id) for each in await trail(context)] == [
             ("retention traces", old),

@@ -98,6 +98,7 @@ async def test_what_is_stored_is_listed(service: ShotService) -> None:
         "duration": pytest.approx(0.4),
         "tags": ["letter"],
         "manual_tags": ["letter"],
+        "objects": None,
         "emotional_tone": "sad",
         "genre": "drama",
         "scene_description": "A woman reads a letter\nThe letter",

@@ -37,7 +37,10 @@ async def test_the_nearest_description_comes_first_and_says_why(service: ShotSer
     assert (answer["scene_description"], answer["emotional_tone"]) == ("a car chase in the street", None)
     assert (answer["desired_tags"], answer["total_found"]) == ([], 2)
     assert answer["matched_by"] == ["text: dummy@00000000"]
-    assert answer["not_matched_by"] == ["keyframe: Texts need another model."]
+    assert answer["not_matched_by"] == [
+        "keyframe: Texts need another model.",
+        "objects: 2 shots were not looked through; index their films to include them.",
+    ]
     assert answer["unavailable"] == {"keyframe": "Texts need another model."}
     assert starts(answer) == [10, 0]
     best, other = answer["recommendations"]

@@ -11,9 +11,11 @@ from stores.mongo.database import MongoDatabase
 from stores.mongo.schema import COLLECTION, OLDEST, VERSION
 from stores.open import Stores
 from stores.records import to_micros
+from stores.shots import ShotFilter
 from tests.stores.mongodb import database
 from tests.stores.samples import MOMENT, asset_id, make_asset, make_features
 from tests.stores.test_mongo_documents import OLD
+from tests.stores.test_shots import CLIP, DOG, FILM, TEXT, shot
 
 
 @pytest.fixture
@@ -111,3 +113,18 @@ async def test_one_that_is_newer_serves_programs_of_this_version_while_it_says_s
     assert await stores.migrate() == (VERSION + 1, VERSION + 1)
     await stores.close()
     assert await number_in(url) == newer
+
+
+async def test_a_shot_of_a_version_before_objects_has_none(url: str) -> None:
+    stores = Stores(documents=url)
+    await stores.shots.put_shots([shot(), shot(1, objects=(DOG,))])
+    mongo = MongoDatabase(url)
+    await mongo._engine.database["shots"].update_many({}, {"$unset": {"objects": 1}})
+    await mongo.close()
+    stored = await stores.shots.get_shots([shot().shot_id, shot(1).shot_id])
+    assert [each.objects for each in stored.values()] == [None, None]
+    assert {each.objects for each in await stores.shots.spans(FILM)} == {None}
+    assert (await stores.shots.catalogue(TEXT, CLIP)).not_looked == 2
+    await stores.shots.set_objects({shot().shot_id: (DOG,)})
+    assert await stores.shots.count_shots(ShotFilter(objects=("dog",))) == 1
+    await stores.close()

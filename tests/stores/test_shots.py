@@ -12,10 +12,12 @@ from stores.errors import StoreError
 from stores.open import Stores
 from stores.shots import Shot, ShotAnalysis, ShotFilter, Shots, Transition, shot_id_of
 from tests.stores.samples import unit_vector
+from vision.objects.tags import Tag
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 123456, tzinfo=UTC)
 FILM, OTHER = "a" * 32, "b" * 32
 TEXT, CLIP = "minilm@1", "clip@1"
+DOG, CAR = Tag("dog", 0.9140625, 1, 1.5), Tag("traffic light", 0.5, 3, 0.25)
 
 
 @pytest.fixture
@@ -135,6 +137,65 @@ async def test_filters(shots: Shots) -> None:
     assert await starts(shots, genre="film noir", emotional_tone="calm") == [50]
 
 
+async def test_shots_are_found_by_all_objects_that_they_show(shots: Shots) -> None:
+    await shots.put_shots(
+        [
+            shot(0, objects=(DOG, CAR)),
+            shot(1, objects=(DOG,), manual_tags=("cat",)),
+            shot(2, objects=()),
+            shot(3),
+            shot(0, OTHER, objects=(CAR,), genre="noir"),
+        ]
+    )
+    assert await starts(shots, objects=("dog",)) == [50, 0]
+    assert await starts(shots, objects=("dog", "traffic light")) == [0]
+    assert await starts(shots, objects=("traffic light",), genre="noir") == [0]
+    assert await starts(shots, objects=("traffic",)) == []
+    assert await starts(shots, objects=("cat",)) == []  # a tag of people is no object
+    assert await starts(shots, tags=("dog",)) == []
+    assert len(await starts(shots)) == 5
+
+
+async def test_tags_of_objects_are_replaced_alone(shots: Shots) -> None:
+    full = shot(genre="noir", objects=(DOG,))
+    await shots.put_shots([full, shot(1), shot(0, OTHER)])
+    spans = {each.shot_id: each for each in await shots.spans(FILM)}
+    places = {(each.start_frame, each.end_frame, each.start_timestamp, each.end_timestamp) for each in spans.values()}
+    assert places == {(0, 49, 0, 2), (50, 99, 2, 4)}
+    assert {shot_id: each.objects for shot_id, each in spans.items()} == {full.shot_id: (DOG,), shot(1).shot_id: None}
+    assert await shots.spans("f" * 32) == []
+    before = await shots.revision()
+    await shots.set_objects({full.shot_id: (CAR, DOG), shot(1).shot_id: (), "f" * 32: (DOG,)})
+    assert await shots.revision() != before
+    stored = await shots.get_shots([full.shot_id, shot(1).shot_id, shot(0, OTHER).shot_id, "f" * 32])
+    assert len(stored) == 3
+    assert same(stored[full.shot_id], replace(full, objects=(CAR, DOG)))
+    assert same(stored[shot(1).shot_id], shot(1, objects=()))
+    assert same(stored[shot(0, OTHER).shot_id], shot(0, OTHER))
+    assert await starts(shots, objects=("traffic light",)) == [0]
+    await shots.set_objects({full.shot_id: None})
+    assert (await shots.get_shots([full.shot_id]))[full.shot_id].objects is None
+    assert await starts(shots, objects=("dog",)) == []
+    before = await shots.revision()
+    await shots.set_objects({})
+    await shots.set_objects({"f" * 32: None})
+    assert await shots.revision() == before
+
+
+async def test_the_catalogue_has_the_shots_of_each_class(shots: Shots) -> None:
+    stored = [shot(0, objects=(DOG, CAR)), shot(1, objects=(replace(DOG, confidence=0.25),)), shot(2, objects=())]
+    await shots.put_shots([*stored, shot(3), shot(4)])
+    catalogue = await shots.catalogue(TEXT, CLIP)
+    assert catalogue.not_looked == 2
+    assert {
+        label: {catalogue.labels[place].shot_id: confidence for place, confidence in zip(*each, strict=True)}
+        for label, each in ((label, (seen.places, seen.confidences)) for label, seen in catalogue.objects.items())
+    } == {
+        "dog": {stored[0].shot_id: 0.9140625, stored[1].shot_id: 0.25},
+        "traffic light": {stored[0].shot_id: 0.5},
+    }
+
+
 async def test_pages_are_in_order_and_leave_nothing_out(shots: Shots) -> None:
     await shots.put_shots([shot(number) for number in range(5)])
     await shots.put_shots([shot(number, OTHER, stored_at=NOW + timedelta(seconds=2)) for number in range(2)])
@@ -173,6 +234,7 @@ async def test_the_catalogue_has_all_shots_and_the_vectors_of_the_models_asked_f
 async def test_an_empty_catalogue(shots: Shots) -> None:
     catalogue = await shots.catalogue(TEXT, CLIP)
     assert (catalogue.labels, catalogue.text.shape, catalogue.clip.shape) == ((), (0, 384), (0, 512))
+    assert (catalogue.objects, catalogue.not_looked) == ({}, 0)
 
 
 async def test_the_revision_changes_with_the_library(shots: Shots) -> None:
@@ -193,7 +255,9 @@ async def test_the_revision_changes_with_the_library(shots: Shots) -> None:
 async def test_an_analysis_is_replaced_as_a_whole(shots: Shots) -> None:
     assert await shots.get_analysis(FILM) is None
     bare = [shot(number, stored_at=None, text=None, text_version=None) for number in range(3)]
-    await shots.put_analysis(ShotAnalysis(FILM, "cuts@1 dino@1", NOW, tuple(bare)))
+    # Objects follow of the index, and are not stored twice.
+    looked = [replace(each, objects=(DOG,)) for each in bare]
+    await shots.put_analysis(ShotAnalysis(FILM, "cuts@1 dino@1", NOW, tuple(looked)))
     await shots.put_analysis(ShotAnalysis(OTHER, "cuts@1", NOW, ()))
     stored = await shots.get_analysis(FILM)
     assert stored is not None

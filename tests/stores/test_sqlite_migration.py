@@ -222,6 +222,7 @@ def rows_of(folder: Path) -> dict[str, list[tuple[object, ...]]]:
     tables["jobs"] = [(*row, "", "", "", "") for row in tables["jobs"]]  # of nobody
     tables["jobs"] = [(*row, None) for row in tables["jobs"]]  # and has ended before anybody was told
     tables["video_indexes"] = [(*row, None, 0) for row in tables["video_indexes"]]  # objects were not looked for
+    tables["shots"] = [(*row, None) for row in tables["shots"]]
     empty = (
         "keys",
         "signing",

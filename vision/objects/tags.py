@@ -7,8 +7,10 @@ one. What can be said for certain is how long a class was seen, and how many of 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vision.objects.detection import DetectedObject
+if TYPE_CHECKING:
+    from vision.objects.detection import DetectedObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Appearance:
     end: float
 
 
-def tags_of_picture(objects: Iterable[DetectedObject]) -> tuple[Tag, ...]:
+def tags_of_picture(objects: "Iterable[DetectedObject]") -> tuple[Tag, ...]:
     """Return the tags of a picture, surest first."""
     confidences = defaultdict[str, list[float]](list)
     for each in objects:

@@ -1904,6 +1904,7 @@ class Shots(Group):
         emotional_tone: str | None = None,
         genre: str | None = None,
         tags: str | None = None,
+        objects: str | None = None,
         page: int | None = None,
         page_size: int | None = None,
     ) -> models.LibraryAnswer:
@@ -1911,6 +1912,7 @@ class Shots(Group):
 
         :param movement_type: pan_left, or pan for all pans
         :param tags: all of these, separated by commas
+        :param objects: shots that show all of these classes of objects, separated by commas
         """
         return await self._client.ask(
             Call[models.LibraryAnswer](
@@ -1922,6 +1924,7 @@ class Shots(Group):
                     "emotional_tone": emotional_tone,
                     "genre": genre,
                     "tags": tags,
+                    "objects": objects,
                     "page": page,
                     "page_size": page_size,
                 },
@@ -2005,6 +2008,8 @@ class Shots(Group):
 
         The scene's description is compared with the texts of a shot and, where CLIP serves, with its key frame;
         tone, genre and tags raise the score of shots that have them, and with `strict` leave out those that do not.
+        So do objects that the description or the tags name, such as a dog, where a shot shows them; with `strict` a
+        shot that shows what a tag names has that tag, and the description leaves out nothing.
         """
         return await self._client.ask(
             Call[models.SuggestAnswer](

@@ -1874,8 +1874,11 @@ class Reason(Model):
     """
 
     explanation: str
-    matched: Annotated[list[str], Field(description="the words, tags or labels that are in both")]
-    part: Literal["text", "keyframe", "emotional_tone", "genre", "tags"]
+    matched: Annotated[
+        list[str],
+        Field(description="the words, tags, labels or classes of objects that are in both"),
+    ]
+    part: Literal["text", "keyframe", "emotional_tone", "genre", "tags", "objects"]
     score: float
     weight: float
 
@@ -1894,6 +1897,12 @@ class Recommendation(Model):
     emotional_tone: str | None
     end_timestamp: float
     genre: str | None
+    objects: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="classes of objects that are seen in it, longest seen first; null where nobody looked through the film"
+        ),
+    ] = None
     reasons: list[Reason]
     relevance_percentage: Annotated[float, Field(description="relevance_score in per cent")]
     relevance_score: float
@@ -2424,7 +2433,10 @@ class SuggestAnswer(Model):
     desired_tags: list[str]
     emotional_tone: str | None
     genre_context: str | None
-    matched_by: Annotated[list[str], Field(description="the models that the texts were compared with")]
+    matched_by: Annotated[
+        list[str],
+        Field(description="the models that the texts were compared with, and the classes of objects that they name"),
+    ]
     not_matched_by: Annotated[list[str], Field(description="what could not be compared, and why")]
     processing_time: Annotated[float, Field(description="seconds")]
     recommendations: list[Recommendation]
@@ -2444,6 +2456,8 @@ class SuggestAnswer(Model):
 class SuggestRequest(Model):
     """
     What a scene needs; with ``strict``, shots without its tone, genre and tags are left out.
+
+    A shot that shows what a tag names, such as a dog, has that tag.
     """
 
     desired_tags: list[str] | None = None
@@ -3711,6 +3725,12 @@ class ShotAnalysis(Model):
     keyframe_frame: int
     keyframe_time: float
     movement_intensity: Annotated[float, Field(description="share of the frame's size per second")]
+    objects: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="classes of objects that are seen in it, longest seen first; null where nobody looked through the film"
+        ),
+    ] = None
     shot_angle: str
     shot_index: int
     shot_size: str
@@ -3855,6 +3875,12 @@ class StoredShot(Model):
     keyframe_time: float
     manual_tags: list[str]
     movement_intensity: float
+    objects: Annotated[
+        list[ObjectTag] | None,
+        Field(
+            description="classes of objects that are seen in it, longest seen first; null where nobody looked through the film"
+        ),
+    ] = None
     scene_description: str | None
     shot_angle: str
     shot_id: str

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.media.boxes import _colours, _owner, _person
-from stores.people import ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
+from graphs.media.boxes import Boxes
+from graphs.media.spans import Span
+from stores.people import Identity, ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
 from tests.browser.conftest import Visit, Visiting, accessible
 from tests.browser.test_views import uploaded
@@ -21,6 +22,7 @@ from vision.errors import ModelNotLoaded
 from vision.media.overlay import PALETTE
 
 FRAMES = sum(frames for frames, _ in SCENE)
+VECTOR = np.ones(4, np.float32) / 2
 WHY = "It has no weights here."
 COVERED = """() => {
   const edges = (each) => each.getBoundingClientRect();
@@ -55,8 +57,7 @@ def boxes_of(first: int, last: int, box: tuple[float, float, float, float]) -> T
 
 
 def trace_of(asset_id: str, number: int, first: int, last: int, identity: str | None = None) -> TraceRecord:
-    vector = np.ones(4, np.float32) / 2
-    return TraceRecord(asset_id, number, first, last, first / FPS, last / FPS, last - first, identity, vector)
+    return TraceRecord(asset_id, number, first, last, first / FPS, last / FPS, last - first, identity, VECTOR)
 
 
 def object_of(
@@ -85,12 +86,9 @@ def crowd(asset_id: str, classes: int, tracks: int, faces: int) -> tuple[list[An
     return traces, objects
 
 
-async def crowded(visit: Visit, classes: int = 80, tracks: int = 400, faces: int = 6) -> Asset:
-    """A film in which much is seen, as a store has it."""
-    asset = await visit.service.add(film(SCENE))
-    traces, objects = crowd(asset.asset_id, classes, tracks, faces)
-    index = VideoIndex(
-        asset_id=asset.asset_id,
+def index_of(asset_id: str, traces: int, objects: int) -> VideoIndex:
+    return VideoIndex(
+        asset_id=asset_id,
         models="dummy@00000001",
         width=SIZE[0],
         height=SIZE[1],
@@ -100,10 +98,17 @@ async def crowded(visit: Visit, classes: int = 80, tracks: int = 400, faces: int
         step=2,
         cuts=(60,),
         indexed_at=datetime.now(UTC),
-        trace_count=len(traces),
+        trace_count=traces,
         objects="dummy@00000000:",
-        object_count=len(objects),
+        object_count=objects,
     )
+
+
+async def crowded(visit: Visit, classes: int = 80, tracks: int = 400, faces: int = 6) -> Asset:
+    """A film in which much is seen, as a store has it."""
+    asset = await visit.service.add(film(SCENE))
+    traces, objects = crowd(asset.asset_id, classes, tracks, faces)
+    index = index_of(asset.asset_id, len(traces), len(objects))
     await visit.service.context.people.put_index(index, traces, objects)
     return asset
 
@@ -238,41 +243,47 @@ async def test_hundreds_of_tracks_of_80_classes_stay_usable(visiting: Visiting) 
 
 async def test_colours_are_those_of_the_service(visiting: Visiting) -> None:
     some = random.Random(5)
-    traces = [
-        trace_of("a", number, first := some.randrange(400), first + some.randrange(90), some.choice([None, "x", "y"]))
-        for number in range(1, 30)
-    ]
-    objects = [
-        object_of("a", number, "dog", first := some.randrange(400), first + some.randrange(90), 0.5, trace)
-        for number, trace in enumerate([*range(1, 20), *[None] * 60], 1)
-    ]
-    colours = _colours(traces, objects)
-    persons = {trace.trace_id: _person(trace) for trace in traces}
-    expected = [colours[_owner(each, persons)] for each in objects], [colours[_person(each)] for each in traces]
-
-    def fields(record: TraceRecord | ObjectRecord) -> dict[str, Any]:
-        names = ("trace_id", "track_id", "first_frame", "last_frame", "identity_uuid")
-        return {name: getattr(record, name) for name in names if hasattr(record, name)}
-
-    people = [{"traces": [fields(trace) for trace in traces if trace.identity_uuid == uuid]} for uuid in ("x", "y")] + [
-        {"traces": [fields(trace)]} for trace in traces if trace.identity_uuid is None
-    ]
+    spans = [(first := some.randrange(FRAMES - 1), some.randrange(first, FRAMES)) for _ in range(100)]
+    box = (10.0, 10.0, 20.0, 20.0)
     async with visiting() as visit:
+        asset = await visit.service.add(film(SCENE))
+        key, people = asset.asset_id, visit.service.context.people
+        identities = [None, "1" * 32, "2" * 32]
+        for uuid in identities[1:]:
+            await people.put_identity(Identity(str(uuid), None, "m", VECTOR, 1.0, (), datetime.now(UTC)))
+        traces = [
+            (trace_of(key, number, *span, some.choice(identities)), boxes_of(*span, box))
+            for number, span in enumerate(spans[:30], 1)
+        ]
+        bodies = [*range(1, 20), *[None] * 51]
+        objects = [
+            (object_of(key, number, "dog", *span, 0.5, trace), boxes_of(*span, box))
+            for number, (span, trace) in enumerate(zip(spans[30:], bodies, strict=True), 1)
+        ]
+        await people.put_index(index_of(key, len(traces), len(objects)), traces, objects)
+        track = await Boxes(visit.service.context).of_all(key, Span(), numbers=True)
+        assert track is not None
+        drawn = {
+            track.labels[name]: "#{:02x}{:02x}{:02x}".format(*PALETTE[colour])
+            for name, colour in zip(track.names.tolist(), track.colours.tolist(), strict=True)
+        }
         await visit.open("library")
-        of_objects, of_traces = await visit.page.evaluate(
-            """async ([people, objects]) => {
-                const { coloured, PALETTE } = await import("/console/boxes.js");
-                const seen = coloured(people, objects);
-                const traces = seen.people.flatMap((each) => each.traces.map((trace) => [trace.trace_id, each.colour]));
-                const number = (colour) => PALETTE.indexOf(colour);
-                traces.sort((a, b) => a[0] - b[0]);
-                return [seen.objects.map((each) => number(each.colour)), traces.map(([, colour]) => number(colour))];
+        shown = await visit.page.evaluate(
+            """async (id) => {
+                const [{ coloured }, { objectsOf }, { peopleOf }] = await Promise.all(
+                    ["boxes", "objects", "video"].map((name) => import(`/console/${name}.js`)),
+                );
+                const seen = coloured(await peopleOf(id), await objectsOf(id));
+                const traces = seen.people.flatMap(({ traces, colour }) => traces.map((each) => [each, colour]));
+                return Object.fromEntries([
+                    ...seen.objects.map((each) => [`dog ${each.track_id} 0.50`, each.colour]),
+                    ...traces.map(([{ trace_id }, colour]) => [`trace ${trace_id}`, colour]),
+                ]);
             }""",
-            [people, [fields(each) for each in objects]],
+            key,
         )
-        palette = await visit.page.evaluate("import('/console/boxes.js').then(({ PALETTE }) => PALETTE)")
-    assert (of_objects, of_traces) == expected
-    assert palette == [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in PALETTE]
+    assert len(drawn) == 100
+    assert shown == drawn
 
 
 async def test_a_film_whose_objects_were_not_looked_for_says_so_and_gets_them(visiting: Visiting) -> None:

@@ -174,7 +174,7 @@ function Played({ people, drawn, view, show }) {
 }
 
 /** Return everybody in a film with their traces, first seen first. */
-async function peopleOf(id, signal) {
+export async function peopleOf(id, signal) {
   const { identities } = await get(`/api/v1/file/${id}/identities`, { signal });
   const traces = [];
   for (let after = -1; after !== null; ) {

@@ -1,6 +1,6 @@
 """Classes of objects as clients name them, in lists and in texts with commas."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, StringConstraints
@@ -32,12 +32,15 @@ def classes_of(text: str | None, parameter: str = "classes") -> tuple[str, ...] 
     return names
 
 
-async def check_classes(context: Context, wanted: Iterable[str]) -> None:
-    """Raise InvalidInput for a class that the detector does not know; where none serves, nothing is known of them."""
-    if OBJECTS.key not in context.stages:
+async def check_classes(context: Context, wanted: Iterable[str], others: Collection[str] = ()) -> None:
+    """Raise InvalidInput for a class that neither the detector knows nor is among ``others``.
+
+    Where no detector serves, nothing is known of classes, and none is refused.
+    """
+    if OBJECTS.key not in context.stages:  # a configuration that is older than the stage
         return
     info = (await context.states.stages([OBJECTS.key]))[OBJECTS.key]
     known: list[str] = info.get("classes") or []
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in wanted if name not in known and name not in others]
     if known and unknown:
-        raise InvalidInput(f"There is no class {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        raise InvalidInput(f"There is no class {unknown[0]!r}; there are {', '.join(sorted({*known, *others}))}.")

@@ -14,6 +14,7 @@ from graphs.indexing.decode import Timeline
 from graphs.indexing.inference import BLANK, Observations
 from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.web.context import Context
+from stores import derived
 from stores.jobs import Json
 from stores.people import ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import InvalidInput, MediaNotFound, ModelNotLoaded
@@ -168,6 +169,7 @@ async def store_objects(
     await check_asset(context, asset_id)
     if not await people.put_objects(replace(index, objects=version, object_count=len(records)), records):
         raise InvalidInput("The index was removed or replaced after this job was submitted; ask for the index again.")
+    await derived.remove(context.objects, objects_folder(asset_id))  # those of other objects
     try:
         await check_asset(context, asset_id)
     except MediaNotFound:
@@ -176,3 +178,8 @@ async def store_objects(
     await tag_stored_shots(context, asset_id)
     found: Json = {"traces": len(traces), "models": index.models} if index.models else {}
     return found | {"objects": len(records), "object_models": version, "frames": len(timeline.times)}
+
+
+def objects_folder(asset_id: str) -> str:
+    """Return the prefix of the keys of the pictures of a video's objects."""
+    return f"{derived.folder(asset_id)}objects/"

@@ -18,6 +18,7 @@ from deployments.people.video_faces import VIDEO_FACES
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import Timeline
 from graphs.indexing.inference import BLANK, retry
+from graphs.indexing.objects import objects_folder
 from graphs.web.context import Context, task_group
 from stores import derived
 from stores.jobs import Json
@@ -274,7 +275,8 @@ async def store_people(
     for identity in assigned.new:
         await context.people.put_identity(identity)
     await context.people.put_index(index, assigned.traces, objects)
-    await derived.remove(context.objects, faces_folder(index.asset_id))  # those of the index before
+    for folder in (faces_folder(index.asset_id), objects_folder(index.asset_id)):
+        await derived.remove(context.objects, folder)  # those of the index before
     try:
         await check_asset(context, index.asset_id)
     except MediaNotFound:

@@ -18,6 +18,7 @@ from deployments.people.video_faces import VIDEO_FACES
 from deployments.shots.camera import CAMERA
 from deployments.shots.cuts import CUTS
 from graphs.indexing.faces import FaceSource
+from graphs.media.cooccurrence import cooccurrence_router
 from graphs.media.errors import ERRORS
 from graphs.media.files import files_router
 from graphs.media.hls import hls_router
@@ -49,7 +50,8 @@ def _router(context: Context) -> APIRouter:
         links_router(context, Library(context)),
         traces_router(context, videos, representatives),
         objects_router(context, videos),
-        file_identities_router(context, videos, representatives),
+        file_identities_router(context, videos),
+        cooccurrence_router(context, videos, representatives),
         identities_router(context, FaceSource(context, Library(context))),
     ):
         router.include_router(part)

@@ -1,4 +1,4 @@
-"""Boxes of stored traces and objects, as they are drawn into a video."""
+"""Boxes of stored traces and objects, as they are drawn into a video: of all, a choice, or one that it follows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from typing import Annotated, Final, NamedTuple
 import numpy as np
 from fastapi import Depends, Query
 
-from graphs.indexing.classes import MOST_TEXT, classes_of
+from graphs.indexing.classes import MOST_TEXT, check_classes, classes_of
 from graphs.media.errors import TraceNotFound, TrackNotFound, not_indexed
+from graphs.media.objects import TrackId
 from graphs.media.spans import Span
+from graphs.media.traces import TraceId
 from graphs.web.context import Context, task_group
 from stores.people import ObjectRecord, TraceBoxes, TraceRecord
 from vision.media.overlay import PALETTE
@@ -65,6 +67,47 @@ async def choice_of(
 ChoiceOf = Annotated[Choice, Depends(choice_of)]
 
 
+class Subject(NamedTuple):
+    """What a video follows: the trace or the object of this number."""
+
+    kind: "FollowedKind"
+    number: int
+
+    @property
+    def label(self) -> str:
+        """Return what tells its video from others, for the name of a file."""
+        return f"{self.kind.name} {self.number}"
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Return the query parameter that names it."""
+        return {self.kind.parameter: str(self.number)}
+
+
+class FollowedKind(NamedTuple):
+    """A kind of subjects: ``name`` as in paths, ``parameter`` that has its number, ``text`` for descriptions."""
+
+    name: str
+    parameter: str
+    text: str
+
+
+TRACE: Final = FollowedKind("trace", "trace_id", "one person, over the frames of the trace")
+OBJECT: Final = FollowedKind("object", "track_id", "one object, over the frames of its track")
+
+
+async def _trace_of_path(trace_id: TraceId) -> Subject:
+    return Subject(TRACE, trace_id)
+
+
+async def _object_of_path(track_id: TrackId) -> Subject:
+    return Subject(OBJECT, track_id)
+
+
+FOLLOWED: Final = ((TRACE, _trace_of_path), (OBJECT, _object_of_path))
+"""Each kind, and the dependency that reads a subject from a path with its parameter."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Drawn:
     """What is drawn in one colour, with one label."""
@@ -86,12 +129,14 @@ class Boxes:
     ) -> BoxTrack | None:
         """Return all boxes in this part; None for a video that is not indexed.
 
-        ``numbers``: labels of objects have their number and confidence.
+        ``numbers``: labels of objects have their number and confidence. Raises InvalidInput for a class that there is
+        not.
         """
         if await self._people.get_index(file_uuid) is None:
             return None
         traces = await self._people.list_traces(file_uuid)
         objects = await self._people.list_objects(file_uuid)
+        await check_classes(self._context, choice.classes or (), {FACE, *(each.label for each in objects)})
         colours = _colours(traces, objects)
         wanted = [
             each
@@ -107,12 +152,23 @@ class Boxes:
         seen = [trace for each in face_tasks if (trace := each.result()) is not None]
         sure = [trace for trace in seen if _confidence(trace[1]) >= choice.min_confidence]
         found = [stored for task in tasks if (stored := task.result()) is not None]
-        persons = {trace.trace_id: _person(trace) for trace in traces}
-        things = [_Drawn(_owner(each, persons), _name(each, numbers=numbers), boxes) for each, boxes in found]
+        persons = {trace.trace_id: person_of(trace) for trace in traces}
+        things = [_Drawn(owner_of(each, persons), _name(each, numbers=numbers), boxes) for each, boxes in found]
         return _track([*things, *await self._faces(sure)], colours)
 
-    async def of_one(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, BoxTrack]:
-        """Return one trace and its boxes. Raises NotIndexed and TraceNotFound."""
+    async def check(self, file_uuid: str, choice: Choice) -> None:
+        """Raise InvalidInput for a class that there is not."""
+        if choice.classes:
+            counts = await self._people.count_objects(file_uuid)
+            await check_classes(self._context, choice.classes, {FACE, *counts})
+
+    async def of_one(self, file_uuid: str, subject: Subject) -> tuple[TraceRecord | ObjectRecord, BoxTrack]:
+        """Return one trace or object and its boxes. Raises NotIndexed, TraceNotFound and TrackNotFound."""
+        if subject.kind is OBJECT:
+            return await self._object(file_uuid, subject.number)
+        return await self._trace(file_uuid, subject.number)
+
+    async def _trace(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, BoxTrack]:
         trace = await self._people.get_trace(file_uuid, trace_id)
         if trace is None:
             index = await self._people.get_index(file_uuid)
@@ -121,16 +177,15 @@ class Boxes:
             raise TraceNotFound(file_uuid, trace_id)
         return trace[0], _track(await self._faces([trace]), await self._all_colours(file_uuid))
 
-    async def of_object(self, file_uuid: str, track_id: int) -> tuple[ObjectRecord, BoxTrack]:
-        """Return one object and its boxes. Raises NotIndexed and TrackNotFound."""
+    async def _object(self, file_uuid: str, track_id: int) -> tuple[ObjectRecord, BoxTrack]:
         stored = await self._people.get_object(file_uuid, track_id)
         if stored is None:
             if await self._people.get_index(file_uuid) is None:
                 raise await not_indexed(self._context, file_uuid)
             raise TrackNotFound(file_uuid, track_id)
         record, boxes = stored
-        persons = {trace.trace_id: _person(trace) for trace in await self._people.list_traces(file_uuid)}
-        drawn = _Drawn(_owner(record, persons), f"{record.label} {record.track_id}", boxes)
+        persons = {trace.trace_id: person_of(trace) for trace in await self._people.list_traces(file_uuid)}
+        drawn = _Drawn(owner_of(record, persons), f"{record.label} {record.track_id}", boxes)
         return record, _track([drawn], await self._all_colours(file_uuid))
 
     async def _all_colours(self, file_uuid: str) -> dict[Key, int]:
@@ -145,7 +200,7 @@ class Boxes:
             identity = identities.get(record.identity_uuid or "")
             name = identity.name if identity else None
             label = f"{name} ({record.trace_id})" if name else f"trace {record.trace_id}"
-            drawn.append(_Drawn(_person(record), label, boxes))
+            drawn.append(_Drawn(person_of(record), label, boxes))
         return drawn
 
 
@@ -163,12 +218,13 @@ def _track(drawn: Sequence[_Drawn], colours: Mapping[Key, int]) -> BoxTrack:
     )
 
 
-def _person(trace: TraceRecord) -> Key:
+def person_of(trace: TraceRecord) -> Key:
+    """Return whose a trace is."""
     return trace.identity_uuid or trace.trace_id
 
 
-def _owner(record: ObjectRecord, persons: Mapping[int, Key]) -> Key:
-    """Return whose colour an object has: a person's is that of their face."""
+def owner_of(record: ObjectRecord, persons: Mapping[int, Key]) -> Key:
+    """Return whose the track of an object is: that of a person whose face is inside it, by their trace, is theirs."""
     own: Key = ("object", record.track_id)
     return own if record.trace_id is None else persons.get(record.trace_id, own)
 
@@ -186,9 +242,9 @@ def _colours(traces: Sequence[TraceRecord], objects: Sequence[ObjectRecord] = ()
 
     Where there are more of them than colours, what appears gets one that nothing has which is on the screen then.
     """
-    persons = {trace.trace_id: _person(trace) for trace in traces}
-    seen = [(each.first_frame, 0, each.trace_id, each.last_frame, _person(each)) for each in traces]
-    seen += [(each.first_frame, 1, each.track_id, each.last_frame, _owner(each, persons)) for each in objects]
+    persons = {trace.trace_id: person_of(trace) for trace in traces}
+    seen = [(each.first_frame, 0, each.trace_id, each.last_frame, person_of(each)) for each in traces]
+    seen += [(each.first_frame, 1, each.track_id, each.last_frame, owner_of(each, persons)) for each in objects]
     colours: dict[Key, int] = {}
     on_screen: list[tuple[int, int]] = []
     for first, _, _, last, key in sorted(seen, key=lambda each: each[:3]):

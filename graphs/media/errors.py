@@ -6,7 +6,7 @@
     ├── NotIndexed        409  the video has no index yet
     ├── TraceNotFound     404  its index has no such trace
     ├── TrackNotFound     404  its index has no such object
-    └── NeverTogether     404  two people share no frame
+    └── NeverTogether     404  two people or objects share no frame
 """
 
 from typing import Final, Literal
@@ -68,7 +68,7 @@ class TrackNotFound(StageError):
 
 
 class NeverTogether(StageError):
-    """Two people who share no frame of a video."""
+    """Two people or objects who share no frame of a video."""
 
     code = "NO_COOCCURRENCE"
     status = 404

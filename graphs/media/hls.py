@@ -5,20 +5,20 @@ made when it is asked for, of a few seconds only, and stops being made when whoe
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from deployments.media.clips import CLIPS
-from graphs.media.boxes import Boxes, ChoiceOf
+from graphs.media.boxes import FOLLOWED, OBJECT, TRACE, Boxes, ChoiceOf, FollowedKind, Subject
 from graphs.media.spans import Audio, Mode, Span, SpanOf
 from graphs.media.streams import OF_BOXES, OF_FILE, Sender
-from graphs.media.traces import TraceId, indexed
+from graphs.media.traces import indexed
 from graphs.web.access import LINK
 from graphs.web.context import Context
 from graphs.web.schemas import BINARY, RANGES, AssetId, Responses
@@ -74,37 +74,32 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         """Return a playlist (HLS) of what /video/bbox streams; it seeks anywhere, and plays in Safari and on phones."""
         await videos.get(file_uuid)
         await indexed(context, file_uuid, people=False)
+        await boxes.check(file_uuid, choice)
         return await playlist(request, file_uuid, "../", span, mode=mode, audio=audio, boxes="all", **choice.query)
 
-    @router.get("/file/{file_uuid}/trace/{trace_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
-    async def trace_video_playlist(
-        file_uuid: AssetId,
-        trace_id: TraceId,
-        request: Request,
-        span: SpanOf,
-        mode: Mode = "normal",
-        audio: Audio = "on",
-    ) -> Response:
-        """Return a playlist (HLS) of what /trace/{trace_id}/video streams."""
-        await videos.get(file_uuid)
-        trace, _ = await boxes.of_one(file_uuid, trace_id)
-        span = span.or_frames(trace.first_frame, trace.last_frame)
-        return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, trace_id=str(trace_id))
+    def add_playlist_of(kind: FollowedKind, subject_of: Callable[..., Awaitable[Subject]]) -> None:
+        @router.get(
+            f"/file/{{file_uuid}}/{kind.name}/{{{kind.parameter}}}/video.m3u8",
+            response_class=Response,
+            responses=PLAYLIST,
+            name=f"{kind.name}_video_playlist",
+            description=f"Return a playlist (HLS) of what /{kind.name}/{{{kind.parameter}}}/video streams.",
+        )
+        async def playlist_of_one(
+            file_uuid: AssetId,
+            subject: Annotated[Subject, Depends(subject_of)],
+            request: Request,
+            span: SpanOf,
+            mode: Mode = "normal",
+            audio: Audio = "on",
+        ) -> Response:
+            await videos.get(file_uuid)
+            record, _ = await boxes.of_one(file_uuid, subject)
+            span = span.or_frames(record.first_frame, record.last_frame)
+            return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, **subject.query)
 
-    @router.get("/file/{file_uuid}/object/{track_id}/video.m3u8", response_class=Response, responses=PLAYLIST)
-    async def object_video_playlist(
-        file_uuid: AssetId,
-        track_id: TraceId,
-        request: Request,
-        span: SpanOf,
-        mode: Mode = "normal",
-        audio: Audio = "on",
-    ) -> Response:
-        """Return a playlist (HLS) of what /object/{track_id}/video streams."""
-        await videos.get(file_uuid)
-        record, _ = await boxes.of_object(file_uuid, track_id)
-        span = span.or_frames(record.first_frame, record.last_frame)
-        return await playlist(request, file_uuid, "../../", span, mode=mode, audio=audio, track_id=str(track_id))
+    for followed in FOLLOWED:
+        add_playlist_of(*followed)
 
     @router.get("/file/{file_uuid}/segments/init.mp4", response_class=Response, responses=SEGMENT)
     async def segment_header(file_uuid: AssetId, request: Request, audio: Audio = "on") -> Response:
@@ -130,11 +125,9 @@ def hls_router(context: Context, videos: Videos) -> APIRouter:
         """Return one segment of a video, as a playlist names it; `boxes`, `trace_id`, `track_id` say what is drawn."""
         asset = await videos.get(file_uuid)
         plan = replace(plan_of(span, mode, audio), segment=number)
-        track = None
-        if trace_id is not None:
-            _, track = await boxes.of_one(file_uuid, trace_id)
-        elif track_id is not None:
-            _, track = await boxes.of_object(file_uuid, track_id)
+        track, followed_id = None, track_id if trace_id is None else trace_id
+        if followed_id is not None:
+            _, track = await boxes.of_one(file_uuid, Subject(OBJECT if trace_id is None else TRACE, followed_id))
         elif boxes_drawn == "all":
             await indexed(context, file_uuid, people=False)
             # Traces are read for the frames of this segment alone.

@@ -1,6 +1,6 @@
 """Routes of identities: people known across videos, by reference photos or because they were seen in one.
 
-Also who is in one video, and where two people are together.
+Also who is in one video.
 """
 
 import uuid
@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 
 from graphs.indexing.faces import FaceSource
 from graphs.indexing.people import identity_version, unit
-from graphs.media.errors import NeverTogether
-from graphs.media.representatives import Representatives
 from graphs.media.schemas import (
     Appearance,
     AppearancesAnswer,
-    Cooccurrence,
-    CooccurrenceAnswer,
-    CooccurringPerson,
     FilePeopleAnswer,
     FilePerson,
     IdentitiesAnswer,
@@ -34,13 +29,12 @@ from graphs.media.schemas import (
     IdentitySplit,
     NewIdentity,
     NewIdentityAnswer,
-    RepresentativeFace,
     SimilarIdentity,
     SplitAnswer,
 )
-from graphs.media.traces import bbox, indexed, thumbnail_url, trace_of
+from graphs.media.traces import indexed, thumbnail_url, trace_of
 from graphs.web.audit import note
-from graphs.web.context import Context, task_group
+from graphs.web.context import Context
 from graphs.web.errors import IdentityNotFound
 from graphs.web.schemas import AssetId, RemovedCounts, numbered
 from graphs.web.uploads.library import Library, Videos
@@ -162,8 +156,8 @@ def identities_router(context: Context, faces: FaceSource) -> APIRouter:
     return router
 
 
-def file_identities_router(context: Context, videos: Videos, representatives: Representatives) -> APIRouter:
-    """Return the routes identities of a file, and co-occur-with."""
+def file_identities_router(context: Context, videos: Videos) -> APIRouter:
+    """Return the route identities of a file."""
     router = APIRouter(tags=["media: people"])
 
     @router.get("/file/{file_uuid}/identities")
@@ -182,45 +176,6 @@ def file_identities_router(context: Context, videos: Videos, representatives: Re
             file_uuid=file_uuid,
             identities=sorted(persons, key=lambda person: person.first_frame),
             unassigned_traces=len(unassigned),
-        )
-
-    @router.get("/file/{file_uuid}/identities/{identity_uuid_a}/co-occur-with/{identity_uuid_b}")
-    async def co_occur(
-        file_uuid: AssetId, identity_uuid_a: IdentityId, identity_uuid_b: IdentityId
-    ) -> CooccurrenceAnswer:
-        """Return the first frame that two people share, how many they share, and a face of each."""
-        await videos.get(file_uuid)
-        await indexed(context, file_uuid)
-        first, second = await known_pair(context, identity_uuid_a, identity_uuid_b)
-        frames_a, frames_b = await _frames(context, file_uuid, first), await _frames(context, file_uuid, second)
-        shared = np.intersect1d(_all(frames_a), _all(frames_b))
-        if not len(shared):
-            raise NeverTogether(f"{first.identity_uuid} and {second.identity_uuid} share no frame of {file_uuid}.")
-        frame = int(shared[0])
-        trace_a, trace_b = _trace_at(frames_a, frame), _trace_at(frames_b, frame)
-
-        async def face_of(trace_id: int) -> RepresentativeFace:
-            _, face, _ = await representatives.of(file_uuid, trace_id)
-            return RepresentativeFace(
-                frame_number=face.frame,
-                bbox=bbox(face.box),
-                confidence=round(face.confidence, 4),
-                thumbnail_url=thumbnail_url(file_uuid, trace_id),
-            )
-
-        async with task_group() as group:
-            face_a, face_b = group.create_task(face_of(trace_a)), group.create_task(face_of(trace_b))
-        return CooccurrenceAnswer(
-            file_uuid=file_uuid,
-            identity_a=CooccurringPerson(identity_uuid=first.identity_uuid, name=first.name, trace_id=trace_a),
-            identity_b=CooccurringPerson(identity_uuid=second.identity_uuid, name=second.name, trace_id=trace_b),
-            first_cooccurrence=Cooccurrence(
-                frame_number=frame,
-                timestamp_secs=await _time_of(context, file_uuid, frame),
-                total_cooccurrence_frames=len(shared),
-                representative_face_a=face_a.result(),
-                representative_face_b=face_b.result(),
-            ),
         )
 
     return router
@@ -364,27 +319,3 @@ def _person(identity: Identity | None, identity_uuid: str, traces: Sequence[Trac
         last_time=round(max(trace.last_time for trace in traces), 6),
         thumbnail_url=thumbnail_url(longest.asset_id, longest.trace_id),
     )
-
-
-async def _frames(context: Context, file_uuid: str, identity: Identity) -> dict[int, NDArray[np.int64]]:
-    """Return the frames of each trace of a person in this video."""
-    records = await context.people.list_traces(file_uuid, identity_uuid=identity.identity_uuid)
-    traces = [await context.people.get_trace(file_uuid, record.trace_id) for record in records]
-    return {record.trace_id: boxes.frames for record, boxes in filter(None, traces)}
-
-
-def _all(frames: dict[int, NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(0, np.int64), *frames.values()])
-
-
-def _trace_at(frames: dict[int, NDArray[np.int64]], frame: int) -> int:
-    return next(trace_id for trace_id, its in frames.items() if frame in its)
-
-
-async def _time_of(context: Context, file_uuid: str, frame: int) -> float:
-    """Return the seconds of a frame: exact where a trace begins or ends, as at the first shared frame, else linear."""
-    times = {0: 0.0}
-    for trace in await context.people.list_traces(file_uuid):
-        times |= {trace.first_frame: trace.first_time, trace.last_frame: trace.last_time}
-    frames = sorted(times)
-    return round(float(np.interp(frame, frames, [times[each] for each in frames])), 6)

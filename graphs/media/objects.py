@@ -1,28 +1,40 @@
 """Routes of objects: what is seen when, where, and a picture of it."""
 
+import hashlib
 from typing import Annotated, Final
 
-import numpy as np
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from deployments.media.frames import FRAMES, FrameRequest
-from graphs.indexing.classes import MOST_TEXT, classes_of
+from graphs.indexing.classes import MOST_TEXT, check_classes, classes_of
+from graphs.indexing.objects import objects_folder
 from graphs.media.errors import TrackNotFound, objects_missing
 from graphs.media.representatives import Box, candidates, whole_box
 from graphs.media.schemas import FileObjectsAnswer, FrameNumber, ObjectTrack, ObjectTrackAnswer
-from graphs.media.traces import CACHED, box_of, indexed
+from graphs.media.traces import CACHE, boxes_between, indexed
 from graphs.web.context import Context
-from graphs.web.filenames import content_disposition, derived_name
-from graphs.web.schemas import BINARY, AssetId, Responses
+from graphs.web.errors import AssetNotFound
+from graphs.web.filenames import derived_name
+from graphs.web.files import StoredFile, send_file
+from graphs.web.per_asset import SingleFlight
+from graphs.web.schemas import BINARY, RANGES, AssetId, Responses
 from graphs.web.uploads.library import Videos
+from stores import derived
 from stores.people import ObjectRecord, TraceBoxes, VideoIndex
+from stores.records import to_micros
+from vision.errors import InvalidMedia
 
 SIDE: Final = 320
 """Pixels of the longer side of a thumbnail."""
 MARGIN: Final = 0.1
 """Of the box, on each side."""
-JPEG: Final[Responses] = {200: {"content": {"image/jpeg": BINARY}, "description": "the object, its longer side 320"}}
+CANDIDATES: Final = 5
+"""Frames that are tried where the first ones are damaged."""
+JPEG: Final[Responses] = {
+    200: {"content": {"image/jpeg": BINARY}, "description": "the object, its longer side 320"},
+    **RANGES,
+}
 
 TrackId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
@@ -30,6 +42,7 @@ TrackId = Annotated[int, Path(ge=0, le=2**31 - 1)]
 def objects_router(context: Context, videos: Videos) -> APIRouter:
     """Return the routes objects, object and object thumbnails."""
     router = APIRouter(tags=["media: objects"])
+    making = SingleFlight[None]()
 
     async def index_of(file_uuid: str) -> VideoIndex:
         await videos.get(file_uuid)
@@ -55,17 +68,22 @@ def objects_router(context: Context, videos: Videos) -> APIRouter:
         after: Annotated[int, Query(ge=-1, description="``next`` of the page before")] = -1,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> FileObjectsAnswer:
-        """List what is seen when: one track for each uninterrupted stretch of one object."""
+        """List what is seen when: one track for each uninterrupted stretch of one object.
+
+        A class that the detector does not know is refused, and the error names those that it does.
+        """
         index = await index_of(file_uuid)
+        wanted, counts = classes_of(classes) or (), await context.people.count_objects(file_uuid)
+        await check_classes(context, wanted, counts)
         # One more than asked for tells whether there is a next page.
         records = await context.people.list_objects(
-            file_uuid, after=after, limit=limit + 1, labels=classes_of(classes) or (), least=min_confidence
+            file_uuid, after=after, limit=limit + 1, labels=wanted, least=min_confidence
         )
         page = [track_of(record) for record in records[:limit]]
         return FileObjectsAnswer(
             file_uuid=file_uuid,
             objects=page,
-            counts=await context.people.count_objects(file_uuid),
+            counts=counts,
             total=index.object_count,
             object_models=index.objects or "",
             next=page[-1].track_id if len(records) > limit else None,
@@ -82,30 +100,53 @@ def objects_router(context: Context, videos: Videos) -> APIRouter:
         """Return where one object is, frame by frame."""
         index = await index_of(file_uuid)
         record, boxes = await stored_object(file_uuid, track_id)
-        first = int(np.searchsorted(boxes.frames, start_frame))
-        last = len(boxes.frames) if end_frame is None else int(np.searchsorted(boxes.frames, end_frame, "right"))
-        shown = range(first, min(last, first + limit))
+        shown, next_frame = boxes_between(boxes, index, start_frame, end_frame, limit)
         return ObjectTrackAnswer(
-            file_uuid=file_uuid,
-            **track_of(record).model_dump(),
-            boxes=[box_of(boxes, place, index) for place in shown],
-            next_frame=int(boxes.frames[shown.stop]) if shown.stop < last else None,
+            file_uuid=file_uuid, **track_of(record).model_dump(), boxes=shown, next_frame=next_frame
         )
 
     @router.get("/file/{file_uuid}/object/{track_id}/thumbnail", response_class=Response, responses=JPEG)
-    async def object_thumbnail(file_uuid: AssetId, track_id: TrackId) -> Response:
-        """Return the object as a JPEG, from the frame in which it is large and sure."""
+    async def object_thumbnail(file_uuid: AssetId, track_id: TrackId, request: Request) -> Response:
+        """Return the object as a JPEG, from the frame in which it is large and sure; it is made once, and kept."""
         video, index = await videos.get(file_uuid), await index_of(file_uuid)
         _, boxes = await stored_object(file_uuid, track_id)
-        place = candidates(boxes, 1)[0]
+        key = _picture_key(index, track_id)
+        if await context.objects.head(key) is None:
+            await making.run(key, lambda: _make(context, index, boxes, key))
+        info = await context.objects.head(key)
+        if info is None:
+            raise AssetNotFound([file_uuid])  # it was deleted meanwhile
+        file = StoredFile.derived(video, info, derived_name(video.filename, f"object {track_id}", ".jpg"))
+        return await send_file(context.objects, request, file, CACHE)
+
+    return router
+
+
+def _picture_key(index: VideoIndex, track_id: int) -> str:
+    """Return the object key of the picture of an object; another index has others."""
+    found_by = hashlib.sha256(f"{to_micros(index.indexed_at)} {index.objects}".encode()).hexdigest()[:16]
+    return f"{objects_folder(index.asset_id)}{found_by}-{track_id}.jpg"
+
+
+async def _make(context: Context, index: VideoIndex, boxes: TraceBoxes, key: str) -> None:
+    """Make and store the picture of an object. Raises InvalidMedia where the frames that show it best are damaged."""
+    jpeg = await _picture(context, index, boxes)
+    await derived.put(context.objects, context.settings.spool, key, jpeg, "image/jpeg")
+    if await context.people.get_index(index.asset_id) is None:
+        await context.objects.delete(key)  # it was deleted meanwhile
+
+
+async def _picture(context: Context, index: VideoIndex, boxes: TraceBoxes) -> bytes:
+    for place in candidates(boxes, CANDIDATES):
         crop = around(whole_box(boxes, place, index), index)
         scale = SIDE / max(crop[2:])
         size = max(1, round(crop[2] * scale)), max(1, round(crop[3] * scale))
-        picture = await context.stage(FRAMES)(FrameRequest(file_uuid, int(boxes.frames[place]), crop=crop, size=size))
-        name = content_disposition(derived_name(video.filename, f"object {track_id}", ".jpg"))
-        return Response(picture.jpeg, media_type="image/jpeg", headers={**CACHED, "content-disposition": name})
-
-    return router
+        try:
+            request = FrameRequest(index.asset_id, int(boxes.frames[place]), crop=crop, size=size)
+            return (await context.stage(FRAMES)(request)).jpeg
+        except InvalidMedia:
+            continue  # this frame is damaged; another one may be whole
+    raise InvalidMedia("The frames that show this object best are damaged.")
 
 
 def track_of(record: ObjectRecord) -> ObjectTrack:
@@ -121,8 +162,13 @@ def track_of(record: ObjectRecord) -> ObjectTrack:
         confidence=round(record.confidence, 4),
         screen_time=round(record.screen_time, 6),
         trace_id=record.trace_id,
-        thumbnail_url=f"/api/v1/file/{record.asset_id}/object/{record.track_id}/thumbnail",
+        thumbnail_url=thumbnail_url(record.asset_id, record.track_id),
     )
+
+
+def thumbnail_url(file_uuid: str, track_id: int) -> str:
+    """Return the URL of the picture of an object."""
+    return f"/api/v1/file/{file_uuid}/object/{track_id}/thumbnail"
 
 
 def around(box: Box, index: VideoIndex) -> Box:

@@ -6,8 +6,9 @@ blurdetect picks among them, on pictures of one size. The result is stored until
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from deployments.media.sharpness import SHARPNESS
 from graphs.indexing.people import faces_folder
 from graphs.media.errors import TraceNotFound, not_indexed
 from graphs.web.context import Context, task_group
+from graphs.web.errors import AssetNotFound
 from graphs.web.per_asset import SingleFlight
 from stores import derived
-from stores.objects import ObjectNotFound
+from stores.objects import ObjectInfo, ObjectNotFound
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 from stores.records import to_micros
 from vision.errors import InvalidMedia
@@ -51,10 +53,32 @@ class Representatives:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._slots = asyncio.Semaphore(TRACES_AT_ONCE)
-        self._choosing = SingleFlight[tuple[ChosenFace, bytes]]()
+        self._choosing = SingleFlight[ChosenFace]()
 
-    async def of(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, ChosenFace, bytes]:
-        """Return a trace, its representative face, and a JPEG of that. Raises NotIndexed and TraceNotFound."""
+    async def of(self, file_uuid: str, trace_id: int) -> tuple[TraceRecord, ChosenFace]:
+        """Return a trace and its representative face. Raises NotIndexed and TraceNotFound."""
+        record, key, choose = await self._of(file_uuid, trace_id)
+        try:
+            facts = json.loads(await self._context.objects.get(f"{key}.json"))
+        except ObjectNotFound:
+            return record, await self._choosing.run(key, choose)
+        return record, ChosenFace(**facts | {"box": tuple(facts["box"])})
+
+    async def picture(self, file_uuid: str, trace_id: int) -> ObjectInfo:
+        """Return the stored JPEG of the representative face. Raises NotIndexed and TraceNotFound."""
+        _, key, choose = await self._of(file_uuid, trace_id)
+        info = await self._context.objects.head(f"{key}.jpg")
+        if info is None:
+            await self._choosing.run(key, choose)
+            info = await self._context.objects.head(f"{key}.jpg")
+        if info is None:
+            raise AssetNotFound([file_uuid])  # it was deleted meanwhile
+        return info
+
+    async def _of(
+        self, file_uuid: str, trace_id: int
+    ) -> tuple[TraceRecord, str, Callable[[], Coroutine[Any, Any, ChosenFace]]]:
+        """Return a trace, the object key of what is stored of its face, and what chooses it. Raises as ``of``."""
         index = await self._context.people.get_index(file_uuid)
         if index is None or not index.models:
             raise await not_indexed(self._context, file_uuid)
@@ -63,17 +87,9 @@ class Representatives:
             raise TraceNotFound(file_uuid, trace_id)
         record, boxes = trace
         key = f"{faces_folder(file_uuid)}{to_micros(index.indexed_at)}-{trace_id}"
-        try:
-            return record, *await self._stored(key)
-        except ObjectNotFound:
-            return record, *await self._choosing.run(key, lambda: self._choose(key, index, boxes))
+        return record, key, lambda: self._choose(key, index, boxes)
 
-    async def _stored(self, key: str) -> tuple[ChosenFace, bytes]:
-        facts = json.loads(await self._context.objects.get(f"{key}.json"))
-        face = ChosenFace(**facts | {"box": tuple(facts["box"])})
-        return face, await self._context.objects.get(f"{key}.jpg")
-
-    async def _choose(self, key: str, index: VideoIndex, boxes: TraceBoxes) -> tuple[ChosenFace, bytes]:
+    async def _choose(self, key: str, index: VideoIndex, boxes: TraceBoxes) -> ChosenFace:
         async with self._slots, task_group() as group:
             tasks = [group.create_task(self._measure(index, boxes, place)) for place in candidates(boxes, CANDIDATES)]
         faces = [face for task in tasks if (face := task.result()) is not None]
@@ -81,7 +97,7 @@ class Representatives:
             raise InvalidMedia("The frames that show this face best are damaged.")
         best, jpeg = min(faces, key=lambda each: float("inf") if each[0].blur is None else each[0].blur)
         await self._store(key, index.asset_id, best, jpeg)
-        return best, jpeg
+        return best
 
     async def _measure(self, index: VideoIndex, boxes: TraceBoxes, place: int) -> tuple[ChosenFace, bytes] | None:
         frame, confidence = int(boxes.frames[place]), float(boxes.confidences[place])
@@ -97,9 +113,8 @@ class Representatives:
 
     async def _store(self, key: str, asset_id: str, face: ChosenFace, jpeg: bytes) -> None:
         objects, spool = self._context.objects, self._context.settings.spool
-        # What is read first is written last.
-        await derived.put(objects, spool, f"{key}.jpg", jpeg, "image/jpeg")
         await derived.put(objects, spool, f"{key}.json", json.dumps(asdict(face)).encode(), "application/json")
+        await derived.put(objects, spool, f"{key}.jpg", jpeg, "image/jpeg")
         if await self._context.people.get_index(asset_id) is None:
             await derived.remove(objects, faces_folder(asset_id))  # it was deleted meanwhile
 

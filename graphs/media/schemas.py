@@ -213,7 +213,7 @@ class RepresentativeFace(BaseModel):
 
 
 class Cooccurrence(BaseModel):
-    """The first frame that two people share, and how many they share."""
+    """The first frame in which two faces are, and in how many they are."""
 
     frame_number: int
     timestamp_secs: float
@@ -228,6 +228,50 @@ class CooccurrenceAnswer(FileAnswer):
     identity_a: CooccurringPerson
     identity_b: CooccurringPerson
     first_cooccurrence: Cooccurrence
+
+
+class CooccurringSide(BaseModel):
+    """One of two who are together, and the trace or track in which it is seen in the first shared frame."""
+
+    what: str = Field(description="as the request names it: identity:…, class:…, trace:… or object:…")
+    name: str | None = Field(description="of the person, or the class")
+    seen_by: Literal["face", "body", "object"] = Field(
+        description="body: the face is turned away, and the track goes on that it is inside of"
+    )
+    trace_id: int | None
+    track_id: int | None
+    thumbnail_url: str
+    frames_without_face: int | None = Field(
+        description="shared frames in which this person is followed by the body alone; null where it is no person"
+    )
+
+
+class FirstCooccurrence(BaseModel):
+    """The first frame that two share."""
+
+    frame_number: int
+    timestamp_secs: float
+
+
+class SharedStretch(BaseModel):
+    """Frames in a row that two share; seconds from its first frame to the end of its last."""
+
+    start_frame: int
+    end_frame: int
+    start_time: float
+    end_time: float
+
+
+class SidesAnswer(FileAnswer):
+    """Where two people or objects are together in one video."""
+
+    a: CooccurringSide
+    b: CooccurringSide
+    first_cooccurrence: FirstCooccurrence
+    total_cooccurrence_frames: int
+    total_cooccurrence_secs: float
+    stretches: list[SharedStretch]
+    stretch_count: int = Field(description="stretches in the whole video, of which the first ones are listed")
 
 
 class NewIdentity(BaseModel):

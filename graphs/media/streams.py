@@ -1,12 +1,13 @@
 """Routes of streams: whole videos, parts as they are, clips that are encoded anew, and videos with boxes drawn in."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from deployments.media.clips import CLIPS
-from graphs.media.boxes import EVERYTHING, Boxes, Choice, ChoiceOf
+from graphs.media.boxes import EVERYTHING, FOLLOWED, Boxes, Choice, ChoiceOf, FollowedKind, Subject
 from graphs.media.errors import not_indexed
 from graphs.media.parts import Parts
 from graphs.media.spans import Audio, Mode, Span, SpanOf
@@ -105,39 +106,31 @@ def streams_router(context: Context, videos: Videos) -> APIRouter:
         plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
         return await sender.send(request, asset, plan, OF_BOXES, _label("boxes", span), track)
 
-    @router.get("/file/{file_uuid}/trace/{trace_id}/video", response_class=Response, responses=MP4)
-    async def trace_video(
-        file_uuid: FileUuid,
-        trace_id: Annotated[int, Path(ge=0, le=2**31 - 1)],
-        request: Request,
-        span: SpanOf,
-        mode: Mode = "normal",
-        audio: Audio = "on",
-    ) -> Response:
-        """Stream the video with a labelled box that follows one person, over the frames of the trace or in a part."""
-        asset = await videos.get(file_uuid)
-        trace, track = await boxes.of_one(file_uuid, trace_id)
-        label = _label(f"trace {trace_id}", span)
-        span = span.or_frames(trace.first_frame, trace.last_frame)
-        plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
-        return await sender.send(request, asset, plan, OF_BOXES, label, track)
+    def add_video_of(kind: FollowedKind, subject_of: Callable[..., Awaitable[Subject]]) -> None:
+        @router.get(
+            f"/file/{{file_uuid}}/{kind.name}/{{{kind.parameter}}}/video",
+            response_class=Response,
+            responses=MP4,
+            name=f"{kind.name}_video",
+            description=f"Stream the video with a labelled box that follows {kind.text} or in a part.",
+        )
+        async def video_of_one(
+            file_uuid: FileUuid,
+            subject: Annotated[Subject, Depends(subject_of)],
+            request: Request,
+            span: SpanOf,
+            mode: Mode = "normal",
+            audio: Audio = "on",
+        ) -> Response:
+            asset = await videos.get(file_uuid)
+            record, track = await boxes.of_one(file_uuid, subject)
+            label = _label(subject.label, span)
+            span = span.or_frames(record.first_frame, record.last_frame)
+            plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
+            return await sender.send(request, asset, plan, OF_BOXES, label, track)
 
-    @router.get("/file/{file_uuid}/object/{track_id}/video", response_class=Response, responses=MP4)
-    async def object_video(
-        file_uuid: FileUuid,
-        track_id: Annotated[int, Path(ge=0, le=2**31 - 1)],
-        request: Request,
-        span: SpanOf,
-        mode: Mode = "normal",
-        audio: Audio = "on",
-    ) -> Response:
-        """Stream the video with a labelled box that follows one object, over the frames of its track or in a part."""
-        asset = await videos.get(file_uuid)
-        record, track = await boxes.of_object(file_uuid, track_id)
-        label = _label(f"object {track_id}", span)
-        span = span.or_frames(record.first_frame, record.last_frame)
-        plan = span.plan("overlay", audio, "DEBUG" if mode == "debug" else "")
-        return await sender.send(request, asset, plan, OF_BOXES, label, track)
+    for followed in FOLLOWED:
+        add_video_of(*followed)
 
     async def indexed_boxes(
         file_uuid: str, span: Span, choice: Choice = EVERYTHING, *, numbers: bool = False

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 import numpy as np
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from graphs.media.errors import TraceNotFound, not_indexed
@@ -19,14 +19,18 @@ from graphs.media.schemas import (
     TracesAnswer,
 )
 from graphs.web.context import Context
-from graphs.web.filenames import content_disposition, derived_name
-from graphs.web.schemas import BINARY, AssetId, Responses
+from graphs.web.filenames import derived_name
+from graphs.web.files import StoredFile, send_file
+from graphs.web.schemas import BINARY, RANGES, AssetId, Responses
 from graphs.web.uploads.library import Videos
 from stores.people import TraceBoxes, TraceRecord, VideoIndex
 
 TraceId = Annotated[int, Path(ge=0, le=2**31 - 1)]
-CACHED: Final = {"cache-control": "public, max-age=86400"}
-JPEG: Final[Responses] = {200: {"content": {"image/jpeg": BINARY}, "description": "the face, 320 x 320"}}
+CACHE: Final = "public, max-age=86400"
+JPEG: Final[Responses] = {
+    200: {"content": {"image/jpeg": BINARY}, "description": "the face, 320 x 320"},
+    **RANGES,
+}
 
 
 def traces_router(context: Context, videos: Videos, representatives: Representatives) -> APIRouter:
@@ -69,21 +73,14 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
         if stored is None:
             raise TraceNotFound(file_uuid, trace_id)
         record, boxes = stored
-        first = int(np.searchsorted(boxes.frames, start_frame))
-        last = len(boxes.frames) if end_frame is None else int(np.searchsorted(boxes.frames, end_frame, "right"))
-        shown = range(first, min(last, first + limit))
-        return TraceAnswer(
-            file_uuid=file_uuid,
-            **trace_of(record).model_dump(),
-            boxes=[box_of(boxes, place, index) for place in shown],
-            next_frame=int(boxes.frames[shown.stop]) if shown.stop < last else None,
-        )
+        shown, next_frame = boxes_between(boxes, index, start_frame, end_frame, limit)
+        return TraceAnswer(file_uuid=file_uuid, **trace_of(record).model_dump(), boxes=shown, next_frame=next_frame)
 
     @router.get("/file/{file_uuid}/trace/{trace_id}/representative-face")
     async def representative_face(file_uuid: AssetId, trace_id: TraceId) -> RepresentativeAnswer:
         """Return the best single face of a trace: large and sure, and of those the sharpest."""
         await videos.get(file_uuid)
-        record, face, _ = await representatives.of(file_uuid, trace_id)
+        record, face = await representatives.of(file_uuid, trace_id)
         return RepresentativeAnswer(
             file_uuid=file_uuid,
             trace_id=trace_id,
@@ -92,12 +89,12 @@ def traces_router(context: Context, videos: Videos, representatives: Representat
         )
 
     @router.get("/file/{file_uuid}/trace/{trace_id}/thumbnail", response_class=Response, responses=JPEG)
-    async def thumbnail(file_uuid: AssetId, trace_id: TraceId) -> Response:
-        """Return the representative face as a JPEG of 320 x 320 pixels."""
+    async def thumbnail(file_uuid: AssetId, trace_id: TraceId, request: Request) -> Response:
+        """Return the representative face as a JPEG of 320 x 320 pixels; it is made when first asked for, and kept."""
         video = await videos.get(file_uuid)
-        _, _, jpeg = await representatives.of(file_uuid, trace_id)
-        name = content_disposition(derived_name(video.filename, f"trace {trace_id}", ".jpg"))
-        return Response(jpeg, media_type="image/jpeg", headers={**CACHED, "content-disposition": name})
+        info = await representatives.picture(file_uuid, trace_id)
+        file = StoredFile.derived(video, info, derived_name(video.filename, f"trace {trace_id}", ".jpg"))
+        return await send_file(context.objects, request, file, CACHE)
 
     return router
 
@@ -138,8 +135,18 @@ def bbox(box: Box) -> BBox:
     return BBox(x=x, y=y, width=width, height=height)
 
 
-def box_of(boxes: TraceBoxes, place: int, index: VideoIndex) -> TraceBox:
-    """Return what clients see of one box of a trace or an object."""
+def boxes_between(
+    boxes: TraceBoxes, index: VideoIndex, start_frame: int, end_frame: int | None, limit: int
+) -> tuple[list[TraceBox], int | None]:
+    """Return what clients see of the boxes between two frames, ``limit`` at most, and the frame of the next one."""
+    first = int(np.searchsorted(boxes.frames, start_frame))
+    last = len(boxes.frames) if end_frame is None else int(np.searchsorted(boxes.frames, end_frame, "right"))
+    shown = range(first, min(last, first + limit))
+    following = int(boxes.frames[shown.stop]) if shown.stop < last else None
+    return [_box(boxes, place, index) for place in shown], following
+
+
+def _box(boxes: TraceBoxes, place: int, index: VideoIndex) -> TraceBox:
     return TraceBox(
         frame_number=int(boxes.frames[place]),
         bbox=bbox(whole_box(boxes, place, index)),

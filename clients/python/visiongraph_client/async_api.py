@@ -740,6 +740,32 @@ class Media(Group):
             )
         )
 
+    async def co_occurrence(
+        self, file_uuid: str, *, a: str, b: str, min_confidence: float | None = None, limit: int | None = None
+    ) -> models.SidesAnswer:
+        """Return where any two are in the same frames: people, classes of objects, single traces and tracks.
+
+        Somebody is there also where the face is turned away, as long as the body is followed that it belongs to;
+        `frames_without_face` says how often that is. A class co-occurs with itself where there are two of it at
+        once.
+
+        :param a: identity:<identity_uuid>, class:<name>, trace:<trace_id> or object:<track_id>; the class face
+            stands for the faces of everybody
+        :param b: identity:<identity_uuid>, class:<name>, trace:<trace_id> or object:<track_id>; the class face
+            stands for the faces of everybody
+        :param min_confidence: least mean confidence of a class's tracks
+        :param limit: stretches that are listed, the first ones
+        """
+        return await self._client.ask(
+            Call[models.SidesAnswer](
+                "GET",
+                "/api/v1/file/{file_uuid}/co-occurrence",
+                models.SidesAnswer,
+                at={"file_uuid": file_uuid},
+                query={"a": a, "b": b, "min_confidence": min_confidence, "limit": limit},
+            )
+        )
+
     async def people(self, file_uuid: str) -> models.FilePeopleAnswer:
         """List who is in this video."""
         return await self._client.ask(
@@ -749,7 +775,7 @@ class Media(Group):
         )
 
     async def co_occur(self, file_uuid: str, identity_uuid_a: str, identity_uuid_b: str) -> models.CooccurrenceAnswer:
-        """Return the first frame that two people share, how many they share, and a face of each."""
+        """Return the first frame that the faces of two people share, how many they share, and a face of each."""
         return await self._client.ask(
             Call[models.CooccurrenceAnswer](
                 "GET",
@@ -825,7 +851,7 @@ class Media(Group):
         )
 
     async def object_thumbnail(self, file_uuid: str, track_id: int) -> bytes:
-        """Return the object as a JPEG, from the frame in which it is large and sure."""
+        """Return the object as a JPEG, from the frame in which it is large and sure; it is made once, and kept."""
         return await self._client.ask(
             Call[bytes](
                 "GET",
@@ -932,6 +958,8 @@ class Media(Group):
         limit: int | None = None,
     ) -> models.FileObjectsAnswer:
         """List what is seen when: one track for each uninterrupted stretch of one object.
+
+        A class that the detector does not know is refused, and the error names those that it does.
 
         :param classes: only these classes, separated by commas
         :param min_confidence: least mean confidence of a track
@@ -1098,7 +1126,7 @@ class Media(Group):
         )
 
     async def trace_thumbnail(self, file_uuid: str, trace_id: int) -> bytes:
-        """Return the representative face as a JPEG of 320 x 320 pixels."""
+        """Return the representative face as a JPEG of 320 x 320 pixels; it is made when first asked for, and kept."""
         return await self._client.ask(
             Call[bytes](
                 "GET",

@@ -456,6 +456,31 @@ class CooccurringPerson(Model):
     trace_id: int
 
 
+class CooccurringSide(Model):
+    """
+    One of two who are together, and the trace or track in which it is seen in the first shared frame.
+    """
+
+    frames_without_face: Annotated[
+        int | None,
+        Field(
+            description="shared frames in which this person is followed by the body alone; null where it is no person"
+        ),
+    ]
+    name: Annotated[str | None, Field(description="of the person, or the class")]
+    seen_by: Annotated[
+        Literal["face", "body", "object"],
+        Field(description="body: the face is turned away, and the track goes on that it is inside of"),
+    ]
+    thumbnail_url: str
+    trace_id: int | None
+    track_id: int | None
+    what: Annotated[
+        str,
+        Field(description="as the request names it: identity:…, class:…, trace:… or object:…"),
+    ]
+
+
 class CredentialAction(Model):
     """
     What was done to a file, as its signer says.
@@ -950,6 +975,15 @@ class FilePerson(Model):
     name: str | None
     thumbnail_url: str
     trace_ids: list[int]
+
+
+class FirstCooccurrence(Model):
+    """
+    The first frame that two share.
+    """
+
+    frame_number: int
+    timestamp_secs: float
 
 
 class ForensicSignal(Model):
@@ -2212,6 +2246,17 @@ class ServingModel(Model):
     weights: Annotated[str | None, Field(description="where the weights came from")]
 
 
+class SharedStretch(Model):
+    """
+    Frames in a row that two share; seconds from its first frame to the end of its last.
+    """
+
+    end_frame: int
+    end_time: float
+    start_frame: int
+    start_time: float
+
+
 class ShotDeleted(Model):
     """
     Confirmation that a shot is no longer in the library; its video stays.
@@ -2273,6 +2318,25 @@ class Side(RootModel[Literal[160, 320, 640, 1280]]):
         Literal[160, 320, 640, 1280],
         Field(description="Most pixels of the longer side of a thumbnail."),
     ]
+
+
+class SidesAnswer(Model):
+    """
+    Where two people or objects are together in one video.
+    """
+
+    a: CooccurringSide
+    b: CooccurringSide
+    file_uuid: str
+    first_cooccurrence: FirstCooccurrence
+    stretch_count: Annotated[
+        int,
+        Field(description="stretches in the whole video, of which the first ones are listed"),
+    ]
+    stretches: list[SharedStretch]
+    success: Literal[True] = True
+    total_cooccurrence_frames: int
+    total_cooccurrence_secs: float
 
 
 class SimilarIdentity(Model):
@@ -3064,7 +3128,7 @@ class ContentMatch(Model):
 
 class Cooccurrence(Model):
     """
-    The first frame that two people share, and how many they share.
+    The first frame in which two faces are, and in how many they are.
     """
 
     frame_number: int

@@ -213,22 +213,29 @@ class ChunkDecoder:
         yield from (self._chunk(draft, ready) for draft in drafts)
 
     def object_chunks(self, start: int, begins: Collection[int]) -> Iterator[Chunk]:
-        """Yield chunks as ``chunks`` does, which have nothing but the frames in which objects are looked for.
+        """Yield chunks as ``chunks`` does, which have nothing but the frames in which objects are looked for, and those
+        by which the camera is followed.
 
         ``begins``: the first frames of shots. Raises InvalidMedia when the file cannot be read any further.
         """
+        step, last = self.timeline.step, len(self.timeline.times) - 1
         draft = self._draft(start, [])
-        for frame, picture in self._reader.pictures(start):
+        for frame, picture in self._reader.pictures(max(0, start - step)):
             while frame >= draft.end:
                 yield self._chunk(draft, {})
-                draft = self._draft(draft.end, [])
+                draft = self._draft(draft.end, draft.greys[-1:])
+            if frame % step == 0 or frame in begins or frame == last:
+                greys = [] if frame < start else draft.greys  # before it only the last one counts
+                draft.greys = [*greys, (frame, self._reader.luminance(picture, self._size(GREY_SIDE)))]
+            if frame < start:
+                continue
             if frame in begins or self.timeline.begins_stretch(frame):
                 draft.face_frames.append(self._face_frame(frame, picture, begins=frame in begins))
         while True:
             yield self._chunk(draft, {})
             if draft.end >= len(self.timeline.times):
                 return
-            draft = self._draft(draft.end, [])
+            draft = self._draft(draft.end, draft.greys[-1:])
 
     def _draft(self, first: int, greys: list[tuple[int, NDArray[np.uint8]]]) -> _Draft:
         return _Draft(first, np.zeros((min(STRIDE, len(self.timeline.times) - first), 2), np.float32), greys)

@@ -51,7 +51,7 @@ async def draft_index(
     on_progress(LINKED, "Linking faces to traces")
     first_frames = tuple(sorted({*builder.sudden, *(shot.start_frame for shot in shots[1:])}))
     traces = await link_traces(context, builder.observations.detections, first_frames, builder.timeline)
-    objects = await link_objects(builder.observations, first_frames, builder.timeline.times)
+    objects = await link_objects(builder.observations, first_frames, builder.timeline)
     on_progress(ASSIGNED, "Telling people apart")
     return Draft(builder, shots, first_frames, traces, objects)
 

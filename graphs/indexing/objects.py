@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deployments.objects.detector import OBJECTS
 from graphs.indexing.checkpoint import check_asset
@@ -18,7 +17,7 @@ from stores import derived
 from stores.jobs import Json
 from stores.people import ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import InvalidInput, MediaNotFound, ModelNotLoaded
-from vision.objects.tracking import ObjectDetections, track_objects
+from vision.objects.tracking import CameraPath, ObjectDetections, track_objects
 
 PERSON: Final = "person"
 LEAST_INSIDE: Final = 0.5
@@ -55,23 +54,27 @@ class LabelledTrack:
 
 
 async def link_objects(
-    observations: Observations, first_frames: Sequence[int], times: NDArray[np.float64]
+    observations: Observations, first_frames: Sequence[int], timeline: Timeline
 ) -> list[LabelledTrack]:
     """Return the tracks, of which none goes beyond a shot; ``first_frames``: of all shots but the first."""
-    return await asyncio.to_thread(_linked, observations, first_frames, times)
+    return await asyncio.to_thread(_linked, observations, first_frames, timeline)
 
 
-def _linked(observations: Observations, first_frames: Sequence[int], times: NDArray[np.float64]) -> list[LabelledTrack]:
+def _linked(observations: Observations, first_frames: Sequence[int], timeline: Timeline) -> list[LabelledTrack]:
     labels, classes = np.unique(observations.object_labels, return_inverse=True)
     detections = ObjectDetections(
         observations.object_frames, observations.object_boxes, observations.object_confidences, classes.astype(np.int64)
+    )
+    size = timeline.facts.width, timeline.facts.height
+    camera = CameraPath.of(
+        observations.motions, observations.moved_from, observations.moved, first_frames, len(timeline.times), size
     )
     return [
         LabelledTrack(
             str(labels[track.class_index]),
             TraceBoxes(track.frames, track.boxes, track.confidences, track.detected),
         )
-        for track in track_objects(detections, first_frames, times)
+        for track in track_objects(detections, first_frames, timeline.times, camera)
     ]
 
 
@@ -162,7 +165,7 @@ async def store_objects(
     Raises StageError; InvalidInput where the index was removed or replaced meanwhile.
     """
     people, asset_id = context.people, index.asset_id
-    tracks = await link_objects(observations, index.cuts, timeline.times)
+    tracks = await link_objects(observations, index.cuts, timeline)
     stored = [await people.get_trace(asset_id, each.trace_id) for each in await people.list_traces(asset_id)]
     traces = [each for each in stored if each is not None]
     records = await object_records(asset_id, tracks, traces, timeline)

@@ -5,30 +5,60 @@ what is left; the assignment is solved exactly (Hungarian method, SciPy). Object
 sampled a few times a second, so boxes that follow each other may not overlap: what is compared is the overlap less the
 distance of the centres (DIoU, Zheng et al. 2020, https://arxiv.org/abs/1911.08287) from where the track is expected by
 its velocity. A track has one class and ends at a cut.
+
+As the whole video is there, what is hidden for a while is found again by where both parts of its way point to, and what
+is too quick to be followed from one sample to the next by three sightings in a line. Where the movement of the camera
+is known, ways are those in the scene, if more of them go on there than in the picture.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vision.errors import InvalidInput
+from vision.shots.movement import MEASURED, Motion, Motions
+
+Array = NDArray[np.float64]
 
 SURE: Final = 0.5
 """Least confidence of a detection that begins a track."""
 LOST_S: Final = 1.0
+"""Longest time without a sighting in which a track goes on with whatever is where it is expected."""
+TURNED_S: Final = 0.5
+"""Longest time without a sighting in which it goes on with what is where it was last."""
+JOINED_S: Final = 4.0
 """Longest time without a sighting in a track; what is hidden for longer comes back as another."""
 LEAST: Final = 2
 """Sightings of a track; a single one is a false detection more often than not."""
 NEAR: Final = -0.25
 """Least DIoU of a detection and where its track is expected: two boxes of one size side by side have -0.2."""
+NEAR_LAST: Final = -0.32
+"""Least DIoU of a detection and where its track was last, for what has turned: one and a half widths away."""
 NEAR_UNSURE: Final = 0.1
+NEAR_LOST: Final = 0.1
+"""Least DIoU where a track was not seen for longer than ``LOST_S``."""
+UNLIKE: Final = 0.3
+"""What DIoU loses for a box of another size, by the logarithm of how much wider and higher one is than the other."""
 GROWN: Final = 2.0
 """Most that one side of a box may grow or shrink from one sighting to the next."""
 BACK: Final = 3
 """Sightings that a velocity is taken over."""
+ASTRAY: Final = 1.2
+"""How far two parts of a track may point past each other, in sides of its box, ..."""
+ASTRAY_A_SECOND: Final = 0.8
+"""... and how much farther for each second between them."""
+QUICK_S: Final = 0.75
+"""Longest time from one of three sightings in a line to the next."""
+QUICK_SIDES: Final = 5.0
+"""Longest way from one of them to the next, in sides of the box."""
+FARTHEST: Final = 100.0
+"""Magnification by which a camera may zoom, in or out, before its path begins anew."""
+QUICK_ASTRAY: Final = 0.5
+"""How far the third may be from the line of the others, in sides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,17 +84,106 @@ class ObjectTrack:
     detected: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraPath:
+    """Where the scene is in each frame: a point of it is at ``scales * point + shifts``, in pixels.
+
+    ``scales`` float64[frames], ``shifts`` float64[frames, 2]; ``size``: (width, height) of the picture.
+    """
+
+    scales: Array
+    shifts: Array
+    size: tuple[int, int]
+
+    @classmethod
+    def of(
+        cls,
+        motions: Motions,
+        moved_from: NDArray[np.int64],
+        moved: NDArray[np.int64],
+        cuts: Sequence[int],
+        frames: int,
+        size: tuple[int, int],
+    ) -> "CameraPath":
+        """Return it from rows of motion from some frames to others, in order; what was not measured is no motion.
+
+        It begins anew at the first frame of each shot, and where a zoom has gone on for very long.
+        """
+        rows = np.where(motions[:, [Motion.INLIERS]] >= MEASURED, motions, 0).astype(np.float64)
+        middle = np.array(size) / 2
+        grown = np.exp(rows[:, Motion.SCALE])
+        moves = rows[:, [Motion.DX, Motion.DY]] * size + (1 - grown)[:, None] * middle
+        anew = np.searchsorted(cuts, moved_from, "right") != np.searchsorted(cuts, moved, "right")
+        scale, shift = 1.0, np.zeros(2)
+        known = [(0, 0.0, 0.0, 0.0)]
+        for row, (first, last) in enumerate(zip(moved_from.tolist(), moved.tolist(), strict=True)):
+            if first > known[-1][0]:  # what comes after something that was never sampled
+                known.append((first, *known[-1][1:]))
+            scale, shift = scale * grown[row], shift * grown[row] + moves[row]
+            if anew[row] or not 1 / FARTHEST < scale < FARTHEST:
+                scale, shift = 1.0, np.zeros(2)
+            known.append((last, float(np.log(scale)), float(shift[0]), float(shift[1])))
+        places, logs, xs, ys = np.array(known).T
+        path = [np.interp(np.arange(frames), places, each) for each in (logs, xs, ys)]
+        return cls(np.exp(path[0]), np.stack(path[1:], -1), size)
+
+    def into_scene(self, boxes: Array, frames: NDArray[np.int64]) -> Array:
+        """Return boxes [n, 4] of these frames as they are in the scene."""
+        scales = self.scales[frames, None]
+        return np.concatenate([(boxes[:, :2] - self.shifts[frames]) / scales, boxes[:, 2:] / scales], -1)
+
+    def into_picture(self, boxes: Array, frames: NDArray[np.int64]) -> Array:
+        """Return boxes [n, 4] of the scene as they are in these frames, cut at the edges; at least a pixel remains."""
+        scales = self.scales[frames, None]
+        starts = boxes[:, :2] * scales + self.shifts[frames]
+        ends = np.clip(starts + boxes[:, 2:] * scales, 1, self.size)
+        starts = np.clip(starts, 0, ends - 1)
+        return np.concatenate([starts, ends - starts], -1)
+
+
 @dataclass(slots=True)
 class _Open:
     """A track so far: indices of its detections, and their times in seconds."""
 
-    class_index: int
     members: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
+    def __add__(self, later: "_Open") -> "_Open":
+        return _Open(self.members + later.members, self.times + later.times)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """Detections of a shot, as their ways are followed: ``boxes`` float64[n, 4] of all detections of the video."""
+
+    boxes: Array
+    sure: NDArray[np.bool_]
+
+    def velocity(self, track: _Open, *, last: bool = True) -> Array | None:
+        """Return pixels a second over the last sightings, or over the first ones; None for a single one."""
+        back = min(len(track.members), BACK)
+        if back < LEAST:
+            return None
+        one, other = (-back, -1) if last else (0, back - 1)
+        centres = self.centres(np.array([track.members[one], track.members[other]]))
+        velocity: Array = (centres[1] - centres[0]) / (track.times[other] - track.times[one])
+        return velocity
+
+    def centres(self, members: NDArray[np.int64]) -> Array:
+        """Return the middles of boxes."""
+        return self.boxes[members, :2] + self.boxes[members, 2:] / 2
+
+    def expected(self, track: _Open, time: float) -> Array:
+        """Return the box of a track at this time by its velocity; its size stays."""
+        place: Array = self.boxes[track.members[-1]].copy()
+        velocity = self.velocity(track)
+        if velocity is not None:
+            place[:2] += velocity * (time - track.times[-1])
+        return place
+
 
 def track_objects(
-    detections: ObjectDetections, cuts: Sequence[int], times: NDArray[np.float64]
+    detections: ObjectDetections, cuts: Sequence[int], times: Array, camera: CameraPath | None = None
 ) -> tuple[ObjectTrack, ...]:
     """Return the tracks of a video, ordered by first frame.
 
@@ -77,66 +196,154 @@ def track_objects(
         raise InvalidInput("The detections' arrays differ in length.")
     if np.any(np.diff(frames) < 0):
         raise InvalidInput("The detections are not ordered by frame.")
-    tracks: list[_Open] = []
+    boxes, sure = detections.boxes.astype(np.float64), detections.confidences >= SURE
+    ways: list[tuple[CameraPath | None, _Seen]] = [(None, _Seen(boxes, sure))]
+    if camera is not None:
+        ways.append((camera, _Seen(camera.into_scene(boxes, frames), sure)))
+    kept = []
     for shot in np.split(np.arange(len(frames)), np.searchsorted(frames, cuts)):
-        inside: list[_Open] = []
-        for group in np.split(shot, np.flatnonzero(np.diff(frames[shot])) + 1):
-            if len(group):
-                _update(inside, detections, group, float(times[frames[group[0]]]))
-        tracks += inside
-    kept = [_track(track, detections) for track in tracks if len(track.members) >= LEAST]
+        followed = [(path, _followed(seen, detections, shot, times)) for path, seen in ways]
+        path, tracks = max(followed, key=lambda each: _going_on(each[1]))
+        kept += [_track(track, detections, path) for track in tracks]
     return tuple(sorted(kept, key=lambda track: (int(track.frames[0]), track.class_index, float(track.boxes[0, 0]))))
 
 
-def _update(tracks: list[_Open], detections: ObjectDetections, group: NDArray[np.intp], time: float) -> None:
-    """Link the detections of one frame, given as indices, to tracks of its shot; those left over begin new ones."""
-    for class_index in np.unique(detections.classes[group]).tolist():
-        own = group[detections.classes[group] == class_index]
-        live = [each for each in tracks if each.class_index == class_index and time - each.times[-1] <= LOST_S]
-        sure = detections.confidences[own] >= SURE
-        new = _assign(live, detections, own[sure], time, NEAR)
-        unseen = [each for each in live if each.times[-1] != time]
-        _assign(unseen, detections, own[~sure], time, NEAR_UNSURE)
-        tracks += [_Open(class_index, [index], [time]) for index in new]
+def _going_on(tracks: Sequence[_Open]) -> int:
+    """Return from how many sightings tracks go on to another."""
+    return sum(len(track.members) - 1 for track in tracks)
+
+
+def _followed(seen: _Seen, detections: ObjectDetections, shot: NDArray[np.intp], times: Array) -> list[_Open]:
+    """Return the tracks of a shot, whose detections are given as indices."""
+    kept = []
+    for class_index in np.unique(detections.classes[shot]).tolist():
+        own = shot[detections.classes[shot] == class_index]
+        tracks: list[_Open] = []
+        for group in np.split(own, np.flatnonzero(np.diff(detections.frames[own])) + 1):
+            _update(tracks, seen, group, float(times[detections.frames[group[0]]]))
+        kept += [track for track in _joined(_lined_up(tracks, seen), seen) if len(track.members) >= LEAST]
+    return kept
+
+
+def _update(tracks: list[_Open], seen: _Seen, group: NDArray[np.intp], time: float) -> None:
+    """Link the detections of one class in one frame, given as indices, to tracks; those left over begin new ones."""
+
+    def unseen(longest: float) -> list[_Open]:
+        return [each for each in tracks if 0 < time - each.times[-1] <= longest]
+
+    sure = seen.sure[group]
+    left = _assign(unseen(JOINED_S), seen, group[sure], time, NEAR)
+    left = _assign(unseen(TURNED_S), seen, left, time, NEAR_LAST, turned=True)
+    _assign(unseen(LOST_S), seen, group[~sure], time, NEAR_UNSURE)
+    tracks += [_Open([index], [time]) for index in left.tolist()]
 
 
 def _assign(
-    tracks: list[_Open], detections: ObjectDetections, own: NDArray[np.intp], time: float, least: float
-) -> list[int]:
-    """Continue tracks by detections; return the indices of those that continue none."""
-    everyone = [int(index) for index in own]
-    if not tracks or not everyone:
-        return everyone
+    tracks: list[_Open], seen: _Seen, own: NDArray[np.intp], time: float, least: float, *, turned: bool = False
+) -> NDArray[np.intp]:
+    """Continue tracks by detections; return the indices of those that continue none.
+
+    ``turned``: tracks are expected where they were last.
+    """
+    if not tracks or not len(own):
+        return own
     from scipy.optimize import linear_sum_assignment
 
-    boxes = detections.boxes[own].astype(np.float64)
-    places = np.stack([_expected(track, detections.boxes, time) for track in tracks])
-    sizes = np.stack([detections.boxes[track.members[-1], 2:] for track in tracks])[:, None].astype(np.float64)
-    likeness = distance_iou(places, boxes)
-    ratios = np.maximum(boxes[None, :, 2:] / sizes, sizes / boxes[None, :, 2:]).max(-1)
+    lasts = seen.boxes[[track.members[-1] for track in tracks]]
+    places = lasts if turned else np.stack([seen.expected(track, time) for track in tracks])
+    boxes, sizes = seen.boxes[own], lasts[:, None, 2:]
+    ratios = np.maximum(boxes[None, :, 2:] / sizes, sizes / boxes[None, :, 2:])
+    likeness = distance_iou(places, boxes) - UNLIKE * np.log(ratios).sum(-1)
+    gone = np.array([time - track.times[-1] for track in tracks])
+    leasts = np.where(gone > LOST_S, max(least, NEAR_LOST), least)[:, None]
     # From nobody's continuation nothing is gained: what is too far away counts as exactly the least.
-    gains = np.where((likeness >= least) & (ratios <= GROWN), likeness - least + 1e-6, 0.0)
-    rows, columns = linear_sum_assignment(-gains)
-    free = set(everyone)
-    for row, column in zip(rows, columns, strict=True):
+    gains = np.where((likeness >= leasts) & (ratios.max(-1) <= GROWN), likeness - least + 1e-6, 0.0)
+    free = np.ones(len(own), np.bool_)
+    for row, column in zip(*linear_sum_assignment(-gains), strict=True):
         if gains[row, column] > 0:
             tracks[row].members.append(int(own[column]))
             tracks[row].times.append(time)
-            free.discard(int(own[column]))
-    return [index for index in everyone if index in free]
+            free[column] = False
+    return own[free]
 
 
-def _expected(track: _Open, boxes: NDArray[np.float32], time: float) -> NDArray[np.float64]:
-    """Return the box at this time by the velocity of the last sightings; its size stays."""
-    place: NDArray[np.float64] = boxes[track.members[-1]].astype(np.float64)
-    back = min(len(track.members), BACK)
-    if back > 1:
-        moved = place[:2] - boxes[track.members[-back], :2]
-        place[:2] += moved / (track.times[-1] - track.times[-back]) * (time - track.times[-1])
-    return place
+def _lined_up(tracks: list[_Open], seen: _Seen) -> list[_Open]:
+    """Return the tracks, in which single sightings that lie in a line, three at a time, are one."""
+    singles = [track for track in tracks if len(track.members) == 1]
+    if len(singles) <= LEAST:
+        return tracks
+    members = np.array([track.members[0] for track in singles])
+    moments, centres = np.array([track.times[0] for track in singles]), seen.centres(members)
+    sides = np.sqrt(seen.boxes[members, 2:].prod(-1))
+    later = moments[None] - moments[:, None]
+    ways = np.linalg.norm(centres[None] - centres[:, None], axis=-1)
+    alike = np.maximum(sides[:, None] / sides, sides / sides[:, None]) <= GROWN
+    steps = alike & (later > 0) & (later <= QUICK_S) & (ways <= QUICK_SIDES * np.minimum(sides[:, None], sides))
+    found = []
+    for middle in range(len(singles)):
+        for first in np.flatnonzero(steps[:, middle]).tolist():
+            for third in np.flatnonzero(steps[middle]).tolist():
+                velocity = (centres[middle] - centres[first]) / later[first, middle]
+                off = centres[middle] + velocity * later[middle, third] - centres[third]
+                astray = float(np.linalg.norm(off)) / sides[middle]
+                if astray <= QUICK_ASTRAY:
+                    found.append((later[first, third], astray, first, middle, third))
+    after, before = dict[int, int](), dict[int, int]()
+    for _, _, *line in sorted(found):  # the closest in time first, or a line would leave out every other one
+        if all(after.get(one, other) == other and before.get(other, one) == one for one, other in pairwise(line)):
+            for one, other in pairwise(line):
+                after[one], before[other] = other, one
+    result = [track for track in tracks if len(track.members) > 1]
+    for start in range(len(singles)):
+        if start not in before:
+            whole, place = singles[start], start
+            while place in after:
+                place = after[place]
+                whole = whole + singles[place]
+            result.append(whole)
+    return result
 
 
-def distance_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _joined(tracks: list[_Open], seen: _Seen) -> list[_Open]:
+    """Return the tracks, in which those that point to each other over a gap are one."""
+    from scipy.optimize import linear_sum_assignment
+
+    if len(tracks) < 2:
+        return tracks
+    starts = np.array([track.times[0] for track in tracks])
+    ends = np.array([track.times[-1] for track in tracks])
+    gaps = starts[None] - ends[:, None]
+    gains = np.zeros(gaps.shape)
+    for one, other in np.argwhere((gaps > 0) & (gaps <= JOINED_S)).tolist():
+        gains[one, other] = _pointing(tracks[one], tracks[other], float(gaps[one, other]), seen)
+    after = {one: other for one, other in zip(*linear_sum_assignment(-gains), strict=True) if gains[one, other] > 0}
+    result = []
+    for start in sorted(set(range(len(tracks))) - set(after.values())):
+        whole, place = tracks[start], start
+        while place in after:
+            place = after[place]
+            whole = whole + tracks[place]
+        result.append(whole)
+    return result
+
+
+def _pointing(one: _Open, other: _Open, gap: float, seen: _Seen) -> float:
+    """Return how well the way of a track leads to another and back, 0 where it does not, up to 1."""
+    there, back = seen.velocity(one), seen.velocity(other, last=False)
+    if there is None and back is None:
+        return 0.0
+    ends = np.array([one.members[-1], other.members[0]])
+    sizes, (start, end) = seen.boxes[ends, 2:], seen.centres(ends)
+    ratios = np.maximum(sizes[0] / sizes[1], sizes[1] / sizes[0])
+    if ratios.max() > GROWN:
+        return 0.0
+    misses = [float(np.linalg.norm(start + way * gap - end)) for way in (there, back) if way is not None]
+    side = float(np.sqrt(sizes.prod(-1)).mean())
+    astray = float(np.mean(misses)) / side / (ASTRAY + ASTRAY_A_SECOND * gap)
+    return max(0.0, 1 - astray - UNLIKE * float(np.log(ratios).sum()))
+
+
+def distance_iou(first: Array, second: Array) -> Array:
     """Return the DIoU of all pairs of boxes [n, 4] and [m, 4] as x, y, width, height: -1 far apart, 1 the same."""
     one, other = first[:, None], second[None]
     one_end, other_end = one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:]
@@ -144,15 +351,26 @@ def distance_iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDA
     areas = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
     around = np.maximum(one_end, other_end) - np.minimum(one[..., :2], other[..., :2])
     apart = (one[..., :2] + one[..., 2:] / 2) - (other[..., :2] + other[..., 2:] / 2)
-    result: NDArray[np.float64] = shared / areas - (apart**2).sum(-1) / (around**2).sum(-1)
+    result: Array = shared / areas - (apart**2).sum(-1) / (around**2).sum(-1)
     return result
 
 
-def _track(track: _Open, detections: ObjectDetections) -> ObjectTrack:
+def _track(track: _Open, detections: ObjectDetections, camera: CameraPath | None) -> ObjectTrack:
     """Return a track with a box in every frame from its first sighting to its last."""
     members = np.array(track.members)
     seen = detections.frames[members]
     frames = np.arange(seen[0], seen[-1] + 1)
-    columns = np.column_stack([detections.boxes[members], detections.confidences[members]]).T
-    values = np.stack([np.interp(frames, seen, column) for column in columns], axis=1).astype(np.float32)
-    return ObjectTrack(track.class_index, frames, values[:, :4], values[:, 4], np.isin(frames, seen))
+    boxes = detections.boxes[members].astype(np.float64)
+    between = boxes if camera is None else camera.into_scene(boxes, seen)
+    places = np.stack([np.interp(frames, seen, column) for column in between.T], axis=1)
+    if camera is not None:
+        places = camera.into_picture(places, frames)
+        places[seen - seen[0]] = boxes
+    confidences = np.interp(frames, seen, detections.confidences[members])
+    return ObjectTrack(
+        int(detections.classes[members[0]]),
+        frames,
+        places.astype(np.float32),
+        confidences.astype(np.float32),
+        np.isin(frames, seen),
+    )

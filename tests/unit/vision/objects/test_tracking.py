@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tests.tolerances import FP32
 from vision.errors import InvalidInput
-from vision.objects.tracking import LOST_S, ObjectDetections, ObjectTrack, distance_iou, track_objects
+from vision.objects.tracking import JOINED_S, CameraPath, ObjectDetections, ObjectTrack, distance_iou, track_objects
+from vision.shots.movement import Motion
 
 FPS = 24
 EVERY = 8
@@ -87,8 +88,111 @@ def test_what_is_hidden_for_a_moment_is_the_same_and_for_long_another() -> None:
     short = track_objects(film([(0, hidden(1.0, 1.6))], 4), (), times(4))
     assert len(short) == 1
     assert not short[0].detected[24:39].any()
-    long = track_objects(film([(0, hidden(1.0, 1.4 + LOST_S))], 4), (), times(4))
+    longer = track_objects(film([(0, hidden(1.0, 0.5 + JOINED_S))], 7), (), times(7))
+    assert len(longer) == 1, "its way leads from one side of what hides it to the other"
+    long = track_objects(film([(0, hidden(1.0, 1.4 + JOINED_S))], 7), (), times(7))
     assert len(long) == 2
+
+
+def test_two_who_meet_behind_a_wall_come_out_on_the_other_side() -> None:
+    def behind(x: float, v: float) -> Path:
+        return lambda t: None if 250 < x + v * t < 350 else (x + v * t, 50, 60, 120)
+
+    tracks = track_objects(film([(0, behind(100, 80)), (0, behind(500, -80))], 5), (), times(5))
+    ends = sorted((float(track.boxes[0, 0]), float(track.boxes[-1, 0])) for track in tracks)
+    assert [start for start, _ in ends] == [100, 500]
+    assert ends[0][1] > 400
+    assert ends[1][1] < 200
+
+
+def test_what_leaves_and_something_that_comes_back_are_two() -> None:
+    tracks = track_objects(
+        film([(0, lambda t: None if 1 < t < 2.5 else (100 + 250 * abs(t - 1.75), 50, 60, 120))], 4), (), times(4)
+    )
+    assert len(tracks) == 2, "its way led elsewhere"
+
+
+@pytest.mark.parametrize("widths", [1.5, 3, 4.5])
+def test_what_is_quicker_than_its_widths_is_followed_by_its_line(widths: float) -> None:
+    """From one sample to the next it moves farther than a match of boxes could bridge."""
+    quick = walk(0, 50, 60 * widths * FPS / EVERY, 20)
+    (track,) = track_objects(film([(0, quick)], 2, noise=0.03, seed=2), (), times(2))
+    assert track.detected.sum() == 6
+
+
+def test_detections_here_and_there_are_no_line() -> None:
+    random = np.random.default_rng(4)
+    places = {frame: random.uniform(0, 1000, 2) for frame in range(0, 48 * 4, EVERY)}
+    tracks = track_objects(film([(0, lambda t: (*places[round(t * FPS)], 40, 40))], 8), (), times(8))
+    assert sum(int(track.detected.sum()) for track in tracks) < len(places) / 2
+
+
+def test_a_ball_that_bounces_is_one() -> None:
+    def bounce(t: float) -> tuple[float, float, float, float]:
+        return abs(400 - 200 * t), 50, 80, 80
+
+    assert spans(track_objects(film([(0, bounce)], 4), (), times(4))) == [(0, 0, 88)]
+
+
+def pan(frames: int, step: int, dx: float, scale: float = 0.0) -> CameraPath:
+    """The path of a camera by which the picture moves by a share of its width, and grows, from sample to sample."""
+    motions = np.zeros((frames // step, 8), np.float32)
+    motions[:, [Motion.DX, Motion.SCALE, Motion.INLIERS]] = dx, scale, 1
+    sampled = np.arange(0, frames // step * step + 1, step)
+    return CameraPath.of(motions, sampled[:-1], sampled[1:], (), frames + step, (1000, 500))
+
+
+def test_those_who_stand_are_followed_though_the_camera_turns_to_and_fro() -> None:
+    """The picture moves 480 pixels between two samples, and back: more than to the next person, who looks the same."""
+    seconds, there = 4.0, np.array([0, 0.12, 0.24, 0.36, 0.48, 0.36, 0.24, 0.12])
+    sampled = np.arange(round(seconds * FPS) // 2 + 1) * 2
+    motions = np.zeros((len(sampled) - 1, 8), np.float32)
+    motions[:, Motion.DX], motions[:, Motion.INLIERS] = np.diff(there[sampled // 2 % 8]), 1
+    camera = CameraPath.of(motions, sampled[:-1], sampled[1:], (), sampled[-1] + 1, (1000, 500))
+
+    def stands(x: float) -> Path:
+        return lambda t: (x + float(camera.shifts[round(t * FPS), 0]), 50, 60, 120)
+
+    detections = film([(0, stands(x)) for x in (0, 200, 400)], seconds)
+    tracks = track_objects(detections, (), times(seconds), camera)
+    assert len(tracks) == 3
+    for track, x in zip(tracks, (0, 200, 400), strict=True):
+        assert track.detected.sum() == 12
+        # Between two samples too, where the picture is somewhere else.
+        np.testing.assert_allclose(track.boxes[:, 0], x + camera.shifts[track.frames, 0], atol=1e-3)  # pixels
+    assert len(track_objects(detections, (), times(seconds))) != 3
+
+
+def test_a_camera_path_leads_there_and_back() -> None:
+    camera = pan(48, 2, 0.05, 0.02)
+    frames = np.array([0, 7, 48])
+    boxes = np.array([[100.0, 50, 60, 120]] * 3)
+    scene = camera.into_scene(boxes, frames)
+    np.testing.assert_allclose(scene[0], boxes[0])
+    np.testing.assert_allclose(camera.into_picture(scene, frames), boxes)
+    # By hand: the middle of the picture moves by the pan alone, and everything grows by e^0.02 a step.
+    assert camera.scales[2] == pytest.approx(np.exp(0.02))
+    assert camera.scales[2] * 500 + camera.shifts[2, 0] == pytest.approx(500 + 50)
+    assert camera.scales[48] == pytest.approx(np.exp(0.48))
+
+
+def test_a_camera_path_begins_anew_at_a_cut_and_after_an_endless_zoom() -> None:
+    motions = np.zeros((6, 8), np.float32)
+    motions[:, Motion.DX], motions[:, Motion.INLIERS] = 0.1, [1, 1, 1, 1, 0, 1]
+    sampled = np.arange(7) * 2
+    camera = CameraPath.of(motions, sampled[:-1], sampled[1:], (6,), 13, (1000, 500))
+    np.testing.assert_allclose(camera.shifts[::2, 0], [0, 100, 200, 0, 100, 100, 200], rtol=FP32)
+    assert pan(20_000, 2, 0.0, 0.1).scales.max() < 101
+
+
+def test_a_measured_camera_that_is_wrong_does_no_harm() -> None:
+    """A large thing in front was taken for the background: those who stand would run to and fro in its scene."""
+    random = np.random.default_rng(5)
+    detections = film([(0, walk(100, 50, 20)), (0, walk(400, 50, -20))], 4)
+    shifts = 400 * random.standard_normal((96, 2))
+    tracks = track_objects(detections, (), times(4), CameraPath(np.ones(96), shifts, (1000, 500)))
+    assert spans(tracks) == [(0, 0, 88), (0, 0, 88)]
+    assert tracks[0].boxes[:, 1].tolist() == [50] * 89
 
 
 def test_unsure_detections_carry_a_track_on_and_begin_none() -> None:

@@ -18,7 +18,7 @@ from tests.graphs.muzzle import muzzle
 from tests.graphs.samples import encoded, picture, video
 from tests.unit.vision.quality.test_focus import blocks, blurred
 
-SCRIPTS_BYTES = 170_000
+SCRIPTS_BYTES = 180_000
 ANIMALS = 51
 
 

@@ -4,7 +4,7 @@ import { html, useState } from "./preact.js";
 import { base64, blob, call, get, mediaUrl, post } from "./api.js";
 import { Drawn, PALETTE } from "./boxes.js";
 import { thumbnailOf, Tile } from "./library.js";
-import { Choice, chosenOf, classesOf, EVERYTHING, percent } from "./objects.js";
+import { Choice, chosenOf, classesOf, EVERYTHING, Others, percent } from "./objects.js";
 import { bytes, clock, Facts, Failure, Meter, Picture, Result, Strength, useAsync, useObjectUrl, when, words } from "./ui.js";
 
 const SIMILAR = 12;
@@ -115,7 +115,7 @@ function Still({ asset, like }) {
         <button aria-pressed=${drawn.thirds} onClick=${() => setDrawn({ ...drawn, thirds: !drawn.thirds })}>Thirds</button>
         ${Object.entries(MAPS).map(([name, { title }]) => html`<button aria-pressed=${map === name} onClick=${() => setMap(map === name ? null : name)}>${title}</button>`)}
       </div>
-      ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter} />`}
+      ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter}><${Others} classes=${filter.classes} /><//>`}
       ${objects.error && html`<${Missing} of=${{ objects: objects.error.message }} />`}
       ${map && html`<${Strength} value=${strength} onValue=${setStrength}>Strength<//><p class="quiet">${MAPS[map].title}: ${MAPS[map].hint}.</p>`}
       <div class="card"><${Facts} of=${factsOf(asset)} /></div>

@@ -2,6 +2,7 @@
 
 import { html, useState } from "./preact.js";
 import { get } from "./api.js";
+import { With } from "./together.js";
 import { clock, Facts, Picture } from "./ui.js";
 
 const CLASSES = 10;
@@ -42,11 +43,16 @@ export function Choice({ classes, value, onValue, children }) {
   const shown = all ? classes : classes.filter(({ label }, place) => place < CLASSES || value.classes.includes(label));
   const toggle = (label) => onValue({ ...value, classes: value.classes.includes(label) ? value.classes.filter((each) => each !== label) : [...value.classes, label] });
   return html`<div class="choice" role="group" aria-label="Classes of objects">
-    ${[...shown, ...value.classes.filter((label) => !classes.some((each) => each.label === label)).map((label) => ({ label, count: 0 }))].map(({ label, count }) => html`<button key=${label} aria-pressed=${value.classes.includes(label)} onClick=${() => toggle(label)}>${label} <span class="quiet">${count}</span></button>`)}
-    ${classes.length > CLASSES && html`<button class="plain" aria-expanded=${all} onClick=${() => setAll(!all)}>${all ? "Fewer classes" : `${classes.length - shown.length} more classes`}</button>`}
-    <label class="inline">at least <input type="range" min="0" max="0.95" step="0.05" value=${value.least} aria-label="Least confidence" aria-valuetext=${percent(value.least)} onInput=${(event) => onValue({ ...value, least: Number(event.target.value) })} /> <output>${percent(value.least)}</output> sure</label>
+    ${[...shown, ...value.classes.filter((label) => !classes.some((each) => each.label === label)).map((label) => ({ label, count: 0 }))].map(({ label, count }) => html`<button type="button" key=${label} aria-pressed=${value.classes.includes(label)} onClick=${() => toggle(label)}>${label} <span class="quiet">${count}</span></button>`)}
+    ${classes.length > CLASSES && html`<button type="button" class="plain" aria-expanded=${all} onClick=${() => setAll(!all)}>${all ? "Fewer classes" : `${classes.length - shown.length} more classes`}</button>`}
+    ${value.least !== undefined && html`<label class="inline">at least <input type="range" min="0" max="0.95" step="0.05" value=${value.least} aria-label="Least confidence" aria-valuetext=${percent(value.least)} onInput=${(event) => onValue({ ...value, least: Number(event.target.value) })} /> <output>${percent(value.least)}</output> sure</label>`}
     ${children}
   </div>`;
+}
+
+/** The way to what else of the library has these classes in it. */
+export function Others({ classes }) {
+  return classes.length > 0 && html`<a href=${`#/library?objects=${encodeURIComponent(classes.join())}`}>Others in the library</a>`;
 }
 
 /** Return a share for people. */
@@ -55,7 +61,7 @@ export function percent(share) {
 }
 
 /** The objects of a film as pictures, those seen longest first. */
-export function Objects({ file, objects, filter, setFilter, chosen, choose, together }) {
+export function Objects({ file, objects, filter, setFilter, chosen, choose, pair, setPair }) {
   const [most, setMost] = useState(CARDS);
   const apart = objects.filter((track) => !track.person);
   const shown = chosenOf(apart, filter).sort((a, b) => b.screen_time - a.screen_time);
@@ -64,14 +70,14 @@ export function Objects({ file, objects, filter, setFilter, chosen, choose, toge
   return html`<section>
     <h2>Objects <span class="quiet">${classes.length ? `${apart.length} of ${classes.length} ${classes.length === 1 ? "class" : "classes"}, longest seen first` : "none were found"}</span></h2>
     ${faces > 0 && html`<p class="quiet">${faces} ${faces === 1 ? "person" : "persons"} whose face is known, too: among the people.</p>`}
-    ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter} />`}
+    ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter}><${Others} classes=${filter.classes} /><//>`}
     ${classes.length > 0 && !shown.length && html`<p class="empty">Nothing is left of this choice.</p>`}
     <ul class="people objects">
       ${shown.slice(0, most).map((track) => html`<li key=${track.track_id} class=${track === chosen ? "chosen" : ""}>
         <button class="plain" aria-pressed=${track === chosen} onClick=${() => choose(track, track.first_time)} title="Jump to it"><${Picture} src=${track.thumbnail_url} file=${file.file_uuid} alt=${`${track.label} ${track.track_id}: to where it appears`} /></button>
         <span><i style=${{ background: track.colour }}></i> ${track.label} <span class="quiet">${track.track_id}</span></span>
         <small class="quiet">${clock(track.screen_time, 1)}, ${percent(track.confidence)} sure</small>
-        ${together?.(track)}
+        <${With} what=${`object:${track.track_id}`} label=${`${track.label} ${track.track_id}`} pair=${pair} setPair=${setPair} />
       </li>`)}
     </ul>
     ${shown.length > most && html`<button onClick=${() => setMost(most + CARDS)}>Show ${Math.min(CARDS, shown.length - most)} more of ${shown.length}</button>`}

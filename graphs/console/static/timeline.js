@@ -38,7 +38,7 @@ export function rowsOf(people, objects) {
   return { people: ofPeople, classes: ofClasses };
 }
 
-export function Timeline({ file, duration, time, seek, shots, people, objects, chosen, choose, span, setSpan }) {
+export function Timeline({ file, duration, time, seek, shots, people, objects, together, chosen, choose, span, setSpan }) {
   const track = useRef(null);
   const [hover, setHover] = useState(null);
   const [asked, setAsked] = useState(false);
@@ -46,7 +46,8 @@ export function Timeline({ file, duration, time, seek, shots, people, objects, c
   const sprites = useAsync(async (signal) => (asked ? spritesOf(file.file_uuid, signal) : null), [file.file_uuid, asked]);
   const from = useRef(null);
   const rows = useMemo(() => rowsOf(people, objects), [people, objects]);
-  const folded = { people: fold(rows.people, ROWS, open.people), classes: fold(rows.classes, CLASSES, open.classes) };
+  const both = together && { key: "together", label: "Together", colour: "#777", levels: 1, stretches: together.stretches.map(({ start_time: from, end_time: to }) => ({ from, to, level: 0, colour: "#777" })) };
+  const folded = { together: fold(both ? [both] : [], 1), people: fold(rows.people, ROWS, open.people), classes: fold(rows.classes, CLASSES, open.classes) };
   const at = (event) => {
     const { left, width } = track.current.getBoundingClientRect();
     return Math.min(Math.max((event.clientX - left) / width, 0), 1) * duration;
@@ -95,7 +96,7 @@ export function Timeline({ file, duration, time, seek, shots, people, objects, c
   const lanes = useMemo(() => html`
     <div class="lane shots">${shots.map((shot) => html`<i key=${shot.shot_index} style=${{ left: part(shot.start_timestamp), width: part(shot.duration) }} title=${`${words(shot.shot_size)}, ${words(shot.camera_movement)}`}></i>`)}</div>
     ${Object.values(folded).map(({ shown, more }) => html`${shown.map((row) => html`<${Lane} key=${row.key} row=${row} duration=${duration} chosen=${chosen} />`)}${more !== null && html`<div class="lane"></div>`}`)}
-  `, [shots, rows, open, duration, chosen]);
+  `, [shots, rows, together, open, duration, chosen]);
   return html`<div class="timeline">
     <div class="labels"><span aria-hidden="true">Shots</span>
       ${Object.entries(folded).map(([name, { shown, more }]) => html`

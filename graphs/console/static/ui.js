@@ -77,7 +77,7 @@ export function Picture({ src, file, alt, ...rest }) {
       if (made) URL.revokeObjectURL(made);
     };
   }, [src, file]);
-  if (failed) return html`<span class="no-picture" role="img" aria-label=${alt}>no picture</span>`;
+  if (failed) return html`<span class="no-picture" role=${alt ? "img" : null} aria-label=${alt || null}>no picture</span>`;
   if (!url) return html`<span class="no-picture" aria-hidden="true"></span>`;
   return html`<img src=${url} alt=${alt} loading="lazy" decoding="async" onError=${() => setFailed(true)} ...${rest} />`;
 }

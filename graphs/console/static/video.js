@@ -4,8 +4,10 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from "./preac
 import { call, follow, get, mediaUrl, post } from "./api.js";
 import { Download, Missing } from "./asset.js";
 import { coloured, FilmBoxes } from "./boxes.js";
-import { Chosen, chosenOf, EVERYTHING, Objects, objectsOf } from "./objects.js";
+import { Chosen, chosenOf, classesOf, EVERYTHING, Objects, objectsOf } from "./objects.js";
+import { Seen } from "./shots.js";
 import { Timeline } from "./timeline.js";
+import { nameOf, Together, useTogether, With } from "./together.js";
 import { bytes, clock, Failure, Picture, Result, useAsync, when, words } from "./ui.js";
 
 /** What the player can play: `path` below the file, the seconds of the film that this shows, whether boxes are in it. */
@@ -31,6 +33,8 @@ function Film({ file, again, start, classes }) {
   const [boxes, setBoxes] = useState({ faces: true, objects: true });
   const [filter, setFilter] = useState({ ...EVERYTHING, classes });
   const [one, setOne] = useState(null);
+  const [pair, setPair] = useState([]);
+  const together = useTogether(file, pair);
   const [error, setError] = useState(null);
   const [view, setView] = useState(FILM);
   const wanted = useRef(start || null);
@@ -127,7 +131,7 @@ function Film({ file, again, start, classes }) {
       <p class="quiet now"><output>${clock(time, 2)}</output> of ${clock(duration, 2)} <span class="hint">Space plays, ← → move a second, , . a frame</span></p>
     </div>
     <${Index} file=${file} again=${again} />
-    <${Timeline} file=${file} duration=${duration} time=${time} seek=${seek} shots=${shots.value?.shot_analyses ?? NOBODY} people=${seen.people} objects=${shown} chosen=${chosen} choose=${choose} span=${span} setSpan=${setSpan} />
+    <${Timeline} file=${file} duration=${duration} time=${time} seek=${seek} shots=${shots.value?.shot_analyses ?? NOBODY} people=${seen.people} objects=${shown} together=${together.value} chosen=${chosen} choose=${choose} span=${span} setSpan=${setSpan} />
     <${Chosen} file=${file} track=${chosen} seek=${seek} close=${() => setOne(null)} play=${() => show(alone(chosen), chosen.first_time)} />
     <${Clip} file=${file} span=${span} setSpan=${setSpan} />
     <${Failure} error=${people.error ?? objects.error ?? shots.error} />
@@ -136,10 +140,11 @@ function Film({ file, again, start, classes }) {
       <${Played} people=${seen.people} drawn=${drawn} view=${view} show=${show} />
     </div>`}
     ${useMemo(() => html`
-      ${seen.people.length > 0 && html`<${Together} file=${file} people=${seen.people} seek=${seek} />`}
-      ${objects.value && detector != null && html`<${Objects} file=${file} objects=${seen.objects} filter=${filter} setFilter=${setFilter} chosen=${chosen} choose=${choose} />`}
+      ${seen.people.length + seen.objects.length > 1 && html`<${Together} classes=${classesOf(seen.objects)} pair=${pair} setPair=${setPair} found=${together} seek=${seek} />`}
+      ${seen.people.length > 0 && html`<${People} file=${file} people=${seen.people} pair=${pair} setPair=${setPair} seek=${seek} />`}
+      ${objects.value && detector != null && html`<${Objects} file=${file} objects=${seen.objects} filter=${filter} setFilter=${setFilter} chosen=${chosen} choose=${choose} pair=${pair} setPair=${setPair} />`}
       ${shots.value && html`<${ShotList} shots=${shots.value} seek=${seek} />`}
-    `, [file, seen, objects.value, shots.value, filter, chosen, seek])}
+    `, [file, seen, objects.value, shots.value, filter, chosen, pair, together.value, together.error, together.busy, seek])}
     <div class="card"><dl class="facts">
       <dt>Size</dt><dd>${file.width} × ${file.height}, ${file.fps?.toFixed(2)} frames/s, ${file.frame_count} frames</dd>
       <dt>Format</dt><dd>${file.format}${file.has_audio ? ", with sound" : ", without sound"}</dd>
@@ -251,36 +256,17 @@ function Clip({ file, span, setSpan }) {
   </div>`;
 }
 
-/** Everybody in the film, and where two of them share a frame first. */
-function Together({ file, people, seek }) {
-  const [chosen, setChosen] = useState([]);
-  const [answer, setAnswer] = useState(null);
-  const [error, setError] = useState(null);
-  const choose = async (uuid) => {
-    const now = chosen.includes(uuid) ? chosen.filter((each) => each !== uuid) : [...chosen, uuid].slice(-2);
-    setChosen(now);
-    setAnswer(null);
-    setError(null);
-    if (now.length < 2) return;
-    try {
-      const found = await get(`/api/v1/file/${file.file_uuid}/identities/${now[0]}/co-occur-with/${now[1]}`);
-      setAnswer(found.first_cooccurrence);
-      seek(found.first_cooccurrence.timestamp_secs);
-    } catch (failure) {
-      setError(failure);
-    }
-  };
-  const seconds = (stretches) => stretches.reduce((sum, each) => sum + each.last_time - each.first_time, 0);
+/** Everybody in the film. */
+function People({ file, people, pair, setPair, seek }) {
+  const seconds = (stretches) => clock(stretches.reduce((sum, each) => sum + each.last_time - each.first_time, 0), 1);
   return html`<section>
-    <h2>People <span class="quiet">choose two to see when they first share a frame</span></h2>
-    ${answer && html`<p class="notice good" role="status">First together at ${clock(answer.timestamp_secs, 2)} (frame ${answer.frame_number}); ${answer.total_cooccurrence_frames} frames in all.</p>`}
-    <${Failure} error=${error} />
+    <h2>People</h2>
     <ul class="people">
-      ${people.map((person) => html`<li key=${person.label} class=${chosen.includes(person.identity_uuid) ? "chosen" : ""}>
+      ${people.map((person) => html`<li key=${nameOf(person)} class=${pair.some(({ what }) => what === nameOf(person)) ? "chosen" : ""}>
         <button class="plain" onClick=${() => seek(person.first_time)} title="Jump to the first appearance"><${Picture} src=${person.thumbnail_url} file=${file.file_uuid} alt=${`${person.label}: to the first appearance`} /></button>
         <span><i style=${{ background: person.colour }}></i> ${person.identity_uuid ? html`<a href=${`#/person/${person.identity_uuid}`}>${person.label}</a>` : person.label}</span>
-        <small class="quiet">${clock(seconds(person.traces), 1)} in ${person.traces.length} ${person.traces.length === 1 ? "appearance" : "appearances"}${person.bodies.length > 0 && `, body ${clock(seconds(person.bodies), 1)}`}</small>
-        ${person.identity_uuid && html`<label class="inline"><input type="checkbox" checked=${chosen.includes(person.identity_uuid)} onChange=${() => choose(person.identity_uuid)} /> together with</label>`}
+        <small class="quiet">${seconds(person.traces)} in ${person.traces.length} ${person.traces.length === 1 ? "appearance" : "appearances"}${person.bodies.length > 0 && `, body ${seconds(person.bodies)}`}</small>
+        <${With} what=${nameOf(person)} label=${person.label} pair=${pair} setPair=${setPair} />
       </li>`)}
     </ul>
   </section>`;
@@ -307,7 +293,7 @@ function ShotList({ shots, seek }) {
           <${Picture} src=${`/api/v1/file/${shots.video_asset_id}/thumbnail?frame=${shot.keyframe_frame}`} file=${shots.video_asset_id} alt=${`Shot ${shot.shot_index + 1}`} />
           <b>${clock(shot.start_timestamp, 1)}</b> <span class="quiet">${shot.duration.toFixed(1)} s</span>
         </button>
-        <span class="tags">${[shot.shot_size, shot.camera_movement, shot.shot_angle].filter(Boolean).map((tag) => html`<span>${words(tag)}</span>`)}</span>
+        <span class="tags">${[shot.shot_size, shot.camera_movement, shot.shot_angle].filter(Boolean).map((tag) => html`<span>${words(tag)}</span>`)}<${Seen} objects=${shot.objects} /></span>
       </li>`)}
     </ol>
   </section>`;

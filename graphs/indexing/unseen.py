@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 from stores.records import Asset
 from vision.errors import StageError
 
-AT_ONCE: Final = 16
-"""Pictures that one request has a model look at: about a second on two cores."""
+AT_ONCE: Final = 8
+"""Pictures that one request has a model look at: a second or two on two cores."""
 CLOCKS: Final = timedelta(hours=1)
 """By which the clocks of two gateways differ at most."""
 

@@ -85,7 +85,7 @@ class RemovedCounts(BaseModel):
 
     model_config = example(objects=2, documents=3, jobs=1, vectors=1, cache=0)
     objects: int = Field(description="files, and pictures and parts that were made of them")
-    documents: int = Field(description="records: of files, features, faces, traces, shots, identities")
+    documents: int = Field(description="records: of files, features, faces, objects, traces, shots, identities")
     jobs: int = Field(description="of the file, and deliveries to webhooks that tell of them")
     vectors: int = Field(description="of the search index")
     cache: int

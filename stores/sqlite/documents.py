@@ -285,13 +285,17 @@ class SqliteDocuments(SqliteRepository, Documents):
     async def face_vectors(
         self, model_version: str, among: Collection[str] | None = None
     ) -> AsyncIterator[tuple[list[str], Vector]]:
-        chosen, ids = ("", []) if among is None else (f"AND {AMONG}", [json.dumps(list(among))])
-        sql = f"""SELECT asset_id, length(places), vectors FROM faces WHERE model_version = ? AND asset_id > ? {chosen}
-            ORDER BY asset_id LIMIT ?"""  # noqa: S608 (constants)
-        after = ""
-        while rows := await self._engine.read(sql, model_version, after, *ids, FACES_AT_ONCE):
+        columns = f"length(places) / {PLACE_BYTES}, vectors FROM faces WHERE model_version = ?"
+        if among is not None:
+            sql = f"SELECT asset_id, {columns} AND {AMONG}"
+            yield stacked_faces(await self._engine.read(sql, model_version, json.dumps(list(among))))
+            return
+        # In the order of the rows, so that the file is read from its beginning to its end.
+        sql = f"SELECT rowid, asset_id, {columns} AND rowid > ? ORDER BY rowid LIMIT ?"
+        after = 0
+        while rows := await self._engine.read(sql, model_version, after, FACES_AT_ONCE):
             after = rows[-1][0]
-            yield stacked_faces((asset_id, places // PLACE_BYTES, vectors) for asset_id, places, vectors in rows)
+            yield stacked_faces(row[1:] for row in rows)
 
     async def put_objects(self, objects: PictureObjects) -> bool:
         tags = objects.tags if objects.kind == "image" else ()

@@ -78,6 +78,19 @@ async def test_objects_are_found_in_the_pass_that_finds_faces(service: IndexServ
     assert (state["object_models"], state["object_count"], "unavailable" in state) == ("dummy@00000000:", 3, False)
 
 
+async def test_a_file_has_tags_once_it_was_looked_through(service: IndexService) -> None:
+    asset = await service.add(film(SCENE))
+    assert (await service.client.get(f"/api/v1/file/{asset.asset_id}")).json()["tags"] is None
+    assert (await service.index(asset)).status == "succeeded"
+    tags = (await service.client.get(f"/api/v1/file/{asset.asset_id}")).json()["tags"]
+    records = [record for record, _ in await objects_of(service, asset)]
+    assert {each["label"]: each["screen_time"] for each in tags} == {
+        each.label: pytest.approx(each.screen_time) for each in records
+    }
+    assert tags[0]["label"] == "dog"  # longest in sight
+    assert {each["at_once"] for each in tags} == {1}
+
+
 async def test_about_three_frames_a_second_go_to_the_detector(service: IndexService) -> None:
     await service.indexed(film(SCENE))
     # 4.4 seconds are 14 stretches of 0.33 s, and the second shot begins in one of them.

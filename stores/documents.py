@@ -10,6 +10,7 @@ from typing import Protocol
 from stores.records import Asset, ClassCount, Features, PictureFaces, PictureObjects, Vector
 from stores.uploads import ANYONE, Addition, Upload, Withdrawal
 from vision.media.sniff import MediaKind
+from vision.objects.tags import Tag
 
 
 class Documents(Protocol):
@@ -170,6 +171,10 @@ class Documents(Protocol):
 
     async def get_objects(self, asset_ids: Iterable[str]) -> dict[str, PictureObjects]:
         """Return the stored objects, by asset id; an asset without any has an empty record."""
+        ...
+
+    async def picture_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        """Return the classes of objects in pictures, surest first; of those where objects were looked for."""
         ...
 
     async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:

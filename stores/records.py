@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,3 +183,13 @@ def stacked_faces(pictures: Iterable[tuple[str, int, bytes]]) -> tuple[list[str]
         blobs.append(blob)
     flat = from_blob(b"".join(blobs))
     return ids, flat.reshape(len(ids), flat.size // max(1, len(ids)))
+
+
+def tags_by_asset(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[Tag, ...]]:
+    """Return tags by asset of rows with its id and the fields of a tag, whose label is None where it has none."""
+    tags: dict[str, list[Tag]] = {}
+    for asset_id, label, *values in rows:
+        own = tags.setdefault(asset_id, [])
+        if label is not None:
+            own.append(Tag(label, *values))
+    return {asset_id: tuple(own) for asset_id, own in tags.items()}

@@ -34,9 +34,9 @@ async def tags_of(context: Context, assets: Iterable[Asset]) -> dict[str, list[O
     kinds = {asset.asset_id: asset.kind for asset in assets}
     films = [asset_id for asset_id, kind in kinds.items() if kind == "video"]
     pictures = [asset_id for asset_id, kind in kinds.items() if kind == "image"]
-    tags = {each: shown_tags(seen) for each, seen in (await context.people.film_tags(films)).items()} if films else {}
-    objects = await context.documents.get_objects(pictures) if pictures else {}
-    return tags | {asset_id: shown_tags(record.tags) for asset_id, record in objects.items()}
+    tags = await context.people.film_tags(films) if films else {}
+    tags |= await context.documents.picture_tags(pictures) if pictures else {}
+    return {asset_id: shown_tags(seen) for asset_id, seen in tags.items()}
 
 
 def appearances_of(records: Iterable[ObjectRecord]) -> list[Appearance]:

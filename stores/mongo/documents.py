@@ -29,6 +29,7 @@ from stores.records import (
 )
 from stores.uploads import ANYONE, Addition, Upload, Uploads, Withdrawal, earliest, latest, with_upload, without_upload
 from vision.media.sniff import MediaKind
+from vision.objects.tags import Tag
 
 IDS_PER_QUERY = 1000
 FACES_AT_ONCE: Final = 5000
@@ -287,6 +288,11 @@ class MongoDocuments(MongoRepository, Documents):
     async def get_objects(self, asset_ids: Iterable[str]) -> dict[str, PictureObjects]:
         documents = await self._find_ids(self._objects, asset_ids)
         return {document["_id"]: _objects(document) for document in documents}
+
+    async def picture_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        with translated():
+            found = self._objects.find({"_id": {"$in": list(asset_ids)}, "kind": "image"}, {"tags": 1})
+            return {document["_id"]: tuple(Tag(**tag) for tag in document["tags"]) async for document in found}
 
     async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
         return await self._without(self._objects, ("image",), model_version, limit, since)

@@ -21,12 +21,14 @@ from stores.records import (
     from_face_blobs,
     from_micros,
     stacked_faces,
+    tags_by_asset,
     to_blob,
     to_micros,
 )
 from stores.sqlite.engine import SqliteRepository
 from stores.uploads import ANYONE, Addition, Upload, Uploads, Withdrawal, earliest, with_upload, without_upload
 from vision.media.sniff import MediaKind
+from vision.objects.tags import Tag
 
 FACES_TABLE = """CREATE TABLE faces (
     asset_id TEXT NOT NULL REFERENCES assets ON DELETE CASCADE, model_version TEXT NOT NULL,
@@ -321,6 +323,13 @@ class SqliteDocuments(SqliteRepository, Documents):
         ids = list(asset_ids)
         rows = await self._engine.read(f"{OBJECTS_OF} WHERE {AMONG}", json.dumps(ids), inline=len(ids) <= INLINE_IDS)
         return {row[0]: _objects(row) for row in rows}
+
+    async def picture_tags(self, asset_ids: Iterable[str]) -> dict[str, tuple[Tag, ...]]:
+        sql = f"""SELECT asset_id, label, confidence, at_once
+            FROM picture_objects LEFT JOIN picture_tags USING (asset_id)
+            WHERE kind = 'image' AND picture_objects.{AMONG} ORDER BY confidence DESC, label"""  # noqa: S608 (constants)
+        ids = list(asset_ids)
+        return tags_by_asset(await self._engine.read(sql, json.dumps(ids), inline=len(ids) <= INLINE_IDS))
 
     async def without_objects(self, model_version: str, limit: int, since: datetime | None = None) -> list[Asset]:
         return await self._without("picture_objects", ("image",), model_version, limit, since)

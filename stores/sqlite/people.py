@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from stores.people import Identity, ObjectRecord, People, TraceBoxes, TraceRecord, VideoIndex, summary
-from stores.records import ClassCount, from_blob, from_micros, to_blob, to_micros
+from stores.records import ClassCount, from_blob, from_micros, tags_by_asset, to_blob, to_micros
 from stores.sqlite.engine import SqliteRepository
 from vision.objects.tags import Tag
 
@@ -66,6 +66,8 @@ PUT_IDENTITY = "INSERT OR REPLACE INTO identities VALUES (?, ?, ?, ?, ?, ?, ?, ?
 AMONG = "asset_id IN (SELECT value FROM json_each(?))"
 PUT_TAG = "INSERT INTO film_tags VALUES (?, ?, ?, ?, ?, ?)"
 NO_LIMIT = -1
+INLINE_IDS: Final = 128
+"""Tags of up to this many films are read on the event loop: a page of them."""
 
 
 def tag_films(connection: sqlite3.Connection) -> None:
@@ -150,10 +152,8 @@ class SqlitePeople(SqliteRepository, People):
         sql = f"""SELECT asset_id, label, confidence, at_once, screen_time
             FROM video_indexes LEFT JOIN film_tags USING (asset_id) WHERE objects IS NOT NULL AND {AMONG}
             ORDER BY screen_time DESC, confidence DESC, label"""  # noqa: S608 (constants)
-        tags: dict[str, tuple[Tag, ...]] = {}
-        for asset_id, label, *values in await self._engine.read(sql, json.dumps(list(asset_ids))):
-            tags[asset_id] = (*tags.get(asset_id, ()), *([] if label is None else [Tag(label, *values)]))
-        return tags
+        ids = list(asset_ids)
+        return tags_by_asset(await self._engine.read(sql, json.dumps(ids), inline=len(ids) <= INLINE_IDS))
 
     async def films_with(self, labels: Sequence[str], least: float = 0.0) -> set[str]:
         return await self._having_all("film_tags", labels, least)

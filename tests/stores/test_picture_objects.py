@@ -17,6 +17,7 @@ from stores.open import Stores
 from stores.people import ObjectRecord, People, TraceBoxes
 from stores.records import Asset, ClassCount
 from stores.sqlite import documents as sqlite_documents
+from stores.sqlite.people import tag_films
 from stores.uploads import Upload
 from tests.stores.mongodb import database
 from tests.stores.samples import DETECTOR, MOMENT, asset_id, make_asset, make_faces, make_objects
@@ -55,6 +56,7 @@ async def test_objects_of_a_picture_come_back(documents: Documents) -> None:
     assert (first.model_version, first.kind, first.width, first.height) == (DETECTOR, "image", 640, 480)
     assert first.created_at == MOMENT
     assert (stored[asset_id(1)].objects, stored[asset_id(1)].tags) == ((), ())
+    assert await documents.picture_tags(of(0, 1, 2)) == {each: record.tags for each, record in stored.items()}
 
 
 async def test_another_model_replaces_what_one_found(documents: Documents) -> None:
@@ -100,6 +102,7 @@ async def test_pictures_that_have_all_of_some_classes(documents: Documents) -> N
     assert await documents.pictures_with(["dog"], 0.9) == of(0)
     assert await documents.pictures_with(["dog", "car"]) == of(0)
     assert await documents.pictures_with(["dog", "car"], 0.5) == set()
+    assert await documents.picture_tags(of(3)) == {}
     assert await documents.pictures_with(["unicorn"]) == await documents.pictures_with([]) == set()
 
 
@@ -237,12 +240,9 @@ async def test_films_of_a_file_without_tags_get_them(tmp_path: Path) -> None:
     assert tags == {FILM: (Tag("dog", 0.75, 2, 3.0),)}
     await stores.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for table in ("film_tags", "picture_tags", "picture_objects"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("CREATE INDEX object_tracks_by_label ON object_tracks (label, asset_id)")
-        connection.execute("PRAGMA user_version = 14")
+        connection.execute("DELETE FROM film_tags")
+        tag_films(connection)
     stores = Stores(documents=f"sqlite:///{path}")
-    assert (await stores.migrate())[0] == 14
     assert await stores.people.film_tags([FILM]) == tags
     assert await stores.people.films_with(["dog"]) == {FILM}
     await stores.close()

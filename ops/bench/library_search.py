@@ -143,7 +143,7 @@ async def _index(stores: Stores, number: int, labels: Sequence[str], random: np.
 
 def _unit(vector: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return a vector of length 1."""
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
+    return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 class _Info:
@@ -210,11 +210,11 @@ async def run(count: int) -> list[str]:
         started = time.perf_counter()
         (await client.get("/api/v1/assets?objects=dog&people=Ada")).raise_for_status()
         first = 1000 * (time.perf_counter() - started)
-        rows = []
+        rows = list[tuple[str, ...]]()
         for name, query in QUERIES.items():
             one = await measure(client, f"/api/v1/assets?{query}")
             found = await pages(client, query)
-            rows.append((name, f"{found:,}", one.assets, f"{one.milliseconds:.0f}", f"{one.cpu_ms:.0f}"))
+            rows.append((name, f"{found:,}", str(one.assets), f"{one.milliseconds:.0f}", f"{one.cpu_ms:.0f}"))
             print(rows[-1])
         counts = await measure(client, "/api/v1/assets/objects")
         rows.append(("`/assets/objects`", "", "", f"{counts.milliseconds:.0f}", f"{counts.cpu_ms:.0f}"))

@@ -2017,7 +2017,7 @@ class RemovedCounts(Model):
     cache: int
     documents: Annotated[
         int,
-        Field(description="records: of files, features, faces, traces, shots, identities"),
+        Field(description="records: of files, features, faces, objects, traces, shots, identities"),
     ]
     jobs: Annotated[
         int,

@@ -12,7 +12,7 @@ from datetime import datetime
 from itertools import accumulate
 from operator import attrgetter
 
-from graphs.indexing.tags import appearances_of
+from graphs.indexing.tags import appearances_of, rounded
 from graphs.web.context import Context
 from stores.people import ObjectRecord
 from stores.shots import Shot, ShotSpan
@@ -44,14 +44,14 @@ class FilmObjects:
         return self.version == await _version(context, self.asset_id)
 
     def tags(self, shot: Shot | ShotSpan) -> tuple[Tag, ...] | None:
-        """Return the tags of a shot, longest seen first; None where nobody looked."""
+        """Return the tags of a shot, longest seen first, in the digits of answers; None where nobody looked."""
         if self.version is None:
             return None
         # By frames: times that clients send back have fewer digits, and would touch what is beside the shot.
         begun = bisect_right(self.tracks, shot.end_frame, key=attrgetter("first_frame"))
         tracks = self.tracks[bisect_left(self.latest, shot.start_frame) : begun]
         seen = appearances_of(each for each in tracks if each.last_frame >= shot.start_frame)
-        return tags_of_stretch(seen, shot.start_timestamp, shot.end_timestamp)
+        return tuple(map(rounded, tags_of_stretch(seen, shot.start_timestamp, shot.end_timestamp)))
 
     def tagged(self, shots: Iterable[Shot]) -> list[Shot]:
         """Return shots of the film with their tags."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import Final
 
 from pydantic import BaseModel, Field
@@ -49,14 +50,12 @@ def tags_of_film(records: Iterable[ObjectRecord]) -> list[ObjectTag]:
     return shown_tags(tags_of_stretch(appearances_of(records), 0.0, math.inf))
 
 
+def rounded(tag: Tag) -> Tag:
+    """Return a tag in the digits of answers."""
+    time = None if tag.screen_time is None else round(tag.screen_time, 3)
+    return replace(tag, confidence=round(tag.confidence, 4), screen_time=time)
+
+
 def shown_tags(tags: Iterable[Tag]) -> list[ObjectTag]:
     """Return tags as clients see them."""
-    return [
-        ObjectTag(
-            label=each.label,
-            confidence=round(each.confidence, 4),
-            at_once=each.at_once,
-            screen_time=None if each.screen_time is None else round(each.screen_time, 3),
-        )
-        for each in tags
-    ]
+    return [ObjectTag(**asdict(rounded(each))) for each in tags]

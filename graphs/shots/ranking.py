@@ -93,7 +93,9 @@ class Criteria:
                 everything &= shares[:, column] == 1
         seen = {tag: catalogue.objects[label] for tag, label in self.tag_classes.items() if label in catalogue.objects}
         others = frozenset(self.tags) - seen.keys()
-        if others:
+        if self.tags and not seen:
+            everything &= shares[:, 2] == 1
+        elif others:
             everything &= np.array([others <= each.tags for each in catalogue.labels], np.bool_)
         for tag, showing in seen.items():
             has = np.array([tag in each.tags for each in catalogue.labels], np.bool_)

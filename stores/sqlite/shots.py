@@ -5,6 +5,8 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from stores.records import from_micros, to_micros
 from stores.shots import (
     VECTORS,
@@ -61,8 +63,10 @@ AMONG = f"""SELECT shot_id, {SHOT} FROM shots
     WHERE shot_id IN (SELECT value FROM json_each(?))"""  # noqa: S608 (a constant)
 MATCHES = """FROM shots WHERE (?1 IS NULL OR movement = ?1 OR substr(movement, 1, length(?1) + 1) = ?1 || ' ')
     AND (?2 IS NULL OR tone = ?2) AND (?3 IS NULL OR genre = ?3) AND (?4 IS NULL OR asset_id = ?4)
-    AND NOT EXISTS (SELECT value FROM json_each(?5) WHERE value NOT IN (SELECT value FROM json_each(shots.tags)))
-    AND NOT EXISTS (SELECT value FROM json_each(?6) WHERE value NOT IN (SELECT key FROM json_each(shots.objects)))"""
+    AND (?5 IS NULL OR json_array_length(?5) = (
+        SELECT count(*) FROM json_each(shots.tags) WHERE value IN (SELECT value FROM json_each(?5))))
+    AND (?6 IS NULL OR json_array_length(?6) = (
+        SELECT count(*) FROM json_each(shots.objects) WHERE key IN (SELECT value FROM json_each(?6))))"""
 LIST = f"""SELECT {SHOT} {MATCHES}
     ORDER BY stored_at DESC, asset_id, start_frame, shot_id LIMIT ?7 OFFSET ?8"""
 COUNT = f"SELECT count(*) {MATCHES}"
@@ -140,9 +144,10 @@ class SqliteShots(SqliteRepository, Shots):
 
     async def catalogue(self, text_version: str, clip_version: str | None) -> Catalogue:
         rows = await self._engine.read(CATALOGUE, text_version, clip_version)
-        labels = [ShotLabels(row[0], row[1], row[2], frozenset(json.loads(row[3]))) for row in rows]
+        # By orjson, as there may be 100,000 of them.
+        labels = [ShotLabels(row[0], row[1], row[2], frozenset(orjson.loads(row[3]))) for row in rows]
         shown = [
-            None if row[6] is None else {label: seen[0] for label, seen in json.loads(row[6]).items()} for row in rows
+            None if row[6] is None else {label: seen[0] for label, seen in orjson.loads(row[6]).items()} for row in rows
         ]
         return catalogue_of(labels, [row[4] for row in rows], [row[5] for row in rows], shown)
 
@@ -189,17 +194,25 @@ def _shot(row: Sequence[Any]) -> Shot:
 def _objects(tags: tuple[Tag, ...] | None) -> str | None:
     if tags is None:
         return None
-    return json.dumps({tag.label: (tag.confidence, tag.at_once, tag.screen_time) for tag in tags})
+    seen = {tag.label: (tag.confidence, tag.at_once, tag.screen_time) for tag in tags}
+    return json.dumps(seen, separators=(",", ":"))  # it is in an index
 
 
 def _tags(objects: str | None) -> tuple[Tag, ...] | None:
     return None if objects is None else tuple(Tag(label, *seen) for label, seen in json.loads(objects).items())
 
 
+def _all_of(words: Iterable[str]) -> str | None:
+    """Return the words as JSON, each once, as they are counted; None where a condition holds for all rows."""
+    distinct = list(dict.fromkeys(words))
+    return json.dumps(distinct) if distinct else None
+
+
 def _conditions(shot_filter: ShotFilter) -> tuple[str | None, ...]:
     words = (shot_filter.movement, shot_filter.emotional_tone, shot_filter.genre)
     return (
         *(None if word is None else folded(word) for word in words),
-        *(shot_filter.video_asset_id, json.dumps([folded(tag) for tag in shot_filter.tags])),
-        json.dumps(shot_filter.objects),
+        shot_filter.video_asset_id,
+        _all_of(map(folded, shot_filter.tags)),
+        _all_of(shot_filter.objects),
     )

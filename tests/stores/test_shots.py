@@ -130,6 +130,7 @@ async def test_filters(shots: Shots) -> None:
     assert await starts(shots, genre="FILM NOIR") == [50, 0]
     assert await starts(shots, tags=("night",)) == [100, 0]
     assert await starts(shots, tags=("city", "night")) == [0]
+    assert await starts(shots, tags=("Night", "night")) == [100, 0]
     assert await starts(shots, tags=("size:wide",)) == [150, 50]  # manual tags took the place of those of the others
     assert await starts(shots, tags=("pan left", "WIDE")) == [150, 50]
     assert await starts(shots, tags=("day",)) == []
@@ -149,6 +150,7 @@ async def test_shots_are_found_by_all_objects_that_they_show(shots: Shots) -> No
     )
     assert await starts(shots, objects=("dog",)) == [50, 0]
     assert await starts(shots, objects=("dog", "traffic light")) == [0]
+    assert await starts(shots, objects=("dog", "dog")) == [50, 0]
     assert await starts(shots, objects=("traffic light",), genre="noir") == [0]
     assert await starts(shots, objects=("traffic",)) == []
     assert await starts(shots, objects=("cat",)) == []  # a tag of people is no object

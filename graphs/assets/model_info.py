@@ -12,6 +12,7 @@ from deployments.analysis.clusters import CLUSTERS
 from deployments.analysis.nearest import NEAREST
 from deployments.embed.clip import CLIP, no_text
 from deployments.embed.dinov3 import DINOV3
+from deployments.objects.detector import OBJECTS
 from deployments.people.faces import FACES
 from deployments.people.identity import IDENTITY
 from deployments.quality.blur import BLUR
@@ -68,6 +69,7 @@ CAPABILITIES: Final[Mapping[str, tuple[StageRef[Any, Any], ...]]] = {
     "composition_analysis": (COMPOSITION, FACES),
     "maps": (MAPS,),
     "character_analysis": (DINOV3, FACES, IDENTITY),
+    "object_detection": (OBJECTS,),
 }
 """The stages that each takes."""
 

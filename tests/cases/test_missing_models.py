@@ -22,6 +22,7 @@ STAGES = (
     *("quality/blur", "quality/brisque", "quality/nima", "quality/exposure", "quality/composition"),
     "quality/maps",
     *("people/faces", "people/video_faces", "people/identity", "people/emotion", "embed/clip", "embed/dinov3"),
+    "objects/detector",
     *("forensics/visual", "forensics/generated", "forensics/signal", "forensics/provenance"),
     *("forensics/temporal", "forensics/speech", "forensics/voice"),
     *("analysis/clusters", "analysis/anomalies", "analysis/groups"),
@@ -140,6 +141,17 @@ async def test_a_sound_is_measured_and_not_judged(service: Service, kind: str) -
     body = checked(await judged(service, "audio", data), "prediction")
     assert (body["classification"], body["risk_score"], body["prediction"]) == (None, None, None)
     assert body["audio_features"]["rms_energy"] == pytest.approx(0.5 / np.sqrt(2), abs=0.02)
+
+
+async def test_objects_of_a_picture_are_refused_and_model_info_says_why(service: Service) -> None:
+    upload = await service.client.post("/api/v1/upload-media", files={"file": ("a", picture("PNG"))})
+    asset = {"asset_id": upload.json()["asset_id"]}
+    error = body_of(await service.client.post("/api/v1/detect-objects", json=asset), 503)["error"]
+    assert error["code"] == "MODEL_NOT_LOADED"
+    info = (await service.client.get("/api/v1/model-info")).json()
+    assert info["capabilities"]["object_detection"] is False
+    assert "rtdetr" in info["unavailable"]["object_detection"]
+    assert info["stages"]["objects/detector"]["loaded"] is False
 
 
 async def test_health_says_which_models_are_missing(service: Service) -> None:

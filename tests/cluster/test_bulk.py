@@ -15,17 +15,24 @@ import psutil
 from graphs.indexing.jobs import INDEX_VIDEO
 from stores.jobs import Job
 from stores.open import Stores
-from tests.graphs.indexing import long_film
+from tests.graphs.indexing import Shot, film, long_film
 
 FILMS = 4
 SECONDS = 30
+FPS = 10
+
+
+def _shots(seconds: int) -> tuple[Shot, ...]:
+    """Ada walks above, and a dog runs below."""
+    last = FPS * seconds - 1
+    return ((last + 1, {"ada": (0, last, (10, 2), (150, 4)), "dog": (0, last, (5, 80), (150, 84))}),)
 
 
 def test_what_a_killed_run_left_is_resumed(tmp_path: Path) -> None:
     films, home = tmp_path / "films", tmp_path / "home"
     films.mkdir()
     for number in range(FILMS):
-        (films / f"{number}.mp4").write_bytes(long_film(SECONDS + number))
+        (films / f"{number}.mp4").write_bytes(film(_shots(SECONDS + number), FPS))
     (films / "broken.mp4").write_bytes(long_film(2)[:900])
 
     first = _start(films, home, tmp_path / "first.json")
@@ -57,7 +64,8 @@ def test_what_a_killed_run_left_is_resumed(tmp_path: Path) -> None:
         begun_before = job.subject in left and job.subject not in done
         assert job.attempts == (2 if begun_before else 1), output
         assert job.result is not None
-        assert (job.result["traces"], job.result["shots"]) == (1, 1)
+        assert (job.result["traces"], job.result["shots"], job.result["objects"]) == (1, 1, 1)
+        assert job.result["object_models"] == job.payload["objects"] == "dummy@00000000:"
         assert asyncio.run(_traces(home, job.subject)) == 1
     # What the first run had kept was not decoded again.
     kept = sum(job.checkpoint.get("next_frame", 0) for job in left.values() if job.subject not in done)

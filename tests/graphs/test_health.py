@@ -96,7 +96,8 @@ async def test_without_weights_there_is_no_answer(
         assert (await service.client.get("/livez")).status_code == 200
         info = await service.get("model-info")
         assert (info["status"], info["model_config"]["model_name"]) == ("not_loaded", None)
-        assert [name for name, there in info["capabilities"].items() if there] == ["composition_analysis", "maps"]
+        there = [name for name, is_there in info["capabilities"].items() if is_there]
+        assert there == ["composition_analysis", "maps", "object_detection"]
         assert "no verified weights" in info["unavailable"]["semantic_search"]
 
         asset_id = await service.upload(picture(1))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Final, TypeVar
 
@@ -41,6 +41,12 @@ FRAMES_AT_ONCE: Final = 8
 SEARCHED_APART: Final = 3
 """Samples from one that is searched for faces to the next: ``analysis/tracks`` drops whoever is seen less often, so
 nobody is lost who is only seen in between."""
+SMALL: Final = (64, 36)
+"""Width and height of a frame as it is compared with another: an object that can be found fills a good part of one of
+these pixels."""
+STILL: Final = 3.0
+"""Most that one of them may change, of 255, in a frame in which objects are not looked for anew: noise and compression
+change them by one or two."""
 MAX_FAILED: Final = 20
 """Inputs of one video on which a stage may fail for good before the job does."""
 BLANK: Final = np.zeros((32, 32, 3), np.uint8)
@@ -240,7 +246,10 @@ class ChunkInference:
         return [found[place] or empty for place, empty in enumerate(nobody)]
 
     async def objects(self, frames: Sequence[FaceFrame]) -> list[FrameObjects]:
-        """Return the objects in the frames in which they are looked for; none where the stage failed on one."""
+        """Return the objects in the frames in which they are looked for; none where the stage failed on one.
+
+        A frame that shows what the one before shows has its objects.
+        """
 
         async def detect(frame: FaceFrame) -> FrameObjects | None:
             async with self._slots:
@@ -248,9 +257,11 @@ class ChunkInference:
                 found = await self._call(OBJECTS, image, f"frame {frame.frame}")
             return None if found is None else FrameObjects(frame.frame, found.objects, frame.scale)
 
+        shown = shown_by([frame for frame in frames if frame.objects])
         async with task_group() as group:
-            tasks = [group.create_task(detect(frame)) for frame in frames if frame.objects]
-        return [seen for task in tasks if (seen := task.result()) is not None]
+            tasks = {frame.frame: group.create_task(detect(frame)) for frame, same in shown if frame is same}
+        found = ((frame, tasks[same.frame].result()) for frame, same in shown)
+        return [replace(seen, frame=frame.frame) for frame, seen in found if seen is not None]
 
     async def _search(self, frame: FaceFrame) -> FrameFaces | None:
         """Return the faces of a frame; None where a stage failed on it."""
@@ -298,6 +309,24 @@ class ChunkInference:
                 raise
             logger.warning("%s: %s: %s", self._name, name, error.message)
             return None
+
+
+def shown_by(frames: Sequence[FaceFrame]) -> list[tuple[FaceFrame, FaceFrame]]:
+    """Return each frame with the one that shows what it shows: an earlier one of its shot, or else itself.
+
+    They are compared as small pictures, with the one that is shown and not with the frame before, so that nothing moves
+    far by little steps.
+    """
+    import cv2
+
+    result: list[tuple[FaceFrame, FaceFrame]] = []
+    before: NDArray[np.float32] | None = None
+    for frame in frames:
+        small = cv2.resize(frame.image, SMALL, interpolation=cv2.INTER_AREA).astype(np.float32)
+        still = before is not None and not frame.begins and np.abs(small - before).max() <= STILL
+        result.append((frame, result[-1][1] if still else frame))
+        before = before if still else small
+    return result
 
 
 def decisions_are_enough(chunk: Chunk) -> bool:

@@ -154,7 +154,7 @@ def register(root: Path, **folders: Path) -> None:
         (models / name).unlink(missing_ok=True)
         (models / name).symlink_to(folder.resolve())
         entries[name] = _entry(name, folder)
-    (root / "models.yaml").write_text(yaml.safe_dump(entries))
+    (root / "models.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
     os.environ |= {
         f"{PREFIX}MODELS_DIR": str(models),
         f"{PREFIX}MODELS_FILE": str(root / "models.yaml"),

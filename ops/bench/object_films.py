@@ -1,16 +1,18 @@
 """Plan films of moving objects, with exact ground truth: where each is in every frame, and how much of it is seen.
 
 Films of a kind differ by their seed: some have people who cross, some a wall that hides, some a camera that pans. All
-objects of most films have one class, as what is told apart by its class alone is no test of a tracker.
+objects of a film have one class, as what is told apart by its class alone is no test of a tracker.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ops.bench.scenes import Cutout, Material, background, paste
+from vision.images import Pixels
 from vision.objects.tracking import CameraPath
 
 Array = NDArray[np.float64]
@@ -18,6 +20,8 @@ Array = NDArray[np.float64]
 SIZE: Final = (1280, 720)
 VISIBLE: Final = 0.3
 """Share of an object that must be in the picture and uncovered for it to count as visible."""
+LARGER: Final = 1.3
+"""How much higher objects are where they are rendered."""
 GRID: Final = 12
 """Points of a box, across and down, by which its share is taken."""
 
@@ -67,6 +71,54 @@ class PlannedFilm:
                 free &= ~inside
             seen[number] = np.where(np.isnan(box[:, 0]), 0, free.mean(1))
         return seen
+
+
+def cast(
+    film: PlannedFilm, parts: Material, random: np.random.Generator, *, mixed: bool = False
+) -> tuple[PlannedFilm, list[Cutout]]:
+    """Return a film whose objects can be composed, as wide as their cut-outs, and these.
+
+    All are of one class, or where they are ``mixed`` each is of any.
+    """
+    chosen = [str(label) for label in random.choice(parts.classes, len(film.labels) if mixed else 1)]
+    labels = chosen * (len(film.labels) // len(chosen))
+    cutouts = []
+    for label in labels:
+        them = [each for each in parts.cutouts if each.label == label]
+        cutouts.append(them[int(random.integers(len(them)))])
+    boxes = film.boxes.copy()
+    for box, cutout in zip(boxes, cutouts, strict=True):
+        height, width = cutout.alpha.shape
+        # Somewhat larger than planned: a small detector finds nothing small.
+        grown = LARGER * np.stack([box[:, 3] * width / height, box[:, 3]], -1)
+        box[:, :2] += (box[:, 2:] - grown) / 2
+        box[:, 2:] = grown
+    return replace(film, labels=tuple(labels), boxes=boxes), cutouts
+
+
+def rendered(
+    film: PlannedFilm, cutouts: Sequence[Cutout], parts: Material, frames: Iterable[int], seed: int
+) -> Iterator[Pixels]:
+    """Yield some frames of a film, uint8 (720, 1280, 3); each shot has a background of its own."""
+    import cv2
+
+    random = np.random.default_rng((seed, 5))
+    grounds = [background(random, parts, SIZE) for _ in range(len(film.cuts) + 1)]
+    brick = background(random, parts, SIZE)
+    for frame in frames:
+        canvas = grounds[int(np.searchsorted(film.cuts, frame, "right"))]
+        scale, shift = (
+            (1.0, np.zeros(2)) if film.camera is None else (film.camera.scales[frame], film.camera.shifts[frame])
+        )
+        move = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        canvas = cv2.warpAffine(canvas, move, SIZE, borderMode=cv2.BORDER_REFLECT)
+        for box, cutout in zip(film.boxes[:, frame], cutouts, strict=True):
+            if not np.isnan(box[0]):
+                paste(canvas, cutout, (float(box[0]), float(box[1]), float(box[2]), float(box[3])))
+        for wall in film.walls[:, frame]:
+            left, right = round(max(0.0, wall[0])), round(min(wall[0] + wall[2], SIZE[0]))
+            canvas[:, left:right] = brick[:, left:right] // 2
+        yield canvas
 
 
 def _moved(centres: Array, sizes: Array) -> Array:

@@ -10,8 +10,9 @@ those visible ones that no other track covers than the one that covers most of t
 """
 
 import argparse
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -19,10 +20,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from deployments.objects.detector import Config, ObjectDetector
 from graphs.indexing.decode import APART_S, MOST_APART, OBJECTS_APART_S
-from ops.bench.object_films import KINDS, SIZE, VISIBLE, PlannedFilm
+from ops.bench import detectors
+from ops.bench.object_films import KINDS, SIZE, VISIBLE, PlannedFilm, cast, rendered
 from ops.bench.report import made_by, publish_section, table
-from vision.objects.tracking import CameraPath, ObjectDetections, ObjectTrack, track_objects
+from ops.bench.scenes import material
+from vision.images import Pixels
+from vision.objects.detection import Detections
+from vision.objects.tracking import CameraPath, ObjectDetections, ObjectTrack, overlaps, track_objects
 
 RATES: Final = (5.0, 12.5, 24.0, 30.0, 60.0)
 SAME: Final = 0.5
@@ -72,7 +78,6 @@ def sampled(times: NDArray[np.float64], fps: float, cuts: Sequence[int]) -> list
 def detections(film: PlannedFilm, random: np.random.Generator | None) -> ObjectDetections:
     """Return what is detected in the sampled frames: all that is visible, or with faults where there is ``random``."""
     shown, seen = film.shown(), film.visibility()
-    classes = sorted(set(film.labels))
     rows: list[tuple[int, NDArray[np.float64], float, int]] = []
     for frame in sampled(film.times, film.fps, film.cuts):
         for number in np.flatnonzero(seen[:, frame] >= VISIBLE).tolist():
@@ -84,7 +89,7 @@ def detections(film: PlannedFilm, random: np.random.Generator | None) -> ObjectD
                 off = JITTER * random.standard_normal(4) * np.tile(box[2:], 2)
                 box = box + off
                 sure = float(np.clip(random.normal(0.45 + 0.35 * seen[number, frame], 0.12), 0.3, 0.98))
-            rows.append((frame, box, sure, classes.index(film.labels[number])))
+            rows.append((frame, box, sure, 0))
         if random is None:
             continue
         for _ in range(int(random.poisson(FALSE))):
@@ -107,21 +112,11 @@ def measured(film: PlannedFilm, random: np.random.Generator | None) -> CameraPat
     return replace(film.camera, shifts=film.camera.shifts + np.cumsum(steps, 0))
 
 
-def overlaps(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the intersection over union of all pairs of boxes [n, 4] and [m, 4]."""
-    ends = np.minimum(one[:, None, :2] + one[:, None, 2:], other[None, :, :2] + other[None, :, 2:])
-    shared = np.clip(ends - np.maximum(one[:, None, :2], other[None, :, :2]), 0, None).prod(-1)
-    union = one[:, None, 2:].prod(-1) + other[None, :, 2:].prod(-1) - shared
-    result: NDArray[np.float64] = shared / np.maximum(union, 1e-9)
-    return result
-
-
 def covering(film: PlannedFilm, tracks: Sequence[ObjectTrack]) -> NDArray[np.int64]:
     """Return the track that covers each object in each frame, int64[objects, frames], -1 for none."""
     from scipy.optimize import linear_sum_assignment
 
     shown, seen = film.shown(), film.visibility() >= VISIBLE
-    classes = sorted(set(film.labels))
     result = np.full(seen.shape, -1)
     inside: list[list[tuple[int, int]]] = [[] for _ in range(seen.shape[1])]
     for number, track in enumerate(tracks):
@@ -133,9 +128,7 @@ def covering(film: PlannedFilm, tracks: Sequence[ObjectTrack]) -> NDArray[np.int
             continue
         boxes = np.array([tracks[number].boxes[place] for number, place in there], np.float64)
         shares = overlaps(shown[objects, frame], boxes)
-        of_class = [
-            [film.labels[each] == classes[tracks[number].class_index] for number, _ in there] for each in objects
-        ]
+        of_class = [tracks[number].class_index == 0 for number, _ in there]
         shares = np.where(np.array(of_class) & (shares >= SAME), shares, 0)
         for row, column in zip(*linear_sum_assignment(-shares), strict=True):
             if shares[row, column] > 0:
@@ -197,6 +190,47 @@ def measure(films: int, kinds: Sequence[str] = tuple(KINDS)) -> dict[tuple[str, 
     return result
 
 
+def detected(
+    film: PlannedFilm, frames: Sequence[int], pictures: Iterable[Pixels], stage: ObjectDetector
+) -> ObjectDetections:
+    """Return what a detector finds in the frames of a film that are sampled; the first class is that of its objects."""
+    rows = []
+    for frame, image in zip(frames, pictures, strict=True):
+        (result,) = stage.predict_batch([stage.prepare(image)])
+        if not isinstance(result, Detections):
+            raise result
+        rows += [
+            (frame, (each.x, each.y, each.width, each.height), each.confidence, int(each.label != film.labels[0]))
+            for each in result.objects
+        ]
+    return ObjectDetections(
+        np.array([row[0] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[2] for row in rows], np.float32),
+        np.array([row[3] for row in rows], np.int64),
+    )
+
+
+def by_detector(films: int, media: Path, checkpoint: Path) -> dict[str, Tally]:
+    """Return the tallies by kind of film, of rendered ones in which a detector looks for objects."""
+    parts = material(media).part(held_out=False)
+    with tempfile.TemporaryDirectory() as folder:
+        detectors.register(Path(folder), given_checkpoint=checkpoint)
+        stage = ObjectDetector(Config(models=["given-checkpoint"], engine="torch-fp32"))
+        stage.load()
+        result = {}
+        for kind, plan in KINDS.items():
+            total = Tally()
+            for number in range(films):
+                random = np.random.default_rng((14, list(KINDS).index(kind), number))
+                film, cutouts = cast(plan(random, RATES[number % len(RATES)]), parts, random)
+                frames = sampled(film.times, film.fps, film.cuts)
+                found = detected(film, frames, rendered(film, cutouts, parts, frames, number), stage)
+                total += tally(film, track_objects(found, film.cuts, film.times, measured(film, random)))
+            result[kind] = total
+    return result
+
+
 def cost(films: int = 10) -> float:
     """Return microseconds of the processor for a detection that is tracked, in crowds."""
     used, number = 0.0, 0
@@ -211,35 +245,56 @@ def cost(films: int = 10) -> float:
     return 1e6 * used / number
 
 
+HEADS: Final = ("clean", "covered", "IDF1", "switches a film")
+
+
 def section(films: int) -> list[str]:
-    """Return the lines of the section."""
+    """Return the lines of the table of planned films."""
     results = measure(films)
-    rows = []
-    for kind in (*KINDS, "all"):
-        row = [kind]
-        for perfect in (True, False):
-            each = Tally()
-            for name in KINDS if kind == "all" else (kind,):
-                each += results[name, perfect]
-            row += [
-                f"{100 * each.clean / each.frames:.1f}",
-                f"{100 * each.covered / each.frames:.1f}",
-                f"{100 * each.idf1:.1f}",
-                f"{each.switches / films / (len(KINDS) if kind == 'all' else 1):.2f}",
-            ]
-        rows.append(row)
-    heads = ["clean", "covered", "IDF1", "switches a film"]
-    return table(["films", *(f"{what}: {head}" for what in ("perfect", "faulty") for head in heads)], rows)
+    sides = [with_all({kind: results[kind, perfect] for kind in KINDS}) for perfect in (True, False)]
+    rows = [[kind, *(value for side in sides for value in _values(kind, side, films))] for kind in sides[0]]
+    return table(["films", *(f"{what}: {head}" for what in ("perfect", "faulty") for head in HEADS)], rows)
+
+
+def section_of(results: Mapping[str, Tally], films: int) -> list[str]:
+    """Return the lines of the table of rendered films."""
+    tallies = with_all(results)
+    rows = [[kind, *_values(kind, tallies, films)] for kind in tallies]
+    return table(["films", *HEADS], rows)
+
+
+def with_all(results: Mapping[str, Tally]) -> dict[str, Tally]:
+    """Return tallies by kind with that of all kinds."""
+    everything = Tally()
+    for each in results.values():
+        everything += each
+    return {**results, "all": everything}
+
+
+def _values(kind: str, tallies: Mapping[str, Tally], films: int) -> list[str]:
+    each, number = tallies[kind], films if kind in KINDS else films * len(KINDS)
+    shares = (each.clean / each.frames, each.covered / each.frames, each.idf1)
+    return [*(f"{100 * share:.1f}" for share in shares), f"{each.switches / number:.2f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=40, help="of each kind")
+    parser.add_argument("--films", type=int, default=30, help="of each kind")
+    parser.add_argument("--media", type=Path, help="folder of media, of which films are rendered for a detector")
+    parser.add_argument("--checkpoint", type=Path, help="folder of that detector's checkpoint")
+    parser.add_argument("--rendered", type=int, default=5, help="films of each kind that are rendered")
     parser.add_argument("--out", type=Path, help="file of the report, of which one section is written")
     given = parser.parse_args(arguments)
     made = made_by("ops.bench.object_tracks", "scipy")
-    lines = [f"{made}.", "", *section(given.films), f"{cost():.0f} CPU µs a detection in crowds."]
+    lines = [f"{made}.", "", *section(given.films)]
+    if given.media is not None and given.checkpoint is not None:
+        lines += [
+            f"{given.rendered} films of each kind, rendered, with the detector of `--checkpoint`:",
+            "",
+            *section_of(by_detector(given.rendered, given.media, given.checkpoint), given.rendered),
+        ]
+    lines += [f"{cost():.0f} CPU µs a detection in crowds."]
     publish_section("Tracks", lines, given.out)
 
 

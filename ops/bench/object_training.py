@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ops.bench import detectors
+from ops.bench.report import made_by, publish_section, table
 from ops.bench.scenes import Material, Scene, compose, material
 
 if TYPE_CHECKING:
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SIDE: Final = 192
+SIZES: Final = ((192, 192), (288, 216), (216, 288), (352, 198))
+"""Width and height of scenes before they are squeezed into a square."""
 BATCH: Final = 8
 RATE: Final = 5e-4
 CLIP: Final = 1.0
 WARM_UP: Final = 50
 EVERY: Final = 20
 """Steps whose mean loss is one point of the curve, which lies beside the folder."""
+POINTS: Final = 10
+"""Of the curve in the report."""
 
 
 def network(classes: tuple[str, ...]) -> "PreTrainedModel":
@@ -80,6 +85,17 @@ def batch(scenes: Sequence[Scene], classes: tuple[str, ...]) -> "tuple[torch.Ten
     return torch.from_numpy(pixels.astype(np.float32) / 255), labels
 
 
+def scene(random: np.random.Generator, parts: Material) -> Scene:
+    """Return a scene of one of several shapes, squeezed into the square that the network takes."""
+    import cv2
+
+    size = SIZES[int(random.integers(len(SIZES)))]
+    whole = compose(random, parts, size)
+    across, down = SIDE / size[0], SIDE / size[1]
+    boxes = tuple((x * across, y * down, width * across, height * down) for x, y, width, height in whole.boxes)
+    return Scene(cv2.resize(whole.image, (SIDE, SIDE), interpolation=cv2.INTER_AREA), boxes, whole.labels)
+
+
 def train(parts: Material, folder: Path, steps: int, total: int) -> list[float]:
     """Train for some steps of the schedule of ``total``, from where the folder is; return the losses of all so far."""
     import torch
@@ -103,7 +119,7 @@ def train(parts: Material, folder: Path, steps: int, total: int) -> list[float]:
         rate = float(RATE * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / total)))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        pixels, labels = batch([compose(random, parts, (SIDE, SIDE)) for _ in range(BATCH)], parts.classes)
+        pixels, labels = batch([scene(random, parts) for _ in range(BATCH)], parts.classes)
         loss = model(pixel_values=pixels, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
@@ -120,6 +136,20 @@ def train(parts: Material, folder: Path, steps: int, total: int) -> list[float]:
     return losses
 
 
+def section(losses: Sequence[float], parts: Material) -> list[str]:
+    """Return the lines of the report: the loss by steps, and what was trained on."""
+    part = max(1, len(losses) // POINTS)
+    means = [
+        (EVERY * (start + part), float(np.mean(losses[start : start + part]))) for start in range(0, len(losses), part)
+    ]
+    return [
+        f"RT-DETRv2 with {SIDE} x {SIDE} pixels, {len(parts.classes)} classes, {len(parts.cutouts)} "
+        f"cut-outs and {len(parts.backgrounds)} backgrounds; batches of {BATCH} composed scenes, AdamW, one thread.",
+        "",
+        *table(("step", *(str(step) for step, _ in means)), [("loss", *(f"{loss:.2f}" for _, loss in means))]),
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -127,8 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=4000, help="of this run")
     parser.add_argument("--total", type=int, default=4000, help="of all runs, over which the rate goes down")
+    parser.add_argument("--out", type=Path, help="file of the report, of which one section is written")
     given = parser.parse_args(arguments)
-    train(material(given.media).part(held_out=False), given.folder, given.steps, given.total)
+    parts = material(given.media).part(held_out=False)
+    losses = train(parts, given.folder, given.steps, given.total)
+    made = made_by("ops.bench.object_training", "transformers", "torch")
+    publish_section("A small trained detector", [f"{made}.", "", *section(losses, parts)], given.out)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ NEAR_LOST: Final = 0.1
 """Least DIoU where a track was not seen for longer than ``LOST_S``."""
 UNLIKE: Final = 0.3
 """What DIoU loses for a box of another size, by the logarithm of how much wider and higher one is than the other."""
+DOUBLE: Final = 0.7
+"""Intersection over union with another detection of its class from which on one begins no track: it is the same object
+once more, as one that is hidden so far by another is hardly found."""
 GROWN: Final = 2.0
 """Most that one side of a box may grow or shrink from one sighting to the next."""
 BACK: Final = 3
@@ -152,12 +155,12 @@ class _Open:
         return _Open(self.members + later.members, self.times + later.times)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _Seen:
-    """Detections of a shot, as their ways are followed: ``boxes`` float64[n, 4] of all detections of the video."""
+    """Detections as their ways are followed: ``boxes`` float64[n, 4] of the whole video, and their ``centres``."""
 
-    boxes: Array
-    sure: NDArray[np.bool_]
+    def __init__(self, boxes: Array, sure: NDArray[np.bool_]) -> None:
+        self.boxes, self.sure = boxes, sure
+        self.centres: Array = boxes[:, :2] + boxes[:, 2:] / 2
 
     def velocity(self, track: _Open, *, last: bool = True) -> Array | None:
         """Return pixels a second over the last sightings, or over the first ones; None for a single one."""
@@ -165,21 +168,20 @@ class _Seen:
         if back < LEAST:
             return None
         one, other = (-back, -1) if last else (0, back - 1)
-        centres = self.centres(np.array([track.members[one], track.members[other]]))
-        velocity: Array = (centres[1] - centres[0]) / (track.times[other] - track.times[one])
+        way = self.centres[track.members[other]] - self.centres[track.members[one]]
+        velocity: Array = way / (track.times[other] - track.times[one])
         return velocity
 
-    def centres(self, members: NDArray[np.int64]) -> Array:
-        """Return the middles of boxes."""
-        return self.boxes[members, :2] + self.boxes[members, 2:] / 2
-
-    def expected(self, track: _Open, time: float) -> Array:
-        """Return the box of a track at this time by its velocity; its size stays."""
-        place: Array = self.boxes[track.members[-1]].copy()
-        velocity = self.velocity(track)
-        if velocity is not None:
-            place[:2] += velocity * (time - track.times[-1])
-        return place
+    def expected(self, tracks: Sequence[_Open], time: float) -> Array:
+        """Return the boxes of tracks, [n, 4], at this time by their velocities; their sizes stay."""
+        lasts = [track.members[-1] for track in tracks]
+        backs = [min(len(track.members), BACK) for track in tracks]
+        places = self.boxes[lasts]
+        befores = [track.members[-back] for track, back in zip(tracks, backs, strict=True)]
+        spans = [track.times[-1] - track.times[-back] or 1.0 for track, back in zip(tracks, backs, strict=True)]
+        later = [time - track.times[-1] for track in tracks]
+        places[:, :2] += (self.centres[lasts] - self.centres[befores]) * np.divide(later, spans)[:, None]
+        return places
 
 
 def track_objects(
@@ -235,7 +237,11 @@ def _update(tracks: list[_Open], seen: _Seen, group: NDArray[np.intp], time: flo
     left = _assign(unseen(JOINED_S), seen, group[sure], time, NEAR)
     left = _assign(unseen(TURNED_S), seen, left, time, NEAR_LAST, turned=True)
     _assign(unseen(LOST_S), seen, group[~sure], time, NEAR_UNSURE)
-    tracks += [_Open([index], [time]) for index in left.tolist()]
+    taken = [index for index in group[sure].tolist() if index not in left]
+    for index in left.tolist():
+        if not taken or overlaps(seen.boxes[[index]], seen.boxes[taken]).max() < DOUBLE:
+            tracks.append(_Open([index], [time]))
+            taken.append(index)
 
 
 def _assign(
@@ -250,7 +256,7 @@ def _assign(
     from scipy.optimize import linear_sum_assignment
 
     lasts = seen.boxes[[track.members[-1] for track in tracks]]
-    places = lasts if turned else np.stack([seen.expected(track, time) for track in tracks])
+    places = lasts if turned else seen.expected(tracks, time)
     boxes, sizes = seen.boxes[own], lasts[:, None, 2:]
     ratios = np.maximum(boxes[None, :, 2:] / sizes, sizes / boxes[None, :, 2:])
     likeness = distance_iou(places, boxes) - UNLIKE * np.log(ratios).sum(-1)
@@ -273,7 +279,7 @@ def _lined_up(tracks: list[_Open], seen: _Seen) -> list[_Open]:
     if len(singles) <= LEAST:
         return tracks
     members = np.array([track.members[0] for track in singles])
-    moments, centres = np.array([track.times[0] for track in singles]), seen.centres(members)
+    moments, centres = np.array([track.times[0] for track in singles]), seen.centres[members]
     sides = np.sqrt(seen.boxes[members, 2:].prod(-1))
     later = moments[None] - moments[:, None]
     ways = np.linalg.norm(centres[None] - centres[:, None], axis=-1)
@@ -333,7 +339,7 @@ def _pointing(one: _Open, other: _Open, gap: float, seen: _Seen) -> float:
     if there is None and back is None:
         return 0.0
     ends = np.array([one.members[-1], other.members[0]])
-    sizes, (start, end) = seen.boxes[ends, 2:], seen.centres(ends)
+    sizes, (start, end) = seen.boxes[ends, 2:], seen.centres[ends]
     ratios = np.maximum(sizes[0] / sizes[1], sizes[1] / sizes[0])
     if ratios.max() > GROWN:
         return 0.0
@@ -343,15 +349,22 @@ def _pointing(one: _Open, other: _Open, gap: float, seen: _Seen) -> float:
     return max(0.0, 1 - astray - UNLIKE * float(np.log(ratios).sum()))
 
 
+def overlaps(first: Array, second: Array) -> Array:
+    """Return the intersection over union of all pairs of boxes [n, 4] and [m, 4] as x, y, width, height."""
+    one, other = first[:, None], second[None]
+    ends = np.minimum(one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:])
+    shared = np.clip(ends - np.maximum(one[..., :2], other[..., :2]), 0, None).prod(-1)
+    result: Array = shared / (one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared)
+    return result
+
+
 def distance_iou(first: Array, second: Array) -> Array:
     """Return the DIoU of all pairs of boxes [n, 4] and [m, 4] as x, y, width, height: -1 far apart, 1 the same."""
     one, other = first[:, None], second[None]
     one_end, other_end = one[..., :2] + one[..., 2:], other[..., :2] + other[..., 2:]
-    shared = np.clip(np.minimum(one_end, other_end) - np.maximum(one[..., :2], other[..., :2]), 0, None).prod(-1)
-    areas = one[..., 2:].prod(-1) + other[..., 2:].prod(-1) - shared
     around = np.maximum(one_end, other_end) - np.minimum(one[..., :2], other[..., :2])
     apart = (one[..., :2] + one[..., 2:] / 2) - (other[..., :2] + other[..., 2:] / 2)
-    result: Array = shared / areas - (apart**2).sum(-1) / (around**2).sum(-1)
+    result: Array = overlaps(first, second) - (apart**2).sum(-1) / (around**2).sum(-1)
     return result
 
 

@@ -210,6 +210,12 @@ def test_a_single_sighting_is_no_track() -> None:
     assert track_objects(film([(0, walk(50, 50, 0))], 0.2), (), times(1)) == ()
 
 
+def test_an_object_that_is_detected_twice_is_one() -> None:
+    """By two queries of the network, of which one is off by a tenth and sometimes the surer one."""
+    twice = film([(0, walk(50, 50, 30)), (0, walk(56, 50, 30)), (1, walk(50, 50, 30))], 2, seed=6)
+    assert spans(track_objects(twice, (), times(2))) == [(0, 0, 40), (1, 0, 40)]
+
+
 def test_a_box_that_doubles_at_once_is_another_object() -> None:
     def grows(t: float) -> tuple[float, float, float, float]:
         return (50, 50, 60, 60) if t < 1 else (20, 20, 150, 150)

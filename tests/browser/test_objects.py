@@ -306,9 +306,8 @@ async def test_a_film_whose_objects_were_not_looked_for_says_so_and_gets_them(vi
         visit.watched.check()
 
 
-@pytest.mark.parametrize("size", [(1360, 900), (390, 844)], ids=["1360 pixels", "390 pixels"])
-async def test_objects_are_drawn_over_a_picture(visiting: Visiting, size: tuple[int, int]) -> None:
-    async with visiting(size) as visit:
+async def test_objects_are_drawn_over_a_picture(visiting: Visiting) -> None:
+    async with visiting((390, 844)) as visit:
         page = visit.page
         await visit.open(f"asset/{await uploaded(visit, 'scene.png', scene())}")
         await page.wait_for_selector(".boxes text >> nth=1", state="attached")

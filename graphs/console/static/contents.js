@@ -56,8 +56,8 @@ export function Contents({ wanted, onWanted, info, found }) {
   const [text, setText] = useState({});
   useEffect(() => setText({ objects: wanted.objects.join(", "), people: wanted.people.join(", ") }), [wanted]);
   const { classes = [], pictures, films } = counts.value ?? {};
-  const detector = info?.stages[DETECTOR];
-  const isServing = detector?.loaded && !detector.error;
+  const isServing = info?.capabilities.object_detection;
+  const reason = info?.unavailable.object_detection;
   const search = (event) => {
     event.preventDefault();
     onWanted({ objects: listed(text.objects.toLowerCase()), people: listed(text.people) });
@@ -70,13 +70,13 @@ export function Contents({ wanted, onWanted, info, found }) {
       ${hasObjects && field("objects", "What is in it?", "dog, car")}
       ${hasPeople && field("people", "Who is in it?", names[0])}
       <button class="main">Find</button>
-      <datalist id="known-objects">${(detector?.classes ?? classes.map(({ label }) => label)).map((each) => html`<option key=${each}>${each}</option>`)}</datalist>
+      <datalist id="known-objects">${(info?.stages[DETECTOR]?.classes ?? classes.map(({ label }) => label)).map((each) => html`<option key=${each}>${each}</option>`)}</datalist>
       <datalist id="known-people">${names.map((each) => html`<option key=${each}>${each}</option>`)}</datalist>
     </form>`}
     ${classes.length > 0 && html`<${Choice} classes=${classes.map((each) => ({ label: each.label, count: each.pictures + each.films }))} value=${{ classes: wanted.objects }} onValue=${(value) => onWanted({ ...wanted, objects: value.classes })}>
       <span class="quiet">looked for in ${pictures.looked_at} of ${pictures.total} pictures and ${films.looked_at} of ${films.total} films</span>
     <//>`}
-    ${detector && !isServing && html`<p class="quiet">Objects are not looked for: ${(detector.error ?? "the detector is not loaded").split(/[.\n]/)[0]}.</p>`}
+    ${reason && html`<p class="quiet">Objects are not looked for: ${reason.split(/\. |\n/)[0].replace(/\.$/, "")}.</p>`}
   `;
 }
 

@@ -68,7 +68,7 @@ export function Objects({ file, objects, filter, setFilter, chosen, choose, pair
   const classes = classesOf(apart);
   const faces = objects.length - apart.length;
   return html`<section>
-    <h2>Objects <span class="quiet">${classes.length ? `${apart.length} of ${classes.length} ${classes.length === 1 ? "class" : "classes"}, longest seen first` : "none were found"}</span></h2>
+    <h2>Objects <span class="quiet">${classes.length ? `${apart.length} in ${classes.length} ${classes.length === 1 ? "class" : "classes"}, longest seen first` : "none were found"}</span></h2>
     ${faces > 0 && html`<p class="quiet">${faces} ${faces === 1 ? "person" : "persons"} whose face is known, too: among the people.</p>`}
     ${classes.length > 0 && html`<${Choice} classes=${classes} value=${filter} onValue=${setFilter}><${Others} classes=${filter.classes} /><//>`}
     ${classes.length > 0 && !shown.length && html`<p class="empty">Nothing is left of this choice.</p>`}

@@ -22,6 +22,7 @@ from graphs.indexing.objects import objects_folder
 from graphs.web.context import Context, task_group
 from stores import derived
 from stores.jobs import Json
+from stores.objects import Objects
 from stores.people import Identity, ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from vision.errors import InvalidInput, MediaNotFound
 from vision.faces.identities import Assignment, IdentityRequest
@@ -275,8 +276,7 @@ async def store_people(
     for identity in assigned.new:
         await context.people.put_identity(identity)
     await context.people.put_index(index, assigned.traces, objects)
-    for folder in (faces_folder(index.asset_id), objects_folder(index.asset_id)):
-        await derived.remove(context.objects, folder)  # those of the index before
+    await remove_pictures(context.objects, index.asset_id)  # those of the index before
     try:
         await check_asset(context, index.asset_id)
     except MediaNotFound:
@@ -290,6 +290,12 @@ async def store_people(
 def faces_folder(asset_id: str) -> str:
     """Return the prefix of the keys of the representative faces of a video's traces."""
     return f"{derived.folder(asset_id)}faces/"
+
+
+async def remove_pictures(objects: Objects, asset_id: str) -> int:
+    """Remove the pictures of the traces and objects of a video; return how many there were."""
+    folders = (faces_folder(asset_id), objects_folder(asset_id))
+    return sum([await derived.remove(objects, folder) for folder in folders])
 
 
 def unit(vector: NDArray[np.floating]) -> NDArray[np.float32]:

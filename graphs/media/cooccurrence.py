@@ -214,9 +214,11 @@ def cooccurrence_router(context: Context, videos: Videos, representatives: Repre
         await videos.get(file_uuid)
         film = await Film.read(context, await indexed(context, file_uuid, people=False))
         first, second = await film.side(a, "a", min_confidence), await film.side(b, "b", min_confidence)
-        ours, theirs = await film.appearances(first, second), await film.appearances(second, first)
-        if first.text == second.text and not first.text.startswith("class:"):
+        is_twice = first.text == second.text
+        if is_twice and not first.text.startswith("class:"):
             raise InvalidInput(f"{first.text} is named twice; name two, or a class that there may be two of.")
+        ours = await film.appearances(first, second)
+        theirs = ours if is_twice else await film.appearances(second, first)
         shared = await asyncio.to_thread(shared_frames, ours, theirs, film.frame_count)
         if not len(shared):
             raise NeverTogether(f"{first.text} and {second.text} share no frame of {file_uuid}.")

@@ -15,12 +15,11 @@ from typing import Any, Final
 
 from configs.settings import Settings
 from deployments.embed.dinov3 import DINOV3
-from graphs.indexing.people import faces_folder
+from graphs.indexing.people import remove_pictures
 from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.jobs.kinds import JobKind
 from graphs.jobs.runner import JobContext
 from graphs.web.context import Context
-from stores import derived
 from stores.audit import new_entry
 from stores.cache import features_key
 from stores.deletion import Removed, delete_asset
@@ -170,9 +169,9 @@ class _Sweep:
                 index = await people.get_index(asset_id)
                 if index is None or index.indexed_at >= before:
                     continue  # its job ended only now
-                pictures = await derived.remove(objects, faces_folder(asset_id))
+                pictures = await remove_pictures(objects, asset_id)
                 records = await people.delete_index(asset_id)
-                pictures += await derived.remove(objects, faces_folder(asset_id))  # one that was made meanwhile
+                pictures += await remove_pictures(objects, asset_id)  # one that was made meanwhile
                 await tag_stored_shots(self._context, asset_id)
                 await self._record(asset_id, removed={"objects": pictures, "documents": records})
                 self._count(videos=1, traces=records - 1 - index.object_count, objects=pictures, documents=records)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from graphs.indexing.objects import objects_folder
 from graphs.indexing.people import faces_folder
 from graphs.jobs import worker as worker_module
 from graphs.jobs.kinds import find_job_kinds, submit_hourly
@@ -184,7 +185,8 @@ async def test_old_traces_and_nobodies_go(settings_for: MakeSettings, serve: Ser
             await people.put_index(video, [trace(n, who, asset) for n in (1, 2)])
             await context.shots.put_shots([shot(0, asset, objects=())])
         await context.jobs.submit("index-video", busy, "1", {})
-        await derived.put(context.objects, context.settings.spool, f"{faces_folder(old)}1-1.jpg", b"x", "image/jpeg")
+        for folder in (faces_folder(old), objects_folder(old), objects_folder(edge)):
+            await derived.put(context.objects, context.settings.spool, f"{folder}1-1.jpg", b"x", "image/jpeg")
         made = {
             "alone": replace(identity(1), references=()),
             "in a video": replace(identity(2), references=()),
@@ -197,7 +199,8 @@ async def test_old_traces_and_nobodies_go(settings_for: MakeSettings, serve: Ser
             await people.put_identity(replace(each, created_at=moment))
 
         result = await swept(context)
-        assert result == {"left": 1, "videos": 1, "traces": 2, "identities": 1, "objects": 1, "documents": 4}
+        assert result == {"left": 1, "videos": 1, "traces": 2, "identities": 1, "objects": 2, "documents": 4}
+        assert [info.key async for info in context.objects.list()] == [f"{objects_folder(edge)}1-1.jpg"]
         assert [await people.get_index(each) is None for each in (old, edge, busy)] == [True, False, False]
         left = {each.video_asset_id: each.objects for each in await context.shots.list_shots(ShotFilter())}
         assert left == {old: None, edge: (), busy: ()}

@@ -44,7 +44,7 @@ EVERY_FILM: Final = 10
 FACES: Final = 0.6
 """Share of the pictures that have a face."""
 DETECTOR, RECOGNIZER = "bench@1", "faces@1:0.6+face@1"
-AT_ONCE: Final = 1000
+AT_ONCE: Final = 50
 QUERIES: Final = {
     "all assets": "",
     "`objects=person`": "objects=person",

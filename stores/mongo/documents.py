@@ -49,10 +49,7 @@ class MongoDocuments(MongoRepository, Documents):
             IndexModel([("model_version", ASCENDING), ("indexed", ASCENDING), ("created_at", ASCENDING)]),
         ],
         "faces": [IndexModel("asset_id")],
-        "picture_objects": [
-            IndexModel([("tags.label", ASCENDING), ("tags.confidence", ASCENDING)]),
-            IndexModel("model_version"),
-        ],
+        "picture_objects": [IndexModel([("tags.label", ASCENDING), ("tags.confidence", ASCENDING)])],
     }
 
     def __init__(self, engine: MongoEngine) -> None:
@@ -347,9 +344,11 @@ class MongoDocuments(MongoRepository, Documents):
         for first in range(0, len(ids), IDS_PER_QUERY):
             page = ids[first : first + IDS_PER_QUERY]
             with translated():
-                keys = [*page, *(_computed_id(model_version, asset_id) for asset_id in page)]
-                computed = {"_id": {"$in": keys}, "model_version": model_version}
-                found = {document["asset_id"] async for document in collection.find(computed, {"asset_id": 1})}
+                # Objects have one document for all models. By the key alone, as no other index finds them faster.
+                one = collection is self._objects
+                keys = page if one else [_computed_id(model_version, asset_id) for asset_id in page]
+                computed = collection.find({"_id": {"$in": keys}}, {"asset_id": 1, "model_version": 1})
+                found = {each["asset_id"] async for each in computed if each["model_version"] == model_version}
             missing = [asset_id for asset_id in page if asset_id not in found][: limit - len(assets)]
             assets += (await self.get_assets(missing)).values()
             if len(assets) >= limit:

@@ -43,8 +43,8 @@ export function Shots() {
     ${classes.length > 0 && html`<${Choice} classes=${classes} value=${wanted} onValue=${choose}><span class="quiet">seen in so many films</span><//>`}
     <${Failure} error=${error} />
     ${answer
-      ? html`<p>${answer.total_found} shots, best first. Compared by ${answer.matched_by.map(words).join(", ").toLowerCase() || "nothing"}.</p>
-          ${answer.not_matched_by?.length > 0 && html`<ul class="quiet">${answer.not_matched_by.map((each) => html`<li>${each}</li>`)}</ul>`}
+      ? html`<p>${answer.total_found} ${answer.total_found === 1 ? "shot" : "shots"}, best first. Compared by ${answer.matched_by.map(words).join(", ").toLowerCase() || "nothing"}.</p>
+          ${answer.not_matched_by.filter((each) => each.startsWith("objects: ")).map((each) => html`<p key=${each} class="quiet">${words(each)}</p>`)}
           <${Missing} of=${answer.unavailable} />
           <ol class="shots-list">${answer.recommendations.map((shot) => html`<${Shot} key=${shot.shot_id} shot=${shot} />`)}</ol>`
       : html`<${Result} of=${library}>${(found) => html`

@@ -167,13 +167,13 @@ def draw_sheet(title: str, cells: Sequence[Cell]) -> bytes:
 def caption(shot: Shot) -> list[str]:
     """Return three lines: when it is, what the camera does and how near it is, and the tags that say something else.
 
-    A fourth one has the objects that are seen in it, if any are.
+    A fourth one has the objects that are seen in it, if any are, with how many at once.
     """
     measured = [shot.camera_movement, shot.shot_size, shot.shot_angle, shot.framing]
     labels = [label for label in measured if label != UNDETERMINED]
     tags = [tag for tag in shot.tags if tag not in labels]
     when = f"{shot.shot_index + 1}   {timecode(shot.start_timestamp)}   {shot.duration:.2f} s"
-    objects = [f"{tag.label} ×{tag.at_once}" if tag.at_once > 1 else tag.label for tag in shot.objects or ()]
+    objects = [f"{tag.label} ({tag.at_once})" if tag.at_once > 1 else tag.label for tag in shot.objects or ()]
     lines = [when, " · ".join(labels) or UNDETERMINED, " · ".join(tags)]
     return [*lines, " · ".join(objects)] if objects else lines
 

@@ -295,15 +295,16 @@ def catalogue_of(
     labels: Sequence[ShotLabels],
     texts: Sequence[bytes | None],
     clips: Sequence[bytes | None],
-    objects: Sequence[Mapping[str, float] | None],
+    objects: Iterable[Mapping[str, float] | None],
 ) -> Catalogue:
     """Return the catalogue of shots in order.
 
     Each with the stored forms of its two vectors or None, and the confidence of each class that it shows, None where
     nobody looked.
     """
-    showing = defaultdict[str, tuple[list[int], list[float]]](lambda: ([], []))
+    showing, not_looked = defaultdict[str, tuple[list[int], list[float]]](lambda: ([], [])), 0
     for place, shown in enumerate(objects):
+        not_looked += shown is None
         for label, confidence in (shown or {}).items():
             places, confidences = showing[label]
             places.append(place)
@@ -313,7 +314,7 @@ def catalogue_of(
         *_matrix(texts, TEXT_SIZE),
         *_matrix(clips, CLIP_SIZE),
         {label: Showing(np.array(places), np.array(confidences)) for label, (places, confidences) in showing.items()},
-        sum(shown is None for shown in objects),
+        not_looked,
     )
 
 

@@ -146,9 +146,8 @@ class SqliteShots(SqliteRepository, Shots):
         rows = await self._engine.read(CATALOGUE, text_version, clip_version)
         # By orjson, as there may be 100,000 of them.
         labels = [ShotLabels(row[0], row[1], row[2], frozenset(orjson.loads(row[3]))) for row in rows]
-        shown = [
-            None if row[6] is None else {label: seen[0] for label, seen in orjson.loads(row[6]).items()} for row in rows
-        ]
+        objects = (None if row[6] is None else orjson.loads(row[6]) for row in rows)
+        shown = (each and {label: confidence for label, (confidence, *_) in each.items()} for each in objects)
         return catalogue_of(labels, [row[4] for row in rows], [row[5] for row in rows], shown)
 
     async def delete_shot(self, shot_id: str) -> bool:

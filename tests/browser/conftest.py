@@ -19,6 +19,7 @@ from tests.dummies.muzzle import DummyMuzzle, DummyPrint, LocalGallery
 from tests.dummies.video import DummyVideoFaces
 from tests.graphs.harness import configured, handles, listening, serving
 from tests.graphs.indexing import DUMMIES, REAL, IndexService
+from tests.waiting import PATIENCE_S
 from vision.errors import StageUnavailable
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -90,6 +91,12 @@ async def chosen(visit: Visit, tmp_path: Path, *files: tuple[str, bytes], place:
     await visit.page.locator(place).set_input_files([folder / name for name, _ in files])
 
 
+async def until_film_is_at(page: Page, seconds: float, within: float = 0.05) -> None:
+    """Wait until the film on the page is at a time."""
+    there = "([at, within]) => Math.abs(document.querySelector('video').currentTime - at) <= within"
+    await page.wait_for_function(there, arg=[seconds, within])
+
+
 async def accessible(visit: Visit) -> None:
     """Fail where a rule of accessibility is broken."""
     report = await Axe().run(visit.page)
@@ -127,7 +134,7 @@ async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 url = f"http://127.0.0.1:{port}"
                 context = await browser.new_context(viewport={"width": size[0], "height": size[1]})
                 page, watched = await context.new_page(), Watched(url)
-                page.set_default_timeout(20_000)
+                page.set_default_timeout(1000 * PATIENCE_S)
                 page.on("console", watched.said)
                 page.on("pageerror", lambda error: watched.errors.append(str(error)))
                 page.on("request", watched.asked)

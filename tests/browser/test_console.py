@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import Route
 
-from tests.browser.conftest import Visiting, accessible, chosen
+from tests.browser.conftest import Visiting, accessible, chosen, until_film_is_at
 from tests.graphs.indexing import film, photo
 from tests.graphs.receiver import receiving
 from tests.graphs.samples import encoded, picture
@@ -45,7 +45,7 @@ async def test_a_film_from_its_upload_to_its_people(visiting: Visiting, tmp_path
         assert await page.locator(".lane.shots i").count() == 3
         # To somebody's first appearance, as the timeline says, with a box around the face.
         await page.locator(".people button").nth(1).click()
-        assert await page.evaluate("document.querySelector('video').currentTime") == pytest.approx(0.88, abs=0.02)
+        await until_film_is_at(page, 0.88, 0.02)
         await page.wait_for_selector(".boxes rect >> nth=1", state="attached")
         await accessible(visit)
         # Where two of them are together first.

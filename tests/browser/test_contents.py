@@ -1,10 +1,9 @@
 """Searches by what is in pictures, films and shots, and when two are seen together."""
 
-import pytest
 from PIL import Image
 
-from tests.browser.conftest import Visit, Visiting, accessible
-from tests.browser.test_objects import WHY, filmed, now
+from tests.browser.conftest import Visit, Visiting, accessible, until_film_is_at
+from tests.browser.test_objects import WHY, filmed
 from tests.browser.test_views import uploaded
 from tests.dummies.texts import COLOURS, PictureLook
 from tests.graphs.indexing import without_weights
@@ -33,7 +32,7 @@ async def test_a_person_and_an_object_are_seen_together(visiting: Visiting) -> N
         said = page.locator(".notice.good")
         await said.wait_for()
         assert "First together at 0:02.40 (frame 60)" in await said.inner_text()
-        assert await now(visit) == pytest.approx(CAR_S, abs=0.05)
+        await until_film_is_at(page, CAR_S)
         assert await page.locator(".lane[data-row=together] path").count() == 1
         await accessible(visit)
         # Instead of the car, which came first, a class; these two are never there at once.
@@ -82,7 +81,7 @@ async def test_the_library_is_searched_by_what_is_in_it(visiting: Visiting) -> N
         await film.click()
         await page.wait_for_selector(".objects li")
         await page.wait_for_function("() => document.querySelector('video').readyState >= 1")
-        assert await now(visit) == pytest.approx(CAR_S, abs=0.05)
+        await until_film_is_at(page, CAR_S)
         assert await page.locator(".objects li").count() == 1
         await page.get_by_role("link", name="Others in the library").click()
         await page.get_by_text("2 with car.").wait_for()

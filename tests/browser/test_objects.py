@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pytest
 
 from graphs.media.boxes import Boxes
 from graphs.media.spans import Span
 from stores.people import Identity, ObjectRecord, TraceBoxes, TraceRecord, VideoIndex
 from stores.records import Asset
-from tests.browser.conftest import Visit, Visiting, accessible
+from tests.browser.conftest import Visit, Visiting, accessible, until_film_is_at
 from tests.browser.test_views import uploaded
 from tests.dummies.objects import DummyDetector
 from tests.graphs.indexing import FPS, SIZE, film, without_weights
@@ -113,10 +112,6 @@ async def crowded(visit: Visit, classes: int = 80, tracks: int = 400, faces: int
     return asset
 
 
-async def now(visit: Visit) -> float:
-    return float(await visit.page.evaluate("document.querySelector('video').currentTime"))
-
-
 async def test_objects_are_on_the_timeline_and_over_the_film(visiting: Visiting) -> None:
     async with visiting() as visit:
         page, asset = visit.page, await filmed(visit)
@@ -145,7 +140,7 @@ async def test_objects_are_on_the_timeline_and_over_the_film(visiting: Visiting)
         facts = await card.inner_text()
         assert "60 % on average" in facts
         assert "Seen\n0:02.40" in facts
-        assert await now(visit) == pytest.approx(0.75 * FRAMES / FPS, abs=0.05)
+        await until_film_is_at(page, 0.75 * FRAMES / FPS)
         assert await lane.locator("path.chosen").count() == 1
         await page.wait_for_selector(".boxes rect.chosen", state="attached")
         # Ada and the body around her face are one, with one label.
@@ -155,7 +150,7 @@ async def test_objects_are_on_the_timeline_and_over_the_film(visiting: Visiting)
         await page.keyboard.press("Enter")
         assert "dog" in await card.get_by_role("heading").inner_text()
         assert await page.locator(".objects button").first.get_attribute("aria-pressed") == "true"
-        assert await now(visit) == pytest.approx(0, abs=0.05)
+        await until_film_is_at(page, 0)
         await accessible(visit)
         # What is chosen stays, where boxes are not wanted.
         await page.get_by_role("button", name="Boxes around objects").click()

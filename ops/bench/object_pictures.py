@@ -33,6 +33,8 @@ from vision.media.reader import VideoReader
 FPS: Final = 24
 SHOWN: Final = {"crossing": 5, "hidden up to 0.9 s": 3, "camera pans": 4, "crowd": 7}
 """Kinds of films, and the seed of each."""
+PRIVATE: Final = ("person", "cow")
+"""Classes whose pictures are not to be passed on."""
 FRAMES: Final = 3
 WIDTH: Final = 480
 QUALITY: Final = 82
@@ -72,7 +74,8 @@ def _frames(path: Path, boxes: BoxTrack | None) -> Iterator[Pixels]:
 async def sheet(media: Path, checkpoint: Path, least: float) -> Image.Image:
     """Return the picture."""
     parts = material(media).part(held_out=False)
-    parts = Material(tuple(each for each in parts.cutouts if each.label != "person"), parts.backgrounds)
+    shown = tuple(each for each in parts.cutouts if each.label not in PRIVATE)
+    parts = Material(shown, parts.backgrounds)
     height = WIDTH * SIZE[1] // SIZE[0]
     result = Image.new("RGB", (FRAMES * WIDTH, len(SHOWN) * height))
     with tempfile.TemporaryDirectory() as name:

@@ -5,8 +5,9 @@ tracked by what a detector would find: everything that is visible, or with boxes
 
 A track covers an object in a frame where their boxes have an intersection over union of a half; frames are matched one
 to one. IDF1 is that of Ristani et al. (2016, https://arxiv.org/abs/1609.01775), with an object of a shot as one
-identity; a switch is what CLEAR MOT calls so: an object covered by another track than the last time. Clean frames are
-those visible ones that no other track covers than the one that covers most of this object, if it covers no other more.
+identity; a switch is what CLEAR MOT calls so: an object covered by another track than the last time. Clean are those of
+the covered frames that the track covers which covers most of this object, if it covers no other more. Frames without a
+track are told as not covered, and are no part of the clean ones.
 """
 
 import argparse
@@ -44,7 +45,7 @@ FALSE: Final = 0.3
 
 @dataclass
 class Tally:
-    """Sums over films; ``frames``: visible frames of all objects."""
+    """Sums over films; ``frames``: visible ones of all objects, of them ``covered`` and of these ``clean`` ones."""
 
     frames: int = 0
     covered: int = 0
@@ -153,7 +154,7 @@ def tally(film: PlannedFilm, tracks: Sequence[ObjectTrack]) -> Tally:
         main = int(together[number].argmax()) if len(tracks) else -1
         if main >= 0 and together[:, main].argmax() != number:
             main = -2
-        clean += int((seen[number] & ((row < 0) | (row == main))).sum())
+        clean += int((seen[number] & (row >= 0) & (row == main)).sum())
     return Tally(
         frames=int(seen.sum()),
         covered=int((who >= 0).sum()),
@@ -245,7 +246,7 @@ def cost(films: int = 10) -> float:
     return 1e6 * used / number
 
 
-HEADS: Final = ("clean", "covered", "IDF1", "switches a film")
+HEADS: Final = ("clean of covered", "covered", "IDF1", "switches a film")
 
 
 def section(films: int) -> list[str]:
@@ -273,8 +274,9 @@ def with_all(results: Mapping[str, Tally]) -> dict[str, Tally]:
 
 def _values(kind: str, tallies: Mapping[str, Tally], films: int) -> list[str]:
     each, number = tallies[kind], films if kind in KINDS else films * len(KINDS)
-    shares = (each.clean / each.frames, each.covered / each.frames, each.idf1)
-    return [*(f"{100 * share:.1f}" for share in shares), f"{each.switches / number:.2f}"]
+    clean = f"{100 * each.clean / each.covered:.1f}" if each.covered else "none"
+    shares = (each.covered / each.frames, each.idf1)
+    return [clean, *(f"{100 * share:.1f}" for share in shares), f"{each.switches / number:.2f}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from graphs.indexing.classes import MOST_TEXT
 from graphs.indexing.tags import TAGS, ObjectTag, tags_of
 from graphs.web.access import caller
 from graphs.web.context import Context, Timer
+from graphs.web.errors import ScopeMissing
 from graphs.web.hosts import link
 from graphs.web.parts import UNAVAILABLE, OptionalParts
 from graphs.web.schemas import ID_1, Answer, example, numbered
@@ -24,6 +25,8 @@ PAGE: Final = 1000
 PAGES_READ: Final = 20
 """At most for one page of assets with a name that few have."""
 LINK_S: Final = 6 * 3600
+PEOPLE_SCOPE: Final = "media:read"
+"""Of the routes of identities: who is known, and where they are, is for those who may read these."""
 
 
 class LibraryAsset(BaseModel):
@@ -131,8 +134,10 @@ def library_router(context: Context, contents: Contents) -> APIRouter:
         """Return the assets of the library, latest upload first. A page can be short, and ``next`` be there anyway.
 
         With ``objects`` and ``people``: pictures and indexed films that have all of these, and where. Pictures that the
-        models never saw are looked at first, some with each request.
+        models never saw are looked at first, some with each request. Who asks for people needs the scope of those, too.
         """
+        if people is not None and not caller.get().may(PEOPLE_SCOPE):
+            raise ScopeMissing(PEOPLE_SCOPE)
         place, parts = _place(after), OptionalParts()
         wanted = await contents.wanted(objects, people, min_confidence)
         complete, found, matched = True, None, dict[str, Matched]()

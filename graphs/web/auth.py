@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from graphs.web.access import ANY_KEY, EVERYONE, Access, Caller, IssuerUnavailable, caller
 from graphs.web.api import Contract, Contracts
-from graphs.web.errors import Failure
+from graphs.web.errors import Failure, ScopeMissing
 from graphs.web.health import HEALTH_PATHS
 from stores.errors import StoreError
 
@@ -86,7 +86,8 @@ class KeyCheck:
         if found is not EVERYONE:
             scope[CALLER] = found
         if contract.scope and not found.may(contract.scope):
-            return Failure(403, "FORBIDDEN", f"Your key lacks the scope {contract.scope}.", {"scope": contract.scope})
+            lacking = ScopeMissing(contract.scope)
+            return Failure(lacking.status, lacking.code, lacking.message, lacking.details)
         if (
             found.labels
             and contract.scope not in ("", ANY_KEY)

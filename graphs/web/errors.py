@@ -6,6 +6,7 @@ Raised here, beside those of ``vision.errors``::
     ├── AssetNotFound       404  unknown asset ids
     │   └── UploadOfOthers  404  an asset to delete that only other clients have uploaded
     ├── IdentityNotFound    404  unknown, deleted or merged identity
+    ├── ScopeMissing        403  a key without the scope of what is asked for
     ├── BatchTooLarge       400  more ids than one request may have
     ├── BodyTooSlow         408  a body that stopped, or came at a rate below the limit
     └── StorageUnavailable  503  the asset is being deleted at this moment
@@ -76,6 +77,17 @@ class IdentityNotFound(StageError):
 
     def __init__(self, identity: str) -> None:
         super().__init__(f"There is no identity {identity[:MAX_ID]}; GET /api/v1/identities lists those there are.")
+
+
+class ScopeMissing(StageError):
+    """A key that lacks the scope of a route, or of what is asked of it."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"Your key lacks the scope {scope}.")
+        self.details: Any = {"scope": scope}
 
 
 class BatchTooLarge(StageError):

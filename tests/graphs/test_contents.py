@@ -19,6 +19,7 @@ from tests.graphs.conftest import MakeSettings, Serve, Service
 from tests.graphs.indexing import without_weights
 from tests.graphs.photos import HAPPY, SAD, faces
 from tests.graphs.samples import audio, encoded, error_of, picture, video
+from tests.graphs.test_keys import make_key
 from vision.errors import ModelNotLoaded
 from vision.faces.calibration import similarity_percentage
 
@@ -326,6 +327,19 @@ async def test_what_a_client_has_deleted_it_does_not_find_nor_count(settings_for
         assert await documents.withdraw(asset_id, ann, {ann, "bob"}) == "withdrawn"
         seen, counted = await found()
         assert (seen, counted["classes"], counted["pictures"]) == ([], [], {"looked_at": 0, "total": 0})
+
+
+async def test_who_is_known_is_told_to_those_who_may_read_identities(settings_for: MakeSettings, serve: Serve) -> None:
+    async with serve(settings_for(api_key="env-key")) as service:
+        await service.context.people.put_identity(identity("a" * 32, "Ada"))
+        assets, both = await make_key(service, "assets:read"), await make_key(service, "assets:read", "media:read")
+        for name in ("Ada", "Nobody", ""):
+            answer = await service.client.get("/assets", params={"people": name}, headers=assets)
+            assert error_of(answer, 403, "FORBIDDEN")["details"] == {"scope": "media:read"}
+        assert (await service.client.get("/assets", headers=assets)).status_code == 200
+        known = await service.client.get("/assets", params={"people": "Ada"}, headers=both)
+        assert known.json()["assets"] == []
+        assert (await service.client.get("/assets", params={"people": "Nobody"}, headers=both)).status_code == 404
 
 
 async def test_a_deleted_picture_is_in_nothing(service: Service) -> None:

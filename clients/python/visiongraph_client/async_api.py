@@ -126,7 +126,8 @@ class Assets(Group):
         """Return the assets of the library, latest upload first. A page can be short, and ``next`` be there anyway.
 
         With ``objects`` and ``people``: pictures and indexed films that have all of these, and where. Pictures that
-        the models never saw are looked at first, some with each request.
+        the models never saw are looked at first, some with each request. Who asks for people needs the scope of
+        those, too.
 
         :param kind: only these
         :param name: text that the file name has, in any case

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
 
 from configs import settings as settings_module
 from deployments.serving.catalog import AnyStage
@@ -135,6 +135,7 @@ async def visiting(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyP
                 context = await browser.new_context(viewport={"width": size[0], "height": size[1]})
                 page, watched = await context.new_page(), Watched(url)
                 page.set_default_timeout(1000 * PATIENCE_S)
+                expect.set_options(timeout=1000 * PATIENCE_S)
                 page.on("console", watched.said)
                 page.on("pageerror", lambda error: watched.errors.append(str(error)))
                 page.on("request", watched.asked)

@@ -1,6 +1,7 @@
 """Searches by what is in pictures, films and shots, and when two are seen together."""
 
 from PIL import Image
+from playwright.async_api import expect
 
 from tests.browser.conftest import Visit, Visiting, accessible, until_film_is_at
 from tests.browser.test_objects import WHY, filmed
@@ -33,15 +34,15 @@ async def test_a_person_and_an_object_are_seen_together(visiting: Visiting) -> N
         await said.wait_for()
         assert "First together at 0:02.40 (frame 60)" in await said.inner_text()
         await until_film_is_at(page, CAR_S)
-        assert await page.locator(".lane[data-row=together] path").count() == 1
+        await expect(page.locator(".lane[data-row=together] path")).to_have_count(1)
         await accessible(visit)
         # Instead of the car, which came first, a class; these two are never there at once.
         await page.get_by_label("Any object of a class").select_option("dog")
         await page.get_by_text("Ada and any dog are never in sight together").wait_for()
-        assert await page.locator(".lane[data-row=together]").count() == 0
-        assert not await car.is_checked()
+        await expect(page.locator(".lane[data-row=together]")).to_have_count(0)
+        await expect(car).not_to_be_checked()
         await page.get_by_role("button", name="Neither").click()
-        assert await page.locator("input:checked").count() == 0
+        await expect(page.locator("input:checked")).to_have_count(0)
         visit.watched.check()
 
 
@@ -71,7 +72,7 @@ async def test_the_library_is_searched_by_what_is_in_it(visiting: Visiting) -> N
         # Classes of the library are there to be chosen, with the number of files they are in.
         await page.get_by_role("button", name="dog 2").click()
         await page.get_by_text("2 with car.").wait_for()
-        assert await field.input_value() == "car"
+        await expect(field).to_have_value("car")
         await page.get_by_role("combobox", name="Who is in it?").fill("ada")
         await page.get_by_role("button", name="Find", exact=True).click()
         await page.get_by_text("1 with car, ada.").wait_for()
@@ -82,7 +83,7 @@ async def test_the_library_is_searched_by_what_is_in_it(visiting: Visiting) -> N
         await page.wait_for_selector(".objects li")
         await page.wait_for_function("() => document.querySelector('video').readyState >= 1")
         await until_film_is_at(page, CAR_S)
-        assert await page.locator(".objects li").count() == 1
+        await expect(page.locator(".objects li")).to_have_count(1)
         await page.get_by_role("link", name="Others in the library").click()
         await page.get_by_text("2 with car.").wait_for()
         await page.go_back()
@@ -127,8 +128,8 @@ async def test_without_a_detector_the_library_says_why(visiting: Visiting) -> No
         await visit.open("library")
         await visit.page.get_by_text("Objects are not looked for").wait_for()
         await visit.page.wait_for_selector(".tile")
-        assert await visit.page.get_by_role("combobox").count() == 0
-        assert await visit.page.locator("[role=alert]").count() == 0
+        await expect(visit.page.get_by_role("combobox")).to_have_count(0)
+        await expect(visit.page.locator("[role=alert]")).to_have_count(0)
         await accessible(visit)
         visit.watched.check()
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from playwright.async_api import expect
 
 from graphs.media.boxes import Boxes
 from graphs.media.spans import Span
@@ -124,7 +125,7 @@ async def test_objects_are_on_the_timeline_and_over_the_film(visiting: Visiting)
         ]
         rows = await page.locator(".lane[data-row]").evaluate_all("rows => rows.map(row => row.dataset.row)")
         assert rows == ["Person 1", "Person 2", "class dog", "class car"]
-        assert await page.locator(".lane[data-row='Person 2'] path.faint").count() == 1
+        await expect(page.locator(".lane[data-row='Person 2'] path.faint")).to_have_count(1)
         assert "among the people" in await page.locator("section", has_text="Objects").last.inner_text()
         await page.wait_for_selector(".boxes text >> nth=1", state="attached")
         assert sorted(await page.locator(".boxes text").all_text_contents()) == ["Person 1", "dog"]
@@ -136,27 +137,27 @@ async def test_objects_are_on_the_timeline_and_over_the_film(visiting: Visiting)
         assert box is not None
         await lane.click(position={"x": 0.75 * box["width"], "y": box["height"] / 2})
         card = page.get_by_label("The chosen object")
-        assert "car" in await card.get_by_role("heading").inner_text()
+        await expect(card.get_by_role("heading")).to_contain_text("car")
         facts = await card.inner_text()
         assert "60 % on average" in facts
         assert "Seen\n0:02.40" in facts
         await until_film_is_at(page, 0.75 * FRAMES / FPS)
-        assert await lane.locator("path.chosen").count() == 1
+        await expect(lane.locator("path.chosen")).to_have_count(1)
         await page.wait_for_selector(".boxes rect.chosen", state="attached")
         # Ada and the body around her face are one, with one label.
         await page.wait_for_selector(".boxes rect >> nth=2", state="attached")
         assert sorted(await page.locator(".boxes text").all_text_contents()) == ["Person 2", "car"]
         await page.locator(".objects button").first.focus()
         await page.keyboard.press("Enter")
-        assert "dog" in await card.get_by_role("heading").inner_text()
-        assert await page.locator(".objects button").first.get_attribute("aria-pressed") == "true"
+        await expect(card.get_by_role("heading")).to_contain_text("dog")
+        await expect(page.locator(".objects button").first).to_have_attribute("aria-pressed", "true")
         await until_film_is_at(page, 0)
         await accessible(visit)
         # What is chosen stays, where boxes are not wanted.
         await page.get_by_role("button", name="Boxes around objects").click()
-        assert await page.locator(".boxes rect:not(.face)").count() == 1
+        await expect(page.locator(".boxes rect:not(.face)")).to_have_count(1)
         await page.get_by_role("button", name="Close").click()
-        assert await page.locator(".boxes rect:not(.face)").count() == 0
+        await expect(page.locator(".boxes rect:not(.face)")).to_have_count(0)
         visit.watched.check()
 
 
@@ -187,17 +188,17 @@ async def test_classes_and_confidence_choose_what_is_shown(visiting: Visiting) -
         group = page.get_by_role("group", name="Classes of objects")
         car = group.get_by_role("button", name="car")
         await car.wait_for()
-        assert await car.get_attribute("aria-pressed") == "true"
-        assert await page.locator(".objects li").count() == 1
-        assert await page.locator(".lane[data-row='class dog']").count() == 0
+        await expect(car).to_have_attribute("aria-pressed", "true")
+        await expect(page.locator(".objects li")).to_have_count(1)
+        await expect(page.locator(".lane[data-row='class dog']")).to_have_count(0)
         await car.focus()
         await page.keyboard.press("Space")
-        assert await page.locator(".objects li").count() == 2
+        await expect(page.locator(".objects li")).to_have_count(2)
         least = page.get_by_role("slider", name="Least confidence")
         await least.fill("0.9")
-        assert await least.get_attribute("aria-valuetext") == "90 %"
-        assert await page.locator(".objects li").count() == 1
-        assert await page.locator(".lane[data-row='class car']").count() == 0
+        await expect(least).to_have_attribute("aria-valuetext", "90 %")
+        await expect(page.locator(".objects li")).to_have_count(1)
+        await expect(page.locator(".lane[data-row='class car']")).to_have_count(0)
         await group.get_by_role("button", name="car").click()
         await page.get_by_text("Nothing is left of this choice").wait_for()
         visit.watched.check()
@@ -208,19 +209,19 @@ async def test_hundreds_of_tracks_of_80_classes_stay_usable(visiting: Visiting) 
         page, asset = visit.page, await crowded(visit)
         await visit.open(f"video/{asset.asset_id}?t=2")
         await page.wait_for_selector(".objects li >> nth=23")
-        assert await page.locator(".lane[data-row^=class]").count() == 5
-        assert await page.locator(".lane[data-row^=class]").first.get_attribute("data-row") == "class class 0"
-        assert await page.locator(".objects li").count() == 24
+        await expect(page.locator(".lane[data-row^=class]")).to_have_count(5)
+        await expect(page.locator(".lane[data-row^=class]").first).to_have_attribute("data-row", "class class 0")
+        await expect(page.locator(".objects li")).to_have_count(24)
         more = page.get_by_role("button", name="75 more classes in the timeline")
         await more.focus()
         await page.keyboard.press("Enter")
-        assert await page.locator(".lane[data-row^=class]").count() == 80
+        await expect(page.locator(".lane[data-row^=class]")).to_have_count(80)
         await page.get_by_role("button", name="fewer classes").click()
-        assert await page.locator(".lane[data-row^=class]").count() == 5
+        await expect(page.locator(".lane[data-row^=class]")).to_have_count(5)
         await page.get_by_role("button", name="70 more classes").click()
-        assert await page.get_by_role("group", name="Classes of objects").get_by_role("button").count() == 81
+        await expect(page.get_by_role("group", name="Classes of objects").get_by_role("button")).to_have_count(81)
         await page.get_by_role("button", name="Show 24 more of 400").click()
-        assert await page.locator(".objects li").count() == 48
+        await expect(page.locator(".objects li")).to_have_count(48)
         # Labels cover neither each other nor a face.
         await page.wait_for_function(
             "() => document.querySelectorAll('rect').length > 60 && document.querySelectorAll('.face').length === 6"
@@ -289,15 +290,15 @@ async def test_a_film_whose_objects_were_not_looked_for_says_so_and_gets_them(vi
         await visit.open(f"video/{asset.asset_id}")
         await page.get_by_text(f"No objects: {WHY}").wait_for()
         await page.wait_for_selector(".people li >> nth=1")
-        assert await page.get_by_role("heading", name="Objects").count() == 0
-        assert await page.get_by_role("button", name="Boxes around objects").count() == 0
-        assert await page.locator("[role=alert]").count() == 0
+        await expect(page.get_by_role("heading", name="Objects")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Boxes around objects")).to_have_count(0)
+        await expect(page.locator("[role=alert]")).to_have_count(0)
         await accessible(visit)
         mend()
         DummyDetector.running.confidences["person"] = 0.8
         await page.get_by_role("button", name="Look again").click()
         await page.wait_for_selector(".objects li >> nth=1")
-        assert await page.get_by_text("No objects").count() == 0
+        await expect(page.get_by_text("No objects")).to_have_count(0)
         visit.watched.check()
 
 
@@ -306,19 +307,19 @@ async def test_objects_are_drawn_over_a_picture(visiting: Visiting) -> None:
         page = visit.page
         await visit.open(f"asset/{await uploaded(visit, 'scene.png', scene())}")
         await page.wait_for_selector(".boxes text >> nth=1", state="attached")
-        assert await page.locator(".boxes text").all_text_contents() == ["dog 95 %", "car 60 %"]
+        await expect(page.locator(".boxes text")).to_have_text(["dog 95 %", "car 60 %"])
         assert await page.locator(".boxes rect").first.evaluate(
             "rect => ['x', 'y', 'width', 'height'].map(name => Number(rect.getAttribute(name)))"
         ) == [20, 10, 60, 40]
         assert (await page.evaluate(COVERED))["each_other"] == 0
         await page.get_by_role("slider", name="Least confidence").fill("0.3")
-        assert await page.locator(".boxes rect").count() == 3
+        await expect(page.locator(".boxes rect")).to_have_count(3)
         await page.get_by_role("group", name="Classes of objects").get_by_role("button", name="car").click()
-        assert await page.locator(".boxes text").all_text_contents() == ["car 60 %"]
+        await expect(page.locator(".boxes text")).to_have_text(["car 60 %"])
         await accessible(visit)
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         await page.get_by_role("button", name="Objects", exact=False).first.click()
-        assert await page.locator(".boxes rect").count() == 0
+        await expect(page.locator(".boxes rect")).to_have_count(0)
         visit.watched.check()
 
 

@@ -66,7 +66,12 @@ class FileObjects:
     async def stream(self, key: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         check_range(start, end)
         # The open file keeps its bytes when the object is replaced or deleted meanwhile.
-        file = await self._in_thread(_open, self._path(key), key)
+        opening = asyncio.ensure_future(self._in_thread(_open, self._path(key), key))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)  # the thread goes on, and nobody else has what it opens
+            raise
         try:
             file.seek(start)
             left = (os.fstat(file.fileno()).st_size if end is None else end) - start
@@ -237,6 +242,11 @@ def _open(target: Path, key: str) -> BinaryIO:
         return target.open("rb")
     except FileNotFoundError:
         raise ObjectNotFound(key) from None
+
+
+def _close(opening: asyncio.Future[BinaryIO]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _get(target: Path, key: str) -> bytes:

@@ -114,7 +114,12 @@ class S3Objects:
         if start == end:  # HTTP has no empty range, but an unknown key is an error all the same
             await self._in_thread(key, self._client.head_object, **self._at(key))
             return
-        body = await self._in_thread(key, self._get_range, key, start, end)
+        opening = self._pool.submit(self._translate, key, self._get_range, key, start, end)
+        try:
+            body = await self._waited(opening)
+        except (asyncio.CancelledError, StoreError):
+            opening.add_done_callback(_close)  # the thread goes on, and nobody else has what it gets
+            raise
         if body is None:
             return
         reading: Future[bytes] = Future()
@@ -326,6 +331,11 @@ def _read(body: StreamingBody, size: int | None = None) -> bytes:
         late.cancel()
         if size is None:
             body.close()
+
+
+def _close(opening: Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None and (body := opening.result()) is not None:
+        body.close()
 
 
 def _size(path: Path) -> int:

@@ -3,15 +3,18 @@
 import asyncio
 import errno
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 
 from stores.errors import StoreError
 from stores.file.objects import STALE_TEMP_S, FileObjects, _delete
 from tests.stores.samples import write_file
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -99,6 +102,29 @@ async def test_a_reader_keeps_the_bytes_it_began_with(objects: FileObjects, tmp_
     await objects.delete("key")
     seen += [chunk async for chunk in stream]
     assert b"".join(seen) == old
+
+
+async def test_a_reader_that_leaves_while_a_file_is_opened_leaves_none_open(
+    objects: FileObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await objects.put_file("key", write_file(tmp_path, b"bytes"), "image/png")
+    begun, go_on, opened = threading.Event(), threading.Event(), list[BinaryIO]()
+
+    def slow(path: Path, mode: str) -> BinaryIO:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        opened.append(cast(BinaryIO, open(path, mode)))  # noqa: PTH123, SIM115
+        return opened[0]
+
+    monkeypatch.setattr(Path, "open", slow)
+    reading = asyncio.ensure_future(anext(objects.stream("key")))
+    await until(begun.is_set)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert opened == []
+    go_on.set()
+    await until(lambda: opened and opened[0].closed)
 
 
 async def test_puts_and_deletes_at_once_leave_whole_objects(objects: FileObjects, tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """S3 alone: multipart uploads, buckets that are not there, servers that are not there."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stores.errors import StoreError
 from stores.s3.objects import PART_BYTES, S3Objects
 from tests.stores.samples import write_file
+from tests.waiting import PATIENCE_S, until
 
 
 async def test_large_files_are_uploaded_in_parts(s3_url: str, tmp_path: Path) -> None:
@@ -61,4 +65,29 @@ async def test_an_absent_server_is_a_store_error(s3_endpoint: str, monkeypatch: 
     with pytest.raises(StoreError, match="EndpointConnectionError"):
         async for _ in objects.stream("key"):
             pass
+    await objects.close()
+
+
+async def test_a_reader_that_leaves_before_the_first_byte_leaves_no_connection(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = S3Objects(s3_url)
+    await objects.put_file("key", write_file(tmp_path, b"bytes"), "image/png")
+    begun, go_on, bodies = threading.Event(), threading.Event(), list[Any]()
+    get = objects._get_range
+
+    def slow(*args: Any) -> Any:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        bodies.append(get(*args))
+        return bodies[0]
+
+    monkeypatch.setattr(objects, "_get_range", slow)
+    reading = asyncio.ensure_future(anext(objects.stream("key")))
+    await until(begun.is_set)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    go_on.set()
+    await until(lambda: bodies and bodies[0]._raw_stream.closed)
     await objects.close()

@@ -137,7 +137,7 @@ def library_router(context: Context, contents: Contents) -> APIRouter:
         models never saw are looked at first, some with each request. Who asks for people needs the scope of those, too.
         """
         if people is not None and not caller.get().may(PEOPLE_SCOPE):
-            raise ScopeMissing(PEOPLE_SCOPE)
+            raise ScopeMissing(PEOPLE_SCOPE, "it may not ask who is in files")
         place, parts = _place(after), OptionalParts()
         wanted = await contents.wanted(objects, people, min_confidence)
         complete, found, matched = True, None, dict[str, Matched]()

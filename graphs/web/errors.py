@@ -80,13 +80,13 @@ class IdentityNotFound(StageError):
 
 
 class ScopeMissing(StageError):
-    """A key that lacks the scope of a route, or of what is asked of it."""
+    """A key that lacks the scope of a route, or of what is asked of it; ``so``: what that means."""
 
     code = "FORBIDDEN"
     status = 403
 
-    def __init__(self, scope: str) -> None:
-        super().__init__(f"Your key lacks the scope {scope}.")
+    def __init__(self, scope: str, so: str = "") -> None:
+        super().__init__(f"Your key lacks the scope {scope}{so and ', so '}{so}.")
         self.details: Any = {"scope": scope}
 
 

@@ -146,11 +146,12 @@ def test_the_film_is_streamed_cut_and_indexed(running: RunningService, tmp_path:
 
 def test_the_shots_are_found_stored_and_suggested(running: RunningService, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_bytes(video(701, size=(320, 240)))
-    _, (stored, suggested, library) = SHOTS.run(tmp_path, running)
+    _, (stored, suggested, library, with_people) = SHOTS.run(tmp_path, running)
     found = json.loads((tmp_path / "shots.json").read_text())
     assert found["shots_detected"] == stored["shots_stored"] >= 1
     assert {shot["shot_id"] for shot in suggested["recommendations"]} <= set(stored["stored_shot_ids"])
     assert library["pagination"]["total_shots"] == stored["shots_stored"]
+    assert with_people["pagination"]["total_shots"] == 0  # of a film that was not looked through
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"
 

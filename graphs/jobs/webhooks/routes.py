@@ -35,6 +35,7 @@ from graphs.jobs.webhooks.schemas import (
 from graphs.web.access import ADMIN, caller
 from graphs.web.audit import note
 from graphs.web.context import Context
+from graphs.web.errors import ScopeMissing
 from graphs.web.schemas import WHOLE, error_responses, example
 from stores.jobs import Job, JobStatus
 from stores.subscriptions import Subscription, new_secret
@@ -78,13 +79,6 @@ class TooManyWebhooks(StageError):
     status = 403
 
 
-class MayNotRead(StageError):
-    """A webhook of a key that may not read what it would be sent."""
-
-    code = "FORBIDDEN"
-    status = 403
-
-
 class RotateRequest(BaseModel):
     """For how long the secret before signs as well."""
 
@@ -119,7 +113,7 @@ def webhooks_router(context: Context) -> APIRouter:
         who, most = caller.get(), context.settings.max_webhooks
         url = await context.poster.check(request.url)
         if not who.may(READS):
-            raise MayNotRead(f"Your key lacks the scope {READS}, so nothing about jobs is sent for it.")
+            raise ScopeMissing(READS, "nothing about jobs is sent for it")
         if len(await subscriptions.list(who.name)) >= most:
             raise _too_many(most)
         made = Subscription(

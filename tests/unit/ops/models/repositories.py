@@ -29,10 +29,9 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
+from ops.bench.detectors import SMALL, SMALL_SIDE, preprocessing
 from tests.unit.deployments.embed.test_clip import MERGES, vocabulary
 from tests.unit.deployments.embed.test_clip import PREPROCESS as CLIP_PREPROCESS
-from tests.unit.deployments.objects.test_detector import PREPROCESS as DETECTOR_PREPROCESS
-from tests.unit.deployments.objects.test_detector import tiny_network
 from vision.faces.expressions import EXPRESSIONS
 
 Files = dict[str, bytes]
@@ -153,7 +152,7 @@ SEVEN = tuple(name.capitalize() for name in EXPRESSIONS)
 
 
 def detector(**options: Any) -> Files:
-    return files_of(tiny_network(), {"preprocessor_config.json": DETECTOR_PREPROCESS | options}, std=None)
+    return files_of(SMALL["rt_detr_v2"](), {"preprocessor_config.json": preprocessing(SMALL_SIDE) | options}, std=None)
 
 
 GOOD: dict[str, tuple[str, Any]] = {

@@ -11,7 +11,7 @@ is too quick to be followed from one sample to the next by three sightings in a 
 is known, ways are those in the scene, if more of them go on there than in the picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -62,6 +62,10 @@ FARTHEST: Final = 100.0
 """Magnification by which a camera may zoom, in or out, before its path begins anew."""
 QUICK_ASTRAY: Final = 0.5
 """How far the third may be from the line of the others, in sides."""
+MOST_LINES: Final = 20
+"""Lines through one sighting that are looked at: among very many, none means anything."""
+MOST_TOGETHER: Final = 400
+"""Tracks that are joined for the largest sum of gains, which takes time with the third power of their number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,15 +224,19 @@ def _followed(seen: _Seen, detections: ObjectDetections, shot: NDArray[np.intp],
     kept = []
     for class_index in np.unique(detections.classes[shot]).tolist():
         own = shot[detections.classes[shot] == class_index]
-        tracks: list[_Open] = []
+        tracks, live = list[_Open](), list[_Open]()
         for group in np.split(own, np.flatnonzero(np.diff(detections.frames[own])) + 1):
-            _update(tracks, seen, group, float(times[detections.frames[group[0]]]))
+            time = float(times[detections.frames[group[0]]])
+            live = [track for track in live if time - track.times[-1] <= JOINED_S]
+            begun = _update(live, seen, group, time)
+            live += begun
+            tracks += begun
         kept += [track for track in _joined(_lined_up(tracks, seen), seen) if len(track.members) >= LEAST]
     return kept
 
 
-def _update(tracks: list[_Open], seen: _Seen, group: NDArray[np.intp], time: float) -> None:
-    """Link the detections of one class in one frame, given as indices, to tracks; those left over begin new ones."""
+def _update(tracks: Sequence[_Open], seen: _Seen, group: NDArray[np.intp], time: float) -> list[_Open]:
+    """Link the detections of one class in one frame, given as indices, to tracks; return those that the rest begin."""
 
     def unseen(longest: float) -> list[_Open]:
         return [each for each in tracks if 0 < time - each.times[-1] <= longest]
@@ -238,10 +246,12 @@ def _update(tracks: list[_Open], seen: _Seen, group: NDArray[np.intp], time: flo
     left = _assign(unseen(TURNED_S), seen, left, time, NEAR_LAST, turned=True)
     _assign(unseen(LOST_S), seen, group[~sure], time, NEAR_UNSURE)
     taken = [index for index in group[sure].tolist() if index not in left]
+    begun = []
     for index in left.tolist():
         if not taken or overlaps(seen.boxes[[index]], seen.boxes[taken]).max() < DOUBLE:
-            tracks.append(_Open([index], [time]))
+            begun.append(_Open([index], [time]))
             taken.append(index)
+    return begun
 
 
 def _assign(
@@ -274,55 +284,62 @@ def _assign(
 
 
 def _lined_up(tracks: list[_Open], seen: _Seen) -> list[_Open]:
-    """Return the tracks, in which single sightings that lie in a line, three at a time, are one."""
+    """Return the tracks, by their starts, in which single sightings that lie in a line, three at a time, are one."""
     singles = [track for track in tracks if len(track.members) == 1]
     if len(singles) <= LEAST:
         return tracks
     members = np.array([track.members[0] for track in singles])
     moments, centres = np.array([track.times[0] for track in singles]), seen.centres[members]
     sides = np.sqrt(seen.boxes[members, 2:].prod(-1))
-    later = moments[None] - moments[:, None]
-    ways = np.linalg.norm(centres[None] - centres[:, None], axis=-1)
-    alike = np.maximum(sides[:, None] / sides, sides / sides[:, None]) <= GROWN
-    steps = alike & (later > 0) & (later <= QUICK_S) & (ways <= QUICK_SIDES * np.minimum(sides[:, None], sides))
+    begins, ends = np.searchsorted(moments, moments - QUICK_S), np.searchsorted(moments, moments + QUICK_S, "right")
+    befores, afters = np.searchsorted(moments, moments), np.searchsorted(moments, moments, "right")
+
+    def steps(middle: int, others: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those that what is seen in the middle can come from, or get to."""
+        ratios, ways = sides[others] / sides[middle], np.linalg.norm(centres[others] - centres[middle], axis=-1)
+        alike = np.maximum(ratios, 1 / ratios) <= GROWN
+        near = ways <= QUICK_SIDES * np.minimum(sides[others], sides[middle])
+        return others[alike & near]
+
     found = []
     for middle in range(len(singles)):
-        for first in np.flatnonzero(steps[:, middle]).tolist():
-            for third in np.flatnonzero(steps[middle]).tolist():
-                velocity = (centres[middle] - centres[first]) / later[first, middle]
-                off = centres[middle] + velocity * later[middle, third] - centres[third]
-                astray = float(np.linalg.norm(off)) / sides[middle]
-                if astray <= QUICK_ASTRAY:
-                    found.append((later[first, third], astray, first, middle, third))
+        firsts = steps(middle, np.arange(begins[middle], befores[middle]))
+        thirds = steps(middle, np.arange(afters[middle], ends[middle]))
+        velocities = (centres[middle] - centres[firsts]) / (moments[middle] - moments[firsts])[:, None]
+        expected = centres[middle] + velocities[:, None] * (moments[thirds] - moments[middle])[:, None]
+        astray = np.linalg.norm(expected - centres[thirds], axis=-1) / sides[middle]
+        lines = np.argwhere(astray <= QUICK_ASTRAY)
+        spans, misses = moments[thirds[lines[:, 1]]] - moments[firsts[lines[:, 0]]], astray[*lines.T]
+        for line in np.lexsort((misses, spans))[:MOST_LINES].tolist():
+            first, third = lines[line]
+            found.append((spans[line], misses[line], int(firsts[first]), middle, int(thirds[third])))
     after, before = dict[int, int](), dict[int, int]()
     for _, _, *line in sorted(found):  # the closest in time first, or a line would leave out every other one
         if all(after.get(one, other) == other and before.get(other, one) == one for one, other in pairwise(line)):
             for one, other in pairwise(line):
                 after[one], before[other] = other, one
-    result = [track for track in tracks if len(track.members) > 1]
-    for start in range(len(singles)):
-        if start not in before:
-            whole, place = singles[start], start
-            while place in after:
-                place = after[place]
-                whole = whole + singles[place]
-            result.append(whole)
-    return result
+    return _in_order([*(track for track in tracks if len(track.members) > 1), *_chained(singles, after)])
 
 
-def _joined(tracks: list[_Open], seen: _Seen) -> list[_Open]:
-    """Return the tracks, in which those that point to each other over a gap are one."""
-    from scipy.optimize import linear_sum_assignment
-
-    if len(tracks) < 2:
-        return tracks
+def _joined(tracks: Sequence[_Open], seen: _Seen) -> list[_Open]:
+    """Return the tracks, given in the order of their starts, in which those that point to each other are one."""
     starts = np.array([track.times[0] for track in tracks])
-    ends = np.array([track.times[-1] for track in tracks])
-    gaps = starts[None] - ends[:, None]
-    gains = np.zeros(gaps.shape)
-    for one, other in np.argwhere((gaps > 0) & (gaps <= JOINED_S)).tolist():
-        gains[one, other] = _pointing(tracks[one], tracks[other], float(gaps[one, other]), seen)
-    after = {one: other for one, other in zip(*linear_sum_assignment(-gains), strict=True) if gains[one, other] > 0}
+    ways = _Ways(tracks, seen)
+    pairs = list[NDArray[np.intp]]()
+    gains = list[Array]()
+    for one, track in enumerate(tracks):
+        span = [track.times[-1], track.times[-1] + JOINED_S]
+        others = np.arange(*np.searchsorted(starts, span, "right"))
+        gain = ways.pointing(one, others, starts[others] - track.times[-1])
+        pairs.append(np.stack([np.full_like(others, one), others], -1)[gain > 0])
+        gains.append(gain[gain > 0])
+    if not any(map(len, pairs)):
+        return list(tracks)
+    return _chained(tracks, _matched(np.concatenate(pairs), np.concatenate(gains), len(tracks)))
+
+
+def _chained(tracks: Sequence[_Open], after: Mapping[int, int]) -> list[_Open]:
+    """Return the tracks, those that come after others joined to them."""
     result = []
     for start in sorted(set(range(len(tracks))) - set(after.values())):
         whole, place = tracks[start], start
@@ -333,20 +350,70 @@ def _joined(tracks: list[_Open], seen: _Seen) -> list[_Open]:
     return result
 
 
-def _pointing(one: _Open, other: _Open, gap: float, seen: _Seen) -> float:
-    """Return how well the way of a track leads to another and back, 0 where it does not, up to 1."""
-    there, back = seen.velocity(one), seen.velocity(other, last=False)
-    if there is None and back is None:
-        return 0.0
-    ends = np.array([one.members[-1], other.members[0]])
-    sizes, (start, end) = seen.boxes[ends, 2:], seen.centres[ends]
-    ratios = np.maximum(sizes[0] / sizes[1], sizes[1] / sizes[0])
-    if ratios.max() > GROWN:
-        return 0.0
-    misses = [float(np.linalg.norm(start + way * gap - end)) for way in (there, back) if way is not None]
-    side = float(np.sqrt(sizes.prod(-1)).mean())
-    astray = float(np.mean(misses)) / side / (ASTRAY + ASTRAY_A_SECOND * gap)
-    return max(0.0, 1 - astray - UNLIKE * float(np.log(ratios).sum()))
+def _in_order(tracks: list[_Open]) -> list[_Open]:
+    return sorted(tracks, key=lambda track: track.times[0])
+
+
+def _matched(pairs: NDArray[np.intp], gains: Array, count: int) -> dict[int, int]:
+    """Return which track comes after which, each once, for the largest sum of gains.
+
+    Tracks that are connected by pairs are solved together; where these are very many, the best pair goes first.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1] + count)), shape=(2 * count, 2 * count))
+    _, parts = connected_components(graph, directed=False)
+    order = np.argsort(parts[pairs[:, 0]], kind="stable")
+    after = dict[int, int]()
+    for own in np.split(order, np.flatnonzero(np.diff(parts[pairs[order, 0]])) + 1):
+        rows, row = np.unique(pairs[own, 0], return_inverse=True)
+        columns, column = np.unique(pairs[own, 1], return_inverse=True)
+        if max(len(rows), len(columns)) > MOST_TOGETHER:
+            taken = set[int]()
+            for one, other in pairs[own[np.argsort(-gains[own], kind="stable")]].tolist():
+                if one not in after and other not in taken:
+                    after[one] = other
+                    taken.add(other)
+            continue
+        table = np.zeros((len(rows), len(columns)))
+        table[row, column] = gains[own]
+        for one, other in zip(*linear_sum_assignment(-table), strict=True):
+            if table[one, other] > 0:
+                after[int(rows[one])] = int(columns[other])
+    return after
+
+
+class _Ways:
+    """Where tracks come from and lead to: velocities at both ends, in pixels a second, NaN of single sightings."""
+
+    def __init__(self, tracks: Sequence[_Open], seen: _Seen) -> None:
+        unknown = np.full(2, np.nan)
+        firsts, lasts = ([track.members[end] for track in tracks] for end in (0, -1))
+        self._starts, self._ends = seen.centres[firsts], seen.centres[lasts]
+        self._first_sizes, self._last_sizes = seen.boxes[firsts, 2:], seen.boxes[lasts, 2:]
+        velocities = ([seen.velocity(track, last=last) for track in tracks] for last in (False, True))
+        self._from, self._to = (
+            np.array([unknown if each is None else each for each in ends]).reshape(-1, 2) for ends in velocities
+        )
+
+    def pointing(self, one: int, others: NDArray[np.intp], gaps: Array) -> Array:
+        """Return how well the way of a track leads to others, seen so many seconds later, and theirs back to it.
+
+        0 where it does not, up to 1.
+        """
+        start, ends = self._ends[one], self._starts[others]
+        sizes, later = self._last_sizes[one], self._first_sizes[others]
+        ratios = np.maximum(sizes / later, later / sizes)
+        velocities = np.stack([np.broadcast_to(self._to[one], ends.shape), self._from[others]])
+        misses = np.linalg.norm(start + velocities * gaps[:, None] - ends, axis=-1)
+        known = ~np.isnan(misses)
+        miss = np.where(known, misses, 0).sum(0) / np.maximum(known.sum(0), 1)
+        sides = (np.sqrt(sizes.prod(-1)) + np.sqrt(later.prod(-1))) / 2
+        astray = miss / sides / (ASTRAY + ASTRAY_A_SECOND * gaps)
+        gains = np.maximum(0, 1 - astray - UNLIKE * np.log(ratios).sum(-1))
+        return np.where(known.any(0) & (ratios.max(-1) <= GROWN), gains, 0)
 
 
 def overlaps(first: Array, second: Array) -> Array:

@@ -1,5 +1,6 @@
 """Tracks of objects in composed films, where it is known which box is whose."""
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -263,3 +264,23 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         track_objects(ObjectDetections(good.frames[1:], good.boxes, good.confidences, good.classes), (), times(1))
     with pytest.raises(InvalidInput, match="not ordered"):
         track_objects(ObjectDetections(good.frames[::-1], good.boxes, good.confidences, good.classes), (), times(1))
+
+
+def test_a_long_film_of_false_detections_takes_little_memory() -> None:
+    random, per_sample, samples = np.random.default_rng(5), 20, 450
+    count = per_sample * samples
+    places, sizes = random.uniform(0, 1800, (count, 2)), random.uniform(30, 60, (count, 2))
+    seen = ObjectDetections(
+        np.repeat(np.arange(samples) * EVERY, per_sample),
+        np.concatenate([places, sizes], -1).astype(np.float32),
+        random.uniform(0.5, 0.9, count).astype(np.float32),
+        np.zeros(count, np.int64),
+    )
+    tracemalloc.start()
+    try:
+        tracks = track_objects(seen, (), np.arange(samples * EVERY) / FPS)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(tracks) > 500
+    assert most < 100 * 2**20  # a table of all pairs of them has 600 MB

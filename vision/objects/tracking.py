@@ -299,7 +299,8 @@ def _lined_up(tracks: list[_Open], seen: _Seen) -> list[_Open]:
         ratios, ways = sides[others] / sides[middle], np.linalg.norm(centres[others] - centres[middle], axis=-1)
         alike = np.maximum(ratios, 1 / ratios) <= GROWN
         near = ways <= QUICK_SIDES * np.minimum(sides[others], sides[middle])
-        return others[alike & near]
+        possible: NDArray[np.intp] = others[alike & near]
+        return possible
 
     found = []
     for middle in range(len(singles)):

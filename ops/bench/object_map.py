@@ -131,7 +131,7 @@ def beside(checkpoint: Path, pictures: Iterable[Pixels]) -> Iterator[list[tuple[
     from transformers import AutoModelForObjectDetection
 
     preprocess = json.loads((checkpoint / "preprocessor_config.json").read_text())
-    model = AutoModelForObjectDetection.from_pretrained(checkpoint).eval()
+    model = AutoModelForObjectDetection.from_pretrained(checkpoint, local_files_only=True, use_safetensors=True).eval()
     return map(partial(by_transformers, model, preprocess, least=LEAST), pictures)
 
 

@@ -107,7 +107,8 @@ def train(parts: Material, folder: Path, steps: int, total: int) -> list[float]:
     torch.set_num_threads(1)  # others wait for each other after every layer of so small a network
     torch.manual_seed(done)
     random = np.random.default_rng((7, done))
-    model: Any = RTDetrV2ForObjectDetection.from_pretrained(folder) if losses else network(parts.classes)
+    local: Any = {"local_files_only": True, "use_safetensors": True}
+    model: Any = RTDetrV2ForObjectDetection.from_pretrained(folder, **local) if losses else network(parts.classes)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
     moments = folder.with_suffix(".pt")

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,11 @@ CONFIDENT: Final = 0.87
 """Confidence of a face from which on ``people/faces`` takes it for one in a picture; drawn ones seldom have it."""
 DIMENSIONS: Final = 128
 """Of the vector of a face."""
+
+
+def detector_version(info: Mapping[str, Any]) -> str:
+    """Return the version of what a detector finds, from its ``info``: of the weights, and the threshold."""
+    return f"{info['model_version']}:{info.get('threshold', '')}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

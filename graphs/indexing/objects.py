@@ -10,7 +10,7 @@ import numpy as np
 from deployments.objects.detector import OBJECTS
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import Timeline
-from graphs.indexing.inference import BLANK, Observations
+from graphs.indexing.inference import BLANK, Observations, detector_version
 from graphs.indexing.shot_tags import tag_stored_shots
 from graphs.web.context import Context
 from stores import derived
@@ -41,8 +41,7 @@ class ObjectModels:
             raise ModelNotLoaded(NOT_WANTED)
         if OBJECTS.key not in context.stages:  # a bulk run, or a configuration that is older than the stage
             raise ModelNotLoaded(NOT_SERVED)
-        info = await context.stage(OBJECTS).ready_info(BLANK)
-        return cls(f"{info['model_version']}:{info.get('threshold', '')}")
+        return cls(detector_version(await context.stage(OBJECTS).ready_info(BLANK)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

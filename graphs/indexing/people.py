@@ -17,7 +17,7 @@ from deployments.people.identity import IDENTITY
 from deployments.people.video_faces import VIDEO_FACES
 from graphs.indexing.checkpoint import check_asset
 from graphs.indexing.decode import Timeline
-from graphs.indexing.inference import BLANK, retry
+from graphs.indexing.inference import BLANK, detector_version, retry
 from graphs.indexing.objects import objects_folder
 from graphs.web.context import Context, task_group
 from stores import derived
@@ -52,7 +52,7 @@ class PeopleModels:
         detector, identity = await asyncio.gather(
             context.stage(VIDEO_FACES).ready_info(BLANK), identity_version(context)
         )
-        return cls(f"{detector['model_version']}:{detector.get('threshold', '')}", identity)
+        return cls(detector_version(detector), identity)
 
 
 async def identity_version(context: Context) -> str:

@@ -21,7 +21,7 @@ from deployments.serving.stage import SharedImage, SharedPixels
 from deployments.shots.cuts import CUTS
 from graphs.indexing.checkpoint import Parts
 from graphs.indexing.decode import KEYFRAME_QUALITY, KEYFRAME_SIDE, Timeline, encode_jpeg, size_within
-from graphs.indexing.inference import BLANK, Observations, retry
+from graphs.indexing.inference import BLANK, Observations, detector_version, retry
 from graphs.web.context import Context, task_group
 from graphs.web.parts import OptionalParts
 from stores import derived
@@ -96,7 +96,7 @@ class ShotModels:
             str(cuts["model_version"]),
             "" if features is None else str(features["model_version"]),
             "" if clip is None else str(clip["model"]),
-            "" if faces is None else f"{faces['model_version']}:{faces.get('threshold', '')}",
+            "" if faces is None else detector_version(faces),
             parts.unavailable,
             decisions="decisions" in cuts,
         )

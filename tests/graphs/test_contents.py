@@ -275,7 +275,7 @@ async def test_without_models_what_was_seen_before_is_found(service: Service, mo
     await index(service, film, [("dog", 0.0, 1.0)], [("ada", 0.3, 0.8)])
     await service.upload(scene("dog", "car"))
     await service.context.people.put_identity(identity("ada", "Ada"))
-    monkeypatch.setattr("graphs.indexing.picture_objects.INFO_TTL_S", -1.0)
+    monkeypatch.setattr("graphs.indexing.picture_source.INFO_TTL_S", -1.0)
     why = ModelNotLoaded("It has no weights here.")
     mend = [without_weights(service, key, why) for key in ("objects/detector", "people/faces")]
     page = await search(service, objects="dog")

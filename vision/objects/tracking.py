@@ -319,7 +319,8 @@ def _lined_up(tracks: list[_Open], seen: _Seen) -> list[_Open]:
         if all(after.get(one, other) == other and before.get(other, one) == one for one, other in pairwise(line)):
             for one, other in pairwise(line):
                 after[one], before[other] = other, one
-    return _in_order([*(track for track in tracks if len(track.members) > 1), *_chained(singles, after)])
+    whole = [*(track for track in tracks if len(track.members) > 1), *_chained(singles, after)]
+    return sorted(whole, key=lambda track: track.times[0])
 
 
 def _joined(tracks: Sequence[_Open], seen: _Seen) -> list[_Open]:
@@ -349,10 +350,6 @@ def _chained(tracks: Sequence[_Open], after: Mapping[int, int]) -> list[_Open]:
             whole = whole + tracks[place]
         result.append(whole)
     return result
-
-
-def _in_order(tracks: list[_Open]) -> list[_Open]:
-    return sorted(tracks, key=lambda track: track.times[0])
 
 
 def _matched(pairs: NDArray[np.intp], gains: Array, count: int) -> dict[int, int]:
